@@ -1,0 +1,35 @@
+"""Everything Codewell refuses or cannot do.
+
+CodewellError
+├── TemplateInvalid       a code template that can't be read, is too small or can be guessed
+├── ProgramRefused        a program's settings, or what was asked of a program, can't be
+├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
+└── SchemaMismatch        the database's schema is older or newer than this program
+
+The text of each is one sentence for a person, and says what to do. The command line prints it and exits with
+status 1; nothing else needs to look at the class.
+"""
+
+
+class CodewellError(Exception):
+    """The text says what is wrong and what to do about it."""
+
+    retriable = False
+
+
+class TemplateInvalid(CodewellError):
+    """A code template that can't be read, has too few codes, or can be guessed."""
+
+
+class ProgramRefused(CodewellError):
+    """A program's settings, or what was asked of a program, break one of its rules."""
+
+
+class StackUnavailable(CodewellError):
+    """Something the services stand on isn't there: Postgres, Kafka, Java, a port, the disk."""
+
+    retriable = True
+
+
+class SchemaMismatch(CodewellError):
+    """The database's schema is older or newer than this program."""
