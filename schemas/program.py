@@ -1,0 +1,98 @@
+"""A program's settings as JSON: what people write to create one and read when they look at one."""
+
+from datetime import timedelta
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.events import ShortName
+
+POOL_MAX_DEFAULT: Final = 100_000
+CODES_MAX_LIMIT: Final = 2**62
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TemplateSource(_Settings):
+    """Codes are minted from a template such as `{string 4}-{number 4}-{upstring 4}`."""
+
+    kind: Literal["template"]
+    template: str
+
+
+class CustomField(_Settings):
+    """A field asked for when codes are generated; `save` keeps it on the codes, and so in the answers."""
+
+    name: ShortName
+    required: bool = False
+    save: bool = True
+
+
+class ProgramSettings(_Settings):
+    """What a marketer decides about a program. `ttl` is a duration such as `P30D`; null is for ever."""
+
+    name: ShortName
+    title: Text = ""
+    description: Text = ""
+    groups: tuple[ShortName, ...] = ()
+    active: bool = True
+    valid_from: AwareDatetime | None = None
+    valid_until: AwareDatetime | None = None
+    source: TemplateSource
+    scenario_can_create: bool = False
+    campaign_can_create: bool = False
+    shared: bool = False
+    auto_link: Literal[False] = False
+    codes_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
+    pool_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
+    ttl: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    ttl_from: Literal["creation", "attachment"] = "creation"
+    fields: tuple[CustomField, ...] = ()
+    reuse: Literal["request", "profile", "campaign", "step"] = "request"
+    allow_guessable: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pool_defaults_to_maximum(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("pool_max") is None:
+            codes_max = given.get("codes_max")
+            if isinstance(codes_max, int):
+                return {**given, "pool_max": min(codes_max, POOL_MAX_DEFAULT)}
+        return given
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
+            raise ValueError("valid_from must be before valid_until")
+        if self.pool_max > self.codes_max:
+            raise ValueError("pool_max must not be more than codes_max")
+        return self
+
+
+class Program(ProgramSettings):
+    """A program as it is in the database."""
+
+    id: int
+
+
+class Stock(_Settings):
+    """Where a program's codes are now: made + imported = pooled + attached + expired + deleted, always.
+
+    `attached` counts codes that somebody got, whatever became of them but deletion; `activated` is a part of it.
+    `expired` counts those whose life ended in the pool.
+    """
+
+    program: ShortName
+    made: int
+    imported: int
+    pooled: int
+    attached: int
+    activated: int
+    expired: int
+    deleted: int
+    codes_max: int
+    pool_max: int

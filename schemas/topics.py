@@ -1,0 +1,52 @@
+"""Every topic: its name, what its key is, which events it carries, how many partitions it has."""
+
+from typing import Final, NamedTuple
+
+from schemas import events
+
+DEAD_LETTER_BYTES_MAX: Final = 3 * 1024 * 1024
+
+
+class Topic(NamedTuple):
+    """A topic as the contract names it; a deployment may put one prefix before all names."""
+
+    name: str
+    key: str
+    types: tuple[str, ...]
+    partitions: int
+    config: tuple[tuple[str, str], ...] = ()
+
+
+_ANSWERS: Final = (events.CODES_ATTACHED, events.CODES_REFUSED)
+# A dead letter is the original, which the broker took at its own limit, and headers that say why.
+_ANY_SIZE: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
+
+REQUEST_TYPE: Final = {"message-render": events.MESSAGE_RENDER, "scenario-step": events.SCENARIO_STEP}
+REQUESTS: Final = tuple(REQUEST_TYPE)
+POOL_DEMAND: Final = "pool-demand"
+PROGRAM_CHANGED: Final = "program-changed"
+
+
+def reply_to(request_topic: str) -> str:
+    """Where answers go unless the request names another topic."""
+    return f"{request_topic}.reply"
+
+
+def retry_of(request_topic: str) -> str:
+    """Where requests wait that can't be decided yet."""
+    return f"{request_topic}.retry"
+
+
+def dead_letters_of(request_topic: str) -> str:
+    """Where events go that can't be read."""
+    return f"{request_topic}.dlq"
+
+
+TOPICS: Final = (
+    *(Topic(name, "profile id", (REQUEST_TYPE[name],), 24) for name in REQUESTS),
+    *(Topic(reply_to(name), "profile id", _ANSWERS, 24) for name in REQUESTS),
+    *(Topic(retry_of(name), "profile id", (REQUEST_TYPE[name],), 24) for name in REQUESTS),
+    *(Topic(dead_letters_of(name), "as it came", (), 6, _ANY_SIZE) for name in REQUESTS),
+    Topic(POOL_DEMAND, "program id", (events.POOL_DEMAND,), 6),
+    Topic(PROGRAM_CHANGED, "program id", (events.PROGRAM_CHANGED,), 6, (("cleanup.policy", "compact"),)),
+)

@@ -1,0 +1,195 @@
+"""Decide a batch: each request gets all of its codes, or a refusal, or waits for stock that may come."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from schemas.events import Reason, Refusal
+from services.attaching.model import (
+    AnswerRow,
+    Code,
+    Decision,
+    HoldingKey,
+    Program,
+    Request,
+    Requests,
+    Source,
+    Stock,
+    holding_key,
+)
+
+Preview = Callable[[Program, Request], str]
+
+
+def decide(
+    requests: Requests,
+    programs: Mapping[str, Program],
+    stocks: Mapping[int, Stock],
+    holdings: Mapping[HoldingKey, Code],
+    now: datetime,
+    preview: Preview,
+) -> Decision:
+    """Give codes from `stocks` to `requests` in their order; `now` is the database's clock.
+
+    A program that is not in `programs` is unknown. A program that is in it has its rules judged at `now`; its stock
+    is what this claim has locked, its `pooled` what anybody has.
+    """
+    batch = _Batch(programs, stocks, holdings, now, preview)
+    for index, request in enumerate(requests):
+        batch.decide(index, request)
+    return batch.decision
+
+
+class _Batch:
+    def __init__(
+        self,
+        programs: Mapping[str, Program],
+        stocks: Mapping[int, Stock],
+        holdings: Mapping[HoldingKey, Code],
+        now: datetime,
+        preview: Preview,
+    ) -> None:
+        self.decision = Decision([], {}, {}, {}, {})
+        self._programs = programs
+        self._stocks = stocks
+        self._holdings = holdings
+        self._now = now
+        self._preview = preview
+        self._standing = {name: standing(program, now) for name, program in programs.items()}
+
+    def decide(self, index: int, request: Request) -> None:
+        event = request.event
+        names = event.program_names
+        if event.deadline is not None and event.deadline <= self._now:
+            self._refuse(request, [(name, "deadline_passed") for name in names])
+            return
+        refusals: list[tuple[str, Reason]] = []
+        wanted: list[Program] = []
+        for name in names:
+            program = self._programs.get(name)
+            reason = "program_unknown" if program is None else self._standing[name]
+            if reason is not None:
+                refusals.append((name, reason))
+            elif program is not None:
+                wanted.append(program)
+        if refusals:
+            self._refuse(request, refusals)
+        elif event.preview:
+            self._show(request, wanted)
+        else:
+            self._give_or_wait(index, request, wanted)
+
+    def _give_or_wait(self, index: int, request: Request, wanted: list[Program]) -> None:
+        refusals: list[tuple[str, Reason]] = []
+        unmade: Program | None = None
+        busy: Program | None = None
+        for program in wanted:
+            stock = self._stocks[program.id]
+            if stock.left > 0 or self._held(program, request) is not None:
+                continue
+            if stock.elsewhere > 0:
+                busy = program
+            elif program.room <= 0:
+                refusals.append((program.name, "maximum_reached"))
+            elif program.can_create(request.source):
+                unmade = program
+            else:
+                refusals.append((program.name, "pool_empty"))
+        if refusals:
+            self._refuse(request, refusals)
+        elif busy is not None:
+            self.decision.busy.setdefault(busy.id, []).append(index)
+        elif unmade is not None:
+            self.decision.unmade.setdefault((unmade.id, request.source), []).append(index)
+        else:
+            self._give(request, wanted)
+
+    def _give(self, request: Request, wanted: list[Program]) -> None:
+        profile_id = request.event.profile_id
+        for ordinal, program in enumerate(wanted):
+            held = self._held(program, request)
+            code = held or self._take(program, request)
+            self.decision.rows.append(
+                AnswerRow(
+                    request.id,
+                    ordinal,
+                    program.id,
+                    code.block_id,
+                    code.position,
+                    held is not None,
+                    False,
+                    profile_id,
+                    code.text,
+                    code.expires_at,
+                    code.fields,
+                    None,
+                )
+            )
+
+    def _take(self, program: Program, request: Request) -> Code:
+        code = self._stocks[program.id].take()
+        given = self.decision.taken.get(code.block_id, (0, 0))[1]
+        self.decision.taken[code.block_id] = (code.position + 1, given + 1)
+        if program.ttl is not None and program.ttl_from == "attachment":
+            code = code._replace(expires_at=self._now + program.ttl)
+        if program.gives_again:
+            self.decision.holdings[holding_key(program, request.event)] = code
+        return code
+
+    def _held(self, program: Program, request: Request) -> Code | None:
+        """The code that the profile has already and gets again, while it lives."""
+        if not program.gives_again:
+            return None
+        key = holding_key(program, request.event)
+        code = self.decision.holdings.get(key) or self._holdings.get(key)
+        if code is None or (code.expires_at is not None and code.expires_at <= self._now):
+            return None
+        return code
+
+    def _show(self, request: Request, wanted: list[Program]) -> None:
+        for ordinal, program in enumerate(wanted):
+            expires_at = None if program.ttl is None else self._now + program.ttl
+            text = self._preview(program, request)
+            row = AnswerRow(
+                request.id, ordinal, program.id, None, None, False, True, request.event.profile_id, text,
+                expires_at, None, None,
+            )  # fmt: skip
+            self.decision.rows.append(row)
+
+    def _refuse(self, request: Request, reasons: list[tuple[str, Reason]]) -> None:
+        refusals = [
+            Refusal(program=name, reason=reason, detail=detail(name, reason, request.source)).model_dump()
+            for name, reason in reasons
+        ]
+        text = json.dumps(refusals, ensure_ascii=False, separators=(",", ":"))
+        profile_id = request.event.profile_id
+        preview = request.event.preview
+        self.decision.rows.append(
+            AnswerRow(request.id, 0, None, None, None, False, preview, profile_id, None, None, None, text)
+        )
+
+
+def standing(program: Program, now: datetime) -> Reason | None:
+    """Why the program gives nothing at this time, or None while it may."""
+    if not program.active:
+        return "program_inactive"
+    if program.valid_from is not None and now < program.valid_from:
+        return "program_not_started"
+    if program.valid_until is not None and now >= program.valid_until:
+        return "program_ended"
+    return None
+
+
+def detail(name: str, reason: Reason, source: Source) -> str:
+    """The refusal as a sentence for a person."""
+    whose = "campaigns" if source is Source.CAMPAIGN else "scenarios"
+    return {
+        "program_unknown": f"No program has the short name {name}.",
+        "program_inactive": f"{name} is switched off or removed.",
+        "program_not_started": f"The validity period of {name} has not begun.",
+        "program_ended": f"The validity period of {name} has ended.",
+        "pool_empty": f"{name} has no code left and {whose} may not create any.",
+        "maximum_reached": f"{name} has no code left and holds as many as it may ever have.",
+        "remote_failed": f"The remote service of {name} gave no code in time.",
+        "deadline_passed": "The deadline of the request had passed before it was decided.",
+    }[reason]

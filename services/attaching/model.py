@@ -1,0 +1,150 @@
+"""What a claim works with: requests, the programs they name, the codes in hand, and the answers."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from schemas.events import MessageRender, ScenarioStep
+
+
+class Source(StrEnum):
+    """Who asks for codes. Each has a switch on the program that says whether codes may be made for it."""
+
+    CAMPAIGN = "campaign"
+    SCENARIO = "scenario"
+
+
+class Request(NamedTuple):
+    """One request for codes. Its id names it for ever: the same id again is the same request."""
+
+    id: UUID
+    event: MessageRender | ScenarioStep
+
+    @property
+    def source(self) -> Source:
+        """Whose switch decides whether codes may be made for this request."""
+        return Source.CAMPAIGN if isinstance(self.event, MessageRender) else Source.SCENARIO
+
+
+class Program(NamedTuple):
+    """A program's rules and the state of its pool, as the database had them when the claim began."""
+
+    id: int
+    name: str
+    active: bool
+    valid_from: datetime | None
+    valid_until: datetime | None
+    campaign_can_create: bool
+    scenario_can_create: bool
+    shared: bool
+    reuse: str
+    ttl: timedelta | None
+    ttl_from: str
+    room: int
+    """How many codes may still be made before the maximum."""
+    pool_max: int
+    pooled: int
+    """Codes in unexpired open blocks, whoever has locked them."""
+    version: int
+    """The template version that new codes are minted from; previews too."""
+    codes_max: int
+
+    def can_create(self, source: Source) -> bool:
+        """Whether codes may be made for this source without anyone asking."""
+        return self.campaign_can_create if source is Source.CAMPAIGN else self.scenario_can_create
+
+    @property
+    def gives_again(self) -> bool:
+        """Whether a profile may get a code that was given before."""
+        return self.shared or self.reuse != "request"
+
+
+class Code(NamedTuple):
+    """One code that can be given. `fields` is JSON text, or None for no fields."""
+
+    block_id: int
+    position: int
+    text: str
+    expires_at: datetime | None
+    fields: str | None
+
+
+class Stock:
+    """The codes of one program that a claim has locked, in the order in which they are given."""
+
+    def __init__(self, codes: Iterator[Code], count: int, elsewhere: int) -> None:
+        self._codes = codes
+        self.left = count
+        self.elsewhere = elsewhere
+        """Codes in blocks that other workers have locked. They can't be known to be gone until those let go."""
+
+    def take(self) -> Code:
+        """The next code. Callers look at `left` first, as a request gets all of its codes or none."""
+        self.left -= 1
+        return next(self._codes)
+
+
+class HoldingKey(NamedTuple):
+    """Whose code is given again, and within what: the program, one campaign or one step."""
+
+    program_id: int
+    profile_id: str
+    scope: str
+
+
+EVERYBODY = ""
+
+
+def holding_key(program: Program, event: MessageRender | ScenarioStep) -> HoldingKey:
+    """The key under which the program gives this profile the same code again.
+
+    A campaign is to a message what a scenario is to a step; a message has no finer step than its campaign.
+    """
+    if program.shared:
+        return HoldingKey(program.id, EVERYBODY, "")
+    match program.reuse, event:
+        case "profile", _:
+            scope = ""
+        case "step", ScenarioStep():
+            scope = f"scenario:{event.scenario_id}\x1fstep:{event.step_id}"
+        case _, ScenarioStep():
+            scope = f"scenario:{event.scenario_id}"
+        case _, MessageRender():
+            scope = f"campaign:{event.campaign_id}"
+    return HoldingKey(program.id, event.profile_id, scope)
+
+
+class AnswerRow(NamedTuple):
+    """One row of the answer table: a code that was given, or the refusal of a whole request."""
+
+    request_id: UUID
+    ordinal: int
+    program_id: int | None
+    block_id: int | None
+    position: int | None
+    again: bool
+    preview: bool
+    profile_id: str
+    code: str | None
+    expires_at: datetime | None
+    fields: str | None
+    refusals: str | None
+
+
+class Decision(NamedTuple):
+    """What a claim writes, and what it could not decide yet."""
+
+    rows: list[AnswerRow]
+    taken: dict[int, tuple[int, int]]
+    """Block id -> (position after the last one taken, how many codes were given)."""
+    holdings: dict[HoldingKey, Code]
+    """Codes that from now on their profile has."""
+    busy: dict[int, list[int]]
+    """Program id -> indexes of requests for which it has stock, all locked by other workers."""
+    unmade: dict[tuple[int, Source], list[int]]
+    """(program id, source) -> indexes of requests for which codes may be made in place."""
+
+
+Requests = Sequence[Request]

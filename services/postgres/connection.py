@@ -1,0 +1,90 @@
+"""Open connections with a limit on everything: connecting, a statement, a lock, an idle transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from services.errors import StackUnavailable
+
+CONNECT_TIMEOUT_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 60.0
+LOCK_TIMEOUT_MS: Final = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
+
+Pool: TypeAlias = asyncpg.Pool
+Connection: TypeAlias = asyncpg.Connection
+
+# What asyncpg raises when the server is away, starting, stopping, or has turned into a read-only standby.
+UNAVAILABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DiskFullError,
+)
+
+
+@asynccontextmanager
+async def pool(url: str, application_name: str, connections_max: int) -> AsyncIterator[Pool]:
+    """A pool that connects when it is first used, so that a worker can start before its database.
+
+    Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE` while the database is away).
+    """
+    opened = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=connections_max,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings=_server_settings(application_name),
+    )
+    async with opened:
+        yield opened
+
+
+@asynccontextmanager
+async def connection(url: str, application_name: str) -> AsyncIterator[Connection]:
+    """One connection for one command. Raises StackUnavailable, in words for a person."""
+    try:
+        opened = await asyncpg.connect(
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=_server_settings(application_name),
+        )
+    except (*UNAVAILABLE, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise StackUnavailable(
+            f"Postgres can't be reached at {place(url)} ({str(error) or type(error).__name__}): "
+            "start it, or set CODEWELL_POSTGRES_URL to where it is."
+        ) from error
+    try:
+        yield opened
+    finally:
+        await asyncio.shield(opened.close(timeout=CONNECT_TIMEOUT_S))
+
+
+def place(url: str) -> str:
+    """Host, port and database of a URL, without its user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+
+
+def _server_settings(application_name: str) -> dict[str, str]:
+    return {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        # A worker that is stopped in the middle of a claim must not keep its blocks from the others for ever.
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        "jit": "off",
+    }

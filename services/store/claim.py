@@ -1,0 +1,167 @@
+"""A claim: the codes of a whole batch of requests, taken and written in one transaction.
+
+Locks are taken in an order that can't deadlock: block rows only with SKIP LOCKED, or one block while holding
+nothing; requests are written in the order of their ids; a program's row only in a transaction of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from services.attaching.decide import decide
+from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, holding_key
+from services.codes.minter import Minter
+from services.postgres.connection import Connection, Pool
+from services.store import stock
+from services.store.filling import make_in_place
+from services.store.minters import Minters
+
+# How long a whole batch may wait for programs whose stock or row others have locked.
+BUSY_TIMEOUT_MS: Final = 1_000
+
+
+class Claimed(NamedTuple):
+    """What became of a batch."""
+
+    rows: dict[UUID, list[AnswerRow]]
+    """The stored answer of each request that has one now, by ordinal."""
+    waiting: list[Request]
+    """Requests not decided: their program's stock was locked for longer than a batch may wait."""
+    low: dict[int, int]
+    """Program id -> codes left, for pools under their mark that may be filled."""
+
+
+class Claims:
+    """Decides batches of requests against one database."""
+
+    def __init__(self, pool: Pool, minters: Minters) -> None:
+        self._pool = pool
+        self._minters = minters
+        self.names: dict[int, str] = {}
+        """Short name by program id; a name never changes."""
+        # Set while requests turn up that have their answer already: then it pays to look before claiming.
+        self._replaying = False
+
+    async def attach(self, requests: Iterable[Request]) -> Claimed:
+        """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
+        claimed = Claimed({}, [], {})
+        pending = sorted({request.id: request for request in requests}.values(), key=lambda request: request.id)
+        if self._replaying:
+            pending = await self._drop_answered(pending, claimed)
+        wait_for: int | None = None
+        while pending:
+            try:
+                decision = await self._claim(pending, wait_for, claimed)
+            except stock.CONFLICTS as error:
+                if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name != "answer_once":
+                    raise
+                pending = await self._drop_answered(pending, claimed)
+                continue
+            except asyncpg.LockNotAvailableError:
+                # Whoever holds that stock may be stopped; the other requests are not to wait for him as well.
+                claimed.waiting.extend(pending)
+                break
+            for row in decision.rows:
+                claimed.rows.setdefault(row.request_id, []).append(row)
+            await self._make(pending, decision, claimed)
+            wait_for = next(iter(decision.busy), None)
+            undecided = [index for indexes in decision.busy.values() for index in indexes]
+            undecided += [index for indexes in decision.unmade.values() for index in indexes]
+            pending = [pending[index] for index in sorted(undecided)]
+        return claimed
+
+    async def _claim(self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed) -> Decision:
+        async with self._pool.acquire() as connection, connection.transaction():
+            if wait_for is not None:
+                await stock.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
+            wanted = Counter(name for request in pending for name in request.event.program_names)
+            locked = await self._lock_enough(connection, wanted)
+            stocks = {}
+            spent: list[stock.Block] = []
+            for name, program in locked.programs.items():
+                self.names[program.id] = name
+                drawn, holes = await stock.draw(connection, self._minters, program, locked.blocks[name], wanted[name])
+                stocks[program.id] = drawn
+                spent += holes
+            holdings = await self._holdings(connection, pending, locked.programs)
+            previews = await self._preview_minters(connection, pending, locked.programs)
+            decision = decide(
+                pending,
+                locked.programs,
+                stocks,
+                holdings,
+                locked.now,
+                lambda program, request: previews[program.id].preview(request.id.bytes, program.codes_max),
+            )
+            await stock.write(connection, decision, spent)
+        for program in locked.programs.values():
+            left = program.pooled - (wanted[program.name] - stocks[program.id].left)
+            if left * 2 < program.pool_max and program.room > 0:
+                claimed.low[program.id] = max(0, left)
+        return decision
+
+    async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> stock.Locked:
+        """Lock blocks until they hold what is wanted, or no more are to be had."""
+        blocks_max = dict.fromkeys(wanted, 1)
+        while True:
+            locked = await stock.lock(connection, blocks_max)
+            short = [
+                name
+                for name, blocks in locked.blocks.items()
+                if len(blocks) == blocks_max[name] and sum(block.left for block in blocks) < wanted[name]
+            ]
+            if not short:
+                return locked
+            for name in short:
+                blocks_max[name] *= 4
+
+    async def _holdings(
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
+    ) -> dict[HoldingKey, Code]:
+        if not any(program.gives_again for program in programs.values()):
+            return {}
+        keys = {
+            holding_key(program, request.event)
+            for request in pending
+            for name in request.event.program_names
+            if (program := programs.get(name)) is not None and program.gives_again
+        }
+        return await stock.held_codes(connection, list(keys))
+
+    async def _preview_minters(
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
+    ) -> dict[int, Minter]:
+        shown = {name for request in pending if request.event.preview for name in request.event.program_names}
+        return {
+            program.id: await self._minters.get(connection, program.id, program.version)
+            for name, program in programs.items()
+            if name in shown
+        }
+
+    async def _make(self, pending: Sequence[Request], decision: Decision, claimed: Claimed) -> None:
+        """Make codes for the undecided whose source may create them; the next round takes them."""
+        for (program_id, source), indexes in list(decision.unmade.items()):
+            try:
+                async with self._pool.acquire() as connection:
+                    await make_in_place(connection, program_id, source, len(indexes), BUSY_TIMEOUT_MS)
+            except asyncpg.LockNotAvailableError:
+                claimed.waiting.extend(pending[index] for index in indexes)
+                del decision.unmade[program_id, source]
+
+    async def _drop_answered(self, pending: Sequence[Request], claimed: Claimed) -> list[Request]:
+        """Read the stored answers of `pending`, and return those that have none."""
+        async with self._pool.acquire() as connection:
+            rows = await stock.stored_answers(connection, [request.id for request in pending])
+            unnamed = {row.program_id for row in rows if row.program_id is not None} - self.names.keys()
+            if unnamed:
+                names = await connection.fetch(
+                    "SELECT id, name FROM program WHERE id = ANY($1::bigint[])", list(unnamed)
+                )
+                self.names.update((row["id"], row["name"]) for row in names)
+        for row in rows:
+            claimed.rows.setdefault(row.request_id, []).append(row)
+        self._replaying = bool(rows)
+        return [request for request in pending if request.id not in claimed.rows]

@@ -1,0 +1,168 @@
+"""Make codes: new blocks of a program, under the lock of its row. Nothing else makes any."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import accumulate
+from typing import Final, Literal, NamedTuple
+
+from services.attaching.decide import detail, standing
+from services.attaching.model import Program, Source
+from services.errors import ProgramRefused
+from services.filling.plan import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
+from services.postgres.connection import Connection
+
+# Any number that no other program takes on the same database; a worker that is there holds it, shared.
+WORKER_LOCK: Final = 0x636F_6465
+
+Origin = Literal["pool", "request", "generate"]
+
+_LOCK_PROGRAM: Final = """
+    SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
+           p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
+           p.codes_max - p.made - p.imported, p.pool_max, 0::bigint, p.version, p.codes_max
+    FROM program p WHERE p.id = $1 FOR UPDATE
+    """
+
+_LEVEL: Final = """
+    SELECT now() AS now, coalesce(sum(size - attached - deleted), 0)::bigint AS pooled, count(*) AS blocks
+    FROM block WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
+    """
+
+_WORKERS: Final = """
+    SELECT count(DISTINCT pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid = 0 AND objid = $1::bigint::oid AND granted
+    """
+
+_MAKE: Final = """
+    WITH numbers AS (
+        UPDATE template_version SET next_number = next_number + $3
+        WHERE program_id = $1 AND version = $2 RETURNING next_number - $3 AS first
+    ), made AS (
+        UPDATE program SET made = made + $3 WHERE id = $1
+    )
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin)
+    SELECT $1, 'range', $2, numbers.first + b.skip, b.size, $6, $7::jsonb, $8
+    FROM numbers, unnest($4::bigint[], $5::bigint[]) AS b (skip, size)
+    """
+
+_RETIRE: Final = """
+    UPDATE block SET open = false WHERE id IN (
+        SELECT id FROM block WHERE program_id = $1 AND open AND expires_at <= now() FOR UPDATE SKIP LOCKED)
+    """
+
+# Halves the largest blocks. A block with holes stays whole, as its count of holes can't be halved.
+_SPLIT: Final = """
+    WITH picked AS (
+        SELECT id, (size - next) / 2 AS half FROM block
+        WHERE program_id = $1 AND open AND kind = 'range' AND deleted = 0 AND size - next >= $2
+          AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY size - next DESC LIMIT $3 FOR UPDATE SKIP LOCKED
+    ), kept AS (
+        UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
+        RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, created_at
+    )
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, created_at)
+    SELECT program_id, 'range', version, first, half, expires_at, fields, origin, created_at FROM kept
+    """
+
+
+class Filled(NamedTuple):
+    """What a look at one pool found and did."""
+
+    name: str
+    pooled: int
+    made: int
+
+
+async def announce_worker(connection: Connection) -> None:
+    """Let the generator count this worker for as long as the connection lives."""
+    await connection.execute("SELECT pg_advisory_lock_shared($1)", WORKER_LOCK)
+
+
+async def top_up(connection: Connection, program_id: int) -> Filled | None:
+    """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
+
+    Returns None for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
+    """
+    async with connection.transaction():
+        program = await _locked(connection, program_id)
+        if program is None:
+            return None
+        await connection.execute(_RETIRE, program_id)
+        now, pooled, blocks = await _level(connection, program_id)
+        may = program.campaign_can_create or program.scenario_can_create
+        if not may or standing(program, now) is not None:
+            return Filled(program.name, pooled, 0)
+        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        count = missing(pooled, program.pool_max, program.room)
+        await _make(connection, program, now, block_sizes(count, blocks, workers), "pool")
+        if count == 0 and blocks < blocks_needed(workers):
+            await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
+        return Filled(program.name, pooled, count)
+
+
+async def make_in_place(
+    connection: Connection, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
+) -> None:
+    """Make what a batch of requests lacks, and the pool with it, if the source may create codes now.
+
+    Makes nothing where others have filled the pool meanwhile. Raises asyncpg.LockNotAvailableError when the
+    program's row stays locked.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
+        program = await _locked(connection, program_id)
+        if program is None:
+            return
+        now, pooled, blocks = await _level(connection, program_id)
+        if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
+            return
+        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        count = missing(pooled, program.pool_max, program.room, wanted)
+        await _make(connection, program, now, block_sizes(count, blocks, workers), "request")
+
+
+async def generate(connection: Connection, program_id: int, count: int, fields: str | None) -> None:
+    """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
+
+    Raises ProgramRefused when the program may not hold that many more, or is removed or outside its validity period.
+    """
+    async with connection.transaction():
+        program = await _locked(connection, program_id)
+        if program is None:
+            raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
+        now, _, blocks = await _level(connection, program_id)
+        reason = standing(program, now)
+        if reason is not None:
+            raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+        if count > program.room:
+            raise ProgramRefused(
+                f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
+                "generate fewer, or raise its maximum."
+            )
+        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        await _make(connection, program, now, block_sizes(count, blocks, workers), "generate", fields)
+
+
+async def _locked(connection: Connection, program_id: int) -> Program | None:
+    row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
+    return None if row is None else Program(*row)
+
+
+async def _level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+    [row] = await connection.fetch(_LEVEL, program_id)
+    return row["now"], row["pooled"], row["blocks"]
+
+
+async def _make(
+    connection: Connection, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
+    fields: str | None = None,
+) -> None:  # fmt: skip
+    if not sizes:
+        return
+    expires_at = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
+    skips = [0, *accumulate(sizes[:-1])]
+    await connection.execute(
+        _MAKE, program.id, program.version, sum(sizes), skips, list(sizes), expires_at, fields, origin
+    )

@@ -1,0 +1,61 @@
+"""The minter of each template version, made once from its secret key and kept while it is used."""
+
+from collections import OrderedDict
+from typing import Final
+
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from services.codes.minter import ALGORITHM, Minter
+from services.codes.template import Template
+from services.errors import StackUnavailable
+from services.postgres.connection import Connection
+
+_MINTERS_MAX: Final = 4_096
+
+
+class Minters:
+    """Minters by (program id, version); the longest unused one is forgotten when there are too many."""
+
+    def __init__(self, master_key: bytes | None) -> None:
+        self._master_key = master_key
+        self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
+
+    async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
+        """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
+        key = (program_id, version)
+        minter = self._minters.get(key)
+        if minter is None:
+            minter = await self._load(connection, program_id, version)
+            self._minters[key] = minter
+            if len(self._minters) > _MINTERS_MAX:
+                self._minters.popitem(last=False)
+        else:
+            self._minters.move_to_end(key)
+        return minter
+
+    async def _load(self, connection: Connection, program_id: int, version: int) -> Minter:
+        row = await connection.fetchrow(
+            "SELECT template, algorithm, key, key_wrapped FROM template_version WHERE program_id = $1 AND version = $2",
+            program_id,
+            version,
+        )
+        if row is None or row["algorithm"] != ALGORITHM:
+            raise StackUnavailable(
+                f"Template version {version} of program {program_id} can't be minted by this version of codewell: "
+                "install the version that made it."
+            )
+        return Minter(Template.parse(row["template"]), self._unwrapped(row["key"], row["key_wrapped"]))
+
+    def wrapped(self, secret: bytes) -> tuple[bytes, bool]:
+        """A new key as it is stored, and whether it is wrapped (RFC 3394) with the master key."""
+        return (secret, False) if self._master_key is None else (aes_key_wrap(self._master_key, secret), True)
+
+    def _unwrapped(self, stored: bytes, is_wrapped: bool) -> bytes:
+        if not is_wrapped:
+            return stored
+        if self._master_key is None:
+            raise StackUnavailable("The database's keys are wrapped: set CODEWELL_MASTER_KEY to the key they need.")
+        try:
+            return aes_key_unwrap(self._master_key, stored)
+        except InvalidUnwrap as error:
+            raise StackUnavailable("CODEWELL_MASTER_KEY is not the key that the database's keys need.") from error
