@@ -4,6 +4,7 @@ CodewellError
 ├── TemplateInvalid       a code template that can't be read, is too small or can be guessed
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
+├── SettingsInvalid       a setting is missing or out of its bounds
 └── SchemaMismatch        the database's schema is older or newer than this program
 
 The text of each is one sentence for a person, and says what to do. The command line prints it and exits with
@@ -33,3 +34,7 @@ class StackUnavailable(CodewellError):
 
 class SchemaMismatch(CodewellError):
     """The database's schema is older or newer than this program."""
+
+
+class SettingsInvalid(CodewellError):
+    """A setting is missing or out of its bounds."""

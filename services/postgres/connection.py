@@ -1,7 +1,8 @@
 """Open connections with a limit on everything: connecting, a statement, a lock, an idle transaction."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from services.errors import StackUnavailable
 
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0
+START_PAUSE_S: Final = 0.2
 LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
 
@@ -34,9 +36,18 @@ UNAVAILABLE: Final = (
 )
 
 
+async def _keep_as_is(_: Connection) -> None:
+    """Nothing here changes a session for more than a transaction, so nothing is to be reset when it is given back."""
+
+
 @asynccontextmanager
-async def pool(url: str, application_name: str, connections_max: int) -> AsyncIterator[Pool]:
-    """A pool that connects when it is first used, so that a worker can start before its database.
+async def pool(
+    url: str,
+    application_name: str,
+    connections_max: int,
+    init: Callable[[Connection], Awaitable[None]] | None = None,
+) -> AsyncIterator[Pool]:
+    """A pool that connects when it is first used; `init` is called once for each connection.
 
     Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE` while the database is away).
     """
@@ -44,6 +55,10 @@ async def pool(url: str, application_name: str, connections_max: int) -> AsyncIt
         url,
         min_size=0,
         max_size=connections_max,
+        init=init,
+        reset=_keep_as_is,
+        # The generator counts workers by their connections, idle ones too.
+        max_inactive_connection_lifetime=0,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings=_server_settings(application_name),
@@ -71,6 +86,22 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
         yield opened
     finally:
         await asyncio.shield(opened.close(timeout=CONNECT_TIMEOUT_S))
+
+
+async def wait_until_up(
+    url: str, application_name: str, timeout_s: float, check: Callable[[Connection], Awaitable[None]]
+) -> None:
+    """Wait until Postgres answers and `check` is content, or raise what was wrong last (StackUnavailable)."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            async with connection(url, application_name) as opened:
+                await check(opened)
+                return
+        except StackUnavailable:
+            if time.monotonic() + START_PAUSE_S > deadline:
+                raise
+        await asyncio.sleep(START_PAUSE_S)
 
 
 def place(url: str) -> str:

@@ -32,6 +32,17 @@ class Claimed(NamedTuple):
     """Requests not decided: their program's stock was locked for longer than a batch may wait."""
     low: dict[int, int]
     """Program id -> codes left, for pools under their mark that may be filled."""
+    undecidable: dict[UUID, str]
+    """Requests that the database refuses to store, and why; `attach` raises instead."""
+
+    def joined(self, other: "Claimed") -> "Claimed":
+        """What became of two batches together."""
+        return Claimed(
+            self.rows | other.rows,
+            self.waiting + other.waiting,
+            self.low | other.low,
+            self.undecidable | other.undecidable,
+        )
 
 
 class Claims:
@@ -47,7 +58,7 @@ class Claims:
 
     async def attach(self, requests: Iterable[Request]) -> Claimed:
         """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
-        claimed = Claimed({}, [], {})
+        claimed = Claimed({}, [], {}, {})
         pending = sorted({request.id: request for request in requests}.values(), key=lambda request: request.id)
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)

@@ -66,6 +66,24 @@ _SPLIT: Final = """
     SELECT program_id, 'range', version, first, half, expires_at, fields, origin, created_at FROM kept
     """
 
+# Programs whose pool lacks codes or blocks, or has expired blocks to retire. What is found is looked at again under
+# the program's lock, so this may be wrong for a moment.
+_NEEDY: Final = """
+    SELECT p.id FROM program p CROSS JOIN LATERAL (
+        SELECT coalesce(sum(size - attached - deleted) FILTER (WHERE NOT over), 0) AS pooled,
+               count(*) FILTER (WHERE NOT over) AS blocks,
+               coalesce(bool_or(over), false) AS expired
+        FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block
+              WHERE program_id = p.id AND open) b
+    ) b
+    WHERE p.removed_at IS NULL AND (b.expired OR (
+        p.active AND (p.campaign_can_create OR p.scenario_can_create)
+        AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
+        AND (b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
+             OR b.blocks < $1 AND b.pooled >= $2 * b.blocks)))
+    ORDER BY p.id
+    """
+
 
 class Filled(NamedTuple):
     """What a look at one pool found and did."""
@@ -94,12 +112,19 @@ async def top_up(connection: Connection, program_id: int) -> Filled | None:
         may = program.campaign_can_create or program.scenario_can_create
         if not may or standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
-        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        workers = await _workers(connection)
         count = missing(pooled, program.pool_max, program.room)
         await _make(connection, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
         return Filled(program.name, pooled, count)
+
+
+async def needy_programs(connection: Connection) -> list[int]:
+    """Ids of the programs for which `top_up` has something to do."""
+    workers = await _workers(connection)
+    rows = await connection.fetch(_NEEDY, blocks_needed(workers), 2 * BLOCK_SIZE_MIN)
+    return [row["id"] for row in rows]
 
 
 async def make_in_place(
@@ -118,7 +143,7 @@ async def make_in_place(
         now, pooled, blocks = await _level(connection, program_id)
         if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
             return
-        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        workers = await _workers(connection)
         count = missing(pooled, program.pool_max, program.room, wanted)
         await _make(connection, program, now, block_sizes(count, blocks, workers), "request")
 
@@ -141,7 +166,7 @@ async def generate(connection: Connection, program_id: int, count: int, fields: 
                 f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
                 "generate fewer, or raise its maximum."
             )
-        workers = int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)
+        workers = await _workers(connection)
         await _make(connection, program, now, block_sizes(count, blocks, workers), "generate", fields)
 
 
@@ -166,3 +191,7 @@ async def _make(
     await connection.execute(
         _MAKE, program.id, program.version, sum(sizes), skips, list(sizes), expires_at, fields, origin
     )
+
+
+async def _workers(connection: Connection) -> int:
+    return int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)

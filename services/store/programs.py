@@ -96,12 +96,6 @@ async def list_all(connection: Connection) -> list[Program]:
     return [_program(row) for row in rows]
 
 
-async def ids(connection: Connection) -> list[int]:
-    """Ids of all programs whose pool is to be kept full, and of those with expired blocks to retire."""
-    rows = await connection.fetch("SELECT id FROM program WHERE removed_at IS NULL ORDER BY id")
-    return [row["id"] for row in rows]
-
-
 async def stock(connection: Connection, name: str) -> Stock:
     """Where the program's codes are now. Raises ProgramRefused when there is no such program."""
     row = await connection.fetchrow(_STOCK, name)

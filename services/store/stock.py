@@ -54,7 +54,7 @@ _HOLD: Final = """
     """
 
 
-class HoldingTaken(Exception):  # noqa: N818  an event between two workers, not an error
+class HoldingTaken(Exception):
     """Another worker gave this profile its code a moment ago; the batch is to be decided again."""
 
 

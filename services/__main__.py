@@ -1,0 +1,5 @@
+"""`python -m services` is `codewell`."""
+
+from services.cli import main
+
+main()

@@ -1,0 +1,40 @@
+"""The one program, `codewell`. Each command imports what it runs, so that the others start fast."""
+
+import click
+
+from services.cli.audit import audit
+from services.cli.bench import bench
+from services.cli.code import code
+from services.cli.program import program
+from services.cli.send import send
+from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
+from services.errors import CodewellError
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """What Codewell refuses is one sentence on standard error and exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except CodewellError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="codewell", message="%(prog)s %(version)s")
+def codewell() -> None:
+    """Codewell attaches promo codes to customers and keeps the pools of codes full.
+
+    Settings are CODEWELL_* variables; without them a stack in CODEWELL_HOME (.codewell) is used.
+    """
+
+
+for _command in (
+    standalone, demo, issuer, generator, console, migrate, topics, program, code, send, audit, bench,
+):  # fmt: skip
+    codewell.add_command(_command)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    codewell(prog_name="codewell")

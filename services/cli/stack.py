@@ -1,0 +1,95 @@
+"""Commands that run something: one worker, a whole stack, the demo; and those that prepare for it."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+
+@click.command()
+def issuer() -> None:
+    """Run one issuer: answers requests with codes. Any number may run."""
+    from services.issuer.main import main
+
+    main()
+
+
+@click.command()
+def generator() -> None:
+    """Run one generator: keeps pools full. Any number may run."""
+    from services.generator.main import main
+
+    main()
+
+
+@click.command()
+def console() -> None:
+    """Run one console: the HTTP API. Any number may run."""
+    from services.console.main import main
+
+    main()
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date. Safe to repeat."""
+    from services.postgres.connection import connection
+    from services.postgres.migrations import migrate as apply
+    from services.runtime.settings import StackSettings, read
+
+    async def work() -> list[str]:
+        async with connection(read(StackSettings).postgres_url.get_secret_value(), "codewell-migrate") as opened:
+            return await apply(opened)
+
+    applied = asyncio.run(work())
+    click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+
+
+@click.command()
+@click.option(
+    "--replication", type=click.IntRange(1), help="Replicas of each new topic.  [3, or the number of brokers]"
+)
+def topics(replication: int | None) -> None:
+    """Make the topics that are missing. Safe to repeat."""
+    from services.kafka.topics import create_topics
+    from services.runtime.settings import StackSettings, read
+
+    settings = read(StackSettings)
+    made = asyncio.run(create_topics(settings.kafka_bootstrap, settings.topic_prefix, replication))
+    click.echo("\n".join(f"made {name}" for name in made) or "All topics are there.")
+
+
+_HOME = click.option(
+    "--home", type=click.Path(file_okay=False, path_type=Path), help="Where the stack keeps its data.  [.codewell]"
+)
+_API_PORT = click.option("--api-port", type=click.IntRange(0, 65_535), default=0, help="The API's port.  [a free one]")
+_ISSUERS = click.option("--issuers", type=click.IntRange(1, 32), default=1, show_default=True, help="How many issuers.")
+
+
+@click.command()
+@_HOME
+@_API_PORT
+@_ISSUERS
+def standalone(home: Path | None, api_port: int, issuers: int) -> None:
+    """Run Postgres, Kafka and all services on this machine until Ctrl-C. Data is kept."""
+    from services.runtime.process import run
+    from services.runtime.settings import home as default_home
+    from services.standalone.main import StackOptions, standalone
+
+    options = StackOptions(home or default_home(), api_port=api_port, issuers=issuers)
+    run(lambda stop: standalone(options, stop))
+
+
+@click.command()
+@click.option("--exit", "leave", is_flag=True, help="Leave when all is shown; status 0 only if all held.")
+@click.option("--messages", type=click.IntRange(1), default=20_000, show_default=True, help="message-render requests.")
+@click.option("--steps", type=click.IntRange(0), default=5_000, show_default=True, help="scenario-step requests.")
+def demo(leave: bool, messages: int, steps: int) -> None:
+    """Show the main job on a fresh stack: a program, requests, their answers, and the checks."""
+    from services.demo.main import demonstrate
+    from services.runtime.process import run
+
+    held: list[bool] = []
+    run(lambda stop: demonstrate(messages, steps, leave, stop, held.append))
+    if leave and held != [True]:
+        raise SystemExit(1)

@@ -1,0 +1,40 @@
+"""The HTTP API. Errors are problems as in RFC 9457."""
+
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Request
+from fastapi.responses import JSONResponse
+
+from schemas.program import Stock
+from services.errors import ProgramRefused
+from services.postgres.connection import UNAVAILABLE, Pool
+from services.store import programs
+
+_PROBLEM = "application/problem+json"
+
+
+def create_api(pool: Pool) -> FastAPI:
+    """The API on one database."""
+    api = FastAPI(title="Codewell", version="1", docs_url=None, redoc_url=None)
+
+    @api.get("/api/v1/programs/{name}/stock")
+    async def stock(name: Annotated[str, Path(pattern="^[A-Za-z0-9_]{1,64}$")]) -> Stock:
+        """Where the program's codes are now."""
+        async with pool.acquire() as connection:
+            return await programs.stock(connection, name)
+
+    @api.exception_handler(ProgramRefused)
+    async def not_found(_: Request, error: ProgramRefused) -> JSONResponse:
+        return _problem(404, "No such program", str(error))
+
+    async def unavailable(_: Request, error: Exception) -> JSONResponse:
+        return _problem(503, "The database is away", f"Try again in a moment ({type(error).__name__}).")
+
+    for kind in UNAVAILABLE:
+        api.add_exception_handler(kind, unavailable)
+    return api
+
+
+def _problem(status: int, title: str, detail: str) -> JSONResponse:
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(content, status, media_type=_PROBLEM)

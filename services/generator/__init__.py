@@ -1,0 +1,1 @@
+"""The generator: keeps every program's pool full."""

@@ -1,0 +1,82 @@
+"""The Faust application: what wakes the generator up. Made by a factory; importing this starts nothing.
+
+Faust delivers at least once as long as an agent has a concurrency of 1, waits for its stream to be empty before it
+stops, and raises nothing: a message whose agent raises counts as done. So agents here catch what the database may
+raise and try again, and a top-up that is repeated finds the pool full.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import faust
+import structlog
+from prometheus_client import Counter
+from pydantic import ValidationError
+
+from schemas import topics
+from schemas.events import PoolDemand, ProgramChanged
+from services.runtime.settings import GeneratorSettings
+
+log = structlog.get_logger()
+
+WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at pools, by kind.", ["kind"])
+
+Fill = Callable[[int], Awaitable[None]]
+Sweep = Callable[[], Awaitable[None]]
+
+
+def create_app(settings: GeneratorSettings, fill: Fill, sweep: Sweep) -> faust.App:
+    """An application that calls `fill` with the id of a program that wants codes, and `sweep` on a timer.
+
+    Neither may raise. The application is started and stopped by its caller.
+    """
+    prefix = settings.topic_prefix
+    app = faust.App(
+        f"{prefix}codewell-generator",
+        broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
+        autodiscover=False,
+        store="memory://",
+        stream_wait_empty=True,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=15.0,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=20.0,
+        stream_buffer_maxsize=256,
+    )
+
+    def topic(name: str) -> faust.TopicT:
+        return app.topic(prefix + name, key_serializer="raw", value_serializer="raw", allow_empty=True)
+
+    @app.agent(topic(topics.POOL_DEMAND), concurrency=1, isolated_partitions=True)
+    async def on_pool_demand(stream: faust.StreamT[bytes | None]) -> None:
+        async for value in stream:
+            await _read_and_fill(PoolDemand, value, fill)
+
+    @app.agent(topic(topics.PROGRAM_CHANGED), concurrency=1, isolated_partitions=True)
+    async def on_program_changed(stream: faust.StreamT[bytes | None]) -> None:
+        async for value in stream:
+            await _read_and_fill(ProgramChanged, value, fill)
+
+    async def on_timer() -> None:
+        WAKE_UPS.labels("sweep").inc()
+        await sweep()
+
+    app.timer(settings.sweep_interval_s)(on_timer)
+    return app
+
+
+async def _read_and_fill(kind: type[PoolDemand | ProgramChanged], value: bytes | None, fill: Fill) -> None:
+    """Fill the pool that an event names. One that can't be read is logged: the sweep does its work."""
+    if not value:
+        return
+    try:
+        event = kind.model_validate_json(value)
+    except ValidationError as error:
+        WAKE_UPS.labels("unreadable").inc()
+        log.warning("event_unreadable", kind=kind.__name__, errors=error.error_count())
+        return
+    WAKE_UPS.labels(kind.__name__).inc()
+    await fill(event.program_id)

@@ -1,0 +1,68 @@
+"""Fills pools one by one, however often the database goes away meanwhile."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+import structlog
+from prometheus_client import Counter
+
+from services.postgres.connection import UNAVAILABLE, Pool
+from services.runtime.process import pauses
+from services.store import filling
+from services.telemetry.health import Health
+
+log = structlog.get_logger()
+
+MADE: Final = Counter("codewell_codes_made", "Codes made by the generator.")
+
+# Pools filled side by side in a sweep; each costs a few round trips to the database and little else.
+SWEEP_CONCURRENCY_MAX: Final = 4
+
+_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+
+
+class Filler:
+    """Fills one pool, or all that lack something."""
+
+    def __init__(self, pool: Pool, health: Health, stop: asyncio.Event) -> None:
+        self._pool = pool
+        self._health = health
+        self._stop = stop
+
+    async def fill(self, program_id: int) -> None:
+        """Bring one pool up to its mark, trying again until it is done or the process is to stop. Raises nothing."""
+        async for _ in pauses(self._stop):
+            try:
+                async with self._pool.acquire() as connection:
+                    filled = await filling.top_up(connection, program_id)
+            except (*UNAVAILABLE, *_TRANSIENT) as error:
+                self._health.waits("postgres", type(error).__name__)
+            except asyncpg.PostgresError:
+                # Trying the same again would block all other programs of the partition; the sweep comes back to it.
+                log.exception("pool_not_filled", program_id=program_id)
+                return
+            else:
+                self._health.has("postgres")
+                if filled is not None and filled.made:
+                    MADE.inc(filled.made)
+                    log.info("pool_filled", program=filled.name, pooled=filled.pooled, made=filled.made)
+                return
+
+    async def sweep(self) -> None:
+        """Look at all programs and fill those that lack something. Raises nothing."""
+        self._health.beat("sweep")
+        try:
+            async with self._pool.acquire() as connection:
+                waiting = iter(await filling.needy_programs(connection))
+        except UNAVAILABLE as error:
+            self._health.waits("postgres", type(error).__name__)
+            return
+        self._health.has("postgres")
+
+        async def fill_some() -> None:
+            for program_id in waiting:
+                await self.fill(program_id)
+                self._health.beat("sweep")
+
+        await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))

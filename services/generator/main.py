@@ -1,0 +1,45 @@
+"""Build a generator from its settings and run it until told to stop."""
+
+import asyncio
+from typing import Final
+
+from schemas import topics
+from services.generator.app import create_app
+from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
+from services.kafka import clients
+from services.postgres import connection as postgres
+from services.postgres.migrations import check_schema
+from services.runtime.process import run, until
+from services.runtime.settings import GeneratorSettings, read
+from services.telemetry.health import Health, served
+from services.telemetry.logs import configure
+
+# The sweep's and one for events.
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1
+
+
+def main() -> None:
+    """Run one generator. Raises CodewellError."""
+    settings = read(GeneratorSettings)
+    configure("generator", settings.log_level)
+    run(lambda stop: generate(settings, stop))
+
+
+async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
+    """Keep pools full until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
+    url = settings.postgres_url.get_secret_value()
+    health = Health("postgres", "kafka")
+    async with served(health, settings.health_host, settings.health_port):
+        await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check_schema)
+        needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
+        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
+            filler = Filler(pool, health, stop)
+            app = create_app(settings, filler.fill, filler.sweep)
+            await until(stop, filler.sweep())
+            try:
+                await app.start()
+                health.has("kafka")
+                await until(stop, app.wait_until_stopped())
+            finally:
+                await app.stop()

@@ -1,0 +1,1 @@
+"""The issuer: requests in, attached codes out."""

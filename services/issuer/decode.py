@@ -1,0 +1,122 @@
+"""A record becomes a request, or a dead letter that says why it can't be read."""
+
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from aiokafka import ConsumerRecord
+from asyncpg.pgproto.pgproto import UUID
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from schemas.events import DATA_OF_TYPE, VALUE_BYTES_MAX, CloudEvent, MessageRender, ScenarioStep
+from services.attaching.model import Request
+
+STRUCTURED: Final = b"application/cloudevents+json"
+_CANONICAL_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+DeadReason = Literal["not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable"]
+
+
+class Received(NamedTuple):
+    """A request, the record that brought it, and how its sender wants the answer."""
+
+    request: Request
+    record: ConsumerRecord
+    structured: bool
+    reply_topic: str | None
+    """Where the sender wants the answer instead of the usual place."""
+    correlation_id: bytes | None
+
+
+class Unreadable(Exception):
+    """Why a record can't be answered: one word of the contract, and a sentence."""
+
+    def __init__(self, reason: DeadReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Decoder:
+    """Reads records of request topics. `request_types` gives the one event type that each topic carries."""
+
+    def __init__(self, request_types: Mapping[str, str], reply_topics: frozenset[str]) -> None:
+        self._request_types = request_types
+        self._reply_topics = reply_topics
+
+    def read(self, record: ConsumerRecord) -> Received:
+        """Raise Unreadable when the record is no request."""
+        headers = dict(record.headers)
+        value = record.value
+        if not value:
+            raise Unreadable("not_json", "The value is empty; it must be the event's data as JSON.")
+        if len(value) > VALUE_BYTES_MAX:
+            raise Unreadable("too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed.")
+        structured = (headers.get("content-type") or b"").startswith(STRUCTURED)
+        try:
+            if structured:
+                event_id, event_type, value = _opened(value)
+            else:
+                event_id, event_type = _attribute(headers, "ce_id"), _attribute(headers, "ce_type")
+                if headers.get("ce_specversion", b"1.0") != b"1.0":
+                    raise Unreadable("invalid_event", "ce_specversion must be 1.0.")
+            if event_type != self._request_types[record.topic]:
+                raise Unreadable(
+                    "unknown_type",
+                    f"The type {event_type[:200]!r} is not read from this topic; it must be "
+                    f"{self._request_types[record.topic]}.",
+                )
+            event = DATA_OF_TYPE[event_type].model_validate_json(value)
+        except ValidationError as error:
+            raise _unreadable(error) from error
+        assert isinstance(event, MessageRender | ScenarioStep)  # noqa: S101  for the type checker
+        return Received(Request(_uuid(event_id), event), record, structured, *self._wishes(headers))
+
+    def _wishes(self, headers: Mapping[str, bytes | None]) -> tuple[str | None, bytes | None]:
+        wanted = headers.get("kafka_replyTopic")
+        if wanted is None:
+            return None, headers.get("kafka_correlationId")
+        topic = wanted.decode("utf-8", "replace")
+        if topic not in self._reply_topics:
+            raise Unreadable(
+                "reply_topic_refused", f"Answers may not go to {topic[:200]!r}; the operator allows it, or not."
+            )
+        return topic, headers.get("kafka_correlationId")
+
+
+def _attribute(headers: Mapping[str, bytes | None], name: str) -> str:
+    value = headers.get(name)
+    if not value:
+        raise Unreadable("invalid_event", f"The header {name} is missing.")
+    return value.decode("utf-8", "replace")
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        # asyncpg's own class is several times as fast as uuid.UUID, but lets dashes stand anywhere.
+        if _CANONICAL_UUID.fullmatch(text):
+            return UUID(text)
+    except ValueError:
+        pass
+    raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
+
+
+def _opened(value: bytes) -> tuple[str, str, bytes]:
+    """Id, type and data of a structured event."""
+    envelope = CloudEvent.model_validate_json(value)
+    if envelope.data_base64 is None:
+        return envelope.id, envelope.type, to_json(envelope.data)
+    try:
+        return envelope.id, envelope.type, b64decode(envelope.data_base64, validate=True)
+    except ValueError as error:
+        raise Unreadable("invalid_event", "data_base64 is no base64.") from error
+
+
+def _unreadable(error: ValidationError) -> Unreadable:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return Unreadable("not_json", f"The value is no JSON that can be read: {first['msg']}.")
+    where = ".".join(str(part) for part in first["loc"])
+    return Unreadable("invalid_event", f"{where or 'The data'}: {first['msg']}."[:500])

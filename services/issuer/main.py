@@ -1,0 +1,53 @@
+"""Build an issuer from its settings and run it until told to stop."""
+
+import asyncio
+from typing import Final
+
+from schemas import topics
+from services.issuer.batch import Processor
+from services.issuer.decode import Decoder
+from services.issuer.worker import Worker
+from services.kafka import clients
+from services.postgres import connection as postgres
+from services.postgres.migrations import check_schema
+from services.runtime.process import run
+from services.runtime.settings import IssuerSettings, read
+from services.store.claim import Claims
+from services.store.filling import announce_worker
+from services.store.minters import Minters
+from services.telemetry.health import Health, served
+from services.telemetry.logs import configure
+
+# One for fresh requests and one for those that wait: each runs one claim at a time.
+_CONNECTIONS_MAX: Final = 2
+
+
+def main() -> None:
+    """Run one issuer. Raises CodewellError."""
+    settings = read(IssuerSettings)
+    configure("issuer", settings.log_level)
+    run(lambda stop: issue(settings, stop))
+
+
+async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
+    """Answer requests until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
+    url = settings.postgres_url.get_secret_value()
+    health = Health("postgres", "kafka")
+    minters = Minters(settings.master_key_bytes)
+    prefix = settings.topic_prefix
+    types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
+    types |= {topics.retry_of(name): event_type for name, event_type in types.items()}
+    decoder = Decoder(types, frozenset(settings.reply_topics))
+    async with served(health, settings.health_host, settings.health_port):
+        await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check_schema)
+        health.has("postgres")
+        needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
+        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        async with (
+            postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
+            asyncio.TaskGroup() as group,
+        ):
+            for retries in (False, True):
+                processor = Processor(decoder, Claims(pool, minters), health, stop)
+                worker = Worker(settings, processor, health, retries=retries)
+                group.create_task(worker.run(stop))

@@ -1,0 +1,135 @@
+"""What leaves the issuer: answers, requests that wait, dead letters, demands."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+from pydantic_core import to_json
+
+from schemas import events, topics
+from services.attaching.answers import answer_event, answer_id
+from services.attaching.model import AnswerRow
+from services.issuer.decode import Received, Unreadable
+from services.kafka.batches import Batches
+
+SOURCE: Final = "/codewell/issuer"
+ATTEMPT: Final = "codewell_attempt"
+_CONTENT_TYPE: Final = ("content-type", b"application/json")
+_STRUCTURED: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+_RETRY_SUFFIX: Final = topics.retry_of("")
+_ATTEMPT_DIGITS_MAX: Final = 9
+_TOLD_MAX: Final = 100_000
+_HEADS: Final = {
+    event_type: [
+        ("ce_specversion", b"1.0"),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", event_type.encode()),
+        _CONTENT_TYPE,
+    ]
+    for event_type in (events.CODES_ATTACHED, events.CODES_REFUSED)
+}
+
+
+class Outbox:
+    """Collects the records of one batch and sends them together."""
+
+    def __init__(self, producer: AIOKafkaProducer, partitions: dict[str, int]) -> None:
+        self._batches = Batches(producer)
+        self._partitions = partitions
+
+    def answer(self, received: Received, rows: Sequence[AnswerRow], names: dict[int, str]) -> None:
+        """Answer a request in the mode in which it came, on the partition where it was: keys stay in order."""
+        request, record, structured, reply_topic, correlation_id = received
+        event_type, data = answer_event(request, rows, names)
+        event_id = answer_id(request.id)
+        if structured:
+            value = (
+                f'{{"specversion":"1.0","id":"{event_id}","source":"{SOURCE}","type":"{event_type}",'
+                f'"datacontenttype":"application/json","data":{data}}}'
+            )
+            headers = _STRUCTURED
+        else:
+            value = data
+            headers = [("ce_id", event_id.encode()), *_HEADS[event_type]]
+        if correlation_id is not None:
+            headers = [*headers, ("kafka_correlationId", correlation_id)]
+        topic = reply_topic or topics.reply_to(request_topic(record.topic))
+        self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
+
+    def retry(self, received: Received) -> None:
+        """Let a request wait, and count how often it did."""
+        record = received.record
+        kept = [header for header in record.headers if header[0] != ATTEMPT]
+        attempt = attempt_of(record) + 1
+        topic = topics.retry_of(request_topic(record.topic))
+        self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempt).encode())])
+
+    def bury(self, record: ConsumerRecord, why: Unreadable) -> None:
+        """Keep what can't be read, as it came, with the reason."""
+        reason = {
+            "codewell_reason": why.reason,
+            "codewell_detail": why.detail,
+            "codewell_topic": record.topic,
+            "codewell_partition": str(record.partition),
+            "codewell_offset": str(record.offset),
+            "codewell_time": datetime.now(UTC).isoformat(),
+        }
+        headers = [*record.headers, *((name, text.encode()) for name, text in reason.items())]
+        topic = topics.dead_letters_of(request_topic(record.topic))
+        self._add(topic, record.partition, record.key, record.value, headers)
+
+    async def send(self) -> None:
+        """Send all and wait until it is stored. Raises what aiokafka raises."""
+        await self._batches.send()
+
+    def _add(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> None:
+        self._batches.add(topic, partition % self._partitions[topic], key, value, headers)
+
+
+class Demands:
+    """Tells the generator of pools under their mark, each at most once in an interval."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, interval_s: float) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._interval_s = interval_s
+        self._told: dict[int, float] = {}
+
+    async def tell(self, low: dict[int, int]) -> None:
+        """Publish without waiting for the answer: a demand that is lost costs a sweep, not a code."""
+        now = time.monotonic()
+        for program_id, pooled in low.items():
+            if now - self._told.get(program_id, -self._interval_s) < self._interval_s:
+                continue
+            self._told[program_id] = now
+            demand = events.PoolDemand(program_id=program_id, pooled=pooled)
+            await self._producer.send(
+                self._topic,
+                to_json(demand),
+                key=str(program_id).encode(),
+                headers=[
+                    ("ce_specversion", b"1.0"),
+                    ("ce_id", str(uuid4()).encode()),
+                    ("ce_source", SOURCE.encode()),
+                    ("ce_type", events.POOL_DEMAND.encode()),
+                    _CONTENT_TYPE,
+                ],
+            )
+        if len(self._told) > _TOLD_MAX:
+            self._told.clear()
+
+
+def request_topic(topic: str) -> str:
+    """The topic that a request came from first, also where it has waited in a retry topic."""
+    return topic.removesuffix(_RETRY_SUFFIX)
+
+
+def attempt_of(record: ConsumerRecord) -> int:
+    """How often a request has waited already."""
+    text = dict(record.headers).get(ATTEMPT) or b"0"
+    return int(text) if text.isdigit() and len(text) <= _ATTEMPT_DIGITS_MAX else 0

@@ -1,0 +1,1 @@
+"""Consumers, producers and topics of Kafka, with a limit on everything."""

@@ -1,0 +1,107 @@
+"""Make Kafka clients, each with its limits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from schemas.topics import DEAD_LETTER_BYTES_MAX
+from services.errors import StackUnavailable
+
+REQUEST_TIMEOUT_MS: Final = 15_000
+SESSION_TIMEOUT_MS: Final = 15_000
+HEARTBEAT_INTERVAL_MS: Final = 3_000
+MAX_POLL_INTERVAL_MS: Final = 300_000
+# A worker's memory stays the same however long the backlog is: this much is fetched ahead of it.
+FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
+_START_PAUSE_S: Final = 0.2
+BATCH_BYTES_MAX: Final = 512 * 1024
+
+
+def producer(bootstrap: str) -> AIOKafkaProducer:
+    """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=DEAD_LETTER_BYTES_MAX,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
+    """A member of a group that commits nothing by itself and begins with the oldest record."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=SESSION_TIMEOUT_MS,
+        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        fetch_max_bytes=FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+        # TCP has its own checksum, and the broker has checked the record's when it took it.
+        check_crcs=False,
+    )
+
+
+@asynccontextmanager
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client for one command. Raises StackUnavailable, in words for a person."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        await client.close()
+        raise unreachable(bootstrap) from error
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def started_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer for one command. Raises StackUnavailable, in words for a person."""
+    client = producer(bootstrap)
+    try:
+        await client.start()
+    except (KafkaError, TimeoutError) as error:
+        await asyncio.shield(client.stop())
+        raise unreachable(bootstrap) from error
+    try:
+        yield client
+    finally:
+        await asyncio.shield(client.stop())
+
+
+async def wait_until_up(bootstrap: str, topics: Iterable[str], timeout_s: float) -> None:
+    """Wait until Kafka answers and has the topics, or raise StackUnavailable."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            async with admin(bootstrap) as client:
+                missing = sorted(set(topics) - set(await client.list_topics()))
+            if not missing:
+                return
+            raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
+        except StackUnavailable:
+            if time.monotonic() + _START_PAUSE_S > deadline:
+                raise
+        await asyncio.sleep(_START_PAUSE_S)
+
+
+def unreachable(bootstrap: str) -> StackUnavailable:
+    """The error of a Kafka that does not answer."""
+    return StackUnavailable(
+        f"Kafka can't be reached at {bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to where it is."
+    )

@@ -1,0 +1,1 @@
+"""What every process has: settings, one start and stop contract, waits with a limit."""

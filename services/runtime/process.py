@@ -1,0 +1,68 @@
+"""The start and stop contract of a process: run until told to stop, stop once however often it is told."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from services.errors import CodewellError
+
+log = structlog.get_logger()
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` on an event loop until it returns. The event it is given is set by SIGINT and SIGTERM.
+
+    Raises the first CodewellError of a group as itself: one sentence is enough for a person.
+    """
+    import uvloop
+
+    async def with_signals() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(with_signals())
+        except BaseExceptionGroup as group:
+            refusals = group.subgroup(CodewellError)
+            while isinstance(refusals, BaseExceptionGroup):
+                refusals = refusals.exceptions[0]
+            raise refusals or group from group
+
+
+async def until(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Wait for `work`, or cancel it when told to stop. What it raises is raised here."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+    if not task.cancelled():
+        task.result()
+
+
+async def pauses(stop: asyncio.Event) -> AsyncIterator[float]:
+    """Pause ever longer between attempts, with jitter (s), until told to stop. The first turn comes at once."""
+    pause_s = _BACKOFF_FIRST_S
+    yield 0.0
+    while not stop.is_set():
+        jittered_s = pause_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, keeps no secret
+        try:
+            await asyncio.wait_for(stop.wait(), jittered_s)
+        except TimeoutError:
+            yield jittered_s
+        pause_s = min(pause_s * 2, _BACKOFF_MAX_S)

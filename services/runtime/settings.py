@@ -1,0 +1,145 @@
+"""Settings of the services: one frozen class each, read once from `CODEWELL_*` variables.
+
+Where Postgres and Kafka are may also come from the `endpoints.json` of a stack in `CODEWELL_HOME`.
+"""
+
+import os
+from base64 import b64decode
+from binascii import Error as NotBase64
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from services.errors import SettingsInvalid
+
+HOME_DEFAULT: Final = ".codewell"
+_MASTER_KEY_BYTES: Final = (16, 24, 32)
+
+
+def home() -> Path:
+    """The directory of the stack on this machine: `CODEWELL_HOME`, else `.codewell` here."""
+    return Path(os.environ.get("CODEWELL_HOME") or HOME_DEFAULT)
+
+
+class StackSettings(BaseSettings):
+    """What every process needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    postgres_url: SecretStr = Field(description="Postgres, as postgresql://user:password@host:port/database.")
+    kafka_bootstrap: str = Field(min_length=1, description="Kafka brokers, as host:port, separated by commas.")
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Put before the name of every topic and consumer group."
+    )
+    master_key: SecretStr | None = Field(
+        None, description="Wraps the keys of programs in the database: 16, 24 or 32 bytes in base64."
+    )
+    guesses_per_s: float = Field(
+        10.0, gt=0, le=1e9, description="Guesses a second that codes must withstand (1/s); judged at creation."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+
+    @field_validator("master_key")
+    @classmethod
+    def _has_the_size_of_a_key(cls, given: SecretStr | None) -> SecretStr | None:
+        try:
+            if given is None or len(b64decode(given.get_secret_value(), validate=True)) in _MASTER_KEY_BYTES:
+                return given
+        except NotBase64:
+            pass
+        raise ValueError("must be 16, 24 or 32 bytes in base64; `openssl rand -base64 32` makes one")
+
+    @property
+    def master_key_bytes(self) -> bytes | None:
+        """The master key itself, or None when keys are stored as they are."""
+        return None if self.master_key is None else b64decode(self.master_key.get_secret_value())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, and that over a stack's endpoints."""
+        endpoints = JsonConfigSettingsSource(settings_cls, json_file=home() / "endpoints.json")
+        return init_settings, env_settings, endpoints
+
+
+class WorkerSettings(StackSettings):
+    """What every worker needs to know besides."""
+
+    health_host: str = Field("127.0.0.1", description="Where a worker serves /healthz, /readyz and /metrics.")
+    health_port: int = Field(
+        0, ge=-1, le=65_535, description="Its port; 0 takes a free one and logs it, -1 serves nothing."
+    )
+    start_timeout_s: float = Field(
+        20.0, gt=0, le=600, description="How long a starting worker waits for Postgres and Kafka (s)."
+    )
+    stop_timeout_s: float = Field(
+        15.0, gt=0, le=120, description="How long a stopping worker may take for the batch in hand (s)."
+    )
+
+
+class IssuerSettings(WorkerSettings):
+    """The issuer's own."""
+
+    batch_size_max: int = Field(4_000, ge=1, le=50_000, description="Requests decided in one transaction, at most.")
+    reply_topics: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Topics that a request may name in kafka_replyTopic, separated by commas."
+    )
+    retry_delay_s: float = Field(
+        1.0, ge=0.05, le=60, description="How long a request waits in a retry topic before it is tried again (s)."
+    )
+    demand_interval_s: float = Field(
+        0.25, ge=0.01, le=60, description="The least time between two pool-demand events of a program (s)."
+    )
+
+    @field_validator("reply_topics", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(name.strip() for name in given.split(",") if name.strip())
+        return given
+
+
+class GeneratorSettings(WorkerSettings):
+    """The generator's own."""
+
+    sweep_interval_s: float = Field(
+        60.0, ge=0.1, le=3_600, description="How often all programs are looked at, whatever events came (s)."
+    )
+
+
+class ConsoleSettings(WorkerSettings):
+    """The console's own; it serves its health on its API's port."""
+
+    api_host: str = Field("127.0.0.1", description="Where the API listens.")
+    api_port: int = Field(8080, ge=0, le=65_535, description="Its port; 0 takes a free one.")
+
+
+_S = TypeVar("_S", bound=BaseSettings)
+
+
+def read(kind: type[_S]) -> _S:
+    """Read the settings of one process. Raises SettingsInvalid, naming the variable and what it must be."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"CODEWELL_{str(first['loc'][0]).upper()}"
+        if first["type"] == "missing":
+            raise SettingsInvalid(
+                f"{name} is not set and there is no stack in {home()}: set it, or start one with codewell standalone."
+            ) from error
+        raise SettingsInvalid(f"{name} is not right: {first['msg']}.") from error

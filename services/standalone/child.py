@@ -1,0 +1,168 @@
+"""One child process: started, watched, stopped, and never outliving us."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from services.errors import StackUnavailable
+
+LOG_BYTES_MAX = 16 * 1024 * 1024
+TAIL_BYTES_MAX = 16 * 1024
+TAIL_LINES_MAX = 200
+KILLED_TIMEOUT_S = 10.0
+
+_EXEC_CHILD = Path(__file__).with_name("exec_child.py")
+_NONE = -1
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class RunAs:
+    """The user that a child of root becomes, and the one capability of root's that it keeps, if any."""
+
+    uid: int
+    gid: int
+    capability: int | None = None
+
+
+class Child:
+    """A running process in a session of its own, where a Ctrl-C in the terminal doesn't reach it.
+
+    On Linux the kernel sends it `death_signal` when the thread that started it ends, however that happens, so start
+    children from a thread that lives as long as they should: the main one.
+    """
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log_path: Path, log_offset: int) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._process = process
+        self._log_offset = log_offset
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        log_path: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        run_as: RunAs | None = None,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> Self:
+        """Start `argv`, an absolute path and its arguments, and append what it says to `log_path`."""
+        _rotate(log_path)
+        log_file = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            log_offset = os.fstat(log_file).st_size
+            process = await asyncio.create_subprocess_exec(
+                *_launcher(run_as, death_signal),
+                *(str(word) for word in argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StackUnavailable(
+                f"{name} can't be started ({error}); free some memory or processes, and start again."
+            ) from error
+        finally:
+            os.close(log_file)
+        log.debug("child started", child=name, pid=process.pid)
+        return cls(name, process, log_path, log_offset)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None as long as it runs, negative when a signal ended it."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until it has ended by itself or by `stop`."""
+        return await self._process.wait()
+
+    async def is_ready(self, ready: Coroutine[None, None, None], timeout_s: float) -> bool:
+        """Whether `ready` has returned before the child ended; TimeoutError if neither has happened at the limit."""
+        becoming = asyncio.create_task(ready)
+        ending = asyncio.create_task(self._process.wait())
+        try:
+            done, _ = await asyncio.wait((becoming, ending), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (becoming, ending):
+                task.cancel()
+            await asyncio.gather(becoming, ending, return_exceptions=True)
+        if not done:
+            raise TimeoutError
+        if ending in done:
+            return False
+        becoming.result()
+        return True
+
+    async def stop(self, stop_signal: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> int:
+        """End it: signal, wait, and at the limit, or when this wait is cancelled, kill its whole process group."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(stop_signal)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
+        except TimeoutError:
+            log.warning("child killed, as it didn't stop in time", child=self.name, pid=self.pid, timeout_s=timeout_s)
+        finally:
+            # Also after an orderly end, for what it may have left in its group; the number can't have been given to
+            # another process yet, as it was ours a moment ago.
+            self._kill_group()
+        async with asyncio.timeout(KILLED_TIMEOUT_S):
+            returncode = await self._process.wait()
+        log.debug("child stopped", child=self.name, pid=self.pid, returncode=returncode)
+        return returncode
+
+    def log_tail(self, lines_max: int = TAIL_LINES_MAX) -> list[str]:
+        """The last lines that this run has said."""
+        with self.log_path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._log_offset, size - TAIL_BYTES_MAX))
+            text = file.read().decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()][-lines_max:]
+
+    def last_words(self) -> str:
+        """Its last line that isn't indented, as stack traces are, for an error message."""
+        lines = [line for line in self.log_tail() if not line[0].isspace()]
+        return lines[-1] if lines else "it said nothing"
+
+    def _kill_group(self) -> None:
+        # PermissionError is what macOS says of a group that has only dead members.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _launcher(run_as: RunAs | None, death_signal: signal.Signals) -> list[str]:
+    uid = gid = capability = _NONE
+    if run_as is not None:
+        uid, gid = run_as.uid, run_as.gid
+        capability = _NONE if run_as.capability is None else run_as.capability
+    numbers = (os.getpid(), int(death_signal), uid, gid, capability)
+    return [sys.executable, "-I", "-S", str(_EXEC_CHILD), *(str(number) for number in numbers)]
+
+
+def _rotate(log_path: Path) -> None:
+    """Keep one older log, so that a stack that is started every day doesn't fill the disk."""
+    with contextlib.suppress(FileNotFoundError):
+        if log_path.stat().st_size > LOG_BYTES_MAX:
+            log_path.replace(log_path.with_suffix(".old.log"))

@@ -1,0 +1,65 @@
+"""Kafka's classes as the JVM has them in memory, kept from one start to the next, which halves the time of a start.
+
+The first broker of a machine records them and writes them when it's stopped, which takes some seconds once. The JVM
+itself ignores an archive that another Java or other jars have made.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import structlog
+
+AOT_CACHE_MAJOR_MIN = 25
+
+log = structlog.get_logger()
+
+
+class ClassArchive:
+    """The archive of one Java and one class path in `cache`, recorded to a file of the home's."""
+
+    def __init__(self, cache: Path, recording: Path, java: Path, java_major: int, class_path: str) -> None:
+        made_by = hashlib.sha256(f"{java.resolve()}\n{java.stat().st_mtime_ns}\n{class_path}".encode())
+        self._path = cache / f"kafka-classes-{made_by.hexdigest()[:16]}.archive"
+        self._recording = recording
+        self._is_aot_cache = java_major >= AOT_CACHE_MAJOR_MIN
+
+    @property
+    def is_kept(self) -> bool:
+        return self._path.exists()
+
+    def use_options(self) -> list[str]:
+        """What makes a JVM start from it, if there is one."""
+        if not self.is_kept:
+            return []
+        return [f"-XX:AOTCache={self._path}" if self._is_aot_cache else f"-XX:SharedArchiveFile={self._path}"]
+
+    def record_options(self) -> list[str]:
+        """What makes a JVM write one at its end."""
+        name = "AOTCacheOutput" if self._is_aot_cache else "ArchiveClassesAtExit"
+        return [f"-XX:{name}={self._recording}"]
+
+    def keep(self) -> None:
+        """Take what was recorded, if anything was, for the starts to come; without it they are only slower."""
+        if self.is_kept or not self._recording.exists():
+            return
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Copied beside it first: the cache may be on another disk, and half an archive would break the JVM.
+            partial = self._path.with_suffix(f".{os.getpid()}")
+            shutil.move(self._recording, partial)
+            partial.replace(self._path)
+        except OSError as error:
+            log.warning("kafka's classes not kept", path=str(self._path), reason=error.strerror)
+
+    def drop(self) -> None:
+        """Do without it, as a start with it has failed."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def user_cache() -> Path:
+    found = os.environ.get("XDG_CACHE_HOME")
+    return (Path(found) if found else Path.home() / ".cache") / "codewell"

@@ -1,0 +1,141 @@
+"""The directory of one stack: who has it, what's in it, and how others find what runs there."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Self
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from services.errors import StackUnavailable
+from services.standalone.ports import PortBook
+
+DISK_FREE_BYTES_MIN = 1024**3
+LOCK_TIMEOUT_S = 0.5
+LOCK_POLL_S = 0.02
+
+log = structlog.get_logger()
+
+
+class Endpoints(BaseModel):
+    """Where a running stack answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    postgres_url: str
+    kafka_bootstrap: str
+    api_url: str
+    admin_token: str | None = None
+
+
+class Home:
+    """An open home: nobody else has it until it's closed, or until the process that opened it ends."""
+
+    def __init__(self, path: Path, lock_file: int) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.ports = PortBook(path / "ports.json")
+        self._endpoints = path / "endpoints.json"
+        self._lock_file: int | None = lock_file
+
+    @classmethod
+    async def open(cls, path: Path, disk_free_bytes_min: int = DISK_FREE_BYTES_MIN) -> Self:
+        """Create it if need be and take it, with what a dead stack has left to be found removed."""
+        try:
+            path = _create(path)
+            check_disk(path, disk_free_bytes_min)
+            lock_file = await _lock(path)
+        except OSError as error:
+            raise StackUnavailable(
+                f"{path} can't be used as home ({error.strerror}); make it writable or set CODEWELL_HOME to another."
+            ) from error
+        home = cls(path, lock_file)
+        home.remove_endpoints()
+        return home
+
+    def close(self) -> None:
+        """Let others have it; twice does no harm."""
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def write_endpoints(self, endpoints: Endpoints) -> None:
+        """Say that the stack is ready: whoever sees the file sees all of it."""
+        partial = self._endpoints.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "w") as text:
+            text.write(endpoints.model_dump_json(indent=2, exclude_none=True) + "\n")
+        partial.replace(self._endpoints)
+
+    def remove_endpoints(self) -> None:
+        self._endpoints.unlink(missing_ok=True)
+
+
+def read_endpoints(path: Path) -> Endpoints | None:
+    """Where the stack of this home answers, None if none is ready there; also if one has died and left its file."""
+    try:
+        text = (path / "endpoints.json").read_text()
+        lock_file = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise StackUnavailable(
+            f"{error.filename} belongs to another user; run this as the one who started it."
+        ) from error
+    try:
+        # A shared lock is given only when no stack has the exclusive one, and held for a moment that `_lock` bears.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    finally:
+        os.close(lock_file)
+    try:
+        return Endpoints.model_validate_json(text)
+    except ValidationError as error:
+        raise StackUnavailable(f"{path / 'endpoints.json'} can't be read; start the stack there again.") from error
+
+
+def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
+    """Refuse a disk that Postgres and Kafka would fill in no time."""
+    free_bytes = shutil.disk_usage(path).free
+    if free_bytes < free_bytes_min:
+        raise StackUnavailable(
+            f"The disk of {path} has {free_bytes // 1024**2} MiB free and a stack needs {free_bytes_min // 1024**2}; "
+            "free some or set CODEWELL_HOME to another disk."
+        )
+
+
+def _create(path: Path) -> Path:
+    path = path.absolute()
+    # Root's servers run as another user, who has to get through to their folders but not to list this one; without
+    # root they are us.
+    path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    (path / "logs").mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+async def _lock(path: Path) -> int:
+    lock_file = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.read(lock_file, 32).decode(errors="replace").strip() or "unknown"
+                os.close(lock_file)
+                raise StackUnavailable(
+                    f"A stack with pid {holder} runs in {path} already; use it, stop it, "
+                    "or set CODEWELL_HOME to another directory."
+                ) from None
+            await asyncio.sleep(LOCK_POLL_S)
+        else:
+            os.ftruncate(lock_file, 0)
+            os.pwrite(lock_file, f"{os.getpid()}\n".encode(), 0)
+            return lock_file

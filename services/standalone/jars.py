@@ -1,0 +1,124 @@
+"""Kafka's jars: each one pinned with its SHA-256, resolved once, then taken from the local Maven repository."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from services.errors import StackUnavailable
+
+DOWNLOADS_AT_ONCE_MAX = 4
+DOWNLOAD_TIMEOUT_S = 30
+
+_LIST = Path(__file__).with_name("kafka-jars.txt")
+
+log = structlog.get_logger()
+
+Progress = Callable[[int, int], None]
+"""Called with the number of jars that are there and the number of all, from any thread."""
+
+
+@dataclass(frozen=True)
+class Jar:
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def coordinate(self) -> str:
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+    @property
+    def relative_path(self) -> Path:
+        """Where every Maven repository keeps it."""
+        return Path(*self.group.split("."), self.artifact, self.version, f"{self.artifact}-{self.version}.jar")
+
+
+def pinned_jars(path: Path = _LIST) -> list[Jar]:
+    jars = []
+    for line in path.read_text().splitlines():
+        coordinate, sha256 = line.split()
+        group, artifact, version = coordinate.split(":")
+        jars.append(Jar(group, artifact, version, sha256))
+    return jars
+
+
+def local_repository() -> Path:
+    """Maven's own place, so that what another tool has fetched already is used."""
+    found = os.environ.get("M2_REPO")
+    return Path(found) if found else Path.home() / ".m2" / "repository"
+
+
+def class_path(repository: Path, jars: list[Jar], progress: Progress | None = None) -> list[Path]:
+    """The path of each jar, fetched if it isn't there and checked in any case: 43 MB take some 40 ms."""
+    missing = [jar for jar in jars if not (repository / jar.relative_path).exists()]
+    if missing:
+        try:
+            _fetch(repository, missing, len(jars), progress)
+        except OSError as error:
+            raise StackUnavailable(
+                f"Kafka's jars can't be kept in {repository} ({error.strerror}); set M2_REPO to a directory of yours."
+            ) from error
+    paths = [repository / jar.relative_path for jar in jars]
+    for jar, path in zip(jars, paths, strict=True):
+        if _sha256(path) != jar.sha256:
+            raise StackUnavailable(f"{path} isn't the jar that Codewell was built with; delete it and start again.")
+    return paths
+
+
+def _fetch(repository: Path, missing: list[Jar], total: int, progress: Progress | None) -> None:
+    log.info("fetching kafka", jars=len(missing), repository=str(repository))
+    done = total - len(missing)
+    if progress:
+        progress(done, total)
+    repository.mkdir(parents=True, exist_ok=True)
+    # Fetched beside the repository and moved in once checked: half a file must not be there for the next start.
+    with (
+        tempfile.TemporaryDirectory(prefix=".codewell-", dir=repository) as staging,
+        ThreadPoolExecutor(DOWNLOADS_AT_ONCE_MAX) as pool,
+    ):
+        fetches = [pool.submit(_fetch_one, Path(staging), repository, jar) for jar in missing]
+        try:
+            for fetch in fetches:
+                fetch.result()
+                done += 1
+                if progress:
+                    progress(done, total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
+    try:
+        # It takes 0.3 s to import, which a start that finds all jars doesn't spend.
+        from jgo.maven import MavenContext
+    except ModuleNotFoundError as error:
+        raise StackUnavailable("There is nothing to fetch Kafka with: install `codewell[standalone]`.") from error
+    context = MavenContext(repo_cache=staging, timeout=DOWNLOAD_TIMEOUT_S)
+    try:
+        fetched = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+    except (OSError, RuntimeError) as error:
+        raise StackUnavailable(
+            f"Kafka's jar {jar.coordinate} can't be fetched from its Maven repository ({type(error).__name__}); "
+            "look at the network and the proxy settings, and start again."
+        ) from error
+    if _sha256(fetched) != jar.sha256:
+        raise StackUnavailable(
+            f"The jar {jar.coordinate} that was fetched isn't the one that Codewell was built with; "
+            "look at what stands between this machine and its Maven repository, and start again."
+        )
+    target = repository / jar.relative_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fetched.replace(target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

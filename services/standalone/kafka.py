@@ -1,0 +1,201 @@
+"""A real Kafka on loopback: one KRaft broker that is its own controller, in one JVM."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+import uuid
+from base64 import urlsafe_b64encode
+
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from services.errors import StackUnavailable
+from services.standalone.child import Child
+from services.standalone.class_archive import ClassArchive, user_cache
+from services.standalone.home import Home
+from services.standalone.jars import Progress, class_path, local_repository, pinned_jars
+from services.standalone.java import find_java, java_major
+from services.standalone.kafka_config import LOG4J2, KafkaSettings, jvm_options, server_properties
+from services.standalone.ports import LOOPBACK, free_port, is_free, taken
+
+NAME = "Kafka"
+CONTROLLER = "Kafka's controller"
+STARTS_MAX = 2
+READY_POLL_S = 0.02
+FORMAT_TIMEOUT_S = 60.0
+LEFT_TIMEOUT_S = 10.0
+METADATA_TIMEOUT_MS = 5_000
+
+# What a JVM ends with when it has heard SIGTERM and all its hooks have run.
+_STOPPED_IN_ORDER = 128 + signal.SIGTERM
+_PORT_TAKEN = "Address already in use"
+_BROKER_LEFT = "Failed to acquire lock on file .lock"
+
+log = structlog.get_logger()
+
+
+class KafkaBroker:
+    """Started once, stopped once or more often; its data stays in the home."""
+
+    def __init__(self, home: Home, settings: KafkaSettings | None = None, progress: Progress | None = None) -> None:
+        self._settings = settings or KafkaSettings()
+        self._progress = progress
+        self._ports = home.ports
+        self._directory = home.path / "kafka"
+        self._data = self._directory / "data"
+        self._temporary = self._directory / "tmp"
+        self._log_path = home.logs / "kafka.log"
+        self._archive: ClassArchive | None = None
+        self._child: Child | None = None
+        self._port = 0
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def child(self) -> Child | None:
+        return self._child
+
+    async def start(self) -> str:
+        """Start it and wait until it answers; the answer is what a client takes for bootstrap."""
+        began = time.monotonic()
+        java = await asyncio.to_thread(self._prepare)
+        await self._start_on_a_port(java)
+        log.info("kafka ready", port=self._port, took_s=round(time.monotonic() - began, 3))
+        return self.bootstrap
+
+    async def stop(self) -> None:
+        """End it in order: the next start has no logs to check."""
+        if self._child is None or self._archive is None:
+            return
+        if self._child.returncode is None and not self._archive.is_kept:
+            log.info("kafka records its classes for the starts to come, once for this machine")
+        returncode = await self._child.stop(signal.SIGTERM, self._settings.stop_timeout_s)
+        if returncode == _STOPPED_IN_ORDER:
+            await asyncio.to_thread(self._archive.keep)
+
+    def _prepare(self) -> list[str]:
+        """Make sure of Java, the jars and the files, and return the words that every command line begins with."""
+        settings = self._settings
+        java = find_java()
+        jars = class_path(settings.maven_repository or local_repository(), pinned_jars(), self._progress)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir()
+        (self._directory / "log4j2.properties").write_text(LOG4J2)
+        joined = os.pathsep.join(str(jar) for jar in jars)
+        recording = self._temporary / "classes"
+        self._archive = ClassArchive(settings.cache or user_cache(), recording, java, java_major(java), joined)
+        return [str(java), *jvm_options(settings), *self._archive.use_options(), "-cp", joined]
+
+    async def _start_on_a_port(self, java: list[str]) -> None:
+        deadline = time.monotonic() + LEFT_TIMEOUT_S
+        starts = 0
+        while True:
+            controller_port = self._choose_ports(again=starts > 0)
+            properties = server_properties(self._settings, self._port, controller_port)
+            (self._directory / "server.properties").write_text(properties)
+            if not (self._data / "meta.properties").exists():
+                await self._format(java)
+            self._child = await self._spawn_broker(java)
+            try:
+                if await self._is_ready(self._child):
+                    self._ports.remember(NAME, self._port)
+                    self._ports.remember(CONTROLLER, controller_port)
+                    return
+            except BaseException:
+                await self._child.stop(signal.SIGKILL)
+                raise
+            said = "\n".join(self._child.log_tail())
+            if _PORT_TAKEN in said:
+                starts += 1
+                if starts == STARTS_MAX or self._settings.port is not None:
+                    raise taken(NAME, self._port)
+            elif _BROKER_LEFT not in said or time.monotonic() > deadline:
+                # The broker of a stack that was killed is about to be gone too.
+                raise self._not_started(self._child)
+
+    def _choose_ports(self, *, again: bool) -> int:
+        """Choose ours and return the controller's, which nobody but the broker itself uses."""
+        if self._settings.port is None:
+            self._port = free_port() if again else self._ports.choose(NAME)
+        elif is_free(self._settings.port):
+            self._port = self._settings.port
+        else:
+            raise taken(NAME, self._settings.port)
+        return free_port() if again else self._ports.choose(CONTROLLER)
+
+    async def _format(self, java: list[str]) -> None:
+        log.info("formatting kafka log directory", path=str(self._data))
+        # Its meta.properties is written last, so without it nothing was ever kept here.
+        shutil.rmtree(self._data, ignore_errors=True)
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config=server.properties"]
+        child = await self._spawn("Kafka's format", [*java, *words])
+        try:
+            async with asyncio.timeout(FORMAT_TIMEOUT_S):
+                returncode = await child.wait()
+        except TimeoutError:
+            raise self._not_started(child) from None
+        finally:
+            await child.stop(signal.SIGKILL)
+        if returncode != 0:
+            raise self._not_started(child)
+
+    async def _spawn_broker(self, java: list[str]) -> Child:
+        record = self._archive.record_options() if self._archive is not None and not self._archive.is_kept else []
+        return await self._spawn(NAME, [java[0], *record, *java[1:], "kafka.Kafka", "server.properties"])
+
+    async def _spawn(self, name: str, words: list[str]) -> Child:
+        return await Child.start(
+            name,
+            words,
+            log_path=self._log_path,
+            # UTF-8, or the JVM can't open a path with other letters than English ones.
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            cwd=self._directory,
+        )
+
+    async def _is_ready(self, child: Child) -> bool:
+        """Whether metadata names a broker; False if it has ended before."""
+        try:
+            return await child.is_ready(self._wait_for_metadata(), self._settings.start_timeout_s)
+        except TimeoutError:
+            raise self._not_started(child) from None
+
+    async def _wait_for_metadata(self) -> None:
+        while True:
+            if await self._listens() and await self._has_broker():
+                return
+            await asyncio.sleep(READY_POLL_S)
+
+    async def _listens(self) -> bool:
+        """Asked first, as the client would log each refused connection as an error."""
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, self._port)
+            writer.close()
+            await writer.wait_closed()
+        except OSError:
+            return False
+        return True
+
+    async def _has_broker(self) -> bool:
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=METADATA_TIMEOUT_MS)
+        try:
+            await client.bootstrap()
+            return bool(client.cluster.brokers())
+        except KafkaError:
+            return False
+        finally:
+            await client.close()
+
+    def _not_started(self, child: Child) -> StackUnavailable:
+        if self._archive is not None:
+            self._archive.drop()
+        return StackUnavailable(
+            f"Kafka didn't start ({child.last_words()}); look at {self._log_path}, and start again."
+        )

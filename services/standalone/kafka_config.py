@@ -1,0 +1,84 @@
+"""What Kafka reads: the JVM's options, the broker's settings, and what goes into its log."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.standalone.ports import LOOPBACK
+
+LOG4J2 = """\
+status = WARN
+# The console is one of the broker's own file; its hook only complains that it comes too late.
+shutdownHook = disable
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %p %c - %m%n
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = INFO
+logger.groups.name = org.apache.kafka.coordinator.group
+logger.groups.level = INFO
+"""
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """What a stack on one machine asks of Kafka; a path that is None is the user's own, shared by all homes."""
+
+    port: int | None = None
+    heap_initial: str = "128m"
+    heap_max: str = "384m"
+    message_bytes_max: int = 3 * 1024 * 1024
+    start_timeout_s: float = 60.0
+    stop_timeout_s: float = 60.0
+    maven_repository: Path | None = None
+    cache: Path | None = None
+
+
+def jvm_options(settings: KafkaSettings) -> list[str]:
+    return [
+        f"-Xms{settings.heap_initial}",
+        f"-Xmx{settings.heap_max}",
+        # The collector and the compiler that need the least memory and threads.
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        # Warnings of the JVM itself are about its class archive, which it can do without.
+        "-Xlog:disable",
+        "-Xlog:all=error:stderr",
+        "-Djava.awt.headless=true",
+        "-Djava.io.tmpdir=tmp",
+        "-Dlog4j2.configurationFile=log4j2.properties",
+    ]
+
+
+def server_properties(settings: KafkaSettings, port: int, controller_port: int) -> str:
+    """Paths are relative to where it's started, since this format has its own ideas of commas and letters."""
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "log.dirs": "data",
+        "auto.create.topics.enable": "false",
+        "message.max.bytes": settings.message_bytes_max,
+        # What it keeps for itself is made for one broker with little memory.
+        "offsets.topic.num.partitions": 1,
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
+        # The controller lets a broker that was killed back in only when the one before it counts as dead, 9 s by default.
+        "broker.heartbeat.interval.ms": 500,
+        "broker.session.timeout.ms": 3_000,
+        # The first member of a group needn't wait for others that aren't coming.
+        "group.initial.rebalance.delay.ms": 0,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())

@@ -1,0 +1,173 @@
+"""A whole stack on this machine: Postgres, Kafka and the services, each its own process, restarted when it dies."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import structlog
+
+from services.errors import StackUnavailable
+from services.kafka.topics import create_topics
+from services.postgres.connection import connection
+from services.postgres.migrations import migrate
+from services.standalone.child import Child
+from services.standalone.home import Endpoints, Home
+from services.standalone.ports import free_port, is_free, taken
+from services.standalone.servers import running_servers
+
+log = structlog.get_logger()
+
+READY_TIMEOUT_S: Final = 60.0
+READY_POLL_S: Final = 0.05
+STOP_TIMEOUT_S: Final = 8.0
+RESTART_PAUSE_S: Final = 0.5
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What a person may choose of a stack. Port 0 takes a free one."""
+
+    home: Path
+    api_port: int = 0
+    issuers: int = 1
+    progress: Progress = lambda _: None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One service of the stack: how it is started, and where it says whether it is ready."""
+
+    name: str
+    service: str
+    env: Mapping[str, str]
+    health_url: str
+
+
+async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
+    """Run a stack until told to stop. Raises StackUnavailable when it can't start, and leaves nothing running."""
+    started = time.monotonic()
+    async with stack(options, stop) as endpoints:
+        if endpoints is None:
+            return
+        print(f"Codewell is ready after {time.monotonic() - started:.1f} s. Ctrl-C stops it; data is kept.")  # noqa: T201
+        print(f"  API       {endpoints.api_url}")  # noqa: T201
+        print(f"  Kafka     {endpoints.kafka_bootstrap}")  # noqa: T201
+        print(f"  Postgres  {endpoints.postgres_url}", flush=True)  # noqa: T201
+        await stop.wait()
+
+
+@asynccontextmanager
+async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[Endpoints | None]:
+    """A stack that is ready in the block and gone after it; None when it was told to stop before it was ready."""
+    if options.api_port and not is_free(options.api_port):
+        raise taken("the API", options.api_port)
+    async with running_servers(options.home, progress=lambda done, total: _jars(options, done, total)) as servers:
+        url, bootstrap = servers.postgres.url, servers.kafka.bootstrap
+        options.progress("making tables and topics")
+        async with connection(url, "codewell-standalone") as opened:
+            await migrate(opened)
+        await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
+        workers = _workers(options, url, bootstrap)
+        options.progress("starting the services")
+        async with _supervised(workers, servers.home, stop):
+            if not await _all_ready(workers, servers.home, stop):
+                yield None
+                return
+            endpoints = Endpoints(postgres_url=url, kafka_bootstrap=bootstrap, api_url=workers[-1].health_url)
+            servers.home.write_endpoints(endpoints)
+            try:
+                yield endpoints
+            finally:
+                servers.home.remove_endpoints()
+
+
+def _jars(options: StackOptions, done: int, total: int) -> None:
+    options.progress(f"fetching Kafka, {done} of {total} files")
+
+
+def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
+    names = [("generator", "generator")]
+    names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
+    names += [("console", "console")]
+    workers = []
+    for name, service in names:
+        port = options.api_port if service == "console" and options.api_port else free_port()
+        env = {
+            "CODEWELL_POSTGRES_URL": url,
+            "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
+            "CODEWELL_API_PORT": str(port),
+            "CODEWELL_HEALTH_PORT": str(port),
+            "PYTHONUNBUFFERED": "1",
+        }
+        workers.append(Worker(name, service, env, f"http://127.0.0.1:{port}"))
+    return workers
+
+
+@asynccontextmanager
+async def _supervised(workers: list[Worker], home: Home, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Keep one process of each worker running while the block runs, then stop them all side by side."""
+    running: dict[str, Child] = {}
+    try:
+        for worker in workers:
+            running[worker.name] = await _start(worker, home)
+        watchers = [asyncio.create_task(_keep(worker, home, running)) for worker in workers]
+        try:
+            yield
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+    finally:
+        await asyncio.gather(*(child.stop(timeout_s=STOP_TIMEOUT_S) for child in running.values()))
+
+
+async def _keep(worker: Worker, home: Home, running: dict[str, Child]) -> None:
+    while True:
+        status = await running[worker.name].wait()
+        log.warning("worker_died", worker=worker.name, status=status)
+        await asyncio.sleep(RESTART_PAUSE_S)
+        running[worker.name] = await _start(worker, home)
+
+
+async def _start(worker: Worker, home: Home) -> Child:
+    return await Child.start(
+        worker.name,
+        [sys.executable, "-m", "services", worker.service],
+        log_path=home.logs / f"{worker.name}.log",
+        env={**os.environ, **worker.env},
+    )
+
+
+async def _all_ready(workers: list[Worker], home: Home, stop: asyncio.Event) -> bool:
+    """Wait until each worker says that it is ready; False when told to stop meanwhile."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for worker in workers:
+            while not await _ready(client, worker):
+                if time.monotonic() > deadline:
+                    raise StackUnavailable(
+                        f"{worker.name} is not ready after {READY_TIMEOUT_S:.0f} s; "
+                        f"its log is {home.logs / worker.name}.log."
+                    )
+                try:
+                    await asyncio.wait_for(stop.wait(), READY_POLL_S)
+                except TimeoutError:
+                    continue
+                return False
+    return True
+
+
+async def _ready(client: httpx.AsyncClient, worker: Worker) -> bool:
+    try:
+        return (await client.get(f"{worker.health_url}/readyz")).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

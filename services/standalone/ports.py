@@ -1,0 +1,58 @@
+"""Ports on loopback: free ones, and the ones that a home had before."""
+
+import json
+import socket
+from pathlib import Path
+
+from services.errors import StackUnavailable
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do it: a connection that lingers from the last run doesn't count, a listener does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nothing listens on now; whoever uses it has to bear that somebody else was quicker."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def taken(name: str, port: int) -> StackUnavailable:
+    return StackUnavailable(
+        f"{name} can't listen on {LOOPBACK}:{port}, which another program uses; stop that one or choose another port."
+    )
+
+
+class PortBook:
+    """The ports of one home, so that a stack that starts again is found where it was."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def choose(self, name: str) -> int:
+        """The port that `name` had before if it's still free, else a new one."""
+        before = self._read().get(name)
+        return before if before is not None and is_free(before) else free_port()
+
+    def remember(self, name: str, port: int) -> None:
+        ports = self._read()
+        if ports.get(name) != port:
+            self._path.write_text(json.dumps({**ports, name: port}))
+
+    def _read(self) -> dict[str, int]:
+        try:
+            ports = json.loads(self._path.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return {str(name): int(port) for name, port in ports.items()} if isinstance(ports, dict) else {}

@@ -1,0 +1,89 @@
+"""Whom Postgres runs as when we are root, which it refuses to be."""
+
+import os
+import pwd
+import stat
+import sys
+from pathlib import Path
+
+from services.errors import StackUnavailable
+from services.standalone.child import RunAs
+
+USERS = ("postgres", "nobody")
+CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
+
+
+def server_user(data_directory: Path, *read: Path) -> RunAs | None:
+    """None if we aren't root, and then it runs as us.
+
+    Its folders become its own, but it may have no way through their parents, such as root's home: those are left
+    closed, and it keeps root's right to pass and read instead, only where it's needed.
+    """
+    if os.geteuid() != 0:
+        return None
+    uid, gid = _owner(data_directory)
+    if _can_pass_to(data_directory, uid, gid) and all(_can_read(path, uid, gid) for path in read):
+        return RunAs(uid, gid)
+    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
+        if _permitted(capability):
+            return RunAs(uid, gid, capability)
+    raise StackUnavailable(
+        f"Postgres won't run as root and user {pwd.getpwuid(uid).pw_name} can't get to {data_directory}; "
+        "set CODEWELL_HOME to a directory with open parents, or don't start this as root."
+    )
+
+
+def give_to(run_as: RunAs | None, *paths: Path) -> None:
+    """Make what we have just made its own."""
+    if run_as is not None:
+        for path in paths:
+            os.chown(path, run_as.uid, run_as.gid)
+
+
+def _owner(directory: Path) -> tuple[int, int]:
+    """The user that it belongs to already, else the first one of our list that this machine has."""
+    if directory.exists():
+        found = directory.stat()
+        if found.st_uid != 0:
+            return found.st_uid, found.st_gid
+    for name in USERS:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return user.pw_uid, user.pw_gid
+    raise StackUnavailable(
+        f"Postgres won't run as root and this machine has none of the users {', '.join(USERS)}; "
+        "add one, or don't start this as root."
+    )
+
+
+def _can_pass_to(path: Path, uid: int, gid: int) -> bool:
+    """Whether the permission bits let this user through all parents."""
+    return all(_allows(parent, uid, gid, stat.S_IXOTH) for parent in path.resolve().parents)
+
+
+def _can_read(path: Path, uid: int, gid: int) -> bool:
+    return _can_pass_to(path, uid, gid) and _allows(path, uid, gid, stat.S_IROTH | stat.S_IXOTH)
+
+
+def _allows(path: Path, uid: int, gid: int, bits: int) -> bool:
+    found = path.stat()
+    if found.st_uid == uid:
+        granted = found.st_mode >> 6
+    elif found.st_gid == gid:
+        granted = found.st_mode >> 3
+    else:
+        granted = found.st_mode
+    return granted & bits == bits
+
+
+def _permitted(capability: int) -> bool:
+    """Whether we have it ourselves: containers take some of root's away."""
+    if sys.platform != "linux":
+        return False
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapPrm:"):
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False

