@@ -11,7 +11,8 @@ import struct
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -36,7 +37,9 @@ def drop_root(uid: int, gid: int) -> None:
 
 def drop_root_but(libc: ctypes.CDLL, uid: int, gid: int, capability: int) -> None:
     """Become another user; the capability is the one thing of root's that survives, over exec too."""
-    prctl(libc, PR_SET_KEEPCAPS, 1)
+    # Without this bit a change of user drops them all, and access(2), by which Postgres looks for its own programs,
+    # does as if there were none.
+    prctl(libc, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     drop_root(uid, gid)
     bit = 1 << capability
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)

@@ -75,7 +75,7 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
-        # The controller lets a broker that was killed back in only when the one before it counts as dead, 9 s by default.
+        # A broker that comes back after it was killed has to wait until its older self counts as dead, 9 s by default.
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,
         # The first member of a group needn't wait for others that aren't coming.

@@ -76,7 +76,8 @@ class PostgresServer:
         began = time.monotonic()
         programs = binaries()
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        run_as = server_user(self._directory, programs, *(programs.parent / name for name in ("lib", "share")))
+        read = (programs, programs.with_name("lib"), programs.with_name("share"))
+        run_as = server_user(self._directory, programs / "postgres", *read)
         give_to(run_as, self._directory)
         if not (self._data / "PG_VERSION").exists():
             await create_data(self._data, self._password_file, run_as, self._log_path, durable=self._settings.durable)

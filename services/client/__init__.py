@@ -1,0 +1,1 @@
+"""The other side of the topics: publish requests and collect their answers."""
