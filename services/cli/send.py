@@ -1,6 +1,118 @@
+"""Commands that publish requests as a sender does, and show the answers."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import IO, Any
+
 import click
 
+from services.cli.output import as_json, print_json, print_table
+from services.errors import CodewellError
 
-@click.command()
+_PROFILES = click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
+_FILE = click.option(
+    "--file", "file", type=click.File(encoding="utf-8"), help="One profile id a line; - is standard input."
+)
+_PREVIEW = click.option("--preview", is_flag=True, help="Codes that fit the template and belong to nobody.")
+_DEADLINE = click.option("--deadline", metavar="TIME", help="ISO 8601 with a time zone.")
+_TIMEOUT = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.1, 3_600), default=30.0, show_default=True,
+    help="How long to wait for the next answer (s).",
+)  # fmt: skip
+
+
+@click.group()
 def send() -> None:
-    """todo"""
+    """Publish requests for codes and show the answers."""
+
+
+@send.command("message-render")
+@_PROFILES
+@_FILE
+@click.option("--campaign", default="cli", show_default=True)
+@click.option("--program", "programs", multiple=True, help="A program's short name; may be given several times.")
+@click.option("--template", help="The message, e.g. 'Hello! {loyalty.SPRING.promocode}'.")
+@_PREVIEW
+@_DEADLINE
+@_TIMEOUT
+@as_json
+def message_render(
+    profiles: tuple[str, ...], file: IO[str] | None, campaign: str, programs: tuple[str, ...], template: str | None,
+    preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Ask for the codes of a message to each PROFILE."""
+    data = {"campaign_id": campaign, "programs": programs, "template": template, "deadline": deadline}
+    _send("message-render", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
+
+
+@send.command("scenario-step")
+@_PROFILES
+@_FILE
+@click.option("--scenario", default="cli", show_default=True)
+@click.option("--step", default="1", show_default=True)
+@click.option("--program", required=True, help="A program's short name.")
+@_PREVIEW
+@_DEADLINE
+@_TIMEOUT
+@as_json
+def scenario_step(
+    profiles: tuple[str, ...], file: IO[str] | None, scenario: str, step: str, program: str,
+    preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Ask for the code of a scenario's step for each PROFILE."""
+    data = {"scenario_id": scenario, "step_id": step, "program": program, "deadline": deadline}
+    _send("scenario-step", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
+
+
+def _profiles(given: tuple[str, ...], file: IO[str] | None) -> list[str]:
+    read = [line.strip() for line in file or () if line.strip()]
+    if not given and not read:
+        raise click.UsageError("Name at least one profile, or a file of them with --file.")
+    return [*given, *read]
+
+
+def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> None:
+    answered = asyncio.run(_exchange(topic, profiles, data, timeout_s, as_json))
+    if answered < len(profiles):
+        raise CodewellError(
+            f"{len(profiles) - answered:,} of {len(profiles):,} requests have no answer after {timeout_s:g} s: "
+            "see that an issuer runs, and look for them among the dead letters."
+        )
+
+
+async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
+    from services.client.exchange import exchange, outgoing
+    from services.runtime.settings import StackSettings, read
+
+    settings = read(StackSettings)
+    given = {key: value for key, value in data.items() if value not in (None, ())}
+    requests = [outgoing(topic, {"profile_id": profile, **given}) for profile in profiles]
+    missing = {str(request.request_id) for request in requests}
+    rows = []
+    async with exchange(settings.kafka_bootstrap, settings.topic_prefix) as opened:
+        await opened.publish(requests)
+        async for answer in opened.answers(timeout_s):
+            if answer.data["request_id"] not in missing:
+                continue
+            missing.discard(answer.data["request_id"])
+            if as_json:
+                print_json(answer.data)
+            else:
+                rows.append(_row(answer.data))
+            if not missing:
+                break
+    if not as_json:
+        print_table(rows, "No answer came.")
+    return len(requests) - len(missing)
+
+
+def _row(data: dict[str, Any]) -> dict[str, object]:
+    codes: Iterable[dict[str, Any]] = data.get("codes", ())
+    refusals: Iterable[dict[str, Any]] = data.get("refusals", ())
+    return {
+        "profile": data["profile_id"],
+        "outcome": "preview" if data.get("preview") else data["outcome"],
+        "codes": " ".join(code["code"] for code in codes) or None,
+        "why": " ".join(refusal["detail"] for refusal in refusals) or None,
+        "rendered": data.get("rendered"),
+    }

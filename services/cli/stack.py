@@ -75,7 +75,9 @@ def standalone(home: Path | None, api_port: int, issuers: int) -> None:
     from services.runtime.process import run
     from services.runtime.settings import home as default_home
     from services.standalone.main import StackOptions, standalone
+    from services.telemetry.logs import configure
 
+    configure("standalone", "warning")
     options = StackOptions(home or default_home(), api_port=api_port, issuers=issuers)
     run(lambda stop: standalone(options, stop))
 

@@ -89,15 +89,18 @@ async def wait_until_up(bootstrap: str, topics: Iterable[str], timeout_s: float)
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            async with admin(bootstrap) as client:
-                missing = sorted(set(topics) - set(await client.list_topics()))
-            if not missing:
-                return
-            raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
+            return await _check(bootstrap, topics)
         except StackUnavailable:
             if time.monotonic() + _START_PAUSE_S > deadline:
                 raise
         await asyncio.sleep(_START_PAUSE_S)
+
+
+async def _check(bootstrap: str, topics: Iterable[str]) -> None:
+    async with admin(bootstrap) as client:
+        missing = sorted(set(topics) - set(await client.list_topics()))
+    if missing:
+        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
 
 
 def unreachable(bootstrap: str) -> StackUnavailable:

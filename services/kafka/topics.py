@@ -9,7 +9,6 @@ from schemas.topics import TOPICS
 from services.errors import StackUnavailable
 from services.kafka.clients import admin
 
-
 REPLICATION_DEFAULT: Final = 3
 
 

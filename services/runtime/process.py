@@ -34,10 +34,10 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         try:
             runner.run(with_signals())
         except BaseExceptionGroup as group:
-            refusals = group.subgroup(CodewellError)
-            while isinstance(refusals, BaseExceptionGroup):
-                refusals = refusals.exceptions[0]
-            raise refusals or group from group
+            refused: BaseException | None = group.subgroup(CodewellError)
+            while isinstance(refused, BaseExceptionGroup):
+                refused = refused.exceptions[0]
+            raise refused or group from group
 
 
 async def until(stop: asyncio.Event, work: Awaitable[None]) -> None:

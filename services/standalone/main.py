@@ -78,7 +78,7 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, url, bootstrap)
         options.progress("starting the services")
-        async with _supervised(workers, servers.home, stop):
+        async with _supervised(workers, servers.home):
             if not await _all_ready(workers, servers.home, stop):
                 yield None
                 return
@@ -113,7 +113,7 @@ def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
 
 
 @asynccontextmanager
-async def _supervised(workers: list[Worker], home: Home, stop: asyncio.Event) -> AsyncIterator[None]:
+async def _supervised(workers: list[Worker], home: Home) -> AsyncIterator[None]:
     """Keep one process of each worker running while the block runs, then stop them all side by side."""
     running: dict[str, Child] = {}
     try:

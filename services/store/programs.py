@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -102,6 +103,18 @@ async def stock(connection: Connection, name: str) -> Stock:
     if row is None:
         raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
     return Stock(**row)
+
+
+def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
+    """Which of the given custom fields are saved on codes. Raises ProgramRefused for unknown or missing ones."""
+    known = {field.name: field for field in program.fields}
+    for name in given:
+        if name not in known:
+            raise ProgramRefused(f"{program.name} has no field {name}: it has {', '.join(known) or 'none'}.")
+    for field in program.fields:
+        if field.required and field.name not in given:
+            raise ProgramRefused(f"{program.name} asks for the field {field.name}: give it with {field.name}=VALUE.")
+    return {name: value for name, value in given.items() if known[name].save}
 
 
 def _program(row: asyncpg.Record) -> Program:

@@ -1,0 +1,73 @@
+"""Tables for people, JSON for machines."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from pydantic_core import to_json
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one object a line.")
+
+T = TypeVar("T")
+
+
+def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
+    """Run one command's work with its settings and a connection to the database."""
+    from services.postgres.connection import connection
+    from services.postgres.migrations import check_schema
+    from services.runtime.settings import StackSettings, read
+
+    async def connected() -> T:
+        settings = read(StackSettings)
+        async with connection(settings.postgres_url.get_secret_value(), "codewell-cli") as opened:
+            await check_schema(opened)
+            return await work(opened, settings)
+
+    return asyncio.run(connected())
+
+
+def print_json(value: object) -> None:
+    """One JSON object on one line."""
+    click.echo(to_json(value, fallback=str).decode())
+
+
+def print_table(rows: Sequence[Mapping[str, object]], none: str) -> None:
+    """A table with the rows' keys as its head, or a sentence where there are none."""
+    if not rows:
+        click.echo(none)
+        return
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    _print_columns([list(rows[0]), *cells])
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {_cell(value)}")
+
+
+def _print_columns(lines: Iterable[Sequence[str]]) -> None:
+    lines = list(lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case str():
+            return value
+        case _:
+            return json.dumps(value, default=str, ensure_ascii=False)

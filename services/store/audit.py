@@ -1,0 +1,165 @@
+"""Check the promises on a live database, in one snapshot, with statements that trust no constraint."""
+
+from typing import Any, Final, NamedTuple
+
+from services.postgres.connection import Connection
+
+ROWS_SHOWN_MAX: Final = 10
+_TIMEOUT_S: Final = 3_600
+
+
+class Rule(NamedTuple):
+    """One thing that must never be: the promise it breaks, a sentence, and the statement that finds its rows."""
+
+    promise: str
+    says: str
+    sql: str
+
+
+class Finding(NamedTuple):
+    """How many rows break a rule, and the first of them."""
+
+    rule: Rule
+    breaking: int
+    rows: list[dict[str, Any]]
+
+
+_GIVEN: Final = "SELECT * FROM answer WHERE block_id IS NOT NULL AND NOT again"
+
+RULES: Final = (
+    Rule(
+        "I1",
+        "a place in a block was given twice",
+        f"SELECT block_id, position, array_agg(profile_id) AS profiles FROM ({_GIVEN}) a "
+        "GROUP BY block_id, position HAVING count(*) > 1",
+    ),
+    Rule(
+        "I1",
+        "a code of a program was given to two profiles",
+        "SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles "
+        "FROM answer a JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL AND NOT p.shared "
+        "GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1",
+    ),
+    Rule(
+        "I1",
+        "a code was given again that was never given first",
+        "SELECT a.request_id, a.block_id, a.position, a.code FROM answer a WHERE a.again AND NOT EXISTS ("
+        "SELECT FROM answer f WHERE f.block_id = a.block_id AND f.position = a.position AND NOT f.again "
+        "AND f.code = a.code)",
+    ),
+    Rule(
+        "I1",
+        "two blocks hold the same numbers",
+        "SELECT a.id AS block, b.id AS other, a.program_id, a.version FROM block a JOIN block b "
+        "ON a.program_id = b.program_id AND a.version = b.version AND a.id < b.id "
+        "AND int8range(a.first, a.first + a.size) && int8range(b.first, b.first + b.size)",
+    ),
+    Rule(
+        "I2",
+        "a request has two answers",
+        "SELECT request_id, ordinal, array_agg(coalesce(code, 'refused')) AS answers FROM answer "
+        "GROUP BY request_id, ordinal HAVING count(*) > 1",
+    ),
+    Rule(
+        "I2",
+        "a request was both refused and given codes, or has two profiles",
+        "SELECT request_id, array_agg(DISTINCT profile_id) AS profiles FROM answer GROUP BY request_id "
+        "HAVING count(DISTINCT profile_id) > 1 OR count(DISTINCT (refusals IS NULL)) > 1",
+    ),
+    Rule(
+        "I3",
+        "a part of an answer is missing",
+        "SELECT request_id, count(*) AS parts, max(ordinal) + 1 AS expected FROM answer GROUP BY request_id "
+        "HAVING count(*) <> max(ordinal) + 1",
+    ),
+    Rule(
+        "I3",
+        "codes were taken from a block that nobody was given",
+        "SELECT b.id AS block, b.program_id, b.next, b.attached, b.deleted FROM block b "
+        "WHERE b.next > b.attached + b.deleted OR b.next < b.attached",
+    ),
+    Rule(
+        "I4",
+        "a block counts other codes than it gave",
+        "SELECT b.id AS block, b.program_id, b.attached, coalesce(a.given, 0) AS given FROM block b LEFT JOIN ("
+        f"SELECT block_id, count(*) AS given FROM ({_GIVEN}) g GROUP BY block_id) a ON a.block_id = b.id "
+        "WHERE b.attached <> coalesce(a.given, 0)",
+    ),
+    Rule(
+        "I4",
+        "a block counts other deleted codes than there are",
+        "SELECT b.id AS block, b.program_id, b.deleted, coalesce(s.deleted, 0) AS marked FROM block b LEFT JOIN ("
+        "SELECT block_id, count(*) AS deleted FROM code_state WHERE deleted_at IS NOT NULL GROUP BY block_id"
+        ") s ON s.block_id = b.id WHERE b.deleted <> coalesce(s.deleted, 0)",
+    ),
+    Rule(
+        "I4",
+        "a code was given from a block that doesn't hold it",
+        "SELECT a.request_id, a.block_id, a.position FROM answer a LEFT JOIN block b ON b.id = a.block_id "
+        "AND b.program_id = a.program_id WHERE a.block_id IS NOT NULL "
+        "AND (b.id IS NULL OR a.position < 0 OR a.position >= b.next)",
+    ),
+    Rule(
+        "I4",
+        "a program's blocks hold another number of codes than it made and took in",
+        "SELECT p.name AS program, p.made, p.imported, coalesce(b.held, 0) AS held FROM program p LEFT JOIN ("
+        "SELECT program_id, sum(size) AS held FROM block GROUP BY program_id) b ON b.program_id = p.id "
+        "WHERE p.made + p.imported <> coalesce(b.held, 0)",
+    ),
+    Rule(
+        "I4",
+        "a closed block that has not expired holds codes still",
+        "SELECT id AS block, program_id, size, attached, deleted FROM block WHERE NOT open "
+        "AND (expires_at IS NULL OR expires_at > now()) AND attached + deleted < size",
+    ),
+    Rule(
+        "I4",
+        "a template minted other numbers than are in blocks",
+        "SELECT v.program_id, v.version, v.next_number, coalesce(b.size, 0) AS in_blocks FROM template_version v "
+        "LEFT JOIN (SELECT program_id, version, sum(size) AS size, max(first + size) AS past FROM block "
+        "WHERE kind = 'range' GROUP BY program_id, version) b USING (program_id, version) "
+        "WHERE v.next_number <> coalesce(b.size, 0) OR b.past > v.next_number",
+    ),
+    Rule(
+        "I5",
+        "a program holds more codes than its maximum",
+        "SELECT p.name AS program, p.codes_max, p.made, p.imported, sum(b.size) AS held FROM program p "
+        "LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id "
+        "HAVING p.made + p.imported > p.codes_max OR sum(b.size) > p.codes_max",
+    ),
+    Rule(
+        "I6",
+        "a code was given after it had expired",
+        "SELECT request_id, code, expires_at, answered_at FROM answer "
+        "WHERE block_id IS NOT NULL AND answered_at >= expires_at",
+    ),
+    Rule(
+        "I6",
+        "a code was given outside the program's validity period",
+        "SELECT a.request_id, p.name AS program, a.answered_at, p.valid_from, p.valid_until FROM answer a "
+        "JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL "
+        "AND (a.answered_at < p.valid_from OR a.answered_at >= p.valid_until)",
+    ),
+    Rule(
+        "I6",
+        "codes were made outside the program's validity period, or for a source that may not create any",
+        "SELECT p.name AS program, b.id AS block, b.origin, b.created_at FROM block b "
+        "JOIN program p ON p.id = b.program_id WHERE b.created_at < p.valid_from OR b.created_at >= p.valid_until "
+        "OR (b.origin <> 'generate' AND NOT p.campaign_can_create AND NOT p.scenario_can_create)",
+    ),
+)
+
+
+async def audit(connection: Connection) -> list[Finding]:
+    """Check all rules in one snapshot and return what breaks them; an empty list is a clean bill."""
+    findings = []
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for rule in RULES:
+            rows = await connection.fetch(
+                f"SELECT *, count(*) OVER () AS breaking FROM ({rule.sql}) r LIMIT {ROWS_SHOWN_MAX}",
+                timeout=_TIMEOUT_S,
+            )
+            if rows:
+                shown = [{key: value for key, value in row.items() if key != "breaking"} for row in rows]
+                findings.append(Finding(rule, rows[0]["breaking"], shown))
+    return findings
