@@ -56,6 +56,11 @@ class Program(NamedTuple):
         return self.campaign_can_create if source is Source.CAMPAIGN else self.scenario_can_create
 
     @property
+    def is_filled(self) -> bool:
+        """Whether the generator keeps its pool full, and there is room for more."""
+        return self.room > 0 and (self.campaign_can_create or self.scenario_can_create)
+
+    @property
     def gives_again(self) -> bool:
         """Whether a profile may get a code that was given before."""
         return self.shared or self.reuse != "request"

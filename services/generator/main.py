@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from schemas import topics
+from services.errors import StackUnavailable
 from services.generator.app import create_app
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.kafka import clients
@@ -43,3 +44,6 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
                 await until(stop, app.wait_until_stopped())
             finally:
                 await app.stop()
+            if not stop.is_set():
+                # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
+                raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")

@@ -10,7 +10,7 @@ from services.issuer.worker import Worker
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
-from services.runtime.process import run
+from services.runtime.process import run, until
 from services.runtime.settings import IssuerSettings, read
 from services.store.claim import Claims
 from services.store.filling import announce_worker
@@ -50,4 +50,4 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
             for retries in (False, True):
                 processor = Processor(decoder, Claims(pool, minters), health, stop)
                 worker = Worker(settings, processor, health, retries=retries)
-                group.create_task(worker.run(stop))
+                group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -19,7 +20,8 @@ from services.telemetry.health import Health
 
 log = structlog.get_logger()
 
-_POLL_MS = 500
+_POLL_MS: Final = 500
+_CLOSE_TIMEOUT_S: Final = 3.0
 
 
 class Worker:
@@ -137,6 +139,6 @@ async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]
 async def _close(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
     for client in (consumer, producer):
         try:
-            await client.stop()
+            await asyncio.wait_for(client.stop(), _CLOSE_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("close_failed", error=repr(error))

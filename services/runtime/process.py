@@ -40,16 +40,19 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
             raise refused or group from group
 
 
-async def until(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Wait for `work`, or cancel it when told to stop. What it raises is raised here."""
+async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
+    """Wait for `work`; once told to stop it has `grace_s` to end by itself, and is cancelled then.
+
+    What it raises is raised here.
+    """
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task,), timeout=grace_s)
     finally:
         stopped.cancel()
-        if not task.done():
-            task.cancel()
+        task.cancel()
         await asyncio.gather(task, stopped, return_exceptions=True)
     if not task.cancelled():
         task.result()

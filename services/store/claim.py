@@ -21,6 +21,8 @@ from services.store.minters import Minters
 
 # How long a whole batch may wait for programs whose stock or row others have locked.
 BUSY_TIMEOUT_MS: Final = 1_000
+# Below this share of its mark a pool is to be filled before the next sweep.
+LOW_SHARE: Final = 0.5
 
 
 class Claimed(NamedTuple):
@@ -110,7 +112,7 @@ class Claims:
             await stock.write(connection, decision, spent)
         for program in locked.programs.values():
             left = program.pooled - (wanted[program.name] - stocks[program.id].left)
-            if left * 2 < program.pool_max and program.room > 0:
+            if program.is_filled and left < program.pool_max * LOW_SHARE:
                 claimed.low[program.id] = max(0, left)
         return decision
 

@@ -109,8 +109,7 @@ async def top_up(connection: Connection, program_id: int) -> Filled | None:
             return None
         await connection.execute(_RETIRE, program_id)
         now, pooled, blocks = await _level(connection, program_id)
-        may = program.campaign_can_create or program.scenario_can_create
-        if not may or standing(program, now) is not None:
+        if not (program.campaign_can_create or program.scenario_can_create) or standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
         workers = await _workers(connection)
         count = missing(pooled, program.pool_max, program.room)

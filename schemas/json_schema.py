@@ -1,0 +1,22 @@
+"""The events as JSON Schema (2020-12), for those who write senders in other languages."""
+
+import json
+
+from pydantic import BaseModel
+
+from schemas.events import DATA_OF_TYPE
+from schemas.program import ProgramSettings
+
+
+def documents() -> dict[str, str]:
+    """The text of each file in `schemas/json/`: one for each event type, and one for a program's settings."""
+    models: dict[str, type[BaseModel]] = {**DATA_OF_TYPE, "program": ProgramSettings}
+    return {
+        f"{name}.json": json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name, **model.model_json_schema()},
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+        for name, model in models.items()
+    }
