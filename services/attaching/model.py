@@ -81,9 +81,15 @@ class Stock:
 
     def __init__(self, codes: Iterator[Code], count: int, elsewhere: int) -> None:
         self._codes = codes
+        self._drawn = count
         self.left = count
         self.elsewhere = elsewhere
         """Codes in blocks that other workers have locked. They can't be known to be gone until those let go."""
+
+    @property
+    def taken(self) -> int:
+        """How many were given."""
+        return self._drawn - self.left
 
     def take(self) -> Code:
         """The next code. Callers look at `left` first, as a request gets all of its codes or none."""

@@ -54,18 +54,18 @@ class Processor:
         if claimed is None:
             return False
         rows, names = claimed.rows, self._claims.names
-        attached = 0
+        outcomes = {"attached": 0, "refused": 0}
         for one in received:
             answer = rows.get(one.request.id)
             if answer is None:
                 self._put_off(one, outbox, claimed)
                 continue
-            attached += answer[0].refusals is None
+            outcomes["attached" if answer[0].refusals is None else "refused"] += 1
             outbox.answer(one, answer, names)
         await outbox.send()
         await demands.tell(claimed.low)
-        ANSWERS.labels("attached").inc(attached)
-        ANSWERS.labels("refused").inc(len(received) - attached - len(claimed.waiting) - len(claimed.undecidable))
+        for outcome, count in outcomes.items():
+            ANSWERS.labels(outcome).inc(count)
         return True
 
     def _read(self, records: Sequence[ConsumerRecord], outbox: Outbox) -> list[Received]:

@@ -21,6 +21,9 @@ from services.store.minters import Minters
 
 # How long a whole batch may wait for programs whose stock or row others have locked.
 BUSY_TIMEOUT_MS: Final = 1_000
+# A round decides requests, makes codes, or finds that others were faster. More rounds than this mean a program whose
+# counters lie, and its requests wait for whoever mends it.
+ROUNDS_MAX: Final = 100
 # Below this share of its mark a pool is to be filled before the next sweep.
 LOW_SHARE: Final = 0.5
 
@@ -65,7 +68,9 @@ class Claims:
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
         wait_for: int | None = None
-        while pending:
+        for _ in range(ROUNDS_MAX):
+            if not pending:
+                return claimed
             try:
                 decision = await self._claim(pending, wait_for, claimed)
             except stock.CONFLICTS as error:
@@ -74,8 +79,7 @@ class Claims:
                 pending = await self._drop_answered(pending, claimed)
                 continue
             except asyncpg.LockNotAvailableError:
-                # Whoever holds that stock may be stopped; the other requests are not to wait for him as well.
-                claimed.waiting.extend(pending)
+                # Whoever holds that stock may be stopped; the next batch is not to wait for him as well.
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
@@ -84,6 +88,7 @@ class Claims:
             undecided = [index for indexes in decision.busy.values() for index in indexes]
             undecided += [index for indexes in decision.unmade.values() for index in indexes]
             pending = [pending[index] for index in sorted(undecided)]
+        claimed.waiting.extend(pending)
         return claimed
 
     async def _claim(self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed) -> Decision:
@@ -96,7 +101,9 @@ class Claims:
             spent: list[stock.Block] = []
             for name, program in locked.programs.items():
                 self.names[program.id] = name
-                drawn, holes = await stock.draw(connection, self._minters, program, locked.blocks[name], wanted[name])
+                # One code is enough for a program that gives everybody the same.
+                count = 1 if program.shared else wanted[name]
+                drawn, holes = await stock.draw(connection, self._minters, program, locked.blocks[name], count)
                 stocks[program.id] = drawn
                 spent += holes
             holdings = await self._holdings(connection, pending, locked.programs)
@@ -111,9 +118,9 @@ class Claims:
             )
             await stock.write(connection, decision, spent)
         for program in locked.programs.values():
-            left = program.pooled - (wanted[program.name] - stocks[program.id].left)
+            left = program.pooled - stocks[program.id].taken
             if program.is_filled and left < program.pool_max * LOW_SHARE:
-                claimed.low[program.id] = max(0, left)
+                claimed.low[program.id] = left
         return decision
 
     async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> stock.Locked:
