@@ -23,9 +23,9 @@ async def stack_home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_url(stack_home: Home) -> AsyncIterator[str]:
     if IN_CONTAINERS:
-        from testcontainers.postgres import PostgresContainer
+        from tests.containers import postgres_container
 
-        with PostgresContainer("postgres:18", driver=None) as container:
+        with postgres_container() as container:
             yield container.get_connection_url()
         return
     server = PostgresServer(stack_home, TESTS)
@@ -38,10 +38,11 @@ async def postgres_url(stack_home: Home) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def kafka_bootstrap(stack_home: Home) -> AsyncIterator[str]:
     if IN_CONTAINERS:
-        from testcontainers.kafka import KafkaContainer
+        from tests.containers import kafka_container
 
-        with KafkaContainer("apache/kafka:4.2.0") as container:
-            yield container.get_bootstrap_server()
+        container, bootstrap = kafka_container()
+        with container:
+            yield bootstrap
         return
     broker = KafkaBroker(stack_home)
     try:

@@ -1,6 +1,7 @@
 """Build an issuer from its settings and run it until told to stop."""
 
 import asyncio
+import gc
 from typing import Final
 
 from schemas import topics
@@ -20,12 +21,17 @@ from services.telemetry.logs import configure
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2
+_GC_OBJECTS: Final = 200_000
 
 
 def main() -> None:
     """Run one issuer. Raises CodewellError."""
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
+    # A batch is some hundred thousand objects without cycles, which go when it does. Looking for cycles among them
+    # every 700 objects took a quarter of the issuer's time.
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS)
     run(lambda stop: issue(settings, stop))
 
 
