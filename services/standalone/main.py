@@ -17,17 +17,21 @@ from services.errors import StackUnavailable
 from services.kafka.topics import create_topics
 from services.postgres.connection import connection
 from services.postgres.migrations import migrate
+from services.runtime.process import pauses
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
+from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_port, is_free, taken
-from services.standalone.servers import running_servers
+from services.standalone.postgres import PostgresSettings
+from services.standalone.servers import Servers, running_servers
 
 log = structlog.get_logger()
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
-STOP_TIMEOUT_S: Final = 8.0
-RESTART_PAUSE_S: Final = 0.5
+# Together less than the 10 s in which Ctrl-C is to end everything.
+WORKER_STOP_TIMEOUT_S: Final = 3.0
+SERVER_STOP_TIMEOUT_S: Final = 6.5
 
 Progress = Callable[[str], None]
 
@@ -70,7 +74,12 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
     """A stack that is ready in the block and gone after it; None when it was told to stop before it was ready."""
     if options.api_port and not is_free(options.api_port):
         raise taken("the API", options.api_port)
-    async with running_servers(options.home, progress=lambda done, total: _jars(options, done, total)) as servers:
+    async with running_servers(
+        options.home,
+        PostgresSettings(stop_timeout_s=SERVER_STOP_TIMEOUT_S),
+        KafkaSettings(stop_timeout_s=SERVER_STOP_TIMEOUT_S),
+        lambda done, total: options.progress(f"fetching Kafka, {done} of {total} files"),
+    ) as servers:
         url, bootstrap = servers.postgres.url, servers.kafka.bootstrap
         options.progress("making tables and topics")
         async with connection(url, "codewell-standalone") as opened:
@@ -78,7 +87,7 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, url, bootstrap)
         options.progress("starting the services")
-        async with _supervised(workers, servers.home):
+        async with _watched(servers, stop), _supervised(workers, servers.home):
             if not await _all_ready(workers, servers.home, stop):
                 yield None
                 return
@@ -88,10 +97,6 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
                 yield endpoints
             finally:
                 servers.home.remove_endpoints()
-
-
-def _jars(options: StackOptions, done: int, total: int) -> None:
-    options.progress(f"fetching Kafka, {done} of {total} files")
 
 
 def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
@@ -106,6 +111,7 @@ def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
             "CODEWELL_API_PORT": str(port),
             "CODEWELL_HEALTH_PORT": str(port),
+            "CODEWELL_STOP_TIMEOUT_S": str(WORKER_STOP_TIMEOUT_S - 1),
             "PYTHONUNBUFFERED": "1",
         }
         workers.append(Worker(name, service, env, f"http://127.0.0.1:{port}"))
@@ -116,26 +122,55 @@ def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
 async def _supervised(workers: list[Worker], home: Home) -> AsyncIterator[None]:
     """Keep one process of each worker running while the block runs, then stop them all side by side."""
     running: dict[str, Child] = {}
+    closing = asyncio.Event()
+    watchers: list[asyncio.Task[None]] = []
     try:
         for worker in workers:
             running[worker.name] = await _start(worker, home)
-        watchers = [asyncio.create_task(_keep(worker, home, running)) for worker in workers]
-        try:
-            yield
-        finally:
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+        watchers = [asyncio.create_task(_keep(worker, home, running, closing)) for worker in workers]
+        yield
     finally:
-        await asyncio.gather(*(child.stop(timeout_s=STOP_TIMEOUT_S) for child in running.values()))
+        closing.set()
+        await asyncio.gather(*(child.stop(timeout_s=WORKER_STOP_TIMEOUT_S) for child in running.values()))
+        await asyncio.gather(*watchers)
+        # One may have been started again in the meantime.
+        await asyncio.gather(*(child.stop(timeout_s=WORKER_STOP_TIMEOUT_S) for child in running.values()))
 
 
-async def _keep(worker: Worker, home: Home, running: dict[str, Child]) -> None:
+async def _keep(worker: Worker, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
     while True:
         status = await running[worker.name].wait()
+        if closing.is_set():
+            return
         log.warning("worker_died", worker=worker.name, status=status)
-        await asyncio.sleep(RESTART_PAUSE_S)
-        running[worker.name] = await _start(worker, home)
+        async for _ in pauses(closing):
+            try:
+                running[worker.name] = await _start(worker, home)
+                break
+            except StackUnavailable as error:
+                log.warning("worker_not_started", worker=worker.name, why=str(error))
+
+
+@asynccontextmanager
+async def _watched(servers: Servers, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Stop the stack when Postgres or Kafka dies, and raise StackUnavailable then."""
+    died: list[Child] = []
+
+    async def watch(child: Child | None) -> None:
+        if child is not None:
+            await child.wait()
+            died.append(child)
+            stop.set()
+
+    watchers = [asyncio.create_task(watch(server.child)) for server in (servers.postgres, servers.kafka)]
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+    for child in died:
+        raise StackUnavailable(f"{child.name} died, and the stack with it: its log is {child.log_path}; start again.")
 
 
 async def _start(worker: Worker, home: Home) -> Child:
@@ -156,7 +191,7 @@ async def _all_ready(workers: list[Worker], home: Home, stop: asyncio.Event) -> 
                 if time.monotonic() > deadline:
                     raise StackUnavailable(
                         f"{worker.name} is not ready after {READY_TIMEOUT_S:.0f} s; "
-                        f"its log is {home.logs / worker.name}.log."
+                        f"its log is {home.logs / f'{worker.name}.log'}."
                     )
                 try:
                     await asyncio.wait_for(stop.wait(), READY_POLL_S)
