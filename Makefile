@@ -44,3 +44,4 @@ docs: setup
 lock:
 	uv pip compile pyproject.toml --extra standalone --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --output-file constraints.txt
 	uv pip compile pyproject.toml --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
+	echo hatchling | uv pip compile - --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/build-constraints.txt

@@ -25,16 +25,17 @@ Fill = Callable[[int], Awaitable[None]]
 Sweep = Callable[[], Awaitable[None]]
 
 
-def create_app(settings: GeneratorSettings, fill: Fill, sweep: Sweep) -> faust.App:
+def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: Sweep) -> faust.App:
     """An application that calls `fill` with the id of a program that wants codes, and `sweep` on a timer.
 
-    Neither may raise. The application is started and stopped by its caller.
+    Neither may raise. Faust wants a directory, though it has no tables here to keep in it. The application is started and stopped by its caller.
     """
     prefix = settings.topic_prefix
     app = faust.App(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
         autodiscover=False,
+        datadir=directory,
         store="memory://",
         stream_wait_empty=True,
         topic_allow_declare=False,

@@ -1,6 +1,7 @@
 """Build a generator from its settings and run it until told to stop."""
 
 import asyncio
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from schemas import topics
@@ -36,14 +37,19 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
         async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
             filler = Filler(pool, health, stop)
-            app = create_app(settings, filler.fill, filler.sweep)
             await until(stop, filler.sweep())
-            try:
-                await app.start()
-                health.has("kafka")
-                await until(stop, app.wait_until_stopped())
-            finally:
-                await app.stop()
-            if not stop.is_set():
-                # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
-                raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")
+            await _run(settings, filler, health, stop)
+
+
+async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:
+    with TemporaryDirectory(prefix="codewell-generator-") as directory:
+        app = create_app(settings, directory, filler.fill, filler.sweep)
+        try:
+            await app.start()
+            health.has("kafka")
+            await until(stop, app.wait_until_stopped())
+        finally:
+            await app.stop()
+    if not stop.is_set():
+        # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
+        raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")

@@ -1,0 +1,150 @@
+import re
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from services.cli import codewell
+from services.runtime import settings
+from services.runtime.settings import ConsoleSettings, GeneratorSettings, IssuerSettings, StackSettings, WorkerSettings
+from tests.deploy.deployment import (
+    COMMANDS,
+    COMPOSE,
+    final,
+    image_environment,
+    own_services,
+    seconds,
+    services,
+)
+
+KINDS: dict[str, type[StackSettings]] = {
+    "issuer": IssuerSettings,
+    "generator": GeneratorSettings,
+    "console": ConsoleSettings,
+    "migrate": StackSettings,
+}
+WORKERS = ("issuer", "generator", "console")
+SCALED = ("issuer", "generator")
+REQUIRED_PASSWORD = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}")
+
+
+def service(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = services()[name]
+    return found
+
+
+def mounts(name: str) -> dict[str, str]:
+    return dict(reversed(volume.split(":")) for volume in service(name)["volumes"])
+
+
+def test_it_is_what_the_specification_of_compose_allows() -> None:
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    checked = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_services_are_the_ones_that_are_looked_at_here() -> None:
+    assert set(own_services()) == set(KINDS)
+    assert set(services()) == {*KINDS, "postgres", "kafka"}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_second_container_can_stand_beside_the_first(name: str) -> None:
+    assert not {"container_name", "hostname", "ports", "network_mode"} & set(service(name))
+
+
+def test_every_variable_is_a_setting() -> None:
+    known = {f"CODEWELL_{field.upper()}" for kind in KINDS.values() for field in kind.model_fields} | {"CODEWELL_HOME"}
+    given = {name for each in own_services() for name in service(each)["environment"]} | set(image_environment())
+    given |= set(re.findall(r"CODEWELL_[A-Z_]+", COMPOSE.read_text()))
+    assert {name for name in given if name.startswith("CODEWELL_")} <= known
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_settings_of_a_service_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {variable: value for variable, value in service(name)["environment"].items() if value is not None}
+    for variable, value in given.items():
+        assert isinstance(value, str), variable
+        monkeypatch.setenv(variable, REQUIRED_PASSWORD.sub("secret", value))
+    read = settings.read(KINDS[name])
+    at = urlsplit(read.postgres_url.get_secret_value())
+    database = service("postgres")["environment"]
+    assert at.hostname in services()
+    assert (at.username, at.password, at.path) == (database["POSTGRES_USER"], "secret", f"/{database['POSTGRES_DB']}")
+    assert service("kafka")["environment"]["KAFKA_ADVERTISED_LISTENERS"] == f"PLAINTEXT://{read.kafka_bootstrap}"
+    assert read.kafka_bootstrap.split(":")[0] in services()
+
+
+def test_no_password_is_written_here_and_none_is_made_up() -> None:
+    text = COMPOSE.read_text()
+    assert REQUIRED_PASSWORD.fullmatch(service("postgres")["environment"]["POSTGRES_PASSWORD"])
+    assert text.count("${POSTGRES_PASSWORD") == len(REQUIRED_PASSWORD.findall(text))
+    assert service("issuer")["environment"]["CODEWELL_MASTER_KEY"] is None
+
+
+def test_every_command_is_one_of_the_program() -> None:
+    said: list[str] = []
+    for name in own_services():
+        run = service(name)
+        words = run["command"]
+        said += re.findall(r"\bcodewell (\S+)", " ".join(words)) if "entrypoint" in run else words[:1]
+    assert set(said) <= COMMANDS & set(codewell.commands)
+    assert set(said) == {*WORKERS, "migrate", "topics"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_our_own_services_may_do_as_little_as_possible(name: str) -> None:
+    run = service(name)
+    assert run["read_only"] is True
+    assert run["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in run["security_opt"]
+    assert run["mem_limit"]
+    assert not {"privileged", "cap_add", "user", "volumes"} & set(run)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_place_where_a_service_starts_can_be_written_by_its_user(name: str) -> None:
+    (workdir,) = final("WORKDIR")
+    uid, gid = final("USER")[-1].value.split(":")
+    options = dict(mount.split(":") for mount in service(name)["tmpfs"])
+    assert {f"uid={uid}", f"gid={gid}"} <= set(options[workdir.value].split(","))
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_has_more_time_to_stop_than_it_takes(name: str) -> None:
+    own_limit_s = WorkerSettings.model_fields["stop_timeout_s"].default
+    assert seconds(service(name)["stop_grace_period"]) >= own_limit_s + 10
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_starts_on_a_schema_and_topics_and_comes_back_when_it_ends(name: str) -> None:
+    run = service(name)
+    assert run["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert run["restart"] == "unless-stopped"
+    # The image's own check is asked, on a port that is known.
+    assert "healthcheck" not in run
+    assert int(run["environment"]["CODEWELL_HEALTH_PORT"]) > 0
+
+
+def test_the_schema_is_made_once_when_both_servers_answer() -> None:
+    run = service("migrate")
+    assert {name: wait["condition"] for name, wait in run["depends_on"].items()} == {
+        "postgres": "service_healthy",
+        "kafka": "service_healthy",
+    }
+    assert all(service(name)["healthcheck"]["test"] for name in run["depends_on"])
+    assert run["restart"] == "no"
+
+
+def test_the_api_is_reached_from_this_host_alone() -> None:
+    assert [name for name in services() if "ports" in service(name)] == ["console"]
+    (port,) = service("console")["ports"]
+    assert port == f"127.0.0.1:8080:{service('console')['environment']['CODEWELL_API_PORT']}"
+
+
+def test_both_servers_keep_their_data_in_volumes() -> None:
+    # Images of Postgres from 18 on refuse to start with a volume at the former place, below this one.
+    assert set(mounts("postgres")) == {"/var/lib/postgresql"}
+    assert service("kafka")["environment"]["KAFKA_LOG_DIRS"] in mounts("kafka")

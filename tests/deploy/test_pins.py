@@ -1,0 +1,61 @@
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import requires
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.deployment import DEPLOY, ROOT
+
+FILES = ("constraints.txt", "build-constraints.txt")
+
+
+def pins(path: str) -> list[Requirement]:
+    lines = (ROOT / path).read_text().splitlines()
+    return [Requirement(line.rstrip("\\")) for line in lines if line and not line.startswith((" ", "#"))]
+
+
+def wanted(file: str) -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    given = project["project"]["dependencies"] if file == "constraints.txt" else project["build-system"]["requires"]
+    return [str(one) for one in given]
+
+
+def with_all_below(requirements: list[str]) -> set[str]:
+    """The names of what these need on this machine, as what is installed here says."""
+    found: set[tuple[str, str]] = set()
+
+    def below(requirement: Requirement) -> Iterator[tuple[str, str]]:
+        for extra in ("", *requirement.extras):
+            yield canonicalize_name(requirement.name), extra
+
+    left = [name for line in requirements for name in below(Requirement(line))]
+    while left:
+        name, extra = one = left.pop()
+        if one in found:
+            continue
+        found.add(one)
+        for line in requires(name) or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                left += below(needed)
+    return {name for name, _ in found}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_pins_are_those_that_are_tested(file: str) -> None:
+    tested = {(pin.name, str(pin.specifier)) for pin in pins("constraints.txt")}
+    other = {(pin.name, str(pin.specifier)) for pin in pins(f"deploy/{file}")} - tested
+    assert not other, "pin again as deploy/README.md says"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_all_that_is_needed_is_pinned_and_nothing_else(file: str) -> None:
+    pinned = {pin.name for pin in pins(f"deploy/{file}") if pin.marker is None or pin.marker.evaluate()}
+    assert pinned == with_all_below(wanted(file)), "pin again as deploy/README.md says"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_address_is_recorded(file: str) -> None:
+    assert "://" not in (DEPLOY / file).read_text()
