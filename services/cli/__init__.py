@@ -1,5 +1,7 @@
 """The one program, `codewell`. Each command imports what it runs, so that the others start fast."""
 
+import logging
+
 import click
 
 from services.cli.audit import audit
@@ -37,4 +39,6 @@ for _command in (
 
 def main() -> None:
     """Run the command that the arguments name."""
+    # A command says what is wrong in one sentence; a service sets up its own logs.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     codewell(prog_name="codewell")

@@ -39,6 +39,7 @@ def program() -> None:
 def create(name: str | None, file: IO[str] | None, template: str | None, as_json: bool, **fields: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
     from services.client.exchange import announce
+    from services.kafka.clients import started_producer
     from services.store import programs
     from services.store.minters import Minters
 
@@ -51,8 +52,11 @@ def create(name: str | None, file: IO[str] | None, template: str | None, as_json
 
     async def work(connection: Any, stack: Any) -> Program:
         minters = Minters(stack.master_key_bytes)
-        made = await programs.create(connection, minters, settings, stack.guesses_per_s)
-        await announce(stack.kafka_bootstrap, stack.topic_prefix, made.id, made.name)
+        # Kafka first: when it can't be reached, nothing is made.
+        async with started_producer(stack.kafka_bootstrap) as producer:
+            made = await programs.create(connection, minters, settings, stack.guesses_per_s)
+            if not await announce(producer, stack.topic_prefix, made.id, made.name):
+                click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
         return made
 
     made = with_database(work)

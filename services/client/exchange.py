@@ -109,8 +109,8 @@ async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> 
             await asyncio.shield(consumer.stop())
 
 
-async def announce(bootstrap: str, prefix: str, program_id: int, name: str) -> None:
-    """Tell the generator that a program was made or changed. Raises StackUnavailable."""
+async def announce(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
+    """Tell the generator that a program was made or changed. False when Kafka would not; its sweep finds it then."""
     changed = events.ProgramChanged(program_id=program_id, name=name)
     headers = [
         ("ce_specversion", b"1.0"),
@@ -119,10 +119,10 @@ async def announce(bootstrap: str, prefix: str, program_id: int, name: str) -> N
         ("ce_type", events.PROGRAM_CHANGED.encode()),
         ("content-type", b"application/json"),
     ]
-    async with clients.started_producer(bootstrap) as producer:
-        try:
-            await producer.send_and_wait(
-                prefix + topics.PROGRAM_CHANGED, to_json(changed), key=str(program_id).encode(), headers=headers
-            )
-        except KafkaError as error:
-            raise clients.unreachable(bootstrap) from error
+    try:
+        await producer.send_and_wait(
+            prefix + topics.PROGRAM_CHANGED, to_json(changed), key=str(program_id).encode(), headers=headers
+        )
+    except KafkaError:
+        return False
+    return True

@@ -20,6 +20,7 @@ from schemas.program import Program, ProgramSettings, Stock, TemplateSource
 from services.client.exchange import Answer, Exchange, Outgoing, announce, exchange, outgoing
 from services.demo.checks import Check, check
 from services.errors import CodewellError, StackUnavailable
+from services.kafka.clients import started_producer
 from services.postgres.connection import connection
 from services.runtime.settings import home
 from services.standalone.home import Endpoints, Home
@@ -110,7 +111,8 @@ async def _make_program(endpoints: Endpoints, console: Console) -> Program:
     async with connection(endpoints.postgres_url, "codewell-demo") as opened:
         program = await programs.create(opened, Minters(None), PROGRAM, guesses_per_s=10)
     started = time.monotonic()
-    await announce(endpoints.kafka_bootstrap, "", program.id, program.name)
+    async with started_producer(endpoints.kafka_bootstrap) as producer:
+        await announce(producer, "", program.id, program.name)
     while (stock := await _stock(endpoints)).pooled < program.pool_max:
         if time.monotonic() - started > _POOL_TIMEOUT_S:
             raise CodewellError("The generator did not fill the pool: look at its log.")

@@ -28,7 +28,8 @@ Sweep = Callable[[], Awaitable[None]]
 def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: Sweep) -> faust.App:
     """An application that calls `fill` with the id of a program that wants codes, and `sweep` on a timer.
 
-    Neither may raise. Faust wants a directory, though it has no tables here to keep in it. The application is started and stopped by its caller.
+    Neither may raise. Faust wants a directory, though it has no tables here to keep in it. The application is started
+    and stopped by its caller.
     """
     prefix = settings.topic_prefix
     app = faust.App(

@@ -142,11 +142,12 @@ async def _positions(connection: Connection, block: Block, wanted: int) -> Seque
         SELECT p FROM generate_series($2::bigint, $3::bigint) AS p
         WHERE NOT EXISTS (
             SELECT FROM code_state s WHERE s.block_id = $1 AND s.position = p AND s.deleted_at IS NOT NULL)
-        LIMIT $4
+        ORDER BY p LIMIT $4
         """,
         block.id,
         block.next,
-        block.size - 1,
+        # The series is made as a whole, and no more than all holes can be stepped over.
+        min(block.next + wanted + block.deleted, block.size) - 1,
         wanted,
     )
     return [row["p"] for row in rows]

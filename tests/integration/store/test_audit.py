@@ -1,0 +1,224 @@
+"""Each rule of the audit finds the rows of the one thing that it forbids, and nothing else finds them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from services.postgres.connection import Connection
+from services.store.audit import ROWS_SHOWN_MAX, RULES, audit
+from services.store.claim import Claims
+from services.store.filling import generate
+from services.store.minters import Minters
+from tests.factories import message, program
+
+PROFILES = ("p-0", "p-1", "p-2")
+STRANGE = UUID(int=0xBAD)
+
+# Answers that only an INSERT can give: a preview's part, and a code given for the second time.
+_PART = "INSERT INTO answer (request_id, ordinal, program_id, preview, profile_id, code) VALUES "
+_AGAIN = (
+    "INSERT INTO answer (request_id, ordinal, program_id, block_id, position, again, profile_id, code) "
+    "SELECT 'bad00000-0000-0000-0000-000000000000', 0, program_id, block_id, position, again, profile_id, code "
+    "FROM answer WHERE position = 0"
+)
+
+
+class Break(NamedTuple):
+    """How to break one rule, and some of what its finding must say."""
+
+    says: str
+    statements: tuple[str, ...]
+    finds: Sequence[dict[str, Any]]
+
+
+BREAKS = (
+    Break(
+        "a place in a block was given twice",
+        (
+            "DROP INDEX answer_code_once",
+            _AGAIN,
+            "UPDATE block SET next = 4, attached = 4 WHERE id = 1",
+        ),
+        [{"block_id": 1, "position": 0, "profiles": ["p-0", "p-0"]}],
+    ),
+    Break(
+        "a code of a program was given to two profiles",
+        ("UPDATE answer SET code = 'SAME' WHERE profile_id <> 'p-2'",),
+        [{"program": "SPRING", "code": "SAME", "profiles": ["p-0", "p-1"]}],
+    ),
+    Break(
+        "a code was given again that was never given first",
+        (_AGAIN.replace("again, profile_id, code FROM", "true, profile_id, 'OTHER' FROM"),),
+        [{"block_id": 1, "position": 0, "code": "OTHER"}],
+    ),
+    Break(
+        "two blocks hold the same numbers",
+        ("ALTER TABLE block DROP CONSTRAINT block_numbers_once", "UPDATE block SET first = 30 WHERE id = 2"),
+        [{"block": 1, "other": 2, "program_id": 1, "version": 1}],
+    ),
+    Break(
+        "a request has two answers",
+        (
+            "ALTER TABLE answer DROP CONSTRAINT answer_once",
+            f"{_PART} ('{STRANGE}', 0, 1, true, 'p-0', 'A'), ('{STRANGE}', 0, 1, true, 'p-0', 'B')",
+            f"{_PART} ('{STRANGE}', 2, 1, true, 'p-0', 'C')",
+        ),
+        [{"request_id": STRANGE, "ordinal": 0}],
+    ),
+    Break(
+        "a request was both refused and given codes, or has two profiles",
+        (f"{_PART} ('{STRANGE}', 0, 1, true, 'p-0', 'A'), ('{STRANGE}', 1, 1, true, 'p-1', 'B')",),
+        [{"request_id": STRANGE, "profiles": ["p-0", "p-1"]}],
+    ),
+    Break(
+        "a request was both refused and given codes, or has two profiles",
+        (
+            f"{_PART} ('{STRANGE}', 1, 1, true, 'p-0', 'A')",
+            f"INSERT INTO answer (request_id, ordinal, profile_id, refusals) VALUES ('{STRANGE}', 0, 'p-0', '[]')",
+        ),
+        [{"request_id": STRANGE, "profiles": ["p-0"]}],
+    ),
+    Break(
+        "a part of an answer is missing",
+        (f"{_PART} ('{STRANGE}', 0, 1, true, 'p-0', 'A'), ('{STRANGE}', 2, 1, true, 'p-0', 'B')",),
+        [{"request_id": STRANGE, "parts": 2, "expected": 3}],
+    ),
+    Break(
+        "codes were taken from a block that nobody was given",
+        ("UPDATE block SET next = next + 5 WHERE id = 1",),
+        [{"block": 1, "next": 8, "attached": 3, "deleted": 0}],
+    ),
+    Break(
+        "a block counts other codes than it gave",
+        ("UPDATE block SET next = 4, attached = 4 WHERE id = 1",),
+        [{"block": 1, "program_id": 1, "attached": 4, "given": 3}],
+    ),
+    Break(
+        "a block counts other deleted codes than there are",
+        ("UPDATE block SET deleted = 2 WHERE id = 2",),
+        [{"block": 2, "deleted": 2, "marked": 0}],
+    ),
+    Break(
+        "a block counts other deleted codes than there are",
+        ("INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",),
+        [{"block": 2, "deleted": 0, "marked": 1}],
+    ),
+    Break(
+        "a code was given from a block that doesn't hold it",
+        ("UPDATE answer SET position = 40 WHERE position = 2",),
+        [{"block_id": 1, "position": 40}],
+    ),
+    Break(
+        "a code was given from a block that doesn't hold it",
+        ("UPDATE answer SET program_id = (SELECT id FROM program WHERE name = 'OTHER') WHERE position = 1",),
+        [{"block_id": 1, "position": 1}],
+    ),
+    Break(
+        "a program's blocks hold another number of codes than it made and took in",
+        ("UPDATE program SET imported = 7 WHERE name = 'SPRING'",),
+        [{"program": "SPRING", "made": 60, "imported": 7, "held": 60}],
+    ),
+    Break(
+        "a closed block that has not expired holds codes still",
+        ("UPDATE block SET open = false WHERE id = 2",),
+        [{"block": 2, "size": 20, "attached": 0, "deleted": 0}],
+    ),
+    Break(
+        "a template minted other numbers than are in blocks",
+        ("UPDATE template_version SET next_number = 61 WHERE program_id = 1",),
+        [{"program_id": 1, "version": 1, "next_number": 61, "in_blocks": 60}],
+    ),
+    Break(
+        "a template minted other numbers than are in blocks",
+        ("UPDATE block SET first = 1000 WHERE id = 2",),
+        [{"program_id": 1, "next_number": 60, "in_blocks": 60}],
+    ),
+    Break(
+        "a program holds more codes than its maximum",
+        (
+            "ALTER TABLE program DROP CONSTRAINT program_maximum",
+            "UPDATE program SET codes_max = 59, pool_max = 59 WHERE name = 'SPRING'",
+        ),
+        [{"program": "SPRING", "codes_max": 59, "made": 60, "held": 60}],
+    ),
+    Break(
+        "a code was given after it had expired",
+        ("UPDATE answer SET expires_at = answered_at WHERE profile_id = 'p-1'",),
+        [{}],
+    ),
+    Break(
+        "a code was given outside the program's validity period",
+        ("UPDATE program SET valid_until = (SELECT min(answered_at) FROM answer WHERE program_id = program.id)",),
+        [{"program": "SPRING", "valid_from": None}] * 3,
+    ),
+    Break(
+        "a code was given outside the program's validity period",
+        (
+            "UPDATE program SET valid_from = now() WHERE name = 'SPRING'",
+            "UPDATE block SET created_at = now()",
+        ),
+        [{"program": "SPRING", "valid_until": None}] * 3,
+    ),
+    Break(
+        "codes were made outside the program's validity period, or for a source that may not create any",
+        ("UPDATE program SET valid_from = (SELECT min(answered_at) FROM answer WHERE program_id = program.id)",),
+        [{"program": "SPRING", "block": 1}, {"program": "SPRING", "block": 2}],
+    ),
+    Break(
+        "codes were made outside the program's validity period, or for a source that may not create any",
+        (
+            "UPDATE program SET campaign_can_create = false, scenario_can_create = false",
+            "UPDATE block SET origin = 'pool' WHERE id = 2",
+        ),
+        [{"program": "SPRING", "block": 2, "origin": "pool"}],
+    ),
+)
+
+
+@pytest.fixture
+async def stocked(connection: Connection, claims: Claims, minters: Minters) -> Connection:
+    """SPRING with blocks of 40 and 20 codes, three of which were given; and OTHER, which has none."""
+    spring = await program(connection, minters)
+    await program(connection, minters, "OTHER")
+    await generate(connection, spring.id, 40, None)
+    await generate(connection, spring.id, 20, None)
+    for profile_id in PROFILES:
+        await claims.attach([message("SPRING", profile_id=profile_id)])
+    return connection
+
+
+async def test_a_database_in_order_has_no_findings(stocked: Connection, claims: Claims) -> None:
+    await claims.attach([message("NOPE"), message("SPRING", preview=True), message("SPRING", "OTHER")])
+
+    assert await audit(stocked) == []
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=[f"{n}-{one.says.replace(' ', '-')}" for n, one in enumerate(BREAKS)])
+async def test_what_is_broken_is_found(stocked: Connection, broken: Break) -> None:
+    for statement in broken.statements:
+        await stocked.execute(statement)
+
+    findings = await audit(stocked)
+
+    assert [finding.rule.says for finding in findings] == [broken.says]
+    [finding] = findings
+    assert finding.breaking == len(finding.rows) == len(broken.finds)
+    found = [{name: row[name] for name in broken.finds[0]} for row in finding.rows]
+    assert sorted(found, key=str) == sorted(broken.finds, key=str)
+
+
+def test_every_rule_is_broken_above() -> None:
+    assert [rule.says for rule in RULES] == list(dict.fromkeys(one.says for one in BREAKS))
+
+
+async def test_more_rows_than_are_shown_are_counted(stocked: Connection) -> None:
+    rows = ROWS_SHOWN_MAX + 5
+    part = "(gen_random_uuid(), 1, 1, true, 'p-0', 'A')"
+    await stocked.execute(_PART + ", ".join([part] * rows))
+
+    [finding] = await audit(stocked)
+
+    assert finding.rule.promise == "I3"
+    assert (finding.breaking, len(finding.rows)) == (rows, ROWS_SHOWN_MAX)

@@ -1,0 +1,135 @@
+"""Programs that give a profile, or everybody, the same code again."""
+
+from datetime import timedelta
+
+from services.attaching.model import AnswerRow, Request
+from services.postgres.connection import Connection
+from services.store import programs
+from services.store.audit import audit
+from services.store.claim import Claims
+from services.store.filling import generate
+from services.store.minters import Minters
+from tests.factories import OFF, message, program, step
+
+
+async def attach_one(claims: Claims, request: Request) -> AnswerRow:
+    [row] = (await claims.attach([request])).rows[request.id]
+    return row
+
+
+async def test_a_profile_gets_its_code_again_from_any_worker(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
+    await generate(connection, spring.id, 10, '{"discount": "10"}')
+
+    first = await attach_one(claims, message("SPRING", campaign_id="a"))
+    again = await attach_one(others, step("SPRING"))
+    other = await attach_one(others, message("SPRING", profile_id="p-2"))
+
+    assert again[3:6] == (first.block_id, first.position, True)
+    assert again[8:11] == first[8:11]
+    assert other.code != first.code
+    assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert await audit(connection) == []
+
+
+async def test_campaigns_and_steps_have_codes_of_their_own(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name, reuse in (("BY_CAMPAIGN", "campaign"), ("BY_STEP", "step")):
+        await program(connection, minters, name, reuse=reuse)
+    made: dict[str, list[str | None]] = {"BY_CAMPAIGN": [], "BY_STEP": []}
+    for name, given in made.items():
+        for request in (
+            message(name, campaign_id="x"),
+            message(name, campaign_id="x", message_id="m-2"),
+            message(name, campaign_id="y"),
+            step(name, scenario_id="x", step_id="1"),
+            step(name, scenario_id="x", step_id="2"),
+        ):
+            given.append((await attach_one(claims, request)).code)
+
+    for given in made.values():
+        assert given[0] == given[1]
+    assert [len(set(given)) for given in made.values()] == [3, 4]
+    assert await audit(connection) == []
+
+
+async def test_a_code_whose_life_ended_is_replaced(connection: Connection, claims: Claims, minters: Minters) -> None:
+    spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
+    await generate(connection, spring.id, 10, None)
+    first = await attach_one(claims, message("SPRING"))
+    await connection.execute("UPDATE holding SET expires_at = now()")
+
+    second = await attach_one(claims, message("SPRING"))
+    third = await attach_one(claims, message("SPRING"))
+
+    assert (second.again, third.again) == (False, True)
+    assert second.code != first.code
+    assert third.code == second.code
+    assert await connection.fetchval("SELECT count(*) FROM holding") == 1
+    assert await audit(connection) == []
+
+
+async def test_a_shared_code_serves_everybody_while_it_lives(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, shared=True, codes_max=2, pool_max=2, **OFF)
+    await generate(connection, spring.id, 2, None)
+    requests = [message("SPRING", profile_id=f"p-{n}") for n in range(30)]
+
+    claimed = await claims.attach(requests)
+    await connection.execute("UPDATE holding SET expires_at = now() - interval '1 s'")
+    renewed = await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(30)])
+
+    codes = {row.code for rows in claimed.rows.values() for row in rows}
+    after = {row.code for rows in renewed.rows.values() for row in rows}
+    assert len(codes) == len(after) == 1
+    assert codes != after
+    assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert await audit(connection) == []
+
+
+async def test_who_holds_a_code_needs_no_stock_and_the_others_do(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, spring.id, 1, None)
+    first = await attach_one(claims, message("SPRING"))
+
+    again = await attach_one(claims, message("SPRING"))
+    refused = await attach_one(claims, message("SPRING", profile_id="p-2"))
+
+    assert again.code == first.code
+    assert refused.code is None
+    assert await audit(connection) == []
+
+
+async def test_a_request_may_mix_what_is_held_and_what_is_new(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name in ("HELD", "NEW"):
+        made = await program(connection, minters, name, reuse="profile" if name == "HELD" else "request")
+        await generate(connection, made.id, 10, None)
+    first = await attach_one(claims, message("HELD"))
+    request = message("NEW", "HELD")
+
+    rows = (await claims.attach([request])).rows[request.id]
+
+    assert [row.again for row in rows] == [False, True]
+    assert rows[1].code == first.code
+    assert await audit(connection) == []
+
+
+async def test_the_held_code_of_a_program_that_ended_is_not_given(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1))
+    await generate(connection, spring.id, 10, None)
+    await attach_one(claims, message("SPRING"))
+    await connection.execute("UPDATE program SET valid_until = now()")
+
+    refused = await attach_one(claims, message("SPRING"))
+
+    assert "program_ended" in (refused.refusals or "")

@@ -1,0 +1,97 @@
+import os
+
+import pytest
+
+from services.codes.template import Template
+from services.errors import StackUnavailable
+from services.postgres.connection import Connection, Pool
+from services.store import minters as module
+from services.store.claim import Claims
+from services.store.filling import generate
+from services.store.minters import Minters
+from tests.factories import TEMPLATE, message, program
+from tests.integration.store.situations import codes
+
+
+@pytest.mark.parametrize("size", [16, 24, 32])
+async def test_a_key_is_wrapped_in_the_database_and_its_codes_are_the_same(
+    connection: Connection, connections: Pool, size: int
+) -> None:
+    master_key = os.urandom(size)
+    spring = await program(connection, Minters(master_key))
+    stored = await connection.fetchrow("SELECT key, key_wrapped FROM template_version")
+    assert (len(stored["key"]), stored["key_wrapped"]) == (40, True)
+
+    first = (await Minters(master_key).get(connection, spring.id, 1)).mint(0, 10)
+    second = (await Minters(master_key).get(connection, spring.id, 1)).mint(0, 10)
+    await generate(connection, spring.id, 10, None)
+    requests = [message("SPRING") for _ in range(10)]
+    claimed = await Claims(connections, Minters(master_key)).attach(requests)
+
+    assert first == second
+    assert set(codes(claimed.rows, requests)) == set(first)
+
+
+async def test_without_a_master_key_a_key_is_stored_as_it_is(connection: Connection, minters: Minters) -> None:
+    spring = await program(connection, minters)
+    stored = await connection.fetchrow("SELECT key, key_wrapped FROM template_version")
+    assert (len(stored["key"]), stored["key_wrapped"]) == (32, False)
+
+    # Who sets a master key later can still read what is there.
+    later = await Minters(os.urandom(32)).get(connection, spring.id, 1)
+
+    assert later.mint(0, 5) == (await minters.get(connection, spring.id, 1)).mint(0, 5)
+
+
+async def test_no_two_programs_share_a_key(connection: Connection, minters: Minters) -> None:
+    made = [await program(connection, minters, name) for name in ("A", "B")]
+
+    texts = [(await minters.get(connection, one.id, 1)).mint(0, 20) for one in made]
+
+    assert not set(texts[0]) & set(texts[1])
+
+
+async def test_a_wrong_or_a_missing_master_key_is_one_sentence(connection: Connection, connections: Pool) -> None:
+    spring = await program(connection, Minters(os.urandom(32)))
+    await generate(connection, spring.id, 10, None)
+
+    with pytest.raises(StackUnavailable) as wrong:
+        await Minters(os.urandom(32)).get(connection, spring.id, 1)
+    with pytest.raises(StackUnavailable) as missing:
+        await Minters(None).get(connection, spring.id, 1)
+    with pytest.raises(StackUnavailable):
+        await Claims(connections, Minters(None)).attach([message("SPRING")])
+
+    assert str(wrong.value) == "CODEWELL_MASTER_KEY is not the key that the database's keys need."
+    assert str(missing.value) == "The database's keys are wrapped: set CODEWELL_MASTER_KEY to the key they need."
+    assert await connection.fetchval("SELECT count(*) FROM answer") == 0
+
+
+async def test_what_this_version_can_not_mint_is_one_sentence(connection: Connection, minters: Minters) -> None:
+    spring = await program(connection, minters)
+    await connection.execute("UPDATE template_version SET algorithm = 2")
+
+    for version in (1, 2):
+        with pytest.raises(StackUnavailable) as raised:
+            await minters.get(connection, spring.id, version)
+        assert str(raised.value) == (
+            f"Template version {version} of program {spring.id} can't be minted by this version of codewell: "
+            "install the version that made it."
+        )
+
+
+async def test_the_longest_unused_minter_is_forgotten_and_comes_back(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MINTERS_MAX", 2)
+    ids = [(await program(connection, minters, name)).id for name in ("A", "B", "C")]
+    first, second = [await minters.get(connection, program_id, 1) for program_id in ids[:2]]
+    assert await minters.get(connection, ids[0], 1) is first
+
+    await minters.get(connection, ids[2], 1)
+
+    assert await minters.get(connection, ids[0], 1) is first
+    again = await minters.get(connection, ids[1], 1)
+    assert again is not second
+    assert again.mint(0, 5) == second.mint(0, 5)
+    assert again.template == Template.parse(TEMPLATE)

@@ -1,0 +1,158 @@
+"""I6: nothing is attached outside the validity period or after a code's end, by the database's clock."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.attaching.model import AnswerRow, Request
+from services.postgres.connection import Connection
+from services.store import programs
+from services.store.audit import audit
+from services.store.claim import Claims
+from services.store.filling import generate
+from services.store.minters import Minters
+from tests.factories import OFF, message, program, step
+from tests.integration.store.situations import list_block, reasons, until
+
+SOON = "clock_timestamp() + interval '0.3 s'"
+
+
+async def attach_one(claims: Claims, request: Request) -> AnswerRow:
+    [row] = (await claims.attach([request])).rows[request.id]
+    return row
+
+
+async def answers(connection: Connection) -> tuple[list[datetime], list[datetime]]:
+    """When codes were given and when they were refused, by the database's clock."""
+    rows = await connection.fetch("SELECT answered_at, refusals FROM answer ORDER BY answered_at")
+    given = [row["answered_at"] for row in rows if row["refusals"] is None]
+    return given, [row["answered_at"] for row in rows if row["refusals"] is not None]
+
+
+async def test_a_program_that_ends_meanwhile_gives_until_its_end_and_not_after(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    await generate(connection, spring.id, 10_000, None)
+    until_then = await connection.fetchval(f"UPDATE program SET valid_until = {SOON} RETURNING valid_until")
+
+    async def refused() -> bool:
+        return (await attach_one(claims, message("SPRING"))).refusals is not None
+
+    await until(refused, "end of the validity period")
+
+    before, after = await answers(connection)
+    assert before
+    assert max(before) < until_then <= min(after)
+    assert "program_ended" in reasons([await attach_one(claims, step("SPRING"))])
+    assert await audit(connection) == []
+
+
+async def test_a_program_that_begins_meanwhile_gives_nothing_before(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    valid_from = await connection.fetchval(f"UPDATE program SET valid_from = {SOON} RETURNING valid_from")
+    assert "program_not_started" in reasons([await attach_one(claims, message("SPRING"))])
+
+    async def attached() -> bool:
+        return (await attach_one(claims, message("SPRING"))).code is not None
+
+    await until(attached, "begin of the validity period")
+
+    given, refused = await answers(connection)
+    assert max(refused) < valid_from <= min(given)
+    assert (await programs.stock(connection, "SPRING")).made == spring.pool_max
+    assert await audit(connection) == []
+
+
+async def test_codes_that_end_meanwhile_are_given_until_their_end_and_not_after(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, codes_max=5_000, **OFF)
+    await generate(connection, spring.id, 5_000, None)
+    ends = await connection.fetchval(f"UPDATE block SET expires_at = {SOON} RETURNING expires_at")
+
+    async def refused() -> bool:
+        return (await attach_one(claims, message("SPRING"))).refusals is not None
+
+    await until(refused, "end of the codes' life")
+
+    before, after = await answers(connection)
+    assert before
+    assert max(before) < ends <= min(after)
+    assert "maximum_reached" in reasons([await attach_one(claims, message("SPRING"))])
+    assert await audit(connection) == []
+
+
+async def test_the_dead_stand_in_nobodys_way(connection: Connection, claims: Claims, minters: Minters) -> None:
+    spring = await program(connection, minters, **OFF)
+    await list_block(connection, spring.id, ["DEAD-1", "DEAD-2"], lives=timedelta(microseconds=-1))
+    await list_block(connection, spring.id, ["ALIVE"], lives=timedelta(days=1))
+
+    first = await attach_one(claims, message("SPRING"))
+    second = await attach_one(claims, message("SPRING"))
+
+    assert first.code == "ALIVE"
+    assert "pool_empty" in reasons([second])
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("valid_until = now()", "program_ended"),
+        ("valid_from = now() + interval '1 h'", "program_not_started"),
+        ("active = false", "program_inactive"),
+        ("removed_at = now()", "program_inactive"),
+    ],
+)
+@pytest.mark.parametrize("pooled", [0, 10])
+async def test_outside_its_time_a_program_gives_and_makes_nothing(
+    connection: Connection, claims: Claims, minters: Minters, setting: str, reason: str, pooled: int
+) -> None:
+    spring = await program(connection, minters)
+    if pooled:
+        await generate(connection, spring.id, pooled, None)
+    await connection.execute(f"UPDATE program SET {setting}")
+
+    rows = [await attach_one(claims, request) for request in (message("SPRING"), message("SPRING", preview=True))]
+
+    assert all(f'"{reason}"' in reasons([row]) for row in rows)
+    stock = await programs.stock(connection, "SPRING")
+    assert (stock.made, stock.attached) == (pooled, 0)
+
+
+async def test_a_deadline_is_judged_by_the_databases_clock(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    now = await connection.fetchval("SELECT now()")
+
+    late = await attach_one(claims, message("SPRING", deadline=now))
+    in_time = await attach_one(claims, message("SPRING", deadline=now + timedelta(hours=1)))
+    ancient = await attach_one(claims, message("SPRING", "NOPE", deadline=datetime(1, 1, 1, tzinfo=UTC)))
+
+    assert "deadline_passed" in reasons([late])
+    assert "deadline_passed" in reasons([ancient])
+    assert in_time.code is not None
+    assert (await programs.stock(connection, "SPRING")).attached == 1
+    assert spring.pool_max > 1
+
+
+@pytest.mark.parametrize("ttl_from", ["creation", "attachment"])
+async def test_the_life_of_a_code_begins_where_the_program_says(
+    connection: Connection, claims: Claims, minters: Minters, ttl_from: Any
+) -> None:
+    ttl = timedelta(days=2, microseconds=5)
+    spring = await program(connection, minters, ttl=ttl, ttl_from=ttl_from)
+    await generate(connection, spring.id, 10, None)
+
+    row = await attach_one(claims, message("SPRING"))
+
+    created = await connection.fetchrow("SELECT created_at, expires_at FROM block")
+    answered_at = await connection.fetchval("SELECT answered_at FROM answer")
+    assert row.expires_at == (created["created_at"] if ttl_from == "creation" else answered_at) + ttl
+    assert created["expires_at"] == (created["created_at"] + ttl if ttl_from == "creation" else None)
+    assert await audit(connection) == []
