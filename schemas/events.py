@@ -7,7 +7,16 @@ in the envelope (`ce_*` headers, or the members of a structured event), never in
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 MESSAGE_RENDER: Final = "dev.codewell.message-render.v1"
 SCENARIO_STEP: Final = "dev.codewell.scenario-step.v1"
@@ -24,7 +33,9 @@ Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 PLACEHOLDER: Final = re.compile(r"\{loyalty\.([A-Za-z0-9_]{1,64})\.promocode\}")
+# Other words than promocode are somebody else's placeholders; what is neither is a mistake in the template.
 _PLACEHOLDER_START: Final = "{loyalty."
+_PLACEHOLDER_OF_ANYBODY: Final = re.compile(r"\{loyalty\.[A-Za-z0-9_]{1,64}\.[a-z_]{1,64}\}")
 
 
 class Event(BaseModel):
@@ -39,7 +50,7 @@ class MessageRender(Event):
     profile_id: Id
     campaign_id: Id
     message_id: Id | None = None
-    programs: Annotated[tuple[ShortName, ...], Field(max_length=PROGRAMS_MAX)] = ()
+    programs: Annotated[tuple[ShortName, ...], Field(max_length=PROGRAMS_MAX), FailFast()] = ()
     template: str | None = None
     preview: bool = False
     deadline: AwareDatetime | None = None
@@ -58,7 +69,7 @@ class MessageRender(Event):
             if not self.programs:
                 raise ValueError("programs or template must name at least one program")
             return self
-        if self.template.count(_PLACEHOLDER_START) != len(PLACEHOLDER.findall(self.template)):
+        if self.template.count(_PLACEHOLDER_START) != len(_PLACEHOLDER_OF_ANYBODY.findall(self.template)):
             raise ValueError("template has a broken placeholder: write {loyalty.NAME.promocode} with a short name")
         if not 1 <= len(self.program_names) <= PROGRAMS_MAX:
             raise ValueError(f"programs and template must name 1 to {PROGRAMS_MAX} programs together")
@@ -132,11 +143,10 @@ class CodesRefused(Event):
 
 
 class PoolDemand(Event):
-    """An issuer saw a pool under its mark: `pooled` codes were left, `wanted` more could not be had."""
+    """An issuer saw a pool under its mark: `pooled` codes were left."""
 
     program_id: int
     pooled: int
-    wanted: int = 0
 
 
 class ProgramChanged(Event):

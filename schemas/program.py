@@ -9,6 +9,7 @@ from schemas.events import ShortName
 
 POOL_MAX_DEFAULT: Final = 100_000
 CODES_MAX_LIMIT: Final = 2**62
+TTL_MAX: Final = timedelta(days=36_500)
 
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
 
@@ -49,7 +50,7 @@ class ProgramSettings(_Settings):
     auto_link: Literal[False] = False
     codes_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
     pool_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
-    ttl: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    ttl: Annotated[timedelta, Field(gt=timedelta(0), le=TTL_MAX)] | None = None
     ttl_from: Literal["creation", "attachment"] = "creation"
     fields: tuple[CustomField, ...] = ()
     reuse: Literal["request", "profile", "campaign", "step"] = "request"

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from schemas import events
 
+REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
 DEAD_LETTER_BYTES_MAX: Final = 3 * 1024 * 1024
 
 
@@ -18,8 +19,12 @@ class Topic(NamedTuple):
 
 
 _ANSWERS: Final = (events.CODES_ATTACHED, events.CODES_REFUSED)
-# A dead letter is the original, which the broker took at its own limit, and headers that say why.
-_ANY_SIZE: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
+# The broker judges what a request unpacks to, not what it was packed into: a record that could be read but neither
+# answered nor kept as a dead letter would hold up its partition for ever.
+_REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)), ("compression.type", "uncompressed"))
+_FROM_REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)),)
+# A dead letter is the original and headers that say why.
+_DEAD_LETTERS: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
 
 REQUEST_TYPE: Final = {"message-render": events.MESSAGE_RENDER, "scenario-step": events.SCENARIO_STEP}
 REQUESTS: Final = tuple(REQUEST_TYPE)
@@ -43,10 +48,10 @@ def dead_letters_of(request_topic: str) -> str:
 
 
 TOPICS: Final = (
-    *(Topic(name, "profile id", (REQUEST_TYPE[name],), 24) for name in REQUESTS),
-    *(Topic(reply_to(name), "profile id", _ANSWERS, 24) for name in REQUESTS),
-    *(Topic(retry_of(name), "profile id", (REQUEST_TYPE[name],), 24) for name in REQUESTS),
-    *(Topic(dead_letters_of(name), "as it came", (), 6, _ANY_SIZE) for name in REQUESTS),
+    *(Topic(name, "profile id", (REQUEST_TYPE[name],), 24, _REQUESTS) for name in REQUESTS),
+    *(Topic(reply_to(name), "profile id", _ANSWERS, 24, _FROM_REQUESTS) for name in REQUESTS),
+    *(Topic(retry_of(name), "profile id", (REQUEST_TYPE[name],), 24, _FROM_REQUESTS) for name in REQUESTS),
+    *(Topic(dead_letters_of(name), "as it came", (), 6, _DEAD_LETTERS) for name in REQUESTS),
     Topic(POOL_DEMAND, "program id", (events.POOL_DEMAND,), 6),
     Topic(PROGRAM_CHANGED, "program id", (events.PROGRAM_CHANGED,), 6, (("cleanup.policy", "compact"),)),
 )

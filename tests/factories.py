@@ -63,7 +63,7 @@ def stock(count: int, elsewhere: int = 0, block_id: int = 1, **code: Any) -> Sto
 
 def given_row(request: Request, code: str = "AB-12", **changed: Any) -> AnswerRow:
     """The stored row of a code that the request got from program 1."""
-    row = AnswerRow(request.id, 0, 1, 1, 0, False, False, request.event.profile_id, code, None, None, None)
+    row = AnswerRow(request.id, 0, 1, 1, 0, False, False, request.event.profile_id, code, None, None, None, NOW)
     return row._replace(**changed)
 
 

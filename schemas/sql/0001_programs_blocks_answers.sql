@@ -21,7 +21,7 @@ CREATE TABLE program (
     shared              boolean NOT NULL,
     codes_max           bigint NOT NULL CHECK (codes_max > 0),
     pool_max            bigint NOT NULL CHECK (pool_max BETWEEN 1 AND codes_max),
-    ttl                 interval CHECK (ttl > interval '0'),
+    ttl                 interval CHECK (ttl > interval '0' AND ttl <= interval '36500 days'),
     ttl_from            text NOT NULL CHECK (ttl_from IN ('creation', 'attachment')),
     fields              jsonb NOT NULL,
     reuse               text NOT NULL CHECK (reuse IN ('request', 'profile', 'campaign', 'step')),
@@ -126,9 +126,9 @@ CREATE TABLE answer (
 CREATE UNIQUE INDEX answer_code_once ON answer (block_id, position) WHERE block_id IS NOT NULL AND NOT again;
 
 -- The code that a profile has in a program which gives it again. A program that shares one code with everybody has
--- one row, of the empty profile.
+-- one row, of the empty profile. It has no foreign key either: that would make claims wait for who fills the program.
 CREATE TABLE holding (
-    program_id bigint NOT NULL REFERENCES program,
+    program_id bigint NOT NULL,
     profile_id text NOT NULL,
     scope      text NOT NULL,
     block_id   bigint NOT NULL,

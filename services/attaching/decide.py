@@ -1,7 +1,7 @@
 """Decide a batch: each request gets all of its codes, or a refusal, or waits for stock that may come."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from schemas.events import Reason, Refusal
@@ -12,7 +12,6 @@ from services.attaching.model import (
     HoldingKey,
     Program,
     Request,
-    Requests,
     Source,
     Stock,
     holding_key,
@@ -22,7 +21,7 @@ Preview = Callable[[Program, Request], str]
 
 
 def decide(
-    requests: Requests,
+    requests: Sequence[Request],
     programs: Mapping[str, Program],
     stocks: Mapping[int, Stock],
     holdings: Mapping[HoldingKey, Code],
@@ -123,6 +122,7 @@ class _Batch:
                     code.expires_at,
                     code.fields,
                     None,
+                    self._now,
                 )
             )
 
@@ -152,7 +152,7 @@ class _Batch:
             text = self._preview(program, request)
             row = AnswerRow(
                 request.id, ordinal, program.id, None, None, False, True, request.event.profile_id, text,
-                expires_at, None, None,
+                expires_at, None, None, self._now,
             )  # fmt: skip
             self.decision.rows.append(row)
 
@@ -165,7 +165,7 @@ class _Batch:
         profile_id = request.event.profile_id
         preview = request.event.preview
         self.decision.rows.append(
-            AnswerRow(request.id, 0, None, None, None, False, preview, profile_id, None, None, None, text)
+            AnswerRow(request.id, 0, None, None, None, False, preview, profile_id, None, None, None, text, self._now)
         )
 
 

@@ -1,8 +1,9 @@
 """What a claim works with: requests, the programs they name, the codes in hand, and the answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
 
@@ -119,7 +120,9 @@ def holding_key(program: Program, event: MessageRender | ScenarioStep) -> Holdin
         case "profile", _:
             scope = ""
         case "step", ScenarioStep():
-            scope = f"scenario:{event.scenario_id}\x1fstep:{event.step_id}"
+            # Two ids and the profile's would be more than one row of an index may have.
+            step = f"{event.scenario_id}\x1f{event.step_id}".encode()
+            scope = f"step:{blake2b(step, digest_size=16).hexdigest()}"
         case _, ScenarioStep():
             scope = f"scenario:{event.scenario_id}"
         case _, MessageRender():
@@ -142,6 +145,8 @@ class AnswerRow(NamedTuple):
     expires_at: datetime | None
     fields: str | None
     refusals: str | None
+    answered_at: datetime
+    """When it was decided, by the database's clock."""
 
 
 class Decision(NamedTuple):
@@ -156,6 +161,3 @@ class Decision(NamedTuple):
     """Program id -> indexes of requests for which it has stock, all locked by other workers."""
     unmade: dict[tuple[int, Source], list[int]]
     """(program id, source) -> indexes of requests for which codes may be made in place."""
-
-
-Requests = Sequence[Request]

@@ -1,6 +1,129 @@
+"""Benchmarks: each measures the product beside a peer and a ceiling, and says which goals are met."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
 import click
 
+from services.cli.output import as_json, print_facts, print_json, print_table
+from services.errors import CodewellError
 
-@click.command()
+if TYPE_CHECKING:
+    from services.bench.report import Report
+
+_FIGURE_WIDTH = 13
+_REPETITIONS = click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="How often each is measured."
+)
+
+
+@click.group()
 def bench() -> None:
-    """todo"""
+    """Measure this machine with a fresh stack, which is gone afterwards. A figure is a median with its spread."""
+
+
+@bench.command()
+@click.option(
+    "--requests",
+    type=click.IntRange(100, 1_000_000),
+    default=200_000,
+    show_default=True,
+    help="How many requests wait to be answered; the usual build gets a fortieth.",
+)
+@click.option("--issuers", type=click.IntRange(1, 24), default=1, show_default=True, help="How many processes answer.")
+@_REPETITIONS
+@as_json
+def issue(requests: int, issuers: int, repetitions: int, as_json: bool) -> None:
+    """Answer a backlog of requests: issuers, the usual build, and the issuer's loop without a database."""
+    from services.bench.issue import bench_issue
+
+    _print(_run(lambda: bench_issue(requests, issuers, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes", type=click.IntRange(20_000), default=2_000_000, show_default=True, help="How many codes are minted."
+)
+@_REPETITIONS
+@as_json
+def mint(codes: int, repetitions: int, as_json: bool) -> None:
+    """Mint codes and find their numbers on one core; dice with a set, and texts without the permutation."""
+    from services.bench.mint import bench_mint
+
+    _print(bench_mint(codes, repetitions, _progress), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes",
+    type=click.IntRange(1, 10**12),
+    default=100_000_000,
+    show_default=True,
+    help="How many codes are generated in one program.",
+)
+@click.option(
+    "--stored",
+    type=click.IntRange(1, 10_000_000),
+    default=1_000_000,
+    show_default=True,
+    help="How many texts are stored by COPY.",
+)
+@_REPETITIONS
+@as_json
+def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
+    """Generate a program's codes, which are ranges of numbers, and store codes as rows."""
+    from services.bench.generate import bench_generate
+
+    _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
+
+
+def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
+    import asyncio
+
+    from services.runtime.process import run, until
+    from services.telemetry.logs import configure
+
+    reports: list[Report] = []
+
+    async def kept(stop: asyncio.Event) -> None:
+        async def working() -> None:
+            reports.append(await work())
+
+        await until(stop, working())
+
+    # Kafka's clients warn of each new partition that has no leader yet.
+    configure("bench", "error")
+    run(kept)
+    if not reports:
+        raise CodewellError("The benchmark was stopped before its end; nothing of it is left running.")
+    return reports[0]
+
+
+def _progress(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _print(report: "Report", as_json: bool) -> None:
+    if as_json:
+        print_json(report.as_json())
+        return
+    print_facts(report.machine)
+    click.echo()
+    head = [f"{word:>{_FIGURE_WIDTH}}" for word in ("median", "lowest", "highest")]
+    rows = [
+        {"measured": one.name, **dict(zip(head, map(_figure, (one.rate, *one.spread)), strict=True)), "unit": one.unit}
+        for one in report.results
+    ]
+    print_table(rows, "Nothing was measured.")
+    click.echo()
+    goals = [
+        {"goal": one.name, f"{'seen':>{_FIGURE_WIDTH}}": _figure(one.value), "wanted": one.goal, "met": one.met}
+        for one in report.goals
+    ]
+    print_table(goals, "There is no goal for this.")
+
+
+def _figure(value: float) -> str:
+    """As many digits as say something, in columns of one width."""
+    text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    return f"{text:>{_FIGURE_WIDTH}}"

@@ -16,15 +16,25 @@ T = TypeVar("T")
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
     """Run one command's work with its settings and a connection to the database."""
-    from services.postgres.connection import connection
+    from asyncpg import PostgresError
+
+    from services.errors import StackUnavailable
+    from services.postgres.connection import UNAVAILABLE, connection, place
     from services.postgres.migrations import check_schema
     from services.runtime.settings import StackSettings, read
 
     async def connected() -> T:
         settings = read(StackSettings)
-        async with connection(settings.postgres_url.get_secret_value(), "codewell-cli") as opened:
-            await check_schema(opened)
-            return await work(opened, settings)
+        url = settings.postgres_url.get_secret_value()
+        async with connection(url, "codewell-cli") as opened:
+            try:
+                await check_schema(opened)
+                return await work(opened, settings)
+            except (*UNAVAILABLE, PostgresError) as error:
+                why = error.args[0] if error.args else type(error).__name__
+                raise StackUnavailable(
+                    f"Postgres at {place(url)} did not do it ({why}): nothing was changed, try again."
+                ) from error
 
     return asyncio.run(connected())
 

@@ -1,6 +1,7 @@
 """Commands that publish requests as a sender does, and show the answers."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -91,9 +92,14 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     rows = []
     async with exchange(settings.kafka_bootstrap, settings.topic_prefix) as opened:
         await opened.publish(requests)
+        deadline = time.monotonic() + timeout_s
         async for answer in opened.answers(timeout_s):
             if answer.data["request_id"] not in missing:
+                # Others' answers do not keep one waiting for one's own.
+                if time.monotonic() > deadline:
+                    break
                 continue
+            deadline = time.monotonic() + timeout_s
             missing.discard(answer.data["request_id"])
             if as_json:
                 print_json(answer.data)

@@ -7,7 +7,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from services.postgres.connection import UNAVAILABLE, Pool
+from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.runtime.process import pauses
 from services.store import filling
 from services.telemetry.health import Health
@@ -38,7 +38,8 @@ class Filler:
                     filled = await filling.top_up(connection, program_id)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
                 self._health.waits("postgres", type(error).__name__)
-            except asyncpg.PostgresError:
+                await forget_read_only(self._pool, error)
+            except Exception:
                 # Trying the same again would block all other programs of the partition; the sweep comes back to it.
                 log.exception("pool_not_filled", program_id=program_id)
                 return
@@ -55,8 +56,12 @@ class Filler:
         try:
             async with self._pool.acquire() as connection:
                 waiting = iter(await filling.needy_programs(connection))
-        except UNAVAILABLE as error:
+        except (*UNAVAILABLE, *_TRANSIENT) as error:
             self._health.waits("postgres", type(error).__name__)
+            await forget_read_only(self._pool, error)
+            return
+        except Exception:
+            log.exception("sweep_failed")
             return
         self._health.has("postgres")
 

@@ -1,6 +1,7 @@
 """Build a generator from its settings and run it until told to stop."""
 
 import asyncio
+import contextlib
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -49,7 +50,8 @@ async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop
             health.has("kafka")
             await until(stop, app.wait_until_stopped())
         finally:
-            await app.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
     if not stop.is_set():
         # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
         raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")

@@ -11,9 +11,10 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter, Histogram
 
 from services.attaching.model import Request
+from services.errors import StackUnavailable
 from services.issuer.decode import Decoder, Received, Unreadable
-from services.issuer.outbox import Demands, Outbox
-from services.postgres.connection import UNAVAILABLE
+from services.issuer.outbox import Outbox
+from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.runtime.process import pauses
 from services.store.claim import Claimed, Claims
 from services.telemetry.health import Health
@@ -24,6 +25,15 @@ ANSWERS: Final = Counter("codewell_answers", "Answers published, by outcome.", [
 DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not be read, by reason.", ["reason"])
 RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
 CLAIM_SECONDS: Final = Histogram("codewell_claim_seconds", "Time to decide one batch (s).")
+
+# What one request can do to a whole batch, and will do again.
+_AT_FAULT: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ArithmeticError,
+    ValueError,
+)
 
 # What passes when the same statement is run again.
 _TRANSIENT: Final = (
@@ -38,21 +48,26 @@ _TRANSIENT: Final = (
 class Processor:
     """Takes batches of records through, one after the other."""
 
-    def __init__(self, decoder: Decoder, claims: Claims, health: Health, stop: asyncio.Event) -> None:
+    def __init__(
+        self, name: str, decoder: Decoder, pool: Pool, claims: Claims, health: Health, stop: asyncio.Event
+    ) -> None:
+        self._name = name
         self._decoder = decoder
+        self._pool = pool
         self._claims = claims
         self._health = health
         self._stop = stop
 
-    async def process(self, records: Sequence[ConsumerRecord], outbox: Outbox, demands: Demands) -> bool:
+    async def process(self, records: Sequence[ConsumerRecord], outbox: Outbox) -> dict[int, int] | None:
         """Answer each record, bury it, or let it wait. Afterwards its offset may be committed.
 
-        Returns False when told to stop before the batch could be decided; then nothing was sent.
+        Returns the pools that are low, by program; None when told to stop before the batch could be decided: then
+        nothing was sent.
         """
         received = self._read(records, outbox)
         claimed = await self._decide([one.request for one in received])
         if claimed is None:
-            return False
+            return None
         rows, names = claimed.rows, self._claims.names
         outcomes = {"attached": 0, "refused": 0}
         for one in received:
@@ -63,10 +78,9 @@ class Processor:
             outcomes["attached" if answer[0].refusals is None else "refused"] += 1
             outbox.answer(one, answer, names)
         await outbox.send()
-        await demands.tell(claimed.low)
         for outcome, count in outcomes.items():
             ANSWERS.labels(outcome).inc(count)
-        return True
+        return claimed.low
 
     def _read(self, records: Sequence[ConsumerRecord], outbox: Outbox) -> list[Received]:
         received = []
@@ -91,13 +105,14 @@ class Processor:
         """Decide the batch, however long the database is away. None when told to stop meanwhile."""
         started = time.monotonic()
         async for _ in pauses(self._stop):
-            self._health.beat("issue")
+            self._health.beat(self._name)
             try:
                 claimed = await self._decide_each(requests)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits("postgres", type(error).__name__)
+                self._health.waits(f"postgres ({self._name})", type(error).__name__)
+                await forget_read_only(self._pool, error)
             else:
-                self._health.has("postgres")
+                self._health.has(f"postgres ({self._name})")
                 CLAIM_SECONDS.observe(time.monotonic() - started)
                 return claimed
         return None
@@ -108,10 +123,19 @@ class Processor:
             return await self._claims.attach(requests)
         except (*_TRANSIENT, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             raise
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as error:
+        except (StackUnavailable, *_AT_FAULT) as error:
             if len(requests) == 1:
-                log.exception("undecidable", request_id=str(requests[0].id))
-                return Claimed({}, [], {}, {requests[0].id: f"The database refused it: {error}"[:500]})
+                return self._undecided(requests[0], error)
             middle = len(requests) // 2
             first = await self._decide_each(requests[:middle])
             return first.joined(await self._decide_each(requests[middle:]))
+
+    def _undecided(self, request: Request, error: Exception) -> Claimed:
+        if isinstance(error, StackUnavailable):
+            # Its program's key can't be read here; whoever mends that finds the request in the retry topic.
+            log.error("program_unusable", request_id=str(request.id), why=str(error))
+            return Claimed({}, [request], {}, {})
+        # The text after the first line may hold codes and profile ids.
+        why = str(error.args[0] if error.args else type(error).__name__).partition("\n")[0]
+        log.error("undecidable", request_id=str(request.id), error=type(error).__name__, why=why)
+        return Claimed({}, [], {}, {request.id: f"The database refused it: {why}"[:500]})

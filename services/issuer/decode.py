@@ -10,10 +10,15 @@ from asyncpg.pgproto.pgproto import UUID
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from schemas.events import DATA_OF_TYPE, VALUE_BYTES_MAX, CloudEvent, MessageRender, ScenarioStep
+from schemas.events import DATA_OF_TYPE, PLACEHOLDER, VALUE_BYTES_MAX, CloudEvent, MessageRender, ScenarioStep
 from services.attaching.model import Request
+from services.codes.template import CODE_CHARACTERS_MAX
 
 STRUCTURED: Final = b"application/cloudevents+json"
+HEADER_BYTES_MAX: Final = 64 * 1024
+_HEADERS_MAX: Final = 100
+RENDERED_BYTES_MAX: Final = 768 * 1024
+CODE_BYTES_MAX: Final = 4 * CODE_CHARACTERS_MAX
 _CANONICAL_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 DeadReason = Literal["not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable"]
@@ -50,11 +55,15 @@ class Decoder:
         """Raise Unreadable when the record is no request."""
         headers = dict(record.headers)
         value = record.value
+        if len(headers) > _HEADERS_MAX or sum(len(text or b"") for text in headers.values()) > HEADER_BYTES_MAX:
+            raise Unreadable(
+                "too_large", f"The headers are more than {_HEADERS_MAX}, or than {HEADER_BYTES_MAX} bytes."
+            )
         if not value:
             raise Unreadable("not_json", "The value is empty; it must be the event's data as JSON.")
         if len(value) > VALUE_BYTES_MAX:
             raise Unreadable("too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed.")
-        structured = (headers.get("content-type") or b"").startswith(STRUCTURED)
+        structured = (headers.get("content-type") or b"").lower().startswith(STRUCTURED)
         try:
             if structured:
                 event_id, event_type, value = _opened(value)
@@ -72,6 +81,7 @@ class Decoder:
         except ValidationError as error:
             raise _unreadable(error) from error
         assert isinstance(event, MessageRender | ScenarioStep)  # noqa: S101  for the type checker
+        _check_rendered(event)
         return Received(Request(_uuid(event_id), event), record, structured, *self._wishes(headers))
 
     def _wishes(self, headers: Mapping[str, bytes | None]) -> tuple[str | None, bytes | None]:
@@ -84,6 +94,14 @@ class Decoder:
                 "reply_topic_refused", f"Answers may not go to {topic[:200]!r}; the operator allows it, or not."
             )
         return topic, headers.get("kafka_correlationId")
+
+
+def _check_rendered(event: MessageRender | ScenarioStep) -> None:
+    """Refuse a template whose rendered text would be larger than the broker takes, for then nobody could answer it."""
+    if isinstance(event, MessageRender) and event.template is not None:
+        placeholders = len(PLACEHOLDER.findall(event.template))
+        if len(event.template.encode()) + placeholders * CODE_BYTES_MAX > RENDERED_BYTES_MAX:
+            raise Unreadable("too_large", f"With {placeholders} codes in it the template would be too long to send.")
 
 
 def _attribute(headers: Mapping[str, bytes | None], name: str) -> str:

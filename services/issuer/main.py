@@ -38,7 +38,7 @@ def main() -> None:
 async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
     """Answer requests until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
     url = settings.postgres_url.get_secret_value()
-    health = Health("postgres", "kafka")
+    health = Health("postgres", *(f"kafka ({name})" for name in ("issue", "retry")))
     minters = Minters(settings.master_key_bytes)
     prefix = settings.topic_prefix
     types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
@@ -54,6 +54,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
             asyncio.TaskGroup() as group,
         ):
             for retries in (False, True):
-                processor = Processor(decoder, Claims(pool, minters), health, stop)
-                worker = Worker(settings, processor, health, retries=retries)
+                name = "retry" if retries else "issue"
+                processor = Processor(name, decoder, pool, Claims(pool, minters), health, stop)
+                worker = Worker(name, settings, processor, health, retries=retries)
                 group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))

@@ -1,12 +1,16 @@
 """What leaves the issuer: answers, requests that wait, dead letters, demands."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
+import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 from pydantic_core import to_json
 
 from schemas import events, topics
@@ -14,6 +18,8 @@ from services.attaching.answers import answer_event, answer_id
 from services.attaching.model import AnswerRow
 from services.issuer.decode import Received, Unreadable
 from services.kafka.batches import Batches
+
+log = structlog.get_logger()
 
 SOURCE: Final = "/codewell/issuer"
 ATTEMPT: Final = "codewell_attempt"
@@ -101,27 +107,35 @@ class Demands:
         self._told: dict[int, float] = {}
 
     async def tell(self, low: dict[int, int]) -> None:
-        """Publish without waiting for the answer: a demand that is lost costs a sweep, not a code."""
+        """Publish without waiting for the answer: a demand that is lost costs a sweep, not a code. Raises nothing."""
         now = time.monotonic()
         for program_id, pooled in low.items():
             if now - self._told.get(program_id, -self._interval_s) < self._interval_s:
                 continue
             self._told[program_id] = now
             demand = events.PoolDemand(program_id=program_id, pooled=pooled)
-            await self._producer.send(
-                self._topic,
-                to_json(demand),
-                key=str(program_id).encode(),
-                headers=[
-                    ("ce_specversion", b"1.0"),
-                    ("ce_id", str(uuid4()).encode()),
-                    ("ce_source", SOURCE.encode()),
-                    ("ce_type", events.POOL_DEMAND.encode()),
-                    _CONTENT_TYPE,
-                ],
-            )
+            headers = [
+                ("ce_specversion", b"1.0"),
+                ("ce_id", str(uuid4()).encode()),
+                ("ce_source", SOURCE.encode()),
+                ("ce_type", events.POOL_DEMAND.encode()),
+                _CONTENT_TYPE,
+            ]
+            try:
+                sent = await self._producer.send(
+                    self._topic, to_json(demand), key=str(program_id).encode(), headers=headers
+                )
+            except KafkaError as error:
+                log.warning("demand_lost", program_id=program_id, error=type(error).__name__)
+            else:
+                sent.add_done_callback(_note_lost)
         if len(self._told) > _TOLD_MAX:
             self._told.clear()
+
+
+def _note_lost(sent: asyncio.Future[RecordMetadata]) -> None:
+    if not sent.cancelled() and sent.exception() is not None:
+        log.warning("demand_lost", error=type(sent.exception()).__name__)
 
 
 def request_topic(topic: str) -> str:

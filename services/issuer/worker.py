@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from schemas import topics
-from services.errors import StackUnavailable
 from services.issuer.batch import Processor
+from services.issuer.decode import Unreadable
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
 from services.runtime.process import pauses
@@ -22,17 +22,28 @@ log = structlog.get_logger()
 
 _POLL_MS: Final = 500
 _CLOSE_TIMEOUT_S: Final = 3.0
+# A rebalance waits so long for the batch in hand, less than the group waits for this member.
+REVOKE_TIMEOUT_S: Final = 20.0
+# A connection that held so long was a good one: the next is made at once.
+_GOOD_AFTER_S: Final = 60.0
+_UNREADABLE: Final = (
+    "A header's name is not UTF-8, so the record can't be read here; it is where codewell_topic and the others say."
+)
+
+Fetched = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 class Worker:
-    """One member of one consumer group: `fresh` requests, or those that wait in the retry topics."""
+    """One member of one consumer group: fresh requests, or those that wait in the retry topics."""
 
-    def __init__(self, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool) -> None:
+    def __init__(
+        self, name: str, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool
+    ) -> None:
+        self._name = name
         self._settings = settings
         self._processor = processor
         self._health = health
         prefix = settings.topic_prefix
-        self._name = "retry" if retries else "issue"
         self._group = f"{prefix}codewell-issuer" + ("-retry" if retries else "")
         requests = [prefix + name for name in topics.REQUESTS]
         self._topics = [topics.retry_of(name) for name in requests] if retries else requests
@@ -43,27 +54,39 @@ class Worker:
         self._delay_s = settings.retry_delay_s if retries else 0.0
         # Held while a batch is in hand, so that a rebalance waits for its end.
         self._in_hand = asyncio.Lock()
+        # Set when aiokafka could not read a record and did not say which.
+        self._careful = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until told to stop. A broken connection to Kafka is made anew; the records in hand come again."""
-        async for _ in pauses(stop):
-            self._health.beat(self._name)
-            try:
-                await self._connected(stop)
-            except (KafkaError, OSError, TimeoutError) as error:
-                self._health.waits("kafka", type(error).__name__)
-                log.warning("kafka_lost", group=self._group, error=repr(error))
+        while not stop.is_set():
+            async for _ in pauses(stop):
+                self._health.beat(self._name)
+                began = time.monotonic()
+                try:
+                    await self._connected(stop)
+                except (KafkaError, OSError, TimeoutError) as error:
+                    self._health.waits(f"kafka ({self._name})", type(error).__name__)
+                if time.monotonic() - began > _GOOD_AFTER_S:
+                    break
 
     async def _connected(self, stop: asyncio.Event) -> None:
         producer = clients.producer(self._settings.kafka_bootstrap)
         consumer = clients.consumer(self._settings.kafka_bootstrap, self._group)
         try:
-            await producer.start()
-            partitions = await self._partitions(producer)
-            consumer.subscribe(self._topics, listener=_Rebalance(self._in_hand, self._settings.stop_timeout_s))
-            await consumer.start()
-            self._health.has("kafka")
-            await self._consume(consumer, producer, partitions, stop)
+            async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+                await producer.start()
+                partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
+                consumer.subscribe(self._topics, listener=_Rebalance(self._in_hand))
+                await consumer.start()
+            self._health.has(f"kafka ({self._name})")
+            if self._careful:
+                await self._find_unreadable(consumer, producer, partitions)
+            else:
+                await self._consume(consumer, producer, partitions, stop)
+        except UnicodeDecodeError:
+            # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
+            self._careful = True
         finally:
             # Leaving the group at once lets the others take over at once.
             await asyncio.shield(_close(consumer, producer))
@@ -80,11 +103,42 @@ class Worker:
                 continue
             await self._let_wait(fetched.values(), stop)
             async with self._in_hand:
-                records = [record for of_partition in fetched.values() for record in of_partition]
-                outbox = Outbox(producer, partitions)
-                if not await self._processor.process(records, outbox, demands):
+                # What has gone to another worker meanwhile is for that one to answer.
+                mine = consumer.assignment()
+                low = await self._take(
+                    {tp: of for tp, of in fetched.items() if of and tp in mine}, consumer, Outbox(producer, partitions)
+                )
+            if low is None:
+                return
+            await demands.tell(low)
+
+    async def _take(self, fetched: Fetched, consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
+        """Process a batch and commit its offsets; None when told to stop before it was decided."""
+        records = [record for of_partition in fetched.values() for record in of_partition]
+        low = await self._processor.process(records, outbox)
+        if low is not None:
+            await _commit(consumer, {tp: of[-1].offset + 1 for tp, of in fetched.items()})
+        return low
+
+    async def _find_unreadable(
+        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int]
+    ) -> None:
+        """Go on partition by partition until the record is found that aiokafka can't read, and bury it.
+
+        aiokafka takes the names of headers for UTF-8 and raises, without a word on where, when one is not.
+        """
+        self._careful = False
+        for tp in sorted(consumer.assignment()):
+            async with self._in_hand:
+                records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
+                if records and await self._take({tp: records}, consumer, Outbox(producer, partitions)) is None:
                     return
-                await _commit(consumer, {tp: of[-1].offset + 1 for tp, of in fetched.items() if of})
+                if unreadable is not None:
+                    outbox = Outbox(producer, partitions)
+                    outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
+                    await outbox.send()
+                    await _commit(consumer, {tp: unreadable.offset + 1})
+                    return
 
     async def _let_wait(self, fetched: Iterable[Sequence[ConsumerRecord]], stop: asyncio.Event) -> None:
         """Wait until the newest of these records has waited its time, or until told to stop."""
@@ -98,26 +152,15 @@ class Worker:
             except TimeoutError:
                 return
 
-    async def _partitions(self, producer: AIOKafkaProducer) -> dict[str, int]:
-        """How many partitions each topic has that records may go to."""
-        counts = {}
-        for topic in self._targets:
-            try:
-                counts[topic] = len(await producer.partitions_for(topic))
-            except KafkaError as error:
-                raise StackUnavailable(f"Kafka has no topic {topic} ({error!r}): run codewell topics.") from error
-        return counts
-
 
 class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, in_hand: asyncio.Lock, timeout_s: float) -> None:
+    def __init__(self, in_hand: asyncio.Lock) -> None:
         self._in_hand = in_hand
-        self._timeout_s = timeout_s
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
         try:
-            async with asyncio.timeout(self._timeout_s), self._in_hand:
+            async with asyncio.timeout(REVOKE_TIMEOUT_S), self._in_hand:
                 pass
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
@@ -127,18 +170,44 @@ class _Rebalance(ConsumerRebalanceListener):
         log.info("assigned", partitions=len(list(assigned)))
 
 
+async def _read_on(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, records_max: int
+) -> tuple[list[ConsumerRecord], ConsumerRecord | None]:
+    """What can be read of one partition now, and a stand-in for the record behind it if that one can't be read."""
+    start = await consumer.position(tp)
+    try:
+        fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=records_max)
+        return fetched.get(tp, []), None
+    except UnicodeDecodeError:
+        consumer.seek(tp, start)
+    records: list[ConsumerRecord] = []
+    while True:
+        try:
+            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
+            records += fetched.get(tp, [])
+        except UnicodeDecodeError:
+            offset = await consumer.position(tp)
+            return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
+
+
 async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
     """Commit finished work. Where a partition has gone to another worker, that one answers the records again."""
     assigned = consumer.assignment()
+    finished = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+    if not finished:
+        return
     try:
-        await consumer.commit({tp: offset for tp, offset in offsets.items() if tp in assigned})
+        async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+            await consumer.commit(finished)
     except (CommitFailedError, IllegalStateError) as error:
         log.warning("commit_refused", error=repr(error))
 
 
-async def _close(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
-    for client in (consumer, producer):
+async def _close(*clients_: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    async def close(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
         try:
             await asyncio.wait_for(client.stop(), _CLOSE_TIMEOUT_S)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("close_failed", error=repr(error))
+
+    await asyncio.gather(*(close(client) for client in clients_))

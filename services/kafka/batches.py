@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from services.kafka.clients import EXCHANGE_TIMEOUT_S
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -28,7 +30,7 @@ class Batches:
         batches.append(batch)
 
     async def send(self) -> None:
-        """Send all and wait until each is on all replicas. Raises what aiokafka raises."""
+        """Send all and wait until each is on all replicas. Raises what aiokafka raises, and TimeoutError."""
         sent = []
         for (topic, partition), batches in self._batches.items():
             for batch in batches:
@@ -36,4 +38,5 @@ class Batches:
                 sent.append(await self._producer.send_batch(batch, topic, partition=partition))
         self._batches.clear()
         if sent:
-            await asyncio.gather(*sent)
+            async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+                await asyncio.gather(*sent)

@@ -8,14 +8,17 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from services.errors import StackUnavailable
 
 REQUEST_TIMEOUT_MS: Final = 15_000
+# aiokafka goes on for ever where a broker that it knows is gone; past this the connection is made anew.
+EXCHANGE_TIMEOUT_S: Final = 30.0
 SESSION_TIMEOUT_MS: Final = 15_000
 HEARTBEAT_INTERVAL_MS: Final = 3_000
+REBALANCE_TIMEOUT_MS: Final = 30_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
 # A worker's memory stays the same however long the backlog is: this much is fetched ahead of it.
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -44,6 +47,7 @@ def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         session_timeout_ms=SESSION_TIMEOUT_MS,
+        rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -60,11 +64,9 @@ async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         await client.start()
-    except KafkaConnectionError as error:
-        await client.close()
-        raise unreachable(bootstrap) from error
-    try:
         yield client
+    except (KafkaError, TimeoutError) as error:
+        raise unreachable(bootstrap) from error
     finally:
         await client.close()
 
@@ -74,7 +76,7 @@ async def started_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, in words for a person."""
     client = producer(bootstrap)
     try:
-        await client.start()
+        await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
         await asyncio.shield(client.stop())
         raise unreachable(bootstrap) from error

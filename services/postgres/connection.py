@@ -1,6 +1,7 @@
 """Open connections with a limit on everything: connecting, a statement, a lock, an idle transaction."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import asyncpg
 from services.errors import StackUnavailable
 
 CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 2.0
 COMMAND_TIMEOUT_S: Final = 60.0
 START_PAUSE_S: Final = 0.2
 LOCK_TIMEOUT_MS: Final = 10_000
@@ -25,6 +27,8 @@ UNAVAILABLE: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # The server's last words came while the connection was idle, and it is not yet known to be closed.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -63,8 +67,19 @@ async def pool(
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings=_server_settings(application_name),
     )
-    async with opened:
+    await opened
+    try:
         yield opened
+    finally:
+        # A server that has stopped answering is not said goodbye to: then its connections are cut.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(opened.close(), CLOSE_TIMEOUT_S)
+
+
+async def forget_read_only(opened: Pool, error: BaseException) -> None:
+    """After a fail-over, connections to what is now a standby look alive and refuse every write: connect anew."""
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        await opened.expire_connections()
 
 
 @asynccontextmanager
@@ -105,9 +120,9 @@ async def wait_until_up(
 
 
 def place(url: str) -> str:
-    """Host, port and database of a URL, without its user and password."""
+    """Hosts, ports and database of a URL, without its user and password."""
     parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _server_settings(application_name: str) -> dict[str, str]:

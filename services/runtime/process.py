@@ -14,6 +14,7 @@ log = structlog.get_logger()
 
 _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
+CANCEL_TIMEOUT_S: Final = 2.0
 
 
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -35,9 +36,11 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
             runner.run(with_signals())
         except BaseExceptionGroup as group:
             refused: BaseException | None = group.subgroup(CodewellError)
+            if refused is None:
+                raise
             while isinstance(refused, BaseExceptionGroup):
                 refused = refused.exceptions[0]
-            raise refused or group from group
+            raise refused from group
 
 
 async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
@@ -53,8 +56,9 @@ async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0
     finally:
         stopped.cancel()
         task.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
-    if not task.cancelled():
+        # A call to a server that has stopped answering may not even take its own cancellation.
+        await asyncio.wait((task, stopped), timeout=CANCEL_TIMEOUT_S)
+    if task.done() and not task.cancelled():
         task.result()
 
 

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
+# A worker that ran so long is started again at once when it dies.
+LASTING_S: Final = 60.0
 # Together less than the 10 s in which Ctrl-C is to end everything.
 WORKER_STOP_TIMEOUT_S: Final = 3.0
 SERVER_STOP_TIMEOUT_S: Final = 6.5
@@ -139,16 +141,21 @@ async def _supervised(workers: list[Worker], home: Home) -> AsyncIterator[None]:
 
 async def _keep(worker: Worker, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
     while True:
-        status = await running[worker.name].wait()
-        if closing.is_set():
-            return
-        log.warning("worker_died", worker=worker.name, status=status)
+        # The first of these pauses is none, and each is longer than the last, until one start lasts.
         async for _ in pauses(closing):
+            began = time.monotonic()
+            status = await running[worker.name].wait()
+            if closing.is_set():
+                return
+            log.warning("worker_died", worker=worker.name, status=status)
             try:
                 running[worker.name] = await _start(worker, home)
-                break
-            except StackUnavailable as error:
+            except (StackUnavailable, OSError) as error:
                 log.warning("worker_not_started", worker=worker.name, why=str(error))
+            if time.monotonic() - began > LASTING_S:
+                break
+        if closing.is_set():
+            return
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from services.store import stock
 from services.store.filling import make_in_place
 from services.store.minters import Minters
 
-# How long a whole batch may wait for programs whose stock or row others have locked.
+# How long a claim waits for one program's locked stock or row. The first wait that is in vain ends the batch's claims.
 BUSY_TIMEOUT_MS: Final = 1_000
 # A round decides requests, makes codes, or finds that others were faster. More rounds than this mean a program whose
 # counters lie, and its requests wait for whoever mends it.
@@ -64,7 +64,9 @@ class Claims:
     async def attach(self, requests: Iterable[Request]) -> Claimed:
         """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
         claimed = Claimed({}, [], {}, {})
-        pending = sorted({request.id: request for request in requests}.values(), key=lambda request: request.id)
+        # Of copies in one batch the first decides, as it does over batches.
+        first = {request.id: request for request in reversed(list(requests))}
+        pending = sorted(first.values(), key=lambda request: request.id)
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
         wait_for: int | None = None
@@ -72,7 +74,7 @@ class Claims:
             if not pending:
                 return claimed
             try:
-                decision = await self._claim(pending, wait_for, claimed)
+                programs, decision = await self._claim(pending, wait_for, claimed)
             except stock.CONFLICTS as error:
                 if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name != "answer_once":
                     raise
@@ -83,7 +85,7 @@ class Claims:
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
-            await self._make(pending, decision, claimed)
+            await self._make(pending, programs, decision, claimed)
             wait_for = next(iter(decision.busy), None)
             undecided = [index for indexes in decision.busy.values() for index in indexes]
             undecided += [index for indexes in decision.unmade.values() for index in indexes]
@@ -91,7 +93,9 @@ class Claims:
         claimed.waiting.extend(pending)
         return claimed
 
-    async def _claim(self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed) -> Decision:
+    async def _claim(
+        self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed
+    ) -> tuple[dict[int, Program], Decision]:
         async with self._pool.acquire() as connection, connection.transaction():
             if wait_for is not None:
                 await stock.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
@@ -101,8 +105,7 @@ class Claims:
             spent: list[stock.Block] = []
             for name, program in locked.programs.items():
                 self.names[program.id] = name
-                # One code is enough for a program that gives everybody the same.
-                count = 1 if program.shared else wanted[name]
+                count = _count(program, wanted[name])
                 drawn, holes = await stock.draw(connection, self._minters, program, locked.blocks[name], count)
                 stocks[program.id] = drawn
                 spent += holes
@@ -121,7 +124,7 @@ class Claims:
             left = program.pooled - stocks[program.id].taken
             if program.is_filled and left < program.pool_max * LOW_SHARE:
                 claimed.low[program.id] = left
-        return decision
+        return {program.id: program for program in locked.programs.values()}, decision
 
     async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> stock.Locked:
         """Lock blocks until they hold what is wanted, or no more are to be had."""
@@ -131,7 +134,8 @@ class Claims:
             short = [
                 name
                 for name, blocks in locked.blocks.items()
-                if len(blocks) == blocks_max[name] and sum(block.left for block in blocks) < wanted[name]
+                if len(blocks) == blocks_max[name]
+                and sum(block.left for block in blocks) < _count(locked.programs[name], wanted[name])
             ]
             if not short:
                 return locked
@@ -161,12 +165,15 @@ class Claims:
             if name in shown
         }
 
-    async def _make(self, pending: Sequence[Request], decision: Decision, claimed: Claimed) -> None:
+    async def _make(
+        self, pending: Sequence[Request], programs: dict[int, Program], decision: Decision, claimed: Claimed
+    ) -> None:
         """Make codes for the undecided whose source may create them; the next round takes them."""
         for (program_id, source), indexes in list(decision.unmade.items()):
             try:
+                wanted = _count(programs[program_id], len(indexes))
                 async with self._pool.acquire() as connection:
-                    await make_in_place(connection, program_id, source, len(indexes), BUSY_TIMEOUT_MS)
+                    await make_in_place(connection, program_id, source, wanted, BUSY_TIMEOUT_MS)
             except asyncpg.LockNotAvailableError:
                 claimed.waiting.extend(pending[index] for index in indexes)
                 del decision.unmade[program_id, source]
@@ -185,3 +192,8 @@ class Claims:
             claimed.rows.setdefault(row.request_id, []).append(row)
         self._replaying = bool(rows)
         return [request for request in pending if request.id not in claimed.rows]
+
+
+def _count(program: Program, wanted: int) -> int:
+    """How many codes that many requests need: one is enough for a program that gives everybody the same."""
+    return min(1, wanted) if program.shared else wanted

@@ -20,11 +20,12 @@ _LOCK_PROGRAM: Final = """
     SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
            p.codes_max - p.made - p.imported, p.pool_max, 0::bigint, p.version, p.codes_max
-    FROM program p WHERE p.id = $1 FOR UPDATE
+    FROM program p WHERE p.id = $1 FOR NO KEY UPDATE
     """
 
 _LEVEL: Final = """
-    SELECT now() AS now, coalesce(sum(size - attached - deleted), 0)::bigint AS pooled, count(*) AS blocks
+    SELECT statement_timestamp() AS now, coalesce(sum(size - attached - deleted), 0)::bigint AS pooled,
+           count(*) AS blocks
     FROM block WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
     """
 
@@ -41,8 +42,8 @@ _MAKE: Final = """
     ), made AS (
         UPDATE program SET made = made + $3 WHERE id = $1
     )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin)
-    SELECT $1, 'range', $2, numbers.first + b.skip, b.size, $6, $7::jsonb, $8
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, created_at)
+    SELECT $1, 'range', $2, numbers.first + b.skip, b.size, $6, $7::jsonb, $8, $9
     FROM numbers, unnest($4::bigint[], $5::bigint[]) AS b (skip, size)
     """
 
@@ -77,10 +78,11 @@ _NEEDY: Final = """
               WHERE program_id = p.id AND open) b
     ) b
     WHERE p.removed_at IS NULL AND (b.expired OR (
-        p.active AND (p.campaign_can_create OR p.scenario_can_create)
+        p.active
         AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
-        AND (b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
-             OR b.blocks < $1 AND b.pooled >= $2 * b.blocks)))
+        AND ((p.campaign_can_create OR p.scenario_can_create)
+                AND b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
+             OR b.blocks BETWEEN 1 AND $1 - 1 AND b.pooled >= $2 * b.blocks)))
     ORDER BY p.id
     """
 
@@ -109,10 +111,11 @@ async def top_up(connection: Connection, program_id: int) -> Filled | None:
             return None
         await connection.execute(_RETIRE, program_id)
         now, pooled, blocks = await _level(connection, program_id)
-        if not (program.campaign_can_create or program.scenario_can_create) or standing(program, now) is not None:
+        if standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
         workers = await _workers(connection)
-        count = missing(pooled, program.pool_max, program.room)
+        may = program.campaign_can_create or program.scenario_can_create
+        count = missing(pooled, program.pool_max, program.room) if may else 0
         await _make(connection, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
@@ -188,7 +191,7 @@ async def _make(
     expires_at = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
     skips = [0, *accumulate(sizes[:-1])]
     await connection.execute(
-        _MAKE, program.id, program.version, sum(sizes), skips, list(sizes), expires_at, fields, origin
+        _MAKE, program.id, program.version, sum(sizes), skips, list(sizes), expires_at, fields, origin, now
     )
 
 

@@ -12,7 +12,8 @@ from services.postgres.connection import Connection
 from services.store.minters import Minters
 
 _LOCK: Final = """
-    SELECT now() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active, p.valid_from, p.valid_until,
+    SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
+           p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
            p.codes_max - p.made - p.imported AS room, p.pool_max, level.pooled, p.version, p.codes_max,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
@@ -21,18 +22,18 @@ _LOCK: Final = """
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
         SELECT coalesce(sum(size - attached - deleted), 0)::bigint AS pooled FROM block
-        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
     ) level ON true
     LEFT JOIN LATERAL (
         SELECT * FROM block
-        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
         ORDER BY expires_at, id LIMIT w.blocks FOR UPDATE SKIP LOCKED
     ) b ON true
     """
 
 _WAIT: Final = """
     SELECT id FROM block
-    WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
+    WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
     ORDER BY expires_at, id LIMIT 1 FOR UPDATE
     """
 
@@ -214,7 +215,7 @@ async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) ->
     rows = await connection.fetch(
         """
         SELECT request_id, ordinal, program_id, block_id, position, again, preview, profile_id, code, expires_at,
-               fields, refusals
+               fields, refusals, answered_at
         FROM answer WHERE request_id = ANY($1::uuid[]) ORDER BY request_id, ordinal
         """,
         list(request_ids),

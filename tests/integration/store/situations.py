@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -82,7 +82,7 @@ async def delete_codes(connection: Connection, block_id: int, positions: Iterabl
 
 async def stop_in_the_middle(bystander: Connection, request: Request) -> Transaction:
     """Make whoever answers this request wait at its answer, with its blocks locked and codes drawn."""
-    answer = AnswerRow(request.id, 0, None, None, None, False, False, "p-0", None, None, None, "[]")
+    answer = AnswerRow(request.id, 0, None, None, None, False, False, "p-0", None, None, None, "[]", datetime.now(UTC))
     transaction = bystander.transaction()
     await transaction.start()
     await bystander.copy_records_to_table("answer", records=[answer], columns=AnswerRow._fields)

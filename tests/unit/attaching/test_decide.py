@@ -1,13 +1,13 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from services.attaching.decide import decide
-from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Requests, Source, Stock
+from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, Source, Stock
 from tests.factories import NOW, message, rules, step, stock
 
 
 def decided(
-    requests: Requests,
+    requests: Sequence[Request],
     programs: list[Program],
     stocks: Mapping[int, Stock],
     holdings: Mapping[HoldingKey, Code] | None = None,
@@ -22,8 +22,8 @@ def test_each_request_gets_the_next_code() -> None:
     decision = decided(requests, [rules()], {1: stock(5, block_id=7)})
 
     assert decision.rows == [
-        AnswerRow(requests[0].id, 0, 1, 7, 0, False, False, "p-1", "C0", None, None, None),
-        AnswerRow(requests[1].id, 0, 1, 7, 1, False, False, "p-2", "C1", None, None, None),
+        AnswerRow(requests[0].id, 0, 1, 7, 0, False, False, "p-1", "C0", None, None, None, NOW),
+        AnswerRow(requests[1].id, 0, 1, 7, 1, False, False, "p-2", "C1", None, None, None, NOW),
     ]
     assert decision.taken == {7: (2, 2)}
     assert (decision.holdings, decision.busy, decision.unmade) == ({}, {}, {})

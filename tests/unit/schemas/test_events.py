@@ -61,7 +61,7 @@ def test_the_answers_of_the_contract_can_be_read() -> None:
         (["B", "A", "B"], None, ("B", "A")),
         (..., "{loyalty.B.promocode}{loyalty.A.promocode}{loyalty.B.promocode}", ("B", "A")),
         (["A"], "{loyalty.B.promocode} {loyalty.A.promocode}", ("A", "B")),
-        (["A"], "no code in it, but {braces} and {loyalty}", ("A",)),
+        (["A"], "no code in it, but {braces} and {loyalty} and {loyalty.A.points}", ("A",)),
         ([f"P{n}" for n in range(15)], "{loyalty.LAST.promocode}", (*(f"P{n}" for n in range(15)), "LAST")),
         # A program that the template and the list both name counts once.
         ([f"P{n}" for n in range(16)], "{loyalty.P3.promocode}", tuple(f"P{n}" for n in range(16))),
@@ -79,7 +79,7 @@ def test_programs_are_named_once_the_list_first(programs: object, template: str 
         {"programs": ..., "template": "nothing"},
         {"programs": [f"P{n}" for n in range(17)]},
         {"programs": [f"P{n}" for n in range(16)], "template": "{loyalty.ONE_MORE.promocode}"},
-        {"template": "{loyalty.SPRING.promocod}"},
+        {"programs": ..., "template": "{loyalty.SPRING.promocod}"},
         {"template": "{loyalty.SPRING}"},
         {"template": "{loyalty.two words.promocode}"},
         {"template": "{loyalty.SPRING.promocode} {loyalty."},
