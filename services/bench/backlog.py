@@ -1,0 +1,47 @@
+"""Requests that wait in a topic before anybody answers, and how many answers there are."""
+
+from typing import Final
+from zlib import crc32
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from schemas import topics
+from services.client.exchange import outgoing
+from services.kafka.batches import Batches
+
+TOPIC: Final = "message-render"
+REPLY_TOPIC: Final = topics.reply_to(TOPIC)
+PARTITIONS: Final = 24
+
+
+class Backlog:
+    """Requests for one program's codes, one for each of so many profiles, built ahead and stored at once."""
+
+    def __init__(self, producer: AIOKafkaProducer, prefix: str, program: str, count: int) -> None:
+        self._batches = Batches(producer)
+        for number in range(count):
+            request = outgoing(
+                TOPIC,
+                {"profile_id": f"p-{number}", "campaign_id": "spring", "message_id": f"m-{number}",
+                 "programs": [program]},
+            )  # fmt: skip
+            # Any hash will do that sends a profile always to the same partition.
+            partition = crc32(request.key) % PARTITIONS
+            self._batches.add(prefix + TOPIC, partition, request.key, request.value, request.headers)
+
+    async def store(self) -> None:
+        """Return when each request is in its topic. Raises what aiokafka raises."""
+        await self._batches.send()
+
+
+class Answers:
+    """Counts answers by the ends of the reply topic's partitions, without reading any."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, prefix: str) -> None:
+        self._consumer = consumer
+        self._partitions = [TopicPartition(prefix + REPLY_TOPIC, number) for number in range(PARTITIONS)]
+
+    async def count(self) -> int:
+        """How many answers there are since the topic was made."""
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
+        return sum(ends.values())

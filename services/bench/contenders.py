@@ -1,0 +1,82 @@
+"""Who answers the same requests: the product, the usual build, and a loop without a database."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from schemas import topics
+from schemas.program import ProgramSettings, TemplateSource
+from services.bench import bare_issuer, usual_issuer
+from services.bench.backlog import REPLY_TOPIC, TOPIC
+from services.postgres.connection import Connection
+from services.store import filling, programs
+from services.store.minters import Minters
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One kind of process that answers requests."""
+
+    name: str
+    module: tuple[str, ...]
+    """What `python -m` runs."""
+    group: str
+    """Its consumer group, without the prefix."""
+    topics: tuple[str, ...]
+    """What must be there for it, without the prefix."""
+    stock: Callable[[Connection, str, int], Awaitable[None]]
+    """Makes so many codes of a new program of this name."""
+    given: Callable[[Connection, str], Awaitable[int | None]]
+    """How many codes of the program were given, or None where nobody knows."""
+
+
+async def _stock_product(connection: Connection, name: str, count: int) -> None:
+    """As the guide's program. Its room is filled, so that nobody asks the generator for more."""
+    settings = ProgramSettings(
+        name=name,
+        source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
+        codes_max=count,
+        pool_max=count,
+        ttl=timedelta(days=30),
+    )
+    program = await programs.create(connection, Minters(None), settings, guesses_per_s=10)
+    await filling.generate(connection, program.id, count, None)
+
+
+async def _given_by_product(connection: Connection, name: str) -> int:
+    return (await programs.stock(connection, name)).attached
+
+
+async def _stock_nothing(_connection: Connection, _name: str, _count: int) -> None:
+    """It has no database."""
+
+
+async def _given_by_nobody(_connection: Connection, _name: str) -> None:
+    """It has no database."""
+
+
+PRODUCT: Final = Contender(
+    "codewell",
+    ("services", "issuer"),
+    "codewell-issuer",
+    tuple(topic.name for topic in topics.TOPICS),
+    _stock_product,
+    _given_by_product,
+)
+PEER: Final = Contender(
+    "usual build",
+    ("services.bench.usual_issuer",),
+    usual_issuer.GROUP,
+    (TOPIC, REPLY_TOPIC),
+    usual_issuer.stock,
+    usual_issuer.given,
+)
+CEILING: Final = Contender(
+    "no database",
+    ("services.bench.bare_issuer",),
+    bare_issuer.GROUP,
+    (TOPIC, REPLY_TOPIC),
+    _stock_nothing,
+    _given_by_nobody,
+)

@@ -1,0 +1,29 @@
+"""A Postgres and a Kafka of the benchmark's own, in a home that is gone afterwards."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from services.bench.report import Progress
+from services.postgres.connection import connection
+from services.postgres.migrations import migrate
+from services.standalone.postgres import PostgresSettings
+from services.standalone.servers import Servers, running_servers
+
+# As production has them; the standalone stack is made for small machines.
+POSTGRES: Final = PostgresSettings(shared_buffers="2GB")
+
+
+@asynccontextmanager
+async def fresh_servers(progress: Progress) -> AsyncIterator[Servers]:
+    """Both servers, with the schema; Postgres has 2 GB of shared buffers and, as always, 8 GB of log. No topics."""
+    with TemporaryDirectory(prefix="codewell-bench-") as directory:
+        # Where root runs this, Postgres is another user, who has to get through.
+        Path(directory).chmod(0o711)
+        progress("starting Postgres and Kafka")
+        async with running_servers(Path(directory) / "home", POSTGRES) as servers:
+            async with connection(servers.postgres.url, "codewell-bench") as opened:
+                await migrate(opened)
+            yield servers

@@ -1,0 +1,150 @@
+"""One run of one contender: it joins, stands still while the backlog is stored, and answers it.
+
+Nothing but answering is measured. The processes have started, joined their group and answered some requests before;
+then the kernel stops them (SIGSTOP), the backlog is stored, and they go on all at the same moment. The end is when
+the reply topic holds as many answers, as its end offsets say.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+
+from services.bench import contestants
+from services.bench.backlog import Answers, Backlog
+from services.bench.contenders import Contender
+from services.bench.usage import cpu_seconds, machine_cpu_seconds, peak_memory_mb
+from services.errors import CodewellError
+from services.kafka import clients
+from services.postgres.connection import connection
+from services.standalone.child import Child
+from services.standalone.servers import Servers
+
+# A member that says nothing for longer than its session (10 s by default) is thrown out of its group.
+HELD_TIMEOUT_S: Final = 8.0
+POLL_S: Final = 0.05
+# Slower than this nothing is worth measuring.
+ANSWERS_A_SECOND_MIN: Final = 20
+ANSWERS_TIMEOUT_MIN_S: Final = 60
+
+
+@dataclass(frozen=True)
+class Heat:
+    """What is run: who, in how many processes, on how many requests, after how many to warm up."""
+
+    contender: Contender
+    issuers: int
+    requests: int
+    warm_up: int
+    codes: int
+    """How many codes stand ready for the requests."""
+    name: str
+    """Its program's short name, and with a dot the prefix of its topics."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run took."""
+
+    requests: int
+    seconds: float
+    cpu_s: dict[str, float]
+    """CPU time by kind of process, while the backlog was answered (s)."""
+    others_cpu_s: float
+    """CPU time of all else on the machine meanwhile, and what its host took away (s)."""
+    peak_memory_mb: float
+    """Of the largest of its processes, since it started."""
+
+    @property
+    def others_cores(self) -> float:
+        """How many cores all else on the machine used: near 0 where the figures are to be trusted."""
+        return max(0.0, self.others_cpu_s / self.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.requests / self.seconds
+
+
+async def run(heat: Heat, servers: Servers) -> Outcome:
+    """Run it on topics and a program of its own. Raises CodewellError when a process ends or doesn't answer."""
+    prefix = f"{heat.name}."
+    await contestants.make_topics(servers, heat.contender, prefix)
+    async with contestants.processes(servers, heat.contender, prefix, heat.issuers) as children:
+        outcome = await _raced(heat, servers, prefix, children)
+    await _check_given(heat, servers)
+    return outcome
+
+
+async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[Child]) -> Outcome:
+    bootstrap = servers.kafka.bootstrap
+    counting = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    async with clients.started_producer(bootstrap) as producer, counting:
+        answers = Answers(counting, prefix)
+        await _stock(heat, servers, f"{heat.name}_warm_up", heat.warm_up)
+        await Backlog(producer, prefix, f"{heat.name}_warm_up", heat.warm_up).store()
+        await _answered(answers, heat.warm_up, children)
+        await _stock(heat, servers, heat.name, heat.codes)
+        backlog = Backlog(producer, prefix, heat.name, heat.requests)
+        kinds = _kinds(servers, children)
+        with contestants.held(children) as go:
+            await _store(backlog)
+            machine_before, cpu_before = machine_cpu_seconds(), _cpu(kinds)
+            began = time.perf_counter()
+            go()
+            await _answered(answers, heat.warm_up + heat.requests, children)
+        seconds = time.perf_counter() - began
+        cpu_s = {kind: now - cpu_before[kind] for kind, now in _cpu(kinds).items()}
+        others_cpu_s = machine_cpu_seconds() - machine_before - sum(cpu_s.values())
+        memory_mb = max(peak_memory_mb(child.pid) for child in children)
+        return Outcome(heat.requests, seconds, cpu_s, others_cpu_s, memory_mb)
+
+
+async def _stock(heat: Heat, servers: Servers, program: str, count: int) -> None:
+    async with connection(servers.postgres.url, "codewell-bench") as opened:
+        await heat.contender.stock(opened, program, count)
+
+
+async def _store(backlog: Backlog) -> None:
+    try:
+        async with asyncio.timeout(HELD_TIMEOUT_S):
+            await backlog.store()
+    except TimeoutError as error:
+        raise CodewellError(
+            f"The backlog was not stored within {HELD_TIMEOUT_S:.0f} s, for which issuers can be held: "
+            "measure with fewer requests."
+        ) from error
+
+
+async def _answered(answers: Answers, count: int, children: Sequence[Child]) -> None:
+    """Wait until there are so many answers."""
+    deadline = time.monotonic() + ANSWERS_TIMEOUT_MIN_S + count / ANSWERS_A_SECOND_MIN
+    while (there := await answers.count()) < count:
+        if time.monotonic() > deadline:
+            raise CodewellError(f"{children[0].name} has given {there:,} answers of {count:,}, too few in its time.")
+        contestants.check_alive(children)
+        await asyncio.sleep(POLL_S)
+
+
+def _kinds(servers: Servers, children: Sequence[Child]) -> dict[str, list[int]]:
+    """The processes that take part, by kind."""
+    kinds = {"issuer": [child.pid for child in children]}
+    for kind, server in (("postgres", servers.postgres.child), ("kafka", servers.kafka.child)):
+        kinds[kind] = [server.pid] if server is not None else []
+    return kinds
+
+
+def _cpu(kinds: dict[str, list[int]]) -> dict[str, float]:
+    used = {kind: cpu_seconds(pids) for kind, pids in kinds.items()}
+    return {**used, "measuring": time.process_time()}
+
+
+async def _check_given(heat: Heat, servers: Servers) -> None:
+    """Refusals would be answers too, and cheap ones."""
+    async with connection(servers.postgres.url, "codewell-bench") as opened:
+        given = await heat.contender.given(opened, heat.name)
+    if given not in {None, heat.requests}:
+        raise CodewellError(f"{heat.contender.name} has given {given:,} codes for {heat.requests:,} requests.")

@@ -1,0 +1,76 @@
+"""What a benchmark found: medians with their spread, and the goals they are held against."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+Progress = Callable[[str], None]
+"""Told in a sentence what is measured now, for a person who waits."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure: the median of all repetitions, and the lowest and the highest of them."""
+
+    name: str
+    rate: float
+    unit: str
+    spread: tuple[float, float]
+
+    @classmethod
+    def of(cls, name: str, unit: str, values: Sequence[float]) -> "Result":
+        """The figure of repeated measurements, at least one."""
+        return cls(name, _rounded(median(values)), unit, (_rounded(min(values)), _rounded(max(values))))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit that a figure must keep: at least so much, or below it."""
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = True
+
+    @property
+    def goal(self) -> str:
+        """The limit as it is read: `>= 25000` or `< 150`."""
+        return f"{'>=' if self.at_least else '<'} {self.limit}"
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps its limit."""
+        return self.value >= self.limit if self.at_least else self.value < self.limit
+
+
+@dataclass
+class Report:
+    """All that one benchmark found."""
+
+    bench: str
+    machine: dict[str, Any]
+    results: list[Result] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+
+    def add(self, name: str, unit: str, values: Sequence[float]) -> Result:
+        """Add a figure and return it."""
+        self.results.append(Result.of(name, unit, values))
+        return self.results[-1]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "bench": self.bench,
+            "machine": self.machine,
+            "results": [
+                {"name": one.name, "rate": one.rate, "unit": one.unit, "spread": list(one.spread)}
+                for one in self.results
+            ],
+            "goals": [{"name": one.name, "value": one.value, "goal": one.goal, "met": one.met} for one in self.goals],
+        }
+
+
+def _rounded(value: float) -> float:
+    """Four digits: what comes after them is noise."""
+    return float(f"{value:.4g}")
