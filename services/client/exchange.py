@@ -87,26 +87,31 @@ def _read(record: ConsumerRecord) -> Answer:
 @asynccontextmanager
 async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, request_timeout_ms=clients.REQUEST_TIMEOUT_MS
-    )
     async with clients.started_producer(bootstrap) as producer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, enable_auto_commit=False, request_timeout_ms=clients.REQUEST_TIMEOUT_MS
+        )
         try:
-            await consumer.start()
-            partitions = [
-                TopicPartition(topic, partition)
-                for topic in (prefix + topics.reply_to(name) for name in topics.REQUESTS)
-                for partition in await producer.partitions_for(topic)
-            ]
-            consumer.assign(partitions)
-            await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
-            # seek_to_end is lazy; asking for the positions fixes them before anything is published.
-            await asyncio.gather(*(consumer.position(partition) for partition in partitions))
+            try:
+                await _assign(consumer, producer, prefix, from_start=from_start)
+            except KafkaError as error:
+                raise clients.unreachable(bootstrap) from error
             yield Exchange(producer, consumer, prefix)
-        except KafkaError as error:
-            raise clients.unreachable(bootstrap) from error
         finally:
             await asyncio.shield(consumer.stop())
+
+
+async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix: str, *, from_start: bool) -> None:
+    await consumer.start()
+    partitions = [
+        TopicPartition(topic, partition)
+        for topic in (prefix + topics.reply_to(name) for name in topics.REQUESTS)
+        for partition in await producer.partitions_for(topic)
+    ]
+    consumer.assign(partitions)
+    await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+    # seek_to_end is lazy; asking for the positions fixes them before anything is published.
+    await asyncio.gather(*(consumer.position(partition) for partition in partitions))
 
 
 async def announce(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:

@@ -1,9 +1,13 @@
 """The HTTP API. Errors are problems as in RFC 9457."""
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from schemas.program import Stock
 from services.errors import ProgramRefused
@@ -23,6 +27,16 @@ def create_api(pool: Pool) -> FastAPI:
         async with pool.acquire() as connection:
             return await programs.stock(connection, name)
 
+    @api.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return _problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), error.headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return _problem(422, "The request can't be understood", f"{where}: {first['msg']}.")
+
     @api.exception_handler(ProgramRefused)
     async def not_found(_: Request, error: ProgramRefused) -> JSONResponse:
         return _problem(404, "No such program", str(error))
@@ -35,6 +49,6 @@ def create_api(pool: Pool) -> FastAPI:
     return api
 
 
-def _problem(status: int, title: str, detail: str) -> JSONResponse:
+def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return JSONResponse(content, status, media_type=_PROBLEM)
+    return JSONResponse(content, status, headers, _PROBLEM)

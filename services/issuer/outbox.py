@@ -98,20 +98,25 @@ class Outbox:
 
 
 class Demands:
-    """Tells the generator of pools under their mark, each at most once in an interval."""
+    """Tells the generator of pools under their mark, each at most once in an interval, the last word included."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, interval_s: float) -> None:
         self._producer = producer
         self._topic = topic
         self._interval_s = interval_s
         self._told: dict[int, float] = {}
+        self._untold: dict[int, int] = {}
 
     async def tell(self, low: dict[int, int]) -> None:
-        """Publish without waiting for the answer: a demand that is lost costs a sweep, not a code. Raises nothing."""
+        """Publish these, and those that are due since, without waiting for the answer. Raises nothing.
+
+        A demand that is lost costs a sweep, not a code.
+        """
         now = time.monotonic()
-        for program_id, pooled in low.items():
-            if now - self._told.get(program_id, -self._interval_s) < self._interval_s:
-                continue
+        self._untold |= low
+        due = [key for key in self._untold if now - self._told.get(key, -self._interval_s) >= self._interval_s]
+        for program_id in due:
+            pooled = self._untold.pop(program_id)
             self._told[program_id] = now
             demand = events.PoolDemand(program_id=program_id, pooled=pooled)
             headers = [

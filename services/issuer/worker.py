@@ -100,6 +100,7 @@ class Worker:
             self._health.beat(self._name)
             fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.batch_size_max)
             if not fetched:
+                await demands.tell({})
                 continue
             await self._let_wait(fetched.values(), stop)
             async with self._in_hand:

@@ -1,0 +1,78 @@
+"""Benchmarks as a person runs them, at sizes that measure nothing: they end, say what they found, leave nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.standalone.conditions import processes_in, until
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc"),
+    pytest.mark.timeout(180),
+]
+
+
+async def bench(tmp_path: Path, *words: str) -> asyncio.subprocess.Process:
+    """Start a benchmark whose stack is below `tmp_path`."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services",
+        "bench",
+        *words,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def assert_nothing_left(tmp_path: Path) -> None:
+    assert processes_in(tmp_path) == {}
+    assert list(tmp_path.glob("codewell-bench-*")) == []
+
+
+async def test_issue_measures_all_three_with_two_issuers(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "issue", "--requests=800", "--issuers=2", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["codewell"], rates["usual build"], rates["no database"]) > 0
+    assert rates["codewell / usual build"] == pytest.approx(rates["codewell"] / rates["usual build"], rel=0.01)
+    assert rates["issuer's peak memory"] > 10
+    # The goal of one issuer is not for two.
+    assert [goal["name"] for goal in report["goals"]] == [
+        "times the usual build",
+        "share of the loop without a database",
+        "MB of the issuer's peak memory",
+    ]
+    assert_nothing_left(tmp_path)
+
+
+async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--repetitions=1")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    assert "COPY 1,000 codes, unique index" in out.decode()
+    assert_nothing_left(tmp_path)
+
+
+async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "issue", "--requests=800")
+    try:
+        # Its first issuer runs.
+        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/logs/*.1.log")), "issuer", timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)

@@ -1,0 +1,116 @@
+"""The console over HTTP: what it shows, its problems, and how it bears a database that goes away."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from services.console import main
+from services.runtime.settings import ConsoleSettings
+from tests.integration.issuer.asking import messages
+from tests.integration.issuer.door import door
+from tests.integration.issuer.running import running, until
+from tests.integration.issuer.site import Site
+
+
+@asynccontextmanager
+async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClient]:
+    """A console that runs while the block runs, and a client of it."""
+    settings = ConsoleSettings(**site.settings() | {"api_port": 0} | given)
+    with capture_logs() as logs:
+        async with running(main.serve, settings):
+
+            async def served() -> bool:
+                return any(entry["event"] == "api_served" for entry in logs)
+
+            await until(served, "console that serves")
+            [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                yield client
+
+
+async def test_stock_is_what_the_database_says(site: Site) -> None:
+    await site.program("SPRING", 10, codes_max=100, pool_max=50)
+    async with site.issuer():
+        await site.publish(messages(3, "SPRING"))
+        await site.came("message-render.reply", 3)
+    async with console(site) as client:
+        answer = await client.get("/api/v1/programs/SPRING/stock")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == {
+        "program": "SPRING",
+        "made": 10,
+        "imported": 0,
+        "pooled": 7,
+        "attached": 3,
+        "activated": 0,
+        "expired": 0,
+        "deleted": 0,
+        "codes_max": 100,
+        "pool_max": 50,
+    }
+
+
+async def test_health_readiness_and_metrics(site: Site) -> None:
+    async with console(site) as client:
+        health, metrics = await client.get("/healthz"), await client.get("/metrics")
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await until(ready, "console that is ready")
+        document = await client.get("/openapi.json")
+    assert (health.status_code, health.json()) == (200, {"healthy": True, "stuck": []})
+    assert metrics.status_code == 200
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert "python_info" in metrics.text
+    assert document.json()["openapi"].startswith("3.1")
+    assert "/api/v1/programs/{name}/stock" in document.json()["paths"]
+
+
+ERRORS = [
+    ("GET", "/api/v1/programs/NOBODY/stock", 404),
+    ("GET", "/api/v1/programs/two%20words/stock", 422),
+    ("GET", f"/api/v1/programs/{'A' * 65}/stock", 422),
+    ("GET", "/api/v1/programs/%00/stock", 422),
+    ("GET", "/api/v1/nothing", 404),
+    ("POST", "/api/v1/programs/SPRING/stock", 405),
+]
+
+
+async def test_errors_are_problems(site: Site) -> None:
+    async with console(site) as client:
+        answers = [await client.request(method, path) for method, path, _ in ERRORS]
+    assert [answer.status_code for answer in answers] == [status for _, _, status in ERRORS]
+    assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
+    for answer in answers:
+        problem = answer.json()
+        assert problem.keys() >= {"type", "title", "status", "detail"}
+        assert problem["status"] == answer.status_code
+        assert problem["title"]
+        assert problem["detail"]
+
+
+async def test_i7_a_console_bears_a_database_that_goes_away_and_comes_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "_CHECK_INTERVAL_S", 0.1)
+    await site.program("SPRING", 5)
+    async with door(site.postgres_url) as way, console(site, postgres_url=way.url) as client:
+
+        async def shows(path: str, status: int) -> bool:
+            return (await client.get(path)).status_code == status
+
+        await until(lambda: shows("/readyz", 200), "console that is ready")
+        await way.shut()
+        answer = await client.get("/api/v1/programs/SPRING/stock")
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert answer.json()["status"] == 503
+        await until(lambda: shows("/readyz", 503), "console that is not ready")
+        assert (await client.get("/readyz")).json()["waiting_for"].keys() == {"postgres"}
+        assert await shows("/healthz", 200)
+        await way.open()
+        await until(lambda: shows("/readyz", 200), "console that is ready again")
+        assert await shows("/api/v1/programs/SPRING/stock", 200)

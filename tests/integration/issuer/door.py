@@ -1,0 +1,73 @@
+"""A door in front of Postgres that a test can shut: a database that is away, while the real one goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+LOOPBACK = "127.0.0.1"
+
+
+class Door:
+    """Passes connections on to a database while it is open; shut, it refuses new ones and has cut the others."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._passing: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The database's URL through the door."""
+        user = self._parts.netloc.rpartition("@")[0]
+        return urlunsplit(self._parts._replace(netloc=f"{user}@{LOOPBACK}:{self._port}"))
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, LOOPBACK, self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        inner = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        ways = [asyncio.create_task(_pass(reader, inner[1])), asyncio.create_task(_pass(inner[0], writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The server waits for its connections' ends and wants no exception from them.
+            pass
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.transport.abort()
+            inner[1].transport.abort()
+            self._passing.discard(task)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(65_536):
+        writer.write(chunk)
+        await writer.drain()
+
+
+@asynccontextmanager
+async def door(url: str) -> AsyncIterator[Door]:
+    opened = Door(url)
+    await opened.open()
+    try:
+        yield opened
+    finally:
+        await opened.shut()

@@ -1,0 +1,108 @@
+"""Records that break something behind the decoder: each ends somewhere, the partition goes on, the issuer lives."""
+
+import random
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
+
+from services.client.exchange import Outgoing
+from tests.integration.issuer.asking import answered, data_of, message, step, with_headers
+from tests.integration.issuer.faults import until_committed
+from tests.integration.issuer.site import Site
+
+LONG_CODE = "券" * 190
+PLACEHOLDER = "{loyalty.LONG.promocode}"
+
+
+class NotUtf8(str):
+    """A header's name that other clients may write, and Kafka takes."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff" + super().encode(encoding, errors)
+
+
+async def ends(site: Site, bad: Outgoing, *good: Outgoing) -> ConsumerRecord:
+    """Wait until the good requests are answered and the bad one is answered or buried; give what became of it."""
+    replies = await site.came(f"{bad.topic}.reply", len(good))
+    if str(bad.request_id) in {data_of(one)["request_id"] for one in replies}:
+        replies = await site.came(f"{bad.topic}.reply", len(good) + 1)
+        [end] = [one for one in replies if data_of(one)["request_id"] == str(bad.request_id)]
+        answered([*good, bad], replies)
+    else:
+        [end] = await site.came(f"{bad.topic}.dlq", 1)
+        answered(good, await site.all_of(f"{bad.topic}.reply"))
+    await until_committed(site, bad.topic)
+    return end
+
+
+async def publish_raw(site: Site, requests: list[Outgoing]) -> None:
+    """Publish to partition 0 in one batch, with headers' names as they are."""
+    batch = site.producer.create_batch()
+    assert DefaultRecordBatchBuilder is not _DefaultRecordBatchBuilderPy
+    batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 1_000_000)
+    for one in requests:
+        assert batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers) is not None
+    batch.close()
+    await (await site.producer.send_batch(batch, f"{site.prefix}{requests[0].topic}", partition=0))
+
+
+async def test_a_header_whose_name_is_not_utf8(site: Site) -> None:
+    await site.program("A", 10)
+    before, bad, behind, after = (message(f"p-{number}", "A") for number in range(4))
+    elsewhere = message("p-4", "A")
+    async with site.issuer():
+        await publish_raw(site, [before, with_headers(bad, (NotUtf8("name"), b"value")), behind])
+        await site.publish([after], 0)
+        await site.publish([elsewhere], 1)
+        await site.came("message-render.dlq", 1)
+        await site.came("message-render.reply", 3)
+        await until_committed(site)
+    replied = {data_of(one)["request_id"] for one in await site.all_of("message-render.reply")}
+    letters = [dict(one.headers) for one in await site.all_of("message-render.dlq")]
+    buried = {(headers["codewell_partition"], headers["codewell_offset"]) for headers in letters}
+    assert replied >= {str(one.request_id) for one in (before, after, elsewhere)}
+    assert str(bad.request_id) not in replied
+    # What Kafka gave out together with it may be unreadable too, but it doesn't disappear.
+    assert buried == {(b"0", b"1")} | ({(b"0", b"2")} if str(behind.request_id) not in replied else set())
+    for headers in letters:
+        assert headers["codewell_reason"] == b"invalid_event"
+        assert headers["codewell_topic"].decode() == f"{site.prefix}message-render"
+
+
+@pytest.mark.parametrize("kind", ["rendered", "correlation"])
+async def test_an_answer_that_is_larger_than_kafka_takes(site: Site, kind: str) -> None:
+    await site.program("A", 10)
+    await site.program("LONG", 10, source={"kind": "template", "template": LONG_CODE + "{string 10}"})
+    before, after = message("p-1", "A"), message("p-2", "A")
+    large = message("p", "LONG", template=PLACEHOLDER * (10_000 if kind == "rendered" else 1_000))
+    if kind == "correlation":
+        # The request fits its topic, and its answer is larger by the codes.
+        padding = await site.record_bytes_max("message-render") - len(large.value) - 2_000
+        large = with_headers(large, ("kafka_correlationId", b"x" * padding))
+    async with site.issuer():
+        await site.publish([before, large, after], 0)
+        end = await ends(site, large, before, after)
+    headers = dict(end.headers)
+    if end.topic.endswith(".dlq"):
+        assert headers["codewell_reason"] in {b"too_large", b"invalid_event"}
+        # Nobody is given a code that he is never told of.
+        assert (await site.stock("LONG")).attached == 0
+    else:
+        assert data_of(end)["outcome"] == "attached"
+
+
+async def test_ids_that_are_too_long_for_an_index_together(site: Site) -> None:
+    await site.program("A", 10, reuse="step")
+    random.seed(7)
+
+    def long_id() -> str:
+        return "".join(chr(random.randrange(0x20000, 0x2A6DF)) for _ in range(256))
+
+    bad = step(long_id(), "A", scenario_id=long_id(), step_id=long_id())
+    before, after = step("p-1", "A"), step("p-2", "A")
+    async with site.issuer():
+        await site.publish([before, bad, after], 0)
+        await ends(site, bad, before, after)
