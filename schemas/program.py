@@ -1,6 +1,6 @@
 """A program's settings as JSON: what people write to create one and read when they look at one."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -11,6 +11,8 @@ POOL_MAX_DEFAULT: Final = 100_000
 CODES_MAX_LIMIT: Final = 2**62
 TTL_MAX: Final = timedelta(days=36_500)
 
+# A calendar's ends are not the same everywhere on earth, and a code lives past the moment below.
+Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
 
 
@@ -41,8 +43,8 @@ class ProgramSettings(_Settings):
     description: Text = ""
     groups: tuple[ShortName, ...] = ()
     active: bool = True
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
     source: TemplateSource
     scenario_can_create: bool = False
     campaign_can_create: bool = False

@@ -22,9 +22,8 @@ _ANSWERS: Final = (events.CODES_ATTACHED, events.CODES_REFUSED)
 # The broker judges what a request unpacks to, not what it was packed into: a record that could be read but neither
 # answered nor kept as a dead letter would hold up its partition for ever.
 _REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)), ("compression.type", "uncompressed"))
-_FROM_REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)),)
-# A dead letter is the original and headers that say why.
-_DEAD_LETTERS: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
+# What comes of a request is the original and some headers of ours, or an answer that is smaller.
+_FROM_REQUESTS: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
 
 REQUEST_TYPE: Final = {"message-render": events.MESSAGE_RENDER, "scenario-step": events.SCENARIO_STEP}
 REQUESTS: Final = tuple(REQUEST_TYPE)
@@ -51,7 +50,7 @@ TOPICS: Final = (
     *(Topic(name, "profile id", (REQUEST_TYPE[name],), 24, _REQUESTS) for name in REQUESTS),
     *(Topic(reply_to(name), "profile id", _ANSWERS, 24, _FROM_REQUESTS) for name in REQUESTS),
     *(Topic(retry_of(name), "profile id", (REQUEST_TYPE[name],), 24, _FROM_REQUESTS) for name in REQUESTS),
-    *(Topic(dead_letters_of(name), "as it came", (), 6, _DEAD_LETTERS) for name in REQUESTS),
+    *(Topic(dead_letters_of(name), "as it came", (), 6, _FROM_REQUESTS) for name in REQUESTS),
     Topic(POOL_DEMAND, "program id", (events.POOL_DEMAND,), 6),
     Topic(PROGRAM_CHANGED, "program id", (events.PROGRAM_CHANGED,), 6, (("cleanup.policy", "compact"),)),
 )

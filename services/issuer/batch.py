@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -45,6 +45,13 @@ _TRANSIENT: Final = (
 )
 
 
+class Read(NamedTuple):
+    """Records that were read: those that can be answered, and those that can't, with the reason."""
+
+    received: list[Received]
+    unreadable: list[tuple[ConsumerRecord, Unreadable]]
+
+
 class Processor:
     """Takes batches of records through, one after the other."""
 
@@ -58,16 +65,29 @@ class Processor:
         self._health = health
         self._stop = stop
 
-    async def process(self, records: Sequence[ConsumerRecord], outbox: Outbox) -> dict[int, int] | None:
+    def read(self, records: Iterable[ConsumerRecord]) -> Read:
+        """Read records; nothing leaves yet."""
+        read = Read([], [])
+        for record in records:
+            try:
+                read.received.append(self._decoder.read(record))
+            except Unreadable as why:
+                read.unreadable.append((record, why))
+        return read
+
+    async def process(self, read: Read, outbox: Outbox) -> dict[int, int] | None:
         """Answer each record, bury it, or let it wait. Afterwards its offset may be committed.
 
         Returns the pools that are low, by program; None when told to stop before the batch could be decided: then
         nothing was sent.
         """
-        received = self._read(records, outbox)
+        received = read.received
         claimed = await self._decide([one.request for one in received])
         if claimed is None:
             return None
+        for record, why in read.unreadable:
+            outbox.bury(record, why)
+            DEAD_LETTERS.labels(why.reason).inc()
         rows, names = claimed.rows, self._claims.names
         outcomes = {"attached": 0, "refused": 0}
         for one in received:
@@ -81,16 +101,6 @@ class Processor:
         for outcome, count in outcomes.items():
             ANSWERS.labels(outcome).inc(count)
         return claimed.low
-
-    def _read(self, records: Sequence[ConsumerRecord], outbox: Outbox) -> list[Received]:
-        received = []
-        for record in records:
-            try:
-                received.append(self._decoder.read(record))
-            except Unreadable as why:
-                outbox.bury(record, why)
-                DEAD_LETTERS.labels(why.reason).inc()
-        return received
 
     def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed) -> None:
         if one.request.id in claimed.undecidable:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from schemas import topics
-from services.issuer.batch import Processor
+from services.issuer.ahead import Ahead, Part
+from services.issuer.batch import Processor, Read
 from services.issuer.decode import Unreadable
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
@@ -29,8 +30,6 @@ _GOOD_AFTER_S: Final = 60.0
 _UNREADABLE: Final = (
     "A header's name is not UTF-8, so the record can't be read here; it is where codewell_topic and the others say."
 )
-
-Fetched = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
 
 class Worker:
@@ -73,52 +72,60 @@ class Worker:
     async def _connected(self, stop: asyncio.Event) -> None:
         producer = clients.producer(self._settings.kafka_bootstrap)
         consumer = clients.consumer(self._settings.kafka_bootstrap, self._group)
+        ahead = None if self._careful else Ahead(consumer, self._processor.read, self._settings.batch_size_max)
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=_Rebalance(self._in_hand))
+                consumer.subscribe(self._topics, listener=_Rebalance(self._in_hand, ahead))
                 await consumer.start()
             self._health.has(f"kafka ({self._name})")
-            if self._careful:
+            if ahead is None:
                 await self._find_unreadable(consumer, producer, partitions)
             else:
-                await self._consume(consumer, producer, partitions, stop)
+                await self._consume(ahead, consumer, producer, partitions, stop)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
+            if ahead is not None:
+                await ahead.close()
             # Leaving the group at once lets the others take over at once.
             await asyncio.shield(_close(consumer, producer))
 
     async def _consume(
-        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int], stop: asyncio.Event
+        self,
+        ahead: Ahead,
+        consumer: AIOKafkaConsumer,
+        producer: AIOKafkaProducer,
+        partitions: dict[str, int],
+        stop: asyncio.Event,
     ) -> None:
+        """Decide one batch while the next is being read: a batch is what was read since the last one."""
         prefix = self._settings.topic_prefix
         demands = Demands(producer, prefix + topics.POOL_DEMAND, self._settings.demand_interval_s)
         while not stop.is_set():
             self._health.beat(self._name)
-            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.batch_size_max)
-            if not fetched:
+            era, parts = await ahead.take()
+            if not parts:
                 await demands.tell({})
                 continue
-            await self._let_wait(fetched.values(), stop)
+            await self._let_wait(parts, stop)
             async with self._in_hand:
-                # What has gone to another worker meanwhile is for that one to answer.
-                mine = consumer.assignment()
-                low = await self._take(
-                    {tp: of for tp, of in fetched.items() if of and tp in mine}, consumer, Outbox(producer, partitions)
-                )
+                if era != ahead.era:
+                    continue
+                low = await self._take(parts, consumer, Outbox(producer, partitions))
             if low is None:
                 return
             await demands.tell(low)
 
-    async def _take(self, fetched: Fetched, consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
+    async def _take(self, parts: Sequence[Part], consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
         """Process a batch and commit its offsets; None when told to stop before it was decided."""
-        records = [record for of_partition in fetched.values() for record in of_partition]
-        low = await self._processor.process(records, outbox)
+        received = [one for part in parts for one in part.read.received]
+        unreadable = [one for part in parts for one in part.read.unreadable]
+        low = await self._processor.process(Read(received, unreadable), outbox)
         if low is not None:
-            await _commit(consumer, {tp: of[-1].offset + 1 for tp, of in fetched.items()})
+            await _commit(consumer, {part.tp: part.next_offset for part in parts})
         return low
 
     async def _find_unreadable(
@@ -130,22 +137,32 @@ class Worker:
         """
         self._careful = False
         for tp in sorted(consumer.assignment()):
-            async with self._in_hand:
-                records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
-                if records and await self._take({tp: records}, consumer, Outbox(producer, partitions)) is None:
-                    return
-                if unreadable is not None:
-                    outbox = Outbox(producer, partitions)
-                    outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
-                    await outbox.send()
-                    await _commit(consumer, {tp: unreadable.offset + 1})
-                    return
+            found = True
+            # Behind such a record, those of the same batch can't be read either.
+            while found:
+                async with self._in_hand:
+                    found = await self._read_past(tp, consumer, producer, partitions)
 
-    async def _let_wait(self, fetched: Iterable[Sequence[ConsumerRecord]], stop: asyncio.Event) -> None:
+    async def _read_past(
+        self, tp: TopicPartition, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int]
+    ) -> bool:
+        """Process what can be read of one partition, and bury the record behind it if there is one that can't be."""
+        records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
+        parts = [Part.of(tp, records, self._processor.read)] if records else []
+        if await self._take(parts, consumer, Outbox(producer, partitions)) is None or unreadable is None:
+            return False
+        outbox = Outbox(producer, partitions)
+        outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
+        await outbox.send()
+        await _commit(consumer, {tp: unreadable.offset + 1})
+        consumer.seek(tp, unreadable.offset + 1)
+        return True
+
+    async def _let_wait(self, parts: Iterable[Part], stop: asyncio.Event) -> None:
         """Wait until the newest of these records has waited its time, or until told to stop."""
         if self._delay_s == 0:
             return
-        newest_s = max(record.timestamp for of_partition in fetched for record in of_partition) / 1000
+        newest_s = max(part.newest_ms for part in parts) / 1000
         pause_s = min(newest_s + self._delay_s - time.time(), self._delay_s)
         if pause_s > 0:
             try:
@@ -155,8 +172,9 @@ class Worker:
 
 
 class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, in_hand: asyncio.Lock) -> None:
+    def __init__(self, in_hand: asyncio.Lock, ahead: Ahead | None) -> None:
         self._in_hand = in_hand
+        self._ahead = ahead
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
@@ -165,10 +183,14 @@ class _Rebalance(ConsumerRebalanceListener):
                 pass
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
+        if self._ahead is not None:
+            await self._ahead.forget()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the last owner committed."""
         log.info("assigned", partitions=len(list(assigned)))
+        if self._ahead is not None:
+            self._ahead.resume()
 
 
 async def _read_on(

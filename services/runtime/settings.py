@@ -34,7 +34,9 @@ class StackSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    postgres_url: SecretStr = Field(description="Postgres, as postgresql://user:password@host:port/database.")
+    postgres_url: SecretStr = Field(
+        min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
+    )
     kafka_bootstrap: str = Field(min_length=1, description="Kafka brokers, as host:port, separated by commas.")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Put before the name of every topic and consumer group."
@@ -143,3 +145,7 @@ def read(kind: type[_S]) -> _S:
                 f"{name} is not set and there is no stack in {home()}: set it, or start one with codewell standalone."
             ) from error
         raise SettingsInvalid(f"{name} is not right: {first['msg']}.") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise SettingsInvalid(
+            f"{home() / 'endpoints.json'} can't be read ({error}): remove it, or start the stack again."
+        ) from error

@@ -49,7 +49,8 @@ _MAKE: Final = """
 
 _RETIRE: Final = """
     UPDATE block SET open = false WHERE id IN (
-        SELECT id FROM block WHERE program_id = $1 AND open AND expires_at <= now() FOR UPDATE SKIP LOCKED)
+        SELECT id FROM block WHERE program_id = $1 AND open AND expires_at <= now()
+        FOR NO KEY UPDATE SKIP LOCKED)
     """
 
 # Halves the largest blocks. A block with holes stays whole, as its count of holes can't be halved.
@@ -58,7 +59,7 @@ _SPLIT: Final = """
         SELECT id, (size - next) / 2 AS half FROM block
         WHERE program_id = $1 AND open AND kind = 'range' AND deleted = 0 AND size - next >= $2
           AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY size - next DESC LIMIT $3 FOR UPDATE SKIP LOCKED
+        ORDER BY size - next DESC LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), kept AS (
         UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
         RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, created_at
@@ -73,7 +74,8 @@ _NEEDY: Final = """
     SELECT p.id FROM program p CROSS JOIN LATERAL (
         SELECT coalesce(sum(size - attached - deleted) FILTER (WHERE NOT over), 0) AS pooled,
                count(*) FILTER (WHERE NOT over) AS blocks,
-               coalesce(bool_or(over), false) AS expired
+               coalesce(bool_or(over), false) AS expired,
+               coalesce(bool_or(NOT over AND kind = 'range' AND deleted = 0 AND size - next >= $2), false) AS divisible
         FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block
               WHERE program_id = p.id AND open) b
     ) b
@@ -82,7 +84,7 @@ _NEEDY: Final = """
         AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
         AND ((p.campaign_can_create OR p.scenario_can_create)
                 AND b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
-             OR b.blocks BETWEEN 1 AND $1 - 1 AND b.pooled >= $2 * b.blocks)))
+             OR b.blocks < $1 AND b.divisible)))
     ORDER BY p.id
     """
 

@@ -11,6 +11,7 @@ from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Prog
 from services.postgres.connection import Connection
 from services.store.minters import Minters
 
+# The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
 _LOCK: Final = """
     SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
            p.valid_from, p.valid_until,
@@ -27,14 +28,14 @@ _LOCK: Final = """
     LEFT JOIN LATERAL (
         SELECT * FROM block
         WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
-        ORDER BY expires_at, id LIMIT w.blocks FOR UPDATE SKIP LOCKED
+        ORDER BY expires_at, id LIMIT w.blocks FOR NO KEY UPDATE SKIP LOCKED
     ) b ON true
     """
 
 _WAIT: Final = """
     SELECT id FROM block
     WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
-    ORDER BY expires_at, id LIMIT 1 FOR UPDATE
+    ORDER BY expires_at, id LIMIT 1 FOR NO KEY UPDATE
     """
 
 _TAKE: Final = """

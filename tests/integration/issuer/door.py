@@ -1,4 +1,4 @@
-"""A door in front of Postgres that a test can shut: a database that is away, while the real one goes on."""
+"""A door in front of Postgres that a test can shut: a database that is away or silent, while the real one goes on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,13 +9,20 @@ LOOPBACK = "127.0.0.1"
 
 
 class Door:
-    """Passes connections on to a database while it is open; shut, it refuses new ones and has cut the others."""
+    """Passes connections on to a database while it is open.
+
+    Shut, it refuses new ones and has cut the others; held, it takes new ones and passes nothing on, as when the
+    network between two machines is gone.
+    """
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._port = 0
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
+        self._passes = asyncio.Event()
+        self.knocked = asyncio.Event()
+        """Set once something would have been passed on since the door is held."""
 
     @property
     def url(self) -> str:
@@ -23,7 +30,12 @@ class Door:
         user = self._parts.netloc.rpartition("@")[0]
         return urlunsplit(self._parts._replace(netloc=f"{user}@{LOOPBACK}:{self._port}"))
 
+    def hold(self) -> None:
+        self._passes.clear()
+        self.knocked.clear()
+
     async def open(self) -> None:
+        self._passes.set()
         self._server = await asyncio.start_server(self._serve, LOOPBACK, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -42,7 +54,7 @@ class Door:
         assert task is not None
         self._passing.add(task)
         inner = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        ways = [asyncio.create_task(_pass(reader, inner[1])), asyncio.create_task(_pass(inner[0], writer))]
+        ways = [asyncio.create_task(self._pass(reader, inner[1])), asyncio.create_task(self._pass(inner[0], writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -56,11 +68,13 @@ class Door:
             inner[1].transport.abort()
             self._passing.discard(task)
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(65_536):
-        writer.write(chunk)
-        await writer.drain()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65_536):
+            if not self._passes.is_set():
+                self.knocked.set()
+                await self._passes.wait()
+            writer.write(chunk)
+            await writer.drain()
 
 
 @asynccontextmanager

@@ -22,6 +22,12 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: 
         await asyncio.sleep(POLL_S)
 
 
+async def soon(event: asyncio.Event) -> None:
+    """Wait for an event; it not coming in time fails the test."""
+    async with asyncio.timeout(LIMIT_S):
+        await event.wait()
+
+
 @asynccontextmanager
 async def running(main: Main, settings: object) -> AsyncIterator[asyncio.Event]:
     """Run a worker while the block runs. What it raises fails the test, and so does a stop that takes too long."""

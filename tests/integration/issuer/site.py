@@ -10,6 +10,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas import topics
 from schemas.program import Program, ProgramSettings, Stock
@@ -95,12 +97,21 @@ class Site:
         await asyncio.gather(*sent)
 
     async def _publish_together(self, requests: Sequence[Outgoing], partition: int) -> None:
+        batch = self._batch(requests)
+        await (await self.producer.send_batch(batch, self.prefix + requests[0].topic, partition=partition))
+
+    def bytes_of(self, request: Outgoing) -> int:
+        """The size of a batch in which the request is alone, which is what a topic limits."""
+        size: int = self._batch([request]).size()
+        return size
+
+    def _batch(self, requests: Sequence[Outgoing]) -> BatchBuilder:
         batch = self.producer.create_batch()
         for one in requests:
             assert one.topic == requests[0].topic
             assert batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers) is not None
         batch.close()
-        await (await self.producer.send_batch(batch, self.prefix + requests[0].topic, partition=partition))
+        return batch
 
     async def put(
         self,
@@ -165,7 +176,11 @@ class Site:
         """How many records of a topic lie past what the group has committed."""
         name = self.prefix + topic
         partitions = [TopicPartition(name, number) for number in await self.producer.partitions_for(name)]
-        committed = await self.admin.list_consumer_group_offsets(self.prefix + group, partitions=partitions)
+        try:
+            committed = await self.admin.list_consumer_group_offsets(self.prefix + group, partitions=partitions)
+        except GroupCoordinatorNotAvailableError:
+            # The broker makes its topic of offsets when the first group asks for it.
+            return -1
         ends = await self._consumer.end_offsets(partitions)
         return sum(end - max(0, committed[tp].offset) for tp, end in ends.items())
 

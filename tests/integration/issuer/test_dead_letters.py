@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from schemas.events import VALUE_BYTES_MAX
+from services.client.exchange import Outgoing
+from services.client.uuid7 import uuid7
 from tests.integration.issuer.asking import answered, codes, message, messages, step, structured, with_headers
 from tests.integration.issuer.running import until
 from tests.integration.issuer.site import Site
@@ -82,15 +84,16 @@ async def test_each_request_topic_has_its_own_dead_letters(site: Site) -> None:
 
 async def test_the_largest_record_that_a_topic_takes_is_buried_too(site: Site) -> None:
     await site.program("A", 10)
-    # What stands beside the value in a batch of one record is a little less.
-    size = await site.record_bytes_max("message-render") - 96
-    await site.put("message-render", b"x" * size)
+    limit = await site.record_bytes_max("message-render")
+    bad = Outgoing(uuid7(), "message-render", b"p", b"x" * (limit - 100), [])
+    bad = bad._replace(value=bad.value + b"x" * (limit - site.bytes_of(bad)))
     after = message("p", "A")
     async with site.issuer():
+        await site.publish([bad], 0)
         await site.publish([after], 0)
         [letter] = await site.came("message-render.dlq", 1)
         answered([after], await site.came("message-render.reply", 1))
-    assert letter.value == b"x" * size
+    assert letter.value == bad.value
 
 
 async def test_compressed_batches_are_read(site: Site) -> None:

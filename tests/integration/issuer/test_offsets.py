@@ -13,7 +13,7 @@ from services.runtime.settings import IssuerSettings
 from tests.integration.issuer.asking import answered, codes, copies, message, messages
 from tests.integration.issuer.door import door
 from tests.integration.issuer.faults import Outage, stuck_claim, until_committed, until_stuck
-from tests.integration.issuer.running import STOP_LIMIT_S, until
+from tests.integration.issuer.running import STOP_LIMIT_S, soon, until
 from tests.integration.issuer.site import Site
 
 REPLY = "message-render.reply"
@@ -154,3 +154,23 @@ async def test_a_stop_abandons_a_batch_that_takes_too_long(site: Site, connectio
         replies = await site.came(REPLY, 10)
     assert len(set(codes(answered(requests, replies)))) == 10
     assert (await site.stock("A")).attached == 10
+
+
+async def test_a_stop_ends_though_postgres_has_stopped_answering(site: Site) -> None:
+    await site.program("A", 100)
+    first, second = messages(10, "A"), messages(10, "A")
+    async with door(site.postgres_url) as way:
+        task, stop = started(site, stop_timeout_s=0.2, postgres_url=way.url)
+        await site.publish(first, 0)
+        await site.came(REPLY, 10)
+        await until_committed(site)
+        way.hold()
+        await site.publish(second, 0)
+        await soon(way.knocked)
+        stop.set()
+        await ended(task)
+        task.result()
+        assert await site.uncommitted() == 10
+    async with site.issuer():
+        replies = await site.came(REPLY, 20)
+    assert len(set(codes(answered([*first, *second], replies)))) == 20

@@ -8,12 +8,14 @@ from services.postgres.connection import Connection
 from services.store import programs
 from services.store.audit import audit
 from services.store.claim import Claims
-from services.store.filling import generate
+from services.store.filling import generate, top_up
 from services.store.minters import Minters
 from tests.factories import message, program
 from tests.integration.store.situations import codes, until_waiting
 
 SHORT_MS = 100
+# Below the limit of any lock, so that who waits for one fails here.
+NOBODY_WAITS_S = 5.0
 
 
 @pytest.mark.parametrize("held_back", [False, True])
@@ -108,6 +110,38 @@ async def test_who_can_not_make_codes_in_time_is_put_off(
     assert claimed.waiting == [stuck]
     assert codes(claimed.rows, [free]) != [None]
     assert codes((await claims.attach([stuck])).rows, [stuck]) != [None]
+    assert await audit(connection) == []
+
+
+async def test_who_fills_a_program_is_in_nobodys_way(
+    connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile")
+    await generate(connection, spring.id, 5, None)
+    request = message("SPRING")
+    async with bystander.transaction():
+        await top_up(bystander, spring.id)
+        async with asyncio.timeout(NOBODY_WAITS_S):
+            claimed = await claims.attach([request])
+
+    assert claimed.rows[request.id][0].code is not None
+    assert await audit(connection) == []
+
+
+async def test_who_notes_something_on_one_code_has_not_locked_its_block(
+    connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    await generate(connection, spring.id, 5, None)
+    first, second = message("SPRING"), message("SPRING")
+    await claims.attach([first])
+    async with bystander.transaction():
+        await bystander.execute("INSERT INTO code_state (block_id, position, activated_at) VALUES (1, 0, now())")
+        async with asyncio.timeout(NOBODY_WAITS_S):
+            claimed = await claims.attach([second])
+
+    assert claimed.waiting == []
+    assert claimed.rows[second.id][0].position == 1
     assert await audit(connection) == []
 
 

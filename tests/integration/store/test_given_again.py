@@ -1,6 +1,7 @@
 """Programs that give a profile, or everybody, the same code again."""
 
 from datetime import timedelta
+from random import Random
 
 from services.attaching.model import AnswerRow, Request
 from services.postgres.connection import Connection
@@ -119,6 +120,24 @@ async def test_a_request_may_mix_what_is_held_and_what_is_new(
 
     assert [row.again for row in rows] == [False, True]
     assert rows[1].code == first.code
+    assert await audit(connection) == []
+
+
+async def test_the_longest_names_have_a_holding_too(connection: Connection, claims: Claims, minters: Minters) -> None:
+    """What can't be compressed and needs four bytes a character is the largest that an index is given."""
+    spring = await program(connection, minters, reuse="step")
+    await generate(connection, spring.id, 10, None)
+    letters = Random(1)
+    longest = ["".join(chr(letters.randrange(0x20000, 0x2A000)) for _ in range(256)) for _ in range(4)]
+    profile_id, scenario_id, *steps = longest
+
+    given = [
+        await attach_one(claims, step("SPRING", profile_id=profile_id, scenario_id=scenario_id, step_id=step_id))
+        for step_id in (steps[0], steps[0], steps[1])
+    ]
+
+    assert [row.again for row in given] == [False, True, False]
+    assert given[0].code == given[1].code != given[2].code
     assert await audit(connection) == []
 
 

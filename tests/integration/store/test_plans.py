@@ -95,7 +95,7 @@ async def test_open_blocks_are_found_by_their_own_index(connection: Connection, 
             locked = await stock.lock(connection, {f"P{n}": 4 for n in range(1, 2 + 2 * size)})
         assert all(len(blocks) == 4 for blocks in locked.blocks.values())
 
-    assert indexes(plans, "FOR UPDATE SKIP LOCKED", "block") >= {"block_open"}
+    assert indexes(plans, "UPDATE SKIP LOCKED", "block") >= {"block_open"}
 
 
 async def test_a_block_to_wait_for_is_found_by_the_same(connection: Connection, plans: Plans) -> None:
@@ -103,7 +103,7 @@ async def test_a_block_to_wait_for_is_found_by_the_same(connection: Connection, 
         async with connection.transaction():
             await stock.wait_for_block(connection, 2 + number, 1_000)
 
-    assert indexes(plans, "LIMIT 1 FOR UPDATE", "block") == {"block_open"}
+    assert indexes(plans, "LIMIT 1 FOR", "block") == {"block_open"}
 
 
 @pytest.mark.parametrize("count", [1, 100, 4_000])

@@ -1,26 +1,39 @@
 """I6: nothing is attached outside the validity period or after a code's end, by the database's clock."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.attaching.model import AnswerRow, Request
-from services.postgres.connection import Connection
+from services.postgres.connection import Connection, Pool
 from services.store import programs
 from services.store.audit import audit
 from services.store.claim import Claims
-from services.store.filling import generate
+from services.store.filling import generate, top_up
 from services.store.minters import Minters
 from tests.factories import OFF, message, program, step
-from tests.integration.store.situations import list_block, reasons, until
+from tests.integration.store.situations import list_block, reasons, until, until_waiting
 
 SOON = "clock_timestamp() + interval '0.3 s'"
+# Long enough for a slow machine to start waiting before it is over.
+IN_A_WHILE = "clock_timestamp() + interval '2 s'"
 
 
 async def attach_one(claims: Claims, request: Request) -> AnswerRow:
     [row] = (await claims.attach([request])).rows[request.id]
     return row
+
+
+async def until_after(connection: Connection, moment: datetime) -> None:
+    """Wait until the database's clock has passed the moment."""
+
+    async def over() -> bool:
+        passed: bool = await connection.fetchval("SELECT clock_timestamp() > $1", moment)
+        return passed
+
+    await until(over, "end")
 
 
 async def answers(connection: Connection) -> tuple[list[datetime], list[datetime]]:
@@ -35,6 +48,7 @@ async def test_a_program_that_ends_meanwhile_gives_until_its_end_and_not_after(
 ) -> None:
     spring = await program(connection, minters)
     await generate(connection, spring.id, 10_000, None)
+    await attach_one(claims, message("SPRING"))
     until_then = await connection.fetchval(f"UPDATE program SET valid_until = {SOON} RETURNING valid_until")
 
     async def refused() -> bool:
@@ -43,7 +57,6 @@ async def test_a_program_that_ends_meanwhile_gives_until_its_end_and_not_after(
     await until(refused, "end of the validity period")
 
     before, after = await answers(connection)
-    assert before
     assert max(before) < until_then <= min(after)
     assert "program_ended" in reasons([await attach_one(claims, step("SPRING"))])
     assert await audit(connection) == []
@@ -53,8 +66,9 @@ async def test_a_program_that_begins_meanwhile_gives_nothing_before(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    valid_from = await connection.fetchval(f"UPDATE program SET valid_from = {SOON} RETURNING valid_from")
+    await connection.execute("UPDATE program SET valid_from = now() + interval '1 h'")
     assert "program_not_started" in reasons([await attach_one(claims, message("SPRING"))])
+    valid_from = await connection.fetchval(f"UPDATE program SET valid_from = {SOON} RETURNING valid_from")
 
     async def attached() -> bool:
         return (await attach_one(claims, message("SPRING"))).code is not None
@@ -72,6 +86,7 @@ async def test_codes_that_end_meanwhile_are_given_until_their_end_and_not_after(
 ) -> None:
     spring = await program(connection, minters, codes_max=5_000, **OFF)
     await generate(connection, spring.id, 5_000, None)
+    await attach_one(claims, message("SPRING"))
     ends = await connection.fetchval(f"UPDATE block SET expires_at = {SOON} RETURNING expires_at")
 
     async def refused() -> bool:
@@ -80,9 +95,72 @@ async def test_codes_that_end_meanwhile_are_given_until_their_end_and_not_after(
     await until(refused, "end of the codes' life")
 
     before, after = await answers(connection)
-    assert before
     assert max(before) < ends <= min(after)
     assert "maximum_reached" in reasons([await attach_one(claims, message("SPRING"))])
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("ending", ["block SET expires_at", "program SET valid_until"])
+async def test_the_clock_goes_on_while_a_claim_waits(
+    connection: Connection,
+    bystander: Connection,
+    claims: Claims,
+    minters: Minters,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+) -> None:
+    monkeypatch.setattr("services.store.claim.BUSY_TIMEOUT_MS", 20_000)
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, spring.id, 10, None)
+    what = ending.rpartition(" ")[2]
+    ends = await connection.fetchval(f"UPDATE {ending} = {IN_A_WHILE} RETURNING {what}")
+    async with bystander.transaction():
+        await bystander.execute("SELECT FROM block FOR UPDATE")
+        waiting = asyncio.create_task(attach_one(claims, message("SPRING")))
+        await until_waiting(connection)
+        await until_after(connection, ends)
+
+    assert (await waiting).refusals is not None
+    assert (await programs.stock(connection, "SPRING")).attached == 0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_the_clock_goes_on_while_somebody_else_makes_codes(
+    connection: Connection, bystander: Connection, connections: Pool, minters: Minters, asked: bool
+) -> None:
+    spring = await program(connection, minters)
+    ends = await connection.fetchval(f"UPDATE program SET valid_until = {IN_A_WHILE} RETURNING valid_until")
+    async with connections.acquire() as one:
+        async with bystander.transaction():
+            await bystander.execute("SELECT FROM program FOR UPDATE")
+            making = asyncio.create_task(generate(one, spring.id, 10, None) if asked else top_up(one, spring.id))
+            await until_waiting(connection)
+            await until_after(connection, ends)
+        await asyncio.wait([making])
+
+    assert (making.exception() is not None) is asked
+    assert (await programs.stock(connection, "SPRING")).made == 0
+
+
+async def test_what_was_decided_after_waiting_is_dated_after_waiting(
+    connection: Connection, bystander: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that begins while a claim waits gives codes, and the audit finds nothing wrong with that."""
+    monkeypatch.setattr("services.store.claim.BUSY_TIMEOUT_MS", 20_000)
+    spring = await program(connection, minters, ttl="P1D", ttl_from="attachment", **OFF)
+    await generate(connection, spring.id, 10, None)
+    async with bystander.transaction():
+        await bystander.execute("SELECT FROM block FOR UPDATE")
+        waiting = asyncio.create_task(attach_one(claims, message("SPRING")))
+        await until_waiting(connection)
+        begins = await connection.fetchval("UPDATE program SET valid_from = clock_timestamp() RETURNING valid_from")
+        await connection.execute("UPDATE program SET valid_from = created_at")
+        await until_after(connection, begins)
+
+    row = await waiting
+    answered_at = await connection.fetchval("SELECT answered_at FROM answer")
+    assert answered_at > begins
+    assert row.expires_at == answered_at + timedelta(days=1)
     assert await audit(connection) == []
 
 

@@ -55,6 +55,7 @@ def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatc
     ("kind", "name", "value"),
     [
         (StackSettings, "KAFKA_BOOTSTRAP", ""),
+        (StackSettings, "POSTGRES_URL", ""),
         (StackSettings, "TOPIC_PREFIX", "no spaces"),
         (StackSettings, "TOPIC_PREFIX", "x" * 101),
         (StackSettings, "MASTER_KEY", "not base64!"),
@@ -113,6 +114,14 @@ def test_the_environment_wins_over_a_stack_on_this_machine(environment: pytest.M
 
     assert settings.postgres_url.get_secret_value() == URL
     assert settings.kafka_bootstrap == "stack:1"
+
+
+@pytest.mark.parametrize("content", ["{", "null", "\x80"])
+def test_endpoints_that_can_not_be_read_are_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
+
+    with pytest.raises(SettingsInvalid, match=r"endpoints.json can't be read \(.+\): remove it, or start the stack"):
+        read(IssuerSettings)
 
 
 @pytest.mark.parametrize(
