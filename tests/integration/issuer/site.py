@@ -182,7 +182,7 @@ class Site:
             # The broker makes its topic of offsets when the first group asks for it.
             return -1
         ends = await self._consumer.end_offsets(partitions)
-        return sum(end - max(0, committed[tp].offset) for tp, end in ends.items())
+        return sum(end - max(0, committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
 
     async def record_bytes_max(self, topic: str) -> int:
         """The largest batch that a topic takes, of one record or many."""
