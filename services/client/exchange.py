@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from pydantic_core import to_json
 
 from schemas import events, topics
 from services.client.uuid7 import uuid7
+from services.errors import StackUnavailable
 from services.kafka import clients
 
 SOURCE = "/codewell/client"
@@ -94,6 +95,9 @@ async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> 
         try:
             try:
                 await _assign(consumer, producer, prefix, from_start=from_start)
+            except UnknownTopicOrPartitionError as error:
+                missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
+                raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
             except KafkaError as error:
                 raise clients.unreachable(bootstrap) from error
             yield Exchange(producer, consumer, prefix)

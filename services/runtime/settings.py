@@ -4,6 +4,7 @@ Where Postgres and Kafka are may also come from the `endpoints.json` of a stack 
 """
 
 import os
+import re
 from base64 import b64decode
 from binascii import Error as NotBase64
 from pathlib import Path
@@ -22,6 +23,10 @@ from services.errors import SettingsInvalid
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
+_BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
+_HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
+_HOSTS: Final = rf"{_HOST}(,{_HOST})*"
+_POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
 
 
 def home() -> Path:
@@ -37,7 +42,7 @@ class StackSettings(BaseSettings):
     postgres_url: SecretStr = Field(
         min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
     )
-    kafka_bootstrap: str = Field(min_length=1, description="Kafka brokers, as host:port, separated by commas.")
+    kafka_bootstrap: str = Field(pattern=_BROKERS, description="Kafka brokers, as host:port, separated by commas.")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Put before the name of every topic and consumer group."
     )
@@ -48,6 +53,13 @@ class StackSettings(BaseSettings):
         10.0, gt=0, le=1e9, description="Guesses a second that codes must withstand (1/s); judged at creation."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_a_url_of_postgres(cls, given: SecretStr) -> SecretStr:
+        if not _POSTGRES_URL.fullmatch(given.get_secret_value()):
+            raise ValueError("must be like postgresql://user:password@host:5432/database")
+        return given
 
     @field_validator("master_key")
     @classmethod
