@@ -1,0 +1,173 @@
+"""Every command as a person or a script runs it, on one stack."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.commands import Stack, running_stack
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"),
+]
+
+GUIDE = "{string 4}-{number 4}-{upstring 4}"
+GOOD = ("--template", GUIDE, "--codes-max", "1000")
+# These commands go on until they are stopped; they have tests of their own.
+RUNNING = {"standalone", "demo", "issuer", "generator", "console", "bench"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+        created = ("program", "create", "SPRING", "--template", GUIDE, "--codes-max", "100000", "--ttl", "P30D")
+        (await running.run(*created, "--campaign-can-create", "--scenario-can-create")).is_done()
+        yield running
+
+
+async def subcommands(stack: Stack, *words: str) -> list[str]:
+    said = (await stack.run(*words, "--help")).is_done()
+    assert said.out.startswith(f"Usage: codewell {' '.join(words)}".rstrip())
+    listed = said.out.partition("Commands:\n")[2].splitlines()
+    return [line.split()[0] for line in listed if line.startswith("  ") and not line.startswith("   ")]
+
+
+async def test_help_of_every_command(stack: Stack) -> None:
+    found = set(await subcommands(stack))
+    assert found >= RUNNING | {"migrate", "topics", "program", "code", "send", "audit"}
+    for name in sorted(found):
+        for inner in await subcommands(stack, name):
+            assert await subcommands(stack, name, inner) == []
+    assert (await stack.run("--version")).is_done().out == "codewell 0.1.0\n"
+
+
+async def test_create_from_options(stack: Stack) -> None:
+    said = await stack.run(
+        "program", "create", "OPTIONS", *GOOD, "--title", "By options", "--description", "Ünïcode", "--group", "a",
+        "--group", "b", "--inactive", "--valid-from", "2026-01-01T00:00:00Z", "--valid-until", "2030-01-01T00:00:00Z",
+        "--scenario-can-create", "--campaign-cannot-create", "--pool-max", "10", "--ttl", "P1DT2H",
+        "--ttl-from", "attachment", "--reuse", "campaign", "--json",
+    )  # fmt: skip
+    [made] = said.is_done().objects
+    del made["id"]
+    assert made == {
+        "name": "OPTIONS", "title": "By options", "description": "Ünïcode", "groups": ["a", "b"], "active": False,
+        "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2030-01-01T00:00:00Z",
+        "source": {"kind": "template", "template": GUIDE}, "scenario_can_create": True, "campaign_can_create": False,
+        "shared": False, "auto_link": False, "codes_max": 1000, "pool_max": 10, "ttl": "P1DT2H",
+        "ttl_from": "attachment", "fields": [], "reuse": "campaign", "allow_guessable": False,
+    }  # fmt: skip
+    [shown] = (await stack.run("program", "show", "OPTIONS", "--json")).is_done().objects
+    stock = shown.pop("stock")
+    assert shown.pop("id") > 0
+    assert shown == made
+    assert stock["codes_max"] == 1000
+    assert stock["made"] == 0
+
+
+async def test_create_from_a_file_and_from_standard_input(stack: Stack) -> None:
+    program = {"name": "FILE", "title": "From a file", "codes_max": 500, "shared": True,
+               "source": {"kind": "template", "template": "{safe 12}"},
+               "fields": [{"name": "discount", "required": True}]}  # fmt: skip
+    file = stack.home.parent / "program.json"
+    file.write_text(json.dumps(program))
+    [made] = (await stack.run("program", "create", "--file", str(file), "--json")).is_done().objects
+    assert {name: made[name] for name in ("name", "title", "codes_max", "shared", "source")} == {
+        name: program[name] for name in ("name", "title", "codes_max", "shared", "source")
+    }
+    assert made["fields"] == [{"name": "discount", "required": True, "save": True}]
+    assert made["pool_max"] == 500
+
+    said = await stack.run("program", "create", "STDIN", "--file", "-", "--codes-max", "20", "--title", "By option",
+                           stdin=json.dumps(program))  # fmt: skip
+    assert "STDIN" in said.is_done().out
+    [shown] = (await stack.run("program", "show", "STDIN", "--json")).is_done().objects
+    assert (shown["name"], shown["codes_max"], shown["title"], shown["shared"]) == ("STDIN", 20, "By option", True)
+
+    generate = ("code", "generate", "FILE", "5")
+    (await stack.run(*generate)).is_refused("FILE asks for the field discount")
+    (await stack.run(*generate, "--field", "discount=10", "--field", "other=1")).is_refused("no field other")
+    (await stack.run(*generate, "--field", "discount=10")).is_done()
+    codes = (await stack.run("code", "list", "FILE", "--json")).is_done().objects
+    assert [code["fields"] for code in codes] == [{"discount": "10"}] * 5
+
+
+async def test_a_guessable_template_that_is_meant(stack: Stack) -> None:
+    words = ("program", "create", "GUESSABLE", "--template", "{number 6}", "--codes-max", "1000")
+    (await stack.run(*words)).is_refused("can be guessed")
+    (await stack.run(*words, "--allow-guessable")).is_done()
+
+
+async def test_lists_of_programs(stack: Stack) -> None:
+    objects = (await stack.run("program", "list", "--json")).is_done().objects
+    names = [one["name"] for one in objects]
+    assert names == sorted(names)
+    assert "SPRING" in names
+    table = (await stack.run("program", "list")).is_done().out.splitlines()
+    assert [line.split()[0] for line in table] == ["name", *names]
+    assert "pooled" in (await stack.run("program", "show", "SPRING")).is_done().out
+
+
+async def test_generate_list_and_show_codes(stack: Stack) -> None:
+    (await stack.run("program", "create", "CODES", *GOOD, "--ttl", "P1D")).is_done()
+    [stock] = (await stack.run("code", "generate", "CODES", "600", "--json")).is_done().objects
+    assert (stock["program"], stock["made"], stock["pooled"]) == ("CODES", 600, 600)
+    said = (await stack.run("code", "generate", "CODES", "1")).is_done()
+    assert said.out == "1 codes are made; 601 stand ready.\n"
+
+    first = (await stack.run("code", "list", "CODES", "--limit", "400", "--json")).is_done().objects
+    after = first[-1]["place"]
+    rest = (await stack.run("code", "list", "CODES", "--limit", "400", "--after", after, "--json")).is_done().objects
+    codes = [one["code"] for one in first + rest]
+    assert len(set(codes)) == len(codes) == 601
+    [shown] = (await stack.run("code", "show", "CODES", codes[0], "--json")).is_done().objects
+    assert shown == first[0]
+    assert shown["state"] == "pooled"
+    assert codes[0] in (await stack.run("code", "show", "CODES", codes[0])).is_done().out
+    (await stack.run("code", "show", "CODES", codes[0].swapcase())).is_refused("CODES has no code")
+    (await stack.run("code", "generate", "CODES", "400")).is_refused("room for 399")
+
+
+async def test_send_and_what_became_of_the_code(stack: Stack) -> None:
+    profiles = stack.home.parent / "profiles"
+    profiles.write_text("p-2\n\n p-3 \n")
+    template = "Hello! {loyalty.SPRING.promocode}"
+    words = ("send", "message-render", "p-1", "--file", str(profiles), "--campaign", "c", "--template", template)
+    answers = (await stack.run(*words, "--json")).is_done().objects
+    assert sorted(one["profile_id"] for one in answers) == ["p-1", "p-2", "p-3"]
+    for one in answers:
+        [code] = one["codes"]
+        assert one["rendered"] == f"Hello! {code['code']}"
+        [shown] = (await stack.run("code", "show", "SPRING", code["code"], "--json")).is_done().objects
+        assert (shown["state"], shown["profile_id"]) == ("attached", one["profile_id"])
+        assert datetime.fromisoformat(shown["expires_at"]) == datetime.fromisoformat(code["expires_at"])
+
+    step = ("send", "scenario-step", "--program", "SPRING", "--scenario", "welcome", "--step", "s-3", "--file", "-")
+    table = (await stack.run(*step, stdin="p-4\np-5\n")).is_done().out.splitlines()
+    assert len(table) == 3
+    assert sorted(line.split()[:2] for line in table[1:]) == [["p-4", "attached"], ["p-5", "attached"]]
+
+
+async def test_send_a_preview_and_what_is_refused(stack: Stack) -> None:
+    [seen] = (await stack.run("send", "scenario-step", "p-9", "--program", "SPRING", "--preview", "--json")).objects
+    assert seen["preview"] is True
+    [code] = seen["codes"]
+    (await stack.run("code", "show", "SPRING", code["code"])).is_refused("SPRING has no code")
+
+    late = ("send", "message-render", "p-9", "--program", "SPRING", "--deadline", "2020-01-01T00:00:00Z", "--json")
+    [refused] = (await stack.run(*late)).is_done().objects
+    assert refused["refusals"][0]["reason"] == "deadline_passed"
+    said = (await stack.run("send", "message-render", "p-9", "--program", "NOPE")).is_done()
+    assert "No program has the short name NOPE." in said.out
+
+
+async def test_audit_migrate_and_topics_again(stack: Stack) -> None:
+    [report] = (await stack.run("audit", "--json")).is_done().objects
+    assert (report["clean"], report["findings"]) == (True, [])
+    assert "no row breaks any" in (await stack.run("audit")).is_done().out
+    assert (await stack.run("migrate")).is_done().out == "The schema is up to date.\n"
+    assert (await stack.run("topics")).is_done().out == "All topics are there.\n"

