@@ -1,0 +1,20 @@
+"""What is generated from the code is what the repository holds."""
+
+from pathlib import Path
+
+from schemas.json_schema import documents
+from services.runtime.reference import with_table
+
+_ROOT = Path(__file__).parents[2]
+
+
+def test_the_json_schemas_are_those_of_the_models() -> None:
+    held = {path.name: path.read_text("utf-8") for path in (_ROOT / "schemas" / "json").glob("*.json")}
+
+    assert held == documents(), "run make docs"
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    page = (_ROOT / "docs" / "operations.md").read_text("utf-8")
+
+    assert page == with_table(page), "run make docs"
