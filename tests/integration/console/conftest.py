@@ -1,15 +1,5 @@
-"""The fixtures of tests that run workers in this process."""
+"""The site of the workers' tests, here too."""
 
-from collections.abc import AsyncIterator
+from tests.integration.issuer.conftest import site
 
-import pytest
-
-from tests.integration.issuer.running import no_task_left
-from tests.integration.issuer.site import Site, open_site
-
-
-@pytest.fixture
-async def site(database_url: str, kafka_bootstrap: str, prefix: str) -> AsyncIterator[Site]:
-    """A database and topics of the test's own."""
-    async with no_task_left(), open_site(database_url, kafka_bootstrap, prefix) as opened:
-        yield opened
+__all__ = ["site"]

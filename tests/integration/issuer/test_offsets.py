@@ -9,6 +9,8 @@ from structlog.testing import capture_logs
 
 from services.client.exchange import Outgoing
 from services.issuer.main import issue
+from services.postgres import connection as postgres
+from services.runtime import process
 from services.runtime.settings import IssuerSettings
 from tests.integration.issuer.asking import answered, codes, copies, message, messages
 from tests.integration.issuer.door import door
@@ -156,7 +158,9 @@ async def test_a_stop_abandons_a_batch_that_takes_too_long(site: Site, connectio
     assert (await site.stock("A")).attached == 10
 
 
-async def test_a_stop_ends_though_postgres_has_stopped_answering(site: Site) -> None:
+async def test_a_stop_ends_though_postgres_has_stopped_answering(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "CANCEL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(postgres, "CLOSE_TIMEOUT_S", 0.2)
     await site.program("A", 100)
     first, second = messages(10, "A"), messages(10, "A")
     async with door(site.postgres_url) as way:

@@ -48,7 +48,7 @@ async def test_issuers_come_and_go_while_requests_flow(site: Site, watch: Watch)
             await watch.assigned(joined + 1)
         stop.set()
         await flowing
-        await site.came(REPLY, len(requests))
+        await until_committed(site)
     sent = copies(await site.all_of(REPLY))
     assert sent.keys() == {str(request.request_id) for request in requests}
     assert all(len(different) == 1 for different in sent.values())

@@ -14,6 +14,7 @@ from tests.integration.issuer.asking import (
     structured,
     with_headers,
 )
+from tests.integration.issuer.faults import until_committed
 from tests.integration.issuer.site import Site
 
 REPLY = "message-render.reply"
@@ -56,8 +57,8 @@ async def test_copies_that_meet_in_two_issuers_get_one_answer(site: Site) -> Non
     async with site.issuer(batch_size_max=7), site.issuer(batch_size_max=11):
         await site.publish(requests, 0)
         await site.publish(requests, 1)
-        replies = await site.came(REPLY, 400)
-    sent = copies(replies)
+        await until_committed(site)
+    sent = copies(await site.all_of(REPLY))
     assert len(sent) == 200
     assert all(len(different) == 1 for different in sent.values())
     assert (await site.stock("A")).attached == 200
