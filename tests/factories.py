@@ -23,13 +23,17 @@ OFF: dict[str, Any] = {"campaign_can_create": False, "scenario_can_create": Fals
 def message(*names: str, request_id: UUID | None = None, **data: Any) -> Request:
     """A message-render request for these programs."""
     given = {"profile_id": "p-1", "campaign_id": "spring", "programs": names, **data}
-    return Request(request_id or uuid7(), MessageRender.model_validate(given))
+    return _request(request_id, MessageRender.model_validate(given))
 
 
 def step(name: str, request_id: UUID | None = None, **data: Any) -> Request:
     """A scenario-step request for this program."""
     given = {"profile_id": "p-1", "scenario_id": "welcome", "step_id": "s-1", "program": name, **data}
-    return Request(request_id or uuid7(), ScenarioStep.model_validate(given))
+    return _request(request_id, ScenarioStep.model_validate(given))
+
+
+def _request(request_id: UUID | None, event: MessageRender | ScenarioStep) -> Request:
+    return Request(request_id or uuid7(), event, event.program_names)
 
 
 def rules(name: str = "SPRING", **changed: Any) -> Rules:

@@ -54,29 +54,37 @@ class _Batch:
         self._holdings = holdings
         self._now = now
         self._preview = preview
-        self._standing = {name: standing(program, now) for name, program in programs.items()}
+        # Most requests of a batch name the same programs.
+        self._found: dict[tuple[str, ...], tuple[list[Program], list[tuple[str, Reason]]]] = {}
 
     def decide(self, index: int, request: Request) -> None:
-        event = request.event
-        names = event.program_names
+        _, event, names = request
         if event.deadline is not None and event.deadline <= self._now:
             self._refuse(request, [(name, "deadline_passed") for name in names])
             return
-        refusals: list[tuple[str, Reason]] = []
-        wanted: list[Program] = []
-        for name in names:
-            program = self._programs.get(name)
-            reason = "program_unknown" if program is None else self._standing[name]
-            if reason is not None:
-                refusals.append((name, reason))
-            elif program is not None:
-                wanted.append(program)
+        found = self._found.get(names)
+        if found is None:
+            found = self._found[names] = self._find(names)
+        wanted, refusals = found
         if refusals:
             self._refuse(request, refusals)
         elif event.preview:
             self._show(request, wanted)
         else:
             self._give_or_wait(index, request, wanted)
+
+    def _find(self, names: tuple[str, ...]) -> tuple[list[Program], list[tuple[str, Reason]]]:
+        """The programs of these names that give codes now, and why the others give none."""
+        wanted: list[Program] = []
+        refusals: list[tuple[str, Reason]] = []
+        for name in names:
+            program = self._programs.get(name)
+            reason = "program_unknown" if program is None else standing(program, self._now)
+            if reason is not None:
+                refusals.append((name, reason))
+            elif program is not None:
+                wanted.append(program)
+        return wanted, refusals
 
     def _give_or_wait(self, index: int, request: Request, wanted: list[Program]) -> None:
         refusals: list[tuple[str, Reason]] = []

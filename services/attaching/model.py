@@ -22,6 +22,8 @@ class Request(NamedTuple):
 
     id: UUID
     event: MessageRender | ScenarioStep
+    names: tuple[str, ...]
+    """The event's `program_names`, worked out once."""
 
     @property
     def source(self) -> Source:

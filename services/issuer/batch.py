@@ -76,7 +76,7 @@ class Processor:
         return read
 
     async def process(self, read: Read, outbox: Outbox) -> dict[int, int] | None:
-        """Answer each record, bury it, or let it wait. Afterwards its offset may be committed.
+        """Answer each record, bury it, or let it wait, which uses `read` up. Afterwards its offset may be committed.
 
         Returns the pools that are low, by program; None when told to stop before the batch could be decided: then
         nothing was sent.
@@ -90,7 +90,11 @@ class Processor:
             DEAD_LETTERS.labels(why.reason).inc()
         rows, names = claimed.rows, self._claims.names
         outcomes = {"attached": 0, "refused": 0}
-        for one in received:
+        # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
+        # memory in such disorder that the next batches take a third longer.
+        received.reverse()
+        while received:
+            one = received.pop()
             answer = rows.get(one.request.id)
             if answer is None:
                 self._put_off(one, outbox, claimed)

@@ -21,17 +21,18 @@ from services.telemetry.logs import configure
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2
-_GC_OBJECTS: Final = 200_000
+# A request, its record and its answer are some twenty that the collector counts, and two batches are in memory.
+_GC_OBJECTS_A_REQUEST: Final = 100
 
 
 def main() -> None:
     """Run one issuer. Raises CodewellError."""
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
-    # A batch is some hundred thousand objects without cycles, which go when it does. Looking for cycles among them
-    # every 700 objects took a quarter of the issuer's time.
+    # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
+    # took a quarter of the issuer's time, and once a batch still a tenth.
     gc.freeze()
-    gc.set_threshold(_GC_OBJECTS)
+    gc.set_threshold(_GC_OBJECTS_A_REQUEST * settings.batch_size_max)
     run(lambda stop: issue(settings, stop))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -119,13 +119,18 @@ class Worker:
                 return
             await demands.tell(low)
 
-    async def _take(self, parts: Sequence[Part], consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
-        """Process a batch and commit its offsets; None when told to stop before it was decided."""
+    async def _take(self, parts: list[Part], consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
+        """Use these parts up: process them as one batch and commit its offsets.
+
+        None when told to stop before it was decided.
+        """
         received = [one for part in parts for one in part.read.received]
         unreadable = [one for part in parts for one in part.read.unreadable]
+        offsets = {part.tp: part.next_offset for part in parts}
+        parts.clear()
         low = await self._processor.process(Read(received, unreadable), outbox)
         if low is not None:
-            await _commit(consumer, {part.tp: part.next_offset for part in parts})
+            await _commit(consumer, offsets)
         return low
 
     async def _find_unreadable(

@@ -6,6 +6,8 @@ nothing; requests are written in the order of their ids; a program's row only in
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -66,7 +68,7 @@ class Claims:
         claimed = Claimed({}, [], {}, {})
         # Of copies in one batch the first decides, as it does over batches.
         first = {request.id: request for request in reversed(list(requests))}
-        pending = sorted(first.values(), key=lambda request: request.id)
+        pending = sorted(first.values(), key=attrgetter("id"))
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
         wait_for: int | None = None
@@ -99,7 +101,7 @@ class Claims:
         async with self._pool.acquire() as connection, connection.transaction():
             if wait_for is not None:
                 await stock.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
-            wanted = Counter(name for request in pending for name in request.event.program_names)
+            wanted = Counter(chain.from_iterable(request.names for request in pending))
             locked = await self._lock_enough(connection, wanted)
             stocks = {}
             spent: list[stock.Block] = []
@@ -150,7 +152,7 @@ class Claims:
         keys = {
             holding_key(program, request.event)
             for request in pending
-            for name in request.event.program_names
+            for name in request.names
             if (program := programs.get(name)) is not None and program.gives_again
         }
         return await stock.held_codes(connection, list(keys))
@@ -158,7 +160,7 @@ class Claims:
     async def _preview_minters(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
     ) -> dict[int, Minter]:
-        shown = {name for request in pending if request.event.preview for name in request.event.program_names}
+        shown = {name for request in pending if request.event.preview for name in request.names}
         return {
             program.id: await self._minters.get(connection, program.id, program.version)
             for name, program in programs.items()

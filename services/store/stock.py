@@ -9,6 +9,7 @@ import asyncpg
 
 from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Stock
 from services.postgres.connection import Connection
+from services.store import copying
 from services.store.minters import Minters
 
 # The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
@@ -199,7 +200,10 @@ async def write(connection: Connection, decision: Decision, spent: Sequence[Bloc
 
     Raises asyncpg.UniqueViolationError of `answer_once` when a request has its answer already, and HoldingTaken.
     """
-    await connection.copy_records_to_table("answer", records=decision.rows, columns=AnswerRow._fields)
+    if decision.rows:
+        # Bare bytes would be taken for the path of a file.
+        source = memoryview(copying.packed(decision.rows))
+        await connection.copy_to_table("answer", source=source, columns=copying.COLUMNS, format="binary")
     if decision.holdings:
         ordered = sorted(decision.holdings.items())
         rows = await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8))

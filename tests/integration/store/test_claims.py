@@ -4,7 +4,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.attaching.model import Request
 from services.client.uuid7 import uuid7
 from services.codes.template import Template
 from services.postgres.connection import Connection
@@ -68,7 +67,7 @@ async def test_an_id_that_comes_twice_in_a_batch_is_one_request(
     spring = await program(connection, minters)
     await generate(connection, spring.id, 10, None)
     request = message("SPRING")
-    copy = Request(request.id, request.event.model_copy(update={"profile_id": "p-2"}))
+    copy = request._replace(event=request.event.model_copy(update={"profile_id": "p-2"}))
 
     claimed = await claims.attach([request, message("SPRING"), request, copy])
 
