@@ -30,7 +30,8 @@ PROGRAMS_MAX: Final = 16
 
 # Control characters (NUL among them) are in no id that a system makes on purpose, and Postgres stores no NUL.
 Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
-ShortName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+SHORT_NAME_PATTERN: Final = r"^[A-Za-z0-9_]{1,64}$"
+ShortName = Annotated[str, StringConstraints(pattern=SHORT_NAME_PATTERN)]
 
 PLACEHOLDER: Final = re.compile(r"\{loyalty\.([A-Za-z0-9_]{1,64})\.promocode\}")
 # Other words than promocode are somebody else's placeholders; what is neither is a mistake in the template.

@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 from pydantic_core import to_json
+
+from schemas.events import SHORT_NAME_PATTERN
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one object a line.")
 
@@ -37,6 +40,16 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
                 ) from error
 
     return asyncio.run(connected())
+
+
+def first_mistake(error: ValidationError, whole: str) -> str:
+    """Which field is wrong first, and what it must be; `whole` stands where it is no single field."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    message = first["msg"].removeprefix("Value error, ")
+    if where == "name" or first.get("ctx", {}).get("pattern") == SHORT_NAME_PATTERN:
+        message = "a short name is made of 1 to 64 letters, digits and _, without spaces"
+    return f"{where}: {message}"
 
 
 def print_json(value: object) -> None:

@@ -7,7 +7,7 @@ import click
 from pydantic import ValidationError
 
 from schemas.program import Program, ProgramSettings
-from services.cli.output import as_json, print_facts, print_json, print_table, with_database
+from services.cli.output import as_json, first_mistake, print_facts, print_json, print_table, with_database
 from services.errors import ProgramRefused
 
 
@@ -122,9 +122,4 @@ def _settings(given: dict[str, Any]) -> ProgramSettings:
     try:
         return ProgramSettings.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the program"
-        message = first["msg"].removeprefix("Value error, ")
-        if where == "name":
-            message = "a short name is made of 1 to 64 letters, digits and _, without spaces"
-        raise ProgramRefused(f"{where}: {message}. Nothing was made.") from error
+        raise ProgramRefused(f"{first_mistake(error, 'the program')}. Nothing was made.") from error

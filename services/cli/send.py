@@ -3,12 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+from pydantic import ValidationError
 
-from services.cli.output import as_json, print_json, print_table
+from schemas.events import DATA_OF_TYPE
+from schemas.topics import REQUEST_TYPE
+from services.cli.output import as_json, first_mistake, print_json, print_table
 from services.errors import CodewellError
+
+if TYPE_CHECKING:
+    from services.client.exchange import Outgoing
 
 _PROFILES = click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
 _FILE = click.option(
@@ -88,6 +94,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     settings = read(StackSettings)
     given = {key: value for key, value in data.items() if value not in (None, ())}
     requests = [outgoing(topic, {"profile_id": profile, **given}) for profile in profiles]
+    _check(requests)
     missing = {str(request.request_id) for request in requests}
     rows = []
     async with exchange(settings.kafka_bootstrap, settings.topic_prefix) as opened:
@@ -110,6 +117,15 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     if not as_json:
         print_table(rows, "No answer came.")
     return len(requests) - len(missing)
+
+
+def _check(requests: Iterable["Outgoing"]) -> None:
+    """Refuse all where one is none that an issuer could answer: that is said here, and not among the dead letters."""
+    for request in requests:
+        try:
+            DATA_OF_TYPE[REQUEST_TYPE[request.topic]].model_validate_json(request.value)
+        except ValidationError as error:
+            raise CodewellError(f"{first_mistake(error, 'The request')}. Nothing was sent.") from error
 
 
 def _row(data: dict[str, Any]) -> dict[str, object]:

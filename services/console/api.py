@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import FastAPI, Path, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from schemas.events import ShortName
 from schemas.program import Stock
 from services.errors import ProgramRefused
 from services.postgres.connection import UNAVAILABLE, Pool
@@ -22,7 +22,7 @@ def create_api(pool: Pool) -> FastAPI:
     api = FastAPI(title="Codewell", version="1", docs_url=None, redoc_url=None)
 
     @api.get("/api/v1/programs/{name}/stock")
-    async def stock(name: Annotated[str, Path(pattern="^[A-Za-z0-9_]{1,64}$")]) -> Stock:
+    async def stock(name: ShortName) -> Stock:
         """Where the program's codes are now."""
         async with pool.acquire() as connection:
             return await programs.stock(connection, name)
