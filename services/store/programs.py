@@ -29,11 +29,12 @@ _COLUMNS: Final = """
 _STOCK: Final = """
     SELECT p.name AS program, p.made, p.imported, b.pooled, b.attached, b.expired, b.deleted,
            (SELECT count(*) FROM code_state s JOIN block ON block.id = s.block_id
-            WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL) AS activated,
+            WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL
+              AND s.returned_at IS NULL) AS activated,
            p.codes_max, p.pool_max
     FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - attached - deleted) FILTER (WHERE NOT over), 0)::bigint AS pooled,
-               coalesce(sum(size - attached - deleted) FILTER (WHERE over), 0)::bigint AS expired,
+        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0)::bigint AS pooled,
+               coalesce(sum(size - next - holes) FILTER (WHERE over), 0)::bigint AS expired,
                coalesce(sum(attached), 0)::bigint AS attached,
                coalesce(sum(deleted), 0)::bigint AS deleted
         FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block WHERE program_id = p.id) b
