@@ -357,6 +357,9 @@ async def test_a_code_is_locked_before_its_block(connections: Pool, connection: 
     async with connections.acquire() as one, connections.acquire() as two:
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
+        # Its row is there already, so that making it holds nobody up.
+        await life.activate(one, minters, spring.id, code)
+        await life.deactivate(one, minters, spring.id, code)
         async with connection.transaction():
             await connection.execute("SELECT FROM block FOR NO KEY UPDATE")
             deleting = asyncio.ensure_future(life.delete(one, minters, spring.id, code))
