@@ -25,7 +25,7 @@ def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -
 
     async def work(connection: Any, _: Any) -> Any:
         found = await programs.get(connection, program)
-        saved = programs.saved_fields(found, _pairs(fields))
+        saved = programs.saved_fields(found, pairs(fields))
         await filling.generate(connection, found.id, count, json.dumps(saved) if saved else None)
         return await programs.stock(connection, program)
 
@@ -60,7 +60,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
         return listed, place
 
     listed, more = with_database(work)
-    facts = [_facts(one) for one in listed]
+    facts = [facts_of(one) for one in listed]
     if as_json:
         for one in facts:
             print_json(one)
@@ -86,10 +86,11 @@ def show(program: str, text: str, as_json: bool) -> None:
     found = with_database(work)
     if found is None:
         raise ProgramRefused(f"{program} has no code {text}: look at its letters again, capitals count.")
-    (print_json if as_json else print_facts)(_facts(found))
+    (print_json if as_json else print_facts)(facts_of(found))
 
 
-def _facts(found: Any) -> dict[str, object]:
+def facts_of(found: Any) -> dict[str, object]:
+    """What is known of a code, as it is printed."""
     facts: dict[str, object] = found._asdict()
     return {**facts, "fields": json.loads(found.fields or "{}"), "place": _written(found.place)}
 
@@ -110,7 +111,8 @@ def _written(place: Any) -> str:
     return ":".join(map(str, place))
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE options."""
     pairs = {}
     for one in given:
         name, equals, value = one.partition("=")

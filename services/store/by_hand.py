@@ -55,23 +55,24 @@ async def attach_named(
     the program's rules forbid it.
     """
     request = Request(request_id, ByHand(profile_id, name), (name,))
-    try:
-        while True:
-            program, _ = await _rules(connection, name)
-            try:
-                if await codes.locate(connection, minters, program.id, code) is None:
-                    return await _take_in(connection, minters, request, code)
-                async with life.locked_code(connection, minters, program.id, code) as locked:
-                    return await _take_out(connection, request, locked)
-            except life.Moved:
-                continue
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "answer_once":
-            raise
-    [row] = await stock.stored_answers(connection, [request_id])
-    if (row.code, row.profile_id) != (code, profile_id):
-        raise ProgramRefused(f"Request {request_id} was something else before: use a new id.")
-    return row
+    while True:
+        stored = await stock.stored_answers(connection, [request_id])
+        if stored:
+            if [(row.code, row.profile_id) for row in stored] != [(code, profile_id)]:
+                raise ProgramRefused(f"Request {request_id} was something else before: use a new id.")
+            return stored[0]
+        program, _ = await _rules(connection, name)
+        try:
+            if await codes.locate(connection, minters, program.id, code) is None:
+                return await _take_in(connection, minters, request, code)
+            async with life.locked_code(connection, minters, program.id, code) as locked:
+                return await _take_out(connection, request, locked)
+        except life.Moved:
+            continue
+        except asyncpg.UniqueViolationError as error:
+            # A copy of this request was quicker, in another process.
+            if error.constraint_name != "answer_once":
+                raise
 
 
 async def _take_out(connection: Connection, request: Request, locked: life.Locked) -> AnswerRow:

@@ -189,6 +189,8 @@ async def find(connection: Connection, minters: Minters, program_id: int, code: 
 
 async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
     """The block that holds this text now, and its position there."""
+    if not code.isprintable():
+        return None
     listed = await connection.fetchrow(_BLOCK_OF_TEXT, program_id, code)
     if listed is not None:
         return At(listed, listed["position"])

@@ -4,7 +4,7 @@ Each is one transaction that locks the code's row of code_state, made where ther
 order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -128,14 +128,18 @@ async def delete(connection: Connection, minters: Minters, program_id: int, code
     async with locked_code(connection, minters, program_id, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
             raise ProgramRefused(f"{code} is {locked.facts.state} and can't be deleted.")
-        await _mark(connection, locked.at, "deleted_at = statement_timestamp(), hole = $3", not locked.is_attached)
+        await _mark(
+            connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
+        )
         await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
         await connection.execute(_FORGET_HOLDING, program_id, locked.at.block["id"], locked.at.position)
     return await _found(connection, minters, program_id, code)
 
 
-async def change(connection: Connection, minters: Minters, program_id: int, code: str, to: Change) -> CodeFacts:
-    """Give a code another expiry and other fields; answers that went out say what they said.
+async def change(
+    connection: Connection, minters: Minters, program_id: int, code: str, to: Callable[[CodeFacts], Change]
+) -> CodeFacts:
+    """Give a code another expiry and other fields, by what it has now; answers that went out say what they said.
 
     A pooled code goes on in a block of its own. Raises CodeUnknown, and ProgramRefused for a code that is activated or
     deleted.
@@ -143,18 +147,19 @@ async def change(connection: Connection, minters: Minters, program_id: int, code
     async with locked_code(connection, minters, program_id, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
             raise ProgramRefused(f"{code} is {locked.facts.state} and can't be changed.")
+        wanted = to(locked.facts)
         if locked.is_attached:
-            await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *to)
+            await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
             await connection.execute(
                 "UPDATE holding SET expires_at = $4, fields = $5::jsonb "
                 "WHERE program_id = $1 AND block_id = $2 AND position = $3",
                 program_id,
                 locked.at.block["id"],
                 locked.at.position,
-                *to,
+                *wanted,
             )
         else:
-            await _move_out(connection, program_id, locked, *to)
+            await _move_out(connection, program_id, locked, *wanted)
     return await _found(connection, minters, program_id, code)
 
 
@@ -200,7 +205,7 @@ async def _move_out(
 ) -> None:
     """Let the code go on as a pooled one in a block of its own."""
     at = locked.at
-    await _mark(connection, at, "returned_at = statement_timestamp(), hole = $3", not locked.is_attached)
+    await _mark(connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
     await connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
     await connection.execute(_FORGET_HOLDING, program_id, at.block["id"], at.position)
     own = await connection.fetchval(_OWN_BLOCK, program_id, expires_at, fields)

@@ -48,7 +48,7 @@ async def state(connection: Connection, minters: Minters, program_id: int, code:
 
 
 async def change_expiry(connection: Connection, minters: Minters, program_id: int, code: str) -> object:
-    return await life.change(connection, minters, program_id, code, Change(LATER, None))
+    return await life.change(connection, minters, program_id, code, lambda _: Change(LATER, None))
 
 
 STEPS: dict[str, Step] = {
@@ -150,13 +150,13 @@ async def test_expired_codes_are_not_used_and_can_be_brought_back(
 ) -> None:
     spring = await stocked(connection, minters, 2, ttl="P1D")
     [code] = await attached(claims, 1)
-    await life.change(connection, minters, spring.id, code, Change(EARLIER, None))
+    await life.change(connection, minters, spring.id, code, lambda _: Change(EARLIER, None))
     assert await state(connection, minters, spring.id, code) == "expired"
     for step in ("detach", "activate", "deactivate"):
         with pytest.raises(ProgramRefused, match=f"{code} is expired"):
             await STEPS[step](connection, minters, spring.id, code)
 
-    await life.change(connection, minters, spring.id, code, Change(None, '{"note": "kept"}'))
+    await life.change(connection, minters, spring.id, code, lambda _: Change(None, '{"note": "kept"}'))
     facts = await life.activate(connection, minters, spring.id, code)
 
     assert (facts.state, facts.expires_at, facts.fields) == ("activated", None, '{"note": "kept"}')
@@ -169,7 +169,7 @@ async def test_a_changed_pooled_code_is_given_with_what_it_has_now(
     spring = await stocked(connection, minters, 3, ttl="P1D")
     code = (await minters.get(connection, spring.id, 1)).mint(1, 1)[0]
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-    await life.change(connection, minters, spring.id, code, Change(soon, '{"colour": "red"}'))
+    await life.change(connection, minters, spring.id, code, lambda _: Change(soon, '{"colour": "red"}'))
     requests = [message("SPRING") for _ in range(3)]
     rows = {row.code: row for found in (await claims.attach(requests)).rows.values() for row in found}
 
@@ -281,7 +281,7 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
     await life.activate(connection, minters, spring.id, given[5])
     await life.delete(connection, minters, spring.id, given[1])
     await life.detach(connection, minters, spring.id, given[6])
-    await life.change(connection, minters, spring.id, given[2], Change(EARLIER, None))
+    await life.change(connection, minters, spring.id, given[2], lambda _: Change(EARLIER, None))
 
     async def listed(state: State | None = None, profile_id: str | None = None) -> list[str]:
         found: list[str] = []
