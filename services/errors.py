@@ -3,6 +3,9 @@
 CodewellError
 ├── TemplateInvalid       a code template that can't be read, is too small or can be guessed
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
+│   ├── ProgramUnknown    there is no such program
+│   └── ProgramTaken      another program has that short name
+├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
 └── SchemaMismatch        the database's schema is older or newer than this program
@@ -24,6 +27,21 @@ class TemplateInvalid(CodewellError):
 
 class ProgramRefused(CodewellError):
     """A program's settings, or what was asked of a program, break one of its rules."""
+
+
+class ProgramUnknown(ProgramRefused):
+    """No program has this short name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no program {name}: list the programs to see which there are.")
+
+
+class ProgramTaken(ProgramRefused):
+    """Another program has this short name."""
+
+
+class TokenRefused(CodewellError):
+    """A token's name is taken or can't be, or no token in force has it."""
 
 
 class StackUnavailable(CodewellError):

@@ -10,6 +10,7 @@ from services.cli.code import code
 from services.cli.program import program
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
+from services.cli.token import token
 from services.errors import CodewellError
 
 
@@ -32,7 +33,7 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, send, audit, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, program, code, token, send, audit, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 

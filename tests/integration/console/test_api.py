@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from services.console import main
 from services.runtime.settings import ConsoleSettings
+from services.store import tokens
 from tests.integration.issuer.asking import messages
 from tests.integration.issuer.door import door
 from tests.integration.issuer.running import running, until
@@ -17,7 +18,7 @@ from tests.integration.issuer.site import Site
 
 @asynccontextmanager
 async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClient]:
-    """A console that runs while the block runs, and a client of it."""
+    """A console that runs while the block runs, and a client of it that may do anything."""
     settings = ConsoleSettings(**site.settings() | {"api_port": 0} | given)
     with capture_logs() as logs:
         async with running(main.serve, settings):
@@ -27,7 +28,10 @@ async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClien
 
             await until(served, "console that serves")
             [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            _, secret = await tokens.create(site.database, f"t{port}", ["admin"])
+            headers = {"Authorization": f"Bearer {secret}"}
+            base_url = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=base_url, headers=headers, trust_env=False) as client:
                 yield client
 
 

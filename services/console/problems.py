@@ -1,0 +1,112 @@
+"""Every error is a problem as in RFC 9457, and every endpoint documents those that it may answer."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from services.errors import CodewellError, ProgramRefused, ProgramTaken, ProgramUnknown, TemplateInvalid
+from services.postgres.connection import UNAVAILABLE, forget_read_only
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 2
+
+# The nearest class counts; what is in no row is the stack's fault and passes.
+_STATUS: Final[dict[type[CodewellError], int]] = {
+    ProgramUnknown: 404,
+    ProgramTaken: 409,
+    ProgramRefused: 409,
+    TemplateInvalid: 422,
+    CodewellError: 503,
+}
+# Somebody else has what this request needs; it has changed nothing.
+_BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
+
+_WAIT: Final = {"Retry-After": {"description": "When to try again (s).", "schema": {"type": "integer", "minimum": 1}}}
+_MEANING: Final[dict[int, tuple[str, str]]] = {
+    401: ("No token, or none in force", "Send the header Authorization: Bearer TOKEN with a token in force."),
+    403: ("The token may not do this", "This needs a token with the scope write."),
+    404: ("There is no such thing for this token", "There is no program SPRING: list the programs."),
+    409: ("It can't be as things are now", "There is a program SPRING already: choose another short name."),
+    413: ("The body is too large", "Request body too large"),
+    415: ("The body is not JSON", "Send JSON, with the header Content-Type: application/json."),
+    422: ("The request can't be understood", "body.codes_max: Field required."),
+    429: ("Too many codes that don't exist were asked for", "Try again in 20 s."),
+    503: ("The database is away or busy", "Try again in a moment (ConnectionRefusedError)."),
+}  # fmt: skip
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as the client gets it. `detail` is a sentence for a person."""
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(content, status, headers, MEDIA_TYPE)
+
+
+def refusal(error: CodewellError) -> JSONResponse:
+    """What Codewell refused, as the client gets it."""
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    return problem(status, str(error), _later(RETRY_AFTER_S) if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+
+
+def unavailable(error: Exception) -> JSONResponse:
+    """The answer while the database is away or busy."""
+    return problem(503, f"Try again in a moment ({type(error).__name__}).", _later(RETRY_AFTER_S))
+
+
+def try_later(status: int, detail: str, wait_s: int) -> HTTPException:
+    """An error that says when to come again (s)."""
+    return HTTPException(status, detail, _later(wait_s))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of an endpoint for its OpenAPI document; those that any may answer are there without being named."""
+    return {status: _documented(status) for status in sorted({401, 403, 422, 503, *statuses})}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    meaning, detail = _MEANING[status]
+    example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+    headers = {
+        401: {"WWW-Authenticate": {"description": "Always Bearer.", "schema": {"type": "string"}}},
+        429: _WAIT,
+        503: _WAIT,
+    }
+    return {"description": meaning, "content": content, "headers": headers.get(status, {})}
+
+
+def handle(api: FastAPI) -> None:
+    """Answer everything that endpoints raise with a problem."""
+
+    @api.exception_handler(HTTPException)
+    async def _(_: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail)
+        if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = "There is nothing at this path: /openapi.json has all that there are."
+        return problem(error.status_code, detail, error.headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def _(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(422, f"{where}: {first['msg'].removeprefix('Value error, ')}.")
+
+    @api.exception_handler(CodewellError)
+    async def _(_: Request, error: CodewellError) -> JSONResponse:
+        return refusal(error)
+
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        await forget_read_only(request.app.state.context.pool, error)
+        return unavailable(error)
+
+    for kind in (*UNAVAILABLE, *_BUSY):
+        api.add_exception_handler(kind, away)
+
+
+def _later(wait_s: int) -> dict[str, str]:
+    return {"Retry-After": str(wait_s)}
