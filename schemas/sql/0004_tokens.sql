@@ -18,14 +18,13 @@ CREATE TABLE token (
 -- Two tokens in force never share a name.
 CREATE UNIQUE INDEX token_name_once ON token (name) WHERE revoked_at IS NULL;
 
--- How many codes that don't exist a token asked for in a minute. It is here and not in a console's memory, so that
--- the budget is one for all of them.
+-- How many codes that don't exist a token asked for in the minute that began with the first of them. It is here and
+-- not in a console's memory, so that the budget is one for all of them.
 CREATE TABLE token_miss (
-    token_id bigint NOT NULL REFERENCES token,
-    minute   timestamptz NOT NULL,
-    misses   integer NOT NULL CHECK (misses > 0),
-    PRIMARY KEY (token_id, minute)
-);
+    token_id bigint PRIMARY KEY REFERENCES token,
+    since    timestamptz NOT NULL,
+    misses   integer NOT NULL CHECK (misses > 0)
+) WITH (fillfactor = 50);
 
 -- The answer to a request that made something. The row and what was made are committed together.
 CREATE TABLE idempotency (

@@ -7,12 +7,12 @@ from starlette.middleware import Middleware
 
 from schemas.api import Problem
 from services.console import codes, programs
+from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
 from services.console.problems import handle
 from services.console.requests import RequestIds
 
-BODY_BYTES_MAX: Final = 1024 * 1024
 _PREFIX: Final = "/api/v1"
 
 
@@ -32,8 +32,7 @@ def create_api(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=BODY_BYTES_MAX,
-        middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers)],
+        middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers), Middleware(BodyLimit)],
     )
     api.state.context = context
     for module in (programs, codes):

@@ -33,7 +33,7 @@ _MEANING: Final[dict[int, tuple[str, str]]] = {
     403: ("The token may not do this", "This needs a token with the scope write."),
     404: ("There is no such thing for this token", "There is no program SPRING: list the programs."),
     409: ("It can't be as things are now", "There is a program SPRING already: choose another short name."),
-    413: ("The body is too large", "Request body too large"),
+    413: ("The body is too large", "A body may have 1,048,576 bytes: send less at once."),
     415: ("The body is not JSON", "Send JSON, with the header Content-Type: application/json."),
     422: ("The request can't be understood", "body.codes_max: Field required."),
     429: ("Too many codes that don't exist were asked for", "Try again in 20 s."),
