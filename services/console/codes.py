@@ -13,7 +13,7 @@ from services.console import cursors, examples
 from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
 from services.console.once import Making
-from services.console.problems import documented, try_later
+from services.console.problems import documented, documented_making, try_later
 from services.postgres.connection import Connection
 from services.store import codes, filling, misses, programs
 
@@ -27,8 +27,7 @@ CodeText = Annotated[str, Path(pattern=r"^[^\x00]+$", max_length=1_000, descript
     "/codes:generate",
     status_code=201,
     response_model=Stock,
-    responses=examples.answer(201, "The codes are made; the stock with them", examples.STOCK)
-    | documented(404, 409, 413, 415),
+    responses=examples.answer(201, "The codes are made; the stock with them", examples.STOCK) | documented_making(404),
 )
 async def generate_codes(
     here: Here,

@@ -9,12 +9,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.errors import CodewellError, ProgramRefused, ProgramTaken, ProgramUnknown, TemplateInvalid
 from services.postgres.connection import UNAVAILABLE, forget_read_only
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # The nearest class counts; what is in no row is the stack's fault and passes.
 _STATUS: Final[dict[type[CodewellError], int]] = {
@@ -28,7 +30,9 @@ _STATUS: Final[dict[type[CodewellError], int]] = {
 _BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
 
 _WAIT: Final = {"Retry-After": {"description": "When to try again (s).", "schema": {"type": "integer", "minimum": 1}}}
+_UNREADABLE: Final = "The body can't be read: send JSON, in UTF-8."
 _MEANING: Final[dict[int, tuple[str, str]]] = {
+    400: ("The body can't be read", _UNREADABLE),
     401: ("No token, or none in force", "Send the header Authorization: Bearer TOKEN with a token in force."),
     403: ("The token may not do this", "This needs a token with the scope write."),
     404: ("There is no such thing for this token", "There is no program SPRING: list the programs."),
@@ -68,6 +72,11 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _documented(status) for status in sorted({401, 403, 422, 503, *statuses})}
 
 
+def documented_making(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of an endpoint that takes a body and an idempotency key."""
+    return documented(400, 409, 413, 415, *statuses)
+
+
 def _documented(status: int) -> dict[str, Any]:
     meaning, detail = _MEANING[status]
     example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
@@ -84,11 +93,15 @@ def handle(api: FastAPI) -> None:
     """Answer everything that endpoints raise with a problem."""
 
     @api.exception_handler(HTTPException)
-    async def _(_: Request, error: HTTPException) -> JSONResponse:
-        detail = str(error.detail)
-        if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
-            detail = "There is nothing at this path: /openapi.json has all that there are."
-        return problem(error.status_code, detail, error.headers)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(_allowed(request))
+            return problem(405, f"This path can't do {request.method}: it knows {allowed}.", {"Allow": allowed})
+        if error.detail == HTTPStatus.NOT_FOUND.phrase:
+            return problem(404, "There is nothing at this path: /openapi.json has all that there are.")
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            return problem(400, _UNREADABLE)
+        return problem(error.status_code, str(error.detail), error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -106,6 +119,15 @@ def handle(api: FastAPI) -> None:
 
     for kind in (*UNAVAILABLE, *_BUSY):
         api.add_exception_handler(kind, away)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path; several endpoints may share it, and the first of them knows its own alone."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    ]
 
 
 def _later(wait_s: int) -> dict[str, str]:

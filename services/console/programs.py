@@ -12,7 +12,7 @@ from services.console import cursors, examples
 from services.console.callers import Reader, Writer, visible
 from services.console.context import Context, context
 from services.console.once import Making
-from services.console.problems import documented
+from services.console.problems import documented, documented_making
 from services.postgres.connection import Connection
 from services.store import programs
 from services.store.tokens import Token
@@ -37,7 +37,7 @@ async def list_programs(
     "",
     status_code=201,
     response_model=Program,
-    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented(409, 413, 415),
+    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(),
 )
 async def create_program(
     here: Here, caller: Writer, once: Making, settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])]

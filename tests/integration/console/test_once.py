@@ -139,9 +139,7 @@ async def test_of_copies_at_once_in_two_consoles_one_does_the_work(
     assert await made(connection) == 5
 
 
-async def test_a_copy_waits_for_the_first(
-    client: httpx.AsyncClient, connection: Connection, connections: Pool
-) -> None:
+async def test_a_copy_waits_for_the_first(client: httpx.AsyncClient, connection: Connection, connections: Pool) -> None:
     token_id = await connection.fetchval("SELECT id FROM token")
     async with connections.acquire() as first, first.transaction():
         await kept_answers.find(first, token_id, "k-1")
