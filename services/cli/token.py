@@ -64,6 +64,6 @@ def revoke(name_or_id: str, as_json: bool) -> None:
 
     ended = with_database(lambda connection, _: tokens.revoke(connection, name_or_id))
     if as_json:
-        print_json(ended)
+        print_json(ended._asdict())
     else:
         click.echo(f"Token {ended.name} is revoked.")
