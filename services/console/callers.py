@@ -3,6 +3,7 @@
 import time
 from typing import Annotated, Final
 
+import asyncpg
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
@@ -10,9 +11,9 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connected
 
 from schemas.program import Program
-from services.console.problems import problem, unavailable
+from services.console.problems import AWAY, problem, unavailable
 from services.errors import ProgramUnknown
-from services.postgres.connection import UNAVAILABLE, Connection, Pool
+from services.postgres.connection import Connection, Pool, forget_read_only
 from services.store import programs, tokens
 from services.store.tokens import Scope, Token
 
@@ -40,8 +41,12 @@ class Callers:
         now = time.monotonic()
         if token is not None and now - seen_at < REMEMBERED_S:
             return token
-        async with self._pool.acquire() as connection:
-            token = await tokens.in_force(connection, key)
+        try:
+            async with self._pool.acquire() as connection:
+                token = await tokens.in_force(connection, key)
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            await forget_read_only(self._pool, error)
+            raise
         self._remembered.pop(key, None)
         if token is not None:
             if len(self._remembered) >= _REMEMBERED_MAX:
@@ -64,7 +69,7 @@ class Doorkeeper:
             return
         try:
             caller = await self._callers.find(Headers(scope=scope).get("authorization"))
-        except UNAVAILABLE as error:
+        except AWAY as error:
             await unavailable(error)(scope, receive, send)
             return
         if caller is None:

@@ -26,8 +26,13 @@ _STATUS: Final[dict[type[CodewellError], int]] = {
     TemplateInvalid: 422,
     CodewellError: 503,
 }
-# Somebody else has what this request needs; it has changed nothing.
-_BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
+# The database is away, or somebody else has what the request needs; it has changed nothing.
+AWAY: Final = (
+    *UNAVAILABLE,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.QueryCanceledError,
+)
 
 _WAIT: Final = {"Retry-After": {"description": "When to try again (s).", "schema": {"type": "integer", "minimum": 1}}}
 _UNREADABLE: Final = "The body can't be read: send JSON, in UTF-8."
@@ -117,7 +122,7 @@ def handle(api: FastAPI) -> None:
         await forget_read_only(request.app.state.context.pool, error)
         return unavailable(error)
 
-    for kind in (*UNAVAILABLE, *_BUSY):
+    for kind in AWAY:
         api.add_exception_handler(kind, away)
 
 

@@ -112,6 +112,7 @@ async def test_i7_a_console_bears_a_database_that_goes_away_and_comes_back(
         answer = await client.get("/api/v1/programs/SPRING/stock")
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert answer.json()["status"] == 503
+        assert int(answer.headers["retry-after"]) > 0
         await until(lambda: shows("/readyz", 503), "console that is not ready")
         assert (await client.get("/readyz")).json()["waiting_for"].keys() == {"postgres"}
         assert await shows("/healthz", 200)

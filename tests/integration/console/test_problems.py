@@ -1,5 +1,6 @@
 """Whatever is wrong with a request: a problem that says so, with the id that the log has."""
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -29,11 +30,15 @@ async def test_bodies_that_are_no_program(client: httpx.AsyncClient, body: bytes
     assert answer.status_code in {400, 422}
 
 
-async def test_text_that_no_database_can_store(client: httpx.AsyncClient) -> None:
-    for field in ("title", "description"):
-        body = b'{"' + field.encode() + b'": "\\ud800", "name": "A", "codes_max": 1, '
-        body += b'"source": {"kind": "template", "template": "{string 9}"}}'
-        is_problem(await client.post("/programs", content=body, headers=JSON), 422, field)
+@pytest.mark.parametrize("text", [b"\\ud800", b"\\u0000"])
+async def test_text_that_no_database_can_store(client: httpx.AsyncClient, text: bytes) -> None:
+    for field in ("title", "description", "template"):
+        body = json.dumps(settings(title="TITLE", description="DESCRIPTION")).encode()
+        place = b"SPRING-" if field == "template" else field.upper().encode()
+        is_problem(await client.post("/programs", content=body.replace(place, text), headers=JSON), 422)
+    assert (await client.post("/programs", json=settings())).status_code == 201
+    body = b'{"count": 1, "fields": {"discount": "' + text + b'"}}'
+    is_problem(await client.post("/programs/SPRING/codes:generate", content=body, headers=JSON), 422)
 
 
 async def test_a_body_that_is_too_large(client: httpx.AsyncClient) -> None:
