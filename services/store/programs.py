@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,7 +12,7 @@ from schemas.program import Program, ProgramSettings, Stock
 from services.codes.minter import ALGORITHM
 from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
-from services.errors import ProgramRefused
+from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
 from services.postgres.connection import Connection
 from services.store.minters import Minters
 
@@ -45,7 +45,7 @@ _STOCK: Final = """
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
     """Make a program and the secret key of its template. `guesses_per_s` is what an attacker may try.
 
-    Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramRefused when
+    Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramTaken when
     the name is taken.
     """
     template = Template.parse(settings.source.template)
@@ -69,7 +69,7 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
                 *given.values(),
             )
         except asyncpg.UniqueViolationError as error:
-            raise ProgramRefused(f"There is a program {settings.name} already: choose another short name.") from error
+            raise ProgramTaken(f"There is a program {settings.name} already: choose another short name.") from error
         await connection.execute(
             "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped) "
             "VALUES ($1, 1, $2, $3, $4, $5)",
@@ -83,10 +83,10 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
 
 
 async def get(connection: Connection, name: str) -> Program:
-    """The program of this short name. Raises ProgramRefused when there is none."""
+    """The program of this short name. Raises ProgramUnknown when there is none."""
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM program WHERE name = $1", name)  # noqa: S608  a constant
     if row is None:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     return _program(row)
 
 
@@ -98,11 +98,26 @@ async def list_all(connection: Connection) -> list[Program]:
     return [_program(row) for row in rows]
 
 
+async def page(connection: Connection, groups: Sequence[str], after: str, limit: int) -> list[Program]:
+    """Up to `limit` programs that are not removed and whose name is after `after`, by name.
+
+    Only those with one of these access groups; no group is all programs.
+    """
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM program WHERE removed_at IS NULL AND name > $2 "  # noqa: S608  a constant
+        "AND ($1::text[] = '{}' OR groups && $1) ORDER BY name LIMIT $3",
+        list(groups),
+        after,
+        limit,
+    )
+    return [_program(row) for row in rows]
+
+
 async def stock(connection: Connection, name: str) -> Stock:
-    """Where the program's codes are now. Raises ProgramRefused when there is no such program."""
+    """Where the program's codes are now. Raises ProgramUnknown when there is no such program."""
     row = await connection.fetchrow(_STOCK, name)
     if row is None:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     return Stock(**row)
 
 
