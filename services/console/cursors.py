@@ -12,7 +12,8 @@ _PLACE_MAX: Final = 2**63 - 1
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="How many at most.")]
 Cursor = Annotated[
-    str | None, Query(max_length=200, description="The next_cursor of the page before.", examples=["U1BSSU5H"])
+    str | None,
+    Query(min_length=1, max_length=200, description="The next_cursor of the page before.", examples=["U1BSSU5H"]),
 ]
 
 

@@ -83,7 +83,8 @@ async def test_limits_of_a_page(consoles: Consoles, limit: str) -> None:
 async def test_a_broken_cursor_is_422(consoles: Consoles, cursor: str) -> None:
     client = await consoles.client("admin")
     await client.post("/programs", json=settings())
-    is_problem(await client.get("/programs/SPRING/codes", params={"cursor": cursor}), 422)
+    for path in ("/programs", "/programs/SPRING/codes"):
+        is_problem(await client.get(path, params={"cursor": cursor}), 422)
 
 
 async def test_of_two_that_make_one_name_at_once_one_does(consoles: Consoles) -> None:
