@@ -182,8 +182,8 @@ async def stocked(connection: Connection, claims: Claims, minters: Minters) -> C
     """SPRING with blocks of 40 and 20 codes, three of which were given; and OTHER, which has none."""
     spring = await program(connection, minters)
     await program(connection, minters, "OTHER")
-    await generate(connection, spring.id, 40, None)
-    await generate(connection, spring.id, 20, None)
+    await generate(connection, minters, spring.id, 40, None)
+    await generate(connection, minters, spring.id, 20, None)
     for profile_id in PROFILES:
         await claims.attach([message("SPRING", profile_id=profile_id)])
     return connection

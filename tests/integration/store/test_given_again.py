@@ -22,7 +22,7 @@ async def test_a_profile_gets_its_code_again_from_any_worker(
     connection: Connection, claims: Claims, others: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
-    await generate(connection, spring.id, 10, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, 10, '{"discount": "10"}')
 
     first = await attach_one(claims, message("SPRING", campaign_id="a"))
     again = await attach_one(others, step("SPRING"))
@@ -59,7 +59,7 @@ async def test_campaigns_and_steps_have_codes_of_their_own(
 
 async def test_a_code_whose_life_ended_is_replaced(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     first = await attach_one(claims, message("SPRING"))
     await connection.execute("UPDATE holding SET expires_at = now()")
 
@@ -77,7 +77,7 @@ async def test_a_shared_code_serves_everybody_while_it_lives(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, shared=True, codes_max=2, pool_max=2, **OFF)
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(30)]
 
     claimed = await claims.attach(requests)
@@ -96,7 +96,7 @@ async def test_who_holds_a_code_needs_no_stock_and_the_others_do(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", **OFF)
-    await generate(connection, spring.id, 1, None)
+    await generate(connection, minters, spring.id, 1, None)
     first = await attach_one(claims, message("SPRING"))
 
     again = await attach_one(claims, message("SPRING"))
@@ -112,7 +112,7 @@ async def test_a_request_may_mix_what_is_held_and_what_is_new(
 ) -> None:
     for name in ("HELD", "NEW"):
         made = await program(connection, minters, name, reuse="profile" if name == "HELD" else "request")
-        await generate(connection, made.id, 10, None)
+        await generate(connection, minters, made.id, 10, None)
     first = await attach_one(claims, message("HELD"))
     request = message("NEW", "HELD")
 
@@ -126,7 +126,7 @@ async def test_a_request_may_mix_what_is_held_and_what_is_new(
 async def test_the_longest_names_have_a_holding_too(connection: Connection, claims: Claims, minters: Minters) -> None:
     """What can't be compressed and needs four bytes a character is the largest that an index is given."""
     spring = await program(connection, minters, reuse="step")
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     letters = Random(1)
     longest = ["".join(chr(letters.randrange(0x20000, 0x2A000)) for _ in range(256)) for _ in range(4)]
     profile_id, scenario_id, *steps = longest
@@ -145,7 +145,7 @@ async def test_the_held_code_of_a_program_that_ended_is_not_given(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1))
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     await attach_one(claims, message("SPRING"))
     await connection.execute("UPDATE program SET valid_until = now()")
 
