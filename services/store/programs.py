@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 
@@ -24,6 +24,16 @@ _COLUMNS: Final = """
     allow_guessable
     """
 
+_OVERVIEW: Final = f"""
+    SELECT {_COLUMNS}, made + imported AS had, coalesce(b.pooled, 0) AS pooled,
+           CASE WHEN NOT active THEN 'off' WHEN valid_from > now() THEN 'not started'
+                WHEN valid_until <= now() THEN 'ended' ELSE 'active' END AS state
+    FROM program LEFT JOIN (
+        SELECT program_id, sum(size - attached - deleted)::bigint AS pooled FROM block
+        WHERE open AND (expires_at IS NULL OR expires_at > now()) GROUP BY program_id
+    ) b ON b.program_id = id WHERE removed_at IS NULL ORDER BY name
+    """  # noqa: S608  a constant
+
 _STOCK: Final = """
     SELECT p.name AS program, p.made, p.imported, b.pooled, b.attached, b.expired, b.deleted,
            (SELECT count(*) FROM code_state s JOIN block ON block.id = s.block_id
@@ -39,15 +49,35 @@ _STOCK: Final = """
     """
 
 
+class Glance(NamedTuple):
+    """A program, whether it gives codes now, how many stand ready, and how many it has had."""
+
+    program: Program
+    state: Literal["active", "off", "not started", "ended"]
+    pooled: int
+    had: int
+
+
+def check(settings: ProgramSettings, guesses_per_s: float) -> None:
+    """Raise TemplateInvalid when a new program's template can't be read, is too small or can be guessed."""
+    template = Template.parse(settings.source.template)
+    check_space(template, settings.codes_max)
+    _check_guessing(template, settings, guesses_per_s)
+
+
+async def check_name(connection: Connection, name: str) -> None:
+    """Raise ProgramRefused when a program has this name or had it before it was removed."""
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM program WHERE name = $1)", name):
+        raise _taken(name)
+
+
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
     """Make a program and the secret key of its template. `guesses_per_s` is what an attacker may try.
 
     Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramRefused when
     the name is taken.
     """
-    template = Template.parse(settings.source.template)
-    check_space(template, settings.codes_max)
-    _check_guessing(template, settings, guesses_per_s)
+    check(settings, guesses_per_s)
     given = _row(settings)
     columns = ", ".join(given)
     places = ", ".join(f"${number}" for number in range(1, len(given) + 1))
@@ -58,9 +88,7 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
                 *given.values(),
             )
         except asyncpg.UniqueViolationError as error:
-            raise ProgramRefused(
-                f"There is a program {settings.name} already, or was one: choose another short name."
-            ) from error
+            raise _taken(settings.name) from error
         await versions.add(connection, minters, program_id, 1, settings.source.template)
     return Program(id=program_id, **settings.model_dump())
 
@@ -146,6 +174,12 @@ async def list_all(connection: Connection) -> list[Program]:
     return [_program(row) for row in rows]
 
 
+async def overview(connection: Connection) -> list[Glance]:
+    """All programs that are not removed, by name, with what a person wants to see at a glance."""
+    rows = await connection.fetch(_OVERVIEW)
+    return [Glance(_program(row), row["state"], row["pooled"], row["had"]) for row in rows]
+
+
 async def stock(connection: Connection, name: str) -> Stock:
     """Where the program's codes are now. Raises ProgramRefused when there is no such program."""
     row = await connection.fetchrow(_STOCK, name)
@@ -178,6 +212,10 @@ async def _locked(connection: Connection, name: str) -> asyncpg.Record:
     if row["removed"]:
         raise ProgramRefused(f"{name} was removed and can't be changed: clone it under another short name.")
     return row
+
+
+def _taken(name: str) -> ProgramRefused:
+    return ProgramRefused(f"There is a program {name} already, or was one: choose another short name.")
 
 
 def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int) -> None:
