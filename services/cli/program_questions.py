@@ -40,8 +40,11 @@ def _fields(answer: str) -> list[dict[str, Any]]:
     return [custom_field(word) for word in _words(answer)]
 
 
-def _number(answer: str) -> str:
-    return answer.replace(",", "").strip()
+def _number(answer: str) -> int:
+    try:
+        return int(answer.replace(",", ""))
+    except ValueError as error:
+        raise ProgramRefused(f"{answer!r} is no whole number.") from error
 
 
 def _yes(answer: str) -> bool:
@@ -96,7 +99,7 @@ def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check
     for question in _SWITCHES:
         answers = _ask(answers, question)
     answers = _ask_maximum(answers, check)
-    ready = str(min(int(answers["codes_max"]), POOL_MAX_DEFAULT))
+    ready = str(min(answers["codes_max"], POOL_MAX_DEFAULT))
     answers = _ask(answers, Question("pool_max", "Pool size: how many stand ready", _number, ready))
     for question in _LIFE:
         answers = _ask(answers, question)
