@@ -3,6 +3,7 @@
 CodewellError
 ├── TemplateInvalid       a code template that can't be read, is too small or can be guessed
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
+│   └── CodeUnknown       the program never made or took in such a code
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
 └── SchemaMismatch        the database's schema is older or newer than this program
@@ -24,6 +25,10 @@ class TemplateInvalid(CodewellError):
 
 class ProgramRefused(CodewellError):
     """A program's settings, or what was asked of a program, break one of its rules."""
+
+
+class CodeUnknown(ProgramRefused):
+    """The program never made or took in such a code."""
 
 
 class StackUnavailable(CodewellError):

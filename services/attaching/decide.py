@@ -190,7 +190,7 @@ def standing(program: Program, now: datetime) -> Reason | None:
 
 def detail(name: str, reason: Reason, source: Source) -> str:
     """The refusal as a sentence for a person."""
-    whose = "campaigns" if source is Source.CAMPAIGN else "scenarios"
+    whose = {Source.CAMPAIGN: "campaigns", Source.SCENARIO: "scenarios", Source.PERSON: "people"}[source]
     return {
         "program_unknown": f"No program has the short name {name}.",
         "program_inactive": f"{name} is switched off or removed.",

@@ -15,20 +15,45 @@ class Source(StrEnum):
 
     CAMPAIGN = "campaign"
     SCENARIO = "scenario"
+    PERSON = "person"
+    """Somebody who attaches a code by hand. No switch is theirs: they take what is in the pool."""
+
+
+class ByHand(NamedTuple):
+    """What a person wants when attaching one code of a program to a profile."""
+
+    profile_id: str
+    program: str
+    preview: bool = False
+    deadline: datetime | None = None
+
+    @property
+    def program_names(self) -> tuple[str, ...]:
+        """The one program wanted, in the form that all kinds of request share."""
+        return (self.program,)
+
+
+Wish = MessageRender | ScenarioStep | ByHand
 
 
 class Request(NamedTuple):
     """One request for codes. Its id names it for ever: the same id again is the same request."""
 
     id: UUID
-    event: MessageRender | ScenarioStep
+    event: Wish
     names: tuple[str, ...]
     """The event's `program_names`, worked out once."""
 
     @property
     def source(self) -> Source:
         """Whose switch decides whether codes may be made for this request."""
-        return Source.CAMPAIGN if isinstance(self.event, MessageRender) else Source.SCENARIO
+        match self.event:
+            case MessageRender():
+                return Source.CAMPAIGN
+            case ScenarioStep():
+                return Source.SCENARIO
+            case ByHand():
+                return Source.PERSON
 
 
 class Program(NamedTuple):
@@ -56,7 +81,13 @@ class Program(NamedTuple):
 
     def can_create(self, source: Source) -> bool:
         """Whether codes may be made for this source without anyone asking."""
-        return self.campaign_can_create if source is Source.CAMPAIGN else self.scenario_can_create
+        match source:
+            case Source.CAMPAIGN:
+                return self.campaign_can_create
+            case Source.SCENARIO:
+                return self.scenario_can_create
+            case Source.PERSON:
+                return False
 
     @property
     def is_filled(self) -> bool:
@@ -111,10 +142,11 @@ class HoldingKey(NamedTuple):
 EVERYBODY = ""
 
 
-def holding_key(program: Program, event: MessageRender | ScenarioStep) -> HoldingKey:
+def holding_key(program: Program, event: Wish) -> HoldingKey:
     """The key under which the program gives this profile the same code again.
 
-    A campaign is to a message what a scenario is to a step; a message has no finer step than its campaign.
+    A campaign is to a message what a scenario is to a step; a message has no finer step than its campaign. What is
+    attached by hand is given again by hand.
     """
     if program.shared:
         return HoldingKey(program.id, EVERYBODY, "")
@@ -129,6 +161,8 @@ def holding_key(program: Program, event: MessageRender | ScenarioStep) -> Holdin
             scope = f"scenario:{event.scenario_id}"
         case _, MessageRender():
             scope = f"campaign:{event.campaign_id}"
+        case _, ByHand():
+            scope = "hand"
     return HoldingKey(program.id, event.profile_id, scope)
 
 

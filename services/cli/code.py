@@ -26,7 +26,7 @@ def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        saved = programs.saved_fields(found, _pairs(fields))
+        saved = programs.saved_fields(found, pairs(fields))
         minters = Minters(settings.master_key_bytes)
         await filling.generate(connection, minters, found.id, count, json.dumps(saved) if saved else None)
         return await programs.stock(connection, program)
@@ -41,31 +41,35 @@ def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -
 @code.command("list")
 @click.argument("program")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
-@click.option("--after", metavar="PLACE", default="0:-1", help="Go on behind this place, as the last line says.")
+@click.option("--after", metavar="PLACE", help="Go on behind this place, as the last line says.")
+@click.option("--state", type=click.Choice(["pooled", "attached", "activated", "expired", "deleted"]))
+@click.option("--profile", metavar="ID", help="Only codes that this profile has or had.")
 @as_json
-def list_(program: str, limit: int, after: str, as_json: bool) -> None:
-    """List codes of PROGRAM in the order in which they were made."""
+def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
+    """List codes of PROGRAM in the order in which they were made: minted ones first, then texts."""
     from services.store import codes, programs
     from services.store.minters import Minters
 
-    block, _, position = after.partition(":")
-    try:
-        place = int(block), int(position)
-    except ValueError as error:
-        raise click.BadParameter("is BLOCK:POSITION, as the last line of a list says.", param_hint="--after") from error
-
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await codes.page(connection, Minters(settings.master_key_bytes), found.id, place, limit)
+        minters = Minters(settings.master_key_bytes)
+        place = _place(after)
+        listed: list[Any] = []
+        while place is not None and len(listed) < limit:
+            page = await codes.page(connection, minters, found.id, place, limit - len(listed), state, profile)
+            listed += page.codes
+            place = page.next
+        return listed, place
 
-    facts = [_facts(one) for one in with_database(work)]
+    listed, more = with_database(work)
+    facts = [facts_of(one) for one in listed]
     if as_json:
         for one in facts:
             print_json(one)
         return
-    print_table(facts, f"{program} has no more codes.")
-    if len(facts) == limit:
-        click.echo(f"There may be more: codewell code list {program} --after {facts[-1]['place']}")
+    print_table(facts, f"{program} has no more such codes.")
+    if more is not None:
+        click.echo(f"There may be more: codewell code list {program} --after {_written(more)}")
 
 
 @code.command()
@@ -84,16 +88,33 @@ def show(program: str, text: str, as_json: bool) -> None:
     found = with_database(work)
     if found is None:
         raise ProgramRefused(f"{program} has no code {text}: look at its letters again, capitals count.")
-    (print_json if as_json else print_facts)(_facts(found))
+    (print_json if as_json else print_facts)(facts_of(found))
 
 
-def _facts(found: Any) -> dict[str, object]:
+def facts_of(found: Any) -> dict[str, object]:
+    """What is known of a code, as it is printed."""
     facts: dict[str, object] = found._asdict()
-    block, position = found.place
-    return {**facts, "fields": json.loads(found.fields or "{}"), "place": f"{block}:{position}"}
+    return {**facts, "fields": json.loads(found.fields or "{}"), "place": _written(found.place)}
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+def _place(written: str | None) -> Any:
+    from services.store.codes import START, Place
+
+    if written is None:
+        return START
+    try:
+        listed, major, minor = map(int, written.split(":"))
+    except ValueError as error:
+        raise click.BadParameter("is three numbers, as the last line of a list says.", param_hint="--after") from error
+    return Place(listed, major, minor)
+
+
+def _written(place: Any) -> str:
+    return ":".join(map(str, place))
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE options."""
     pairs = {}
     for one in given:
         name, equals, value = one.partition("=")

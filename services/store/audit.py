@@ -43,6 +43,10 @@ _HELD_FOR_BLOCK: Final = (
 )
 
 _GIVEN: Final = "SELECT * FROM answer WHERE block_id IS NOT NULL AND NOT again"
+# A place whose code went on in a block of its own is nobody's any more.
+_LEFT: Final = (
+    "SELECT FROM code_state s WHERE s.block_id = a.block_id AND s.position = a.position AND s.returned_at IS NOT NULL"
+)
 
 RULES: Final = (
     Rule(
@@ -57,6 +61,7 @@ RULES: Final = (
         "SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles "
         "FROM answer a JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL "
         f"AND NOT EXISTS (SELECT FROM {_HELD_FOR_ANSWER} AND h.shared) "
+        f"AND NOT EXISTS ({_LEFT}) "
         "GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1",
     ),
     Rule(
@@ -94,15 +99,39 @@ RULES: Final = (
     Rule(
         "I3",
         "codes were taken from a block that nobody was given",
-        "SELECT b.id AS block, b.program_id, b.next, b.attached, b.deleted FROM block b "
-        "WHERE b.next > b.attached + b.deleted OR b.next < b.attached",
+        "SELECT b.id AS block, b.program_id, b.next, b.holes, b.attached, b.deleted, b.returned FROM block b "
+        "WHERE b.next + b.holes <> b.attached + b.deleted + b.returned",
     ),
     Rule(
         "I4",
         "a block counts other codes than it gave",
         "SELECT b.id AS block, b.program_id, b.attached, coalesce(a.given, 0) AS given FROM block b LEFT JOIN ("
-        f"SELECT block_id, count(*) AS given FROM ({_GIVEN}) g GROUP BY block_id) a ON a.block_id = b.id "
+        f"SELECT block_id, count(*) AS given FROM ({_GIVEN}) g LEFT JOIN code_state s USING (block_id, position) "
+        "WHERE s.deleted_at IS NULL AND s.returned_at IS NULL GROUP BY block_id) a ON a.block_id = b.id "
         "WHERE b.attached <> coalesce(a.given, 0)",
+    ),
+    Rule(
+        "I4",
+        "a block counts other returned codes or holes than there are",
+        "SELECT b.id AS block, b.program_id, b.returned, b.holes, coalesce(s.returned, 0) AS marked_returned, "
+        "coalesce(s.holes, 0) AS marked_holes FROM block b LEFT JOIN ("
+        "SELECT block_id, count(*) FILTER (WHERE returned_at IS NOT NULL) AS returned, "
+        "count(*) FILTER (WHERE hole AND position >= next) AS holes "
+        "FROM code_state JOIN block ON block.id = block_id GROUP BY block_id) s ON s.block_id = b.id "
+        "WHERE b.returned <> coalesce(s.returned, 0) OR b.holes <> coalesce(s.holes, 0)",
+    ),
+    Rule(
+        "I4",
+        "a program's returned codes are not in as many blocks of their own",
+        "SELECT program_id, sum(returned) AS returned, count(*) FILTER (WHERE origin = 'return') AS blocks FROM block "
+        "GROUP BY program_id HAVING sum(returned) <> count(*) FILTER (WHERE origin = 'return')",
+    ),
+    Rule(
+        "I2",
+        "a profile would get a code again that is not its own",
+        "SELECT h.program_id, h.profile_id, h.code FROM holding h WHERE NOT EXISTS ("
+        "SELECT FROM answer a WHERE a.block_id = h.block_id AND a.position = h.position AND NOT a.again "
+        f"AND a.code = h.code AND h.profile_id IN ('', a.profile_id) AND NOT EXISTS ({_LEFT}))",
     ),
     Rule(
         "I4",
@@ -115,21 +144,22 @@ RULES: Final = (
         "I4",
         "a code was given from a block that doesn't hold it",
         "SELECT a.request_id, a.block_id, a.position FROM answer a LEFT JOIN block b ON b.id = a.block_id "
-        "AND b.program_id = a.program_id WHERE a.block_id IS NOT NULL "
-        "AND (b.id IS NULL OR a.position < 0 OR a.position >= b.next)",
+        "AND b.program_id = a.program_id LEFT JOIN code_state s ON s.block_id = a.block_id "
+        "AND s.position = a.position WHERE a.block_id IS NOT NULL AND (b.id IS NULL OR a.position < 0 "
+        "OR a.position >= b.size OR a.position >= b.next AND s.hole IS NOT true)",
     ),
     Rule(
         "I4",
         "a program's blocks hold another number of codes than it made and took in",
         "SELECT p.name AS program, p.made, p.imported, coalesce(b.held, 0) AS held FROM program p LEFT JOIN ("
-        "SELECT program_id, sum(size) AS held FROM block GROUP BY program_id) b ON b.program_id = p.id "
+        "SELECT program_id, sum(size - returned) AS held FROM block GROUP BY program_id) b ON b.program_id = p.id "
         "WHERE p.made + p.imported <> coalesce(b.held, 0)",
     ),
     Rule(
         "I4",
         "a closed block that has not expired holds codes still",
-        "SELECT id AS block, program_id, size, attached, deleted FROM block WHERE NOT open "
-        "AND (expires_at IS NULL OR expires_at > now()) AND attached + deleted < size",
+        "SELECT id AS block, program_id, size, next, holes FROM block WHERE NOT open "
+        "AND (expires_at IS NULL OR expires_at > now()) AND next + holes < size",
     ),
     Rule(
         "I4",
@@ -143,9 +173,9 @@ RULES: Final = (
     Rule(
         "I5",
         "a program holds more codes than its maximum",
-        "SELECT p.name AS program, p.codes_max, p.made, p.imported, sum(b.size) AS held FROM program p "
+        "SELECT p.name AS program, p.codes_max, p.made, p.imported, sum(b.size - b.returned) AS held FROM program p "
         "LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id "
-        "HAVING p.made + p.imported > p.codes_max OR sum(b.size) > p.codes_max",
+        "HAVING p.made + p.imported > p.codes_max OR sum(b.size - b.returned) > p.codes_max",
     ),
     Rule(
         "I6",
@@ -166,10 +196,10 @@ RULES: Final = (
         "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
         "that may not create any",
         "SELECT p.name AS program, b.id AS block, b.origin, b.source, b.created_at FROM block b "
-        "JOIN program p ON p.id = b.program_id WHERE b.origin IN ('pool', 'request', 'generate') "
+        "JOIN program p ON p.id = b.program_id WHERE b.origin <> 'return' "
         f"AND NOT EXISTS (SELECT FROM {_HELD_FOR_BLOCK} "
         "AND h.active AND NOT h.removed AND (h.valid_from IS NULL OR h.valid_from <= b.created_at) "
-        "AND (h.valid_until IS NULL OR h.valid_until > b.created_at) AND (b.origin = 'generate' "
+        "AND (h.valid_until IS NULL OR h.valid_until > b.created_at) AND (b.origin IN ('generate', 'hand') "
         "OR h.campaign_can_create AND b.source IS DISTINCT FROM 'scenario' "
         "OR h.scenario_can_create AND b.source IS DISTINCT FROM 'campaign'))",
     ),

@@ -104,13 +104,10 @@ class Claims:
             wanted = Counter(chain.from_iterable(request.names for request in pending))
             locked = await self._lock_enough(connection, wanted)
             stocks = {}
-            spent: list[stock.Block] = []
             for name, program in locked.programs.items():
                 self.names[program.id] = name
                 count = _count(program, wanted[name])
-                drawn, holes = await stock.draw(connection, self._minters, program, locked.blocks[name], count)
-                stocks[program.id] = drawn
-                spent += holes
+                stocks[program.id] = await stock.draw(connection, self._minters, program, locked.blocks[name], count)
             holdings = await self._holdings(connection, pending, locked.programs)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
@@ -121,7 +118,7 @@ class Claims:
                 locked.now,
                 lambda program, request: previews[program.id].preview(request.id.bytes, program.codes_max),
             )
-            await stock.write(connection, decision, spent)
+            await stock.write(connection, decision)
         for program in locked.programs.values():
             left = program.pooled - stocks[program.id].taken
             if program.is_filled and left < program.pool_max * LOW_SHARE:

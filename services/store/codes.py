@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from itertools import groupby
+from typing import Final, Literal, NamedTuple, get_args
 
 import asyncpg
 
@@ -10,67 +11,189 @@ from services.postgres.connection import Connection
 from services.store.minters import Minters
 
 State = Literal["pooled", "attached", "activated", "expired", "deleted"]
+STATES: Final[tuple[State, ...]] = get_args(State)
 
-_BLOCKS: Final = """
-    SELECT id, kind, version, first, size, expires_at, fields, coalesce(expires_at <= now(), false) AS over
-    FROM block WHERE program_id = $1 AND id >= $2 ORDER BY id LIMIT $3
+# A page that looks for a rare state ends here and says where to go on, so that no page takes long.
+SCANNED_MAX: Final = 20_000
+_RUN_MAX: Final = 1_000
+
+_COLUMNS: Final = """
+    b.id, b.kind, b.version, b.first, b.size, b.next, b.expires_at, b.fields,
+    coalesce(b.expires_at <= now(), false) AS over
     """
+
+_RANGES: Final = f"""
+    SELECT {_COLUMNS} FROM block b
+    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
+    ORDER BY version, first LIMIT $4
+    """  # noqa: S608  a constant
+
+_LISTS: Final = f"""
+    SELECT {_COLUMNS} FROM block b
+    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1) ORDER BY id LIMIT $4
+    """  # noqa: S608  a constant
 
 _FACTS: Final = """
-    SELECT p.position, a.profile_id, a.answered_at, a.expires_at, a.code, s.activated_at, s.deleted_at,
-           coalesce(a.expires_at <= now(), false) AS over, c.text
-    FROM unnest($2::bigint[]) AS p (position)
-    LEFT JOIN answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
-    LEFT JOIN code_state s ON s.block_id = $1 AND s.position = p.position
-    LEFT JOIN code c ON c.block_id = $1 AND c.position = p.position
-    ORDER BY p.position
+    SELECT a.profile_id, a.answered_at, a.expires_at, a.fields, a.code, s.activated_at, s.deleted_at, s.returned_at,
+           coalesce(s.changed, false) AS changed, s.expires_at AS changed_expires_at, s.fields AS changed_fields,
+           coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false) AS over, c.text
+    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
+    LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
+          AND a.block_id IS NOT NULL
+    LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position
+    LEFT JOIN code c ON c.block_id = p.block_id AND c.position = p.position
+    ORDER BY p.n
     """
 
-_BLOCK_OF_NUMBER: Final = """
-    SELECT id, kind, version, first, size, expires_at, fields, coalesce(expires_at <= now(), false) AS over
-    FROM block
+_MARKED: Final = f"""
+    SELECT {_COLUMNS}, s.position FROM code_state s JOIN block b ON b.id = s.block_id
+    WHERE b.program_id = $1 AND s.returned_at IS NULL
+      AND CASE $2 WHEN 'deleted' THEN s.deleted_at IS NOT NULL
+                  ELSE s.activated_at IS NOT NULL AND s.deleted_at IS NULL END
+      AND ((kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + s.position) > ($3, $4, $5)
+    ORDER BY (kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + s.position LIMIT $6
+    """  # noqa: S608  a constant
+
+_OF_PROFILE: Final = f"""
+    SELECT {_COLUMNS}, a.position FROM (
+        SELECT DISTINCT block_id, position FROM answer
+        WHERE profile_id = $2 AND program_id = $1 AND block_id IS NOT NULL
+    ) a JOIN block b ON b.id = a.block_id
+    WHERE ((kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position) > ($3, $4, $5)
+    ORDER BY (kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position LIMIT $6
+    """  # noqa: S608  a constant
+
+_BLOCK_OF_NUMBER: Final = f"""
+    SELECT {_COLUMNS} FROM block b
     WHERE kind = 'range' AND program_id = $1 AND version = $2 AND int8range(first, first + size) @> $3::bigint
+    """  # noqa: S608  a constant
+
+_BLOCK_OF_TEXT: Final = f"""
+    SELECT {_COLUMNS}, c.position FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
+    """  # noqa: S608  a constant
+
+
+class Place(NamedTuple):
+    """Where a code stands among its program's: minted ones by version and number, then texts by block and position.
+
+    It stays the same however the generator cuts blocks.
     """
 
-_BLOCK_OF_TEXT: Final = """
-    SELECT b.id, kind, version, first, size, expires_at, fields, coalesce(expires_at <= now(), false) AS over,
-           c.position
-    FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
-    """
+    listed: int
+    """0 for a minted code, 1 for a text."""
+    major: int
+    minor: int
+
+
+START: Final = Place(0, 0, -1)
 
 
 class CodeFacts(NamedTuple):
-    """What is known of one code. Its place is (block id, position), by which pages go on."""
+    """What is known of one code."""
 
     code: str
     state: State
     profile_id: str | None
     attached_at: datetime | None
+    activated_at: datetime | None
     expires_at: datetime | None
     fields: str | None
-    place: tuple[int, int]
+    place: Place
+
+
+class Page(NamedTuple):
+    """Some codes, and where to go on: None after the last code. A page may be short, even empty, and not the last."""
+
+    codes: list[CodeFacts]
+    next: Place | None
+
+
+class At(NamedTuple):
+    """Where a code is stored now: a position in a block, the block as the statement that found it read it."""
+
+    block: asyncpg.Record
+    position: int
+
+    @property
+    def place(self) -> Place:
+        if self.block["kind"] == "range":
+            return Place(0, self.block["version"], self.block["first"] + self.position)
+        return Place(1, self.block["id"], self.position)
 
 
 async def page(
-    connection: Connection, minters: Minters, program_id: int, after: tuple[int, int], limit: int
-) -> list[CodeFacts]:
-    """Up to `limit` codes whose place is after `after`, in the order in which they were made."""
-    found: list[CodeFacts] = []
-    for block in await connection.fetch(_BLOCKS, program_id, after[0], limit + 1):
-        first = after[1] + 1 if block["id"] == after[0] else 0
-        positions = range(first, min(block["size"], first + limit - len(found)))
-        if positions:
-            found += await _facts(connection, minters, program_id, block, positions)
-        if len(found) == limit:
-            break
+    connection: Connection,
+    minters: Minters,
+    program_id: int,
+    after: Place,
+    limit: int,
+    state: State | None = None,
+    profile_id: str | None = None,
+) -> Page:
+    """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
+    if profile_id is not None:
+        rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
+    elif state in {"activated", "deleted"}:
+        rows = await connection.fetch(_MARKED, program_id, state, *after, limit)
+    else:
+        return await _walk(connection, minters, program_id, after, limit, state)
+    at = [At(row, row["position"]) for row in rows]
+    found = await _facts(connection, minters, program_id, at)
+    codes = [one for one in found if one is not None and state in {None, one.state}]
+    return Page(codes, at[-1].place if len(at) == limit else None)
+
+
+async def _walk(
+    connection: Connection, minters: Minters, program_id: int, after: Place, limit: int, state: State | None
+) -> Page:
+    codes: list[CodeFacts] = []
+    scanned = 0
+    while True:
+        at = await _behind(connection, program_id, after, min(limit if state is None else _RUN_MAX, _RUN_MAX))
+        found = await _facts(connection, minters, program_id, at)
+        for one, fact in zip(at, found, strict=True):
+            after = one.place
+            if fact is not None and state in {None, fact.state}:
+                codes.append(fact)
+                if len(codes) == limit:
+                    return Page(codes, after)
+        scanned += len(at)
+        if not at:
+            return Page(codes, None)
+        if scanned >= SCANNED_MAX:
+            return Page(codes, after)
+
+
+async def _behind(connection: Connection, program_id: int, after: Place, count: int) -> list[At]:
+    """The next places of a program, `count` at most; none at the end."""
+    found: list[At] = []
+    for listed, sql in ((0, _RANGES), (1, _LISTS)):
+        if listed < after.listed:
+            continue
+        start = after if listed == after.listed else Place(listed, 0, -1)
+        for block in await connection.fetch(sql, program_id, start.major, start.minor, count - len(found)):
+            origin = block["first"] if listed == 0 else 0
+            major = block["version"] if listed == 0 else block["id"]
+            first = max(0, start.minor + 1 - origin) if major == start.major else 0
+            found += [At(block, p) for p in range(first, min(block["size"], first + count - len(found)))]
+            if len(found) == count:
+                return found
     return found
 
 
 async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
+    at = await locate(connection, minters, program_id, code)
+    return None if at is None else (await _facts(connection, minters, program_id, [at]))[0]
+
+
+async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
+    """The block that holds this text now, and its position there."""
+    if not code.isprintable():
+        return None
     listed = await connection.fetchrow(_BLOCK_OF_TEXT, program_id, code)
     if listed is not None:
-        return (await _facts(connection, minters, program_id, listed, [listed["position"]]))[0]
+        return At(listed, listed["position"])
     versions = await connection.fetch(
         "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version", program_id
     )
@@ -81,39 +204,52 @@ async def find(connection: Connection, minters: Minters, program_id: int, code: 
             continue
         block = await connection.fetchrow(_BLOCK_OF_NUMBER, program_id, version, number)
         if block is not None:
-            return (await _facts(connection, minters, program_id, block, [number - block["first"]]))[0]
+            return At(block, number - block["first"])
     return None
 
 
-async def _facts(
-    connection: Connection, minters: Minters, program_id: int, block: asyncpg.Record, positions: Sequence[int]
-) -> list[CodeFacts]:
-    rows = await connection.fetch(_FACTS, block["id"], list(positions))
-    if block["kind"] == "range":
+async def _facts(connection: Connection, minters: Minters, program_id: int, at: Sequence[At]) -> list[CodeFacts | None]:
+    """The facts on each; None for a code that is in another block by now."""
+    if not at:
+        return []
+    rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
+    texts: list[str | None] = []
+    for block, group in groupby(at, key=lambda one: one.block):
+        positions = [one.position for one in group]
+        if block["kind"] == "list":
+            texts += [None] * len(positions)
+            continue
         minter = await minters.get(connection, program_id, block["version"])
-        texts = minter.mint(block["first"] + positions[0], len(positions))
-    else:
-        texts = [row["text"] for row in rows]
-    return [
-        CodeFacts(
-            row["code"] or text,
-            _state(block, row),
-            row["profile_id"],
-            row["answered_at"],
-            row["expires_at"] if row["profile_id"] is not None else block["expires_at"],
-            block["fields"],
-            (block["id"], row["position"]),
-        )
-        for row, text in zip(rows, texts, strict=True)
-    ]
+        minted = minter.mint(block["first"] + positions[0], positions[-1] - positions[0] + 1)
+        texts += [minted[position - positions[0]] for position in positions]
+    return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
 
 
-def _state(block: asyncpg.Record, row: asyncpg.Record) -> State:
+def _fact(at: At, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
+    if row["returned_at"] is not None:
+        return None
+    attached = row["profile_id"] is not None
+    given = row if attached else at.block
+    expires_at, fields = given["expires_at"], given["fields"]
+    if row["changed"]:
+        expires_at, fields = row["changed_expires_at"], row["changed_fields"]
+    return CodeFacts(
+        row["code"] or row["text"] or minted or "",
+        _state(row, at.block["over"]),
+        row["profile_id"],
+        row["answered_at"],
+        row["activated_at"],
+        expires_at,
+        fields,
+        at.place,
+    )
+
+
+def _state(row: asyncpg.Record, block_over: bool) -> State:
     if row["deleted_at"] is not None:
         return "deleted"
     if row["activated_at"] is not None:
         return "activated"
-    attached = row["profile_id"] is not None
-    if row["over"] if attached else block["over"]:
-        return "expired"
-    return "attached" if attached else "pooled"
+    if row["profile_id"] is None:
+        return "expired" if block_over else "pooled"
+    return "expired" if row["over"] else "attached"

@@ -25,7 +25,7 @@ _LOCK_PROGRAM: Final = """
     """
 
 _LEVEL: Final = """
-    SELECT statement_timestamp() AS now, coalesce(sum(size - attached - deleted), 0)::bigint AS pooled,
+    SELECT statement_timestamp() AS now, coalesce(sum(size - next - holes), 0)::bigint AS pooled,
            count(*) AS blocks
     FROM block WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
     """
@@ -58,7 +58,7 @@ _RETIRE: Final = """
 _SPLIT: Final = """
     WITH picked AS (
         SELECT id, (size - next) / 2 AS half FROM block
-        WHERE program_id = $1 AND open AND kind = 'range' AND deleted = 0 AND size - next >= $2
+        WHERE program_id = $1 AND open AND kind = 'range' AND holes = 0 AND size - next >= $2
           AND (expires_at IS NULL OR expires_at > now())
         ORDER BY size - next DESC LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), kept AS (
@@ -73,10 +73,10 @@ _SPLIT: Final = """
 # the program's lock, so this may be wrong for a moment.
 _NEEDY: Final = """
     SELECT p.id FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - attached - deleted) FILTER (WHERE NOT over), 0) AS pooled,
+        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0) AS pooled,
                count(*) FILTER (WHERE NOT over) AS blocks,
                coalesce(bool_or(over), false) AS expired,
-               coalesce(bool_or(NOT over AND kind = 'range' AND deleted = 0 AND size - next >= $2), false) AS divisible
+               coalesce(bool_or(NOT over AND kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
         FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block
               WHERE program_id = p.id AND open) b
     ) b

@@ -1,7 +1,8 @@
 """Which numbers of a template become codes next: all in a row, but for those whose text the program has already.
 
-A text enters a program once, from whatever template or list it came. Numbers of one template never share a text, so
-a program that had one template only and no list is not looked through, however many codes are made.
+A text enters a program once, from whatever template or import it came. Numbers of one template never share a text, so
+a program that had one template only and imported nothing is not looked through, however many codes are made. What was
+returned to the pool is in a list too, but its text is an older number's or an imported one.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -18,7 +19,7 @@ from services.store.minters import Minters
 TEXTS_MAX: Final = 50_000
 
 _STATE: Final = """
-    SELECT v.next_number, EXISTS (SELECT FROM code WHERE program_id = $1) AS has_lists,
+    SELECT v.next_number, (SELECT imported > 0 FROM program WHERE id = $1) AS has_imported,
            ARRAY(SELECT o.version FROM template_version o
                  WHERE o.program_id = $1 AND o.version < $2 AND o.next_number > 0 ORDER BY o.version) AS older,
            ARRAY(SELECT o.next_number FROM template_version o
@@ -52,7 +53,7 @@ async def new_runs(
     state = await connection.fetchrow(_STATE, program.id, program.version)
     number = state["next_number"]
     older = await _older(connection, minters, program, zip(state["older"], state["minted"], strict=True))
-    if not older and not state["has_lists"]:
+    if not older and not state["has_imported"]:
         firsts = accumulate(sizes[:-1], initial=number)
         yield Runs([Run(first, size) for first, size in zip(firsts, sizes, strict=True)], 0)
         return
@@ -69,7 +70,7 @@ async def new_runs(
                 )
             texts = minter.mint(number, count)
             had = _minted(older, texts)
-            if state["has_lists"]:
+            if state["has_imported"]:
                 had |= await _listed(connection, program.id, texts)
             _append(blocks, number, count, had)
             number += count

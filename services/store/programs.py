@@ -37,11 +37,12 @@ _OVERVIEW: Final = f"""
 _STOCK: Final = """
     SELECT p.name AS program, p.made, p.imported, b.pooled, b.attached, b.expired, b.deleted,
            (SELECT count(*) FROM code_state s JOIN block ON block.id = s.block_id
-            WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL) AS activated,
+            WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL
+              AND s.returned_at IS NULL) AS activated,
            p.codes_max, p.pool_max
     FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - attached - deleted) FILTER (WHERE NOT over), 0)::bigint AS pooled,
-               coalesce(sum(size - attached - deleted) FILTER (WHERE over), 0)::bigint AS expired,
+        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0)::bigint AS pooled,
+               coalesce(sum(size - next - holes) FILTER (WHERE over), 0)::bigint AS expired,
                coalesce(sum(attached), 0)::bigint AS attached,
                coalesce(sum(deleted), 0)::bigint AS deleted
         FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block WHERE program_id = p.id) b
@@ -101,14 +102,15 @@ async def update(
     A new template is a new version with a new key: what was made before stays valid, and stays in the pool. Raises
     pydantic's ValidationError when the settings that would result can't be, TemplateInvalid when the template is too
     small for what may still be made or can be guessed, and ProgramRefused for a program that is not there or removed,
-    another name, another kind of source, or a maximum below what the program has had. Then nothing is changed.
+    another name, another kind of source, a maximum below what the program has had, or a shared code that is to be
+    shared no more. Then nothing is changed.
     """
     async with connection.transaction():
         row = await _locked(connection, name)
         present = _program(row)
         kept = {**present.model_dump(exclude={"id"}), **changes}
         settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
-        _check_change(present, settings, row["made"] + row["imported"])
+        _check_change(present, settings, row["made"] + row["imported"], row["given"])
         template = Template.parse(settings.source.template)
         version = row["version"] + (settings.source.template != present.source.template)
         may_be_made = settings.codes_max - row["made"] - row["imported"]
@@ -203,7 +205,8 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
 async def _locked(connection: Connection, name: str) -> asyncpg.Record:
     """The program's row, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS}, made, imported, version, removed_at IS NOT NULL AS removed "  # noqa: S608  a constant
+        f"SELECT {_COLUMNS}, made, imported, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
+        "EXISTS (SELECT FROM block WHERE program_id = program.id AND next > 0) AS given "
         "FROM program WHERE name = $1 FOR NO KEY UPDATE",
         name,
     )
@@ -218,11 +221,13 @@ def _taken(name: str) -> ProgramRefused:
     return ProgramRefused(f"There is a program {name} already, or was one: choose another short name.")
 
 
-def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int) -> None:
+def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int, given: bool) -> None:
     if settings.name != present.name:
         raise ProgramRefused(f"The short name of {present.name} can't change: clone it under the new one.")
     if settings.source.kind != present.source.kind:
         raise ProgramRefused(f"Where the codes of {present.name} come from can't change: make a new program.")
+    if present.shared and not settings.shared and given:
+        raise ProgramRefused(f"{present.name} has given one code to everybody: clone it to give each profile its own.")
     if settings.codes_max < had:
         raise ProgramRefused(f"{present.name} has had {had:,} codes: its maximum can't be lower than that.")
 

@@ -19,11 +19,11 @@ _LOCK: Final = """
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
            p.codes_max - p.made - p.imported AS room, p.pool_max, level.pooled, p.version, p.codes_max,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
-           b.size - b.attached - b.deleted AS left, b.deleted, b.expires_at, b.fields
+           b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
-        SELECT coalesce(sum(size - attached - deleted), 0)::bigint AS pooled FROM block
+        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled FROM block
         WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
     ) level ON true
     LEFT JOIN LATERAL (
@@ -40,7 +40,8 @@ _WAIT: Final = """
     """
 
 _TAKE: Final = """
-    UPDATE block SET next = t.next, attached = attached + t.given, open = t.next < block.size
+    UPDATE block SET next = t.next, attached = attached + t.given,
+        holes = holes - (t.next - block.next - t.given), open = block.next + holes + t.given < size
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (id, next, given)
     WHERE block.id = t.id
     """
@@ -71,7 +72,7 @@ class Block(NamedTuple):
     next: int
     size: int
     left: int
-    deleted: int
+    holes: int
     expires_at: datetime | None
     fields: str | None
 
@@ -119,38 +120,34 @@ async def wait_for_block(connection: Connection, program_id: int, timeout_ms: in
 
 async def draw(
     connection: Connection, minters: Minters, program: Program, blocks: Sequence[Block], wanted: int
-) -> tuple[Stock, list[Block]]:
-    """The texts of up to `wanted` codes from locked blocks, and the blocks in which only holes were left."""
+) -> Stock:
+    """The texts of up to `wanted` codes from locked blocks."""
     lots: list[tuple[Block, Sequence[int], Sequence[str]]] = []
-    spent: list[Block] = []
     count = 0
     for block in blocks:
         if count == wanted:
             break
         positions = await _positions(connection, block, wanted - count)
-        if not positions:
-            spent.append(block)
-            continue
         lots.append((block, positions, await _texts(connection, minters, program, block, positions)))
         count += len(positions)
     locked = sum(block.left for block in blocks)
-    return Stock(_codes(lots), count, max(0, program.pooled - locked)), spent
+    return Stock(_codes(lots), count, max(0, program.pooled - locked))
 
 
 async def _positions(connection: Connection, block: Block, wanted: int) -> Sequence[int]:
-    if block.deleted == 0:
+    if block.holes == 0:
         return range(block.next, min(block.next + wanted, block.size))
     rows = await connection.fetch(
         """
         SELECT p FROM generate_series($2::bigint, $3::bigint) AS p
         WHERE NOT EXISTS (
-            SELECT FROM code_state s WHERE s.block_id = $1 AND s.position = p AND s.deleted_at IS NOT NULL)
+            SELECT FROM code_state s WHERE s.block_id = $1 AND s.position = p AND s.hole)
         ORDER BY p LIMIT $4
         """,
         block.id,
         block.next,
         # The series is made as a whole, and no more than all holes can be stepped over.
-        min(block.next + wanted + block.deleted, block.size) - 1,
+        min(block.next + wanted + block.holes, block.size) - 1,
         wanted,
     )
     return [row["p"] for row in rows]
@@ -195,7 +192,7 @@ async def held_codes(connection: Connection, keys: Sequence[HoldingKey]) -> dict
     }
 
 
-async def write(connection: Connection, decision: Decision, spent: Sequence[Block]) -> None:
+async def write(connection: Connection, decision: Decision) -> None:
     """Append the answers, note who holds what, and move the blocks on.
 
     Raises asyncpg.UniqueViolationError of `answer_once` when a request has its answer already, and HoldingTaken.
@@ -210,7 +207,6 @@ async def write(connection: Connection, decision: Decision, spent: Sequence[Bloc
         if len(rows) != len(ordered):
             raise HoldingTaken
     taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
-    taken += [(block.id, block.size, 0) for block in spent]
     if taken:
         await connection.execute(_TAKE, *_columns(taken, 3))
 

@@ -132,6 +132,41 @@ async def test_generate_list_and_show_codes(stack: Stack) -> None:
     (await stack.run("code", "generate", "CODES", "400")).is_refused("room for 399")
 
 
+async def test_the_life_of_a_code(stack: Stack) -> None:
+    (await stack.run("program", "create", "LIFE", *GOOD, "--ttl", "P1D")).is_done()
+    (await stack.run("code", "generate", "LIFE", "3")).is_done()
+
+    async def step(*words: str) -> tuple[str, str | None]:
+        [facts] = (await stack.run("code", *words, "--json")).is_done().objects
+        assert facts["code"] == code
+        return facts["state"], facts["profile_id"]
+
+    [facts] = (await stack.run("code", "attach", "LIFE", "p-1", "--json")).is_done().objects
+    code = facts["code"]
+    assert (facts["state"], facts["profile_id"]) == ("attached", "p-1")
+    assert await step("detach", "LIFE", code) == ("pooled", None)
+    assert await step("attach", "LIFE", "p-2", code) == ("attached", "p-2")
+    assert await step("activate", "LIFE", code) == ("activated", "p-2")
+    (await stack.run("code", "activate", "LIFE", code)).is_refused(code, "activated already")
+    (await stack.run("code", "delete", "LIFE", code)).is_refused(code, "is activated")
+    assert await step("deactivate", "LIFE", code) == ("attached", "p-2")
+    (await stack.run("code", "update", "LIFE", code, "--expires-at", "tomorrow")).is_refused("no time")
+    words = ("code", "update", "LIFE", code, "--expires-at", "never", "--field", "note=kept", "--json")
+    [facts] = (await stack.run(*words)).is_done().objects
+    assert (facts["expires_at"], facts["fields"]) == (None, {"note": "kept"})
+    assert await step("delete", "LIFE", code) == ("deleted", "p-2")
+
+    code = "FROM-OUTSIDE"
+    assert await step("attach", "LIFE", "p-3", code) == ("attached", "p-3")
+    (await stack.run("code", "attach", "LIFE", "p\x01")).is_refused("profile id")
+    (await stack.run("code", "activate", "LIFE", "nonsense")).is_refused("no code nonsense")
+    for state, count in (("pooled", 2), ("attached", 1), ("deleted", 1)):
+        listing = ("code", "list", "LIFE", "--state", state, "--json")
+        assert len((await stack.run(*listing)).is_done().objects) == count
+    [facts] = (await stack.run("code", "list", "LIFE", "--profile", "p-3", "--json")).is_done().objects
+    assert facts["code"] == code
+
+
 async def test_send_and_what_became_of_the_code(stack: Stack) -> None:
     profiles = stack.home.parent / "profiles"
     profiles.write_text("p-2\n\n p-3 \n")

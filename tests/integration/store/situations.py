@@ -65,18 +65,19 @@ async def list_block(
 
 
 async def delete_codes(connection: Connection, block_id: int, positions: Iterable[int]) -> None:
-    """Mark pooled codes as deleted, as by hand."""
+    """Delete pooled codes, as by hand."""
+    given = list(positions)
     async with connection.transaction():
         await connection.executemany(
-            "INSERT INTO code_state (block_id, position, deleted_at) VALUES ($1, $2, now())",
-            [(block_id, position) for position in positions],
+            "INSERT INTO code_state (block_id, position, deleted_at, hole) VALUES ($1, $2, now(), true)",
+            [(block_id, position) for position in given],
         )
         await connection.execute(
             """
-            UPDATE block SET deleted = (SELECT count(*) FROM code_state WHERE block_id = $1 AND deleted_at IS NOT NULL)
-            WHERE id = $1
+            UPDATE block SET deleted = deleted + $2, holes = holes + $2, open = next + holes + $2 < size WHERE id = $1
             """,
             block_id,
+            len(given),
         )
 
 

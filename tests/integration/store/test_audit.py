@@ -105,8 +105,8 @@ BREAKS = (
     ),
     Break(
         "codes were taken from a block that nobody was given",
-        ("UPDATE block SET next = next + 5 WHERE id = 1",),
-        [{"block": 1, "next": 8, "attached": 3, "deleted": 0}],
+        ("ALTER TABLE block DROP CONSTRAINT block_conserved", "UPDATE block SET next = next + 5 WHERE id = 1"),
+        [{"block": 1, "next": 8, "holes": 0, "attached": 3, "deleted": 0, "returned": 0}],
     ),
     Break(
         "a block counts other codes than it gave",
@@ -114,8 +114,35 @@ BREAKS = (
         [{"block": 1, "program_id": 1, "attached": 4, "given": 3}],
     ),
     Break(
+        "a block counts other returned codes or holes than there are",
+        (
+            "UPDATE block SET holes = 1, deleted = 1 WHERE id = 2",
+            "INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",
+        ),
+        [{"block": 2, "holes": 1, "marked_holes": 0}],
+    ),
+    Break(
+        "a program's returned codes are not in as many blocks of their own",
+        (
+            "UPDATE block SET next = 1, returned = 1 WHERE id = 2",
+            "INSERT INTO code_state (block_id, position, returned_at) VALUES (2, 0, now())",
+            "UPDATE program SET made = made - 1 WHERE id = 1",
+        ),
+        [{"program_id": 1, "returned": 1, "blocks": 0}],
+    ),
+    Break(
+        "a profile would get a code again that is not its own",
+        (
+            (
+                "INSERT INTO holding (program_id, profile_id, scope, block_id, position, code) "
+                "SELECT program_id, 'p-9', '', block_id, position, code FROM answer WHERE position = 2"
+            ),
+        ),
+        [{"program_id": 1, "profile_id": "p-9"}],
+    ),
+    Break(
         "a block counts other deleted codes than there are",
-        ("UPDATE block SET deleted = 2 WHERE id = 2",),
+        ("UPDATE block SET deleted = 2, next = 2 WHERE id = 2",),
         [{"block": 2, "deleted": 2, "marked": 0}],
     ),
     Break(
@@ -141,7 +168,7 @@ BREAKS = (
     Break(
         "a closed block that has not expired holds codes still",
         ("UPDATE block SET open = false WHERE id = 2",),
-        [{"block": 2, "size": 20, "attached": 0, "deleted": 0}],
+        [{"block": 2, "size": 20, "next": 0, "holes": 0}],
     ),
     Break(
         "a template minted other numbers than are in blocks",

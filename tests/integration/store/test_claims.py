@@ -67,7 +67,7 @@ async def test_an_id_that_comes_twice_in_a_batch_is_one_request(
     spring = await program(connection, minters)
     await generate(connection, minters, spring.id, 10, None)
     request = message("SPRING")
-    copy = request._replace(event=request.event.model_copy(update={"profile_id": "p-2"}))
+    copy = message("SPRING", request_id=request.id, profile_id="p-2")
 
     claimed = await claims.attach([request, message("SPRING"), request, copy])
 

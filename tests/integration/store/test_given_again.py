@@ -3,9 +3,11 @@
 from datetime import timedelta
 from random import Random
 
+import pytest
+
 from services.attaching.model import AnswerRow, Request
 from services.postgres.connection import Connection
-from services.store import programs
+from services.store import life, programs
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate
@@ -89,6 +91,54 @@ async def test_a_shared_code_serves_everybody_while_it_lives(
     assert len(codes) == len(after) == 1
     assert codes != after
     assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("ending", ["deleted", "expired", "lived its time"])
+async def test_a_shared_code_that_ended_is_followed_by_the_next_one(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters, ending: str
+) -> None:
+    spring = await program(connection, minters, shared=True, codes_max=3, pool_max=3, **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+
+    async def everybodys(worker: Claims) -> str:
+        given = await worker.attach([message("SPRING", profile_id=f"p-{n}") for n in range(5)])
+        [code] = {row.code for rows in given.rows.values() for row in rows}
+        assert code is not None
+        return code
+
+    async def end(code: str) -> None:
+        if ending == "deleted":
+            await life.delete(connection, minters, spring.id, code)
+        elif ending == "expired":
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            await life.change(connection, minters, spring.id, code, lambda facts: life.Change(now, facts.fields))
+        else:
+            await connection.execute("UPDATE holding SET expires_at = now()")
+
+    had = []
+    for _ in range(3):
+        had.append(await everybodys(claims))
+        assert await everybodys(others) == had[-1]
+        await end(had[-1])
+
+    assert len(set(had)) == 3
+    refused = await attach_one(claims, message("SPRING"))
+    assert '"maximum_reached"' in (refused.refusals or "") or '"pool_empty"' in (refused.refusals or "")
+    assert await audit(connection) == []
+
+
+async def test_a_shared_code_that_is_deleted_before_its_turn_is_stepped_over(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, shared=True, **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+    first, second, third = (await minters.get(connection, spring.id, 1)).mint(0, 3)
+    await life.delete(connection, minters, spring.id, second)
+
+    assert (await attach_one(claims, message("SPRING"))).code == first
+    await life.delete(connection, minters, spring.id, first)
+    assert (await attach_one(claims, message("SPRING"))).code == third
     assert await audit(connection) == []
 
 

@@ -78,7 +78,7 @@ async def test_holes_of_a_range_are_stepped_over(
     assert await audit(connection) == []
 
 
-async def test_a_block_of_which_only_holes_are_left_is_closed_on_the_way(
+async def test_a_block_of_which_only_holes_are_left_is_closed(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, **OFF)
@@ -95,7 +95,7 @@ async def test_a_block_of_which_only_holes_are_left_is_closed_on_the_way(
     assert codes(claimed.rows, requests[:1]) == ["A"]
     assert sorted(code or "" for code in codes(more.rows, requests[1:])) == ["", "", "B", "C"]
     rows = await connection.fetch("SELECT id, next, size, open FROM block ORDER BY id")
-    assert [tuple(row) for row in rows] == [(first, 3, 3, False), (only_holes, 1, 1, False), (last, 2, 2, False)]
+    assert [tuple(row) for row in rows] == [(first, 1, 3, False), (only_holes, 0, 1, False), (last, 2, 2, False)]
     assert await audit(connection) == []
 
 

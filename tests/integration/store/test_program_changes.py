@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from services.errors import ProgramRefused, TemplateInvalid
 from services.postgres.connection import Connection, Pool
-from services.store import programs
+from services.store import life, programs
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.codes import find
@@ -139,6 +139,24 @@ async def test_an_update_and_who_makes_codes_take_turns(
         with pytest.raises(ProgramRefused, match="has had 60 codes"):
             await updating
     assert await audit(connection) == []
+
+
+async def test_a_code_that_everybody_has_stays_everybodys(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, shared=True, **OFF)
+    await generate(connection, minters, spring.id, 10, None)
+    for shared in (False, True):
+        await programs.update(connection, minters, "SPRING", {"shared": shared}, GUESSES_PER_S)
+    requests = [message("SPRING", profile_id=f"p-{n}") for n in range(3)]
+    code = codes((await claims.attach(requests)).rows, requests)[0]
+
+    with pytest.raises(ProgramRefused, match="SPRING has given one code to everybody: clone it"):
+        await programs.update(connection, minters, "SPRING", {"shared": False}, GUESSES_PER_S)
+    # As if it had been given while the setting changed.
+    await connection.execute("UPDATE program SET shared = false")
+    with pytest.raises(ProgramRefused, match="gives one code to everybody"):
+        await life.detach(connection, minters, spring.id, code or "")
 
 
 async def test_a_clone_has_the_settings_and_nothing_else(connection: Connection, minters: Minters) -> None:

@@ -73,8 +73,9 @@ async def test_what_was_right_then_stays_right(connection: Connection, claims: C
     await top_up(connection, minters, spring.id)
     await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(3)])
 
-    past = {"valid_until": "2026-01-01T00:00:00Z", "active": False, "shared": False, **OFF}
+    past = {"valid_until": "2026-01-01T00:00:00Z", "active": False, **OFF}
     await programs.update(connection, minters, "SPRING", past, GUESSES_PER_S)
+    await connection.execute("UPDATE program SET shared = false")
     assert await audit(connection) == []
     await programs.remove(connection, "SPRING")
     assert await audit(connection) == []
@@ -86,7 +87,7 @@ async def test_a_shared_code_does_not_excuse_what_is_given_later(
     spring = await program(connection, minters, shared=True)
     await generate(connection, minters, spring.id, 10, None)
     await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(3)])
-    await programs.update(connection, minters, "SPRING", {"shared": False}, GUESSES_PER_S)
+    await connection.execute("UPDATE program SET shared = false")
     requests = [message("SPRING", profile_id=f"q-{n}") for n in range(3)]
 
     given = codes((await claims.attach(requests)).rows, requests)

@@ -1,0 +1,147 @@
+"""Codes attached by people: the next one of the pool, one by its name, or one that the program has never seen."""
+
+import json
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.attaching.decide import detail, standing
+from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, Request, Source, holding_key
+from services.codes.template import CODE_CHARACTERS_MAX
+from services.errors import ProgramRefused, StackUnavailable
+from services.postgres.connection import Connection
+from services.store import codes, life, stock
+from services.store.claim import Claims
+from services.store.minters import Minters
+
+_TAKE_OUT: Final = """
+    UPDATE block SET attached = attached + 1, holes = holes + 1, open = open AND next + holes + 1 < size WHERE id = $1
+    """
+_TAKE_IN: Final = """
+    WITH held AS (
+        INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, origin, created_at)
+        VALUES ($1, 'list', 1, 1, 1, false, $2, 'hand', $3) RETURNING id
+    ), counted AS (
+        UPDATE program SET imported = imported + 1 WHERE id = $1
+    )
+    INSERT INTO code (block_id, position, program_id, text) SELECT id, 0, $1, $4 FROM held RETURNING block_id
+    """
+
+
+async def attach(claims: Claims, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
+    """Attach the next code of the pool, or the one that the profile has where the program gives it again.
+
+    The same request id gets the same answer. Raises ProgramRefused with the reason where there is none, and
+    StackUnavailable while others hold the stock.
+    """
+    claimed = await claims.attach([Request(request_id, ByHand(profile_id, program), (program,))])
+    rows = claimed.rows.get(request_id)
+    if rows is None:
+        raise StackUnavailable(f"All stock of {program} is held by others just now: try again in a moment.")
+    [row] = rows
+    if row.refusals is not None:
+        raise ProgramRefused(" ".join(one["detail"] for one in json.loads(row.refusals)))
+    return row
+
+
+async def attach_named(
+    connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID
+) -> AnswerRow:
+    """Attach this very code of a program; a text that the program has never seen is taken in first.
+
+    The same request id gets the same answer. Raises ProgramRefused where the code is not free or can't be one, or
+    the program's rules forbid it.
+    """
+    request = Request(request_id, ByHand(profile_id, name), (name,))
+    while True:
+        stored = await stock.stored_answers(connection, [request_id])
+        if stored:
+            if [(row.code, row.profile_id) for row in stored] != [(code, profile_id)]:
+                raise ProgramRefused(f"Request {request_id} was something else before: use a new id.")
+            return stored[0]
+        program, _ = await _rules(connection, name)
+        try:
+            if await codes.locate(connection, minters, program.id, code) is None:
+                return await _take_in(connection, minters, request, code)
+            async with life.locked_code(connection, minters, program.id, code) as locked:
+                return await _take_out(connection, request, locked)
+        except life.Moved:
+            continue
+        except asyncpg.UniqueViolationError as error:
+            # A copy of this request was quicker, in another process.
+            if error.constraint_name != "answer_once":
+                raise
+
+
+async def _take_out(connection: Connection, request: Request, locked: life.Locked) -> AnswerRow:
+    """Attach a pooled code out of its turn."""
+    program, now = await _may_attach(connection, request)
+    facts = locked.facts
+    if facts.state != "pooled":
+        raise ProgramRefused(f"{facts.code} is {facts.state}: only a pooled code can be attached.")
+    block_id, position = locked.at.block["id"], locked.at.position
+    code = Code(block_id, position, facts.code, facts.expires_at, facts.fields)
+    row = await _write(connection, program, now, request, code)
+    await connection.execute(
+        "UPDATE code_state SET hole = true WHERE block_id = $1 AND position = $2", block_id, position
+    )
+    await connection.execute(_TAKE_OUT, block_id)
+    return row
+
+
+async def _take_in(connection: Connection, minters: Minters, request: Request, code: str) -> AnswerRow:
+    """Make a text that comes from outside one of the program's codes, attached from the start."""
+    if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
+        raise ProgramRefused(
+            f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
+        )
+    name = request.event.program_names[0]
+    async with connection.transaction():
+        # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
+        await connection.execute("SELECT FROM program WHERE name = $1 FOR NO KEY UPDATE", name)
+        program, now = await _may_attach(connection, request)
+        if await codes.locate(connection, minters, program.id, code) is not None:
+            raise life.Moved
+        if program.room < 1:
+            raise ProgramRefused(detail(name, "maximum_reached", Source.PERSON))
+        expires_at = now + program.ttl if program.ttl is not None else None
+        block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
+        return await _write(connection, program, now, request, Code(block_id, 0, code, expires_at, None))
+
+
+async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:
+    if program.ttl is not None and program.ttl_from == "attachment":
+        code = code._replace(expires_at=now + program.ttl)
+    profile_id = request.event.profile_id
+    row = AnswerRow(
+        request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
+        code.expires_at, code.fields, None, now,
+    )  # fmt: skip
+    holdings = {holding_key(program, request.event): code} if program.gives_again else {}
+    try:
+        await stock.write(connection, Decision([row], {}, holdings, {}, {}))
+    except stock.HoldingTaken as error:
+        raise ProgramRefused(
+            f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."
+        ) from error
+    return row
+
+
+async def _may_attach(connection: Connection, request: Request) -> tuple[Program, datetime]:
+    """The program's rules and the database's time, where the rules allow attaching now."""
+    program, now = await _rules(connection, request.event.program_names[0])
+    reason = standing(program, now)
+    if reason is not None:
+        raise ProgramRefused(detail(program.name, reason, Source.PERSON))
+    if program.shared:
+        raise ProgramRefused(f"{program.name} gives one code to everybody: attach without naming one.")
+    return program, now
+
+
+async def _rules(connection: Connection, name: str) -> tuple[Program, datetime]:
+    locked = await stock.lock(connection, {name: 0})
+    if name not in locked.programs:
+        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+    return locked.programs[name], locked.now

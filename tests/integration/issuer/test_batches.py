@@ -1,0 +1,30 @@
+"""I3: a batch is sent once the broker has it, and not before; what it refuses is never taken for sent."""
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import MessageSizeTooLargeError
+
+from services.kafka.batches import Batches
+from services.kafka.clients import started_producer
+
+TAKEN_BYTES_MAX = 1_000
+
+
+async def test_a_record_that_the_broker_refuses_is_not_sent(kafka_bootstrap: str, prefix: str) -> None:
+    topic = f"{prefix}small"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    try:
+        limit = {"max.message.bytes": str(TAKEN_BYTES_MAX)}
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limit)])
+        async with started_producer(kafka_bootstrap) as producer:
+            await producer.partitions_for(topic)
+            batches = Batches(producer)
+            batches.add(topic, 0, b"p-1", b"small", [])
+            await batches.send()
+            batches.add(topic, 0, b"p-1", bytes(2 * TAKEN_BYTES_MAX), [])
+            with pytest.raises(MessageSizeTooLargeError):
+                await batches.send()
+    finally:
+        await admin.delete_topics([topic])
+        await admin.close()
