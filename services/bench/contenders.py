@@ -40,8 +40,9 @@ async def _stock_product(connection: Connection, name: str, count: int) -> None:
         pool_max=count,
         ttl=timedelta(days=30),
     )
-    program = await programs.create(connection, Minters(None), settings, guesses_per_s=10)
-    await filling.generate(connection, program.id, count, None)
+    minters = Minters(None)
+    program = await programs.create(connection, minters, settings, guesses_per_s=10)
+    await filling.generate(connection, minters, program.id, count, None)
 
 
 async def _given_by_product(connection: Connection, name: str) -> int:

@@ -56,11 +56,12 @@ async def _generate(opened: Connection, name: str, codes: int) -> tuple[float, f
         # So many codes of this template could be guessed, which is not what is measured.
         allow_guessable=True,
     )
-    program = await programs.create(opened, Minters(None), settings, guesses_per_s=10)
+    minters = Minters(None)
+    program = await programs.create(opened, minters, settings, guesses_per_s=10)
     began = time.perf_counter()
-    await filling.generate(opened, program.id, 1, None)
+    await filling.generate(opened, minters, program.id, 1, None)
     between = time.perf_counter()
-    await filling.generate(opened, program.id, codes, None)
+    await filling.generate(opened, minters, program.id, codes, None)
     return between - began, time.perf_counter() - between
 
 

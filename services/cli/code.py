@@ -22,11 +22,13 @@ def code() -> None:
 def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -> None:
     """Make COUNT codes of PROGRAM now, whatever its switches say."""
     from services.store import filling, programs
+    from services.store.minters import Minters
 
-    async def work(connection: Any, _: Any) -> Any:
+    async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
         saved = programs.saved_fields(found, pairs(fields))
-        await filling.generate(connection, found.id, count, json.dumps(saved) if saved else None)
+        minters = Minters(settings.master_key_bytes)
+        await filling.generate(connection, minters, found.id, count, json.dumps(saved) if saved else None)
         return await programs.stock(connection, program)
 
     stock = with_database(work)

@@ -1,85 +1,142 @@
 """Commands for programs."""
 
 import json
-from typing import IO, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import click
 from pydantic import ValidationError
 
 from schemas.program import Program, ProgramSettings
-from services.cli.output import as_json, first_mistake, print_facts, print_json, print_table, with_database
-from services.errors import ProgramRefused
+from services.cli.output import as_json, print_facts, print_json, print_table, with_database
+from services.cli.program_questions import interview
+from services.cli.program_settings import checked, given, refused, settings_options
 
 
 @click.group()
 def program() -> None:
-    """Create programs and look at them."""
+    """Create programs, look at them and change them."""
 
 
 @program.command()
 @click.argument("name", required=False)
-@click.option("--file", "file", type=click.File(encoding="utf-8"), help="The program as JSON; - is standard input.")
-@click.option("--title")
-@click.option("--description")
-@click.option("--group", "groups", multiple=True, help="An access group; may be given several times.")
-@click.option("--active/--inactive", default=None)
-@click.option("--valid-from", metavar="TIME", help="ISO 8601 with a time zone, e.g. 2026-12-01T00:00:00Z.")
-@click.option("--valid-until", metavar="TIME", help="ISO 8601 with a time zone.")
-@click.option("--template", help="E.g. '{string 4}-{number 4}-{upstring 4}'.")
-@click.option("--scenario-can-create/--scenario-cannot-create", default=None)
-@click.option("--campaign-can-create/--campaign-cannot-create", default=None)
-@click.option("--shared", help="One code for everybody.", is_flag=True, default=None)
-@click.option("--codes-max", type=int, help="How many codes the program may ever have.")
-@click.option("--pool-max", type=int, help="How many stand ready.  [the maximum, or 100,000 if that is less]")
-@click.option("--ttl", help="How long a code lives, e.g. P30D.  [for ever]")
-@click.option("--ttl-from", type=click.Choice(["creation", "attachment"]))
-@click.option("--reuse", type=click.Choice(["request", "profile", "campaign", "step"]))
-@click.option("--allow-guessable", help="Accept a template whose codes can be guessed.", is_flag=True, default=None)
+@settings_options
+@click.option("--interactive", is_flag=True, help="Ask for all settings; what is given is the default.")
 @as_json
-def create(name: str | None, file: IO[str] | None, template: str | None, as_json: bool, **fields: Any) -> None:
+def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
-    from services.client.exchange import announce
-    from services.kafka.clients import started_producer
     from services.store import programs
-    from services.store.minters import Minters
 
-    given = _from_file(file) | {key: value for key, value in fields.items() if value not in (None, ())}
-    if name is not None:
-        given["name"] = name
-    if template is not None:
-        given["source"] = {"kind": "template", "template": template}
-    settings = _settings(given)
+    wanted = given(**options) | ({} if name is None else {"name": name})
+    if interactive:
+        wanted = _asked(wanted)
+    settings = checked(wanted)
+    made = _announced(
+        lambda connection, minters, guesses_per_s: programs.create(connection, minters, settings, guesses_per_s)
+    )
+    _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
 
-    async def work(connection: Any, stack: Any) -> Program:
-        minters = Minters(stack.master_key_bytes)
-        # Kafka first: when it can't be reached, nothing is made.
-        async with started_producer(stack.kafka_bootstrap) as producer:
-            made = await programs.create(connection, minters, settings, stack.guesses_per_s)
-            if not await announce(producer, stack.topic_prefix, made.id, made.name):
-                click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
-        return made
 
-    made = with_database(work)
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(f"Program {made.name} is made. Its pool: codewell program show {made.name}")
+@program.command()
+@click.argument("name")
+@settings_options
+@as_json
+def update(name: str, as_json: bool, **options: Any) -> None:
+    """Change settings of program NAME by a JSON file, by options, or by both: options win.
+
+    Only what is given changes; null in a file gives a setting its default again. Codes of an older template stay valid.
+    """
+    from services.store import programs
+
+    changes = given(**options)
+    if not changes:
+        raise click.UsageError("Say what is to change: an option for each setting, or --file.")
+    try:
+        changed = _announced(
+            lambda connection, minters, guesses_per_s: programs.update(
+                connection, minters, name, changes, guesses_per_s
+            )
+        )
+    except ValidationError as error:
+        raise refused(error, "changed") from error
+    _print(changed, as_json, f"Program {name} is changed.")
+
+
+@program.command()
+@click.argument("name")
+@click.argument("new_name", metavar="NEW")
+@as_json
+def clone(name: str, new_name: str, as_json: bool) -> None:
+    """Make program NEW with the settings of program NAME, without any codes."""
+    from services.store import programs
+
+    try:
+        made = _announced(
+            lambda connection, minters, guesses_per_s: programs.clone(
+                connection, minters, name, new_name, guesses_per_s
+            )
+        )
+    except ValidationError as error:
+        raise refused(error, "made") from error
+    _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
+
+
+@program.command()
+@click.argument("name")
+@as_json
+def activate(name: str, as_json: bool) -> None:
+    """Switch program NAME on."""
+    from services.store import programs
+
+    changed = _announced(lambda connection, *_: programs.set_active(connection, name, True))
+    _print(changed, as_json, f"Program {name} is switched on.")
+
+
+@program.command()
+@click.argument("name")
+@as_json
+def deactivate(name: str, as_json: bool) -> None:
+    """Switch program NAME off: it makes and gives no codes until it is switched on again."""
+    from services.store import programs
+
+    changed = _announced(lambda connection, *_: programs.set_active(connection, name, False))
+    _print(changed, as_json, f"Program {name} is switched off.")
+
+
+@program.command()
+@click.argument("name")
+@as_json
+def remove(name: str, as_json: bool) -> None:
+    """Remove program NAME for good: its codes stay on record, and its name is not used again."""
+    from services.store import programs
+
+    removed = _announced(lambda connection, *_: programs.remove(connection, name))
+    _print(removed, as_json, f"Program {name} is removed. Its codes stay on record: codewell code list {name}")
 
 
 @program.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List all programs."""
+    """List all programs: whether each is active, how many codes stand ready, and how many it had of its maximum."""
     from services.store import programs
 
-    found = with_database(lambda connection, _: programs.list_all(connection))
+    found = with_database(lambda connection, _: programs.overview(connection))
     if as_json:
         for one in found:
-            print_json(one)
+            print_json(one.program)
         return
     rows = [
-        {"name": p.name, "title": p.title, "active": p.active, "codes": p.source.template, "maximum": p.codes_max}
-        for p in found
+        {
+            "name": one.program.name,
+            "title": one.program.title,
+            "state": one.state,
+            "codes": one.program.source.template,
+            "ready": one.pooled,
+            "had": one.had,
+            "maximum": one.program.codes_max,
+            "valid until": one.program.valid_until,
+        }
+        for one in found
     ]
     print_table(rows, "There is no program yet: codewell program create makes one.")
 
@@ -106,20 +163,37 @@ def show(name: str, as_json: bool) -> None:
     print_facts(stock.model_dump(exclude={"program", "codes_max", "pool_max"}))
 
 
-def _from_file(file: IO[str] | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        given = json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise ProgramRefused(f"{file.name} is no JSON that can be read ({error}): write one program object.") from error
-    if not isinstance(given, dict):
-        raise ProgramRefused(f"{file.name} holds no object: write one program object.")
-    return given
+def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
+    """Make or change a program, and tell the generator so that it fills the pool at once."""
+    from services.client.exchange import announce
+    from services.kafka.clients import started_producer
+    from services.store.minters import Minters
+
+    async def work(connection: Any, stack: Any) -> Program:
+        # Kafka first: when it can't be reached, nothing is changed.
+        async with started_producer(stack.kafka_bootstrap) as producer:
+            changed = await change(connection, Minters(stack.master_key_bytes), stack.guesses_per_s)
+            if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
+                click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
+        return changed
+
+    return with_database(work)
 
 
-def _settings(given: dict[str, Any]) -> ProgramSettings:
-    try:
-        return ProgramSettings.model_validate(given)
-    except ValidationError as error:
-        raise ProgramRefused(f"{first_mistake(error, 'the program')}. Nothing was made.") from error
+def _asked(wanted: dict[str, Any]) -> dict[str, Any]:
+    from services.runtime.settings import StackSettings, read
+    from services.store import programs
+
+    guesses_per_s = read(StackSettings).guesses_per_s
+
+    def check(settings: ProgramSettings) -> None:
+        programs.check(settings, guesses_per_s)
+
+    return interview(wanted, lambda name: with_database(lambda one, _: programs.check_name(one, name)), check)
+
+
+def _print(made: Program, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(sentence)

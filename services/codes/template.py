@@ -91,6 +91,12 @@ class Template:
             return False
         return all(character in cell for character, cell in zip(code, self.cells, strict=True))
 
+    def shared_with(self, other: "Template") -> int:
+        """How many texts fit both templates; 0 where no text of one can ever be a text of the other."""
+        if self.length != other.length:
+            return 0
+        return math.prod(len(set(own) & set(theirs)) for own, theirs in zip(self.cells, other.cells, strict=True))
+
 
 def _check_characters(text: str) -> None:
     if not text:

@@ -43,7 +43,7 @@ async def generate_codes(
 
     async def work(connection: Connection) -> Stock:
         saved = programs.saved_fields(program, wanted.fields)
-        await filling.generate(connection, program.id, wanted.count, json.dumps(saved) if saved else None)
+        await filling.generate(connection, here.minters, program.id, wanted.count, json.dumps(saved) if saved else None)
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.runtime.process import pauses
 from services.store import filling
+from services.store.minters import Minters
 from services.telemetry.health import Health
 
 log = structlog.get_logger()
@@ -25,8 +26,9 @@ _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableErro
 class Filler:
     """Fills one pool, or all that lack something."""
 
-    def __init__(self, pool: Pool, health: Health, stop: asyncio.Event) -> None:
+    def __init__(self, pool: Pool, minters: Minters, health: Health, stop: asyncio.Event) -> None:
         self._pool = pool
+        self._minters = minters
         self._health = health
         self._stop = stop
 
@@ -35,7 +37,7 @@ class Filler:
         async for _ in pauses(self._stop):
             try:
                 async with self._pool.acquire() as connection:
-                    filled = await filling.top_up(connection, program_id)
+                    filled = await filling.top_up(connection, self._minters, program_id)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
                 self._health.waits("postgres", type(error).__name__)
                 await forget_read_only(self._pool, error)

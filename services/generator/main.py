@@ -14,6 +14,7 @@ from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
 from services.runtime.process import run, until
 from services.runtime.settings import GeneratorSettings, read
+from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
@@ -37,7 +38,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
         await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
         async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
-            filler = Filler(pool, health, stop)
+            filler = Filler(pool, Minters(settings.master_key_bytes), health, stop)
             await until(stop, filler.sweep())
             await _run(settings, filler, health, stop)
 

@@ -2,10 +2,15 @@
 
 from typing import Any, Final, NamedTuple
 
-from services.postgres.connection import Connection
+from services.postgres.connection import COMMAND_TIMEOUT_S, Connection
 
 ROWS_SHOWN_MAX: Final = 10
 _TIMEOUT_S: Final = 3_600
+
+# A change of a program is dated just before its commit, and a claim just after it has read the program, which it does
+# not lock. So a claim that read what held before the commit may be dated later than the change: by the rest of the
+# commit and of the claim's statement, each of which ends or fails within its time limit.
+_LATE_S: Final = 2 * COMMAND_TIMEOUT_S
 
 
 class Rule(NamedTuple):
@@ -24,6 +29,19 @@ class Finding(NamedTuple):
     rows: list[dict[str, Any]]
 
 
+# The settings of a program over time. Whoever makes codes has locked its row, so blocks need no allowance.
+_HELD: Final = (
+    "(SELECT *, lead(held_from, 1, 'infinity') OVER (PARTITION BY program_id ORDER BY held_from, id) AS held_until "
+    "FROM program_history)"
+)
+_HELD_FOR_ANSWER: Final = (
+    f"{_HELD} h WHERE h.program_id = a.program_id AND h.held_from <= a.answered_at "
+    f"AND h.held_until > a.answered_at - interval '{_LATE_S} s'"
+)
+_HELD_FOR_BLOCK: Final = (
+    f"{_HELD} h WHERE h.program_id = b.program_id AND h.held_from <= b.created_at AND h.held_until > b.created_at"
+)
+
 _GIVEN: Final = "SELECT * FROM answer WHERE block_id IS NOT NULL AND NOT again"
 # A place whose code went on in a block of its own is nobody's any more.
 _LEFT: Final = (
@@ -41,7 +59,8 @@ RULES: Final = (
         "I1",
         "a code of a program was given to two profiles",
         "SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles "
-        "FROM answer a JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL AND NOT p.shared "
+        "FROM answer a JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL "
+        f"AND NOT EXISTS (SELECT FROM {_HELD_FOR_ANSWER} AND h.shared) "
         f"AND NOT EXISTS ({_LEFT}) "
         "GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1",
     ),
@@ -145,10 +164,11 @@ RULES: Final = (
     Rule(
         "I4",
         "a template minted other numbers than are in blocks",
-        "SELECT v.program_id, v.version, v.next_number, coalesce(b.size, 0) AS in_blocks FROM template_version v "
+        "SELECT v.program_id, v.version, v.next_number, v.skipped, coalesce(b.size, 0) AS in_blocks "
+        "FROM template_version v "
         "LEFT JOIN (SELECT program_id, version, sum(size) AS size, max(first + size) AS past FROM block "
         "WHERE kind = 'range' GROUP BY program_id, version) b USING (program_id, version) "
-        "WHERE v.next_number <> coalesce(b.size, 0) OR b.past > v.next_number",
+        "WHERE v.next_number <> coalesce(b.size, 0) + v.skipped OR b.past > v.next_number",
     ),
     Rule(
         "I5",
@@ -165,18 +185,23 @@ RULES: Final = (
     ),
     Rule(
         "I6",
-        "a code was given outside the program's validity period",
-        "SELECT a.request_id, p.name AS program, a.answered_at, p.valid_from, p.valid_until FROM answer a "
-        "JOIN program p ON p.id = a.program_id WHERE a.block_id IS NOT NULL "
-        "AND (a.answered_at < p.valid_from OR a.answered_at >= p.valid_until)",
+        "a code was given outside the program's validity period, or while it was switched off or removed",
+        "SELECT a.request_id, p.name AS program, a.answered_at FROM answer a JOIN program p ON p.id = a.program_id "
+        f"WHERE a.block_id IS NOT NULL AND NOT EXISTS (SELECT FROM {_HELD_FOR_ANSWER} "
+        "AND h.active AND NOT h.removed AND (h.valid_from IS NULL OR h.valid_from <= a.answered_at) "
+        "AND (h.valid_until IS NULL OR h.valid_until > a.answered_at))",
     ),
     Rule(
         "I6",
-        "codes were made outside the program's validity period, or for a source that may not create any",
-        "SELECT p.name AS program, b.id AS block, b.origin, b.created_at FROM block b "
+        "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
+        "that may not create any",
+        "SELECT p.name AS program, b.id AS block, b.origin, b.source, b.created_at FROM block b "
         "JOIN program p ON p.id = b.program_id WHERE b.origin <> 'return' "
-        "AND (b.created_at < p.valid_from OR b.created_at >= p.valid_until) "
-        "OR (b.origin IN ('pool', 'request') AND NOT p.campaign_can_create AND NOT p.scenario_can_create)",
+        f"AND NOT EXISTS (SELECT FROM {_HELD_FOR_BLOCK} "
+        "AND h.active AND NOT h.removed AND (h.valid_from IS NULL OR h.valid_from <= b.created_at) "
+        "AND (h.valid_until IS NULL OR h.valid_until > b.created_at) AND (b.origin IN ('generate', 'hand') "
+        "OR h.campaign_can_create AND b.source IS DISTINCT FROM 'scenario' "
+        "OR h.scenario_can_create AND b.source IS DISTINCT FROM 'campaign'))",
     ),
 )
 

@@ -172,7 +172,7 @@ class Claims:
             try:
                 wanted = _count(programs[program_id], len(indexes))
                 async with self._pool.acquire() as connection:
-                    await make_in_place(connection, program_id, source, wanted, BUSY_TIMEOUT_MS)
+                    await make_in_place(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
             except asyncpg.LockNotAvailableError:
                 claimed.waiting.extend(pending[index] for index in indexes)
                 del decision.unmade[program_id, source]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from services.attaching.decide import detail, standing
@@ -10,6 +9,8 @@ from services.attaching.model import Program, Source
 from services.errors import ProgramRefused
 from services.filling.plan import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
 from services.postgres.connection import Connection
+from services.store.minters import Minters
+from services.store.numbering import new_runs
 
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
 WORKER_LOCK: Final = 0x636F_6465
@@ -37,14 +38,14 @@ _WORKERS: Final = """
 
 _MAKE: Final = """
     WITH numbers AS (
-        UPDATE template_version SET next_number = next_number + $3
-        WHERE program_id = $1 AND version = $2 RETURNING next_number - $3 AS first
+        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
+        WHERE program_id = $1 AND version = $2
     ), made AS (
         UPDATE program SET made = made + $3 WHERE id = $1
     )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, created_at)
-    SELECT $1, 'range', $2, numbers.first + b.skip, b.size, $6, $7::jsonb, $8, $9
-    FROM numbers, unnest($4::bigint[], $5::bigint[]) AS b (skip, size)
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
+    SELECT $1, 'range', $2, b.first, b.size, $7, $8::jsonb, $9, $10, $11
+    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
     """
 
 _RETIRE: Final = """
@@ -62,10 +63,10 @@ _SPLIT: Final = """
         ORDER BY size - next DESC LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), kept AS (
         UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
-        RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, created_at
+        RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, source, created_at
     )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, created_at)
-    SELECT program_id, 'range', version, first, half, expires_at, fields, origin, created_at FROM kept
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
+    SELECT program_id, 'range', version, first, half, expires_at, fields, origin, source, created_at FROM kept
     """
 
 # Programs whose pool lacks codes or blocks, or has expired blocks to retire. What is found is looked at again under
@@ -102,7 +103,7 @@ async def announce_worker(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_lock_shared($1)", WORKER_LOCK)
 
 
-async def top_up(connection: Connection, program_id: int) -> Filled | None:
+async def top_up(connection: Connection, minters: Minters, program_id: int) -> Filled | None:
     """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
 
     Returns None for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
@@ -118,7 +119,7 @@ async def top_up(connection: Connection, program_id: int) -> Filled | None:
         workers = await _workers(connection)
         may = program.campaign_can_create or program.scenario_can_create
         count = missing(pooled, program.pool_max, program.room) if may else 0
-        await _make(connection, program, now, block_sizes(count, blocks, workers), "pool")
+        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
         return Filled(program.name, pooled, count)
@@ -132,7 +133,7 @@ async def needy_programs(connection: Connection) -> list[int]:
 
 
 async def make_in_place(
-    connection: Connection, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
+    connection: Connection, minters: Minters, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
 ) -> None:
     """Make what a batch of requests lacks, and the pool with it, if the source may create codes now.
 
@@ -149,10 +150,10 @@ async def make_in_place(
             return
         workers = await _workers(connection)
         count = missing(pooled, program.pool_max, program.room, wanted)
-        await _make(connection, program, now, block_sizes(count, blocks, workers), "request")
+        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "request", source=source)
 
 
-async def generate(connection: Connection, program_id: int, count: int, fields: str | None) -> None:
+async def generate(connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None) -> None:
     """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
 
     Raises ProgramRefused when the program may not hold that many more, or is removed or outside its validity period.
@@ -171,7 +172,7 @@ async def generate(connection: Connection, program_id: int, count: int, fields: 
                 "generate fewer, or raise its maximum."
             )
         workers = await _workers(connection)
-        await _make(connection, program, now, block_sizes(count, blocks, workers), "generate", fields)
+        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "generate", fields)
 
 
 async def _locked(connection: Connection, program_id: int) -> Program | None:
@@ -185,16 +186,19 @@ async def _level(connection: Connection, program_id: int) -> tuple[datetime, int
 
 
 async def _make(
-    connection: Connection, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
-    fields: str | None = None,
+    connection: Connection, minters: Minters, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
+    fields: str | None = None, source: Source | None = None,
 ) -> None:  # fmt: skip
     if not sizes:
         return
     expires_at = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
-    skips = [0, *accumulate(sizes[:-1])]
-    await connection.execute(
-        _MAKE, program.id, program.version, sum(sizes), skips, list(sizes), expires_at, fields, origin, now
-    )
+    async for runs, skipped in new_runs(connection, minters, program, sizes):
+        made = sum(run.size for run in runs)
+        firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
+        await connection.execute(
+            _MAKE, program.id, program.version, made, skipped, firsts, run_sizes, expires_at, fields, origin, source,
+            now,
+        )  # fmt: skip
 
 
 async def _workers(connection: Connection) -> int:

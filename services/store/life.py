@@ -35,6 +35,13 @@ _MOVE_TEXT: Final = """
     INSERT INTO code (block_id, position, program_id, text) VALUES ($1, 0, $2, $3)
     ON CONFLICT ON CONSTRAINT code_once DO UPDATE SET block_id = excluded.block_id, position = 0
     """
+# A program that shared its code until now has given it to more profiles than the one that got it first.
+_IS_EVERYBODYS: Final = """
+    SELECT shared OR EXISTS (
+        SELECT FROM holding
+        WHERE program_id = $1 AND profile_id = '' AND scope = '' AND block_id = $2 AND position = $3)
+    FROM program WHERE id = $1
+    """
 _FORGET_HOLDING: Final = "DELETE FROM holding WHERE program_id = $1 AND block_id = $2 AND position = $3"
 
 # One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
@@ -87,7 +94,7 @@ async def detach(connection: Connection, minters: Minters, program_id: int, code
     async with locked_code(connection, minters, program_id, code) as locked:
         if locked.facts.state != "attached":
             raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be returned to the pool.")
-        if await connection.fetchval("SELECT shared FROM program WHERE id = $1", program_id):
+        if await connection.fetchval(_IS_EVERYBODYS, program_id, locked.at.block["id"], locked.at.position):
             raise ProgramRefused(f"{locked.program} gives one code to everybody: delete {code} to give another.")
         changed = locked.facts.expires_at if await _is_changed(connection, locked.at) else locked.pooled_expires_at
         await _move_out(connection, program_id, locked, changed, locked.facts.fields)

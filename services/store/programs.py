@@ -1,22 +1,20 @@
-"""Programs as people look at them: made, read, listed, and their stock."""
+"""Programs as people look at them: made, changed, read, listed, and their stock."""
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 
 from schemas.program import Program, ProgramSettings, Stock
-from services.codes.minter import ALGORITHM
 from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
 from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
 from services.postgres.connection import Connection
+from services.store import versions
 from services.store.minters import Minters
 
-_KEY_BYTES: Final = 32
 # A program without an end is judged as if its codes could be guessed at for a year.
 _LIFE_DEFAULT: Final = timedelta(days=365)
 
@@ -25,6 +23,16 @@ _COLUMNS: Final = """
     scenario_can_create, campaign_can_create, shared, codes_max, pool_max, ttl, ttl_from, fields, reuse,
     allow_guessable
     """
+
+_OVERVIEW: Final = f"""
+    SELECT {_COLUMNS}, made + imported AS had, coalesce(b.pooled, 0) AS pooled,
+           CASE WHEN NOT active THEN 'off' WHEN valid_from > now() THEN 'not started'
+                WHEN valid_until <= now() THEN 'ended' ELSE 'active' END AS state
+    FROM program LEFT JOIN (
+        SELECT program_id, sum(size - attached - deleted)::bigint AS pooled FROM block
+        WHERE open AND (expires_at IS NULL OR expires_at > now()) GROUP BY program_id
+    ) b ON b.program_id = id WHERE removed_at IS NULL ORDER BY name
+    """  # noqa: S608  a constant
 
 _STOCK: Final = """
     SELECT p.name AS program, p.made, p.imported, b.pooled, b.attached, b.expired, b.deleted,
@@ -42,24 +50,36 @@ _STOCK: Final = """
     """
 
 
+class Glance(NamedTuple):
+    """A program, whether it gives codes now, how many stand ready, and how many it has had."""
+
+    program: Program
+    state: Literal["active", "off", "not started", "ended"]
+    pooled: int
+    had: int
+
+
+def check(settings: ProgramSettings, guesses_per_s: float) -> None:
+    """Raise TemplateInvalid when a new program's template can't be read, is too small or can be guessed."""
+    template = Template.parse(settings.source.template)
+    check_space(template, settings.codes_max)
+    _check_guessing(template, settings, guesses_per_s)
+
+
+async def check_name(connection: Connection, name: str) -> None:
+    """Raise ProgramRefused when a program has this name or had it before it was removed."""
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM program WHERE name = $1)", name):
+        raise _taken(name)
+
+
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
     """Make a program and the secret key of its template. `guesses_per_s` is what an attacker may try.
 
     Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramTaken when
     the name is taken.
     """
-    template = Template.parse(settings.source.template)
-    check_space(template, settings.codes_max)
-    if not settings.allow_guessable:
-        check_guessing(template, settings.codes_max, _life(settings).total_seconds(), guesses_per_s)
-    key, wrapped = minters.wrapped(secrets.token_bytes(_KEY_BYTES))
-    given = settings.model_dump()
-    given |= {
-        "groups": list(settings.groups),
-        "source": settings.source.model_dump_json(),
-        "fields": json.dumps(given["fields"]),
-    }
-    del given["auto_link"]
+    check(settings, guesses_per_s)
+    given = _row(settings)
     columns = ", ".join(given)
     places = ", ".join(f"${number}" for number in range(1, len(given) + 1))
     async with connection.transaction():
@@ -69,21 +89,79 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
                 *given.values(),
             )
         except asyncpg.UniqueViolationError as error:
-            raise ProgramTaken(f"There is a program {settings.name} already: choose another short name.") from error
-        await connection.execute(
-            "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped) "
-            "VALUES ($1, 1, $2, $3, $4, $5)",
-            program_id,
-            settings.source.template,
-            ALGORITHM,
-            key,
-            wrapped,
-        )
+            raise _taken(settings.name) from error
+        await versions.add(connection, minters, program_id, 1, settings.source.template)
     return Program(id=program_id, **settings.model_dump())
 
 
+async def update(
+    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float
+) -> Program:
+    """Change the settings that `changes` names, by the names that a program's JSON has; None stands for the default.
+
+    A new template is a new version with a new key: what was made before stays valid, and stays in the pool. Raises
+    pydantic's ValidationError when the settings that would result can't be, TemplateInvalid when the template is too
+    small for what may still be made or can be guessed, and ProgramRefused for a program that is not there or removed,
+    another name, another kind of source, a maximum below what the program has had, or a shared code that is to be
+    shared no more. Then nothing is changed.
+    """
+    async with connection.transaction():
+        row = await _locked(connection, name)
+        present = _program(row)
+        kept = {**present.model_dump(exclude={"id"}), **changes}
+        settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
+        _check_change(present, settings, row["made"] + row["imported"], row["given"])
+        template = Template.parse(settings.source.template)
+        version = row["version"] + (settings.source.template != present.source.template)
+        may_be_made = settings.codes_max - row["made"] - row["imported"]
+        await versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
+        _check_guessing(template, settings, guesses_per_s)
+        if version != row["version"]:
+            await versions.add(connection, minters, present.id, version, settings.source.template)
+        given = {**_row(settings), "version": version}
+        del given["name"]
+        columns = ", ".join(f"{column} = ${number}" for number, column in enumerate(given, start=2))
+        await connection.execute(
+            f"UPDATE program SET {columns} WHERE id = $1",  # noqa: S608  names of model fields
+            present.id,
+            *given.values(),
+        )
+    return Program(id=present.id, **settings.model_dump())
+
+
+async def clone(connection: Connection, minters: Minters, name: str, new_name: str, guesses_per_s: float) -> Program:
+    """Make a program with the settings of another, removed or not, under a new name: no codes, and a key of its own.
+
+    Raises what `create` raises, and pydantic's ValidationError for a name that can't be one.
+    """
+    settings = (await get(connection, name)).model_dump(exclude={"id"})
+    return await create(
+        connection, minters, ProgramSettings.model_validate({**settings, "name": new_name}), guesses_per_s
+    )
+
+
+async def set_active(connection: Connection, name: str, active: bool) -> Program:
+    """Switch a program on or off. Raises ProgramRefused when it is not there or removed."""
+    async with connection.transaction():
+        present = _program(await _locked(connection, name))
+        await connection.execute("UPDATE program SET active = $2 WHERE id = $1", present.id, active)
+    return present.model_copy(update={"active": active})
+
+
+async def remove(connection: Connection, name: str) -> Program:
+    """Take a program away for good: nothing is made or given any more, and no list of programs has it.
+
+    What it had stays on record: `get` and its codes are found by its name, which is never used again. Raises
+    ProgramRefused when it is not there or removed already.
+    """
+    async with connection.transaction():
+        present = _program(await _locked(connection, name))
+        await connection.execute("UPDATE program SET removed_at = now() WHERE id = $1", present.id)
+    return present.model_copy(update={"active": False})
+
+
 async def get(connection: Connection, name: str) -> Program:
-    """The program of this short name. Raises ProgramUnknown when there is none."""
+    """The program of this short name; one that was removed is found too, and is not active. Raises ProgramUnknown."""
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM program WHERE name = $1", name)  # noqa: S608  a constant
     if row is None:
         raise ProgramUnknown(name)
@@ -113,6 +191,12 @@ async def page(connection: Connection, groups: Sequence[str], after: str, limit:
     return [_program(row) for row in rows]
 
 
+async def overview(connection: Connection) -> list[Glance]:
+    """All programs that are not removed, by name, with what a person wants to see at a glance."""
+    rows = await connection.fetch(_OVERVIEW)
+    return [Glance(_program(row), row["state"], row["pooled"], row["had"]) for row in rows]
+
+
 async def stock(connection: Connection, name: str) -> Stock:
     """Where the program's codes are now. Raises ProgramUnknown when there is no such program."""
     row = await connection.fetchrow(_STOCK, name)
@@ -133,8 +217,55 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if known[name].save}
 
 
+async def _locked(connection: Connection, name: str) -> asyncpg.Record:
+    """The program's row, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS}, made, imported, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
+        "EXISTS (SELECT FROM block WHERE program_id = program.id AND next > 0) AS given "
+        "FROM program WHERE name = $1 FOR NO KEY UPDATE",
+        name,
+    )
+    if row is None:
+        raise ProgramUnknown(name)
+    if row["removed"]:
+        raise ProgramRefused(f"{name} was removed and can't be changed: clone it under another short name.")
+    return row
+
+
+def _taken(name: str) -> ProgramTaken:
+    return ProgramTaken(f"There is a program {name} already, or was one: choose another short name.")
+
+
+def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int, given: bool) -> None:
+    if settings.name != present.name:
+        raise ProgramRefused(f"The short name of {present.name} can't change: clone it under the new one.")
+    if settings.source.kind != present.source.kind:
+        raise ProgramRefused(f"Where the codes of {present.name} come from can't change: make a new program.")
+    if present.shared and not settings.shared and given:
+        raise ProgramRefused(f"{present.name} has given one code to everybody: clone it to give each profile its own.")
+    if settings.codes_max < had:
+        raise ProgramRefused(f"{present.name} has had {had:,} codes: its maximum can't be lower than that.")
+
+
+def _check_guessing(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:
+    if not settings.allow_guessable:
+        check_guessing(template, settings.codes_max, _life(settings).total_seconds(), guesses_per_s)
+
+
+def _row(settings: ProgramSettings) -> dict[str, Any]:
+    """The settings by column."""
+    given = settings.model_dump()
+    del given["auto_link"]
+    return given | {
+        "groups": list(settings.groups),
+        "source": settings.source.model_dump_json(),
+        "fields": json.dumps(given["fields"]),
+    }
+
+
 def _program(row: asyncpg.Record) -> Program:
-    return Program(**{**row, "source": json.loads(row["source"]), "fields": json.loads(row["fields"])})
+    given = {name: row[name] for name in Program.model_fields if name in row}
+    return Program(**{**given, "source": json.loads(row["source"]), "fields": json.loads(row["fields"])})
 
 
 def _life(settings: ProgramSettings) -> timedelta:

@@ -77,9 +77,10 @@ class Site:
             "pool_max": 1_000,
             **given,
         }
-        made = await programs.create(self.database, Minters(None), ProgramSettings.model_validate(settings), 10)
+        minters = Minters(None)
+        made = await programs.create(self.database, minters, ProgramSettings.model_validate(settings), 10)
         if codes:
-            await filling.generate(self.database, made.id, codes, None)
+            await filling.generate(self.database, minters, made.id, codes, None)
         return made
 
     async def stock(self, name: str) -> Stock:

@@ -25,6 +25,15 @@ _AGAIN = (
 )
 
 
+GIVEN_OUTSIDE = "a code was given outside the program's validity period, or while it was switched off or removed"
+MADE_OUTSIDE = (
+    "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
+    "that may not create any"
+)
+# Later than a claim can be that read the program before it changed.
+LATE = "interval '1 h'"
+
+
 class Break(NamedTuple):
     """How to break one rule, and some of what its finding must say."""
 
@@ -46,6 +55,15 @@ BREAKS = (
     Break(
         "a code of a program was given to two profiles",
         ("UPDATE answer SET code = 'SAME' WHERE profile_id <> 'p-2'",),
+        [{"program": "SPRING", "code": "SAME", "profiles": ["p-0", "p-1"]}],
+    ),
+    Break(
+        "a code of a program was given to two profiles",
+        (
+            "UPDATE program SET shared = true",
+            "UPDATE program_history SET held_from = now() + interval '1 h' WHERE shared",
+            "UPDATE answer SET code = 'SAME' WHERE profile_id <> 'p-2'",
+        ),
         [{"program": "SPRING", "code": "SAME", "profiles": ["p-0", "p-1"]}],
     ),
     Break(
@@ -155,7 +173,12 @@ BREAKS = (
     Break(
         "a template minted other numbers than are in blocks",
         ("UPDATE template_version SET next_number = 61 WHERE program_id = 1",),
-        [{"program_id": 1, "version": 1, "next_number": 61, "in_blocks": 60}],
+        [{"program_id": 1, "version": 1, "next_number": 61, "skipped": 0, "in_blocks": 60}],
+    ),
+    Break(
+        "a template minted other numbers than are in blocks",
+        ("UPDATE template_version SET skipped = 1 WHERE program_id = 1",),
+        [{"program_id": 1, "version": 1, "next_number": 60, "skipped": 1, "in_blocks": 60}],
     ),
     Break(
         "a template minted other numbers than are in blocks",
@@ -176,30 +199,69 @@ BREAKS = (
         [{}],
     ),
     Break(
-        "a code was given outside the program's validity period",
-        ("UPDATE program SET valid_until = (SELECT min(answered_at) FROM answer WHERE program_id = program.id)",),
-        [{"program": "SPRING", "valid_from": None}] * 3,
+        GIVEN_OUTSIDE,
+        ("UPDATE program_history SET valid_until = (SELECT min(answered_at) FROM answer)",),
+        [{"program": "SPRING"}] * 3,
     ),
     Break(
-        "a code was given outside the program's validity period",
+        GIVEN_OUTSIDE,
+        ("UPDATE program_history SET valid_from = now()", "UPDATE block SET created_at = now()"),
+        [{"program": "SPRING"}] * 3,
+    ),
+    Break(
+        GIVEN_OUTSIDE,
         (
-            "UPDATE program SET valid_from = now() WHERE name = 'SPRING'",
-            "UPDATE block SET created_at = now()",
+            "UPDATE program SET active = false WHERE name = 'SPRING'",
+            f"UPDATE answer SET answered_at = now() + {LATE} WHERE profile_id = 'p-1'",
         ),
-        [{"program": "SPRING", "valid_until": None}] * 3,
+        [{"program": "SPRING"}],
     ),
     Break(
-        "codes were made outside the program's validity period, or for a source that may not create any",
-        ("UPDATE program SET valid_from = (SELECT min(answered_at) FROM answer WHERE program_id = program.id)",),
+        GIVEN_OUTSIDE,
+        (
+            "UPDATE program SET removed_at = now() WHERE name = 'SPRING'",
+            f"UPDATE answer SET answered_at = now() + {LATE} WHERE profile_id = 'p-1'",
+        ),
+        [{"program": "SPRING"}],
+    ),
+    Break(
+        MADE_OUTSIDE,
+        ("UPDATE program_history SET valid_from = (SELECT min(answered_at) FROM answer)",),
         [{"program": "SPRING", "block": 1}, {"program": "SPRING", "block": 2}],
     ),
     Break(
-        "codes were made outside the program's validity period, or for a source that may not create any",
+        MADE_OUTSIDE,
+        (
+            "UPDATE program SET active = false WHERE name = 'SPRING'",
+            "UPDATE block SET created_at = clock_timestamp() WHERE id = 2",
+        ),
+        [{"program": "SPRING", "block": 2, "origin": "generate"}],
+    ),
+    Break(
+        MADE_OUTSIDE,
         (
             "UPDATE program SET campaign_can_create = false, scenario_can_create = false",
-            "UPDATE block SET origin = 'pool' WHERE id = 2",
+            "UPDATE block SET origin = 'pool', created_at = clock_timestamp() WHERE id = 2",
         ),
         [{"program": "SPRING", "block": 2, "origin": "pool"}],
+    ),
+    Break(
+        MADE_OUTSIDE,
+        (
+            "UPDATE program SET campaign_can_create = false",
+            "UPDATE block SET origin = 'request', source = 'campaign', created_at = clock_timestamp() WHERE id = 1",
+            "UPDATE block SET origin = 'request', source = 'scenario', created_at = clock_timestamp() WHERE id = 2",
+        ),
+        [{"program": "SPRING", "block": 1, "origin": "request", "source": "campaign"}],
+    ),
+    Break(
+        MADE_OUTSIDE,
+        (
+            "UPDATE program_history SET scenario_can_create = false",
+            "UPDATE block SET origin = 'request', source = 'campaign' WHERE id = 1",
+            "UPDATE block SET origin = 'request', source = 'scenario' WHERE id = 2",
+        ),
+        [{"program": "SPRING", "block": 2, "origin": "request", "source": "scenario"}],
     ),
 )
 
@@ -209,8 +271,8 @@ async def stocked(connection: Connection, claims: Claims, minters: Minters) -> C
     """SPRING with blocks of 40 and 20 codes, three of which were given; and OTHER, which has none."""
     spring = await program(connection, minters)
     await program(connection, minters, "OTHER")
-    await generate(connection, spring.id, 40, None)
-    await generate(connection, spring.id, 20, None)
+    await generate(connection, minters, spring.id, 40, None)
+    await generate(connection, minters, spring.id, 20, None)
     for profile_id in PROFILES:
         await claims.attach([message("SPRING", profile_id=profile_id)])
     return connection

@@ -34,11 +34,11 @@ async def open_blocks(connection: Connection) -> list[int]:
     return [row["size"] for row in rows]
 
 
-async def fill_until_content(connection: Connection, program_id: int) -> int:
+async def fill_until_content(connection: Connection, minters: Minters, program_id: int) -> int:
     """Look at the pool as often as it takes, and return how often that was."""
     looks = 0
     while await needy_programs(connection):
-        await top_up(connection, program_id)
+        await top_up(connection, minters, program_id)
         looks += 1
         assert looks < 10
     return looks
@@ -49,7 +49,7 @@ async def test_a_new_pool_has_blocks_for_the_workers_that_are_there(
 ) -> None:
     spring = await program(connection, minters, codes_max=50_000, pool_max=50_000)
 
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
 
     assert len(await open_blocks(connection)) == blocks_needed(WORKERS) == 12
     assert await needy_programs(connection) == []
@@ -60,7 +60,7 @@ async def test_a_worker_is_counted_while_its_connection_lives(
     connection: Connection, database_url: str, minters: Minters
 ) -> None:
     spring = await program(connection, minters, codes_max=50_000, pool_max=50_000)
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
     assert len(await open_blocks(connection)) == blocks_needed(0) == 4
     assert await needy_programs(connection) == []
 
@@ -85,7 +85,7 @@ async def test_workers_that_come_later_get_the_halves_of_the_largest(
     spring = await program(connection, minters, codes_max=50_000, pool_max=50_000)
     await list_block(connection, spring.id, ["X"])
     async with connection.transaction():
-        await generate(connection, spring.id, 49_999, '{"discount": "10"}')
+        await generate(connection, minters, spring.id, 49_999, '{"discount": "10"}')
         # As if it had been made when nobody else was there.
         await connection.execute("DELETE FROM block WHERE kind = 'range'")
         await connection.execute(
@@ -94,7 +94,7 @@ async def test_workers_that_come_later_get_the_halves_of_the_largest(
             spring.id,
         )
 
-    looks = await fill_until_content(connection, spring.id)
+    looks = await fill_until_content(connection, minters, spring.id)
 
     assert looks > 1
     sizes = await open_blocks(connection)
@@ -110,13 +110,13 @@ async def test_halves_are_cut_from_what_is_left_and_give_no_code_twice(
     connection: Connection, connections: Pool, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, codes_max=4_000, pool_max=4_000)
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
     given: list[str | None] = []
     async with connections.acquire() as one:
         await announce_worker(one)
         for look in range(8):
             taken, _ = await asyncio.gather(
-                claims.attach([message("SPRING") for _ in range(400)]), top_up(one, spring.id)
+                claims.attach([message("SPRING") for _ in range(400)]), top_up(one, minters, spring.id)
             )
             given += [rows[0].code for rows in taken.rows.values()]
             assert await audit(connection) == [], look
@@ -140,10 +140,10 @@ async def test_a_block_with_holes_or_in_use_stays_whole(
     await delete_codes(connection, 1, [7])
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block WHERE id = 2 FOR UPDATE")
-        assert await top_up(connection, spring.id) == Filled("SPRING", 7_999, 0)
+        assert await top_up(connection, minters, spring.id) == Filled("SPRING", 7_999, 0)
 
     assert await open_blocks(connection) == [4_000, 4_000]
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
     assert await open_blocks(connection) == [2_000, 2_000, 4_000]
     assert await audit(connection) == []
 
@@ -151,8 +151,8 @@ async def test_a_block_with_holes_or_in_use_stays_whole(
 async def test_small_pools_are_not_cut_into_crumbs(connection: Connection, workers: Pool, minters: Minters) -> None:
     spring = await program(connection, minters, codes_max=900, pool_max=900)
 
-    await top_up(connection, spring.id)
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
+    await top_up(connection, minters, spring.id)
 
     assert await open_blocks(connection) == [450, 450]
     assert await needy_programs(connection) == []

@@ -24,7 +24,7 @@ async def test_a_claim_waits_for_the_last_block_and_goes_on(
 ) -> None:
     """Whoever has the block gives its codes back or takes them; both are known only at the end of his transaction."""
     spring = await program(connection, minters, codes_max=5, pool_max=5)
-    await generate(connection, spring.id, 5, None)
+    await generate(connection, minters, spring.id, 5, None)
     other = bystander.transaction()
     await other.start()
     await bystander.execute("SELECT id FROM block FOR UPDATE")
@@ -54,7 +54,7 @@ async def test_a_block_that_nobody_has_is_taken_at_once(
 ) -> None:
     spring = await program(connection, minters)
     for _ in range(3):
-        await generate(connection, spring.id, 10, None)
+        await generate(connection, minters, spring.id, 10, None)
     async with bystander.transaction():
         locked = await bystander.fetchval("SELECT id FROM block ORDER BY id LIMIT 1 FOR UPDATE")
         requests = [message("SPRING") for _ in range(20)]
@@ -75,7 +75,7 @@ async def test_who_waits_too_long_is_put_off_and_the_others_are_not(
     monkeypatch.setattr("services.store.claim.BUSY_TIMEOUT_MS", SHORT_MS)
     for name in ("STUCK", "FREE"):
         made = await program(connection, minters, name)
-        await generate(connection, made.id, 10, None)
+        await generate(connection, minters, made.id, 10, None)
     stuck = [message("STUCK"), message("FREE", "STUCK")]
     free = [message("FREE"), message("STUCK", "NOPE")]
     async with bystander.transaction():
@@ -117,10 +117,10 @@ async def test_who_fills_a_program_is_in_nobodys_way(
     connection: Connection, bystander: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile")
-    await generate(connection, spring.id, 5, None)
+    await generate(connection, minters, spring.id, 5, None)
     request = message("SPRING")
     async with bystander.transaction():
-        await top_up(bystander, spring.id)
+        await top_up(bystander, minters, spring.id)
         async with asyncio.timeout(NOBODY_WAITS_S):
             claimed = await claims.attach([request])
 
@@ -132,7 +132,7 @@ async def test_who_notes_something_on_one_code_has_not_locked_its_block(
     connection: Connection, bystander: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 5, None)
+    await generate(connection, minters, spring.id, 5, None)
     first, second = message("SPRING"), message("SPRING")
     await claims.attach([first])
     async with bystander.transaction():
@@ -149,7 +149,7 @@ async def test_what_a_killed_worker_had_locked_is_free_again(
     connection: Connection, bystander: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 5, None)
+    await generate(connection, minters, spring.id, 5, None)
     await bystander.execute("BEGIN")
     await bystander.execute("SELECT id FROM block FOR UPDATE")
     request = message("SPRING")

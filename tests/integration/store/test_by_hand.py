@@ -28,7 +28,7 @@ async def named(
 
 async def test_the_next_code_of_the_pool(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     request_id = uuid7()
 
     first = await by_hand.attach(claims, "SPRING", "p-1", request_id)
@@ -56,7 +56,7 @@ async def test_held_stock_is_said(
 ) -> None:
     monkeypatch.setattr(claim, "BUSY_TIMEOUT_MS", 50)
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
         with pytest.raises(StackUnavailable, match="held by others"):
@@ -68,7 +68,7 @@ async def test_a_named_code_of_the_pool(
     connection: Connection, claims: Claims, minters: Minters, position: int
 ) -> None:
     spring = await program(connection, minters, ttl="P1D", **OFF)
-    await generate(connection, spring.id, 20, '{"discount": "5"}')
+    await generate(connection, minters, spring.id, 20, '{"discount": "5"}')
     code = (await minters.get(connection, spring.id, 1)).mint(position, 1)[0]
 
     row = await named(connection, minters, code)
@@ -89,7 +89,7 @@ async def test_a_named_code_of_the_pool(
 
 async def test_a_code_that_is_not_free(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 3, None)
+    await generate(connection, minters, spring.id, 3, None)
     one, two, three = (await minters.get(connection, spring.id, 1)).mint(0, 3)
     await named(connection, minters, one)
     await life.delete(connection, minters, spring.id, two)
@@ -151,7 +151,7 @@ async def test_rules_hold_for_people_too(connection: Connection, claims: Claims,
 
 async def test_a_profile_that_gets_its_code_again(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, reuse="profile", **OFF)
-    await generate(connection, spring.id, 5, None)
+    await generate(connection, minters, spring.id, 5, None)
     row = await named(connection, minters, "MINE")
     request = message("SPRING", profile_id="p-1")
     assert codes((await claims.attach([request])).rows, [request]) == ["MINE"]
@@ -163,7 +163,7 @@ async def test_a_profile_that_gets_its_code_again(connection: Connection, claims
 
 async def test_one_of_many_gets_a_named_code(connections: Pool, connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 1, None)
+    await generate(connection, minters, spring.id, 1, None)
     pooled = (await minters.get(connection, spring.id, 1)).mint(0, 1)[0]
 
     async def attaches(code: str, number: int) -> bool:

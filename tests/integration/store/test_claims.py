@@ -18,7 +18,7 @@ from tests.integration.store.situations import codes, reasons
 
 async def test_a_batch_gets_a_code_for_each_request(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 1_000, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, 1_000, '{"discount": "10"}')
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(300)]
     requests += [step("SPRING", profile_id=f"p-{n}") for n in range(300)]
 
@@ -41,7 +41,7 @@ async def test_the_same_ids_get_the_same_rows(
     connection: Connection, claims: Claims, others: Claims, minters: Minters, new_id: Callable[[], UUID]
 ) -> None:
     spring = await program(connection, minters, ttl="P30D")
-    await generate(connection, spring.id, 100, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, 100, '{"discount": "10"}')
     requests = [message("SPRING", request_id=new_id(), profile_id=f"p-{n}") for n in range(20)]
     requests += [message("NOPE", request_id=new_id()), message("SPRING", request_id=new_id(), preview=True)]
     new = [message("SPRING", request_id=new_id()) for _ in range(5)]
@@ -65,7 +65,7 @@ async def test_an_id_that_comes_twice_in_a_batch_is_one_request(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     request = message("SPRING")
     copy = message("SPRING", request_id=request.id, profile_id="p-2")
 
@@ -83,7 +83,7 @@ async def test_a_refusal_stays_one_in_the_same_words(connection: Connection, cla
     request = message("SPRING", "NOPE")
     refused = await claims.attach([request])
     await program(connection, minters, "NOPE")
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
 
     again = await claims.attach([request])
 
@@ -97,7 +97,7 @@ async def test_sixteen_programs_give_a_code_each(connection: Connection, claims:
     names = [f"P{n}" for n in range(16)]
     ids = {name: (await program(connection, minters, name)).id for name in names}
     for program_id in ids.values():
-        await generate(connection, program_id, 3, None)
+        await generate(connection, minters, program_id, 3, None)
     wanted = [names, names[::-1], [*names[8:], *names[:8]]]
     requests = [message(*order) for order in wanted]
 
@@ -118,7 +118,7 @@ async def test_nothing_is_attached_where_one_of_two_programs_is_empty(
 ) -> None:
     full = await program(connection, minters, "FULL")
     await program(connection, minters, "EMPTY", campaign_can_create=False)
-    await generate(connection, full.id, 1, None)
+    await generate(connection, minters, full.id, 1, None)
     request, alone = message(*order), message("FULL")
 
     claimed = await claims.attach([request, alone])
@@ -162,7 +162,7 @@ async def test_a_pool_under_half_of_its_mark_is_told_while_more_can_be_made(
     spring = await program(connection, minters, pool_max=10)
     full = await program(connection, minters, "FULL", codes_max=10, pool_max=10)
     for program_id in (spring.id, full.id):
-        await generate(connection, program_id, 10, None)
+        await generate(connection, minters, program_id, 10, None)
 
     half = await claims.attach([message("SPRING", "FULL") for _ in range(5)])
     less = await claims.attach([message("SPRING", "FULL")])

@@ -25,11 +25,11 @@ async def pages(connection: Connection, minters: Minters, program_id: int, limit
 async def test_pages_follow_each_other_through_all_blocks(connection: Connection, minters: Minters, limit: int) -> None:
     spring = await program(connection, minters)
     other = await program(connection, minters, "OTHER")
-    await generate(connection, spring.id, 4, None)
-    await generate(connection, other.id, 4, None)
+    await generate(connection, minters, spring.id, 4, None)
+    await generate(connection, minters, other.id, 4, None)
     await list_block(connection, spring.id, [f"LISTED-{n}" for n in range(7)])
-    await generate(connection, spring.id, 1, None)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 1, None)
+    await generate(connection, minters, spring.id, 10, None)
 
     found = await pages(connection, minters, spring.id, limit)
 
@@ -51,7 +51,7 @@ async def test_a_program_without_codes_has_an_empty_page(connection: Connection,
 
 async def test_a_page_says_what_became_of_each_code(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, ttl="P1D", **OFF)
-    await generate(connection, spring.id, 6, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, 6, '{"discount": "10"}')
     await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(3)])
     await connection.execute("INSERT INTO code_state (block_id, position, activated_at) VALUES (1, 1, now())")
     await delete_codes(connection, 1, [4])
@@ -72,7 +72,7 @@ async def test_a_page_says_what_became_of_each_code(connection: Connection, clai
 async def test_a_code_is_found_with_what_was_given(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, ttl="P1D", ttl_from="attachment", reuse="profile", **OFF)
     for _ in range(3):
-        await generate(connection, spring.id, 5, None)
+        await generate(connection, minters, spring.id, 5, None)
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(12)]
     claimed = await claims.attach([*requests, message("SPRING", profile_id="p-0")])
 
@@ -105,8 +105,8 @@ async def test_a_code_of_a_list_is_found(connection: Connection, claims: Claims,
 async def test_what_a_program_never_made_is_not_found(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters)
     other = await program(connection, minters, "OTHER")
-    await generate(connection, spring.id, 10, None)
-    await generate(connection, other.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
+    await generate(connection, minters, other.id, 10, None)
     await list_block(connection, other.id, ["LISTED"])
     mine = await minters.get(connection, spring.id, 1)
     theirs = await minters.get(connection, other.id, 1)
@@ -122,7 +122,7 @@ async def test_what_a_program_never_made_is_not_found(connection: Connection, mi
 async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, minters: Minters) -> None:
     """Its text is a number's too; where it is now is the list."""
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     text = (await minters.get(connection, spring.id, 1)).mint(3, 1)[0]
     block_id = await list_block(connection, spring.id, [text])
 

@@ -24,11 +24,11 @@ async def test_stock_is_conserved_at_every_commit(
     async def fill() -> None:
         for _ in range(5):
             async with connections.acquire() as one:
-                await top_up(one, spring.id)
+                await top_up(one, minters, spring.id)
             async with connections.acquire() as one:
-                await make_in_place(one, spring.id, Source.CAMPAIGN, 150, 1_000)
+                await make_in_place(one, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
             async with connections.acquire() as one:
-                await generate(one, spring.id, 20, None)
+                await generate(one, minters, spring.id, 20, None)
 
     async def work(worker: Claims) -> None:
         for _ in range(8):
@@ -55,7 +55,7 @@ async def test_codes_whose_life_ended_in_the_pool_are_counted_as_expired(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, campaign_can_create=False)
-    await generate(connection, spring.id, 40, None)
+    await generate(connection, minters, spring.id, 40, None)
     await claims.attach([message("SPRING") for _ in range(15)])
     await connection.execute("UPDATE block SET expires_at = now()")
 

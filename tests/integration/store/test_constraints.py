@@ -65,7 +65,7 @@ async def test_the_database_refuses_what_must_never_be(
     connection: Connection, claims: Claims, minters: Minters, case: Forbidden
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     await claims.attach([message("SPRING")])
 
     if case.constraint is None:

@@ -36,7 +36,7 @@ async def test_what_is_there_is_given_before_more_is_made(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, pool_max=100)
-    await generate(connection, spring.id, 4, None)
+    await generate(connection, minters, spring.id, 4, None)
     requests = [message("SPRING") for _ in range(10)]
 
     claimed = await claims.attach(requests)
@@ -54,7 +54,7 @@ async def test_a_source_whose_switch_is_off_gets_what_is_there(
     spring = await program(
         connection, minters, campaign_can_create=campaigns_may, scenario_can_create=not campaigns_may
     )
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     make = step if campaigns_may else message
     requests = [make("SPRING") for _ in range(5)]
 
@@ -88,7 +88,7 @@ async def test_the_last_code_before_the_maximum_is_given(
 ) -> None:
     spring = await program(connection, minters, codes_max=7, pool_max=3, **switches)
     if switches:
-        await generate(connection, spring.id, 7, None)
+        await generate(connection, minters, spring.id, 7, None)
     requests = [message("SPRING") for _ in range(12)]
 
     claimed = await claims.attach(requests)

@@ -17,7 +17,7 @@ async def test_a_hundred_million_codes_are_few_rows(connection: Connection, clai
     source = {"kind": "template", "template": "{safe 10}"}
     spring = await program(connection, minters, source=source, codes_max=100_000_000)
 
-    await generate(connection, spring.id, 100_000_000, None)
+    await generate(connection, minters, spring.id, 100_000_000, None)
     request = message("SPRING")
     claimed = await claims.attach([request])
 
@@ -32,19 +32,19 @@ async def test_exactly_as_many_codes_are_generated_as_asked_for_or_none(
     connection: Connection, minters: Minters
 ) -> None:
     spring = await program(connection, minters, codes_max=1_000, campaign_can_create=False, scenario_can_create=False)
-    await generate(connection, spring.id, 900, None)
+    await generate(connection, minters, spring.id, 900, None)
 
     with pytest.raises(ProgramRefused) as raised:
-        await generate(connection, spring.id, 101, None)
+        await generate(connection, minters, spring.id, 101, None)
     assert str(raised.value) == (
         "SPRING may hold 1,000 codes and has room for 100 more: generate fewer, or raise its maximum."
     )
     assert (await programs.stock(connection, "SPRING")).made == 900
-    await generate(connection, spring.id, 100, None)
+    await generate(connection, minters, spring.id, 100, None)
 
     assert (await programs.stock(connection, "SPRING")).made == 1_000
     with pytest.raises(ProgramRefused, match="has room for 0 more"):
-        await generate(connection, spring.id, 1, None)
+        await generate(connection, minters, spring.id, 1, None)
     assert await audit(connection) == []
 
 
@@ -67,12 +67,12 @@ async def test_nothing_is_generated_outside_the_programs_time(
     await connection.execute(f"UPDATE program SET {setting}")
 
     with pytest.raises(ProgramRefused) as raised:
-        await generate(connection, spring.id, 10, None)
+        await generate(connection, minters, spring.id, 10, None)
 
     assert str(raised.value) == sentence
     assert (await programs.stock(connection, "SPRING")).made == 0
 
 
-async def test_an_unknown_program_generates_nothing(connection: Connection) -> None:
+async def test_an_unknown_program_generates_nothing(connection: Connection, minters: Minters) -> None:
     with pytest.raises(ProgramRefused, match="There is no program 4711"):
-        await generate(connection, 4_711, 1, None)
+        await generate(connection, minters, 4_711, 1, None)

@@ -3,9 +3,11 @@
 from datetime import timedelta
 from random import Random
 
+import pytest
+
 from services.attaching.model import AnswerRow, Request
 from services.postgres.connection import Connection
-from services.store import programs
+from services.store import life, programs
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate
@@ -22,7 +24,7 @@ async def test_a_profile_gets_its_code_again_from_any_worker(
     connection: Connection, claims: Claims, others: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
-    await generate(connection, spring.id, 10, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, 10, '{"discount": "10"}')
 
     first = await attach_one(claims, message("SPRING", campaign_id="a"))
     again = await attach_one(others, step("SPRING"))
@@ -59,7 +61,7 @@ async def test_campaigns_and_steps_have_codes_of_their_own(
 
 async def test_a_code_whose_life_ended_is_replaced(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await program(connection, minters, reuse="profile", ttl="P1D", ttl_from="attachment")
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     first = await attach_one(claims, message("SPRING"))
     await connection.execute("UPDATE holding SET expires_at = now()")
 
@@ -77,7 +79,7 @@ async def test_a_shared_code_serves_everybody_while_it_lives(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, shared=True, codes_max=2, pool_max=2, **OFF)
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(30)]
 
     claimed = await claims.attach(requests)
@@ -92,11 +94,59 @@ async def test_a_shared_code_serves_everybody_while_it_lives(
     assert await audit(connection) == []
 
 
+@pytest.mark.parametrize("ending", ["deleted", "expired", "lived its time"])
+async def test_a_shared_code_that_ended_is_followed_by_the_next_one(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters, ending: str
+) -> None:
+    spring = await program(connection, minters, shared=True, codes_max=3, pool_max=3, **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+
+    async def everybodys(worker: Claims) -> str:
+        given = await worker.attach([message("SPRING", profile_id=f"p-{n}") for n in range(5)])
+        [code] = {row.code for rows in given.rows.values() for row in rows}
+        assert code is not None
+        return code
+
+    async def end(code: str) -> None:
+        if ending == "deleted":
+            await life.delete(connection, minters, spring.id, code)
+        elif ending == "expired":
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            await life.change(connection, minters, spring.id, code, lambda facts: life.Change(now, facts.fields))
+        else:
+            await connection.execute("UPDATE holding SET expires_at = now()")
+
+    had = []
+    for _ in range(3):
+        had.append(await everybodys(claims))
+        assert await everybodys(others) == had[-1]
+        await end(had[-1])
+
+    assert len(set(had)) == 3
+    refused = await attach_one(claims, message("SPRING"))
+    assert '"maximum_reached"' in (refused.refusals or "") or '"pool_empty"' in (refused.refusals or "")
+    assert await audit(connection) == []
+
+
+async def test_a_shared_code_that_is_deleted_before_its_turn_is_stepped_over(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, shared=True, **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+    first, second, third = (await minters.get(connection, spring.id, 1)).mint(0, 3)
+    await life.delete(connection, minters, spring.id, second)
+
+    assert (await attach_one(claims, message("SPRING"))).code == first
+    await life.delete(connection, minters, spring.id, first)
+    assert (await attach_one(claims, message("SPRING"))).code == third
+    assert await audit(connection) == []
+
+
 async def test_who_holds_a_code_needs_no_stock_and_the_others_do(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", **OFF)
-    await generate(connection, spring.id, 1, None)
+    await generate(connection, minters, spring.id, 1, None)
     first = await attach_one(claims, message("SPRING"))
 
     again = await attach_one(claims, message("SPRING"))
@@ -112,7 +162,7 @@ async def test_a_request_may_mix_what_is_held_and_what_is_new(
 ) -> None:
     for name in ("HELD", "NEW"):
         made = await program(connection, minters, name, reuse="profile" if name == "HELD" else "request")
-        await generate(connection, made.id, 10, None)
+        await generate(connection, minters, made.id, 10, None)
     first = await attach_one(claims, message("HELD"))
     request = message("NEW", "HELD")
 
@@ -126,7 +176,7 @@ async def test_a_request_may_mix_what_is_held_and_what_is_new(
 async def test_the_longest_names_have_a_holding_too(connection: Connection, claims: Claims, minters: Minters) -> None:
     """What can't be compressed and needs four bytes a character is the largest that an index is given."""
     spring = await program(connection, minters, reuse="step")
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     letters = Random(1)
     longest = ["".join(chr(letters.randrange(0x20000, 0x2A000)) for _ in range(256)) for _ in range(4)]
     profile_id, scenario_id, *steps = longest
@@ -145,7 +195,7 @@ async def test_the_held_code_of_a_program_that_ended_is_not_given(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1))
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     await attach_one(claims, message("SPRING"))
     await connection.execute("UPDATE program SET valid_until = now()")
 

@@ -62,7 +62,7 @@ async def test_holes_of_a_range_are_stepped_over(
     connection: Connection, claims: Claims, minters: Minters, wanted: int
 ) -> None:
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 20, None)
+    await generate(connection, minters, spring.id, 20, None)
     minter = await minters.get(connection, spring.id, 1)
     holes = [0, 1, 5, 6, 7, 19]
     await delete_codes(connection, 1, holes)
@@ -114,7 +114,7 @@ async def test_lists_and_ranges_of_one_program_end_soonest_first(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, ttl="P2D", **OFF)
-    await generate(connection, spring.id, 2, None)
+    await generate(connection, minters, spring.id, 2, None)
     await list_block(connection, spring.id, ["FOR-EVER"])
     await list_block(connection, spring.id, ["TOMORROW"], lives=timedelta(days=1))
     given = []
@@ -130,7 +130,7 @@ async def test_a_hole_in_a_block_of_billions_costs_no_more_than_one_in_a_small_o
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, source={"kind": "template", "template": "{safe 16}"}, codes_max=2**57)
-    await generate(connection, spring.id, 2**57, None)
+    await generate(connection, minters, spring.id, 2**57, None)
     block_id, size = await connection.fetchrow("SELECT id, size FROM block ORDER BY id LIMIT 1")
     assert size > 10**14
     await delete_codes(connection, block_id, [1, 3])

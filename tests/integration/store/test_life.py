@@ -37,7 +37,7 @@ async def attached(claims: Claims, count: int, name: str = "SPRING") -> list[str
 
 async def stocked(connection: Connection, minters: Minters, count: int, **changed: object) -> Program:
     made = await program(connection, minters, **{**OFF, **changed})
-    await generate(connection, made.id, count, '{"discount": "5"}')
+    await generate(connection, minters, made.id, count, '{"discount": "5"}')
     return made
 
 
@@ -262,7 +262,7 @@ async def test_a_step_outlives_a_block_that_is_cut(connections: Pool, minters: M
 
     async def cut() -> None:
         async with connections.acquire() as own:
-            await top_up(own, spring.id)
+            await top_up(own, minters, spring.id)
 
     doomed = texts[3_000:3_030]
     await asyncio.gather(*(delete(code) for code in doomed), *(cut() for _ in range(5)))

@@ -24,7 +24,7 @@ async def test_a_key_is_wrapped_in_the_database_and_its_codes_are_the_same(
 
     first = (await Minters(master_key).get(connection, spring.id, 1)).mint(0, 10)
     second = (await Minters(master_key).get(connection, spring.id, 1)).mint(0, 10)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, Minters(None), spring.id, 10, None)
     requests = [message("SPRING") for _ in range(10)]
     claimed = await Claims(connections, Minters(master_key)).attach(requests)
 
@@ -53,7 +53,7 @@ async def test_no_two_programs_share_a_key(connection: Connection, minters: Mint
 
 async def test_a_wrong_or_a_missing_master_key_is_one_sentence(connection: Connection, connections: Pool) -> None:
     spring = await program(connection, Minters(os.urandom(32)))
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, Minters(None), spring.id, 10, None)
 
     with pytest.raises(StackUnavailable) as wrong:
         await Minters(os.urandom(32)).get(connection, spring.id, 1)

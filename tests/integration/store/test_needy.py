@@ -8,11 +8,11 @@ from tests.factories import OFF, message, program
 from tests.integration.store.situations import attach_all, delete_codes, list_block
 
 
-async def changes(connection: Connection, program_id: int) -> bool:
+async def changes(connection: Connection, minters: Minters, program_id: int) -> bool:
     """Whether a look at the pool does anything."""
     blocks = "SELECT id, size, open FROM block WHERE program_id = $1 ORDER BY id"
     before = await connection.fetch(blocks, program_id)
-    await top_up(connection, program_id)
+    await top_up(connection, minters, program_id)
     after = await connection.fetch(blocks, program_id)
     return [tuple(row) for row in before] != [tuple(row) for row in after]
 
@@ -44,16 +44,16 @@ async def in_many_states(connection: Connection, claims: Claims, minters: Minter
         made = await program(connection, minters, f"P{number}", **changed)
         ids[state] = made.id
         if "full pool" in state or "below" in state or "expired" in state:
-            await generate(connection, made.id, 40 if "below" in state else made.pool_max, None)
+            await generate(connection, minters, made.id, 40 if "below" in state else made.pool_max, None)
     await attach_all(claims, [message("P6") for _ in range(100)])
-    await top_up(connection, ids["at its maximum in few crumbs"])
+    await top_up(connection, minters, ids["at its maximum in few crumbs"])
     await list_block(connection, ids["one list"], [f"X{n}" for n in range(4_000)])
     for state in ("full pool in one block", "a block with a hole"):
         await one_block(connection, ids[state], 4_000)
     [hole] = await connection.fetch("SELECT id FROM block WHERE program_id = $1", ids["a block with a hole"])
     await delete_codes(connection, hole["id"], [5])
     await one_block(connection, ids["large and small"], 1_200)
-    await generate(connection, ids["large and small"], 100, None)
+    await generate(connection, minters, ids["large and small"], 100, None)
     for state, setting in (
         ("ended", "valid_until = now()"),
         ("expired and ended", "valid_until = now()"),
@@ -86,7 +86,7 @@ async def test_programs_are_needy_when_a_look_at_them_does_something(
     states = await in_many_states(connection, claims, minters)
 
     needy = {states[program_id] for program_id in await needy_programs(connection)}
-    changed = {state for program_id, state in states.items() if await changes(connection, program_id)}
+    changed = {state for program_id, state in states.items() if await changes(connection, minters, program_id)}
 
     assert needy == changed
     assert needy == {

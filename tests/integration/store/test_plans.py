@@ -27,6 +27,8 @@ _FILL = f"""
     SELECT 'P' || n, '', '', '{{}}', true, source, true, true, false, codes_max, pool_max, 'creation', '[]', 'profile',
            true, 10000
     FROM program, generate_series(1, {PROGRAMS}) n WHERE name = 'SPRING';
+    INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped)
+    SELECT id, 1, 'X', 1, '', false FROM program WHERE name <> 'SPRING';
     INSERT INTO block (program_id, kind, version, first, size, next, attached, open, origin)
     SELECT p.id, 'range', 1, n * 100, 100, CASE WHEN n % 26 = 0 THEN 0 ELSE 100 END,
            CASE WHEN n % 26 = 0 THEN 0 ELSE 100 END, n % 26 = 0, 'pool'
@@ -139,9 +141,11 @@ async def test_a_code_is_found_by_its_number_and_by_its_text(
     assert "answer_code_once" in indexes(plans, "LEFT JOIN answer a ON", "answer")
 
 
-async def test_the_level_of_a_pool_is_read_from_its_open_blocks(connection: Connection, plans: Plans) -> None:
+async def test_the_level_of_a_pool_is_read_from_its_open_blocks(
+    connection: Connection, minters: Minters, plans: Plans
+) -> None:
     for number in range(EXECUTIONS):
-        await filling.top_up(connection, 2 + number)
+        await filling.top_up(connection, minters, 2 + number)
 
     assert indexes(plans, "count(*) AS blocks", "block") == {"block_open"}
     assert indexes(plans, "SET open = false WHERE id IN", "block") >= {"block_open"}

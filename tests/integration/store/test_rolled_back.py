@@ -18,7 +18,7 @@ async def test_a_cancelled_claim_leaves_its_codes_to_the_next(
     connection: Connection, bystander: Connection, connections: Pool, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, reuse="profile")
-    await generate(connection, spring.id, 50, None)
+    await generate(connection, minters, spring.id, 50, None)
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(20)]
     other = await stop_in_the_middle(bystander, max(requests, key=lambda request: request.id))
     claim = asyncio.create_task(claims.attach(requests))
@@ -42,7 +42,7 @@ async def test_a_claim_whose_connection_breaks_leaves_its_codes_to_the_next(
     connection: Connection, bystander: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 50, None)
+    await generate(connection, minters, spring.id, 50, None)
     requests = [message("SPRING") for _ in range(20)]
     other = await stop_in_the_middle(bystander, requests[-1])
     claim = asyncio.create_task(claims.attach(requests))
@@ -67,7 +67,7 @@ async def test_an_answer_that_comes_meanwhile_sends_the_rest_round_again(
 ) -> None:
     """The other worker's answer stands; what was drawn for it goes to nobody and is given next."""
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 50, None)
+    await generate(connection, minters, spring.id, 50, None)
     requests = [message("SPRING") for _ in range(20)]
     other = await stop_in_the_middle(bystander, requests[7])
     claim = asyncio.create_task(claims.attach(requests))

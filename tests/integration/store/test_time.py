@@ -47,7 +47,7 @@ async def test_a_program_that_ends_meanwhile_gives_until_its_end_and_not_after(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 10_000, None)
+    await generate(connection, minters, spring.id, 10_000, None)
     await attach_one(claims, message("SPRING"))
     until_then = await connection.fetchval(f"UPDATE program SET valid_until = {SOON} RETURNING valid_until")
 
@@ -85,7 +85,7 @@ async def test_codes_that_end_meanwhile_are_given_until_their_end_and_not_after(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, codes_max=5_000, **OFF)
-    await generate(connection, spring.id, 5_000, None)
+    await generate(connection, minters, spring.id, 5_000, None)
     await attach_one(claims, message("SPRING"))
     ends = await connection.fetchval(f"UPDATE block SET expires_at = {SOON} RETURNING expires_at")
 
@@ -111,7 +111,7 @@ async def test_the_clock_goes_on_while_a_claim_waits(
 ) -> None:
     monkeypatch.setattr("services.store.claim.BUSY_TIMEOUT_MS", 20_000)
     spring = await program(connection, minters, **OFF)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     what = ending.rpartition(" ")[2]
     ends = await connection.fetchval(f"UPDATE {ending} = {IN_A_WHILE} RETURNING {what}")
     async with bystander.transaction():
@@ -133,7 +133,9 @@ async def test_the_clock_goes_on_while_somebody_else_makes_codes(
     async with connections.acquire() as one:
         async with bystander.transaction():
             await bystander.execute("SELECT FROM program FOR UPDATE")
-            making = asyncio.create_task(generate(one, spring.id, 10, None) if asked else top_up(one, spring.id))
+            making = asyncio.create_task(
+                generate(one, minters, spring.id, 10, None) if asked else top_up(one, minters, spring.id)
+            )
             await until_waiting(connection)
             await until_after(connection, ends)
         await asyncio.wait([making])
@@ -148,7 +150,7 @@ async def test_what_was_decided_after_waiting_is_dated_after_waiting(
     """A program that begins while a claim waits gives codes, and the audit finds nothing wrong with that."""
     monkeypatch.setattr("services.store.claim.BUSY_TIMEOUT_MS", 20_000)
     spring = await program(connection, minters, ttl="P1D", ttl_from="attachment", **OFF)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block FOR UPDATE")
         waiting = asyncio.create_task(attach_one(claims, message("SPRING")))
@@ -192,7 +194,7 @@ async def test_outside_its_time_a_program_gives_and_makes_nothing(
 ) -> None:
     spring = await program(connection, minters)
     if pooled:
-        await generate(connection, spring.id, pooled, None)
+        await generate(connection, minters, spring.id, pooled, None)
     await connection.execute(f"UPDATE program SET {setting}")
 
     rows = [await attach_one(claims, request) for request in (message("SPRING"), message("SPRING", preview=True))]
@@ -225,7 +227,7 @@ async def test_the_life_of_a_code_begins_where_the_program_says(
 ) -> None:
     ttl = timedelta(days=2, microseconds=5)
     spring = await program(connection, minters, ttl=ttl, ttl_from=ttl_from)
-    await generate(connection, spring.id, 10, None)
+    await generate(connection, minters, spring.id, 10, None)
 
     row = await attach_one(claims, message("SPRING"))
 

@@ -21,10 +21,10 @@ async def test_a_pool_is_filled_to_its_mark_and_no_further(
 ) -> None:
     spring = await program(connection, minters, pool_max=1_000)
 
-    assert await top_up(connection, spring.id) == Filled("SPRING", 0, 1_000)
-    assert await top_up(connection, spring.id) == Filled("SPRING", 1_000, 0)
+    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 0, 1_000)
+    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 1_000, 0)
     await claims.attach([message("SPRING") for _ in range(150)])
-    assert await top_up(connection, spring.id) == Filled("SPRING", 850, 150)
+    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 850, 150)
 
     stock = await programs.stock(connection, "SPRING")
     assert (stock.made, stock.pooled, stock.attached) == (1_150, 1_000, 150)
@@ -38,10 +38,10 @@ async def test_a_pool_is_never_filled_past_the_maximum(
     spring = await program(connection, minters, codes_max=120, pool_max=100)
     await list_block(connection, spring.id, [f"X{n}" for n in range(30)])
 
-    first = await top_up(connection, spring.id)
+    first = await top_up(connection, minters, spring.id)
     await attach_all(claims, [message("SPRING") for _ in range(90)])
-    second = await top_up(connection, spring.id)
-    third = await top_up(connection, spring.id)
+    second = await top_up(connection, minters, spring.id)
+    third = await top_up(connection, minters, spring.id)
 
     assert (first, second, third) == (Filled("SPRING", 30, 70), Filled("SPRING", 10, 20), Filled("SPRING", 30, 0))
     stock = await programs.stock(connection, "SPRING")
@@ -49,8 +49,8 @@ async def test_a_pool_is_never_filled_past_the_maximum(
     assert await audit(connection) == []
 
 
-async def test_a_program_that_is_not_there_has_no_pool(connection: Connection) -> None:
-    assert await top_up(connection, 4_711) is None
+async def test_a_program_that_is_not_there_has_no_pool(connection: Connection, minters: Minters) -> None:
+    assert await top_up(connection, minters, 4_711) is None
 
 
 @pytest.mark.parametrize("kind", ["top_up", "mixed"])
@@ -62,11 +62,11 @@ async def test_ten_at_once_make_no_code_too_many(
     async def fill(number: int) -> None:
         async with connections.acquire() as one:
             if kind == "top_up" or number % 3 == 0:
-                await top_up(one, spring.id)
+                await top_up(one, minters, spring.id)
             elif number % 3 == 1:
-                await make_in_place(one, spring.id, Source.CAMPAIGN, 700, 5_000)
+                await make_in_place(one, minters, spring.id, Source.CAMPAIGN, 700, 5_000)
             else:
-                await generate(one, spring.id, 100, None)
+                await generate(one, minters, spring.id, 100, None)
 
     await asyncio.gather(*(fill(number) for number in range(10)))
     stock = await programs.stock(connection, "SPRING")
@@ -87,7 +87,7 @@ async def test_many_fillers_reach_the_maximum_exactly(
     async def fill() -> None:
         for _ in range(10):
             async with connections.acquire() as one:
-                await top_up(one, spring.id)
+                await top_up(one, minters, spring.id)
 
     batches = [[message("SPRING") for _ in range(30)] for _ in range(14)]
     results = await asyncio.gather(
@@ -118,21 +118,21 @@ async def test_a_program_that_may_make_nothing_is_left_alone(
     await connection.execute(f"UPDATE program SET {setting}")
 
     assert await needy_programs(connection) == []
-    assert await top_up(connection, spring.id) == Filled("SPRING", 0, 0)
-    await make_in_place(connection, spring.id, Source.CAMPAIGN, 10, 1_000)
-    await make_in_place(connection, spring.id, Source.SCENARIO, 10, 1_000)
+    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 0, 0)
+    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 10, 1_000)
+    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 10, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 0
 
 
 async def test_codes_are_made_in_place_only_for_a_source_that_may(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, campaign_can_create=False, pool_max=10)
 
-    await make_in_place(connection, spring.id, Source.CAMPAIGN, 5, 1_000)
+    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 5, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 0
-    await make_in_place(connection, spring.id, Source.SCENARIO, 25, 1_000)
+    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 25
     # Somebody else was quicker: what is wanted is there.
-    await make_in_place(connection, spring.id, Source.SCENARIO, 25, 1_000)
+    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 25
 
 
@@ -141,13 +141,13 @@ async def test_expired_blocks_are_retired_and_made_up_for(
     connection: Connection, claims: Claims, minters: Minters, may: bool
 ) -> None:
     spring = await program(connection, minters, pool_max=100, ttl="P1D", **({} if may else OFF))
-    await generate(connection, spring.id, 60, None)
+    await generate(connection, minters, spring.id, 60, None)
     await claims.attach([message("SPRING") for _ in range(10)])
     await list_block(connection, spring.id, ["DEAD"], lives=timedelta(seconds=-1))
     await connection.execute("UPDATE block SET expires_at = now()")
     assert await needy_programs(connection) == [spring.id]
 
-    filled = await top_up(connection, spring.id)
+    filled = await top_up(connection, minters, spring.id)
 
     assert filled == Filled("SPRING", 0, 100 if may else 0)
     stock = await programs.stock(connection, "SPRING")
@@ -165,18 +165,18 @@ async def test_an_expired_block_in_use_is_retired_by_the_next_look(
     await list_block(connection, spring.id, ["DEAD"], lives=timedelta(seconds=-1))
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block FOR UPDATE")
-        filled = await top_up(connection, spring.id)
+        filled = await top_up(connection, minters, spring.id)
 
     assert filled == Filled("SPRING", 0, 10)
     assert await needy_programs(connection) == [spring.id]
-    await top_up(connection, spring.id)
+    await top_up(connection, minters, spring.id)
     assert await needy_programs(connection) == []
 
 
 async def test_a_life_from_creation_ends_the_blocks_life_too(connection: Connection, minters: Minters) -> None:
     for name, ttl_from in (("CREATION", "creation"), ("ATTACHMENT", "attachment")):
         made = await program(connection, minters, name, ttl="P10D", ttl_from=ttl_from)
-        await top_up(connection, made.id)
+        await top_up(connection, minters, made.id)
     rows = await connection.fetch(
         "SELECT name, expires_at - block.created_at AS life FROM block JOIN program p ON p.id = program_id"
     )

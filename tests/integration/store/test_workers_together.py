@@ -25,7 +25,7 @@ async def test_many_batches_at_once_give_no_code_twice(
 ) -> None:
     spring = await program(connection, minters, campaign_can_create=False)
     for _ in range(6):
-        await generate(connection, spring.id, 200, None)
+        await generate(connection, minters, spring.id, 200, None)
     batches = [[message("SPRING", profile_id=f"p-{batch}-{n}") for n in range(50)] for batch in range(24)]
 
     rows = await asyncio.gather(
@@ -45,7 +45,7 @@ async def test_the_last_codes_are_given_to_the_last_one(
 ) -> None:
     """Nobody is told that the pool is empty while another worker's block may still give a code."""
     spring = await program(connection, minters, campaign_can_create=False)
-    await generate(connection, spring.id, 60, None)
+    await generate(connection, minters, spring.id, 60, None)
     batches = [[message("SPRING") for _ in range(10)] for _ in range(8)]
 
     rows = await asyncio.gather(
@@ -64,7 +64,7 @@ async def test_the_same_requests_at_two_workers_in_opposite_order(
     for name in ("A", "B"):
         made = await program(connection, minters, name)
         for _ in range(2):
-            await generate(connection, made.id, 600, None)
+            await generate(connection, minters, made.id, 600, None)
     for _ in range(ROUNDS):
         requests = [message(*order) for order in (("A", "B"), ("B", "A"), ("A",), ("NOPE",)) for _ in range(5)]
 
@@ -81,7 +81,7 @@ async def test_two_workers_in_the_same_requests_do_not_wait_for_each_other_for_e
 ) -> None:
     spring = await program(connection, minters)
     for _ in range(2):
-        await generate(connection, spring.id, 600, None)
+        await generate(connection, minters, spring.id, 600, None)
     requests = sorted((message("SPRING") for _ in range(9)), key=lambda request: request.id)
     # Both come as far as the one in the middle, from opposite ends if nobody puts the requests in order.
     middle = await stop_in_the_middle(bystander, requests[4])
@@ -100,7 +100,7 @@ async def test_a_request_that_one_worker_attaches_and_another_refuses(
     connection: Connection, claims: Claims, others: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters)
-    await generate(connection, spring.id, 1_000, None)
+    await generate(connection, minters, spring.id, 1_000, None)
     for _ in range(ROUNDS):
         ids = [uuid7() for _ in range(6)]
         attached = [message("SPRING", request_id=request_id) for request_id in ids]
@@ -119,7 +119,7 @@ async def test_batches_that_overlap_give_each_request_one_answer(
 ) -> None:
     spring = await program(connection, minters)
     for _ in range(4):
-        await generate(connection, spring.id, 250, None)
+        await generate(connection, minters, spring.id, 250, None)
     requests = [message("SPRING") for _ in range(80)]
     batches = [requests[start : start + 40] for start in range(0, 41, 10)]
 
@@ -142,7 +142,7 @@ async def test_a_code_that_is_given_again_is_taken_once(
 ) -> None:
     spring = await program(connection, minters, **changed)
     for _ in range(4):
-        await generate(connection, spring.id, 200, None)
+        await generate(connection, minters, spring.id, 200, None)
     batches = [[message("SPRING", profile_id=f"p-{n}") for n in range(5)] for _ in range(8)]
 
     rows = await asyncio.gather(
@@ -163,7 +163,7 @@ async def test_a_step_and_a_message_of_one_profile_meet(
 ) -> None:
     spring = await program(connection, minters, reuse="profile")
     for _ in range(2):
-        await generate(connection, spring.id, 200, None)
+        await generate(connection, minters, spring.id, 200, None)
     requests = [message("SPRING"), step("SPRING")]
 
     rows = await asyncio.gather(attach_all(claims, requests[:1]), attach_all(others, requests[1:]))

@@ -204,3 +204,23 @@ def test_an_escaped_text_stands_for_itself(text: str) -> None:
     escaped = text.replace("\\", "\\\\").replace("{", "\\{").replace("}", "\\}")
 
     assert "".join(Template.parse(escaped).cells) == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("{number 2}", "{number 2}", 100),
+        ("{number 2}", "{number 3}", 0),
+        ("{number 2}", "{upstring 2}", 0),
+        ("{string 2}", "{upstring 2}", 26**2),
+        ("A{number 1}", "{upstring 1}{[13x] 1}", 2),
+        ("A-{number 1}", "B-{number 1}", 0),
+        ("AB", "A{string 1}", 1),
+        ("{[ABC] 1}{[abc] 1}", "{[CDE] 1}{[bcd] 1}", 2),
+        ("{string 200}", "{upstring 200}", 26**200),
+    ],
+)
+def test_how_many_texts_two_templates_share(one: str, other: str, shared: int) -> None:
+    first, second = Template.parse(one), Template.parse(other)
+
+    assert first.shared_with(second) == second.shared_with(first) == shared

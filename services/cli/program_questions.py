@@ -1,0 +1,190 @@
+"""Ask for a program's settings in three steps: what it is, where its codes come from, and how they are given."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from schemas.program import CODES_MAX_LIMIT, POOL_MAX_DEFAULT, ProgramSettings
+from services.cli.output import first_mistake
+from services.cli.program_settings import custom_field
+from services.codes.template import Template
+from services.errors import CodewellError, ProgramRefused
+
+# Stands for what was not asked yet, so that each answer can be checked together with those before it.
+_UNASKED: Final = {"name": "X", "codes_max": CODES_MAX_LIMIT, "source": {"kind": "template", "template": "X"}}
+
+Check = Callable[[ProgramSettings], None]
+_T = TypeVar("_T")
+
+
+class Question(NamedTuple):
+    """One setting: how it is asked for, how an answer is read, and what no answer means, as it would be typed."""
+
+    field: str
+    text: str
+    read: Callable[[str], object]
+    default: str | None = None
+
+
+def _text(answer: str) -> str | None:
+    return answer.strip() or None
+
+
+def _words(answer: str) -> list[str]:
+    return [word.strip() for word in answer.split(",") if word.strip()]
+
+
+def _fields(answer: str) -> list[dict[str, Any]]:
+    return [custom_field(word) for word in _words(answer)]
+
+
+def _number(answer: str) -> int:
+    try:
+        return int(answer.replace(",", ""))
+    except ValueError as error:
+        raise ProgramRefused(f"{answer!r} is no whole number.") from error
+
+
+def _yes(answer: str) -> bool:
+    if answer.strip().lower() not in {"y", "yes", "n", "no"}:
+        raise ProgramRefused("Answer yes or no.")
+    return answer.strip().lower().startswith("y")
+
+
+def _template(answer: str) -> dict[str, str]:
+    return {"kind": "template", "template": Template.parse(answer).text}
+
+
+_NAME: Final = Question("name", "Short name, as in {loyalty.NAME.promocode}", str.strip)
+_GENERAL: Final = (
+    Question("title", "Name", _text, ""),
+    Question("description", "Short description", _text, ""),
+    Question("groups", "Access groups, separated by commas", _words, ""),
+    Question("valid_from", "Valid from, e.g. 2026-12-01T00:00:00Z (nothing: always)", _text, ""),
+    Question("valid_until", "Valid until (nothing: for ever)", _text, ""),
+)
+_SOURCE: Final = Question("source", "Template, e.g. {string 4}-{number 4}-{upstring 4}", _template)
+_MAXIMUM: Final = Question("codes_max", "Maximum number of codes", _number)
+_GUESSABLE: Final = Question("allow_guessable", "Accept codes that can be guessed", _yes, "no")
+_SWITCHES: Final = (
+    Question("scenario_can_create", "Scenario can create codes", _yes, "no"),
+    Question("campaign_can_create", "Campaign can create codes", _yes, "no"),
+    Question("shared", "One code for many profiles", _yes, "no"),
+)
+_LIFE: Final = (
+    Question("ttl", "Time to live, e.g. P30D (nothing: for ever)", _text, ""),
+    Question("ttl_from", "It begins at creation or attachment", str.strip, "creation"),
+    Question("reuse", "The same code again for the same request, profile, campaign or step", str.strip, "request"),
+    Question("fields", "Custom fields as NAME[:required][:discard], separated by commas", _fields, ""),
+)
+
+
+def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check: Check) -> dict[str, Any]:
+    """Ask on standard error for all settings; what is given already is the default, and is refused if it can't be.
+
+    A question is asked again until its answer can be: `check_name` raises CodewellError for a name that is taken,
+    `check` for a template that is too small for the maximum or can be guessed.
+    """
+    _settings(given)
+    answers = dict(given)
+    _say("1. General")
+    answers = _ask_name(answers, check_name)
+    for question in _GENERAL:
+        answers = _ask(answers, question)
+    _say("2. Where codes come from")
+    answers = _ask(answers, _SOURCE)
+    _say("3. Settings")
+    for question in _SWITCHES:
+        answers = _ask(answers, question)
+    answers = _ask_maximum(answers, check)
+    ready = str(min(answers["codes_max"], POOL_MAX_DEFAULT))
+    answers = _ask(answers, Question("pool_max", "Pool size: how many stand ready", _number, ready))
+    for question in _LIFE:
+        answers = _ask(answers, question)
+    return answers
+
+
+def _ask_name(answers: dict[str, Any], check_name: Callable[[str], None]) -> dict[str, Any]:
+    while True:
+        answers = _ask(answers, _NAME)
+        problem = _problem(check_name, answers["name"])
+        if problem is None:
+            return answers
+        _say(f"   {problem}")
+        del answers["name"]
+
+
+def _ask_maximum(answers: dict[str, Any], check: Check) -> dict[str, Any]:
+    """Ask for the maximum, and for another template or a person's word where the template does not bear it."""
+    answers = _ask(answers, _MAXIMUM)
+    while (problem := _problem(check, _settings(answers))) is not None:
+        _say(f"   {problem}")
+        meant = {**answers, "allow_guessable": True}
+        if _problem(check, _settings(meant)) is None and _ask(answers, _GUESSABLE)["allow_guessable"]:
+            return meant
+        answers = _ask(_ask(answers, _SOURCE), _MAXIMUM)
+    return answers
+
+
+def _ask(answers: dict[str, Any], question: Question) -> dict[str, Any]:
+    default = _typed(answers.get(question.field)) or question.default
+    while True:
+        try:
+            asked = {**answers, question.field: question.read(_answer(question.text, default))}
+            asked = {field: value for field, value in asked.items() if value is not None}
+            _settings(asked)
+        except CodewellError as error:
+            _say(f"   {error}")
+        else:
+            return asked
+
+
+def _answer(text: str, default: str | None) -> str:
+    """What a person types, or the default; standard output is left to the command's result."""
+    while True:
+        click.echo(f"{text} [{default}]: " if default else f"{text}: ", nl=False, err=True)
+        try:
+            answer = input()
+        except (EOFError, KeyboardInterrupt) as end:
+            raise click.Abort from end
+        if answer or default is not None:
+            return answer or default or ""
+
+
+def _settings(answers: Mapping[str, Any]) -> ProgramSettings:
+    try:
+        return ProgramSettings.model_validate({**_UNASKED, **answers})
+    except ValidationError as error:
+        raise ProgramRefused(f"{first_mistake(error, 'the program')}.") from error
+
+
+def _typed(value: Any) -> str:
+    """A setting as a person would type it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case {"template": str(template)}:
+            return template
+        case [*parts]:
+            return ", ".join(_typed(part) for part in parts)
+        case {"name": str(name)}:
+            required = ":required" if value.get("required") else ""
+            return name + required + (":discard" if value.get("save") is False else "")
+        case _:
+            return str(value)
+
+
+def _problem(check: Callable[[_T], None], what: _T) -> str | None:
+    try:
+        check(what)
+    except CodewellError as error:
+        return str(error)
+    return None
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

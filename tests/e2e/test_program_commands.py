@@ -1,0 +1,214 @@
+"""Programs are changed, cloned, switched and removed as a person or a script does it, on one stack."""
+
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.commands import Stack, running_stack
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"),
+]
+
+GUIDE = "{string 4}-{number 4}-{upstring 4}"
+GOOD = ("--template", GUIDE, "--codes-max", "1000")
+FILL_TIMEOUT_S = 20.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    # Nothing is found by a sweep within the time of these tests: what is filled was announced.
+    home = tmp_path_factory.mktemp("stack") / "home"
+    async with running_stack(home, "--issuers", "1", CODEWELL_SWEEP_INTERVAL_S="3600") as running:
+        (await running.run("program", "create", "THERE", *GOOD)).is_done()
+        yield running
+        [report] = (await running.run("audit", "--json")).is_done().objects
+        assert (report["clean"], report["findings"]) == (True, [])
+
+
+async def shown(stack: Stack, name: str) -> dict[str, Any]:
+    [one] = (await stack.run("program", "show", name, "--json")).is_done().objects
+    return one
+
+
+async def until_ready(stack: Stack, name: str, count: int) -> None:
+    deadline = time.monotonic() + FILL_TIMEOUT_S
+    while (await shown(stack, name))["stock"]["pooled"] != count:
+        assert time.monotonic() < deadline, f"the pool of {name} was not filled"
+
+
+async def test_update_changes_what_is_given_and_nothing_else(stack: Stack) -> None:
+    (await stack.run("program", "create", "CHANGES", *GOOD, "--title", "Before", "--ttl", "P1D", "--shared")).is_done()
+    before = await shown(stack, "CHANGES")
+
+    options = ("--title", "After", "--group", "a", "--not-shared", "--field", "x:required", "--field", "y:discard")
+    [changed] = (await stack.run("program", "update", "CHANGES", *options, "--json")).is_done().objects
+    fields = [{"name": "x", "required": True, "save": True}, {"name": "y", "required": False, "save": False}]
+    del before["stock"]
+    assert changed == before | {"title": "After", "groups": ["a"], "shared": False, "fields": fields}
+
+    file = json.dumps({"title": "By file", "ttl": None, "description": "By file"})
+    said = await stack.run("program", "update", "CHANGES", "--file", "-", "--description", "By option", stdin=file)
+    assert said.is_done().out == "Program CHANGES is changed.\n"
+    after = await shown(stack, "CHANGES")
+    assert (after["title"], after["ttl"], after["description"]) == ("By file", None, "By option")
+
+
+async def test_a_program_that_may_create_now_is_filled_at_once(stack: Stack) -> None:
+    (await stack.run("program", "create", "FILLED", *GOOD)).is_done()
+    (await stack.run("program", "update", "FILLED", "--campaign-can-create")).is_done()
+    await until_ready(stack, "FILLED", 1000)
+
+    (await stack.run("program", "deactivate", "FILLED")).is_done()
+    (await stack.run("program", "update", "FILLED", "--codes-max", "1500", "--pool-max", "1200")).is_done()
+    assert (await shown(stack, "FILLED"))["active"] is False
+    [active] = (await stack.run("program", "activate", "FILLED", "--json")).is_done().objects
+    assert active["active"] is True
+    await until_ready(stack, "FILLED", 1200)
+
+
+async def test_a_new_template_and_codes_of_the_old_one(stack: Stack) -> None:
+    (await stack.run("program", "create", "TEMPLATES", *GOOD)).is_done()
+    (await stack.run("code", "generate", "TEMPLATES", "2")).is_done()
+    (await stack.run("program", "update", "TEMPLATES", "--template", "{safe 14}")).is_done()
+    (await stack.run("code", "generate", "TEMPLATES", "2")).is_done()
+
+    codes = [one["code"] for one in (await stack.run("code", "list", "TEMPLATES", "--json")).is_done().objects]
+    assert ["-" in code for code in codes] == [True, True, False, False]
+    for code in codes:
+        (await stack.run("code", "show", "TEMPLATES", code)).is_done()
+
+
+async def test_clone_and_remove(stack: Stack) -> None:
+    (await stack.run("program", "create", "ONE", *GOOD, "--title", "First")).is_done()
+    (await stack.run("code", "generate", "ONE", "1")).is_done()
+    [two] = (await stack.run("program", "clone", "ONE", "TWO", "--json")).is_done().objects
+    assert (two["name"], two["title"]) == ("TWO", "First")
+
+    said = (await stack.run("program", "remove", "ONE")).is_done()
+    assert said.out == "Program ONE is removed. Its codes stay on record: codewell code list ONE\n"
+    names = [one["name"] for one in (await stack.run("program", "list", "--json")).is_done().objects]
+    assert "ONE" not in names
+    assert "TWO" in names
+    assert len((await stack.run("code", "list", "ONE", "--json")).is_done().objects) == 1
+    for words in (("update", "ONE", "--title", "x"), ("activate", "ONE"), ("deactivate", "ONE"), ("remove", "ONE")):
+        (await stack.run("program", *words)).is_refused("ONE was removed")
+    (await stack.run("program", "create", "ONE", *GOOD)).is_refused("already, or was one")
+    (await stack.run("program", "clone", "ONE", "TWO")).is_refused("There is a program TWO already")
+
+
+async def test_the_list_says_how_each_program_stands(stack: Stack) -> None:
+    (await stack.run("program", "create", "ENDED", *GOOD, "--valid-until", "2026-01-01T00:00:00Z")).is_done()
+    (await stack.run("program", "create", "LATER", *GOOD, "--valid-from", "2040-01-01T00:00:00Z")).is_done()
+    (await stack.run("program", "create", "OFF", *GOOD, "--inactive", "--title", "Off")).is_done()
+    (await stack.run("program", "create", "STOCK", *GOOD)).is_done()
+    (await stack.run("code", "generate", "STOCK", "7")).is_done()
+
+    head, *lines = (await stack.run("program", "list")).is_done().out.splitlines()
+    found = {line.split()[0]: line for line in lines}
+    assert head.split() == ["name", "title", "state", "codes", "ready", "had", "maximum", "valid", "until"]
+    assert " ended " in found["ENDED"]
+    assert " not started " in found["LATER"]
+    assert found["OFF"].split()[1:3] == ["Off", "off"]
+    assert found["STOCK"].split()[-4:] == ["7", "7", "1,000", "-"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("update", "NOPE", "--title", "x"), ("There is no program NOPE",)),
+        (("update", "THERE", "--codes-max", "0"), ("codes_max", "Nothing was changed.")),
+        (("update", "THERE", "--pool-max", "1001"), ("pool_max must not be more", "Nothing was changed.")),
+        (("update", "THERE", "--template", "{number 6}"), ("can be guessed",)),
+        (("update", "THERE", "--template", "{number 2}"), ("100 texts left", "1,000 codes")),
+        (("update", "THERE", "--valid-until", "soon"), ("valid_until",)),
+        (("clone", "THERE", "A B"), ("short name", "Nothing was made.")),
+        (("clone", "NOPE", "X"), ("There is no program NOPE",)),
+        (("activate", "NOPE"), ("There is no program NOPE",)),
+        (("remove", "NOPE"), ("There is no program NOPE",)),
+    ],
+)
+async def test_what_is_refused_changes_nothing(stack: Stack, words: tuple[str, ...], says: tuple[str, ...]) -> None:
+    before = await shown(stack, "THERE")
+    (await stack.run("program", *words)).is_refused(*says)
+    assert await shown(stack, "THERE") == before
+
+
+async def test_another_name_in_a_file_is_refused(stack: Stack) -> None:
+    said = await stack.run("program", "update", "THERE", "--file", "-", stdin='{"name": "ELSE"}')
+    said.is_refused("The short name of THERE can't change")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("update",),
+        ("update", "THERE"),
+        ("update", "THERE", "--field", "x:optional"),
+        ("clone", "THERE"),
+        ("remove",),
+    ],
+    ids=" ".join,
+)
+async def test_usage(stack: Stack, words: tuple[str, ...]) -> None:
+    (await stack.run("program", *words)).is_wrong_usage()
+
+
+async def test_an_interview_repeats_what_is_refused(stack: Stack) -> None:
+    answers = [
+        "A B", "THERE", "ASKED", "Asked for", "", "red, blue", "tomorrow", "2026-01-01T00:00:00Z",
+        "2025-01-01T00:00:00Z", "2099-01-01T00:00:00Z",
+        "{numbr 4}", "{number 4}",
+        "maybe", "yes", "no", "no", "many", "100,000", "{number 6}", "1000", "n", GUIDE, "5000",
+        "6000", "300", "P30D", "birth", "attachment", "", "discount:required, note:discard",
+    ]  # fmt: skip
+    said = await stack.run("program", "create", "--interactive", "--json", stdin="\n".join(answers) + "\n")
+
+    assert said.status == 0, said
+    [made] = said.objects
+    del made["id"]
+    assert made == {
+        "name": "ASKED", "title": "Asked for", "description": "", "groups": ["red", "blue"], "active": True,
+        "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2099-01-01T00:00:00Z",
+        "source": {"kind": "template", "template": GUIDE}, "scenario_can_create": True, "campaign_can_create": False,
+        "shared": False, "auto_link": False, "codes_max": 5000, "pool_max": 300, "ttl": "P30D",
+        "ttl_from": "attachment", "reuse": "request", "allow_guessable": False,
+        "fields": [{"name": "discount", "required": True, "save": True},
+                   {"name": "note", "required": False, "save": False}],
+    }  # fmt: skip
+    for asked in ("1. General", "2. Where codes come from", "3. Settings", "without spaces", "Answer yes or no.",
+                  "There is a program THERE already", "valid_from must be before", '"{numbr 4}" is unknown',
+                  "fewer than the maximum of 100,000", "can be guessed", "pool_max must not be more"):  # fmt: skip
+        assert asked in said.err, said
+
+
+async def test_an_interview_shows_what_is_given_as_its_defaults(stack: Stack) -> None:
+    words = ("program", "create", "DEFAULTS", *GOOD, "--interactive", "--title", "Given", "--field", "x:required")
+    said = await stack.run(*words, "--shared", stdin="\n" * 20)
+
+    assert said.status == 0, said
+    made = await shown(stack, "DEFAULTS")
+    assert (made["title"], made["shared"], made["pool_max"], made["ttl"]) == ("Given", True, 1000, None)
+    assert made["fields"] == [{"name": "x", "required": True, "save": True}]
+    assert "Name [Given]:" in said.err
+    assert "One code for many profiles [yes]:" in said.err
+
+
+async def test_an_interview_that_ends_early_makes_nothing(stack: Stack) -> None:
+    said = await stack.run("program", "create", "--interactive", stdin="HALF\n")
+    assert said.status == 1, said
+    (await stack.run("program", "show", "HALF")).is_refused("There is no program HALF")
+
+
+async def test_kafka_out_of_reach_changes_nothing(stack: Stack) -> None:
+    before = await shown(stack, "THERE")
+    for words in (("update", "THERE", "--title", "x"), ("deactivate", "THERE"), ("remove", "THERE")):
+        said = await stack.run("program", *words, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        said.is_refused("Kafka can't be reached")
+    assert await shown(stack, "THERE") == before
