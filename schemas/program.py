@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.events import ShortName
 
@@ -11,8 +11,20 @@ POOL_MAX_DEFAULT: Final = 100_000
 CODES_MAX_LIMIT: Final = 2**62
 TTL_MAX: Final = timedelta(days=36_500)
 
+
+def _no_number(given: object) -> object:
+    """Pydantic takes a number for seconds since 1970, which nobody is told who reads the schema."""
+    if isinstance(given, int | float):
+        raise ValueError("a moment is text, such as 2027-01-31T12:00:00Z")  # noqa: TRY004  pydantic wants a ValueError
+    return given
+
+
 # A calendar's ends are not the same everywhere on earth, and a code lives past the moment below.
-Moment = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC))]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_no_number),
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC)),
+]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
 
 

@@ -70,8 +70,10 @@ async def test_a_scope_opens_what_it_is_for_and_nothing_else(asked: Consoles) ->
                     assert answer.status_code in {200, 201, 404, 409}, answer.text
                 else:
                     is_problem(answer, 403, "scope", *needed)
-            await connection.execute("DELETE FROM template_version WHERE program_id IN "
-                                     "(SELECT id FROM program WHERE name = 'OTHER')")  # fmt: skip
+            for table in ("template_version", "program_history"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE program_id IN (SELECT id FROM program WHERE name = 'OTHER')"
+                )
             await connection.execute("DELETE FROM program WHERE name = 'OTHER'")
 
 
