@@ -3,7 +3,11 @@
 CodewellError
 ├── TemplateInvalid       a code template that can't be read, is too small or can be guessed
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
-│   └── CodeUnknown       the program never made or took in such a code
+│   ├── ProgramUnknown    there is no such program
+│   ├── CodeUnknown       the program never made or took in such a code
+│   ├── ProgramTaken      another program has that short name
+│   └── RequestTaken      the id of a request was another request's
+├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
 └── SchemaMismatch        the database's schema is older or newer than this program
@@ -29,6 +33,31 @@ class ProgramRefused(CodewellError):
 
 class CodeUnknown(ProgramRefused):
     """The program never made or took in such a code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"There is no code {code}: look at its letters again, capitals count.")
+
+
+class ProgramUnknown(ProgramRefused):
+    """No program has this short name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no program {name}: list the programs to see which there are.")
+
+
+class ProgramTaken(ProgramRefused):
+    """Another program has this short name."""
+
+
+class RequestTaken(ProgramRefused):
+    """The id of a request, or its idempotency key, came with another request before."""
+
+    def __init__(self) -> None:
+        super().__init__("This id or Idempotency-Key came with another request before: use a new one for each.")
+
+
+class TokenRefused(CodewellError):
+    """A token's name is taken or can't be, or no token in force has it."""
 
 
 class StackUnavailable(CodewellError):

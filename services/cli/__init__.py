@@ -11,6 +11,7 @@ from services.cli.code_life import activate, attach, deactivate, delete, detach,
 from services.cli.program import program
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
+from services.cli.token import token
 from services.errors import CodewellError
 
 
@@ -33,7 +34,7 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, send, audit, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, program, code, token, send, audit, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete):

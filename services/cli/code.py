@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from services.cli.output import as_json, print_facts, print_json, print_table, with_database
-from services.errors import ProgramRefused
+from services.errors import CodeUnknown
 
 
 @click.group()
@@ -87,7 +87,7 @@ def show(program: str, text: str, as_json: bool) -> None:
 
     found = with_database(work)
     if found is None:
-        raise ProgramRefused(f"{program} has no code {text}: look at its letters again, capitals count.")
+        raise CodeUnknown(text)
     (print_json if as_json else print_facts)(facts_of(found))
 
 

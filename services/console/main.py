@@ -1,18 +1,23 @@
 """Build a console from its settings and run it until told to stop."""
 
 import asyncio
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import asyncpg
 import structlog
-from fastapi import FastAPI
 
+from services.console.announcer import Announcer
 from services.console.api import create_api
+from services.console.callers import Callers
+from services.console.context import Context
 from services.postgres import connection as postgres
 from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
-from services.runtime.process import run
+from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
+from services.store.minters import Minters
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
 
@@ -35,9 +40,13 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     health = Health("postgres")
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check_schema)
     async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
-        api: FastAPI = create_api(pool)
+        context = _context(settings, pool)
+        api = create_api(context)
         api.routes.extend(routes(health))
-        async with serving(api, settings.api_host, settings.api_port) as port:
+        async with (
+            _in_background(context.announcer.run()),
+            serving(api, settings.api_host, settings.api_port) as port,
+        ):
             log.info("api_served", host=settings.api_host, port=port)
             while not stop.is_set():
                 await _check(pool, health)
@@ -45,6 +54,28 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
                     await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL_S)
                 except TimeoutError:
                     continue
+
+
+def _context(settings: ConsoleSettings, pool: Pool) -> Context:
+    return Context(
+        pool,
+        Minters(settings.master_key_bytes),
+        Callers(pool),
+        Announcer(settings.kafka_bootstrap, settings.topic_prefix),
+        settings.guesses_per_s,
+        settings.misses_per_minute,
+    )
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        # A producer whose Kafka is away takes its time to stop, and nobody waits for what it has not sent.
+        await asyncio.wait((task,), timeout=CANCEL_TIMEOUT_S)
 
 
 async def _check(pool: Pool, health: Health) -> None:

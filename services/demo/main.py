@@ -156,7 +156,8 @@ async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) ->
 
 async def _stock(endpoints: Endpoints) -> Stock:
     async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock")
+        headers = {"Authorization": f"Bearer {endpoints.admin_token}"}
+        answer = await client.get(f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock", headers=headers)
         return Stock.model_validate(answer.raise_for_status().json())
 
 
@@ -182,5 +183,8 @@ def _show(answers: Sequence[Answer], checks: Sequence[Check], took_s: float, con
 def _show_endpoints(endpoints: Endpoints, where: Path, console: Console) -> None:
     console.print(f"\nKafka     {endpoints.kafka_bootstrap}")
     console.print(f"Postgres  {endpoints.postgres_url}")
-    console.print(f"Console   {endpoints.api_url}  (try /readyz, /metrics, /api/v1/programs/{PROGRAM.name}/stock)")
+    console.print(f"Console   {endpoints.api_url}  (try /readyz, /metrics, /openapi.json)")
+    # One line, however narrow the terminal, so that it can be copied.
+    stock_url = f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock"
+    console.print(f"Stock     curl -H 'Authorization: Bearer {endpoints.admin_token}' {stock_url}", soft_wrap=True)
     console.print(f"Commands  CODEWELL_HOME={where} codewell program show {PROGRAM.name}")

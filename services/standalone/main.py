@@ -24,9 +24,11 @@ from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_port, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
+from services.store import tokens
 
 log = structlog.get_logger()
 
+ADMIN: Final = "standalone"
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
 # A worker that ran so long is started again at once when it dies.
@@ -66,6 +68,7 @@ async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
             return
         print(f"Codewell is ready after {time.monotonic() - started:.1f} s. Ctrl-C stops it; data is kept.")  # noqa: T201
         print(f"  API       {endpoints.api_url}")  # noqa: T201
+        print(f"  Token     admin_token in {options.home / 'endpoints.json'}")  # noqa: T201
         print(f"  Kafka     {endpoints.kafka_bootstrap}")  # noqa: T201
         print(f"  Postgres  {endpoints.postgres_url}", flush=True)  # noqa: T201
         await stop.wait()
@@ -86,6 +89,8 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         options.progress("making tables and topics")
         async with connection(url, "codewell-standalone") as opened:
             await migrate(opened)
+            # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
+            admin_token = await tokens.replace(opened, ADMIN, ["admin"])
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, url, bootstrap)
         options.progress("starting the services")
@@ -93,7 +98,12 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
             if not await _all_ready(workers, servers.home, stop):
                 yield None
                 return
-            endpoints = Endpoints(postgres_url=url, kafka_bootstrap=bootstrap, api_url=workers[-1].health_url)
+            endpoints = Endpoints(
+                postgres_url=url,
+                kafka_bootstrap=bootstrap,
+                api_url=workers[-1].health_url,
+                admin_token=admin_token,
+            )
             servers.home.write_endpoints(endpoints)
             try:
                 yield endpoints

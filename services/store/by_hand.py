@@ -10,7 +10,7 @@ import asyncpg
 from services.attaching.decide import detail, standing
 from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, Request, Source, holding_key
 from services.codes.template import CODE_CHARACTERS_MAX
-from services.errors import ProgramRefused, StackUnavailable
+from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection
 from services.store import codes, life, stock
 from services.store.claim import Claims
@@ -41,6 +41,8 @@ async def attach(claims: Claims, program: str, profile_id: str, request_id: UUID
     if rows is None:
         raise StackUnavailable(f"All stock of {program} is held by others just now: try again in a moment.")
     [row] = rows
+    if row.profile_id != profile_id or claims.names.get(row.program_id or 0, program) != program:
+        raise RequestTaken
     if row.refusals is not None:
         raise ProgramRefused(" ".join(one["detail"] for one in json.loads(row.refusals)))
     return row
@@ -59,7 +61,7 @@ async def attach_named(
         stored = await stock.stored_answers(connection, [request_id])
         if stored:
             if [(row.code, row.profile_id) for row in stored] != [(code, profile_id)]:
-                raise ProgramRefused(f"Request {request_id} was something else before: use a new id.")
+                raise RequestTaken
             return stored[0]
         program, _ = await _rules(connection, name)
         try:
@@ -143,5 +145,5 @@ async def _may_attach(connection: Connection, request: Request) -> tuple[Program
 async def _rules(connection: Connection, name: str) -> tuple[Program, datetime]:
     locked = await stock.lock(connection, {name: 0})
     if name not in locked.programs:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     return locked.programs[name], locked.now

@@ -109,7 +109,7 @@ async def activate(connection: Connection, minters: Minters, program_id: int, co
     while True:
         at = await codes.locate(connection, minters, program_id, code)
         if at is None:
-            raise _unknown(code)
+            raise CodeUnknown(code)
         activated_at = await connection.fetchval(_ACTIVATE, at.block["id"], at.position)
         facts = await _found(connection, minters, program_id, code)
         if activated_at is not None:
@@ -196,7 +196,7 @@ async def locked_code(connection: Connection, minters: Minters, program_id: int,
 async def _lock(connection: Connection, minters: Minters, program_id: int, code: str) -> Locked:
     at = await codes.locate(connection, minters, program_id, code)
     if at is None:
-        raise _unknown(code)
+        raise CodeUnknown(code)
     await connection.execute(_LOCK_STATE, at.block["id"], at.position)
     block = await connection.fetchrow(_LOCK_BLOCK, at.block["id"])
     again = await codes.locate(connection, minters, program_id, code)
@@ -239,7 +239,7 @@ async def _is_changed(connection: Connection, at: At) -> bool:
 async def _found(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
     facts = await codes.find(connection, minters, program_id, code)
     if facts is None:
-        raise _unknown(code)
+        raise CodeUnknown(code)
     return facts
 
 
@@ -250,7 +250,3 @@ async def _against_activating(connection: Connection, program_id: int, facts: Co
         return f"{facts.code} is {facts.state}: only an attached code can be activated."
     name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
     return f"{name} is switched off, removed or has not begun: its codes can't be activated now."
-
-
-def _unknown(code: str) -> CodeUnknown:
-    return CodeUnknown(f"There is no code {code}: look at its letters again, capitals count.")

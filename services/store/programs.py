@@ -1,7 +1,7 @@
 """Programs as people look at them: made, changed, read, listed, and their stock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
@@ -10,7 +10,7 @@ import asyncpg
 from schemas.program import Program, ProgramSettings, Stock
 from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
-from services.errors import ProgramRefused
+from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
 from services.postgres.connection import Connection
 from services.store import versions
 from services.store.minters import Minters
@@ -75,7 +75,7 @@ async def check_name(connection: Connection, name: str) -> None:
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
     """Make a program and the secret key of its template. `guesses_per_s` is what an attacker may try.
 
-    Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramRefused when
+    Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramTaken when
     the name is taken.
     """
     check(settings, guesses_per_s)
@@ -161,10 +161,10 @@ async def remove(connection: Connection, name: str) -> Program:
 
 
 async def get(connection: Connection, name: str) -> Program:
-    """The program of this short name; one that was removed is found too, and is not active. Raises ProgramRefused."""
+    """The program of this short name; one that was removed is found too, and is not active. Raises ProgramUnknown."""
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM program WHERE name = $1", name)  # noqa: S608  a constant
     if row is None:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     return _program(row)
 
 
@@ -176,6 +176,21 @@ async def list_all(connection: Connection) -> list[Program]:
     return [_program(row) for row in rows]
 
 
+async def page(connection: Connection, groups: Sequence[str], after: str, limit: int) -> list[Program]:
+    """Up to `limit` programs that are not removed and whose name is after `after`, by name.
+
+    Only those with one of these access groups; no group is all programs.
+    """
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM program WHERE removed_at IS NULL AND name > $2 "  # noqa: S608  a constant
+        "AND ($1::text[] = '{}' OR groups && $1) ORDER BY name LIMIT $3",
+        list(groups),
+        after,
+        limit,
+    )
+    return [_program(row) for row in rows]
+
+
 async def overview(connection: Connection) -> list[Glance]:
     """All programs that are not removed, by name, with what a person wants to see at a glance."""
     rows = await connection.fetch(_OVERVIEW)
@@ -183,10 +198,10 @@ async def overview(connection: Connection) -> list[Glance]:
 
 
 async def stock(connection: Connection, name: str) -> Stock:
-    """Where the program's codes are now. Raises ProgramRefused when there is no such program."""
+    """Where the program's codes are now. Raises ProgramUnknown when there is no such program."""
     row = await connection.fetchrow(_STOCK, name)
     if row is None:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     return Stock(**row)
 
 
@@ -211,14 +226,14 @@ async def _locked(connection: Connection, name: str) -> asyncpg.Record:
         name,
     )
     if row is None:
-        raise ProgramRefused(f"There is no program {name}: list the programs to see which there are.")
+        raise ProgramUnknown(name)
     if row["removed"]:
         raise ProgramRefused(f"{name} was removed and can't be changed: clone it under another short name.")
     return row
 
 
-def _taken(name: str) -> ProgramRefused:
-    return ProgramRefused(f"There is a program {name} already, or was one: choose another short name.")
+def _taken(name: str) -> ProgramTaken:
+    return ProgramTaken(f"There is a program {name} already, or was one: choose another short name.")
 
 
 def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int, given: bool) -> None:

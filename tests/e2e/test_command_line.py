@@ -38,7 +38,7 @@ async def subcommands(stack: Stack, *words: str) -> list[str]:
 
 async def test_help_of_every_command(stack: Stack) -> None:
     found = set(await subcommands(stack))
-    assert found >= RUNNING | {"migrate", "topics", "program", "code", "send", "audit"}
+    assert found >= RUNNING | {"migrate", "topics", "program", "code", "token", "send", "audit"}
     for name in sorted(found):
         for inner in await subcommands(stack, name):
             assert await subcommands(stack, name, inner) == []

@@ -58,7 +58,7 @@ async def test_demo(tmp_path: Path) -> None:
     assert out.count("✓") == 6
     assert "✗" not in out
     assert "400 of 400" in out
-    for name in ("Kafka", "Postgres", "Console"):
+    for name in ("Kafka", "Postgres", "Console", "Stock"):
         assert re.search(rf"^{name} +\S+", out, re.MULTILINE), out
     assert processes_in(tmp_path) == {}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "home"]

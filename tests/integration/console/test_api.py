@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from services.console import main
 from services.runtime.settings import ConsoleSettings
+from services.store import tokens
 from tests.integration.issuer.asking import messages
 from tests.integration.issuer.door import door
 from tests.integration.issuer.running import running, until
@@ -17,7 +18,7 @@ from tests.integration.issuer.site import Site
 
 @asynccontextmanager
 async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClient]:
-    """A console that runs while the block runs, and a client of it."""
+    """A console that runs while the block runs, and a client of it that may do anything."""
     settings = ConsoleSettings(**site.settings() | {"api_port": 0} | given)
     with capture_logs() as logs:
         async with running(main.serve, settings):
@@ -27,7 +28,10 @@ async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClien
 
             await until(served, "console that serves")
             [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            _, secret = await tokens.create(site.database, f"t{port}", ["admin"])
+            headers = {"Authorization": f"Bearer {secret}"}
+            base_url = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=base_url, headers=headers, trust_env=False) as client:
                 yield client
 
 
@@ -108,6 +112,7 @@ async def test_i7_a_console_bears_a_database_that_goes_away_and_comes_back(
         answer = await client.get("/api/v1/programs/SPRING/stock")
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert answer.json()["status"] == 503
+        assert int(answer.headers["retry-after"]) > 0
         await until(lambda: shows("/readyz", 503), "console that is not ready")
         assert (await client.get("/readyz")).json()["waiting_for"].keys() == {"postgres"}
         assert await shows("/healthz", 200)

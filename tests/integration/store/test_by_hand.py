@@ -184,7 +184,7 @@ async def test_an_id_that_was_something_else(connection: Connection, claims: Cla
     await list_block(connection, spring.id, ["A", "B"])
     request_id = uuid7()
     await named(connection, minters, "A", request_id=request_id)
-    with pytest.raises(ProgramRefused, match="was something else before"):
+    with pytest.raises(ProgramRefused, match="came with another request"):
         await named(connection, minters, "B", request_id=request_id)
     assert (await by_hand.attach(claims, "SPRING", "p-1", request_id)).code == "A"
     assert await audit(connection) == []

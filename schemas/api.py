@@ -1,0 +1,79 @@
+"""What the HTTP API takes and answers beside programs and their stock."""
+
+from datetime import datetime
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.events import Id, ShortName
+from schemas.program import CODES_MAX_LIMIT, Moment, Text
+
+T = TypeVar("T")
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it; `detail` is a sentence for a person that says what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Page(_Shape, Generic[T]):
+    """A part of a list. `next_cursor` asks for what comes behind it; null is the end."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class Generate(_Shape):
+    """How many codes to make now, and the custom fields that they are made with."""
+
+    count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
+    fields: dict[ShortName, Text] = {}
+
+
+class Attach(_Shape):
+    """Who is to get a code, and which: without `code` it is the next one of the pool."""
+
+    profile_id: Id
+    code: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+
+
+class CodeOnly(_Shape):
+    """One code of the program."""
+
+    code: Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+class CodeChanges(_Shape):
+    """What is to change: what is left out stays. `expires_at` null is for ever; `fields` replaces all fields."""
+
+    expires_at: Moment | None = None
+    fields: dict[ShortName, Text] = {}
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give expires_at or fields")
+        return self
+
+
+class Code(_Shape):
+    """The facts on one code. `expires_at` null is for ever; `profile_id` is who has it, or had it last."""
+
+    code: str
+    program: ShortName
+    state: Literal["pooled", "attached", "activated", "expired", "deleted"]
+    profile_id: str | None
+    attached_at: datetime | None
+    activated_at: datetime | None
+    expires_at: datetime | None
+    fields: dict[str, str]

@@ -1,0 +1,69 @@
+"""Commands for the tokens with which programs use the HTTP API."""
+
+from typing import Any
+
+import click
+
+from services.cli.output import as_json, print_json, print_table, with_database
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens for the HTTP API."""
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["read", "write", "redeem", "admin"]),
+    multiple=True,
+    required=True,
+    help="What it may do; may be given several times. admin is all of them.",
+)
+@click.option("--group", "groups", multiple=True, help="An access group; may be given several times.  [all programs]")
+@as_json
+def create(name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], as_json: bool) -> None:
+    """Make token NAME and print its secret, which is shown this once."""
+    from services.store import tokens
+
+    made, secret = with_database(lambda connection, _: tokens.create(connection, name, scopes, groups))
+    if as_json:
+        print_json({**made._asdict(), "token": secret})
+    else:
+        click.echo(f"Token {made.name} is made. Its secret is shown this once:\n{secret}")
+
+
+@token.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the tokens in force."""
+    from services.store import tokens
+
+    found = [one._asdict() for one in with_database(lambda connection, _: tokens.list_all(connection))]
+    for facts in found:
+        del facts["revoked_at"]
+    if as_json:
+        for facts in found:
+            print_json(facts)
+        return
+    rows = [
+        {**facts, "scopes": ", ".join(facts["scopes"]), "groups": ", ".join(facts["groups"]) or "all programs"}
+        for facts in found
+    ]
+    print_table(rows, "There is no token yet: codewell token create makes one.")
+
+
+@token.command()
+@click.argument("name_or_id", metavar="NAME|ID")
+@as_json
+def revoke(name_or_id: str, as_json: bool) -> None:
+    """End a token for good. A console may still know it for 5 seconds."""
+    from services.store import tokens
+
+    ended = with_database(lambda connection, _: tokens.revoke(connection, name_or_id))
+    if as_json:
+        print_json(ended._asdict())
+    else:
+        click.echo(f"Token {ended.name} is revoked.")

@@ -1,0 +1,62 @@
+"""What bodies and answers look like, for the OpenAPI document."""
+
+from typing import Any, Final
+
+from schemas.program import POOL_MAX_DEFAULT
+
+SETTINGS: Final[dict[str, Any]] = {
+    "name": "SPRING",
+    "title": "Spring sale",
+    "description": "",
+    "groups": ["marketing"],
+    "active": True,
+    "valid_from": None,
+    "valid_until": "2099-01-01T00:00:00Z",
+    "source": {"kind": "template", "template": "{string 4}-{number 4}-{upstring 4}"},
+    "scenario_can_create": True,
+    "campaign_can_create": True,
+    "shared": False,
+    "auto_link": False,
+    "codes_max": 1_000_000,
+    "pool_max": POOL_MAX_DEFAULT,
+    "ttl": "P30D",
+    "ttl_from": "creation",
+    "fields": [{"name": "discount", "required": False, "save": True}],
+    "reuse": "request",
+    "allow_guessable": True,
+}
+PROGRAM: Final = {**SETTINGS, "id": 1}
+PROGRAMS: Final = {"items": [PROGRAM], "next_cursor": "U1BSSU5H"}
+GENERATE: Final = {"count": 100, "fields": {"discount": "10"}}
+STOCK: Final = {
+    "program": "SPRING",
+    "made": 100_100,
+    "imported": 0,
+    "pooled": 75_100,
+    "attached": 25_000,
+    "activated": 40,
+    "expired": 0,
+    "deleted": 0,
+    "codes_max": 1_000_000,
+    "pool_max": 100_000,
+}
+CODE: Final = {
+    "code": "smFg-2497-DMPB",
+    "program": "SPRING",
+    "state": "attached",
+    "profile_id": "p-1001",
+    "attached_at": "2026-11-23T10:00:00Z",
+    "activated_at": None,
+    "expires_at": "2026-12-23T10:00:00Z",
+    "fields": {"discount": "10"},
+}
+CODES: Final = {"items": [CODE], "next_cursor": "MDoxOjk5"}
+ATTACH: Final = {"profile_id": "p-1001"}
+ATTACH_NAMED: Final = {"profile_id": "p-1001", "code": "smFg-2497-DMPB"}
+CODE_ONLY: Final = {"code": "smFg-2497-DMPB"}
+CHANGES: Final = {"expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "15"}}
+
+
+def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:
+    """An endpoint's good answer as it is documented."""
+    return {status: {"description": description, "content": {"application/json": {"example": example}}}}

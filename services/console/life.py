@@ -1,0 +1,161 @@
+"""Endpoints for a code's life: attach, return, use, change, delete."""
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from uuid import UUID, uuid5
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import Response
+
+from schemas.api import Attach, Code, CodeChanges, CodeOnly
+from schemas.events import ShortName
+from services.attaching.model import AnswerRow
+from services.client.uuid7 import uuid7
+from services.console import examples
+from services.console.callers import Redeemer, Writer, visible
+from services.console.codes import CodeText, refuse_guesser, shown
+from services.console.context import Context, context
+from services.console.once import Key, Making, Once
+from services.console.problems import documented, documented_making
+from services.errors import CodeUnknown
+from services.postgres.connection import Connection
+from services.store import by_hand, life, misses
+from services.store.claim import Claims
+from services.store.codes import CodeFacts
+from services.store.life import Change
+from services.store.minters import Minters
+from services.store.tokens import Token
+
+router = APIRouter(prefix="/programs/{name}", tags=["codes"])
+Here = Annotated[Context, Depends(context)]
+Step = Callable[[Connection, Minters, int, str], Awaitable[CodeFacts]]
+OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
+
+# Chosen once at random; the request id of an attachment follows from it and the idempotency key for ever.
+_KEYS: Final = UUID("0b7c9d53-0f0f-4c1b-9f0c-6f1f5a4f1f0e")
+_STEP: Final[dict[str, Any]] = {
+    "response_model": Code,
+    "responses": examples.answer(200, "The code as it is now", examples.CODE) | documented_making(404, 429),
+}
+
+
+@router.post(
+    "/codes:attach",
+    responses=examples.answer(200, "The code, attached", examples.CODE) | documented_making(404),
+)
+async def attach_code(
+    here: Here,
+    caller: Writer,
+    _: Making,
+    name: ShortName,
+    wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
+    key: Key = None,
+) -> Code:
+    """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+    # The answer is stored under this id, so the same key finds it whatever happens to this console.
+    request_id = uuid7() if key is None else uuid5(_KEYS, f"{caller.id}\n{key}")
+    if wanted.code is None:
+        row = await by_hand.attach(Claims(here.pool, here.minters), name, wanted.profile_id, request_id)
+    else:
+        async with here.pool.acquire() as connection:
+            row = await by_hand.attach_named(connection, here.minters, name, wanted.code, wanted.profile_id, request_id)
+    return _given(name, row)
+
+
+@router.post("/codes:detach", **_STEP)
+async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Return an attached code to the pool, where somebody else may get it."""
+    return await _stepped(here, caller, once, name, wanted.code, life.detach)
+
+
+@router.post("/codes:activate", **_STEP)
+async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Use an attached code, which can be done once."""
+    return await _stepped(here, caller, once, name, wanted.code, life.activate)
+
+
+@router.post("/codes:deactivate", **_STEP)
+async def deactivate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Take an activation back."""
+    return await _stepped(here, caller, once, name, wanted.code, life.deactivate)
+
+
+@router.patch(
+    "/codes/{code:path}",
+    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(400, 404, 409, 413, 415),
+)
+async def change_code(
+    here: Here,
+    caller: Writer,
+    name: ShortName,
+    code: CodeText,
+    changes: Annotated[CodeChanges, Body(examples=[examples.CHANGES])],
+) -> Code:
+    """Give a code another expiry or other fields; answers that went out say what they said."""
+
+    def to(now: CodeFacts) -> Change:
+        given = changes.model_fields_set
+        return Change(
+            changes.expires_at if "expires_at" in given else now.expires_at,
+            json.dumps(changes.fields) if "fields" in given else now.fields,
+        )
+
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        return shown(name, await life.change(connection, here.minters, program.id, code, to))
+
+
+@router.delete(
+    "/codes/{code:path}",
+    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(404, 409),
+)
+async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeText) -> Code:
+    """Delete a pooled or attached code: it stays on record and is never made again."""
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        return shown(name, await life.delete(connection, here.minters, program.id, code))
+
+
+async def _stepped(here: Context, caller: Token, once: Once, name: str, code: str, step: Step) -> Response:
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        await refuse_guesser(here, connection, caller)
+
+    async def work(connection: Connection) -> Code:
+        return shown(name, await step(connection, here.minters, program.id, code))
+
+    try:
+        response: Response = await once.answer(work, _nothing, 200)
+    except CodeUnknown:
+        await _count_miss(here, caller)
+        raise
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        await _count_miss(here, caller)
+    return response
+
+
+async def _count_miss(here: Context, caller: Token) -> None:
+    async with here.pool.acquire() as connection:
+        await misses.count(connection, caller.id)
+
+
+def _nothing(_: Code) -> None:
+    """Nobody has to be told."""
+
+
+def _given(program: str, row: AnswerRow) -> Code:
+    """An attachment as it was when it was made, whatever became of the code since."""
+    return Code(
+        code=row.code or "",
+        program=program,
+        state="attached",
+        profile_id=row.profile_id,
+        attached_at=row.answered_at,
+        activated_at=None,
+        expires_at=row.expires_at,
+        fields=json.loads(row.fields or "{}"),
+    )

@@ -1,0 +1,107 @@
+"""A POST that makes something makes it once for each `Idempotency-Key`, and answers the same each time."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+
+import asyncpg
+from fastapi import Depends, Header, HTTPException, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from services.console.problems import RETRY_AFTER_S, refusal, try_later
+from services.errors import CodewellError
+from services.postgres.connection import Connection, Pool
+from services.store import kept_answers
+from services.store.kept_answers import KeptAnswer
+from services.store.tokens import Token
+
+_JSON: Final = "application/json"
+
+M = TypeVar("M", bound=BaseModel)
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="The same key with the same request gets the same answer again, for a day at least.",
+        examples=["0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10"],
+    ),
+]
+
+
+class Once:
+    """One request that makes something."""
+
+    def __init__(self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes) -> None:
+        self._pool = pool
+        self._token_id = token_id
+        self._key = key
+        self._fingerprint = fingerprint
+
+    async def answer(
+        self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int = 201
+    ) -> Response:
+        """Do the work in one transaction with the key, or repeat the answer that the key had.
+
+        `made` is called after the commit, when the work was done now. What the work refuses is an answer too, kept
+        without what the work did before it refused. Raises what the work raises when there is no key.
+        """
+        result = None
+        async with self._pool.acquire() as connection, connection.transaction():
+            if self._key is None:
+                result = await work(connection)
+                response = _done(result, status)
+            else:
+                known = await self._known(connection, self._key)
+                if known is not None:
+                    return known
+                try:
+                    async with connection.transaction():
+                        result = await work(connection)
+                    response = _done(result, status)
+                except CodewellError as error:
+                    if error.retriable:
+                        raise
+                    response = refusal(error)
+                await self._keep(connection, self._key, response)
+        if result is not None:
+            made(result)
+        return response
+
+    async def _known(self, connection: Connection, key: str) -> Response | None:
+        try:
+            known = await kept_answers.find(connection, self._token_id, key)
+        except asyncpg.LockNotAvailableError as error:
+            sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
+            raise try_later(409, sentence, RETRY_AFTER_S) from error
+        if known is None:
+            return None
+        if known.fingerprint != self._fingerprint:
+            raise HTTPException(422, "This Idempotency-Key came with another request: use a new key for each.")
+        return Response(known.body, known.status, media_type=known.media_type)
+
+    async def _keep(self, connection: Connection, key: str, response: Response) -> None:
+        media_type = response.media_type or _JSON
+        answer = KeptAnswer(self._fingerprint, response.status_code, media_type, bytes(response.body))
+        await kept_answers.keep(connection, self._token_id, key, answer)
+
+
+def _done(result: BaseModel, status: int) -> Response:
+    return Response(result.model_dump_json(), status, media_type=_JSON)
+
+
+async def once(request: Request, key: Key = None) -> Once:
+    """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
+    caller: Token = request.state.caller
+    whole = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
+    return Once(request.app.state.context.pool, caller.id, key, hashlib.sha256(whole).digest())
+
+
+Making = Annotated[Once, Depends(once)]

@@ -1,0 +1,49 @@
+"""The generator hears of what the console makes, and the console needs no Kafka to make it."""
+
+import json
+
+from structlog.testing import capture_logs
+
+from services.console import announcer
+from services.console.announcer import Announcer
+from services.standalone.ports import free_port
+from tests.integration.console.consoles import settings
+from tests.integration.console.test_api import console
+from tests.integration.issuer.running import until
+from tests.integration.issuer.site import Site
+
+GENERATE = "/api/v1/programs/SPRING/codes:generate"
+
+
+async def test_a_program_that_is_made_is_announced_and_filled(site: Site) -> None:
+    async with console(site) as client:
+        made = (await client.post("/api/v1/programs", json=settings(campaign_can_create=True))).json()
+        [record] = await site.came("program-changed", 1)
+        assert record.key == str(made["id"]).encode()
+        assert json.loads(record.value) == {"program_id": made["id"], "name": "SPRING"}
+        assert dict(record.headers)["ce_type"] == b"dev.codewell.program-changed.v1"
+        await client.post(GENERATE, json={"count": 5})
+        assert len(await site.came("program-changed", 2)) == 2
+
+
+async def test_i7_without_kafka_the_console_starts_answers_and_stops(site: Site) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    async with console(site, kafka_bootstrap=nowhere) as client:
+        with capture_logs() as logs:
+            assert (await client.post("/api/v1/programs", json=settings())).status_code == 201
+            assert (await client.post(GENERATE, json={"count": 5})).status_code == 201
+
+            async def lost() -> bool:
+                return [entry["event"] for entry in logs].count("announcement_lost") == 2
+
+            await until(lost, "loss that is logged")
+        assert (await client.get("/readyz")).status_code == 200
+    assert (await site.stock("SPRING")).made == 5
+
+
+def test_what_nobody_takes_does_not_pile_up() -> None:
+    with capture_logs() as logs:
+        told = Announcer("127.0.0.1:1", "")
+        for number in range(announcer._WAITING_MAX + 1):
+            told.tell(number, "SPRING")
+    assert [entry["event"] for entry in logs] == ["announcement_lost"]
