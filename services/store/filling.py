@@ -119,10 +119,10 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         workers = await _workers(connection)
         may = program.campaign_can_create or program.scenario_can_create
         count = missing(pooled, program.pool_max, program.room) if may else 0
-        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
+        made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
-        return Filled(program.name, pooled, count)
+        return Filled(program.name, pooled, made)
 
 
 async def needy_programs(connection: Connection) -> list[int]:
@@ -172,7 +172,13 @@ async def generate(connection: Connection, minters: Minters, program_id: int, co
                 "generate fewer, or raise its maximum."
             )
         workers = await _workers(connection)
-        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "generate", fields)
+        sizes = block_sizes(count, blocks, workers)
+        made = await _make(connection, minters, program, now, sizes, "generate", fields)
+        if made < count:
+            raise ProgramRefused(
+                f"The template of {program.name} has {made:,} texts left that the program has not had: "
+                "generate fewer, or change the template."
+            )
 
 
 async def _locked(connection: Connection, program_id: int) -> Program | None:
@@ -188,17 +194,20 @@ async def _level(connection: Connection, program_id: int) -> tuple[datetime, int
 async def _make(
     connection: Connection, minters: Minters, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
     fields: str | None = None, source: Source | None = None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
+    """Add blocks of these sizes and return how many codes they have: fewer when the template has no more."""
     if not sizes:
-        return
+        return 0
+    made = 0
     expires_at = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
     async for runs, skipped in new_runs(connection, minters, program, sizes):
-        made = sum(run.size for run in runs)
         firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
         await connection.execute(
-            _MAKE, program.id, program.version, made, skipped, firsts, run_sizes, expires_at, fields, origin, source,
-            now,
+            _MAKE, program.id, program.version, sum(run_sizes), skipped, firsts, run_sizes, expires_at, fields, origin,
+            source, now,
         )  # fmt: skip
+        made += sum(run_sizes)
+    return made
 
 
 async def _workers(connection: Connection) -> int:

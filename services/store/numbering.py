@@ -5,13 +5,12 @@ a program that had one template only and imported nothing is not looked through,
 returned to the pool is in a list too, but its text is an older number's or an imported one.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from itertools import accumulate
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from services.attaching.model import Program
-from services.codes.minter import Minter
-from services.errors import ProgramRefused
+from services.codes.minter import Minter, numbers_of
+from services.codes.template import Template
 from services.postgres.connection import Connection
 from services.store.minters import Minters
 
@@ -19,7 +18,7 @@ from services.store.minters import Minters
 TEXTS_MAX: Final = 50_000
 
 _STATE: Final = """
-    SELECT v.next_number, (SELECT imported > 0 FROM program WHERE id = $1) AS has_imported,
+    SELECT v.next_number, v.template, (SELECT imported > 0 FROM program WHERE id = $1) AS has_imported,
            ARRAY(SELECT o.version FROM template_version o
                  WHERE o.program_id = $1 AND o.version < $2 AND o.next_number > 0 ORDER BY o.version) AS older,
            ARRAY(SELECT o.next_number FROM template_version o
@@ -47,27 +46,23 @@ async def new_runs(
 ) -> AsyncIterator[Runs]:
     """The next numbers of the program's template for blocks of these sizes; a block is cut where numbers are left out.
 
-    The caller has locked the program's row and stores each part before it takes the next. Raises ProgramRefused when
-    the template has no such number left.
+    The caller has locked the program's row and stores each part before it takes the next. There are fewer codes than
+    asked for when the template has no more numbers.
     """
     state = await connection.fetchrow(_STATE, program.id, program.version)
     number = state["next_number"]
+    end = numbers_of(Template.parse(state["template"]))
     older = await _older(connection, minters, program, zip(state["older"], state["minted"], strict=True))
     if not older and not state["has_imported"]:
-        firsts = accumulate(sizes[:-1], initial=number)
-        yield Runs([Run(first, size) for first, size in zip(firsts, sizes, strict=True)], 0)
+        yield Runs(list(_in_a_row(number, end, sizes)), 0)
         return
     minter = await minters.get(connection, program.id, program.version)
     for size in sizes:
         blocks: list[Run] = []
         skipped = 0
         missing = size
-        while missing:
-            count = min(missing, TEXTS_MAX, minter.numbers - number)
-            if count <= 0:
-                raise ProgramRefused(
-                    f"The template of {program.name} has no text left that the program has not had: change it."
-                )
+        while missing and number < end:
+            count = min(missing, TEXTS_MAX, end - number)
             texts = minter.mint(number, count)
             had = _minted(older, texts)
             if state["has_imported"]:
@@ -77,6 +72,13 @@ async def new_runs(
             skipped += len(had)
             missing -= count - len(had)
         yield Runs(blocks, skipped)
+
+
+def _in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[Run]:
+    for size in sizes:
+        if number < end:
+            yield Run(number, min(size, end - number))
+        number += size
 
 
 async def _older(

@@ -28,7 +28,7 @@ _FILL = f"""
            true, 10000
     FROM program, generate_series(1, {PROGRAMS}) n WHERE name = 'SPRING';
     INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped)
-    SELECT id, 1, 'X', 1, '', false FROM program WHERE name <> 'SPRING';
+    SELECT id, 1, '{{number 9}}', 1, '', false FROM program WHERE name <> 'SPRING';
     INSERT INTO block (program_id, kind, version, first, size, next, attached, open, origin)
     SELECT p.id, 'range', 1, n * 100, 100, CASE WHEN n % 26 = 0 THEN 0 ELSE 100 END,
            CASE WHEN n % 26 = 0 THEN 0 ELSE 100 END, n % 26 = 0, 'pool'

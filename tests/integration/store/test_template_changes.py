@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from services.attaching.model import Source
 from services.errors import ProgramRefused
 from services.postgres.connection import Connection
 from services.store import numbering, programs
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.codes import START, find, page
-from services.store.filling import generate, top_up
+from services.store.filling import generate, make_in_place, top_up
 from services.store.minters import Minters
 from tests.factories import OFF, message, program
 from tests.integration.store.situations import attach_all, codes, list_block
@@ -119,7 +120,9 @@ async def test_what_was_left_out_is_the_older_templates_code(connection: Connect
         assert (fact.code, fact.place[:2]) == (text, (0, 1))
 
 
-async def test_a_template_without_any_text_left_makes_nothing(connection: Connection, minters: Minters) -> None:
+async def test_a_template_without_any_text_left_makes_no_more(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
     spring = await program(connection, minters, codes_max=100, pool_max=100, **template(HUNDRED), **OFF)
     await generate(connection, minters, spring.id, 60, None)
     # More than any update accepts.
@@ -129,11 +132,36 @@ async def test_a_template_without_any_text_left_makes_nothing(connection: Connec
         "SELECT program_id, 2, template, algorithm, sha256(key), key_wrapped FROM template_version"
     )
 
-    with pytest.raises(ProgramRefused, match="The template of SPRING has no text left that the program has not had"):
+    with pytest.raises(ProgramRefused, match="The template of SPRING has 40 texts left that the program has not had"):
         await generate(connection, minters, spring.id, 41, None)
-
     assert (await programs.stock(connection, "SPRING")).made == 60
-    await generate(connection, minters, spring.id, 40, None)
+
+    await connection.execute("UPDATE program SET campaign_can_create = true, pool_max = 200")
+    filled = await top_up(connection, minters, spring.id)
+    assert filled is not None
+    assert filled.made == 40
+    request = message("SPRING")
+    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
+    assert codes((await claims.attach([request])).rows, [request]) != [None]
+    assert (await programs.stock(connection, "SPRING")).made == 100
+    assert await audit(connection) == []
+
+
+async def test_numbers_that_were_left_out_are_not_there_when_an_import_is_undone(
+    connection: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, codes_max=100, pool_max=100, **template(HUNDRED), **OFF)
+    block_id = await list_block(connection, spring.id, [f"{n:02}" for n in range(100) if n % 2])
+    await generate(connection, minters, spring.id, 50, None)
+    skipped = (await numbers(connection, 1))[1]
+    async with connection.transaction():
+        await connection.execute("DELETE FROM code")
+        await connection.execute("DELETE FROM block WHERE id = $1", block_id)
+        await connection.execute("UPDATE program SET imported = 0")
+
+    with pytest.raises(ProgramRefused, match=f"has {50 - skipped} texts left"):
+        await generate(connection, minters, spring.id, 50, None)
+
     assert await audit(connection) == []
 
 
