@@ -40,6 +40,12 @@ class Generate(_Shape):
     fields: dict[ShortName, Text] = {}
 
 
+class Clone(_Shape):
+    """The short name of the program to make."""
+
+    name: ShortName
+
+
 class Attach(_Shape):
     """Who is to get a code, and which: without `code` it is the next one of the pool."""
 

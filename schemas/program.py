@@ -28,6 +28,10 @@ Moment = Annotated[
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
 
 
+Count = Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
+Lifetime = Annotated[timedelta, Field(gt=timedelta(0), le=TTL_MAX)]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,9 +66,9 @@ class ProgramSettings(_Settings):
     campaign_can_create: bool = False
     shared: bool = False
     auto_link: Literal[False] = False
-    codes_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
-    pool_max: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
-    ttl: Annotated[timedelta, Field(gt=timedelta(0), le=TTL_MAX)] | None = None
+    codes_max: Count
+    pool_max: Count
+    ttl: Lifetime | None = None
     ttl_from: Literal["creation", "attachment"] = "creation"
     fields: tuple[CustomField, ...] = ()
     reuse: Literal["request", "profile", "campaign", "step"] = "request"
@@ -86,6 +90,28 @@ class ProgramSettings(_Settings):
         if self.pool_max > self.codes_max:
             raise ValueError("pool_max must not be more than codes_max")
         return self
+
+
+class ProgramChanges(_Settings):
+    """What is to change about a program: what is left out stays, and null is the setting's default."""
+
+    title: Text | None = None
+    description: Text | None = None
+    groups: tuple[ShortName, ...] | None = None
+    active: bool | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+    source: TemplateSource | None = None
+    scenario_can_create: bool | None = None
+    campaign_can_create: bool | None = None
+    shared: bool | None = None
+    codes_max: Count | None = None
+    pool_max: Count | None = None
+    ttl: Lifetime | None = None
+    ttl_from: Literal["creation", "attachment"] | None = None
+    fields: tuple[CustomField, ...] | None = None
+    reuse: Literal["request", "profile", "campaign", "step"] | None = None
+    allow_guessable: bool | None = None
 
 
 class Program(ProgramSettings):

@@ -27,6 +27,8 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 PROGRAM: Final = {**SETTINGS, "id": 1}
 PROGRAMS: Final = {"items": [PROGRAM], "next_cursor": "U1BSSU5H"}
+PROGRAM_CHANGES: Final = {"title": "Late spring sale", "valid_until": None, "pool_max": 50_000}
+CLONE: Final = {"name": "AUTUMN"}
 GENERATE: Final = {"count": 100, "fields": {"discount": "10"}}
 STOCK: Final = {
     "program": "SPRING",

@@ -1,13 +1,17 @@
 """Endpoints for programs."""
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Depends, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import ValidationError
 
-from schemas.api import Page
+from schemas.api import Clone, Page
 from schemas.events import ShortName
-from schemas.program import Program, ProgramSettings, Stock
+from schemas.program import Program, ProgramChanges, ProgramSettings, Stock
 from services.console import cursors, examples
 from services.console.callers import Reader, Writer, visible
 from services.console.context import Context, context
@@ -19,6 +23,7 @@ from services.store.tokens import Token
 
 router = APIRouter(prefix="/programs", tags=["programs"])
 Here = Annotated[Context, Depends(context)]
+_CHANGED: Final = examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(404, 409)
 
 
 @router.get("", responses=examples.answer(200, "A page of programs, by name", examples.PROGRAMS) | documented())
@@ -43,7 +48,7 @@ async def create_program(
     here: Here, caller: Writer, once: Making, settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])]
 ) -> Response:
     """Make a program. A token with access groups makes programs in some of these only."""
-    _refuse_other_groups(caller, settings)
+    _refuse_other_groups(caller, settings.groups)
 
     async def work(connection: Connection) -> Program:
         return await programs.create(connection, here.minters, settings, here.guesses_per_s)
@@ -66,7 +71,88 @@ async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
         return await programs.stock(connection, name)
 
 
-def _refuse_other_groups(caller: Token, settings: ProgramSettings) -> None:
-    if caller.groups and not (settings.groups and set(settings.groups) <= set(caller.groups)):
+@router.patch(
+    "/{name}",
+    responses=examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(400, 404, 409, 413, 415),
+)
+async def change_program(
+    here: Here,
+    caller: Writer,
+    name: ShortName,
+    changes: Annotated[ProgramChanges, Body(examples=[examples.PROGRAM_CHANGES])],
+) -> Program:
+    """Change a program's settings. A new template is a new version; codes of the old one stay valid."""
+    given = changes.model_dump(exclude_unset=True)
+    if "groups" in given:
+        _refuse_other_groups(caller, given["groups"] or ())
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        with _as_body():
+            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s)
+    return _told(here, changed)
+
+
+@router.post(
+    "/{name}/clone",
+    status_code=201,
+    response_model=Program,
+    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(404),
+)
+async def clone_program(
+    here: Here, caller: Writer, once: Making, name: ShortName, wanted: Annotated[Clone, Body(examples=[examples.CLONE])]
+) -> Response:
+    """Make a program with the settings of another, without any codes."""
+    async with here.pool.acquire() as connection:
+        _refuse_other_groups(caller, (await visible(connection, caller, name)).groups)
+
+    async def work(connection: Connection) -> Program:
+        with _as_body():
+            return await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
+
+    return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
+
+
+@router.post("/{name}/activate", responses=_CHANGED)
+async def activate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Switch a program on."""
+    return await _switched(here, caller, name, active=True)
+
+
+@router.post("/{name}/deactivate", responses=_CHANGED)
+async def deactivate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Switch a program off: it makes and gives no codes until it is switched on again."""
+    return await _switched(here, caller, name, active=False)
+
+
+@router.delete("/{name}", responses=_CHANGED)
+async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Remove a program for good: its codes stay on record, and its name is not used again."""
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        return _told(here, await programs.remove(connection, name))
+
+
+async def _switched(here: Context, caller: Token, name: str, *, active: bool) -> Program:
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        return _told(here, await programs.set_active(connection, name, active))
+
+
+def _told(here: Context, program: Program) -> Program:
+    here.announcer.tell(program.id, program.name)
+    return program
+
+
+@contextmanager
+def _as_body() -> Iterator[None]:
+    """Settings that can't be together are the body's fault."""
+    try:
+        yield
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
+def _refuse_other_groups(caller: Token, groups: Sequence[str]) -> None:
+    if caller.groups and not (groups and set(groups) <= set(caller.groups)):
         own = ", ".join(caller.groups)
         raise HTTPException(403, f"This token makes programs in its own groups only: set groups to some of {own}.")

@@ -16,6 +16,8 @@ from tests.integration.console.consoles import Consoles, create_console, is_prob
 BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/programs": settings("OTHER", groups=["theirs"]),
     "/api/v1/programs/{name}/codes:generate": {"count": 1},
+    "/api/v1/programs/{name}": {"title": "Theirs"},
+    "/api/v1/programs/{name}/clone": {"name": "OTHER"},
     "/api/v1/programs/{name}/codes:attach": {"profile_id": "p-1"},
     **{f"/api/v1/programs/{{name}}/codes:{step}": {"code": "A"} for step in ("detach", "activate", "deactivate")},
     "/api/v1/programs/{name}/codes/{code}": {"fields": {}},

@@ -105,3 +105,55 @@ async def test_what_breaks_is_500_with_the_id_to_look_for(consoles: Consoles, co
     is_problem(answer, 500, "X-Request-Id")
     assert answer.headers["x-request-id"] == "abc-1"
     assert "ZeroDivision" not in answer.text
+
+
+async def test_a_program_is_changed_cloned_switched_and_removed(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    told: list[tuple[int, str]] = []
+    consoles.api.state.context.announcer.tell = lambda *news: told.append(news)
+    made = (await client.post("/programs", json=settings(ttl="P1D", groups=["a"]))).json()
+    source = {"kind": "template", "template": "NEW-{upstring 6}"}
+    changed = await client.patch("/programs/SPRING", json={"title": "New", "ttl": None, "source": source})
+    assert changed.json() == {**made, "title": "New", "ttl": None, "source": source}
+    assert (await client.post("/programs/SPRING/deactivate")).json() == {**changed.json(), "active": False}
+    assert (await client.post("/programs/SPRING/activate")).json() == changed.json()
+    key = {"Idempotency-Key": "k"}
+    cloned = await client.post("/programs/SPRING/clone", json={"name": "AUTUMN"}, headers=key)
+    assert cloned.status_code == 201
+    assert cloned.json() == {**changed.json(), "name": "AUTUMN", "id": cloned.json()["id"]}
+    again = await client.post("/programs/SPRING/clone", json={"name": "AUTUMN"}, headers=key)
+    assert again.json() == cloned.json()
+    assert (await client.delete("/programs/SPRING")).json() == {**changed.json(), "active": False}
+    assert [one["name"] for one in (await client.get("/programs")).json()["items"]] == ["AUTUMN"]
+    assert (await client.get("/programs/SPRING")).json()["active"] is False
+    assert told == [(made["id"], "SPRING")] * 4 + [(cloned.json()["id"], "AUTUMN"), (made["id"], "SPRING")]
+
+
+async def test_what_can_not_be_changed_is_said(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    await client.post("/programs", json=settings("OTHER"))
+    await client.post("/programs/SPRING/codes:generate", json={"count": 10})
+    url = "/programs/SPRING"
+    is_problem(await client.patch(url, json={"pool_max": 2_000}), 422, "body", "pool_max must not be more")
+    is_problem(await client.patch(url, json={"codes_max": 9, "pool_max": 9}), 409, "has had 10 codes")
+    is_problem(await client.patch(url, json={"name": "OTHER"}), 422, "body.name")
+    is_problem(await client.patch(url, json={"codes_max": 0}), 422, "body.codes_max")
+    is_problem(await client.patch(url, json={"source": {"kind": "template", "template": "{number 1}"}}), 422)
+    is_problem(await client.post(f"{url}/clone", json={"name": "OTHER"}), 409, "There is a program OTHER already")
+    is_problem(await client.patch("/programs/NOBODY", json={}), 404)
+    await client.delete(url)
+    for answer in (await client.patch(url, json={"title": "x"}), await client.post(f"{url}/activate")):
+        is_problem(answer, 409, "was removed")
+    assert (await client.get("/programs/SPRING/stock")).json()["made"] == 10
+
+
+async def test_a_token_with_groups_keeps_programs_in_them(consoles: Consoles) -> None:
+    admin = await consoles.client("admin")
+    await admin.post("/programs", json=settings(groups=["ours", "theirs"]))
+    client = await consoles.client("write", "read", groups=["ours"])
+    is_problem(await client.patch("/programs/SPRING", json={"groups": ["theirs"]}), 403, "ours")
+    is_problem(await client.patch("/programs/SPRING", json={"groups": None}), 403, "ours")
+    is_problem(await client.post("/programs/SPRING/clone", json={"name": "AUTUMN"}), 403, "ours")
+    assert (await client.patch("/programs/SPRING", json={"groups": ["ours"]})).json()["groups"] == ["ours"]
+    assert (await client.post("/programs/SPRING/clone", json={"name": "AUTUMN"})).status_code == 201
