@@ -12,16 +12,17 @@ from schemas.events import CODES_ATTACHED, CODES_REFUSED, PLACEHOLDER, MessageRe
 from services.attaching.model import AnswerRow, Request
 
 # Chosen once at random; answer ids follow from it and the request id for ever.
-_NAMESPACE: Final = UUID("6a3f0bb3-6f0e-4a52-9d7e-0f3c7f1c2b64").bytes
+_NAMESPACE_HASHED: Final = sha1(UUID("6a3f0bb3-6f0e-4a52-9d7e-0f3c7f1c2b64").bytes, usedforsecurity=False)
+# Of the digit behind the third dash two bits say that it is RFC 9562's kind of UUID.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def answer_id(request_id: UUID) -> str:
     """The answer's own event id: UUID version 5 (RFC 9562, section 5.5) of the request id's text."""
-    digest = bytearray(sha1(_NAMESPACE + str(request_id).encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    text = digest.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    hashed = _NAMESPACE_HASHED.copy()
+    hashed.update(str(request_id).encode())
+    text = hashed.hexdigest()
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
 
 
 def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> tuple[str, str]:

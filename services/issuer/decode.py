@@ -71,7 +71,8 @@ class Decoder:
             raise Unreadable("not_json", "The value is empty; it must be the event's data as JSON.")
         if len(value) > VALUE_BYTES_MAX:
             raise Unreadable("too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed.")
-        structured = (headers.get("content-type") or b"").lower().startswith(STRUCTURED)
+        content_type = headers.get("content-type")
+        structured = content_type is not None and content_type.lower().startswith(STRUCTURED)
         try:
             if structured:
                 event_id, event_type, value = _opened(value)

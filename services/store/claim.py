@@ -26,6 +26,8 @@ BUSY_TIMEOUT_MS: Final = 1_000
 # A round decides requests, makes codes, or finds that others were faster. More rounds than this mean a program whose
 # counters lie, and its requests wait for whoever mends it.
 ROUNDS_MAX: Final = 100
+_NAMES: Final = attrgetter("names")
+_IS_PREVIEW: Final = attrgetter("event.preview")
 # Below this share of its mark a pool is to be filled before the next sweep.
 LOW_SHARE: Final = 0.5
 
@@ -101,7 +103,7 @@ class Claims:
         async with self._pool.acquire() as connection, connection.transaction():
             if wait_for is not None:
                 await stock.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
-            wanted = Counter(chain.from_iterable(request.names for request in pending))
+            wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked = await self._lock_enough(connection, wanted)
             stocks = {}
             for name, program in locked.programs.items():
@@ -157,6 +159,8 @@ class Claims:
     async def _preview_minters(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
     ) -> dict[int, Minter]:
+        if not any(map(_IS_PREVIEW, pending)):
+            return {}
         shown = {name for request in pending if request.event.preview for name in request.names}
         return {
             program.id: await self._minters.get(connection, program.id, program.version)
