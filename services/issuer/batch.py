@@ -76,10 +76,10 @@ class Processor:
         return read
 
     async def process(self, read: Read, outbox: Outbox) -> dict[int, int] | None:
-        """Answer each record, bury it, or let it wait, which uses `read` up. Afterwards its offset may be committed.
+        """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
 
-        Returns the pools that are low, by program; None when told to stop before the batch could be decided: then
-        nothing was sent.
+        It uses `read` up. Returns the pools that are low, by program; None when told to stop before the batch could be
+        decided: then nothing is in the outbox.
         """
         received = read.received
         claimed = await self._decide([one.request for one in received])
@@ -101,7 +101,6 @@ class Processor:
                 continue
             outcomes["attached" if answer[0].refusals is None else "refused"] += 1
             outbox.answer(one, answer, names)
-        await outbox.send()
         for outcome, count in outcomes.items():
             ANSWERS.labels(outcome).inc(count)
         return claimed.low

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -51,8 +51,10 @@ class Worker:
             *(kind(name) for name in requests for kind in (topics.reply_to, topics.retry_of, topics.dead_letters_of)),
         ]
         self._delay_s = settings.retry_delay_s if retries else 0.0
-        # Held while a batch is in hand, so that a rebalance waits for its end.
+        # Held while a batch is being decided, so that a rebalance waits for its end.
         self._in_hand = asyncio.Lock()
+        # The batch before, whose answers are on their way while the next is being decided. One that failed stays here.
+        self._sending: asyncio.Task[None] | None = None
         # Set when aiokafka could not read a record and did not say which.
         self._careful = False
 
@@ -77,7 +79,7 @@ class Worker:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=_Rebalance(self._in_hand, ahead))
+                consumer.subscribe(self._topics, listener=_Rebalance(self._no_batch_in_hand, ahead))
                 await consumer.start()
             self._health.has(f"kafka ({self._name})")
             if ahead is None:
@@ -90,6 +92,10 @@ class Worker:
         finally:
             if ahead is not None:
                 await ahead.close()
+            if self._sending is not None:
+                self._sending.cancel()
+                await asyncio.gather(self._sending, return_exceptions=True)
+                self._sending = None
             # Leaving the group at once lets the others take over at once.
             await asyncio.shield(_close(consumer, producer))
 
@@ -101,13 +107,17 @@ class Worker:
         partitions: dict[str, int],
         stop: asyncio.Event,
     ) -> None:
-        """Decide one batch while the next is being read: a batch is what was read since the last one."""
+        """Decide one batch while the next is being read and the one before is being sent.
+
+        A batch is what was read since the last one.
+        """
         prefix = self._settings.topic_prefix
         demands = Demands(producer, prefix + topics.POOL_DEMAND, self._settings.demand_interval_s)
         while not stop.is_set():
             self._health.beat(self._name)
             era, parts = await ahead.take()
             if not parts:
+                await self._sent()
                 await demands.tell({})
                 continue
             await self._let_wait(parts, stop)
@@ -116,11 +126,12 @@ class Worker:
                     continue
                 low = await self._take(parts, consumer, Outbox(producer, partitions))
             if low is None:
-                return
+                break
             await demands.tell(low)
+        await self._sent()
 
     async def _take(self, parts: list[Part], consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
-        """Use these parts up: process them as one batch and commit its offsets.
+        """Use these parts up: decide them as one batch, and begin to send it once the batch before is sent.
 
         None when told to stop before it was decided.
         """
@@ -130,8 +141,21 @@ class Worker:
         parts.clear()
         low = await self._processor.process(Read(received, unreadable), outbox)
         if low is not None:
-            await _commit(consumer, offsets)
+            await self._sent()
+            self._sending = asyncio.create_task(_send(outbox, consumer, offsets))
         return low
+
+    async def _sent(self) -> None:
+        """Wait until the batch before is sent and committed. Raises what that raised, each time it is asked."""
+        if self._sending is not None:
+            await self._sending
+            self._sending = None
+
+    async def _no_batch_in_hand(self) -> None:
+        """Wait until nothing is being decided or sent."""
+        async with self._in_hand:
+            if self._sending is not None:
+                await asyncio.wait((self._sending,))
 
     async def _find_unreadable(
         self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int]
@@ -154,7 +178,10 @@ class Worker:
         """Process what can be read of one partition, and bury the record behind it if there is one that can't be."""
         records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
         parts = [Part.of(tp, records, self._processor.read)] if records else []
-        if await self._take(parts, consumer, Outbox(producer, partitions)) is None or unreadable is None:
+        if await self._take(parts, consumer, Outbox(producer, partitions)) is None:
+            return False
+        await self._sent()
+        if unreadable is None:
             return False
         outbox = Outbox(producer, partitions)
         outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
@@ -177,15 +204,15 @@ class Worker:
 
 
 class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, in_hand: asyncio.Lock, ahead: Ahead | None) -> None:
-        self._in_hand = in_hand
+    def __init__(self, no_batch_in_hand: Callable[[], Awaitable[None]], ahead: Ahead | None) -> None:
+        self._no_batch_in_hand = no_batch_in_hand
         self._ahead = ahead
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
         try:
-            async with asyncio.timeout(REVOKE_TIMEOUT_S), self._in_hand:
-                pass
+            async with asyncio.timeout(REVOKE_TIMEOUT_S):
+                await self._no_batch_in_hand()
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
         if self._ahead is not None:
@@ -216,6 +243,12 @@ async def _read_on(
         except UnicodeDecodeError:
             offset = await consumer.position(tp)
             return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
+
+
+async def _send(outbox: Outbox, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    """Send a batch's answers and, once they are stored, commit its offsets."""
+    await outbox.send()
+    await _commit(consumer, offsets)
 
 
 async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
