@@ -88,6 +88,19 @@ async def test_i7_an_issuer_outlives_sends_that_fail(site: Site, outage: Outage)
     assert (await site.stock("A")).attached == 11
 
 
+async def test_i3_no_batch_passes_the_one_before_it(site: Site, outage: Outage) -> None:
+    """The next batch is decided while the one before is being sent, and that one fails."""
+    await site.program("A", 100)
+    requests = messages(40, "A")
+    await site.publish(requests, 1)
+    outage.begin(sends=1)
+    async with site.issuer(batch_size_max=4):
+        replies = await site.came(REPLY, 40)
+        await until_committed(site)
+    assert copies(replies).keys() == {str(one.request_id) for one in requests}
+    assert (await site.stock("A")).attached == 40
+
+
 async def test_i7_a_claim_whose_connection_is_cut_is_made_again(site: Site, connection: asyncpg.Connection) -> None:
     await site.program("A", 100)
     requests = messages(10, "A")
