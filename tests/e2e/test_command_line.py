@@ -128,7 +128,7 @@ async def test_generate_list_and_show_codes(stack: Stack) -> None:
     assert shown == first[0]
     assert shown["state"] == "pooled"
     assert codes[0] in (await stack.run("code", "show", "CODES", codes[0])).is_done().out
-    (await stack.run("code", "show", "CODES", codes[0].swapcase())).is_refused("CODES has no code")
+    (await stack.run("code", "show", "CODES", codes[0].swapcase())).is_refused("There is no code")
     (await stack.run("code", "generate", "CODES", "400")).is_refused("room for 399")
 
 
@@ -191,7 +191,7 @@ async def test_send_a_preview_and_what_is_refused(stack: Stack) -> None:
     [seen] = (await stack.run("send", "scenario-step", "p-9", "--program", "SPRING", "--preview", "--json")).objects
     assert seen["preview"] is True
     [code] = seen["codes"]
-    (await stack.run("code", "show", "SPRING", code["code"])).is_refused("SPRING has no code")
+    (await stack.run("code", "show", "SPRING", code["code"])).is_refused("There is no code")
 
     late = ("send", "message-render", "p-9", "--program", "SPRING", "--deadline", "2020-01-01T00:00:00Z", "--json")
     [refused] = (await stack.run(*late)).is_done().objects
