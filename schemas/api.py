@@ -1,12 +1,12 @@
 """What the HTTP API takes and answers beside programs and their stock."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events import Id, ShortName
-from schemas.program import CODES_MAX_LIMIT, Moment, Text
+from schemas.program import CODES_MAX_LIMIT, Moment, State, Text
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Code(_Shape):
 
     code: str
     program: ShortName
-    state: Literal["pooled", "attached", "activated", "expired", "deleted"]
+    state: State
     profile_id: str | None
     attached_at: datetime | None
     activated_at: datetime | None

@@ -32,6 +32,10 @@ Count = Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
 Lifetime = Annotated[timedelta, Field(gt=timedelta(0), le=TTL_MAX)]
 
 
+# Where a code is in its life.
+State = Literal["pooled", "attached", "activated", "expired", "deleted"]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

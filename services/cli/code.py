@@ -1,10 +1,11 @@
 """Commands for the codes of a program."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from schemas.program import State
 from services.cli.output import as_json, print_facts, print_json, print_table, with_database
 from services.errors import CodeUnknown
 
@@ -42,7 +43,7 @@ def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -
 @click.argument("program")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("--after", metavar="PLACE", help="Go on behind this place, as the last line says.")
-@click.option("--state", type=click.Choice(["pooled", "attached", "activated", "expired", "deleted"]))
+@click.option("--state", type=click.Choice(get_args(State)))
 @click.option("--profile", metavar="ID", help="Only codes that this profile has or had.")
 @as_json
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:

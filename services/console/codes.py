@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from schemas.api import Code, Generate, Page
 from schemas.events import Id, ShortName
-from schemas.program import Stock
+from schemas.program import State, Stock
 from services.console import cursors, examples
 from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
@@ -59,7 +59,7 @@ async def list_codes(
     name: ShortName,
     limit: cursors.Limit = 100,
     cursor: cursors.Cursor = None,
-    state: codes.State | None = None,
+    state: State | None = None,
     profile_id: Annotated[Id | None, Query(description="Only codes that this profile has or had.")] = None,
 ) -> Page[Code]:
     """Browse the codes of a program. A page may be short, even empty, and not the last: `next_cursor` says."""

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import asyncpg
 
+from schemas.program import State
 from services.postgres.connection import Connection
 from services.store.minters import Minters
-
-State = Literal["pooled", "attached", "activated", "expired", "deleted"]
-STATES: Final[tuple[State, ...]] = get_args(State)
 
 # A page that looks for a rare state ends here and says where to go on, so that no page takes long.
 SCANNED_MAX: Final = 20_000
@@ -184,7 +182,12 @@ async def _behind(connection: Connection, program_id: int, after: Place, count: 
 async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
     at = await locate(connection, minters, program_id, code)
-    return None if at is None else (await _facts(connection, minters, program_id, [at]))[0]
+    return None if at is None else await facts_at(connection, minters, program_id, at)
+
+
+async def facts_at(connection: Connection, minters: Minters, program_id: int, at: At) -> CodeFacts | None:
+    """The facts on the code that is stored here, or None when it is in another block by now."""
+    return (await _facts(connection, minters, program_id, [at]))[0]
 
 
 async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:

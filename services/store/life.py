@@ -19,7 +19,7 @@ _LOCK_STATE: Final = """
     INSERT INTO code_state AS s (block_id, position) VALUES ($1, $2)
     ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
     """
-_LOCK_BLOCK: Final = "SELECT next, size, expires_at, fields FROM block WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_BLOCK: Final = "SELECT FROM block WHERE id = $1 FOR NO KEY UPDATE"
 
 # An attached code goes from one counter to another; a pooled one leaves a hole that claims step over.
 _MOVE_COUNT: Final = """
@@ -74,8 +74,6 @@ class Locked(NamedTuple):
     at: At
     facts: CodeFacts
     program: str
-    pooled_expires_at: datetime | None
-    """When it expires where it has no expiry of its own and nobody has it."""
 
     @property
     def is_attached(self) -> bool:
@@ -96,8 +94,10 @@ async def detach(connection: Connection, minters: Minters, program_id: int, code
             raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be returned to the pool.")
         if await connection.fetchval(_IS_EVERYBODYS, program_id, locked.at.block["id"], locked.at.position):
             raise ProgramRefused(f"{locked.program} gives one code to everybody: delete {code} to give another.")
-        changed = locked.facts.expires_at if await _is_changed(connection, locked.at) else locked.pooled_expires_at
-        await _move_out(connection, program_id, locked, changed, locked.facts.fields)
+        # What it was attached with may count from that moment; in the pool it lives as its block does.
+        own = await _is_changed(connection, locked.at)
+        expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
+        await _move_out(connection, program_id, locked, expires_at, locked.facts.fields)
     return await _found(connection, minters, program_id, code)
 
 
@@ -198,13 +198,15 @@ async def _lock(connection: Connection, minters: Minters, program_id: int, code:
     if at is None:
         raise CodeUnknown(code)
     await connection.execute(_LOCK_STATE, at.block["id"], at.position)
-    block = await connection.fetchrow(_LOCK_BLOCK, at.block["id"])
-    again = await codes.locate(connection, minters, program_id, code)
-    if again is None or (again.block["id"], again.position) != (at.block["id"], at.position):
+    await connection.execute(_LOCK_BLOCK, at.block["id"])
+    now = await codes.locate(connection, minters, program_id, code)
+    if now is None or (now.block["id"], now.position) != (at.block["id"], at.position):
         raise Moved
-    facts = await _found(connection, minters, program_id, code)
+    facts = await codes.facts_at(connection, minters, program_id, now)
+    if facts is None:
+        raise Moved
     name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
-    return Locked(at, facts, name, block["expires_at"])
+    return Locked(now, facts, name)
 
 
 async def _move_out(

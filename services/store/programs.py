@@ -168,14 +168,6 @@ async def get(connection: Connection, name: str) -> Program:
     return _program(row)
 
 
-async def list_all(connection: Connection) -> list[Program]:
-    """All programs that are not removed, by name."""
-    rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM program WHERE removed_at IS NULL ORDER BY name"  # noqa: S608  a constant
-    )
-    return [_program(row) for row in rows]
-
-
 async def page(connection: Connection, groups: Sequence[str], after: str, limit: int) -> list[Program]:
     """Up to `limit` programs that are not removed and whose name is after `after`, by name.
 

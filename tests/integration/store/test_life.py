@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from schemas.program import Program
+from schemas.program import Program, State
 from services.errors import CodeUnknown, ProgramRefused
 from services.postgres.connection import Connection, Pool
 from services.store import life, programs
 from services.store.audit import audit
 from services.store.claim import Claims
-from services.store.codes import START, Place, State, find, page
+from services.store.codes import START, Place, find, page
 from services.store.filling import generate, top_up
 from services.store.life import Change
 from services.store.minters import Minters

@@ -206,7 +206,7 @@ async def test_a_removed_program_is_on_record_only(connection: Connection, claim
 
     late = message("SPRING")
     assert '"program_inactive"' in reasons((await claims.attach([late])).rows[late.id])
-    assert [one.name for one in await programs.list_all(connection)] == ["OTHER"]
+    assert [one.program.name for one in await programs.overview(connection)] == ["OTHER"]
     assert (await programs.get(connection, "SPRING")).active is False
     fact = await find(connection, minters, spring.id, code or "")
     assert fact is not None
