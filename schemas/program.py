@@ -47,6 +47,23 @@ class TemplateSource(_Settings):
     template: str
 
 
+class RemoteSource(_Settings):
+    """Codes are ordered from a remote service, at most `request_max` in one request to its URL."""
+
+    kind: Literal["remote"]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00]+$", max_length=2_000)]
+    request_max: Annotated[int, Field(ge=1, le=100_000)] = 500
+
+
+class ImportSource(_Settings):
+    """Codes come from files and by hand alone."""
+
+    kind: Literal["import"]
+
+
+Source = Annotated[TemplateSource | RemoteSource | ImportSource, Field(discriminator="kind")]
+
+
 class CustomField(_Settings):
     """A field asked for when codes are generated; `save` keeps it on the codes, and so in the answers."""
 
@@ -65,11 +82,11 @@ class ProgramSettings(_Settings):
     active: bool = True
     valid_from: Moment | None = None
     valid_until: Moment | None = None
-    source: TemplateSource
+    source: Source
     scenario_can_create: bool = False
     campaign_can_create: bool = False
     shared: bool = False
-    auto_link: Literal[False] = False
+    auto_link: bool = False
     codes_max: Count
     pool_max: Count
     ttl: Lifetime | None = None
@@ -105,10 +122,11 @@ class ProgramChanges(_Settings):
     active: bool | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
-    source: TemplateSource | None = None
+    source: Source | None = None
     scenario_can_create: bool | None = None
     campaign_can_create: bool | None = None
     shared: bool | None = None
+    auto_link: bool | None = None
     codes_max: Count | None = None
     pool_max: Count | None = None
     ttl: Lifetime | None = None

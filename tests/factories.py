@@ -55,6 +55,7 @@ def rules(name: str = "SPRING", **changed: Any) -> Rules:
         pooled=0,
         version=1,
         codes_max=10,
+        codes_from="template",
     )
     return ready._replace(**changed)
 

@@ -78,9 +78,13 @@ class Program(NamedTuple):
     version: int
     """The template version that new codes are minted from; previews too."""
     codes_max: int
+    codes_from: str
+    """Where codes come from: a `template`, a `remote` service, or `import` alone."""
 
     def can_create(self, source: Source) -> bool:
         """Whether codes may be made for this source without anyone asking."""
+        if self.codes_from == "import":
+            return False
         match source:
             case Source.CAMPAIGN:
                 return self.campaign_can_create
@@ -92,7 +96,7 @@ class Program(NamedTuple):
     @property
     def is_filled(self) -> bool:
         """Whether the generator keeps its pool full, and there is room for more."""
-        return self.room > 0 and (self.campaign_can_create or self.scenario_can_create)
+        return self.room > 0 and (self.can_create(Source.CAMPAIGN) or self.can_create(Source.SCENARIO))
 
     @property
     def gives_again(self) -> bool:

@@ -45,7 +45,9 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
 def first_mistake(error: ValidationError, whole: str) -> str:
     """Which field is wrong first, and what it must be; `whole` stands where it is no single field."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or whole
+    # The kind of a source stands behind `source` as if it were a field of it.
+    path = [str(part) for place, part in enumerate(first["loc"]) if not (place == 1 and first["loc"][0] == "source")]
+    where = ".".join(path) or whole
     message = first["msg"].removeprefix("Value error, ")
     if where == "name" or first.get("ctx", {}).get("pattern") == SHORT_NAME_PATTERN:
         message = "a short name is made of 1 to 64 letters, digits and _, without spaces"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from schemas.program import Program, ProgramSettings
+from schemas.program import ImportSource, Program, ProgramSettings, RemoteSource, Source, TemplateSource
 from services.cli.output import as_json, print_facts, print_json, print_table, with_database
 from services.cli.program_questions import interview
 from services.cli.program_settings import checked, given, refused, settings_options
@@ -130,7 +130,7 @@ def list_(as_json: bool) -> None:
             "name": one.program.name,
             "title": one.program.title,
             "state": one.state,
-            "codes": one.program.source.template,
+            "codes": _whence(one.program.source),
             "ready": one.pooled,
             "had": one.had,
             "maximum": one.program.codes_max,
@@ -157,10 +157,21 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json({**facts, "stock": stock})
         return
-    facts["source"] = shown.source.template
+    facts["source"] = _whence(shown.source)
     print_facts({key: value for key, value in facts.items() if value not in ("", [], None)})
     click.echo()
     print_facts(stock.model_dump(exclude={"program", "codes_max", "pool_max"}))
+
+
+def _whence(source: Source) -> str:
+    """Where codes come from, in a few characters."""
+    match source:
+        case TemplateSource():
+            return source.template
+        case RemoteSource():
+            return source.url
+        case ImportSource():
+            return "imported"
 
 
 def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:

@@ -53,7 +53,11 @@ def _yes(answer: str) -> bool:
     return answer.strip().lower().startswith("y")
 
 
-def _template(answer: str) -> dict[str, str]:
+def _source(answer: str) -> dict[str, str]:
+    if answer.strip().lower() == "import":
+        return {"kind": "import"}
+    if answer.strip().lower().startswith(("http://", "https://")):
+        return {"kind": "remote", "url": answer.strip()}
     return {"kind": "template", "template": Template.parse(answer).text}
 
 
@@ -65,13 +69,17 @@ _GENERAL: Final = (
     Question("valid_from", "Valid from, e.g. 2026-12-01T00:00:00Z (nothing: always)", _text, ""),
     Question("valid_until", "Valid until (nothing: for ever)", _text, ""),
 )
-_SOURCE: Final = Question("source", "Template, e.g. {string 4}-{number 4}-{upstring 4}", _template)
+_SOURCE: Final = Question(
+    "source", "Template, e.g. {string 4}-{number 4}-{upstring 4}; the URL of a remote service; or import", _source
+)
+_REQUEST_MAX: Final = Question("request_max", "Codes in one request, at most", _number, "500")
 _MAXIMUM: Final = Question("codes_max", "Maximum number of codes", _number)
 _GUESSABLE: Final = Question("allow_guessable", "Accept codes that can be guessed", _yes, "no")
 _SWITCHES: Final = (
     Question("scenario_can_create", "Scenario can create codes", _yes, "no"),
     Question("campaign_can_create", "Campaign can create codes", _yes, "no"),
     Question("shared", "One code for many profiles", _yes, "no"),
+    Question("auto_link", "Link automatically: who makes codes names a profile for each", _yes, "no"),
 )
 _LIFE: Final = (
     Question("ttl", "Time to live, e.g. P30D (nothing: for ever)", _text, ""),
@@ -94,7 +102,7 @@ def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check
     for question in _GENERAL:
         answers = _ask(answers, question)
     _say("2. Where codes come from")
-    answers = _ask(answers, _SOURCE)
+    answers = _ask_source(answers)
     _say("3. Settings")
     for question in _SWITCHES:
         answers = _ask(answers, question)
@@ -124,8 +132,23 @@ def _ask_maximum(answers: dict[str, Any], check: Check) -> dict[str, Any]:
         meant = {**answers, "allow_guessable": True}
         if _problem(check, _settings(meant)) is None and _ask(answers, _GUESSABLE)["allow_guessable"]:
             return meant
-        answers = _ask(_ask(answers, _SOURCE), _MAXIMUM)
+        answers = _ask(_ask_source(answers), _MAXIMUM)
     return answers
+
+
+def _ask_source(answers: dict[str, Any]) -> dict[str, Any]:
+    answers = _ask(answers, _SOURCE)
+    if answers["source"]["kind"] != "remote":
+        return answers
+    while True:
+        try:
+            most = _number(_answer(_REQUEST_MAX.text, _REQUEST_MAX.default))
+            asked = {**answers, "source": {**answers["source"], "request_max": most}}
+            _settings(asked)
+        except CodewellError as error:
+            _say(f"   {error}")
+        else:
+            return asked
 
 
 def _ask(answers: dict[str, Any], question: Question) -> dict[str, Any]:
@@ -167,8 +190,8 @@ def _typed(value: Any) -> str:
             return ""
         case bool():
             return "yes" if value else "no"
-        case {"template": str(template)}:
-            return template
+        case {"kind": str(kind)}:
+            return str(value.get("template") or value.get("url") or kind)
         case [*parts]:
             return ", ".join(_typed(part) for part in parts)
         case {"name": str(name)}:

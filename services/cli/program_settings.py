@@ -21,10 +21,16 @@ _OPTIONS = (
     click.option("--active/--inactive", default=None),
     click.option("--valid-from", metavar="TIME", help="ISO 8601 with a time zone, e.g. 2026-12-01T00:00:00Z."),
     click.option("--valid-until", metavar="TIME", help="ISO 8601 with a time zone."),
-    click.option("--template", help="E.g. '{string 4}-{number 4}-{upstring 4}'."),
+    click.option("--template", help="Codes are made from it: '{string 4}-{number 4}-{upstring 4}'."),
+    click.option("--remote-url", metavar="URL", help="Codes are ordered from this remote service."),
+    click.option("--request-max", type=int, help="How many codes one request to it may ask for.  [500]"),
+    click.option("--import-only", is_flag=True, help="Codes come from files."),
     click.option("--scenario-can-create/--scenario-cannot-create", default=None),
     click.option("--campaign-can-create/--campaign-cannot-create", default=None),
     click.option("--shared/--not-shared", default=None, help="One code for everybody."),
+    click.option(
+        "--auto-link/--no-auto-link", default=None, help="Who generates or imports codes names a profile for each."
+    ),
     click.option("--codes-max", type=int, help="How many codes the program may ever have."),
     click.option("--pool-max", type=int, help="How many stand ready.  [the maximum, or 100,000 if that is less]"),
     click.option("--ttl", help="How long a code lives, e.g. P30D.  [for ever]"),
@@ -47,11 +53,28 @@ def settings_options(command: _F) -> _F:
     return command
 
 
-def given(file: IO[str] | None, template: str | None, fields: tuple[str, ...], **options: Any) -> dict[str, Any]:
+def given(
+    file: IO[str] | None,
+    template: str | None,
+    remote_url: str | None,
+    request_max: int | None,
+    import_only: bool,
+    fields: tuple[str, ...],
+    **options: Any,
+) -> dict[str, Any]:
     """The settings that were given, by their names in a program's JSON: options win over the file."""
     settings = _from_file(file) | {key: value for key, value in options.items() if value not in (None, ())}
+    if (template is not None) + (remote_url is not None) + import_only > 1:
+        raise click.UsageError("Codes come from one place: --template, --remote-url or --import-only.")
+    if request_max is not None and remote_url is None:
+        raise click.UsageError("--request-max goes with --remote-url.")
     if template is not None:
         settings["source"] = {"kind": "template", "template": template}
+    elif remote_url is not None:
+        most = {} if request_max is None else {"request_max": request_max}
+        settings["source"] = {"kind": "remote", "url": remote_url, **most}
+    elif import_only:
+        settings["source"] = {"kind": "import"}
     if fields:
         try:
             settings["fields"] = [custom_field(text) for text in fields]

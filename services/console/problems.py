@@ -121,7 +121,11 @@ def handle(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        # The kind of a source stands behind `source` as if it were a field of it.
+        path = [
+            str(part) for place, part in enumerate(first["loc"]) if not (place == 2 and first["loc"][1] == "source")
+        ]
+        where = ".".join(path)
         return problem(422, f"{where}: {first['msg'].removeprefix('Value error, ')}.")
 
     @api.exception_handler(CodewellError)

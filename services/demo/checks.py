@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from schemas.program import Program, Stock
+from schemas.program import Stock
 from services.client.exchange import Answer
 from services.codes.template import Template
 
@@ -18,13 +18,12 @@ class Check(NamedTuple):
     seen: str
 
 
-def check(asked: Sequence[UUID], answers: Sequence[Answer], program: Program, stock: Stock) -> list[Check]:
+def check(asked: Sequence[UUID], answers: Sequence[Answer], template: Template, stock: Stock) -> list[Check]:
     """Compare what was asked, what was answered, and what the database says of its stock."""
     wanted = {str(request_id) for request_id in asked}
     answered = Counter(answer.data["request_id"] for answer in answers)
     refused = [answer for answer in answers if answer.data["outcome"] != "attached"]
     codes = [code["code"] for answer in answers for code in answer.data.get("codes", ())]
-    template = Template.parse(program.source.template)
     unfit = [code for code in codes if not template.fits(code)]
     twice = sum(count > 1 for count in answered.values())
     parts = (stock.pooled, stock.attached, stock.expired, stock.deleted)

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from schemas.program import Program, ProgramSettings, Stock, TemplateSource
+from schemas.program import ProgramSettings, Stock, TemplateSource
 from services.client.exchange import Answer, Exchange, Outgoing, announce, exchange, outgoing
+from services.codes.template import Template
 from services.demo.checks import Check, check
 from services.errors import CodewellError, StackUnavailable
 from services.kafka.clients import started_producer
@@ -35,10 +36,11 @@ _POOL_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _SHOWN: Final = 10
 
+TEMPLATE: Final = Template.parse("{string 4}-{number 4}-{upstring 4}")
 PROGRAM: Final = ProgramSettings(
     name="SPRING",
     title="Spring sale",
-    source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
+    source=TemplateSource(kind="template", template=TEMPLATE.text),
     scenario_can_create=True,
     campaign_can_create=True,
     codes_max=1_000_000,
@@ -65,8 +67,8 @@ async def demonstrate(
                 return
             console.print(f"Postgres, Kafka, 1 generator, 2 issuers and the console are ready after "
                           f"{time.monotonic() - started:.1f} s.")  # fmt: skip
-            program = await _make_program(endpoints, console)
-            held = await _issue(endpoints, program, _requests(customers, messages, steps), console)
+            await _make_program(endpoints, console)
+            held = await _issue(endpoints, _requests(customers, messages, steps), console)
             result(held)
             _show_endpoints(endpoints, where, console)
             if not leave:
@@ -106,7 +108,7 @@ def _requests(customers: Sequence[str], messages: int, steps: int) -> list[Outgo
     return requests
 
 
-async def _make_program(endpoints: Endpoints, console: Console) -> Program:
+async def _make_program(endpoints: Endpoints, console: Console) -> None:
     """Make the program, and wait until the generator has filled its pool by itself."""
     async with connection(endpoints.postgres_url, "codewell-demo") as opened:
         program = await programs.create(opened, Minters(None), PROGRAM, guesses_per_s=10)
@@ -118,20 +120,19 @@ async def _make_program(endpoints: Endpoints, console: Console) -> Program:
             raise CodewellError("The generator did not fill the pool: look at its log.")
         await asyncio.sleep(_POLL_S)
     console.print(
-        f"Program {program.name} ({program.source.template}) is made, and the generator has filled its pool with "
+        f"Program {program.name} ({TEMPLATE.text}) is made, and the generator has filled its pool with "
         f"{stock.pooled:,} codes in {time.monotonic() - started:.2f} s."
     )
-    return program
 
 
-async def _issue(endpoints: Endpoints, program: Program, requests: Sequence[Outgoing], console: Console) -> bool:
+async def _issue(endpoints: Endpoints, requests: Sequence[Outgoing], console: Console) -> bool:
     asked = [request.request_id for request in requests]
     async with exchange(endpoints.kafka_bootstrap, "") as opened:
         started = time.monotonic()
         publishing = asyncio.create_task(opened.publish(requests))
         answers, last = await _collect(opened, asked, console)
         await publishing
-    checks = check(asked, answers, program, await _stock(endpoints))
+    checks = check(asked, answers, TEMPLATE, await _stock(endpoints))
     _show(answers, checks, last - started, console)
     return all(one.held for one in checks)
 

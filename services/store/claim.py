@@ -118,7 +118,7 @@ class Claims:
                 stocks,
                 holdings,
                 locked.now,
-                lambda program, request: previews[program.id].preview(request.id.bytes, program.codes_max),
+                lambda program, request: _preview(previews.get(program.id), program, request),
             )
             await stock.write(connection, decision)
         for program in locked.programs.values():
@@ -165,7 +165,7 @@ class Claims:
         return {
             program.id: await self._minters.get(connection, program.id, program.version)
             for name, program in programs.items()
-            if name in shown
+            if name in shown and program.codes_from == "template"
         }
 
     async def _make(
@@ -195,6 +195,11 @@ class Claims:
             claimed.rows.setdefault(row.request_id, []).append(row)
         self._replaying = bool(rows)
         return [request for request in pending if request.id not in claimed.rows]
+
+
+def _preview(minter: Minter | None, program: Program, request: Request) -> str:
+    """A text that belongs to nobody. What a remote service or a file would bring can't be foreseen."""
+    return "PREVIEW" if minter is None else minter.preview(request.id.bytes, program.codes_max)
 
 
 def _count(program: Program, wanted: int) -> int:

@@ -20,7 +20,8 @@ Origin = Literal["pool", "request", "generate"]
 _LOCK_PROGRAM: Final = """
     SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported, p.pool_max, 0::bigint, p.version, p.codes_max
+           p.codes_max - p.made - p.imported, p.pool_max, 0::bigint, p.version, p.codes_max,
+           p.source->>'kind'
     FROM program p WHERE p.id = $1 FOR NO KEY UPDATE
     """
 
@@ -83,7 +84,7 @@ _NEEDY: Final = """
     WHERE p.removed_at IS NULL AND (b.expired OR (
         p.active
         AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
-        AND ((p.campaign_can_create OR p.scenario_can_create)
+        AND (p.source->>'kind' = 'template' AND (p.campaign_can_create OR p.scenario_can_create)
                 AND b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
              OR b.blocks < $1 AND b.divisible)))
     ORDER BY p.id
@@ -117,7 +118,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         if standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
         workers = await _workers(connection)
-        may = program.campaign_can_create or program.scenario_can_create
+        may = program.is_filled and program.codes_from == "template"
         count = missing(pooled, program.pool_max, program.room) if may else 0
         made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
@@ -146,6 +147,8 @@ async def make_in_place(
         if program is None:
             return
         now, pooled, blocks = await _level(connection, program_id)
+        if program.codes_from != "template":
+            return
         if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
             return
         workers = await _workers(connection)
@@ -166,6 +169,8 @@ async def generate(connection: Connection, minters: Minters, program_id: int, co
         reason = standing(program, now)
         if reason is not None:
             raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+        if program.codes_from != "template":
+            raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
         if count > program.room:
             raise ProgramRefused(
                 f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "

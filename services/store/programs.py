@@ -20,7 +20,7 @@ _LIFE_DEFAULT: Final = timedelta(days=365)
 
 _COLUMNS: Final = """
     id, name, title, description, groups, active AND removed_at IS NULL AS active, valid_from, valid_until, source,
-    scenario_can_create, campaign_can_create, shared, codes_max, pool_max, ttl, ttl_from, fields, reuse,
+    scenario_can_create, campaign_can_create, shared, auto_link, codes_max, pool_max, ttl, ttl_from, fields, reuse,
     allow_guessable
     """
 
@@ -61,9 +61,10 @@ class Glance(NamedTuple):
 
 def check(settings: ProgramSettings, guesses_per_s: float) -> None:
     """Raise TemplateInvalid when a new program's template can't be read, is too small or can be guessed."""
-    template = Template.parse(settings.source.template)
-    check_space(template, settings.codes_max)
-    _check_guessing(template, settings, guesses_per_s)
+    if settings.source.kind == "template":
+        template = Template.parse(settings.source.template)
+        check_space(template, settings.codes_max)
+        _check_guessing(template, settings, guesses_per_s)
 
 
 async def check_name(connection: Connection, name: str) -> None:
@@ -90,7 +91,8 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
             )
         except asyncpg.UniqueViolationError as error:
             raise _taken(settings.name) from error
-        await versions.add(connection, minters, program_id, 1, settings.source.template)
+        if settings.source.kind == "template":
+            await versions.add(connection, minters, program_id, 1, settings.source.template)
     return Program(id=program_id, **settings.model_dump())
 
 
@@ -111,13 +113,15 @@ async def update(
         kept = {**present.model_dump(exclude={"id"}), **changes}
         settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
         _check_change(present, settings, row["made"] + row["imported"], row["given"])
-        template = Template.parse(settings.source.template)
-        version = row["version"] + (settings.source.template != present.source.template)
-        may_be_made = settings.codes_max - row["made"] - row["imported"]
-        await versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
-        _check_guessing(template, settings, guesses_per_s)
-        if version != row["version"]:
-            await versions.add(connection, minters, present.id, version, settings.source.template)
+        version = row["version"]
+        if settings.source.kind == "template":
+            template = Template.parse(settings.source.template)
+            version += settings.source != present.source
+            may_be_made = settings.codes_max - row["made"] - row["imported"]
+            await versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
+            _check_guessing(template, settings, guesses_per_s)
+            if version != row["version"]:
+                await versions.add(connection, minters, present.id, version, settings.source.template)
         given = {**_row(settings), "version": version}
         del given["name"]
         columns = ", ".join(f"{column} = ${number}" for number, column in enumerate(given, start=2))
@@ -246,12 +250,10 @@ def _check_guessing(template: Template, settings: ProgramSettings, guesses_per_s
 
 def _row(settings: ProgramSettings) -> dict[str, Any]:
     """The settings by column."""
-    given = settings.model_dump()
-    del given["auto_link"]
-    return given | {
+    return settings.model_dump() | {
         "groups": list(settings.groups),
         "source": settings.source.model_dump_json(),
-        "fields": json.dumps(given["fields"]),
+        "fields": json.dumps([field.model_dump() for field in settings.fields]),
     }
 
 

@@ -18,6 +18,7 @@ _LOCK: Final = """
            p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
            p.codes_max - p.made - p.imported AS room, p.pool_max, level.pooled, p.version, p.codes_max,
+           p.source->>'kind' AS codes_from,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)

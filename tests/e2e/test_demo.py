@@ -1,7 +1,6 @@
 """`codewell demo` shows the main job, and says so when it doesn't hold."""
 
 import asyncio
-import json
 import re
 import shutil
 import sys
@@ -15,12 +14,12 @@ from aiokafka import ConsumerRecord
 from click.testing import CliRunner
 
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
-from schemas.program import Program, Stock
+from schemas.program import Stock
 from services.cli import codewell
 from services.client.exchange import Answer
 from services.client.uuid7 import uuid7
 from services.demo.checks import Check, check
-from services.demo.main import PROGRAM
+from services.demo.main import TEMPLATE
 from tests.e2e.commands import CODEWELL, environment
 from tests.integration.standalone.conditions import processes_in
 
@@ -91,8 +90,7 @@ STOCK = Stock(program="SPRING", made=10, imported=0, pooled=7, attached=3, activ
 
 def broken(answers: Sequence[Answer], stock: Stock = STOCK) -> set[str]:
     """Which checks did not hold."""
-    program = Program(id=1, **json.loads(PROGRAM.model_dump_json()))
-    checks: list[Check] = check(ASKED, answers, program, stock)
+    checks: list[Check] = check(ASKED, answers, TEMPLATE, stock)
     assert len(checks) == 6
     return {one.says for one in checks if not one.held}
 

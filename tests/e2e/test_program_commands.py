@@ -165,7 +165,7 @@ async def test_an_interview_repeats_what_is_refused(stack: Stack) -> None:
         "A B", "THERE", "ASKED", "Asked for", "", "red, blue", "tomorrow", "2026-01-01T00:00:00Z",
         "2025-01-01T00:00:00Z", "2099-01-01T00:00:00Z",
         "{numbr 4}", "{number 4}",
-        "maybe", "yes", "no", "no", "many", "100,000", "{number 6}", "1000", "n", GUIDE, "5000",
+        "maybe", "yes", "no", "no", "no", "many", "100,000", "{number 6}", "1000", "n", GUIDE, "5000",
         "6000", "300", "P30D", "birth", "attachment", "", "discount:required, note:discard",
     ]  # fmt: skip
     said = await stack.run("program", "create", "--interactive", "--json", stdin="\n".join(answers) + "\n")

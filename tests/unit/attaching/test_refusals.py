@@ -39,6 +39,11 @@ def refusals(decision: Decision) -> list[tuple[str, str]]:
             "SPRING has no code left and campaigns may not create any.",
         ),
         (
+            {"room": 1, "campaign_can_create": True, "codes_from": "import"},
+            "pool_empty",
+            "SPRING has no code left and campaigns may not create any.",
+        ),
+        (
             {"room": 0, "campaign_can_create": True},
             "maximum_reached",
             "SPRING has no code left and holds as many as it may ever have.",

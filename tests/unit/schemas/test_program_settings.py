@@ -118,3 +118,18 @@ def test_both_sides_of_a_disagreement_are_named() -> None:
         read(pool_max=1_001)
     with pytest.raises(ValidationError, match="valid_from must be before valid_until"):
         read(valid_from="2027-01-02T00:00:00Z", valid_until="2027-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "remote", "url": "ftp://codes.example"},
+        {"kind": "remote", "url": "https://codes.example/a b"},
+        {"kind": "remote", "url": "https://codes.example", "request_max": 0},
+        {"kind": "import", "template": "{number 4}"},
+        {"kind": "elsewhere"},
+    ],
+)
+def test_a_source_that_can_not_be_is_refused(source: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ProgramSettings.model_validate({"name": "SPRING", "codes_max": 10, "source": source})
