@@ -24,14 +24,21 @@ CODES_ATTACHED: Final = "dev.codewell.codes-attached.v1"
 CODES_REFUSED: Final = "dev.codewell.codes-refused.v1"
 POOL_DEMAND: Final = "dev.codewell.pool-demand.v1"
 PROGRAM_CHANGED: Final = "dev.codewell.program-changed.v1"
+PROFILE_CHANGED: Final = "dev.codewell.profile-changed.v1"
 
 VALUE_BYTES_MAX: Final = 256 * 1024
 PROGRAMS_MAX: Final = 16
+PROFILE_FIELDS_MAX: Final = 64
 
 # Control characters (NUL among them) are in no id that a system makes on purpose, and Postgres stores no NUL.
 Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 SHORT_NAME_PATTERN: Final = r"^[A-Za-z0-9_]{1,64}$"
 ShortName = Annotated[str, StringConstraints(pattern=SHORT_NAME_PATTERN)]
+# What is known of a customer beside the id, for people who look at an export.
+ProfileFields = Annotated[
+    dict[ShortName, Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]],
+    Field(max_length=PROFILE_FIELDS_MAX),
+]
 
 PLACEHOLDER: Final = re.compile(r"\{loyalty\.([A-Za-z0-9_]{1,64})\.promocode\}")
 # Other words than promocode are somebody else's placeholders; what is neither is a mistake in the template.
@@ -157,6 +164,13 @@ class ProgramChanged(Event):
     name: ShortName
 
 
+class ProfileChanged(Event):
+    """All fields of a profile; those that are left out are gone. A record without a value forgets the profile."""
+
+    profile_id: Id
+    fields: ProfileFields
+
+
 class CloudEvent(BaseModel):
     """The envelope in structured mode. In binary mode the same attributes are `ce_*` headers."""
 
@@ -175,4 +189,5 @@ DATA_OF_TYPE: Final[dict[str, type[Event]]] = {
     CODES_REFUSED: CodesRefused,
     POOL_DEMAND: PoolDemand,
     PROGRAM_CHANGED: ProgramChanged,
+    PROFILE_CHANGED: ProfileChanged,
 }

@@ -23,12 +23,14 @@ _ANSWERS: Final = (events.CODES_ATTACHED, events.CODES_REFUSED)
 # answered nor kept as a dead letter would hold up its partition for ever.
 _REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)), ("compression.type", "uncompressed"))
 # What comes of a request is the original and some headers of ours, or an answer that is smaller.
+_COMPACTED: Final = (("cleanup.policy", "compact"),)
 _FROM_REQUESTS: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
 
 REQUEST_TYPE: Final = {"message-render": events.MESSAGE_RENDER, "scenario-step": events.SCENARIO_STEP}
 REQUESTS: Final = tuple(REQUEST_TYPE)
 POOL_DEMAND: Final = "pool-demand"
 PROGRAM_CHANGED: Final = "program-changed"
+PROFILE_CHANGED: Final = "profile-changed"
 
 
 def reply_to(request_topic: str) -> str:
@@ -52,5 +54,6 @@ TOPICS: Final = (
     *(Topic(retry_of(name), "profile id", (REQUEST_TYPE[name],), 24, _FROM_REQUESTS) for name in REQUESTS),
     *(Topic(dead_letters_of(name), "as it came", (), 6, _FROM_REQUESTS) for name in REQUESTS),
     Topic(POOL_DEMAND, "program id", (events.POOL_DEMAND,), 6),
-    Topic(PROGRAM_CHANGED, "program id", (events.PROGRAM_CHANGED,), 6, (("cleanup.policy", "compact"),)),
+    Topic(PROGRAM_CHANGED, "program id", (events.PROGRAM_CHANGED,), 6, _COMPACTED),
+    Topic(PROFILE_CHANGED, "profile id", (events.PROFILE_CHANGED,), 6, _COMPACTED),
 )

@@ -7,6 +7,8 @@ CodewellError
 │   ├── CodeUnknown       the program never made or took in such a code
 │   ├── ProgramTaken      another program has that short name
 │   └── RequestTaken      the id of a request was another request's
+├── ProfileRefused        what was given can't be a profile's
+│   └── ProfileUnknown    nothing is known of the profile
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
@@ -54,6 +56,17 @@ class RequestTaken(ProgramRefused):
 
     def __init__(self) -> None:
         super().__init__("This id or Idempotency-Key came with another request before: use a new one for each.")
+
+
+class ProfileRefused(CodewellError):
+    """What was given can't be a profile's id, its fields or the name of one."""
+
+
+class ProfileUnknown(ProfileRefused):
+    """Nothing is known of this profile. Its id is not repeated: ids of customers are in no message."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing is known of this profile beside its codes: give it fields to change that.")
 
 
 class TokenRefused(CodewellError):

@@ -1,11 +1,12 @@
 """What the endpoints work with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 
 from services.console.announcer import Announcer
 from services.console.callers import Callers
+from services.console.turns import Turns
 from services.postgres.connection import Pool
 from services.store.minters import Minters
 
@@ -20,6 +21,7 @@ class Context:
     announcer: Announcer
     guesses_per_s: float
     misses_per_minute: int
+    exports: Turns = field(default_factory=Turns)
 
 
 async def context(request: Request) -> Context:

@@ -1,0 +1,112 @@
+"""The command that writes a program's codes as a file."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, get_args
+
+import click
+
+from schemas.program import State
+from services.cli.output import as_json, print_json, with_database
+from services.errors import CodewellError
+
+_PROGRESS_INTERVAL_S: Final = 0.2
+
+
+@click.command()
+@click.argument("program")
+@click.option("--state", type=click.Choice(get_args(State)), help="Only codes of this state.")
+@click.option("--field", "fields", multiple=True, metavar="NAME", help="A field of the profiles; may be repeated.")
+@click.option("--raw", is_flag=True, help="Leave cells as they are that a spreadsheet would run as formulas.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [standard output]")
+@as_json
+def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output: Path | None, as_json: bool) -> None:
+    """Export the codes of PROGRAM as CSV.
+
+    Beside the facts on each code there is a column for each custom field of the program that is saved, and for each
+    --field of the profile that has the code. With --json it says how many codes there were; then give --output.
+    """
+    from services.store.export import Wanted
+    from services.store.profiles import check_names
+
+    if as_json and output is None:
+        raise click.UsageError("--json tells of a file: give --output too.")
+    wanted = Wanted(state, check_names(fields), raw)
+    try:
+        with _opened(output) as file:
+            count = with_database(lambda connection, settings: _export(connection, settings, program, wanted, file))
+    except _NobodyReads:
+        # What Python would still write at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    if as_json:
+        print_json({"program": program, "codes": count, "output": str(output)})
+    elif output is not None:
+        click.echo(f"{count:,} codes are in {output}.")
+
+
+async def _export(connection: Any, settings: Any, program: str, wanted: Any, file: IO[bytes]) -> int:
+    from services.store import programs
+    from services.store.export import export
+    from services.store.minters import Minters
+
+    found = await programs.get(connection, program)
+    shows = file is not sys.stdout.buffer and sys.stderr.isatty()
+    lines, told_at = 0, time.monotonic()
+
+    async def write(some: bytes) -> None:
+        nonlocal lines, told_at
+        with _told_apart():
+            file.write(some)
+        lines += some.count(b"\n") if shows else 0
+        if shows and time.monotonic() - told_at > _PROGRESS_INTERVAL_S:
+            told_at = time.monotonic()
+            click.echo(f"\r{lines:,} lines", err=True, nl=False)
+
+    try:
+        return await export(connection, Minters(settings.master_key_bytes), found, wanted, write)
+    finally:
+        if shows:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[bytes]]:
+    """Where to write. A file gets its name when all is in it, so that half an export never looks like a whole one."""
+    if output is None:
+        yield sys.stdout.buffer
+        with _told_apart():
+            sys.stdout.buffer.flush()
+        return
+    if output.exists() and not output.is_file():
+        with _told_apart(), output.open("wb") as device:
+            yield device
+        return
+    part = output.with_name(f"{output.name}.part")
+    try:
+        with _told_apart(), part.open("wb") as file:
+            yield file
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _NobodyReads(Exception):
+    """Whoever read standard output has left, as `head` does."""
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """What is wrong with the file is not the database's fault."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _NobodyReads from error
+    except OSError as error:
+        raise CodewellError(
+            f"The export can't be written ({error.strerror or error}): make room for it, or name another file."
+        ) from error

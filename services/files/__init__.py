@@ -1,0 +1,1 @@
+"""Files that people take in and out: their cells and lines, without any database."""
