@@ -14,10 +14,10 @@ MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
 _RUN_BY_SPREADSHEETS: Final = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001  those are the ones
 _NEEDS_QUOTES: Final = re.compile('[,"\r\n]')
 
-# Where none of these is found, no cell of a whole run of lines needs a look of its own: a quote, a carriage return, or
-# a cell that begins with something else than a letter or a digit. Texts that stand alone must not hold a comma either.
-_ODD_LINES: Final = re.compile(rb'["\r]|[,\n][^A-Za-z0-9,\n]')
-_ODD_TEXTS: Final = re.compile('["\r,]|\n[^A-Za-z0-9]')
+# Where it is not found, no cell of a whole run of lines has to be looked at: a cell that begins with what may begin a
+# formula, or with space. It asks for the cell's begin last, as few characters get that far.
+_ODD_CELL: Final = re.compile(rb"[=+\-@\t\r\x0b\x0c\x1c-\x20\x80-\xff](?<=[,\n].)", re.DOTALL)
+_ODD_TEXT: Final = re.compile('["\r,]|\n[^A-Za-z0-9]')
 
 
 def harmless(cell: str) -> str:
@@ -34,7 +34,7 @@ def line(cells: Iterable[str], raw: bool = False) -> str:
 def lines(texts: Sequence[str], rest: Sequence[str], raw: bool = False) -> bytes:
     """A line for each text, all with the same other cells: many at once, as fast as bytes can be put together."""
     joined = "\n".join(texts)
-    if _ODD_TEXTS.search(f"\n{joined}"):
+    if _ODD_TEXT.search(f"\n{joined}"):
         return "".join([line([text, *rest], raw) for text in texts]).encode()
     # A text that a run of lines is made of holds no line break: that would have been odd.
     tail = line(["", *rest], raw)
@@ -43,7 +43,7 @@ def lines(texts: Sequence[str], rest: Sequence[str], raw: bool = False) -> bytes
 
 def rewritten(copied: bytes, raw: bool = False) -> bytes:
     """Whole lines as Postgres' COPY writes CSV, which ends them with a bare line feed, as they are to be here."""
-    if b'"' not in copied and (raw or not _ODD_LINES.search(b"\n" + copied)):
+    if b'"' not in copied and (raw or not _ODD_CELL.search(b"\n" + copied)):
         return copied.replace(b"\n", b"\r\n")
     rows = csv.reader(io.StringIO(copied.decode(), newline=""), strict=True)
     return "".join([line(row, raw) for row in rows]).encode()

@@ -1,0 +1,53 @@
+"""Cells and lines of CSV, one by one and many at once."""
+
+import csv
+import io
+
+import pytest
+
+from services.files.csv_out import harmless, line, lines, rewritten
+
+RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
+       "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "=", "-"]  # fmt: skip
+LEFT = ["", "a", "a=1", "1-1", " a", "'=1", "smFg-2497-DMPB", "{x}", "ü", "🎁=1", "a\n=1", "x,=1", '"=1"', "#", "."]
+
+
+@pytest.mark.parametrize("cell", RUN)
+def test_what_a_spreadsheet_would_run_becomes_text(cell: str) -> None:
+    assert harmless(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", LEFT)
+def test_what_it_would_not_run_stays(cell: str) -> None:
+    assert harmless(cell) == cell
+
+
+def test_a_line_is_as_the_standard_has_it() -> None:
+    assert line(["a", "b,c", 'd"e', "", "f\ng"]) == 'a,"b,c","d""e",,"f\ng"\r\n'
+
+
+def read(written: bytes) -> list[list[str]]:
+    text = written.decode()
+    assert text.endswith("\r\n")
+    return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("odd", [*RUN, *LEFT[1:]])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_many_lines_are_what_each_is_alone(odd: str, place: int, raw: bool) -> None:
+    texts = [odd if n == place else f"A-{n}" for n in range(3)]
+    one_by_one = "".join(line([text, "pooled", ""], raw) for text in texts).encode()
+
+    if not {"\r", "\n"} & set(odd):
+        assert lines(texts, ["pooled", ""], raw) == one_by_one
+    for column in range(3):
+        rows = [["A", "B", "C"] for _ in range(3)]
+        rows[place][column] = odd
+        # As Postgres writes it: quotes where they are needed, and bare line feeds.
+        copied = "".join(line(row, raw=True)[:-2] + "\n" for row in rows).encode()
+        assert read(rewritten(copied, raw)) == [row if raw else [harmless(cell) for cell in row] for row in rows]
+
+
+def test_no_texts_are_no_lines() -> None:
+    assert lines([], ["pooled"]) == b""
