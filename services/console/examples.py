@@ -57,6 +57,9 @@ ATTACH: Final = {"profile_id": "p-1001"}
 ATTACH_NAMED: Final = {"profile_id": "p-1001", "code": "smFg-2497-DMPB"}
 CODE_ONLY: Final = {"code": "smFg-2497-DMPB"}
 CHANGES: Final = {"expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "15"}}
+PROFILE_FIELDS: Final = {"fields": {"email": "ann@example.com", "name": "Ann"}}
+PROFILE: Final = {"profile_id": "p-1001", **PROFILE_FIELDS, "changed_at": "2026-11-23T10:00:00Z"}
+FORGOTTEN: Final = {"answers": 3}
 
 
 def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:

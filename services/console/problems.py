@@ -14,6 +14,8 @@ from starlette.routing import Match
 from services.errors import (
     CodeUnknown,
     CodewellError,
+    ProfileRefused,
+    ProfileUnknown,
     ProgramRefused,
     ProgramTaken,
     ProgramUnknown,
@@ -34,6 +36,8 @@ _STATUS: Final[dict[type[CodewellError], int]] = {
     RequestTaken: 422,
     ProgramRefused: 409,
     TemplateInvalid: 422,
+    ProfileUnknown: 404,
+    ProfileRefused: 422,
     CodewellError: 503,
 }
 # The database is away, or somebody else has what the request needs; it has changed nothing.

@@ -9,6 +9,7 @@ from schemas import topics
 from services.errors import StackUnavailable
 from services.generator.app import create_app
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
+from services.generator.profiles import ProfileReader
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
@@ -18,8 +19,8 @@ from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
-# The sweep's and one for events.
-_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1
+# The sweep's, one for events and one for profiles.
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 2
 
 
 def main() -> None:
@@ -40,7 +41,14 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
             filler = Filler(pool, Minters(settings.master_key_bytes), health, stop)
             await until(stop, filler.sweep())
-            await _run(settings, filler, health, stop)
+            reader = ProfileReader(settings, pool, health, stop)
+            reading = asyncio.ensure_future(until(stop, reader.run(), settings.stop_timeout_s))
+            try:
+                await _run(settings, filler, health, stop)
+            finally:
+                if not stop.is_set():
+                    reading.cancel()
+                await asyncio.wait((reading,))
 
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:

@@ -86,6 +86,11 @@ class Locked(NamedTuple):
     blocks: dict[str, list[Block]]
 
 
+# Held by every transaction that decides requests, from before it reads anything until its end, side by side with the
+# others; whoever forgets a profile takes it alone, so that each request is decided wholly before that or after it.
+DECIDING_LOCK: Final = (0x636F6465, 1)
+_DECIDING: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
+
 _PROGRAM_COLUMNS: Final = len(Program._fields)
 
 
@@ -96,6 +101,7 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
     """
     programs: dict[str, Program] = {}
     blocks: dict[str, list[Block]] = {}
+    await connection.execute(_DECIDING)
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
         if row["id"] is None:

@@ -21,6 +21,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/programs/{name}/codes:attach": {"profile_id": "p-1"},
     **{f"/api/v1/programs/{{name}}/codes:{step}": {"code": "A"} for step in ("detach", "activate", "deactivate")},
     "/api/v1/programs/{name}/codes/{code}": {"fields": {}},
+    "/api/v1/profiles/{id}": {"fields": {}},
 }
 # One of these is needed.
 SCOPES_OF = {
@@ -36,7 +37,7 @@ def operations(api: FastAPI) -> list[tuple[str, str]]:
 
 
 async def ask(client: httpx.AsyncClient, path: str, method: str, name: str = "SPRING") -> httpx.Response:
-    url = path.format(name=name, code="SPRING-AAAA").removeprefix("/api/v1")
+    url = path.format(name=name, code="SPRING-AAAA", id="p-1").removeprefix("/api/v1")
     return await client.request(method, url, json=BODIES.get(path))
 
 

@@ -1,0 +1,172 @@
+"""Keeps profiles as the events of `profile-changed` tell them, batch by batch.
+
+A plain consumer and not an agent of the application beside it: a first reading brings every profile that there is, and
+a statement for a thousand of them costs as much as for ten.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from prometheus_client import Counter
+
+from schemas import topics
+from services.errors import StackUnavailable
+from services.generator.profile_events import Changes, Unreadable, read
+from services.kafka import clients
+from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.runtime.process import pauses
+from services.runtime.settings import GeneratorSettings
+from services.store import forgetting, profiles
+from services.telemetry.health import Health
+
+log = structlog.get_logger()
+
+EVENTS: Final = Counter("codewell_profile_events", "Changes of profiles, by what became of them.", ["outcome"])
+
+BATCH_SIZE_MAX: Final = 1_000
+_POLL_MS: Final = 500
+_CLOSE_TIMEOUT_S: Final = 3.0
+# A rebalance waits so long for the batch in hand, less than the group waits for this member.
+_REVOKE_TIMEOUT_S: Final = 20.0
+_GOOD_AFTER_S: Final = 60.0
+_LOOP: Final = "profiles"
+_KAFKA: Final = "kafka (profiles)"
+_TRANSIENT: Final = (
+    *UNAVAILABLE, StackUnavailable, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)  # fmt: skip
+
+
+class ProfileReader(ConsumerRebalanceListener):
+    """One member of the group that reads changes of profiles. They count once they are in the database."""
+
+    def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
+        self._bootstrap = settings.kafka_bootstrap
+        self._group = f"{settings.topic_prefix}codewell-profiles"
+        self._topic = settings.topic_prefix + topics.PROFILE_CHANGED
+        self._pool = pool
+        self._health = health
+        self._stop = stop
+        # Held while a batch is being written, so that a rebalance waits for its end and nobody writes newer ones first.
+        self._in_hand = asyncio.Lock()
+        # Set when aiokafka could not read a record and did not say which.
+        self._careful = False
+
+    async def run(self) -> None:
+        """Go on until told to stop, and raise nothing. What is not committed comes again over a new connection."""
+        while not self._stop.is_set():
+            async for _ in pauses(self._stop):
+                self._health.beat(_LOOP)
+                began = time.monotonic()
+                try:
+                    await self._connected()
+                except (KafkaError, OSError, TimeoutError) as error:
+                    self._health.waits(_KAFKA, type(error).__name__)
+                except Exception:
+                    # Pools are filled all the same.
+                    log.exception("profiles_not_read")
+                if self._stop.is_set() or time.monotonic() - began > _GOOD_AFTER_S:
+                    break
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Give partitions up only between batches."""
+        try:
+            async with asyncio.timeout(_REVOKE_TIMEOUT_S), self._in_hand:
+                pass
+        except TimeoutError:
+            log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Begin where the last owner committed."""
+
+    async def _connected(self) -> None:
+        consumer = clients.consumer(self._bootstrap, self._group)
+        try:
+            consumer.subscribe([self._topic], listener=self)
+            async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+                await consumer.start()
+            self._health.has(_KAFKA)
+            if self._careful:
+                await self._step_over(consumer)
+                self._careful = False
+            while not self._stop.is_set():
+                self._health.beat(_LOOP)
+                await self._take(consumer, await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX))
+        except UnicodeDecodeError:
+            # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
+            self._careful = True
+        finally:
+            # A broker that is gone is not said goodbye to.
+            await asyncio.wait((asyncio.ensure_future(consumer.stop()),), timeout=_CLOSE_TIMEOUT_S)
+
+    async def _step_over(self, consumer: AIOKafkaConsumer) -> None:
+        """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8."""
+        for tp in sorted(consumer.assignment()):
+            while not self._stop.is_set():
+                try:
+                    fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
+                except UnicodeDecodeError:
+                    offset = await consumer.position(tp)
+                    _note_unreadable(tp.partition, offset, "a header's name is not UTF-8")
+                    await _commit(consumer, {tp: offset + 1})
+                    consumer.seek(tp, offset + 1)
+                    continue
+                if not fetched:
+                    break
+                await self._take(consumer, fetched)
+
+    async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
+        async with self._in_hand:
+            fetched = {tp: records for tp, records in fetched.items() if tp in consumer.assignment()}
+            changes = Changes()
+            for record in (record for records in fetched.values() for record in records):
+                try:
+                    changes.add(read(record))
+                except Unreadable as error:
+                    _note_unreadable(record.partition, record.offset, str(error))
+            if await self._written(changes):
+                await _commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
+
+    async def _written(self, changes: Changes) -> bool:
+        """Write the changes, trying again until it is done; False when told to stop before."""
+        if not changes.forgotten and not changes.written:
+            return True
+        async for _ in pauses(self._stop):
+            self._health.beat(_LOOP)
+            try:
+                async with self._pool.acquire() as connection:
+                    for profile_id in changes.forgotten:
+                        await forgetting.forget(connection, profile_id)
+                    await profiles.put(connection, changes.written)
+            except _TRANSIENT as error:
+                self._health.waits("postgres", type(error).__name__)
+                await forget_read_only(self._pool, error)
+            else:
+                self._health.has("postgres")
+                EVENTS.labels("forgotten").inc(len(changes.forgotten))
+                EVENTS.labels("written").inc(len(changes.written))
+                return True
+        return False
+
+
+def _note_unreadable(partition: int, offset: int, why: str) -> None:
+    EVENTS.labels("unreadable").inc()
+    log.warning("profile_event_unreadable", partition=partition, offset=offset, why=why)
+
+
+async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    """Commit what is written. Where a partition has gone to another reader, that one writes the same again."""
+    if not offsets:
+        return
+    try:
+        async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+            await consumer.commit(offsets)
+    except (CommitFailedError, IllegalStateError) as error:
+        log.warning("commit_refused", error=repr(error))

@@ -1,0 +1,115 @@
+"""Profiles as the events of `profile-changed` tell them, whatever else is in the topic."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.events import PROFILE_CHANGED
+from services.store import profiles
+from services.store.audit import audit
+from tests.integration.issuer.asking import messages
+from tests.integration.issuer.running import until
+from tests.integration.issuer.site import Site
+
+TOPIC = "profile-changed"
+HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/t"), ("ce_type", PROFILE_CHANGED.encode())]
+ENVELOPE = {"specversion": "1.0", "id": "1", "source": "/t", "type": PROFILE_CHANGED}
+STRUCTURED = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+
+
+async def tell(site: Site, profile_id: str, fields: Mapping[str, str] | None, partition: int = 0) -> None:
+    """A change, or that the profile is to be forgotten."""
+    value = None if fields is None else json.dumps({"profile_id": profile_id, "fields": fields, "more": 1}).encode()
+    await site.put(TOPIC, value, HEADERS, profile_id.encode(), partition)
+
+
+async def until_kept(site: Site, expected: dict[str, dict[str, str]]) -> None:
+    async def kept() -> bool:
+        rows = await site.database.fetch("SELECT profile_id, fields FROM profile")
+        return {row["profile_id"]: json.loads(row["fields"]) for row in rows} == expected
+
+    await until(kept, f"profiles {expected}")
+
+
+async def committed(site: Site) -> bool:
+    return await site.uncommitted(TOPIC, "codewell-profiles") == 0
+
+
+async def test_the_last_change_of_a_profile_counts(site: Site) -> None:
+    for number in range(5):
+        await tell(site, "p-1", {"n": str(number)})
+        await tell(site, "p-ü", {"n": str(number)}, partition=1)
+    async with site.generator():
+        await until_kept(site, {"p-1": {"n": "4"}, "p-ü": {"n": "4"}})
+        await tell(site, "p-1", None)
+        await tell(site, "p-2", {"a": "b"})
+        await tell(site, "p-2", None)
+        await tell(site, "p-3", None)
+        await tell(site, "p-3", {"late": "1"})
+        await until_kept(site, {"p-ü": {"n": "4"}, "p-3": {"late": "1"}})
+        await until(lambda: committed(site), "end of the topic")
+    await tell(site, "p-1", {"n": "again"})
+    async with site.generator():
+        await until_kept(site, {"p-ü": {"n": "4"}, "p-3": {"late": "1"}, "p-1": {"n": "again"}})
+
+
+async def test_a_record_without_a_value_forgets_the_profile_and_its_answers(site: Site) -> None:
+    await site.program("SPRING", 5)
+    asked = messages(1, "SPRING")
+    async with site.issuer():
+        await site.publish(asked)
+        await site.came("message-render.reply", 1)
+    [who] = [json.loads(one.value)["profile_id"] for one in asked]
+    async with site.generator():
+        await tell(site, who, {"a": "b"})
+        await until_kept(site, {who: {"a": "b"}})
+        await tell(site, who, None)
+        await until_kept(site, {})
+        await until(lambda: committed(site), "end of the topic")
+    assert await site.database.fetchval("SELECT count(*) FROM answer WHERE profile_id = $1", who) == 0
+    assert (await site.stock("SPRING")).attached == 1
+    assert await audit(site.database) == []
+
+
+async def test_what_cannot_be_read_is_stepped_over(site: Site) -> None:
+    good = {"profile_id": "p-1", "fields": {"a": "b"}}
+    data: list[Any] = [
+        {}, [], "x", {"profile_id": "p-1"}, {**good, "profile_id": "p-2"}, {**good, "fields": {"two words": ""}},
+        {**good, "fields": {"a": 1}}, {**good, "fields": {"a": "\0"}}, {**good, "fields": {"a": "x" * 2_001}},
+        {**good, "fields": {f"f{n}": "" for n in range(65)}}, {**good, "more": "x" * 300_000},
+    ]  # fmt: skip
+    values = [b"", b"\xff", b"{", b"[" * 9_000, *(json.dumps(one).encode() for one in data)]
+    await tell(site, "p-1", {"before": "1"})
+    for value in values:
+        await site.put(TOPIC, value, HEADERS, b"p-1")
+    # A compacted topic takes no record without a key.
+    for key in (b"", b"\xff", b"a\nb", b"x" * 257):
+        await site.put(TOPIC, json.dumps(good).encode(), HEADERS, key)
+        await site.put(TOPIC, None, HEADERS, key)
+    await site.put(TOPIC, json.dumps(good).encode(), [("ce_type", b"other")], b"p-1")
+    await site.put(TOPIC, json.dumps({**ENVELOPE, "type": "other", "data": good}).encode(), STRUCTURED, b"p-1")
+    async with site.generator():
+        await until(lambda: committed(site), "end of the topic")
+        await until_kept(site, {"p-1": {"before": "1"}})
+        await site.put(TOPIC, json.dumps({**ENVELOPE, "data": good}).encode(), STRUCTURED, b"p-1")
+        await until_kept(site, {"p-1": {"a": "b"}})
+        await site.put(TOPIC, json.dumps({"profile_id": "p-2", "fields": {}}).encode(), (), b"p-2")
+        await until_kept(site, {"p-1": {"a": "b"}, "p-2": {}})
+
+
+async def test_i7_it_goes_on_when_its_connections_were_cut(site: Site) -> None:
+    async with site.generator():
+        await tell(site, "p-1", {"a": "1"})
+        await until_kept(site, {"p-1": {"a": "1"}})
+        for number in range(3):
+            assert await site.terminate_connections("codewell-generator") >= 1
+            await tell(site, "p-1", {"a": f"again {number}"})
+            await until_kept(site, {"p-1": {"a": f"again {number}"}})
+
+
+async def test_two_generators_share_the_topic(site: Site) -> None:
+    async with site.generator(), site.generator():
+        for number in range(20):
+            await tell(site, f"p-{number}", {"n": "1"}, partition=number % 2)
+        await until_kept(site, {f"p-{number}": {"n": "1"} for number in range(20)})
+    assert (await profiles.get(site.database, "p-7")).fields == {"n": "1"}

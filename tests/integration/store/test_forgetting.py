@@ -1,0 +1,185 @@
+"""A forgotten profile is nowhere any more, its codes stay used, and every promise holds."""
+
+import asyncio
+import json
+
+import pytest
+
+from services.attaching.answers import answer_event
+from services.client.uuid7 import uuid7
+from services.errors import StackUnavailable
+from services.postgres.connection import Connection, Pool
+from services.store import by_hand, codes, forgetting, kept_answers, life, profiles, stock, tokens
+from services.store.audit import audit
+from services.store.claim import Claims
+from services.store.codes import START
+from services.store.filling import generate
+from services.store.forgetting import forget
+from services.store.kept_answers import KeptAnswer
+from services.store.minters import Minters
+from tests.factories import OFF, message, program, step
+from tests.integration.store.situations import stop_in_the_middle, until_waiting
+
+WHO = 'p-"secret"\\é'
+
+
+async def places_of(connection: Connection, text: str) -> list[str]:
+    """Every table that holds the text anywhere, in whatever form."""
+    found = []
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        for row in await connection.fetch(f'SELECT * FROM "{table}"'):
+            cells = " ".join(cell.decode("latin-1") if isinstance(cell, bytes) else str(cell) for cell in row)
+            as_bytes = " ".join(form.encode().decode("latin-1") for form in forms)
+            if any(form in cells for form in (*forms, *as_bytes.split(" "))):
+                found.append(table)
+    return found
+
+
+async def test_no_table_holds_the_id_and_the_codes_stay_used(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name, changed in (("SPRING", {}), ("AGAIN", {"reuse": "profile"}), ("SHARED", {"shared": True})):
+        made = await program(connection, minters, name, **OFF, **changed)
+        await generate(connection, minters, made.id, 6, None)
+    requests = [
+        message("SPRING", "AGAIN", profile_id=WHO), message("AGAIN", profile_id=WHO), step("SPRING", profile_id=WHO),
+        message("SHARED", profile_id=WHO), message("NOBODY", profile_id=WHO), message("SPRING", profile_id="p-2"),
+        message("SPRING", profile_id=WHO, preview=True),
+    ]  # fmt: skip
+    before = (await claims.attach(requests)).rows
+    named = await by_hand.attach_named(connection, minters, "AGAIN", "OUTSIDE", "p-3", uuid7())
+    await life.activate(
+        connection, minters, before[requests[0].id][0].program_id or 0, before[requests[0].id][0].code or ""
+    )
+    await profiles.put(connection, {WHO: {"email": "a"}, "p-2": {}})
+    token, _ = await tokens.create(connection, "t", ["write"], [])
+    body = json.dumps({"code": "A", "profile_id": WHO}, ensure_ascii=False, separators=(",", ":")).encode()
+    for key, kept in (("k", body), ("other", b'{"profile_id":"p-2"}')):
+        await kept_answers.keep(connection, token.id, key, KeptAnswer(bytes(32), 200, "application/json", kept))
+    assert set(await places_of(connection, WHO)) == {"answer", "holding", "profile", "idempotency"}
+
+    assert await forget(connection, WHO) == 7
+
+    assert await places_of(connection, WHO) == []
+    rows = await connection.fetch("SELECT DISTINCT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%'")
+    [[stranger]] = rows
+    kept_answer = json.loads(await connection.fetchval("SELECT body FROM idempotency WHERE key = 'k'"))
+    assert kept_answer == {"code": "A", "profile_id": stranger}
+    assert await connection.fetchval("SELECT body FROM idempotency WHERE key = 'other'") == b'{"profile_id":"p-2"}'
+    assert (await profiles.get(connection, "p-2")).fields == {}
+    assert named.profile_id == "p-3"
+    after = [(one.code, one.state) for one in (await codes.page(connection, minters, 1, START, 10)).codes]
+    assert [state for _, state in after] == ["activated", "attached", "attached", "pooled", "pooled", "pooled"]
+    assert await audit(connection) == []
+
+    # Who comes again is new, and gets another code.
+    again = message("AGAIN", profile_id=WHO)
+    [row] = (await claims.attach([again])).rows[again.id]
+    assert row.code not in {one.code for rows in before.values() for one in rows}
+    assert await audit(connection) == []
+    # Forgotten once more, it becomes somebody else.
+    assert await forget(connection, WHO) == 1
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer WHERE profile_id LIKE 'forg%'") == 2
+    assert await forget(connection, WHO) == 0
+    assert await audit(connection) == []
+
+
+async def test_i2_a_request_that_is_replayed_gets_the_same_code(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
+    request = message("SPRING", profile_id=WHO)
+    [first] = (await claims.attach([request])).rows[request.id]
+    await forget(connection, WHO)
+
+    [row] = (await others.attach([request])).rows[request.id]
+
+    assert row._replace(profile_id=WHO) == first
+    assert WHO not in answer_event(request, [row], {row.program_id or 0: "SPRING"})[1]
+    assert await audit(connection) == []
+
+
+async def test_i1_it_waits_for_requests_that_are_being_decided(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    """One that gives a code again is committed before, or gives none of the codes from before."""
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 5, None)
+    await claims.attach([message("SPRING", profile_id=WHO)])
+    late = message("SPRING", profile_id=WHO)
+    stopped = await stop_in_the_middle(bystander, late)
+    deciding = asyncio.ensure_future(claims.attach([late]))
+    await until_waiting(connection)
+
+    async with connections.acquire() as forgetter:
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        assert await connection.fetchval("SELECT count(*) FROM holding") == 1
+        await stopped.rollback()
+        assert await forgetting_it == 2
+    await deciding
+    assert await places_of(connection, WHO) == []
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 1
+    assert await audit(connection) == []
+
+
+async def test_requests_are_not_kept_waiting_by_one_that_waits(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "_ATTEMPTS_MAX", 2)
+    monkeypatch.setattr(forgetting, "_LOCK_TIMEOUT_MS", 50)
+    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
+    async with connections.acquire() as stuck, stuck.transaction():
+        await stock.lock(stuck, {"SPRING": 0})
+        with pytest.raises(StackUnavailable, match="in a moment"):
+            await forget(connection, WHO)
+        request = message("SPRING", profile_id=WHO)
+        assert request.id in (await claims.attach([request])).rows
+    assert await forget(connection, WHO) == 1
+
+
+async def test_i1_while_its_requests_come_and_go(connections: Pool, minters: Minters) -> None:
+    async with connections.acquire() as connection:
+        for name, reuse in (("AGAIN", "profile"), ("ONCE", "request"), ("STEP", "campaign")):
+            made = await program(connection, minters, name, reuse=reuse, **OFF)
+            await generate(connection, minters, made.id, 400, None)
+        going = True
+
+        async def ask() -> None:
+            worker = Claims(connections, Minters(None))
+            while going:
+                await worker.attach(
+                    [message("AGAIN", "ONCE", "STEP", profile_id=WHO), message("AGAIN", profile_id=WHO)]
+                )
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(3)]
+        for _ in range(15):
+            async with connections.acquire() as forgetter:
+                await forget(forgetter, WHO)
+            assert await audit(connection) == []
+        going = False
+        await asyncio.gather(*asking)
+        await forget(connection, WHO)
+        assert await places_of(connection, WHO) == []
+        assert await audit(connection) == []
+
+
+async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, codes_max=100_000, **OFF)).id, 40_000, None)
+    for part in range(4):
+        await claims.attach([message("SPRING", profile_id=f"p-{part}-{n}") for n in range(8_000)])
+        await claims.attach([message("SPRING", profile_id=WHO)])
+        if part == 1:
+            await connection.execute("VACUUM answer")
+    await connection.execute("ANALYZE; SET enable_seqscan = off")
+    plan = await connection.fetch("EXPLAIN UPDATE answer SET profile_id = 'x' WHERE profile_id = 'y'")
+    assert any("answer_profile" in line[0] for line in plan)
+
+    assert await forget(connection, WHO) == 4
+    assert await places_of(connection, WHO) == []
+    page = await codes.page(connection, minters, 1, START, 10, profile_id=await connection.fetchval(
+        "SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1"))  # fmt: skip
+    assert len(page.codes) == 4
