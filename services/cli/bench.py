@@ -77,6 +77,23 @@ def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
 
 
+@bench.command()
+@click.option(
+    "--codes",
+    type=click.IntRange(1_000, 100_000_000),
+    default=1_000_000,
+    show_default=True,
+    help="How many codes the program has; half of them are attached.",
+)
+@_REPETITIONS
+@as_json
+def export(codes: int, repetitions: int, as_json: bool) -> None:
+    """Export a program's codes: Codewell, rows written one by one, and a bare COPY of the same rows."""
+    from services.bench.export import bench_export
+
+    _print(_run(lambda: bench_export(codes, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 

@@ -47,6 +47,7 @@ def show(profile_id: str, as_json: bool) -> None:
     """Show what is known of profile ID beside its codes."""
     from services.store import profiles
 
+    profiles.check_id(profile_id)
     found = with_database(lambda connection, _: profiles.get(connection, profile_id))
     if as_json:
         print_json(found)
@@ -59,8 +60,9 @@ def show(profile_id: str, as_json: bool) -> None:
 @as_json
 def forget(profile_id: str, as_json: bool) -> None:
     """Forget profile ID: its fields go, a random id takes its place everywhere, and its codes stay used."""
-    from services.store import forgetting
+    from services.store import forgetting, profiles
 
+    profiles.check_id(profile_id)
     answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id))
     if as_json:
         print_json({"answers": answers})

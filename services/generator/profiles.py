@@ -106,7 +106,10 @@ class ProfileReader(ConsumerRebalanceListener):
             await asyncio.wait((asyncio.ensure_future(consumer.stop()),), timeout=_CLOSE_TIMEOUT_S)
 
     async def _step_over(self, consumer: AIOKafkaConsumer) -> None:
-        """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8."""
+        """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8.
+
+        Behind such a record, those of the same batch can't be read either.
+        """
         for tp in sorted(consumer.assignment()):
             while not self._stop.is_set():
                 try:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.events import PROFILE_FIELDS_MAX, Id, ProfileFields
+from schemas.events import PROFILE_FIELDS_MAX, ProfileFields
 from services.errors import ProfileRefused
 from services.postgres.connection import Connection
 from services.store import profiles
@@ -14,7 +14,6 @@ from services.store import profiles
 REFUSED_SHOWN_MAX: Final = 20
 _BATCH_SIZE: Final = 5_000
 _ID_COLUMN: Final = "profile_id"
-_ID: Final = TypeAdapter[str](Id)
 _FIELDS: Final = TypeAdapter[dict[str, str]](ProfileFields)
 
 
@@ -94,9 +93,9 @@ def _profile(columns: list[str], row: list[str], line: int) -> tuple[str, dict[s
     cells = dict(zip(columns, row, strict=True))
     profile_id = cells.pop(_ID_COLUMN)
     try:
-        _ID.validate_python(profile_id)
-    except ValidationError:
-        return Refused(line, "A profile id has 1 to 256 characters and no control characters among them.")
+        profiles.check_id(profile_id)
+    except ProfileRefused as error:
+        return Refused(line, str(error))
     try:
         return profile_id, _FIELDS.validate_python({name: cell for name, cell in cells.items() if cell})
     except ValidationError as error:

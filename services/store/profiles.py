@@ -6,12 +6,13 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.events import ShortName
+from schemas.events import Id, ShortName
 from schemas.profile import Profile
 from services.errors import ProfileRefused, ProfileUnknown
 from services.postgres.connection import Connection
 
 _NAME: Final = TypeAdapter[str](ShortName)
+_ID: Final = TypeAdapter[str](Id)
 
 _PUT: Final = """
     INSERT INTO profile (profile_id, fields)
@@ -30,6 +31,14 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
                 f"{name[:80]!r} can't be a field of a profile: its name has 1 to 64 letters, digits and _."
             ) from error
     return tuple(dict.fromkeys(names))
+
+
+def check_id(profile_id: str) -> None:
+    """Raise ProfileRefused where this can be no profile's id."""
+    try:
+        _ID.validate_python(profile_id)
+    except ValidationError as error:
+        raise ProfileRefused("A profile id has 1 to 256 characters and no control characters among them.") from error
 
 
 async def put(connection: Connection, profiles: Mapping[str, Mapping[str, str]]) -> None:

@@ -64,6 +64,17 @@ async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+async def test_export_measures_all_three(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "export", "--codes=5000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates.values()) > 0
+    assert rates["peak memory, 5,000 codes"] > 10
+    assert_nothing_left(tmp_path)
+
+
 async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
     process = await bench(tmp_path, "issue", "--requests=800")
     try:

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.events import PROFILE_CHANGED
+from services.client.exchange import Outgoing
+from services.client.uuid7 import uuid7
 from services.store import profiles
 from services.store.audit import audit
 from tests.integration.issuer.asking import messages
 from tests.integration.issuer.running import until
 from tests.integration.issuer.site import Site
+from tests.integration.issuer.test_poison import NotUtf8, publish_raw
 
 TOPIC = "profile-changed"
 HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/t"), ("ce_type", PROFILE_CHANGED.encode())]
@@ -95,6 +98,22 @@ async def test_what_cannot_be_read_is_stepped_over(site: Site) -> None:
         await until_kept(site, {"p-1": {"a": "b"}})
         await site.put(TOPIC, json.dumps({"profile_id": "p-2", "fields": {}}).encode(), (), b"p-2")
         await until_kept(site, {"p-1": {"a": "b"}, "p-2": {}})
+
+
+async def test_a_header_whose_name_is_not_utf8_holds_nobody_up(site: Site) -> None:
+    def change(who: str, *headers: tuple[str, bytes]) -> Outgoing:
+        value = json.dumps({"profile_id": who, "fields": {"n": "1"}}).encode()
+        return Outgoing(uuid7(), TOPIC, who.encode(), value, list(headers))
+
+    bad = change("p-2", (NotUtf8("x"), b""))
+    async with site.generator():
+        # Behind such a record, those of the same batch can't be read either.
+        await publish_raw(site, [change("p-1"), bad])
+        await publish_raw(site, [change("p-3")])
+        await publish_raw(site, [bad, change("p-5")])
+        await tell(site, "p-4", {"n": "1"})
+        await until(lambda: committed(site), "end of the topic")
+        await until_kept(site, {f"p-{number}": {"n": "1"} for number in (1, 3, 4)})
 
 
 async def test_i7_it_goes_on_when_its_connections_were_cut(site: Site) -> None:
