@@ -41,6 +41,8 @@ async def test_a_profile_is_written_shown_and_forgotten(consoles: Consoles, conn
     repeated = await client.post("/programs/SPRING/codes:activate", json={"code": code["code"]}, headers={
         "Idempotency-Key": "used"})  # fmt: skip
     assert repeated.json() == {**used.json(), "profile_id": code["profile_id"]}
+    attached_again = await client.post("/programs/SPRING/codes:attach", json={"profile_id": name}, headers=headers)
+    is_problem(attached_again, 422, "another request")
     assert await audit(connection) == []
 
 

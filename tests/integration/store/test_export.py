@@ -212,6 +212,30 @@ async def test_an_export_is_of_one_moment(connections: Pool, claims: Claims, min
         assert await audit(connection) == []
 
 
+async def test_everybody_else_goes_on_while_codes_are_minted(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_RUN_MAX", 10)
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 100, None)
+    turns, seen = 0, []
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def write(_: bytes) -> None:
+        seen.append(turns)
+
+    going = asyncio.ensure_future(others())
+    await export.export(connection, minters, spring, Wanted("pooled"), write)
+    going.cancel()
+    assert len(seen) == 11
+    assert len(set(seen[1:])) == 10
+
+
 @pytest.mark.parametrize("rows", [1, 9_000])
 async def test_one_that_takes_too_long_is_ended(
     connections: Pool, connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch, rows: int

@@ -125,18 +125,29 @@ async def test_i1_it_waits_for_requests_that_are_being_decided(
 
 
 async def test_requests_are_not_kept_waiting_by_one_that_waits(
-    connections: Pool, connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
+    async with connections.acquire() as stuck, connections.acquire() as forgetter:
+        transaction = stuck.transaction()
+        await transaction.start()
+        await stock.lock(stuck, {"SPRING": 0})
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection)
+        request = message("SPRING", profile_id=WHO)
+        assert request.id in (await claims.attach([request])).rows
+        await transaction.rollback()
+        assert await forgetting_it == 1
+
+
+async def test_it_gives_up_where_one_is_decided_without_end(
+    connections: Pool, connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forgetting, "_ATTEMPTS_MAX", 2)
-    monkeypatch.setattr(forgetting, "_LOCK_TIMEOUT_MS", 50)
-    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
     async with connections.acquire() as stuck, stuck.transaction():
         await stock.lock(stuck, {"SPRING": 0})
         with pytest.raises(StackUnavailable, match="in a moment"):
             await forget(connection, WHO)
-        request = message("SPRING", profile_id=WHO)
-        assert request.id in (await claims.attach([request])).rows
-    assert await forget(connection, WHO) == 1
 
 
 async def test_i1_while_its_requests_come_and_go(connections: Pool, minters: Minters) -> None:
