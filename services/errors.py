@@ -5,8 +5,10 @@ CodewellError
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
 │   ├── ProgramUnknown    there is no such program
 │   ├── CodeUnknown       the program never made or took in such a code
+│   ├── ImportUnknown     there is no such import
 │   ├── ProgramTaken      another program has that short name
 │   └── RequestTaken      the id of a request was another request's
+├── FileRefused           a file that can't be read, or is too large
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
@@ -54,6 +56,17 @@ class RequestTaken(ProgramRefused):
 
     def __init__(self) -> None:
         super().__init__("This id or Idempotency-Key came with another request before: use a new one for each.")
+
+
+class ImportUnknown(ProgramRefused):
+    """No import has this id."""
+
+    def __init__(self, import_id: object) -> None:
+        super().__init__(f"There is no import {import_id}: its id was said when it began.")
+
+
+class FileRefused(CodewellError):
+    """A file that can't be read as a table of codes, or is too large."""
 
 
 class TokenRefused(CodewellError):

@@ -7,6 +7,7 @@ import click
 from services.cli.audit import audit
 from services.cli.bench import bench
 from services.cli.code import code
+from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
 from services.cli.program import program
 from services.cli.send import send
@@ -37,7 +38,7 @@ for _command in (
     standalone, demo, issuer, generator, console, migrate, topics, program, code, token, send, audit, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
-for _step in (attach, detach, activate, deactivate, update, delete):
+for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import):
     code.add_command(_step)
 
 

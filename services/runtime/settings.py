@@ -20,12 +20,14 @@ from pydantic_settings import (
 )
 
 from services.errors import SettingsInvalid
+from services.files.limits import Limits
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
 _BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
+_LIMITS: Final = Limits()
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
 
 
@@ -135,7 +137,30 @@ class GeneratorSettings(WorkerSettings):
     )
 
 
-class ConsoleSettings(WorkerSettings):
+class ImportSettings(StackSettings):
+    """How large files that are imported may be."""
+
+    import_bytes_max: int = Field(_LIMITS.bytes_max, ge=1, le=2**40, description="Bytes of a file that is imported.")
+    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Rows of a file that is imported.")
+    import_unpacked_bytes_max: int = Field(
+        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Bytes that a workbook may unpack to."
+    )
+    import_columns_max: int = Field(_LIMITS.columns_max, ge=1, le=20_000, description="Columns of a file.")
+    import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
+
+    @property
+    def import_limits(self) -> Limits:
+        """All of them."""
+        return Limits(
+            self.import_bytes_max,
+            self.import_rows_max,
+            self.import_unpacked_bytes_max,
+            self.import_columns_max,
+            self.import_cell_chars_max,
+        )
+
+
+class ConsoleSettings(WorkerSettings, ImportSettings):
     """The console's own; it serves its health on its API's port."""
 
     api_host: str = Field("127.0.0.1", description="Where the API listens.")

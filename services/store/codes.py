@@ -232,6 +232,9 @@ def _fact(at: At, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
     if row["returned_at"] is not None:
         return None
     attached = row["profile_id"] is not None
+    if not attached and at.block["kind"] == "list" and row["text"] is None:
+        # An undone import took it back.
+        return None
     given = row if attached else at.block
     expires_at, fields = given["expires_at"], given["fields"]
     if row["changed"]:

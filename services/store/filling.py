@@ -110,7 +110,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
     Returns None for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
     """
     async with connection.transaction():
-        program = await _locked(connection, program_id)
+        program = await lock_program(connection, program_id)
         if program is None:
             return None
         await connection.execute(_RETIRE, program_id)
@@ -143,7 +143,7 @@ async def make_in_place(
     """
     async with connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
-        program = await _locked(connection, program_id)
+        program = await lock_program(connection, program_id)
         if program is None:
             return
         now, pooled, blocks = await _level(connection, program_id)
@@ -162,7 +162,7 @@ async def generate(connection: Connection, minters: Minters, program_id: int, co
     Raises ProgramRefused when the program may not hold that many more, or is removed or outside its validity period.
     """
     async with connection.transaction():
-        program = await _locked(connection, program_id)
+        program = await lock_program(connection, program_id)
         if program is None:
             raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
         now, _, blocks = await _level(connection, program_id)
@@ -186,7 +186,8 @@ async def generate(connection: Connection, minters: Minters, program_id: int, co
             )
 
 
-async def _locked(connection: Connection, program_id: int) -> Program | None:
+async def lock_program(connection: Connection, program_id: int) -> Program | None:
+    """The program's rules, without its pool; until the transaction ends nobody else makes or takes in codes of it."""
     row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
     return None if row is None else Program(*row)
 

@@ -1,0 +1,63 @@
+"""How the text of a file is encoded."""
+
+import codecs
+from typing import Final
+
+from charset_normalizer import from_bytes
+
+from services.errors import FileRefused
+from services.files.scan import Scan
+
+# UTF-32 first, as its mark begins with that of UTF-16.
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_CODE_PAGES: Final = ("cp1252", "cp1251", "cp1250")
+# Plain text in UTF-16 has a zero in every other byte; this share of them is enough.
+_ZEROS_MIN: Final = 0.7
+# What no table of text has in it; a tab, a line's end and the old end of a file may be.
+_CONTROLS: Final = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1A})
+
+
+def encoding_of(scan: Scan, said: str | None) -> str:
+    """The name of the file's encoding, or what was `said`. Raises FileRefused where there is none or it is no text."""
+    if said is not None:
+        return _known(said)
+    for mark, name in _MARKS:
+        if scan.sample.startswith(mark):
+            return name
+    wide = _utf16(scan.sample)
+    if wide is not None:
+        return wide
+    if any(control in scan.sample for control in _CONTROLS):
+        raise FileRefused("This file is neither text nor a workbook: save it as CSV, XLS or XLSX.")
+    return "utf-8" if scan.is_utf8 else _code_page(scan.strange)
+
+
+def _known(said: str) -> str:
+    try:
+        found = codecs.lookup(said)
+        "".encode(said)
+    except LookupError as error:
+        raise FileRefused(f"There is no encoding {said}: name one such as utf-8, utf-16 or windows-1252.") from error
+    # A file in UTF-8 may have its mark in front, whatever was said.
+    return "utf-8-sig" if found.name == "utf-8" else found.name
+
+
+def _utf16(sample: bytes) -> str | None:
+    """UTF-16 without a mark, if that is what it is."""
+    pairs = len(sample) // 2
+    low, high = sample[: 2 * pairs : 2].count(0), sample[1 : 2 * pairs : 2].count(0)
+    if pairs and high >= _ZEROS_MIN * pairs and low == 0:
+        return "utf-16-le"
+    if pairs and low >= _ZEROS_MIN * pairs and high == 0:
+        return "utf-16-be"
+    return None
+
+
+def _code_page(strange: bytes) -> str:
+    best = from_bytes(strange, cp_isolation=list(_CODE_PAGES)).best()
+    if best is None:
+        raise FileRefused("The encoding of this file can't be found out: say it, such as windows-1252.")
+    return best.encoding
