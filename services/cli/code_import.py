@@ -99,7 +99,7 @@ async def _bring_in(
     scanned = await asyncio.to_thread(scan, file, limits)
     with open_table(file, scanned, options, limits):
         pass
-    begun, _ = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+    begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
     seen.append(begun)
     return await importing.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
 

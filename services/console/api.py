@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from schemas.api import Problem
-from services.console import codes, life, programs
+from services.console import codes, imports, life, programs
 from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
@@ -32,10 +32,14 @@ def create_api(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RequestIds),
+            Middleware(Doorkeeper, context.callers),
+            Middleware(BodyLimit, context.importer.limits.bytes_max),
+        ],
     )
     api.state.context = context
-    for module in (programs, life, codes):
+    for module in (programs, life, codes, imports):
         api.include_router(module.router, prefix=_PREFIX)
     handle(api)
 

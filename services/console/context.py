@@ -6,6 +6,7 @@ from fastapi import Request
 
 from services.console.announcer import Announcer
 from services.console.callers import Callers
+from services.console.importer import Importer
 from services.postgres.connection import Pool
 from services.store.minters import Minters
 
@@ -20,6 +21,7 @@ class Context:
     announcer: Announcer
     guesses_per_s: float
     misses_per_minute: int
+    importer: Importer
 
 
 async def context(request: Request) -> Context:

@@ -58,6 +58,26 @@ ATTACH_NAMED: Final = {"profile_id": "p-1001", "code": "smFg-2497-DMPB"}
 CODE_ONLY: Final = {"code": "smFg-2497-DMPB"}
 CHANGES: Final = {"expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "15"}}
 
+IMPORT: Final = {
+    "id": "0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10",
+    "program": "SPRING",
+    "state": "running",
+    "file": "codes.csv",
+    "file_bytes": 15_000_005,
+    "options": {
+        "column": "Code", "profile_column": None, "expiry_column": None, "field_columns": {}, "encoding": None,
+        "delimiter": None, "sheet": None, "header": None,
+    },
+    "rows": 20_001,
+    "imported": 19_998,
+    "attached": 0,
+    "taken_back": 0,
+    "bad": {"twice_in_file": 2},
+    "error": None,
+    "started_at": "2026-11-23T10:00:00Z",
+    "ended_at": None,
+}  # fmt: skip
+
 
 def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:
     """An endpoint's good answer as it is documented."""

@@ -12,6 +12,7 @@ from services.console.announcer import Announcer
 from services.console.api import create_api
 from services.console.callers import Callers
 from services.console.context import Context
+from services.console.importer import Importer
 from services.postgres import connection as postgres
 from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
@@ -23,7 +24,8 @@ from services.telemetry.logs import configure
 
 log = structlog.get_logger()
 
-_CONNECTIONS_MAX: Final = 8
+# One of them is the importer's while it has something to do.
+_CONNECTIONS_MAX: Final = 9
 _CHECK_INTERVAL_S: Final = 2.0
 
 
@@ -45,6 +47,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         api.routes.extend(routes(health))
         async with (
             _in_background(context.announcer.run()),
+            _in_background(context.importer.run()),
             serving(api, settings.api_host, settings.api_port) as port,
         ):
             log.info("api_served", host=settings.api_host, port=port)
@@ -57,13 +60,15 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
 
 
 def _context(settings: ConsoleSettings, pool: Pool) -> Context:
+    minters = Minters(settings.master_key_bytes)
     return Context(
         pool,
-        Minters(settings.master_key_bytes),
+        minters,
         Callers(pool),
         Announcer(settings.kafka_bootstrap, settings.topic_prefix),
         settings.guesses_per_s,
         settings.misses_per_minute,
+        Importer(pool, minters, settings.import_limits),
     )
 
 

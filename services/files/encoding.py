@@ -16,8 +16,10 @@ _MARKS: Final = (
 _CODE_PAGES: Final = ("cp1252", "cp1251", "cp1250")
 # Plain text in UTF-16 has a zero in every other byte; this share of them is enough.
 _ZEROS_MIN: Final = 0.7
-# What no table of text has in it; a tab, a line's end and the old end of a file may be.
+# What a table of text has by mistake alone; a tab, a line's end and the old end of a file may be. Of random bytes every
+# tenth is one.
 _CONTROLS: Final = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1A})
+_CONTROLS_MAX: Final = 0.05
 
 
 def encoding_of(scan: Scan, said: str | None) -> str:
@@ -30,7 +32,8 @@ def encoding_of(scan: Scan, said: str | None) -> str:
     wide = _utf16(scan.sample)
     if wide is not None:
         return wide
-    if any(control in scan.sample for control in _CONTROLS):
+    controls = len(scan.sample) - len(scan.sample.translate(None, _CONTROLS))
+    if controls > _CONTROLS_MAX * len(scan.sample):
         raise FileRefused("This file is neither text nor a workbook: save it as CSV, XLS or XLSX.")
     return "utf-8" if scan.is_utf8 else _code_page(scan.strange)
 

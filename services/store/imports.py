@@ -11,11 +11,14 @@ import asyncpg
 
 from schemas.imports import Import, ImportOptions
 from schemas.program import Program
+from services.attaching.decide import detail, standing
+from services.attaching.model import Source
 from services.errors import ImportUnknown, ProgramRefused
 from services.files.candidates import BadRow
 from services.files.csv_cells import harmless
 from services.files.scan import Scan
 from services.postgres.connection import Connection
+from services.store import stock
 
 # Bad rows read at once.
 BAD_ROWS_MAX: Final = 5_000
@@ -26,7 +29,7 @@ _BEGIN: Final = """
     INSERT INTO import AS i (id, program_id, file_name, file_bytes, file_sha256, options, uploaded)
     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)
     ON CONFLICT (program_id, file_sha256, options) WHERE state IN ('running', 'stopped')
-    DO UPDATE SET state = 'running', error = NULL
+    DO UPDATE SET state = 'running', error = NULL, uploaded = i.uploaded OR excluded.uploaded
     RETURNING i.id
     """
 
@@ -66,12 +69,19 @@ async def begin(
     options: ImportOptions,
     *,
     uploaded: bool,
-) -> tuple[Import, bool]:
-    """A new import of this id, or the one of this file with these options that has not come to its end; and whether it is new."""
+) -> Import:
+    """A new import of this id, or the one of this file with these options that has not come to its end.
+
+    Raises ProgramRefused while the program may not take in codes.
+    """
+    locked = await stock.lock(connection, {program.name: 0})
+    reason = standing(locked.programs[program.name], locked.now)
+    if reason is not None:
+        raise ProgramRefused(f"{detail(program.name, reason, Source.PERSON)} Change that before importing codes.")
     name = "".join(character for character in file_name if character.isprintable())[-_NAME_MAX:]
     written = json.dumps(options.model_dump(), sort_keys=True)
     begun = await connection.fetchval(_BEGIN, new_id, program.id, name, scan.size, scan.sha256, written, uploaded)
-    return await get(connection, begun), begun == new_id
+    return await get(connection, begun)
 
 
 async def get(connection: Connection, import_id: UUID) -> Import:

@@ -130,9 +130,9 @@ class Intake:
             good = await without_listed(self._connection, program.id, self._import_id, good, bad)
             self._look_first = len(good) < before
         good = await self._without_holders(program, now, good, bad)
-        over = good[max(0, program.room) :]
-        bad += [bad_row(one.row, one.text, "over_maximum") for one in over]
-        del good[len(good) - len(over) :]
+        room = max(0, program.room)
+        bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
+        good = good[:room]
 
         attached = await self._store(program, now, row["started_at"], good, growing) if good else 0
         counted = Counter(json.loads(row["bad"]))

@@ -12,6 +12,8 @@ from services.console.announcer import Announcer
 from services.console.api import create_api
 from services.console.callers import Callers
 from services.console.context import Context
+from services.console.importer import Importer
+from services.files.limits import Limits
 from services.postgres.connection import Pool
 from services.store import tokens
 from services.store.minters import Minters
@@ -22,7 +24,9 @@ _NOWHERE = "127.0.0.1:1"
 
 def create_console(pool: Pool, misses_per_minute: int = 60) -> FastAPI:
     """A console that tells Kafka nothing."""
-    context = Context(pool, Minters(None), Callers(pool), Announcer(_NOWHERE, ""), 10, misses_per_minute)
+    minters = Minters(None)
+    importer = Importer(pool, minters, Limits(bytes_max=100_000))
+    context = Context(pool, minters, Callers(pool), Announcer(_NOWHERE, ""), 10, misses_per_minute, importer)
     return create_api(context)
 
 

@@ -23,6 +23,8 @@ _AGAIN = (
     "SELECT 'bad00000-0000-0000-0000-000000000000', 0, program_id, block_id, position, again, profile_id, code "
     "FROM answer WHERE position = 0"
 )
+# A block of one text, which isn't there.
+_LIST_BLOCK = "INSERT INTO block (program_id, kind, size, origin) VALUES (1, 'list', 1, 'generate')"
 
 
 GIVEN_OUTSIDE = "a code was given outside the program's validity period, or while it was switched off or removed"
@@ -164,6 +166,26 @@ BREAKS = (
         "a program's blocks hold another number of codes than it made and took in",
         ("UPDATE program SET imported = 7 WHERE name = 'SPRING'",),
         [{"program": "SPRING", "made": 60, "imported": 7, "held": 60}],
+    ),
+    Break(
+        "a block of texts holds another number of texts than it has codes",
+        (_LIST_BLOCK, "UPDATE program SET imported = 1 WHERE name = 'SPRING'"),
+        [{"program_id": 1, "size": 1, "texts": 0}],
+    ),
+    Break(
+        "a text is in no place of a block of its program",
+        ("INSERT INTO code VALUES (1000, 0, 1, 'ASTRAY')",),
+        [{"block_id": 1000, "position": 0}],
+    ),
+    Break(
+        "an import counts other codes than its blocks hold",
+        (
+            (
+                "INSERT INTO import (id, program_id, file_name, file_bytes, file_sha256, options, uploaded, imported) "
+                "SELECT gen_random_uuid(), 1, 'f', 1, sha256(''), '{}', false, 2"
+            ),
+        ),
+        [{"imported": 2, "taken_back": 0}],
     ),
     Break(
         "a closed block that has not expired holds codes still",
