@@ -94,14 +94,16 @@ async def import_file(
         return await Once(here.pool, caller.id, key, fingerprint).answer(work, lambda _: here.importer.tell(), 202)
 
 
-@router.get("/imports/{import_id}", responses=examples.answer(200, "The import", examples.IMPORT) | documented(404))
+@router.get(
+    "/imports/{import_id:uuid}", responses=examples.answer(200, "The import", examples.IMPORT) | documented(404)
+)
 async def show_import(here: Here, caller: Reader, import_id: UUID) -> Import:
     """See how far an import is."""
     async with here.pool.acquire() as connection:
         return await _visible(connection, caller, import_id)
 
 
-@router.get("/imports/{import_id}/bad-rows.csv", response_class=Response, responses=_CSV | documented(404))
+@router.get("/imports/{import_id:uuid}/bad-rows.csv", response_class=Response, responses=_CSV | documented(404))
 async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResponse:
     """Get the rows that were left out up to now, as CSV with cells that no spreadsheet runs."""
     async with here.pool.acquire() as connection:
@@ -116,7 +118,7 @@ async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResp
 
 
 @router.post(
-    "/imports/{import_id}:undo",
+    "/imports/{import_id:uuid}:undo",
     responses=examples.answer(200, "The import, taken back", examples.IMPORT | {"state": "undone"}) | documented(404),
 )
 async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:

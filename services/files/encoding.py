@@ -1,9 +1,8 @@
 """How the text of a file is encoded."""
 
 import codecs
+import re
 from typing import Final
-
-from charset_normalizer import from_bytes
 
 from services.errors import FileRefused
 from services.files.scan import Scan
@@ -13,7 +12,15 @@ _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_CODE_PAGES: Final = ("cp1252", "cp1251", "cp1250")
+# In Cyrillic whole words are above ASCII, in Latin single letters are.
+_ODD: Final = re.compile(rb"[\x80-\xff]")
+_LONG_RUNS: Final = re.compile(rb"[\x80-\xff]{3,}")
+_IN_RUNS_MIN: Final = 0.5
+# What Central European letters look like when they are taken for Western ones: signs in words, letters of no other
+# language that is written in the Western page, and bytes that have no character there.
+_CENTRAL: Final = re.compile(
+    r"[^\W\d_][\xb3\xb9\xbf\xa3\xa5\xbc\xbe]|[\xb3\xb9\xa3\xaf\xbc\xbe][^\W\d_]|[\u0160\u0161\u017d\u017e\ufffd]"
+)
 # Plain text in UTF-16 has a zero in every other byte; this share of them is enough.
 _ZEROS_MIN: Final = 0.7
 # What a table of text has by mistake alone; a tab, a line's end and the old end of a file may be. Of random bytes every
@@ -60,7 +67,8 @@ def _utf16(sample: bytes) -> str | None:
 
 
 def _code_page(strange: bytes) -> str:
-    best = from_bytes(strange, cp_isolation=list(_CODE_PAGES)).best()
-    if best is None:
-        raise FileRefused("The encoding of this file can't be found out: say it, such as windows-1252.")
-    return best.encoding
+    """Which Windows code page these lines are most likely in: Cyrillic, Central European, else Western."""
+    runs = sum(map(len, _LONG_RUNS.findall(strange)))
+    if runs > _IN_RUNS_MIN * len(_ODD.findall(strange)):
+        return "cp1251"
+    return "cp1250" if _CENTRAL.search(strange.decode("cp1252", "replace")) else "cp1252"

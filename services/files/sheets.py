@@ -56,9 +56,10 @@ def sheet_lines(path: Path, sheet: str | None, limits: Limits) -> Generator[str,
         late.start()
         try:
             out, err = cast("BinaryIO", child.stdout), cast("BinaryIO", child.stderr)
-            for line in bounded(TextIOWrapper(out, "utf-8", newline=""), limits):
-                late.cancel()
-                yield line
+            with TextIOWrapper(out, "utf-8", newline="") as text:
+                for line in bounded(text, limits):
+                    late.cancel()
+                    yield line
             said = err.read().decode("utf-8", "replace")
             status = child.wait(_END_S)
         finally:

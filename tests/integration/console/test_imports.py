@@ -65,7 +65,7 @@ async def test_one_key_one_import(consoles: Consoles, client: httpx.AsyncClient,
     again = await client.post(PATH, files=sent("A\nB\n"), headers=key)
     assert (again.status_code, again.content) == (202, first.content)
     for other in ({"files": sent("A\nC\n")}, {"files": sent("A\nB\n"), "data": {"header": "true"}}):
-        is_problem(await client.post(PATH, headers=key, **other), 422, "another request")  # type: ignore[arg-type]
+        is_problem(await client.post(PATH, headers=key, **other), 422, "another request")
     assert await connection.fetchval("SELECT count(*) FROM import") == 1
 
 
