@@ -77,6 +77,19 @@ def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
 
 
+@bench.command("import")
+@click.option(
+    "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of the files."
+)
+@_REPETITIONS
+@as_json
+def import_(rows: int, repetitions: int, as_json: bool) -> None:
+    """Import a CSV and a workbook by the command line; the usual build; a bare COPY of the texts."""
+    from services.bench.import_ import bench_import
+
+    _print(_run(lambda: bench_import(rows, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 

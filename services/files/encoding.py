@@ -15,7 +15,7 @@ _MARKS: Final = (
 # In Cyrillic whole words are above ASCII, in Latin single letters are.
 _ODD: Final = re.compile(rb"[\x80-\xff]")
 _LONG_RUNS: Final = re.compile(rb"[\x80-\xff]{3,}")
-_IN_RUNS_MIN: Final = 0.5
+_IN_RUNS_MIN: Final = 0.75
 # What Central European letters look like when they are taken for Western ones: signs in words, letters of no other
 # language that is written in the Western page, and bytes that have no character there.
 _CENTRAL: Final = re.compile(

@@ -64,6 +64,16 @@ async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+async def test_import_measures_files_and_rows(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "import", "--rows=2000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates[name] for name in ("CSV", "XLSX", "usual build", "bare COPY")) > 0
+    assert_nothing_left(tmp_path)
+
+
 async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
     process = await bench(tmp_path, "issue", "--requests=800")
     try:
