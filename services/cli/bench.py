@@ -77,6 +77,19 @@ def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
 
 
+@bench.command()
+@click.option(
+    "--requests", type=click.IntRange(400, 1_000_000), default=20_000, show_default=True, help="How many are attached."
+)
+@_REPETITIONS
+@as_json
+def http(requests: int, repetitions: int, as_json: bool) -> None:
+    """Attach, activate and look up over HTTP; the usual build, and a server that does next to nothing."""
+    from services.bench.http import bench_http
+
+    _print(_run(lambda: bench_http(requests, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 
