@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from statistics import quantiles
@@ -38,7 +38,6 @@ _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
 _START_TIMEOUT_S: Final = 20.0
 _START_POLL_S: Final = 0.05
 _STOP_TIMEOUT_S: Final = 5.0
-
 
 
 class _Site:

@@ -9,7 +9,6 @@ import asyncio
 import os
 from typing import Annotated, Any, Final
 
-import asyncpg
 from fastapi import Body, FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response

@@ -14,6 +14,7 @@ from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
 from services.console.once import Making
 from services.console.problems import documented, documented_making, try_later
+from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
 from services.store import codes, filling, misses, programs
@@ -78,8 +79,8 @@ async def list_codes(
 )
 async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText) -> Code:
     """Look a code up. A token that asks for too many that don't exist waits."""
+    program = await here.callers.program(caller, name)
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
         await refuse_guesser(here, connection, caller)
         found = await codes.find(connection, here.minters, program.id, code)
         if found is None:
@@ -93,17 +94,3 @@ async def refuse_guesser(here: Context, connection: Connection, caller: Token) -
     wait_s = await misses.wait_s(connection, caller.id, here.misses_per_minute)
     if wait_s is not None:
         raise try_later(429, f"Too many codes that don't exist were asked for: try again in {wait_s} s.", wait_s)
-
-
-def shown(program: str, facts: codes.CodeFacts) -> Code:
-    """The facts as the API tells them."""
-    return Code(
-        code=facts.code,
-        program=program,
-        state=facts.state,
-        profile_id=facts.profile_id,
-        attached_at=facts.attached_at,
-        activated_at=facts.activated_at,
-        expires_at=facts.expires_at,
-        fields=json.loads(facts.fields or "{}"),
-    )

@@ -1,12 +1,16 @@
 """What the endpoints work with."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from fastapi import Request
 
+from services.console.activating import Activations
 from services.console.announcer import Announcer
+from services.console.attaching import GatheredClaims
 from services.console.callers import Callers
 from services.postgres.connection import Pool
+from services.runtime.settings import ConsoleSettings
 from services.store.minters import Minters
 
 
@@ -18,8 +22,25 @@ class Context:
     minters: Minters
     callers: Callers
     announcer: Announcer
+    claims: GatheredClaims
+    activations: Activations
     guesses_per_s: float
     misses_per_minute: int
+
+    @classmethod
+    def of(cls, settings: ConsoleSettings, pool: Pool) -> Self:
+        """What a console with these settings works with."""
+        minters = Minters(settings.master_key_bytes)
+        return cls(
+            pool=pool,
+            minters=minters,
+            callers=Callers(pool),
+            announcer=Announcer(settings.kafka_bootstrap, settings.topic_prefix),
+            claims=GatheredClaims(pool, minters),
+            activations=Activations(pool, minters),
+            guesses_per_s=settings.guesses_per_s,
+            misses_per_minute=settings.misses_per_minute,
+        )
 
 
 async def context(request: Request) -> Context:

@@ -15,14 +15,14 @@ from services.attaching.model import AnswerRow
 from services.client.uuid7 import uuid7
 from services.console import examples
 from services.console.callers import Redeemer, Writer, visible
-from services.console.codes import CodeText, refuse_guesser, shown
+from services.console.codes import CodeText, refuse_guesser
 from services.console.context import Context, context
 from services.console.once import Key, Making, Once
 from services.console.problems import documented, documented_making
+from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
 from services.store import by_hand, life, misses
-from services.store.claim import Claims
 from services.store.codes import CodeFacts
 from services.store.life import Change
 from services.store.minters import Minters
@@ -54,12 +54,11 @@ async def attach_code(
     key: Key = None,
 ) -> Code:
     """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
-    async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+    await here.callers.program(caller, name)
     # The answer is stored under this id, so the same key finds it whatever happens to this console.
     request_id = uuid7() if key is None else uuid5(_KEYS, f"{caller.id}\n{key}")
     if wanted.code is None:
-        row = await by_hand.attach(Claims(here.pool, here.minters), name, wanted.profile_id, request_id)
+        row = await by_hand.attach(here.claims, name, wanted.profile_id, request_id)
     else:
         async with here.pool.acquire() as connection:
             row = await by_hand.attach_named(connection, here.minters, name, wanted.code, wanted.profile_id, request_id)
@@ -75,7 +74,15 @@ async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName,
 @router.post("/codes:activate", **_STEP)
 async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
     """Use an attached code, which can be done once."""
-    return await _stepped(here, caller, once, name, wanted.code, life.activate)
+    program = await here.callers.program(caller, name)
+    async with here.pool.acquire() as connection:
+        await refuse_guesser(here, connection, caller)
+    response = await here.activations.activate(program, once, wanted.code)
+    if response is None:
+        return await _stepped(here, caller, once, name, wanted.code, life.activate)
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        await _count_miss(here, caller)
+    return response
 
 
 @router.post("/codes:deactivate", **_STEP)

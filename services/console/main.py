@@ -8,16 +8,13 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from services.console.announcer import Announcer
 from services.console.api import create_api
-from services.console.callers import Callers
 from services.console.context import Context
 from services.postgres import connection as postgres
 from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
 from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
-from services.store.minters import Minters
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
 
@@ -40,7 +37,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     health = Health("postgres")
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check_schema)
     async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
-        context = _context(settings, pool)
+        context = Context.of(settings, pool)
         api = create_api(context)
         api.routes.extend(routes(health))
         async with (
@@ -54,17 +51,6 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
                     await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL_S)
                 except TimeoutError:
                     continue
-
-
-def _context(settings: ConsoleSettings, pool: Pool) -> Context:
-    return Context(
-        pool,
-        Minters(settings.master_key_bytes),
-        Callers(pool),
-        Announcer(settings.kafka_bootstrap, settings.topic_prefix),
-        settings.guesses_per_s,
-        settings.misses_per_minute,
-    )
 
 
 @asynccontextmanager

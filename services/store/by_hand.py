@@ -1,8 +1,9 @@
 """Codes attached by people: the next one of the pool, one by its name, or one that the program has never seen."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -13,7 +14,7 @@ from services.codes.template import CODE_CHARACTERS_MAX
 from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection
 from services.store import codes, life, stock
-from services.store.claim import Claims
+from services.store.claim import Claimed
 from services.store.minters import Minters
 
 _TAKE_OUT: Final = """
@@ -30,7 +31,18 @@ _TAKE_IN: Final = """
     """
 
 
-async def attach(claims: Claims, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
+class Attaching(Protocol):
+    """Decides requests for codes: `Claims`, or what gathers many requests before it asks them."""
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Short name by program id, of the programs that it has met."""
+
+    async def attach(self, requests: Sequence[Request]) -> Claimed:
+        """Decide each of these, perhaps with others."""
+
+
+async def attach(claims: Attaching, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
     """Attach the next code of the pool, or the one that the profile has where the program gives it again.
 
     The same request id gets the same answer. Raises ProgramRefused with the reason where there is none, and

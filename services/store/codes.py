@@ -70,6 +70,19 @@ _BLOCK_OF_TEXT: Final = f"""
     SELECT {_COLUMNS}, c.position FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
     """  # noqa: S608  a constant
 
+_BLOCKS_OF_NUMBERS: Final = f"""
+    SELECT {_COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
+    JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = $2
+         AND int8range(b.first, b.first + b.size) @> n.number
+    """  # noqa: S608  a constant
+
+_BLOCKS_OF_TEXTS: Final = f"""
+    SELECT {_COLUMNS}, c.position, c.text FROM code c JOIN block b ON b.id = c.block_id
+    WHERE c.program_id = $1 AND c.text = ANY($2::text[])
+    """  # noqa: S608  a constant
+
+_VERSIONS: Final = "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version"
+
 
 class Place(NamedTuple):
     """Where a code stands among its program's: minted ones by version and number, then texts by block and position.
@@ -136,7 +149,7 @@ async def page(
     else:
         return await _walk(connection, minters, program_id, after, limit, state)
     at = [At(row, row["position"]) for row in rows]
-    found = await _facts(connection, minters, program_id, at)
+    found = await facts_of(connection, minters, program_id, at)
     codes = [one for one in found if one is not None and state in {None, one.state}]
     return Page(codes, at[-1].place if len(at) == limit else None)
 
@@ -148,7 +161,7 @@ async def _walk(
     scanned = 0
     while True:
         at = await _behind(connection, program_id, after, min(limit if state is None else _RUN_MAX, _RUN_MAX))
-        found = await _facts(connection, minters, program_id, at)
+        found = await facts_of(connection, minters, program_id, at)
         for one, fact in zip(at, found, strict=True):
             after = one.place
             if fact is not None and state in {None, fact.state}:
@@ -182,12 +195,7 @@ async def _behind(connection: Connection, program_id: int, after: Place, count: 
 async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
     at = await locate(connection, minters, program_id, code)
-    return None if at is None else await facts_at(connection, minters, program_id, at)
-
-
-async def facts_at(connection: Connection, minters: Minters, program_id: int, at: At) -> CodeFacts | None:
-    """The facts on the code that is stored here, or None when it is in another block by now."""
-    return (await _facts(connection, minters, program_id, [at]))[0]
+    return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
 
 
 async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
@@ -197,10 +205,7 @@ async def locate(connection: Connection, minters: Minters, program_id: int, code
     listed = await connection.fetchrow(_BLOCK_OF_TEXT, program_id, code)
     if listed is not None:
         return At(listed, listed["position"])
-    versions = await connection.fetch(
-        "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version", program_id
-    )
-    for version, next_number in versions:
+    for version, next_number in await connection.fetch(_VERSIONS, program_id):
         minter = await minters.get(connection, program_id, version)
         number = minter.number_of([code])[0]
         if number is None or number >= next_number:
@@ -211,13 +216,38 @@ async def locate(connection: Connection, minters: Minters, program_id: int, code
     return None
 
 
-async def _facts(connection: Connection, minters: Minters, program_id: int, at: Sequence[At]) -> list[CodeFacts | None]:
-    """The facts on each; None for a code that is in another block by now."""
+async def locate_all(
+    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
+) -> list[At | None]:
+    """Of each text the block that holds it now and its position there, or None."""
+    printable = [text for text in texts if text.isprintable()]
+    found = {
+        row["text"]: At(row, row["position"]) for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+    }
+    missing = [text for text in printable if text not in found]
+    if missing:
+        versions = await connection.fetch(_VERSIONS, program_id)
+        for version, next_number in versions:
+            numbers = (await minters.get(connection, program_id, version)).number_of(missing)
+            text_of = {
+                number: text
+                for number, text in zip(numbers, missing, strict=True)
+                if number is not None and number < next_number
+            }
+            for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)):
+                found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+    return [found.get(text) for text in texts]
+
+
+async def facts_of(
+    connection: Connection, minters: Minters, program_id: int, at: Sequence[At], known: Sequence[str] | None = None
+) -> list[CodeFacts | None]:
+    """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
     if not at:
         return []
     rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
-    texts: list[str | None] = []
-    for block, group in groupby(at, key=lambda one: one.block):
+    texts: list[str | None] = [] if known is None else list(known)
+    for block, group in groupby(at if known is None else (), key=lambda one: one.block):
         positions = [one.position for one in group]
         if block["kind"] == "list":
             texts += [None] * len(positions)
