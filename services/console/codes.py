@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from schemas.api import Code, Generate, Page
 from schemas.events import Id, ShortName
 from schemas.program import State, Stock
+from services.client.uuid7 import uuid7
 from services.console import cursors, examples
 from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
@@ -17,7 +18,7 @@ from services.console.problems import documented, documented_making, try_later
 from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import codes, filling, misses, programs
+from services.store import codes, filling, linking, misses, programs
 from services.store.tokens import Token
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
@@ -36,15 +37,20 @@ async def generate_codes(
     caller: Writer,
     once: Making,
     name: ShortName,
-    wanted: Annotated[Generate, Body(examples=[examples.GENERATE])],
+    wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
-    """Make codes now, whatever the program's switches say."""
+    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
         saved = programs.saved_fields(program, wanted.fields)
-        await filling.generate(connection, here.minters, program.id, wanted.count, json.dumps(saved) if saved else None)
+        fields = json.dumps(saved) if saved else None
+        if wanted.profiles is not None:
+            ids = (uuid7() for _ in wanted.profiles)
+            await linking.generate_for(connection, here.minters, program.id, wanted.profiles, ids, fields)
+        else:
+            await filling.generate(connection, here.minters, program.id, wanted.count or 0, fields)
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))

@@ -30,6 +30,7 @@ PROGRAMS: Final = {"items": [PROGRAM], "next_cursor": "U1BSSU5H"}
 PROGRAM_CHANGES: Final = {"title": "Late spring sale", "valid_until": None, "pool_max": 50_000}
 CLONE: Final = {"name": "AUTUMN"}
 GENERATE: Final = {"count": 100, "fields": {"discount": "10"}}
+GENERATE_FOR: Final = {"profiles": ["p-1001", "p-1002"]}
 STOCK: Final = {
     "program": "SPRING",
     "made": 100_100,

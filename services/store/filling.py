@@ -114,7 +114,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         if program is None:
             return None
         await connection.execute(_RETIRE, program_id)
-        now, pooled, blocks = await _level(connection, program_id)
+        now, pooled, blocks = await level(connection, program_id)
         if standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
         workers = await _workers(connection)
@@ -146,7 +146,7 @@ async def make_in_place(
         program = await _locked(connection, program_id)
         if program is None:
             return
-        now, pooled, blocks = await _level(connection, program_id)
+        now, pooled, blocks = await level(connection, program_id)
         if program.codes_from != "template":
             return
         if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
@@ -159,31 +159,52 @@ async def make_in_place(
 async def generate(connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None) -> None:
     """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
 
-    Raises ProgramRefused when the program may not hold that many more, or is removed or outside its validity period.
+    Raises ProgramRefused when the program may not hold that many more, is removed or outside its validity period, or
+    links its codes to profiles when they are generated.
     """
     async with connection.transaction():
-        program = await _locked(connection, program_id)
-        if program is None:
-            raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
-        now, _, blocks = await _level(connection, program_id)
-        reason = standing(program, now)
-        if reason is not None:
-            raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
-        if program.codes_from != "template":
-            raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
-        if count > program.room:
+        program = await locked(connection, program_id)
+        now, _, blocks = await level(connection, program_id)
+        check_generating(program, now, count)
+        if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
             raise ProgramRefused(
-                f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
-                "generate fewer, or raise its maximum."
+                f"{program.name} links its codes when they are generated: give the profiles that are to get them, or "
+                "switch auto_link off."
             )
         workers = await _workers(connection)
         sizes = block_sizes(count, blocks, workers)
-        made = await _make(connection, minters, program, now, sizes, "generate", fields)
-        if made < count:
-            raise ProgramRefused(
-                f"The template of {program.name} has {made:,} texts left that the program has not had: "
-                "generate fewer, or change the template."
-            )
+        check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
+
+
+def check_generating(program: Program, now: datetime, count: int) -> None:
+    """Raise ProgramRefused unless a person may have so many more codes of the locked program made now."""
+    reason = standing(program, now)
+    if reason is not None:
+        raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+    if program.codes_from != "template":
+        raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
+    if count > program.room:
+        raise ProgramRefused(
+            f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
+            "generate fewer, or raise its maximum."
+        )
+
+
+def check_made(program: Program, made: int, wanted: int) -> None:
+    """Raise ProgramRefused when the template had fewer texts left than wanted."""
+    if made < wanted:
+        raise ProgramRefused(
+            f"The template of {program.name} has {made:,} texts left that the program has not had: "
+            "generate fewer, or change the template."
+        )
+
+
+async def locked(connection: Connection, program_id: int) -> Program:
+    """The program, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
+    program = await _locked(connection, program_id)
+    if program is None:
+        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
+    return program
 
 
 async def _locked(connection: Connection, program_id: int) -> Program | None:
@@ -191,7 +212,8 @@ async def _locked(connection: Connection, program_id: int) -> Program | None:
     return None if row is None else Program(*row)
 
 
-async def _level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+async def level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+    """The database's time, how many codes stand ready, and in how many blocks."""
     [row] = await connection.fetch(_LEVEL, program_id)
     return row["now"], row["pooled"], row["blocks"]
 
