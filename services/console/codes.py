@@ -14,12 +14,11 @@ from services.console import cursors, examples
 from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
 from services.console.once import Making
-from services.console.problems import documented, documented_making, try_later
+from services.console.problems import documented, documented_making
 from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import codes, filling, linking, misses, programs
-from services.store.tokens import Token
+from services.store import codes, filling, linking, programs
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
@@ -86,17 +85,10 @@ async def list_codes(
 async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText) -> Code:
     """Look a code up. A token that asks for too many that don't exist waits."""
     program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
     async with here.pool.acquire() as connection:
-        await refuse_guesser(here, connection, caller)
         found = await codes.find(connection, here.minters, program.id, code)
-        if found is None:
-            await misses.count(connection, caller.id)
-            raise CodeUnknown(code)
+    if found is None:
+        here.guessers.count(caller.id)
+        raise CodeUnknown(code)
     return shown(name, found)
-
-
-async def refuse_guesser(here: Context, connection: Connection, caller: Token) -> None:
-    """Raise 429 when the token has asked for too many codes that don't exist."""
-    wait_s = await misses.wait_s(connection, caller.id, here.misses_per_minute)
-    if wait_s is not None:
-        raise try_later(429, f"Too many codes that don't exist were asked for: try again in {wait_s} s.", wait_s)

@@ -9,6 +9,7 @@ from services.console.activating import Activations
 from services.console.announcer import Announcer
 from services.console.attaching import GatheredClaims
 from services.console.callers import Callers
+from services.console.guessers import Guessers
 from services.postgres.connection import Pool
 from services.runtime.settings import ConsoleSettings
 from services.store.minters import Minters
@@ -24,8 +25,8 @@ class Context:
     announcer: Announcer
     claims: GatheredClaims
     activations: Activations
+    guessers: Guessers
     guesses_per_s: float
-    misses_per_minute: int
 
     @classmethod
     def of(cls, settings: ConsoleSettings, pool: Pool) -> Self:
@@ -38,8 +39,8 @@ class Context:
             announcer=Announcer(settings.kafka_bootstrap, settings.topic_prefix),
             claims=GatheredClaims(pool, minters),
             activations=Activations(pool, minters),
+            guessers=Guessers(pool, settings.misses_per_minute),
             guesses_per_s=settings.guesses_per_s,
-            misses_per_minute=settings.misses_per_minute,
         )
 
 

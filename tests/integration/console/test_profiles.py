@@ -27,7 +27,9 @@ async def test_profiles_and_count_are_of_one_mind(consoles: Consoles) -> None:
     client = await consoles.client("admin")
     await client.post("/programs", json=settings())
     assert (await client.post(GENERATE, json={"count": 2, "profiles": ["p-1", "p-2"]})).status_code == 201
-    for body in ({"count": 3, "profiles": ["p-1", "p-2"]}, {"profiles": []}, {"profiles": ["\n"]}, {"fields": {}}):
+    two = ["p-1", "p-2"]
+    wrong: list[object] = [{"count": 3, "profiles": two}, {"profiles": []}, {"profiles": ["\n"]}, {"fields": {}}]
+    for body in wrong:
         is_problem(await client.post(GENERATE, json=body), 422, "body")
     is_problem(await client.post(GENERATE, json={"profiles": ["p-1", "p-1"]}), 409, "twice")
     assert (await client.get("/programs/SPRING/stock")).json()["made"] == 2
