@@ -35,7 +35,8 @@ def create_api(context: Context) -> FastAPI:
         middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers), Middleware(BodyLimit)],
     )
     api.state.context = context
-    for module in (programs, life, codes):
+    # A path is looked for in this order: those of every customer and every purchase come first.
+    for module in (life, codes, programs):
         api.include_router(module.router, prefix=_PREFIX)
     handle(api)
 

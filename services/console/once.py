@@ -105,7 +105,7 @@ async def once(request: Request, key: Key = None) -> Once:
     if media_type != _JSON:
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller
-    whole = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
+    whole = b"\n".join((request.method.encode(), request.scope["path"].encode(), await request.body()))
     return Once(request.app.state.context.pool, caller.id, key, hashlib.sha256(whole).digest())
 
 
