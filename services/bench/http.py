@@ -1,13 +1,7 @@
 """How fast the API attaches and activates, next to the usual build and to a server that does next to nothing."""
 
-import asyncio
-import json
-import os
 import random
-import sys
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from statistics import quantiles
 from typing import Final
@@ -15,61 +9,23 @@ from typing import Final
 from schemas.program import ProgramSettings, TemplateSource
 from services.bench import usual_console
 from services.bench.fresh import fresh_postgres
-from services.bench.http_load import Plan, Seen, request
+from services.bench.http_load import Seen, request
 from services.bench.machine import facts
 from services.bench.report import Goal, Progress, Report
-from services.bench.usage import cpu_seconds
+from services.bench.serving import console, serving
 from services.client.uuid7 import uuid7
 from services.errors import CodewellError
-from services.postgres.connection import connection
-from services.standalone.child import Child
+from services.postgres.connection import Connection, connection
 from services.standalone.home import Home
-from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.postgres import PostgresServer
 from services.store import filling, programs, tokens
 from services.store.minters import Minters
 
 RATE_GOAL: Final = 1_500
 P99_GOAL_MS: Final = 50
-CONNECTIONS: Final = 32
 # The ones that warm up are not measured.
 WARM_UP_SHARE: Final = 10
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
-_START_TIMEOUT_S: Final = 20.0
-_START_POLL_S: Final = 0.05
-_STOP_TIMEOUT_S: Final = 5.0
-
-
-class _Site:
-    """A server that is measured: its port, its process, and what it is to be asked."""
-
-    def __init__(self, port: int, child: Child, database: PostgresServer) -> None:
-        self._port = port
-        self._child = child
-        self._database = database
-        self.cpu_ms: dict[str, float] = {}
-        """What one request of the last load cost each kind of process (ms)."""
-
-    async def load(self, requests: Sequence[str], rate: float | None = None) -> Seen:
-        """Send these from another process. Raises CodewellError when one of them is not answered well."""
-        kinds = {"server": self._child.pid, "postgres": self._database.child.pid if self._database.child else 0}
-        before = {kind: cpu_seconds([pid]) for kind, pid in kinds.items()}
-        plan = Plan(LOOPBACK, self._port, CONNECTIONS, list(requests), rate)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.bench.http_load",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            out, said = await process.communicate(json.dumps(plan).encode())
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            raise CodewellError(f"The client broke off: {said.decode().strip().splitlines()[-1]}")
-        seen = Seen(*json.loads(out))
-        self.cpu_ms = {kind: 1_000 * (cpu_seconds([pid]) - before[kind]) / len(requests) for kind, pid in kinds.items()}
-        return seen
 
 
 async def bench_http(requests: int, repetitions: int, progress: Progress) -> Report:
@@ -117,12 +73,6 @@ async def _product(home: Home, postgres: PostgresServer, name: str, requests: in
     async with connection(postgres.url, "codewell-bench") as opened:
         await _stock(name, opened, 4 * requests)
         token = await tokens.replace(opened, "bench", ["admin"])
-    env = {
-        "CODEWELL_POSTGRES_URL": postgres.url,
-        # Nothing here is announced.
-        "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:1",
-        "CODEWELL_MISSES_PER_MINUTE": "1000000",
-    }
     path = f"/api/v1/programs/{name}/codes"
 
     def attachments(count: int) -> list[str]:
@@ -143,7 +93,7 @@ async def _product(home: Home, postgres: PostgresServer, name: str, requests: in
         random.shuffle(codes)
         return [request("POST", f"{path}:activate", token, {"code": code}, str(uuid7())) for code in codes]
 
-    async with _serving(home, postgres, ("services", "console"), "CODEWELL_API_PORT", env) as site:
+    async with console(home, postgres) as site:
         await site.load(attachments(requests // WARM_UP_SHARE))
         await site.load(await activations(requests // WARM_UP_SHARE))
         for measured in ("attach", "activate"):
@@ -170,7 +120,7 @@ async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int)
     async with connection(postgres.url, "codewell-bench") as opened:
         await usual_console.stock(opened, name, 4 * requests)
     env = {usual_console.URL_VARIABLE: postgres.url}
-    async with _serving(home, postgres, ("services.bench.usual_console",), usual_console.PORT_VARIABLE, env) as site:
+    async with serving(home, postgres, ("services.bench.usual_console",), usual_console.PORT_VARIABLE, env) as site:
         await site.load(asked[: requests // WARM_UP_SHARE])
         yield "usual build: attach", _rate(await site.load(asked))
         async with connection(postgres.url, "codewell-bench") as opened:
@@ -180,7 +130,7 @@ async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int)
         yield "nothing but SELECT 1", _rate(await site.load(nothing))
 
 
-async def _stock(name: str, opened: object, count: int) -> None:
+async def _stock(name: str, opened: Connection, count: int) -> None:
     settings = ProgramSettings(
         name=name,
         source=TemplateSource(kind="template", template=_TEMPLATE),
@@ -191,37 +141,6 @@ async def _stock(name: str, opened: object, count: int) -> None:
     minters = Minters(None)
     program = await programs.create(opened, minters, settings, guesses_per_s=10)
     await filling.generate(opened, minters, program.id, count, None)
-
-
-@asynccontextmanager
-async def _serving(
-    home: Home, postgres: PostgresServer, module: Sequence[str], port_variable: str, env: Mapping[str, str]
-) -> AsyncIterator[_Site]:
-    """One process of a server, ready. Raises CodewellError."""
-    port = free_port()
-    words = [sys.executable, "-m", *module]
-    child = await Child.start(
-        module[-1], words, log_path=home.logs / f"{module[-1]}.log", env={**os.environ, **env, port_variable: str(port)}
-    )
-    try:
-        await _answering(child, port)
-        yield _Site(port, child, postgres)
-    finally:
-        await child.stop(timeout_s=_STOP_TIMEOUT_S)
-
-
-async def _answering(child: Child, port: int) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(LOOPBACK, port)
-        except OSError:
-            if child.returncode is not None or time.monotonic() > deadline:
-                raise CodewellError(f"{child.name} does not answer: {child.last_words()}") from None
-            await asyncio.sleep(_START_POLL_S)
-        else:
-            writer.close()
-            return
 
 
 def _rate(seen: Seen, wanted: int = 200) -> float:

@@ -67,7 +67,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
 @as_json
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
     """List codes of PROGRAM in the order in which they were made: minted ones first, then texts."""
-    from services.store import codes, programs
+    from services.store import browsing, programs
     from services.store.minters import Minters
 
     async def work(connection: Any, settings: Any) -> Any:
@@ -76,7 +76,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
-            page = await codes.page(connection, minters, found.id, place, limit - len(listed), state, profile)
+            page = await browsing.page(connection, minters, found.id, place, limit - len(listed), state, profile)
             listed += page.codes
             place = page.next
         return listed, place

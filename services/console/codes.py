@@ -18,7 +18,7 @@ from services.console.problems import documented, documented_making
 from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import codes, filling, linking, programs
+from services.store import browsing, codes, filling, linking, programs
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
@@ -72,7 +72,7 @@ async def list_codes(
     place = cursors.place_of(cursor)
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-        found = await codes.page(connection, here.minters, program.id, place, limit, state, profile_id)
+        found = await browsing.page(connection, here.minters, program.id, place, limit, state, profile_id)
     return Page(
         items=[shown(name, one) for one in found.codes],
         next_cursor=None if found.next is None else cursors.of_place(found.next),
