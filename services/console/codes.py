@@ -86,8 +86,10 @@ async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText)
     """Look a code up. A token that asks for too many that don't exist waits."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)
-    async with here.pool.acquire() as connection:
-        found = await codes.find(connection, here.minters, program.id, code)
+    found = None
+    if not await here.strangers.know(program.id, code):
+        async with here.pool.acquire() as connection:
+            found = await codes.find(connection, here.minters, program.id, code)
     if found is None:
         here.guessers.count(caller.id)
         raise CodeUnknown(code)

@@ -10,6 +10,7 @@ from services.console.announcer import Announcer
 from services.console.attaching import GatheredClaims
 from services.console.callers import Callers
 from services.console.guessers import Guessers
+from services.console.strangers import Strangers
 from services.postgres.connection import Pool
 from services.runtime.settings import ConsoleSettings
 from services.store.minters import Minters
@@ -26,6 +27,7 @@ class Context:
     claims: GatheredClaims
     activations: Activations
     guessers: Guessers
+    strangers: Strangers
     guesses_per_s: float
 
     @classmethod
@@ -40,6 +42,7 @@ class Context:
             claims=GatheredClaims(pool, minters),
             activations=Activations(pool, minters),
             guessers=Guessers(pool, settings.misses_per_minute),
+            strangers=Strangers(pool, minters),
             guesses_per_s=settings.guesses_per_s,
         )
 

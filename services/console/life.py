@@ -76,6 +76,10 @@ async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortN
     """Use an attached code, which can be done once."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)
+    # Under a key the refusal would have to be kept.
+    if once.key is None and await here.strangers.know(program.id, wanted.code):
+        here.guessers.count(caller.id)
+        raise CodeUnknown(wanted.code)
     response = await here.activations.activate(program, once, wanted.code)
     if response is None:
         return await _stepped(here, caller, once, name, wanted.code, life.activate)

@@ -13,7 +13,7 @@ from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program,
 from services.codes.template import CODE_CHARACTERS_MAX
 from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection
-from services.store import codes, life, stock
+from services.store import codes, foreign, life, stock
 from services.store.claim import Claimed
 from services.store.minters import Minters
 
@@ -78,7 +78,7 @@ async def attach_named(
         program, _ = await _rules(connection, name)
         try:
             if await codes.locate(connection, minters, program.id, code) is None:
-                return await _take_in(connection, minters, request, code)
+                return await _take_in_first(connection, minters, request, program.id, code)
             async with life.locked_code(connection, minters, program.id, code) as locked:
                 return await _take_out(connection, request, locked)
         except life.Moved:
@@ -105,17 +105,31 @@ async def _take_out(connection: Connection, request: Request, locked: life.Locke
     return row
 
 
-async def _take_in(connection: Connection, minters: Minters, request: Request, code: str) -> AnswerRow:
+async def _take_in_first(
+    connection: Connection, minters: Minters, request: Request, program_id: int, code: str
+) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
             f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
         )
+    if await connection.fetchval("SELECT imported > 0 FROM program WHERE id = $1", program_id):
+        return await _take_in(connection, minters, request, code, None)
+    await _may_attach(connection, request)
+    async with foreign.changing(connection, program_id) as mark:
+        return await _take_in(connection, minters, request, code, mark)
+
+
+async def _take_in(
+    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None
+) -> AnswerRow:
     name = request.event.program_names[0]
     async with connection.transaction():
         # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
         await connection.execute("SELECT FROM program WHERE name = $1 FOR NO KEY UPDATE", name)
         program, now = await _may_attach(connection, request)
+        if mark is not None and not await foreign.is_mine(connection, program.id, mark):
+            raise life.Moved
         if await codes.locate(connection, minters, program.id, code) is not None:
             raise life.Moved
         if program.room < 1:

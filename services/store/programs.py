@@ -1,9 +1,11 @@
 """Programs as people look at them: made, changed, read, listed, and their stock."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -12,7 +14,7 @@ from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
 from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
 from services.postgres.connection import Connection
-from services.store import versions
+from services.store import foreign, versions
 from services.store.minters import Minters
 
 # A program without an end is judged as if its codes could be guessed at for a year.
@@ -107,8 +109,27 @@ async def update(
     another name, another kind of source, a maximum below what the program has had, or a shared code that is to be
     shared no more. Then nothing is changed.
     """
+    if changes.keys().isdisjoint({"source", "codes_max"}):
+        return await _update(connection, minters, name, changes, guesses_per_s, None)
+    while True:
+        program_id = (await get(connection, name)).id
+        async with foreign.changing(connection, program_id) as mark:
+            with contextlib.suppress(_Overtaken):
+                return await _update(connection, minters, name, changes, guesses_per_s, mark)
+
+
+class _Overtaken(Exception):
+    """Somebody else changes the program just now."""
+
+
+async def _update(
+    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
+    mark: UUID | None,
+) -> Program:  # fmt: skip
     async with connection.transaction():
         row = await _locked(connection, name)
+        if mark is not None and not await foreign.is_mine(connection, row["id"], mark):
+            raise _Overtaken
         present = _program(row)
         kept = {**present.model_dump(exclude={"id"}), **changes}
         settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
