@@ -68,6 +68,7 @@ async def load(plan: Plan) -> Seen:
     seconds = time.perf_counter() - began
     for _, writer in opened:
         writer.close()
+        await writer.wait_closed()
     return Seen(seconds, dict(statuses), times)
 
 
