@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -21,6 +22,7 @@ from schemas.events import (
 from services.attaching.model import Request
 from services.codes.template import CODE_CHARACTERS_MAX
 
+GIVE_UP_AT: Final = "codewell_give_up_at"
 STRUCTURED: Final = b"application/cloudevents+json"
 CORRELATION_ID_BYTES_MAX: Final = 4 * 1024
 RENDERED_BYTES_MAX: Final = 768 * 1024
@@ -91,7 +93,9 @@ class Decoder:
             raise _unreadable(error) from error
         if isinstance(event, MessageRender) and event.template is not None:
             _check_rendered(event.template)
-        request = Request(_uuid(event_id), event, event.program_names)
+        waits_until = headers.get(GIVE_UP_AT)
+        give_up_at = None if waits_until is None else _moment(waits_until)
+        request = Request(_uuid(event_id), event, event.program_names, give_up_at)
         return Received(request, record, structured, *self._wishes(headers))
 
     def _wishes(self, headers: Mapping[str, bytes | None]) -> tuple[str | None, bytes | None]:
@@ -131,6 +135,15 @@ def _uuid(text: str) -> UUID:
     except ValueError:
         pass
     raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
+
+
+def _moment(text: bytes) -> datetime | None:
+    """When a request stops waiting, as the outbox writes it. What somebody else wrote there says nothing."""
+    try:
+        moment = datetime.fromisoformat(text.decode("ascii"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _opened(value: bytes) -> tuple[str, str, bytes]:
