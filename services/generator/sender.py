@@ -30,7 +30,7 @@ SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with
 LOOK_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
 # For the database, after the exchange. A request whose generator died is taken by another when this is over too.
-_LEASE_MARGIN_S: Final = 20.0
+LEASE_MARGIN_S: Final = 5.0
 _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 Fill = Callable[[int], Awaitable[None]]
@@ -106,7 +106,7 @@ class Sender:
         return True
 
     async def _next(self) -> Order | None:
-        lease_s = self._limits.timeout_s + _LEASE_MARGIN_S
+        lease_s = self._limits.timeout_s + LEASE_MARGIN_S
         async with self._pool.acquire() as connection:
             now = time.monotonic()
             if now - self._looked_for_old_at >= GIVE_UP_INTERVAL_S:

@@ -4,8 +4,8 @@ from typing import Any
 
 from schemas.program import Program
 from tests.integration.generator.pools import check, until_full
-from tests.integration.generator.remote_server import Asked, Reply, answer, remote_server, reply
 from tests.integration.issuer.site import Site
+from tests.integration.remote.server import Asked, Reply, answer, remote_server, reply
 
 HERE = {"remote_allow": ("127.0.0.0/8",), "sweep_interval_s": 0.2}
 

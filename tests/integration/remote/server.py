@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ class RemoteServer:
 
 
 @asynccontextmanager
-async def remote_server(answering: Answering) -> AsyncIterator[RemoteServer]:
+async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None) -> AsyncIterator[RemoteServer]:
     """A server that listens in the block, and waits for nobody afterwards."""
     remote = RemoteServer(answering)
     serving: set[asyncio.Task[None]] = set()
@@ -117,8 +118,8 @@ async def remote_server(answering: Answering) -> AsyncIterator[RemoteServer]:
         finally:
             serving.discard(task)
 
-    server = await asyncio.start_server(accept, LOOPBACK, 0)
-    remote.url = f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/codes"
+    server = await asyncio.start_server(accept, LOOPBACK, 0, ssl=tls)
+    remote.url = f"{'http' if tls is None else 'https'}://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/codes"
     try:
         yield remote
     finally:
