@@ -33,7 +33,7 @@ class Reply(NamedTuple):
     pause_s: float = 0.0
 
 
-Answering = Callable[[Asked], Awaitable[Reply]]
+Answering = Callable[[Asked, "RemoteServer"], Awaitable[Reply]]
 
 
 def reply(data: object, status: int = 200, **headers: str) -> Reply:
@@ -84,7 +84,7 @@ class RemoteServer:
             self.out += 1
             self.out_max = max(self.out, self.out_max)
             try:
-                said = await self.answering(asked)
+                said = await self.answering(asked, self)
             finally:
                 self.out -= 1
             for piece in said.pieces:
@@ -95,6 +95,15 @@ class RemoteServer:
             pass
         finally:
             writer.close()
+
+    @property
+    def given(self) -> list[str]:
+        """All codes that it made, each once, whoever got them."""
+        return [code for codes in self._given.values() for code in codes]
+
+    def given_for(self, key: str) -> list[str]:
+        """The codes that are the answer to this key."""
+        return self._given[key]
 
     def new_codes(self, asked: Asked, count: int | None = None) -> list[str]:
         """Codes that it never gave before, and the same ones for the same key."""
@@ -115,6 +124,9 @@ async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None)
         serving.add(task)
         try:
             await remote.serve(reader, writer)
+        except asyncio.CancelledError:
+            # The block is over; asyncio would log a handler that ends so.
+            pass
         finally:
             serving.discard(task)
 

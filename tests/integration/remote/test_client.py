@@ -20,7 +20,16 @@ from services.remote import client as remote_client
 from services.remote.client import Client
 from services.remote.signing import signed
 from tests.integration.remote.certificates import server_tls
-from tests.integration.remote.server import Answering, Asked, Reply, answer, dripping, remote_server, reply
+from tests.integration.remote.server import (
+    Answering,
+    Asked,
+    RemoteServer,
+    Reply,
+    answer,
+    dripping,
+    remote_server,
+    reply,
+)
 
 KEYS = [b"k" * 32, b"o" * 32]
 HERE = [ip_network("127.0.0.0/8")]
@@ -30,7 +39,7 @@ def request(count: int = 3) -> RemoteRequest:
     return RemoteRequest(version=1, request_id=uuid7(), program="SPRING", count=count, fields={"discount": "10"})
 
 
-async def good(asked: Asked) -> Reply:
+async def good(asked: Asked, _: RemoteServer) -> Reply:
     return reply(answer(asked, ["A", "B", "C"]))
 
 
@@ -44,7 +53,7 @@ async def failed(answering: Answering, timeout_s: float = 10) -> RemoteFailed:
 
 
 def saying(*given: Any, **headers: Any) -> Answering:
-    async def say(asked: Asked) -> Reply:
+    async def say(asked: Asked, _: RemoteServer) -> Reply:
         return reply(*given, **headers)
 
     return say
@@ -72,7 +81,7 @@ async def test_what_goes_out() -> None:
 
 
 async def test_two_attempts_are_the_same_but_for_their_moment_and_keep_no_cookie() -> None:
-    async def baking(asked: Asked) -> Reply:
+    async def baking(asked: Asked, _: RemoteServer) -> Reply:
         return reply(answer(asked, ["A"]), set_cookie="a=b; Path=/")
 
     wanted, client = request(), Client(10, HERE)
@@ -131,7 +140,7 @@ async def test_an_answer_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(remote_client, "ANSWER_BYTES_MAX", 100_000)
     sent = asyncio.Event()
 
-    async def endless(asked: Asked) -> Reply:
+    async def endless(asked: Asked, _: RemoteServer) -> Reply:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
         sent.set()
         return Reply((head, *[b" " * 50_000] * 1_000))
@@ -139,7 +148,7 @@ async def test_an_answer_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -
     assert "more than 100,000 bytes" in str(await failed(endless))
     assert sent.is_set()
 
-    async def just_fits(asked: Asked) -> Reply:
+    async def just_fits(asked: Asked, _: RemoteServer) -> Reply:
         whole = json.dumps(answer(asked, ["A"])).encode()
         return reply(whole + b" " * (100_000 - len(whole)))
 
@@ -148,11 +157,11 @@ async def test_an_answer_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_the_whole_exchange_has_a_limit_in_time() -> None:
-    async def drip(asked: Asked) -> Reply:
+    async def drip(asked: Asked, _: RemoteServer) -> Reply:
         # Each byte comes in time, and all of them never.
         return dripping(answer(asked, ["A"]), 0.05)
 
-    async def silent(asked: Asked) -> Reply:
+    async def silent(asked: Asked, _: RemoteServer) -> Reply:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -163,10 +172,10 @@ async def test_the_whole_exchange_has_a_limit_in_time() -> None:
 
 
 async def test_a_service_that_hangs_up_or_is_not_there() -> None:
-    async def hang_up(asked: Asked) -> Reply:
+    async def hang_up(asked: Asked, _: RemoteServer) -> Reply:
         return Reply((b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",))
 
-    async def no_http(asked: Asked) -> Reply:
+    async def no_http(asked: Asked, _: RemoteServer) -> Reply:
         return Reply((b"SSH-2.0-OpenSSH\r\n",))
 
     for broken in (hang_up, no_http):
