@@ -10,6 +10,7 @@ from asyncpg.pgproto.pgproto import UUID
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from schemas import topics
 from schemas.events import (
     MESSAGE_RENDER,
     PLACEHOLDER,
@@ -28,6 +29,7 @@ CORRELATION_ID_BYTES_MAX: Final = 4 * 1024
 RENDERED_BYTES_MAX: Final = 768 * 1024
 CODE_BYTES_MAX: Final = 4 * CODE_CHARACTERS_MAX
 _UUID_CHARACTERS: Final = 36
+_RETRY_SUFFIX: Final = topics.retry_of("")
 
 # The bound method, as looking it up costs a quarter of the validation.
 _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
@@ -94,7 +96,7 @@ class Decoder:
         if isinstance(event, MessageRender) and event.template is not None:
             _check_rendered(event.template)
         waits_until = headers.get(GIVE_UP_AT)
-        give_up_at = None if waits_until is None else _moment(waits_until)
+        give_up_at = None if waits_until is None else _moment(waits_until, record.topic)
         request = Request(_uuid(event_id), event, event.program_names, give_up_at)
         return Received(request, record, structured, *self._wishes(headers))
 
@@ -137,8 +139,10 @@ def _uuid(text: str) -> UUID:
     raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
 
 
-def _moment(text: bytes) -> datetime | None:
-    """When a request stops waiting, as the outbox writes it. What somebody else wrote there says nothing."""
+def _moment(text: bytes, topic: str) -> datetime | None:
+    """When a request stops waiting, as the outbox writes it into retry topics. What a sender wrote says nothing."""
+    if not topic.endswith(_RETRY_SUFFIX):
+        return None
     try:
         moment = datetime.fromisoformat(text.decode("ascii"))
     except ValueError:
