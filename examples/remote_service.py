@@ -59,5 +59,6 @@ if __name__ == "__main__":
     if not KEYS:
         sys.exit("Give the secrets that codewell program secret NAME shows.")
     port = next((int(one) for one in sys.argv[1:] if one.isdigit()), 8099)
-    print(f"Codes at http://127.0.0.1:{port}/", flush=True)  # noqa: T201  it is a command
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    print(f"Codes at http://127.0.0.1:{server.server_address[1]}/", flush=True)  # noqa: T201  it is a command
+    server.serve_forever()

@@ -168,8 +168,8 @@ def show(name: str, as_json: bool) -> None:
     print_facts(stock.model_dump(exclude=unasked))
     if service is not None:
         click.echo()
-        facts = service.model_dump(exclude={"program", "url", "on_order"})
-        print_facts({key.replace("_", " "): value for key, value in facts.items() if value is not None})
+        facts = service.model_dump(exclude={"program", "url", "on_order"}, exclude_none=True)
+        print_facts({key.replace("error", "last_error"): value for key, value in facts.items()})
 
 
 @program.command()
