@@ -189,6 +189,28 @@ async def test_an_answer_that_two_have_is_stored_once(connections: Pool, minters
         assert await audit(connection) == []
 
 
+async def test_who_has_lost_its_lease_has_no_say_in_what_comes_next(connection: Connection, minters: Minters) -> None:
+    program = await remote(connection, minters, pool_max=10)
+    await top_up(connection, minters, program.id)
+    lost = await taken(connection, 0)
+    held = await taken(connection)
+    assert held.id == lost.id
+    assert not await put_off(connection, lost, REFUSED, 0)
+    assert await take(connection, LEASE_S, {}, 100) is None
+    assert (await orders.service_of(connection, "SPRING")).failures == 0
+    # Its answer is as good as the other's.
+    assert await store(connection, lost, codes(10)) == 10
+    assert await store(connection, held, codes(10)) is None
+    assert await audit(connection) == []
+
+
+async def test_no_more_is_asked_for_than_is_on_order(connection: Connection, claims: Claims, minters: Minters) -> None:
+    program = await remote(connection, minters)
+    assert (await claims.attach([message("SPRING")])).low == {program.id: 0}
+    await top_up(connection, minters, program.id)
+    assert (await claims.attach([message("SPRING")])).low == {}
+
+
 async def test_a_crash_before_the_commit_leaves_the_request_as_it_was(connection: Connection, minters: Minters) -> None:
     program = await remote(connection, minters, pool_max=10)
     await top_up(connection, minters, program.id)
@@ -256,14 +278,17 @@ async def test_a_life_from_attachment_on_ends_with_the_codes_own(
     program = await remote(connection, minters, ttl="P10D", ttl_from="attachment")
     await top_up(connection, minters, program.id)
     ends = datetime.now(UTC) + timedelta(days=5)
-    await store(connection, await taken(connection), [*codes(1, expires_at=ends), *codes(2, 5)])
+    given = [*codes(1, expires_at=ends), *codes(2, 5), *codes(1, 8, expires_at=ends)]
+    await store(connection, await taken(connection), given)
     requests = [message("SPRING", profile_id=f"p-{number}") for number in range(2)]
     rows = (await claims.attach(requests)).rows
     found = [rows[request.id][0] for request in requests]
     assert found[0].expires_at == ends
     assert found[1].expires_at == found[1].answered_at + timedelta(days=10)
-    by_name = await by_hand.attach_named(connection, minters, "SPRING", "C6", "p-9", uuid7())
-    assert by_name.expires_at == by_name.answered_at + timedelta(days=10)
+    for code, profile_id in (("C6", "p-8"), ("C8", "p-9")):
+        by_name = await by_hand.attach_named(connection, minters, "SPRING", code, profile_id, uuid7())
+        expected = ends if code == "C8" else by_name.answered_at + timedelta(days=10)
+        assert by_name.expires_at == expected
 
 
 async def test_fewer_codes_release_the_rest_and_none_at_all_is_a_failure(
