@@ -21,20 +21,24 @@ def code() -> None:
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A custom field saved on the codes.")
 @as_json
 def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -> None:
-    """Make COUNT codes of PROGRAM now, whatever its switches say."""
+    """Make COUNT codes of PROGRAM now, whatever its switches say; those of a remote service come later."""
     from services.store import filling, programs
     from services.store.minters import Minters
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        saved = programs.saved_fields(found, pairs(fields))
+        given = pairs(fields)
+        saved = programs.saved_fields(found, given)
         minters = Minters(settings.master_key_bytes)
-        await filling.generate(connection, minters, found.id, count, json.dumps(saved) if saved else None)
+        texts = (json.dumps(saved) if saved else None, json.dumps(given))
+        await filling.generate(connection, minters, found.id, count, *texts)
         return await programs.stock(connection, program)
 
     stock = with_database(work)
     if as_json:
         print_json(stock)
+    elif stock.on_order:
+        click.echo(f"{count:,} codes are ordered: {stock.on_order:,} are on order; {stock.pooled:,} stand ready.")
     else:
         click.echo(f"{count:,} codes are made; {stock.pooled:,} stand ready.")
 

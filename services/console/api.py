@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from schemas.api import Problem
-from services.console import codes, life, programs
+from services.console import codes, life, programs, remote
 from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
@@ -35,7 +35,7 @@ def create_api(context: Context) -> FastAPI:
         middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers), Middleware(BodyLimit)],
     )
     api.state.context = context
-    for module in (programs, life, codes):
+    for module in (programs, remote, life, codes):
         api.include_router(module.router, prefix=_PREFIX)
     handle(api)
 

@@ -37,13 +37,14 @@ async def generate_codes(
     name: ShortName,
     wanted: Annotated[Generate, Body(examples=[examples.GENERATE])],
 ) -> Response:
-    """Make codes now, whatever the program's switches say."""
+    """Make codes now, whatever the program's switches say. A remote service brings them later: see `on_order`."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
         saved = programs.saved_fields(program, wanted.fields)
-        await filling.generate(connection, here.minters, program.id, wanted.count, json.dumps(saved) if saved else None)
+        texts = (json.dumps(saved) if saved else None, json.dumps(wanted.fields))
+        await filling.generate(connection, here.minters, program.id, wanted.count, *texts)
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))
