@@ -16,7 +16,7 @@ from services.kafka.batches import Batches
 
 # What the issuer wrote beside the event; the sender's own headers stay.
 _OURS: Final = frozenset(
-    f"codewell_{name}" for name in ("reason", "detail", "topic", "partition", "offset", "time", "attempt")
+    f"codewell_{name}" for name in ("reason", "detail", "topic", "partition", "offset", "time", "attempt", "give_up_at")
 )
 _POLL_MS: Final = 500
 
