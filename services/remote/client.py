@@ -18,8 +18,6 @@ from services.remote.signing import signed
 ANSWER_BYTES_MAX: Final = 10_000_000
 CONNECT_TIMEOUT_S: Final = 3.0
 _JSON: Final = "application/json"
-# The service could not answer now. Any other status is its answer, and would be again.
-_LATER: Final = frozenset({408, 425, 429})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -97,12 +95,11 @@ async def _body(answer: httpx.Response) -> bytes:
 
 
 def _refused(answer: httpx.Response) -> RemoteFailed:
-    status = answer.status_code
+    """Any status but 200 is something that people mend, so the request is worth another try."""
     if answer.is_redirect:
-        return RemoteFailed(f"The service answered {status}, a redirect, which is not followed.", answered=True)
-    transient = status in _LATER or answer.is_server_error
-    wait_s = _retry_after_s(answer.headers.get("retry-after")) if transient else 0.0
-    return RemoteFailed(f"The service answered {status} instead of 200.", answered=not transient, wait_s=wait_s)
+        return RemoteFailed(f"The service answered {answer.status_code}, a redirect, which is not followed.")
+    wait_s = _retry_after_s(answer.headers.get("retry-after"))
+    return RemoteFailed(f"The service answered {answer.status_code} instead of 200.", wait_s=wait_s)
 
 
 def _retry_after_s(text: str | None) -> float:
