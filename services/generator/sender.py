@@ -151,7 +151,8 @@ class Sender:
         )
         try:
             with SECONDS.time():
-                codes = await self._client.order(order.url, request, [secret.key for secret in secrets])
+                keys = [secret.key for secret in secrets]
+                codes = await self._client.order(order.url, request, keys, order.taken_s)
             async with self._pool.acquire() as connection:
                 stored = await arrivals.store(connection, order, codes)
         except RemoteFailed as error:

@@ -1,7 +1,6 @@
 """One exchange with a remote service: a signed POST to an address that may be called, and an answer within limits."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,14 +29,16 @@ class Client:
         # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
         self._tls = httpx.create_ssl_context()
 
-    async def order(self, url: str, request: RemoteRequest, keys: Iterable[bytes]) -> Sequence[RemoteCode]:
-        """Send a request, signed with all keys, and return the codes of its answer.
+    async def order(
+        self, url: str, request: RemoteRequest, keys: Iterable[bytes], stamp_s: int
+    ) -> Sequence[RemoteCode]:
+        """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
 
         The whole exchange ends within the time limit, however slowly the service talks. Raises RemoteFailed.
         """
         body = request.model_dump_json().encode()
         request_id = str(request.request_id)
-        headers = signed(request_id, int(time.time()), body, keys) | {
+        headers = signed(request_id, stamp_s, body, keys) | {
             "content-type": _JSON,
             "accept": _JSON,
             # What is packed can unpack to any size.

@@ -93,7 +93,7 @@ async def test_a_crash_before_the_commit_leaves_the_request_as_it_was(connection
     await transaction.rollback()
     assert await stock(connection) == (0, 0, 10)
     again = await taken(connection)
-    assert again == order._replace(attempt=2)
+    assert again == order._replace(attempt=2, taken_s=again.taken_s)
     assert await store(connection, again, codes(10)) == 10
     assert await audit(connection) == []
 
