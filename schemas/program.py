@@ -19,6 +19,8 @@ from schemas.events import ShortName
 
 POOL_MAX_DEFAULT: Final = 100_000
 CODES_MAX_LIMIT: Final = 2**62
+REQUEST_MAX_LIMIT: Final = 100_000
+"""The most codes that one request asks a remote service for."""
 TTL_MAX: Final = timedelta(days=36_500)
 
 
@@ -82,7 +84,7 @@ class RemoteSource(_Settings):
         StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2_000),
         AfterValidator(_plain_url),
     ]
-    request_max: Annotated[int, Field(ge=1, le=100_000)] = 500
+    request_max: Annotated[int, Field(ge=1, le=REQUEST_MAX_LIMIT)] = 500
 
 
 class ImportSource(_Settings):

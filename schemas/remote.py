@@ -1,19 +1,16 @@
 """What Codewell asks of a remote service and what the service answers, as JSON over HTTP."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints
 
 from schemas.events import ShortName
-from schemas.program import Moment, Text
-
-REQUEST_MAX_LIMIT: Final = 100_000
-"""The most codes that one request asks for."""
+from schemas.program import REQUEST_MAX_LIMIT, Moment, Text
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RemoteRequest(_Shape):
@@ -30,8 +27,7 @@ class RemoteCode(_Shape):
     """One code. `expires_at` null or left out leaves it to the program; a field replaces the one that was sent."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    # Strict validation takes no text for a moment once a validator of ours has looked at it.
-    expires_at: Annotated[Moment | None, Field(strict=False)] = None
+    expires_at: Moment | None = None
     fields: dict[ShortName, Text] = {}
 
 

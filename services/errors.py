@@ -68,7 +68,7 @@ class RemoteFailed(CodewellError):
     def __init__(self, sentence: str, *, answered: bool = False, wait_s: float = 0.0) -> None:
         super().__init__(sentence)
         self.answered = answered
-        """Whether it was an answer to the request, which the same request would get again."""
+        """Whether it answered with what can't be used, which the same request would get again."""
         self.wait_s = wait_s
         """How long the service asks to be left alone (s)."""
 

@@ -60,7 +60,7 @@ class _Batch:
     def decide(self, index: int, request: Request) -> None:
         _, event, names, waited_until = request
         # Who waited for a remote service is told below whether it was the service that was late.
-        if waited_until is None and self._is_late(request):
+        if waited_until is None and event.deadline is not None and event.deadline <= self._now:
             self._refuse(request, [(name, "deadline_passed") for name in names])
             return
         found = self._found.get(names)

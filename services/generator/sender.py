@@ -138,7 +138,7 @@ class Sender:
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
         except StackUnavailable as error:
-            self._health.waits("keys", str(error))
+            log.warning("program_unusable", program=order.program, why=str(error))
         except Exception:
             log.exception("request_not_settled", program=order.program, request_id=str(order.id))
 
@@ -151,7 +151,8 @@ class Sender:
         )
         try:
             with SECONDS.time():
-                codes = await self._client.order(order.url, request, [secret.key for secret in secrets])
+                keys = [secret.key for secret in secrets]
+                codes = await self._client.order(order.url, request, keys, order.taken_s)
             async with self._pool.acquire() as connection:
                 stored = await arrivals.store(connection, order, codes)
         except RemoteFailed as error:

@@ -1,7 +1,6 @@
 """One exchange with a remote service: a signed POST to an address that may be called, and an answer within limits."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,8 +17,6 @@ from services.remote.signing import signed
 ANSWER_BYTES_MAX: Final = 10_000_000
 CONNECT_TIMEOUT_S: Final = 3.0
 _JSON: Final = "application/json"
-# The service could not answer now. Any other status is its answer, and would be again.
-_LATER: Final = frozenset({408, 425, 429})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -32,14 +29,16 @@ class Client:
         # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
         self._tls = httpx.create_ssl_context()
 
-    async def order(self, url: str, request: RemoteRequest, keys: Iterable[bytes]) -> Sequence[RemoteCode]:
-        """Send a request, signed with all keys, and return the codes of its answer.
+    async def order(
+        self, url: str, request: RemoteRequest, keys: Iterable[bytes], stamp_s: int
+    ) -> Sequence[RemoteCode]:
+        """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
 
         The whole exchange ends within the time limit, however slowly the service talks. Raises RemoteFailed.
         """
         body = request.model_dump_json().encode()
         request_id = str(request.request_id)
-        headers = signed(request_id, int(time.time()), body, keys) | {
+        headers = signed(request_id, stamp_s, body, keys) | {
             "content-type": _JSON,
             "accept": _JSON,
             # What is packed can unpack to any size.
@@ -97,12 +96,11 @@ async def _body(answer: httpx.Response) -> bytes:
 
 
 def _refused(answer: httpx.Response) -> RemoteFailed:
-    status = answer.status_code
+    """Any status but 200 is something that people mend, so the request is worth another try."""
     if answer.is_redirect:
-        return RemoteFailed(f"The service answered {status}, a redirect, which is not followed.", answered=True)
-    transient = status in _LATER or answer.is_server_error
-    wait_s = _retry_after_s(answer.headers.get("retry-after")) if transient else 0.0
-    return RemoteFailed(f"The service answered {status} instead of 200.", answered=not transient, wait_s=wait_s)
+        return RemoteFailed(f"The service answered {answer.status_code}, a redirect, which is not followed.")
+    wait_s = _retry_after_s(answer.headers.get("retry-after"))
+    return RemoteFailed(f"The service answered {answer.status_code} instead of 200.", wait_s=wait_s)
 
 
 def _retry_after_s(text: str | None) -> float:

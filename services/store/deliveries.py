@@ -52,7 +52,8 @@ _TAKE: Final = f"""
         SELECT r.id FROM remote_request r JOIN program p ON p.id = r.program_id
         JOIN remote_service s ON s.program_id = p.id
         WHERE p.id = $1 AND {_DUE} ORDER BY r.next_attempt_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
-    RETURNING q.id, q.program_id, w.name, w.source->>'url', q.count, q.fields, q.attempts
+    RETURNING q.id, q.program_id, w.name, w.source->>'url', q.count, q.fields, q.attempts,
+        extract(epoch FROM statement_timestamp())::bigint
     """  # noqa: S608  constants
 
 _PUT_OFF: Final = """
@@ -100,6 +101,8 @@ class Order(NamedTuple):
     asked: int
     fields: dict[str, str]
     attempt: int
+    taken_s: int
+    """When it was taken, by the database's clock (s since 1970)."""
 
 
 async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:

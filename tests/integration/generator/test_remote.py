@@ -111,7 +111,9 @@ async def test_requests_are_signed_with_each_secret_in_force(site: Site) -> None
         await remote_secrets.rotate(site.database, minters, program.id)
         async with site.generator(**HERE):
             await until_full(site, program)
+        now_s = await site.database.fetchval("SELECT extract(epoch FROM clock_timestamp())::bigint")
         for asked in server.asked:
+            assert now_s - 60 < int(asked.headers["webhook-timestamp"]) <= now_s
             assert len(asked.headers["webhook-signature"].split(" ")) == 2
 
 
