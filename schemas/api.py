@@ -1,7 +1,7 @@
 """What the HTTP API takes and answers beside programs and their stock."""
 
 from datetime import datetime
-from typing import Annotated, Final, Generic, Self, TypeVar
+from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,3 +97,36 @@ class Code(_Shape):
     activated_at: datetime | None
     expires_at: datetime | None
     fields: dict[str, str]
+
+
+class RemoteService(_Shape):
+    """How a program's remote service does: what it still owes, and whether anything is sent to it now.
+
+    The circuit is open, and nothing is sent until `rest_until`, after too many `failures` in a row; half open, one
+    request tries the service. `error` is what was wrong last, at `error_at`, and stays when all is well again.
+    """
+
+    program: ShortName
+    url: str
+    on_order: int
+    requests_open: int
+    circuit: Literal["closed", "open", "half open"]
+    rest_until: datetime | None
+    failures: int
+    error: str | None
+    error_at: datetime | None
+
+
+class RemoteSecret(_Shape):
+    """A secret with which requests to the remote service are signed. `ends_at` null: the one in use."""
+
+    secret: str
+    made_at: datetime
+    ends_at: datetime | None
+
+
+class RemoteSecrets(_Shape):
+    """The secrets in force, newest first: each gives every request a signature."""
+
+    program: ShortName
+    secrets: list[RemoteSecret]

@@ -7,6 +7,7 @@ CodewellError
 │   ├── CodeUnknown       the program never made or took in such a code
 │   ├── ProgramTaken      another program has that short name
 │   └── RequestTaken      the id of a request was another request's
+├── RemoteFailed          a remote service gave no answer, or none that can be used; `retriable`
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
@@ -54,6 +55,22 @@ class RequestTaken(ProgramRefused):
 
     def __init__(self) -> None:
         super().__init__("This id or Idempotency-Key came with another request before: use a new one for each.")
+
+
+class RemoteFailed(CodewellError):
+    """A remote service gave no answer, or one that can't be used.
+
+    The sentence is for whoever runs the service; it holds no code and no secret.
+    """
+
+    retriable = True
+
+    def __init__(self, sentence: str, *, answered: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.answered = answered
+        """Whether it answered with what can't be used, which the same request would get again."""
+        self.wait_s = wait_s
+        """How long the service asks to be left alone (s)."""
 
 
 class TokenRefused(CodewellError):

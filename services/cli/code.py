@@ -27,33 +27,39 @@ def code() -> None:
 )
 @as_json
 def generate(program: str, count: int | None, fields: tuple[str, ...], profiles: Any, as_json: bool) -> None:
-    """Make COUNT codes of PROGRAM now, or one for each profile of a file, whatever its switches say."""
+    """Make COUNT codes of PROGRAM now, or one for each profile of a file, whatever its switches say.
+
+    Those of a remote service come later.
+    """
     from services.client.uuid7 import uuid7
     from services.store import filling, linking, programs
     from services.store.minters import Minters
 
-    given = None if profiles is None else _ids(profiles)
-    if given is None and count is None:
+    linked = None if profiles is None else _ids(profiles)
+    if linked is None and count is None:
         raise click.UsageError("Say how many codes to make, or name --profiles to make them for.")
-    if given is not None and count not in {None, len(given)}:
-        raise click.UsageError(f"{len(given):,} profiles get one code each: leave COUNT out.")
+    if linked is not None and count not in {None, len(linked)}:
+        raise click.UsageError(f"{len(linked):,} profiles get one code each: leave COUNT out.")
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        saved = programs.saved_fields(found, pairs(fields))
+        given = pairs(fields)
+        saved = programs.saved_fields(found, given)
         minters, text = Minters(settings.master_key_bytes), json.dumps(saved) if saved else None
-        if given is not None:
-            ids = (uuid7() for _ in given)
-            await linking.generate_for(connection, minters, found.id, given, ids, text)
+        if linked is not None:
+            ids = (uuid7() for _ in linked)
+            await linking.generate_for(connection, minters, found.id, linked, ids, text)
         else:
-            await filling.generate(connection, minters, found.id, count or 0, text)
+            await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
         return await programs.stock(connection, program)
 
     stock = with_database(work)
     if as_json:
         print_json(stock)
-    elif given is not None:
-        click.echo(f"{len(given):,} codes are made and attached, one to each profile.")
+    elif linked is not None:
+        click.echo(f"{len(linked):,} codes are made and attached, one to each profile.")
+    elif stock.on_order:
+        click.echo(f"{count:,} codes are ordered: {stock.on_order:,} are on order; {stock.pooled:,} stand ready.")
     else:
         click.echo(f"{count:,} codes are made; {stock.pooled:,} stand ready.")
 

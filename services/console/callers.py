@@ -137,6 +137,7 @@ Writer = Annotated[Token, Depends(Needs("write"))]
 # The shop looks at a code before it redeems it.
 Looker = Annotated[Token, Depends(Needs("read", "redeem"))]
 Redeemer = Annotated[Token, Depends(Needs("redeem"))]
+Admin = Annotated[Token, Depends(Needs("admin"))]
 
 
 async def visible(connection: Connection, caller: Token, name: str) -> Program:

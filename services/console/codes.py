@@ -38,18 +38,21 @@ async def generate_codes(
     name: ShortName,
     wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
-    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once."""
+    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once.
+
+    A remote service brings them later, and without profiles: see `on_order`.
+    """
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
         saved = programs.saved_fields(program, wanted.fields)
-        fields = json.dumps(saved) if saved else None
+        fields, given = json.dumps(saved) if saved else None, json.dumps(wanted.fields)
         if wanted.profiles is not None:
             ids = (uuid7() for _ in wanted.profiles)
             await linking.generate_for(connection, here.minters, program.id, wanted.profiles, ids, fields)
         else:
-            await filling.generate(connection, here.minters, program.id, wanted.count or 0, fields)
+            await filling.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))

@@ -40,6 +40,7 @@ STOCK: Final = {
     "activated": 40,
     "expired": 0,
     "deleted": 0,
+    "on_order": 0,
     "codes_max": 1_000_000,
     "pool_max": 100_000,
 }
@@ -58,6 +59,23 @@ ATTACH: Final = {"profile_id": "p-1001"}
 ATTACH_NAMED: Final = {"profile_id": "p-1001", "code": "smFg-2497-DMPB"}
 CODE_ONLY: Final = {"code": "smFg-2497-DMPB"}
 CHANGES: Final = {"expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "15"}}
+REMOTE_SERVICE: Final = {
+    "program": "SPRING",
+    "url": "https://codes.example.com/orders",
+    "on_order": 1_000,
+    "requests_open": 2,
+    "circuit": "open",
+    "rest_until": "2026-11-23T10:00:15Z",
+    "failures": 5,
+    "error": "The service answered 500 instead of 200.",
+    "error_at": "2026-11-23T10:00:00Z",
+}
+REMOTE_SECRETS: Final = {
+    "program": "SPRING",
+    "secrets": [
+        {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "made_at": "2026-11-23T10:00:00Z", "ends_at": None}
+    ],
+}
 
 
 def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:

@@ -44,12 +44,11 @@ class Gathering(Generic[G, W, R]):
             del waiting[:AT_ONCE_MAX]
             try:
                 results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
             except Exception as error:  # noqa: BLE001  it is raised where the result is awaited
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
         del self._waiting[group]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.attaching.decide import detail, standing
+from services.attaching.decide import detail, sooner, standing
 from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, Request, Source, holding_key
 from services.codes.template import CODE_CHARACTERS_MAX
 from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
@@ -141,7 +141,7 @@ async def _take_in(
 
 async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:
     if program.ttl is not None and program.ttl_from == "attachment":
-        code = code._replace(expires_at=now + program.ttl)
+        code = code._replace(expires_at=sooner(now + program.ttl, code.expires_at))
     profile_id = request.event.profile_id
     row = AnswerRow(
         request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
@@ -149,7 +149,7 @@ async def _write(connection: Connection, program: Program, now: datetime, reques
     )  # fmt: skip
     holdings = {holding_key(program, request.event): code} if program.gives_again else {}
     try:
-        await stock.write(connection, Decision([row], {}, holdings, {}, {}))
+        await stock.write(connection, Decision([row], {}, holdings, {}, {}, []))
     except stock.HoldingTaken as error:
         raise ProgramRefused(
             f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."

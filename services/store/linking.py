@@ -46,9 +46,12 @@ async def generate_for(
     """
     _refuse_twice(profiles)
     async with connection.transaction():
-        program = await filling.locked(connection, program_id)
-        now, _, _ = await filling.level(connection, program.id)
-        filling.check_generating(program, now, len(profiles))
+        program, now, _ = await filling.locked_to_generate(connection, program_id, len(profiles))
+        if program.codes_from == "remote":
+            raise ProgramRefused(
+                f"The codes of {program.name} come from its service, which takes its time: generate without naming "
+                "profiles, and attach the codes when they are there."
+            )
         if program.shared:
             raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
         expires_at = None if program.ttl is None else now + program.ttl
@@ -91,7 +94,7 @@ async def _attach(
             )
             for code, profile_id in pairs
         ]  # fmt: skip
-        await stock.write(connection, Decision(rows, {}, {}, {}, {}))
+        await stock.write(connection, Decision(rows, {}, {}, {}, {}, []))
         if program.gives_again:
             held = {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
             await stock.hold(connection, held)

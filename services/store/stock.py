@@ -17,8 +17,8 @@ _LOCK: Final = """
     SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
            p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported AS room, p.pool_max, level.pooled, p.version, p.codes_max,
-           p.source->>'kind' AS codes_from,
+           p.codes_max - p.made - p.imported - p.on_order AS room, p.pool_max, level.pooled, p.version, p.codes_max,
+           p.source->>'kind' AS codes_from, p.on_order,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
