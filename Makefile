@@ -35,6 +35,8 @@ bench: setup
 	$(BIN)/codewell bench mint
 	$(BIN)/codewell bench generate
 	$(BIN)/codewell bench import
+	$(BIN)/codewell bench http
+	$(BIN)/codewell bench browse
 
 # What is generated from the code: JSON Schemas of the events, and the table of settings.
 docs: setup

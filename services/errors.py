@@ -9,6 +9,7 @@ CodewellError
 │   ├── ProgramTaken      another program has that short name
 │   └── RequestTaken      the id of a request was another request's
 ├── FileRefused           a file that can't be read, or is too large
+├── RemoteFailed          a remote service gave no answer, or none that can be used; `retriable`
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
@@ -67,6 +68,22 @@ class ImportUnknown(ProgramRefused):
 
 class FileRefused(CodewellError):
     """A file that can't be read as a table of codes, or is too large."""
+
+
+class RemoteFailed(CodewellError):
+    """A remote service gave no answer, or one that can't be used.
+
+    The sentence is for whoever runs the service; it holds no code and no secret.
+    """
+
+    retriable = True
+
+    def __init__(self, sentence: str, *, answered: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.answered = answered
+        """Whether it answered with what can't be used, which the same request would get again."""
+        self.wait_s = wait_s
+        """How long the service asks to be left alone (s)."""
 
 
 class TokenRefused(CodewellError):

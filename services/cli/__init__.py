@@ -9,6 +9,7 @@ from services.cli.bench import bench
 from services.cli.code import code
 from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
+from services.cli.dlq import dlq
 from services.cli.program import program
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
@@ -35,7 +36,7 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, token, send, audit, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, program, code, token, send, dlq, audit, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import):

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from schemas.api import Problem
-from services.console import codes, imports, life, programs
+from services.console import codes, imports, life, programs, remote
 from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
@@ -39,7 +39,8 @@ def create_api(context: Context) -> FastAPI:
         ],
     )
     api.state.context = context
-    for module in (programs, life, codes, imports):
+    # A path is looked for in this order: those of every customer and every purchase come first.
+    for module in (life, codes, programs, remote, imports):
         api.include_router(module.router, prefix=_PREFIX)
     handle(api)
 

@@ -7,6 +7,7 @@ import os
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -120,6 +121,12 @@ class IssuerSettings(WorkerSettings):
     demand_interval_s: float = Field(
         0.25, ge=0.01, le=60, description="The least time between two pool-demand events of a program (s)."
     )
+    remote_wait_s: float = Field(
+        30.0,
+        ge=0.1,
+        le=3_600,
+        description="How long a request without a deadline waits for the remote service of an empty program (s).",
+    )
 
     @field_validator("reply_topics", mode="before")
     @classmethod
@@ -135,6 +142,38 @@ class GeneratorSettings(WorkerSettings):
     sweep_interval_s: float = Field(
         60.0, ge=0.1, le=3_600, description="How often all programs are looked at, whatever events came (s)."
     )
+    remote_concurrency: int = Field(
+        8, ge=2, le=256, description="Requests to remote services side by side; one program has half of them at most."
+    )
+    remote_timeout_s: float = Field(
+        10.0, ge=0.1, le=300, description="How long one exchange with a remote service may take, all in all (s)."
+    )
+    remote_give_up_s: float = Field(
+        86_400.0,
+        ge=1,
+        le=30 * 86_400,
+        description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
+    )
+    remote_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
+    )
+
+    @field_validator("remote_allow", mode="before")
+    @classmethod
+    def _split_networks(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(text.strip() for text in given.split(",") if text.strip())
+        return given
+
+    @field_validator("remote_allow")
+    @classmethod
+    def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text} must be a network such as 10.1.0.0/16") from error
+        return given
 
 
 class ImportSettings(StackSettings):

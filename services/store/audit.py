@@ -194,10 +194,28 @@ RULES: Final = (
     Rule(
         "I5",
         "a program holds more codes than its maximum",
-        "SELECT p.name AS program, p.codes_max, p.made, p.imported, sum(b.size - b.returned - b.undone) AS held "
-        "FROM program p "
+        "SELECT p.name AS program, p.codes_max, p.made, p.imported, p.on_order, "
+        "sum(b.size - b.returned - b.undone) AS held FROM program p "
         "LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id "
-        "HAVING p.made + p.imported > p.codes_max OR sum(b.size - b.returned - b.undone) > p.codes_max",
+        "HAVING p.made + p.imported + p.on_order > p.codes_max OR sum(b.size - b.returned - b.undone) > p.codes_max",
+    ),
+    Rule(
+        "I5",
+        "a program has other codes on order than its open requests ask for",
+        "SELECT p.name AS program, p.on_order, coalesce(r.asked, 0) AS asked FROM program p LEFT JOIN ("
+        "SELECT program_id, sum(count) AS asked FROM remote_request WHERE state = 'open' GROUP BY program_id) r "
+        "ON r.program_id = p.id WHERE p.on_order <> coalesce(r.asked, 0)",
+    ),
+    Rule(
+        "I4",
+        "a remote service brought other codes than are in blocks",
+        "SELECT r.id AS request_id, r.program_id, r.state, r.received, coalesce(b.size, 0) AS in_blocks, "
+        "coalesce(b.texts, 0) AS texts FROM remote_request r LEFT JOIN ("
+        "SELECT remote_request_id AS id, program_id, sum(size) AS size, sum(c.texts + returned) AS texts FROM block "
+        "CROSS JOIN LATERAL (SELECT count(*) AS texts FROM code WHERE block_id = block.id) c "
+        "WHERE remote_request_id IS NOT NULL GROUP BY remote_request_id, program_id) b "
+        "ON b.id = r.id AND b.program_id = r.program_id "
+        "WHERE r.received <> coalesce(b.size, 0) OR r.received <> coalesce(b.texts, 0)",
     ),
     Rule(
         "I6",

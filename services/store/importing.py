@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from schemas.imports import Import
+from schemas.program import Program
 from services.errors import FileRefused, ProgramRefused
 from services.files.candidates import Chunk, Rules, chunks
 from services.files.limits import Limits
@@ -70,11 +71,12 @@ async def bring_in(
 async def _bring_in(
     connection: Connection, minters: Minters, found: Import, path: Path, scan: Scan, limits: Limits, progress: Progress
 ) -> None:
-    rules = await _rules(connection, found)
+    program = await programs.get(connection, found.program)
+    rules = await _rules(connection, program)
     opened = open_table(path, scan, found.options, limits)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
-        intake = Intake(connection, minters, found.id)
+        intake = Intake(connection, minters, program.id, found.id)
         async with aclosing(_ahead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))) as ahead:
             async for chunk in ahead:
                 await intake.take(chunk)
@@ -95,8 +97,7 @@ async def _ahead(found: Iterator[Chunk]) -> AsyncGenerator[Chunk, None]:
         await asyncio.wait([ahead])
 
 
-async def _rules(connection: Connection, found: Import) -> Rules:
-    program = await programs.get(connection, found.program)
+async def _rules(connection: Connection, program: Program) -> Rules:
     return Rules(
         await connection.fetchval("SELECT statement_timestamp()"),
         frozenset(field.name for field in program.fields if field.save),

@@ -19,14 +19,14 @@ from services.attaching.model import AnswerRow, ByHand, Code, Decision, HoldingK
 from services.errors import ProgramRefused
 from services.files.candidates import BadRow, Candidate, Chunk, Kind, bad_row
 from services.postgres.connection import Connection
-from services.store import copying, stock
-from services.store.filling import lock_program
+from services.store import copying, foreign, stock
+from services.store.filling import locked
 from services.store.known_texts import without_listed, without_minted
 from services.store.minters import Minters
 
 BLOCK_CODES_MAX: Final = 100_000
 
-_LOCK: Final = "SELECT program_id, state, rows_read, imported, attached, bad, started_at FROM import WHERE id = $1"
+_LOCK: Final = "SELECT state, rows_read, imported, attached, bad, started_at FROM import WHERE id = $1"
 
 _NEW_BLOCKS: Final = """
     INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
@@ -58,6 +58,10 @@ class _BlockClosed(Exception):
     """Claims have emptied a block that was to grow."""
 
 
+class _Unannounced(Exception):
+    """It isn't known any more that nobody remembers the program as one that took nothing in."""
+
+
 class _Growing(NamedTuple):
     """A block that takes more codes of its kind."""
 
@@ -76,9 +80,10 @@ class _Run(NamedTuple):
 class Intake:
     """Takes the chunks of one import in, in their order."""
 
-    def __init__(self, connection: Connection, minters: Minters, import_id: UUID) -> None:
+    def __init__(self, connection: Connection, minters: Minters, program_id: int, import_id: UUID) -> None:
         self._connection = connection
         self._minters = minters
+        self._program_id = program_id
         self._import_id = import_id
         self._rows_read: int | None = None
         self._growing: dict[Kind, _Growing] = {}
@@ -93,13 +98,16 @@ class Intake:
         while True:
             growing = dict(self._growing)
             try:
-                async with self._connection.transaction():
-                    await self._take(chunk, growing)
+                async with (
+                    foreign.taking_in(self._connection, self._program_id) as mark,
+                    self._connection.transaction(),
+                ):
+                    await self._take(chunk, growing, mark)
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name != "code_once" or self._look_first:
                     raise
                 self._look_first = True
-            except stock.HoldingTaken:
+            except (stock.HoldingTaken, _Unannounced):
                 continue
             except _BlockClosed:
                 self._growing.clear()
@@ -108,13 +116,15 @@ class Intake:
                 self._rows_read = chunk.after + chunk.rows
                 return
 
-    async def _take(self, chunk: Chunk, growing: dict[Kind, _Growing]) -> None:
+    async def _take(self, chunk: Chunk, growing: dict[Kind, _Growing], mark: UUID | None) -> None:
         row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise Ended
-        program = await lock_program(self._connection, row["program_id"])
+        program = await locked(self._connection, self._program_id)
         if program is None:
             raise Ended
+        if not await foreign.may_take_in(self._connection, program.id, mark):
+            raise _Unannounced
         now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
         reason = standing(program, now)
         if reason is not None:
@@ -237,7 +247,7 @@ class Intake:
                 if program.gives_again:
                     key = holding_key(program, ByHand(one.profile_id, program.name))
                     holdings[key] = Code(block_id, position, one.text, expires_at, run.kind.fields)
-        await stock.write(self._connection, Decision(rows, {}, holdings, {}, {}))
+        await stock.write(self._connection, Decision(rows, {}, holdings, {}, {}, []))
         return len(rows)
 
     async def _note(self, bad: Sequence[BadRow]) -> None:

@@ -28,6 +28,8 @@ NO_IMPORT = UUID(int=1)
 SCOPES_OF = {
     ("/api/v1/programs/{name}/codes/{code}", "get"): {"read", "redeem"},
     **{(f"/api/v1/programs/{{name}}/codes:{step}", "post"): {"redeem"} for step in ("activate", "deactivate")},
+    ("/api/v1/programs/{name}/remote/secrets", "get"): {"admin"},
+    ("/api/v1/programs/{name}/remote/secrets:rotate", "post"): {"admin"},
 }
 
 

@@ -259,9 +259,9 @@ async def test_one_import_is_worked_on_by_one(
 
 async def test_who_was_overtaken_stores_nothing_more(files: Files) -> None:
     """A process that lost its lock with its session, and does not know it yet."""
-    await program(files.connection, files.minters, **IMPORT)
+    its = await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines([f"C-{n}" for n in range(30)]))
-    slow = intake.Intake(files.connection, files.minters, begun.id)
+    slow = intake.Intake(files.connection, files.minters, its.id, begun.id)
 
     chunks = [Chunk(n, 10, [Candidate(n + 1, f"C-{n}", PLAIN, "")], []) for n in (0, 10)]
     await slow.take(chunks[0])
@@ -314,6 +314,8 @@ async def test_i4_is_true_at_every_commit_while_others_work(
     files: Files, claims: Claims, bystander: Connection, minters: Minters, database_url: str
 ) -> None:
     spring = await program(files.connection, files.minters, codes_max=5_000, pool_max=50, campaign_can_create=True)
+    # The first text from outside waits until nobody remembers that there was none.
+    await by_hand.attach_named(bystander, minters, "SPRING", "H-0", "p-9", uuid7())
     begun = await files.begin(lines([f"C-{n % 400}" for n in range(600)]))
     looks = []
     async with postgres.connection(database_url, "test") as worker:

@@ -8,7 +8,7 @@ import pytest
 from services.client.uuid7 import uuid7
 from services.errors import CodeUnknown, ImportUnknown
 from services.postgres.connection import Connection
-from services.store import by_hand, codes, importing, imports, intake, life
+from services.store import browsing, by_hand, codes, importing, imports, intake, life
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.minters import Minters
@@ -39,7 +39,7 @@ async def test_what_nobody_has_leaves_the_program_and_may_come_again(files: File
     # Five and one are attached, one is deleted, and one is in the pool again.
     assert await stock(files.connection) == (8, 1, 6)
     assert await audit(files.connection) == []
-    page = await codes.page(files.connection, files.minters, spring.id, codes.START, 100)
+    page = await browsing.page(files.connection, files.minters, spring.id, codes.START, 100)
     kept = {"C-0", "C-1", "C-2", "C-3", "C-4", "C-20", "C-25", "C-30"}
     assert {one.code for one in page.codes} == kept
     assert await codes.find(files.connection, files.minters, spring.id, "C-10") is None
