@@ -34,6 +34,9 @@ bench: setup
 	$(BIN)/codewell bench issue
 	$(BIN)/codewell bench mint
 	$(BIN)/codewell bench generate
+	$(BIN)/codewell bench import
+	$(BIN)/codewell bench http
+	$(BIN)/codewell bench browse
 	$(BIN)/codewell bench export
 
 # What is generated from the code: JSON Schemas of the events, and the table of settings.

@@ -1,7 +1,7 @@
 """What the HTTP API takes and answers beside programs and their stock."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,8 @@ from schemas.events import Id, ShortName
 from schemas.program import CODES_MAX_LIMIT, Moment, State, Text
 
 T = TypeVar("T")
+
+PROFILES_MAX: Final = 100_000
 
 
 class _Shape(BaseModel):
@@ -34,10 +36,22 @@ class Page(_Shape, Generic[T]):
 
 
 class Generate(_Shape):
-    """How many codes to make now, and the custom fields that they are made with."""
+    """How many codes to make now, the custom fields that they are made with, and the profiles that get one each.
 
-    count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
+    With profiles there are as many codes as these, and `count` may be left out.
+    """
+
+    count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)] | None = None
     fields: dict[ShortName, Text] = {}
+    profiles: Annotated[tuple[Id, ...], Field(min_length=1, max_length=PROFILES_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _knows_how_many(self) -> Self:
+        if self.profiles is None and self.count is None:
+            raise ValueError("give count or profiles")
+        if self.profiles is not None and self.count not in {None, len(self.profiles)}:
+            raise ValueError(f"give as many profiles as codes: {len(self.profiles):,} are named; leave count out")
+        return self
 
 
 class Clone(_Shape):
@@ -83,3 +97,36 @@ class Code(_Shape):
     activated_at: datetime | None
     expires_at: datetime | None
     fields: dict[str, str]
+
+
+class RemoteService(_Shape):
+    """How a program's remote service does: what it still owes, and whether anything is sent to it now.
+
+    The circuit is open, and nothing is sent until `rest_until`, after too many `failures` in a row; half open, one
+    request tries the service. `error` is what was wrong last, at `error_at`, and stays when all is well again.
+    """
+
+    program: ShortName
+    url: str
+    on_order: int
+    requests_open: int
+    circuit: Literal["closed", "open", "half open"]
+    rest_until: datetime | None
+    failures: int
+    error: str | None
+    error_at: datetime | None
+
+
+class RemoteSecret(_Shape):
+    """A secret with which requests to the remote service are signed. `ends_at` null: the one in use."""
+
+    secret: str
+    made_at: datetime
+    ends_at: datetime | None
+
+
+class RemoteSecrets(_Shape):
+    """The secrets in force, newest first: each gives every request a signature."""
+
+    program: ShortName
+    secrets: list[RemoteSecret]

@@ -2,13 +2,25 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from schemas.events import ShortName
 
 POOL_MAX_DEFAULT: Final = 100_000
 CODES_MAX_LIMIT: Final = 2**62
+REQUEST_MAX_LIMIT: Final = 100_000
+"""The most codes that one request asks a remote service for."""
 TTL_MAX: Final = timedelta(days=36_500)
 
 
@@ -47,12 +59,32 @@ class TemplateSource(_Settings):
     template: str
 
 
+def _plain_url(given: str) -> str:
+    """Requests are signed, so a URL needs no password, which would be shown with it."""
+    try:
+        parts = urlsplit(given)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("must be like https://codes.example.com/orders") from error
+    if not host:
+        raise ValueError("must name a host, as https://codes.example.com/orders does")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must hold no user and no password: requests are signed instead")
+    if "#" in given:
+        raise ValueError("must have no part behind #, which is never sent")
+    return given
+
+
 class RemoteSource(_Settings):
     """Codes are ordered from a remote service, at most `request_max` in one request to its URL."""
 
     kind: Literal["remote"]
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00]+$", max_length=2_000)]
-    request_max: Annotated[int, Field(ge=1, le=100_000)] = 500
+    url: Annotated[
+        str,
+        StringConstraints(pattern=r"^https?://[^\s\x00-\x1f\x7f]+$", max_length=2_000),
+        AfterValidator(_plain_url),
+    ]
+    request_max: Annotated[int, Field(ge=1, le=REQUEST_MAX_LIMIT)] = 500
 
 
 class ImportSource(_Settings):
@@ -146,7 +178,8 @@ class Stock(_Settings):
     """Where a program's codes are now: made + imported = pooled + attached + expired + deleted, always.
 
     `attached` counts codes that somebody got, whatever became of them but deletion; `activated` is a part of it.
-    `expired` counts those whose life ended in the pool.
+    `expired` counts those whose life ended in the pool. `on_order` are codes that a remote service was asked for and
+    has not brought; they are in none of the others, and count against the maximum.
     """
 
     program: ShortName
@@ -157,5 +190,6 @@ class Stock(_Settings):
     activated: int
     expired: int
     deleted: int
+    on_order: int
     codes_max: int
     pool_max: int

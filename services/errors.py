@@ -5,10 +5,13 @@ CodewellError
 ├── ProgramRefused        a program's settings, or what was asked of a program, can't be
 │   ├── ProgramUnknown    there is no such program
 │   ├── CodeUnknown       the program never made or took in such a code
+│   ├── ImportUnknown     there is no such import
 │   ├── ProgramTaken      another program has that short name
 │   └── RequestTaken      the id of a request was another request's
 ├── ProfileRefused        what was given can't be a profile's
 │   └── ProfileUnknown    nothing is known of the profile
+├── FileRefused           a file that can't be read, or is too large
+├── RemoteFailed          a remote service gave no answer, or none that can be used; `retriable`
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 ├── SettingsInvalid       a setting is missing or out of its bounds
@@ -67,6 +70,33 @@ class ProfileUnknown(ProfileRefused):
 
     def __init__(self) -> None:
         super().__init__("Nothing is known of this profile beside its codes: give it fields to change that.")
+
+
+class ImportUnknown(ProgramRefused):
+    """No import has this id."""
+
+    def __init__(self, import_id: object) -> None:
+        super().__init__(f"There is no import {import_id}: its id was said when it began.")
+
+
+class FileRefused(CodewellError):
+    """A file that can't be read as a table of codes, or is too large."""
+
+
+class RemoteFailed(CodewellError):
+    """A remote service gave no answer, or one that can't be used.
+
+    The sentence is for whoever runs the service; it holds no code and no secret.
+    """
+
+    retriable = True
+
+    def __init__(self, sentence: str, *, answered: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.answered = answered
+        """Whether it answered with what can't be used, which the same request would get again."""
+        self.wait_s = wait_s
+        """How long the service asks to be left alone (s)."""
 
 
 class TokenRefused(CodewellError):

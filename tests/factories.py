@@ -56,6 +56,7 @@ def rules(name: str = "SPRING", **changed: Any) -> Rules:
         version=1,
         codes_max=10,
         codes_from="template",
+        on_order=0,
     )
     return ready._replace(**changed)
 

@@ -48,7 +48,7 @@ class _Batch:
         now: datetime,
         preview: Preview,
     ) -> None:
-        self.decision = Decision([], {}, {}, {}, {})
+        self.decision = Decision([], {}, {}, {}, {}, [])
         self._programs = programs
         self._stocks = stocks
         self._holdings = holdings
@@ -58,8 +58,9 @@ class _Batch:
         self._found: dict[tuple[str, ...], tuple[list[Program], list[tuple[str, Reason]]]] = {}
 
     def decide(self, index: int, request: Request) -> None:
-        _, event, names = request
-        if event.deadline is not None and event.deadline <= self._now:
+        _, event, names, waited_until = request
+        # Who waited for a remote service is told below whether it was the service that was late.
+        if waited_until is None and event.deadline is not None and event.deadline <= self._now:
             self._refuse(request, [(name, "deadline_passed") for name in names])
             return
         found = self._found.get(names)
@@ -88,28 +89,48 @@ class _Batch:
 
     def _give_or_wait(self, index: int, request: Request, wanted: list[Program]) -> None:
         refusals: list[tuple[str, Reason]] = []
-        unmade: Program | None = None
-        busy: Program | None = None
+        lacking: list[Program] = []
         for program in wanted:
             stock = self._stocks[program.id]
             if stock.left > 0 or self._held(program, request) is not None:
                 continue
-            if stock.elsewhere > 0:
-                busy = program
-            elif program.room <= 0:
-                refusals.append((program.name, "maximum_reached"))
-            elif program.can_create(request.source):
-                unmade = program
+            reason = None if stock.elsewhere > 0 else self._why_none(program, request)
+            if reason is None:
+                lacking.append(program)
             else:
-                refusals.append((program.name, "pool_empty"))
+                refusals.append((program.name, reason))
+        if request.give_up_at is not None and not refusals and self._is_late(request):
+            refusals = [(name, "deadline_passed") for name in request.names]
         if refusals:
             self._refuse(request, refusals)
-        elif busy is not None:
+        elif lacking:
+            self._wait(index, request, lacking)
+        else:
+            self._give(request, wanted)
+
+    def _why_none(self, program: Program, request: Request) -> Reason | None:
+        """Why an empty pool gives this request nothing, or None where codes may come."""
+        if program.room <= 0 and program.on_order == 0:
+            return "maximum_reached"
+        if not program.can_create(request.source):
+            return "pool_empty"
+        is_over = request.give_up_at is not None and request.give_up_at <= self._now
+        return "remote_failed" if is_over and program.codes_from == "remote" else None
+
+    def _wait(self, index: int, request: Request, lacking: list[Program]) -> None:
+        """Let a request wait for what takes least time first: for other workers, its codes to be made, or brought."""
+        busy = next((program for program in lacking if self._stocks[program.id].elsewhere > 0), None)
+        unmade = next((program for program in lacking if program.codes_from != "remote"), None)
+        if busy is not None:
             self.decision.busy.setdefault(busy.id, []).append(index)
         elif unmade is not None:
             self.decision.unmade.setdefault((unmade.id, request.source), []).append(index)
         else:
-            self._give(request, wanted)
+            self.decision.ordered.append(index)
+
+    def _is_late(self, request: Request) -> bool:
+        deadline = request.event.deadline
+        return deadline is not None and deadline <= self._now
 
     def _give(self, request: Request, wanted: list[Program]) -> None:
         profile_id = request.event.profile_id
@@ -139,7 +160,7 @@ class _Batch:
         given = self.decision.taken.get(code.block_id, (0, 0))[1]
         self.decision.taken[code.block_id] = (code.position + 1, given + 1)
         if program.ttl is not None and program.ttl_from == "attachment":
-            code = code._replace(expires_at=self._now + program.ttl)
+            code = code._replace(expires_at=sooner(self._now + program.ttl, code.expires_at))
         if program.gives_again:
             self.decision.holdings[holding_key(program, request.event)] = code
         return code
@@ -175,6 +196,11 @@ class _Batch:
         self.decision.rows.append(
             AnswerRow(request.id, 0, None, None, None, False, preview, profile_id, None, None, None, text, self._now)
         )
+
+
+def sooner(ends: datetime, own: datetime | None) -> datetime:
+    """When a code ends that may live until `ends`, but not past the end of its own that it came with."""
+    return ends if own is None else min(ends, own)
 
 
 def standing(program: Program, now: datetime) -> Reason | None:

@@ -43,6 +43,8 @@ class Request(NamedTuple):
     event: Wish
     names: tuple[str, ...]
     """The event's `program_names`, worked out once."""
+    give_up_at: datetime | None = None
+    """When it stops waiting for a remote service; None until it has begun to."""
 
     @property
     def source(self) -> Source:
@@ -80,6 +82,8 @@ class Program(NamedTuple):
     codes_max: int
     codes_from: str
     """Where codes come from: a `template`, a `remote` service, or `import` alone."""
+    on_order: int
+    """Codes that the remote service was asked for and has not brought. There is no room where they will be."""
 
     def can_create(self, source: Source) -> bool:
         """Whether codes may be made for this source without anyone asking."""
@@ -201,3 +205,5 @@ class Decision(NamedTuple):
     """Program id -> indexes of requests for which it has stock, all locked by other workers."""
     unmade: dict[tuple[int, Source], list[int]]
     """(program id, source) -> indexes of requests for which codes may be made in place."""
+    ordered: list[int]
+    """Indexes of requests whose codes are to come from a remote service."""

@@ -9,7 +9,8 @@ from typing import Final
 from services.bench.report import Progress
 from services.postgres.connection import connection
 from services.postgres.migrations import migrate
-from services.standalone.postgres import PostgresSettings
+from services.standalone.home import Home
+from services.standalone.postgres import PostgresServer, PostgresSettings
 from services.standalone.servers import Servers, running_servers
 
 # As production has them; the standalone stack is made for small machines.
@@ -27,3 +28,23 @@ async def fresh_servers(progress: Progress) -> AsyncIterator[Servers]:
             async with connection(servers.postgres.url, "codewell-bench") as opened:
                 await migrate(opened)
             yield servers
+
+
+@asynccontextmanager
+async def fresh_postgres(progress: Progress) -> AsyncIterator[tuple[Home, PostgresServer]]:
+    """The same Postgres where no Kafka is needed, and the home that it is in."""
+    with TemporaryDirectory(prefix="codewell-bench-") as directory:
+        Path(directory).chmod(0o711)
+        progress("starting Postgres")
+        home = await Home.open(Path(directory) / "home")
+        server = PostgresServer(home, POSTGRES)
+        try:
+            await server.start()
+            async with connection(server.url, "codewell-bench") as opened:
+                await migrate(opened)
+            yield home, server
+        finally:
+            try:
+                await server.stop()
+            finally:
+                home.close()

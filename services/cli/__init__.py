@@ -8,7 +8,9 @@ from services.cli.audit import audit
 from services.cli.bench import bench
 from services.cli.code import code
 from services.cli.code_export import export
+from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
+from services.cli.dlq import dlq
 from services.cli.profile import profile
 from services.cli.program import program
 from services.cli.send import send
@@ -36,10 +38,11 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, profile, token, send, audit, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, program, code, profile, token, send, dlq, audit,
+    bench,
 ):  # fmt: skip
     codewell.add_command(_command)
-for _step in (attach, detach, activate, deactivate, update, delete, export):
+for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
     code.add_command(_step)
 
 

@@ -94,6 +94,54 @@ def export(codes: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_export(codes, repetitions, _progress)), as_json)
 
 
+@bench.command("import")
+@click.option(
+    "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of the files."
+)
+@_REPETITIONS
+@as_json
+def import_(rows: int, repetitions: int, as_json: bool) -> None:
+    """Import a CSV and a workbook by the command line; the usual build; a bare COPY of the texts."""
+    from services.bench.import_ import bench_import
+
+    _print(_run(lambda: bench_import(rows, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--requests", type=click.IntRange(400, 1_000_000), default=20_000, show_default=True, help="How many are attached."
+)
+@_REPETITIONS
+@as_json
+def http(requests: int, repetitions: int, as_json: bool) -> None:
+    """Attach, activate and look up over HTTP; the usual build, and a server that does next to nothing."""
+    from services.bench.http import bench_http
+
+    _print(_run(lambda: bench_http(requests, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes", type=click.IntRange(20_000, 10**12), default=100_000_000, show_default=True, help="How many are made."
+)
+@click.option(
+    "--attached",
+    type=click.IntRange(10_000, 10_000_000),
+    default=1_000_000,
+    show_default=True,
+    help="How many of them are attached, a tenth of these activated.",
+)
+@click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="How often each page is asked for."
+)
+@as_json
+def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
+    """Ask for the first page of a very large program's codes, by each filter."""
+    from services.bench.browse import bench_browse
+
+    _print(_run(lambda: bench_browse(codes, attached, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 

@@ -17,24 +17,49 @@ def code() -> None:
 
 @code.command()
 @click.argument("program")
-@click.argument("count", type=click.IntRange(1))
+@click.argument("count", type=click.IntRange(1), required=False)
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A custom field saved on the codes.")
+@click.option(
+    "--profiles",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="Attach a code at once to each profile of this file, one id a line; - is stdin.",
+)
 @as_json
-def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -> None:
-    """Make COUNT codes of PROGRAM now, whatever its switches say."""
-    from services.store import filling, programs
+def generate(program: str, count: int | None, fields: tuple[str, ...], profiles: Any, as_json: bool) -> None:
+    """Make COUNT codes of PROGRAM now, or one for each profile of a file, whatever its switches say.
+
+    Those of a remote service come later.
+    """
+    from services.client.uuid7 import uuid7
+    from services.store import filling, linking, programs
     from services.store.minters import Minters
+
+    linked = None if profiles is None else _ids(profiles)
+    if linked is None and count is None:
+        raise click.UsageError("Say how many codes to make, or name --profiles to make them for.")
+    if linked is not None and count not in {None, len(linked)}:
+        raise click.UsageError(f"{len(linked):,} profiles get one code each: leave COUNT out.")
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        saved = programs.saved_fields(found, pairs(fields))
-        minters = Minters(settings.master_key_bytes)
-        await filling.generate(connection, minters, found.id, count, json.dumps(saved) if saved else None)
+        given = pairs(fields)
+        saved = programs.saved_fields(found, given)
+        minters, text = Minters(settings.master_key_bytes), json.dumps(saved) if saved else None
+        if linked is not None:
+            ids = (uuid7() for _ in linked)
+            await linking.generate_for(connection, minters, found.id, linked, ids, text)
+        else:
+            await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
         return await programs.stock(connection, program)
 
     stock = with_database(work)
     if as_json:
         print_json(stock)
+    elif linked is not None:
+        click.echo(f"{len(linked):,} codes are made and attached, one to each profile.")
+    elif stock.on_order:
+        click.echo(f"{count:,} codes are ordered: {stock.on_order:,} are on order; {stock.pooled:,} stand ready.")
     else:
         click.echo(f"{count:,} codes are made; {stock.pooled:,} stand ready.")
 
@@ -48,7 +73,7 @@ def generate(program: str, count: int, fields: tuple[str, ...], as_json: bool) -
 @as_json
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
     """List codes of PROGRAM in the order in which they were made: minted ones first, then texts."""
-    from services.store import codes, programs
+    from services.store import browsing, programs
     from services.store.minters import Minters
 
     async def work(connection: Any, settings: Any) -> Any:
@@ -57,7 +82,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
-            page = await codes.page(connection, minters, found.id, place, limit - len(listed), state, profile)
+            page = await browsing.page(connection, minters, found.id, place, limit - len(listed), state, profile)
             listed += page.codes
             place = page.next
         return listed, place
@@ -96,6 +121,29 @@ def facts_of(found: Any) -> dict[str, object]:
     """What is known of a code, as it is printed."""
     facts: dict[str, object] = found._asdict()
     return {**facts, "fields": json.loads(found.fields or "{}"), "place": _written(found.place)}
+
+
+def _ids(lines: Any) -> list[str]:
+    """The profile ids of a file, one a line; empty lines count for nothing."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from schemas.events import Id
+
+    kind = TypeAdapter(Id)
+    try:
+        given = [line.strip() for line in lines]
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("is not text in UTF-8.", param_hint="--profiles") from error
+    ids = []
+    for number, text in enumerate(given, start=1):
+        try:
+            ids += [kind.validate_python(text)] if text else []
+        except ValidationError as error:
+            sentence = f"line {number} is no profile id: it takes 1 to 256 characters, no control characters."
+            raise click.BadParameter(sentence, param_hint="--profiles") from error
+    if not ids:
+        raise click.BadParameter("holds no profile id.", param_hint="--profiles")
+    return ids
 
 
 def _place(written: str | None) -> Any:

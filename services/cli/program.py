@@ -146,21 +146,54 @@ def list_(as_json: bool) -> None:
 @as_json
 def show(name: str, as_json: bool) -> None:
     """Show program NAME and its stock."""
-    from services.store import programs
+    from services.store import orders, programs
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await programs.get(connection, name), await programs.stock(connection, name)
+            found = await programs.get(connection, name)
+            is_remote = isinstance(found.source, RemoteSource)
+            service = await orders.service_of(connection, name) if is_remote else None
+            return found, await programs.stock(connection, name), service
 
-    shown, stock = with_database(work)
+    shown, stock, service = with_database(work)
     facts = json.loads(shown.model_dump_json())
     if as_json:
-        print_json({**facts, "stock": stock})
+        print_json({**facts, "stock": stock} | ({} if service is None else {"remote": service}))
         return
     facts["source"] = _whence(shown.source)
     print_facts({key: value for key, value in facts.items() if value not in ("", [], None)})
     click.echo()
-    print_facts(stock.model_dump(exclude={"program", "codes_max", "pool_max"}))
+    # Only a remote service has codes on order.
+    unasked = {"program", "codes_max", "pool_max"} | ({"on_order"} if service is None else set())
+    print_facts(stock.model_dump(exclude=unasked))
+    if service is not None:
+        click.echo()
+        facts = service.model_dump(exclude={"program", "url", "on_order"}, exclude_none=True)
+        print_facts({key.replace("error", "last_error"): value for key, value in facts.items()})
+
+
+@program.command()
+@click.argument("name")
+@click.option("--rotate", is_flag=True, help="Make a new one; the old one stays in force for 24 hours.")
+@as_json
+def secret(name: str, rotate: bool, as_json: bool) -> None:
+    """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
+    from services.store import orders, programs, remote_secrets
+    from services.store.minters import Minters
+
+    async def work(connection: Any, settings: Any) -> Any:
+        found = await programs.get(connection, name)
+        await orders.service_of(connection, name)
+        minters = Minters(settings.master_key_bytes)
+        change = remote_secrets.rotate if rotate else remote_secrets.in_force
+        return await change(connection, minters, found.id)
+
+    rows = [{"secret": one.text, "made": one.made_at, "ends": one.ends_at} for one in with_database(work)]
+    if as_json:
+        for row in rows:
+            print_json({"secret": row["secret"], "made_at": row["made"], "ends_at": row["ends"]})
+    else:
+        print_table(rows, "")
 
 
 def _whence(source: Source) -> str:

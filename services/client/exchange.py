@@ -90,11 +90,15 @@ async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> 
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
     async with clients.started_producer(bootstrap) as producer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, request_timeout_ms=clients.REQUEST_TIMEOUT_MS
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            # A seek may be overtaken by the consumer's own look for where to start.
+            auto_offset_reset="earliest" if from_start else "latest",
+            request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
         )
         try:
             try:
-                await _assign(consumer, producer, prefix, from_start=from_start)
+                await _assign(consumer, producer, prefix)
             except UnknownTopicOrPartitionError as error:
                 missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
                 raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
@@ -105,7 +109,7 @@ async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> 
             await asyncio.shield(consumer.stop())
 
 
-async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix: str, *, from_start: bool) -> None:
+async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix: str) -> None:
     await consumer.start()
     partitions = [
         TopicPartition(topic, partition)
@@ -113,8 +117,7 @@ async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix
         for partition in await producer.partitions_for(topic)
     ]
     consumer.assign(partitions)
-    await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
-    # seek_to_end is lazy; asking for the positions fixes them before anything is published.
+    # Where to start is found out late; asking for the positions fixes them before anything is published.
     await asyncio.gather(*(consumer.position(partition) for partition in partitions))
 
 

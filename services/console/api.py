@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from schemas.api import Problem
-from services.console import codes, exports, life, profiles, programs
+from services.console import codes, exports, imports, life, profiles, programs, remote
 from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
@@ -32,10 +32,15 @@ def create_api(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(RequestIds), Middleware(Doorkeeper, context.callers), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RequestIds),
+            Middleware(Doorkeeper, context.callers),
+            Middleware(BodyLimit, context.importer.limits.bytes_max),
+        ],
     )
     api.state.context = context
-    for module in (programs, exports, life, codes, profiles):
+    # A path is looked for in this order: those of every customer and every purchase come first.
+    for module in (life, codes, programs, remote, imports, exports, profiles):
         api.include_router(module.router, prefix=_PREFIX)
     handle(api)
 

@@ -1,5 +1,6 @@
 """No request's body may be larger than what the API can have use for."""
 
+import re
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -9,23 +10,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.console.problems import problem
 
 BODY_BYTES_MAX: Final = 1024 * 1024
-_SENTENCE: Final = f"A body may have {BODY_BYTES_MAX:,} bytes: send less at once."
+_UPLOAD: Final = re.compile(r"/api/v1/programs/[^/]+/imports")
 
 
 class BodyLimit:
-    """Refuses a body above the limit: by its announced length, or once that much of it has come."""
+    """Refuses a body above the limit: by its announced length, or once that much of it has come.
 
-    def __init__(self, app: ASGIApp) -> None:
+    An upload may have `upload_bytes_max`, and as much around its file as another body.
+    """
+
+    def __init__(self, app: ASGIApp, upload_bytes_max: int) -> None:
         self._app = app
+        self._upload_bytes_max = upload_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = BODY_BYTES_MAX
+        if _UPLOAD.fullmatch(scope["path"]):
+            limit += self._upload_bytes_max
+        sentence = f"A body may have {limit:,} bytes: send less at once."
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > BODY_BYTES_MAX:
-            await problem(413, _SENTENCE)(scope, receive, send)
+        if announced.isdigit() and int(announced) > limit:
+            await problem(413, sentence)(scope, receive, send)
             return
         came = 0
 
@@ -33,8 +42,8 @@ class BodyLimit:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
-            if came > BODY_BYTES_MAX:
-                raise HTTPException(413, _SENTENCE)
+            if came > limit:
+                raise HTTPException(413, sentence)
             return message
 
         await self._app(scope, receive_some, send)

@@ -1,7 +1,7 @@
 """Who asks: the token of a request, what it may do, and which programs are there for it."""
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import asyncpg
 from fastapi import Depends, HTTPException, Request, Security
@@ -18,10 +18,19 @@ from services.store import programs, tokens
 from services.store.tokens import Scope, Token
 
 GUARDED: Final = "/api/"
-# For so long a revoked token may go on working in a console that has seen it.
+# For so long a revoked token may go on working in a console that has seen it, and a program be seen whose access
+# groups were changed in another console.
 REMEMBERED_S: Final = 5.0
 _REMEMBERED_MAX: Final = 10_000
 _MUST_AUTHENTICATE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
+
+
+class Known(NamedTuple):
+    """What of a program decides who sees it."""
+
+    id: int
+    name: str
+    groups: tuple[str, ...]
 
 
 class Callers:
@@ -30,6 +39,7 @@ class Callers:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._remembered: dict[bytes, tuple[float, Token]] = {}
+        self._programs: dict[str, tuple[float, Known]] = {}
 
     async def find(self, authorization: str | None) -> Token | None:
         """The token in force that this header gives, or None. Raises what asyncpg raises."""
@@ -53,6 +63,28 @@ class Callers:
                 self._remembered.clear()
             self._remembered[key] = (now, token)
         return token
+
+    async def program(self, caller: Token, name: str) -> Known:
+        """The program of this name, if it is the caller's: ProgramUnknown otherwise. Remembered for some seconds.
+
+        Only who may see it is remembered; its rules are the database's, at the moment of each step.
+        """
+        seen_at, known = self._programs.get(name, (0.0, None))
+        now = time.monotonic()
+        if known is None or now - seen_at >= REMEMBERED_S:
+            async with self._pool.acquire() as connection:
+                found = await programs.get(connection, name)
+            known = Known(found.id, found.name, found.groups)
+            if len(self._programs) >= _REMEMBERED_MAX:
+                self._programs.clear()
+            self._programs[name] = (now, known)
+        if not caller.sees(known.groups):
+            raise ProgramUnknown(name)
+        return known
+
+    def forget(self, name: str) -> None:
+        """Look the program up anew, as it has just been changed here."""
+        self._programs.pop(name, None)
 
 
 class Doorkeeper:
@@ -105,6 +137,7 @@ Writer = Annotated[Token, Depends(Needs("write"))]
 # The shop looks at a code before it redeems it.
 Looker = Annotated[Token, Depends(Needs("read", "redeem"))]
 Redeemer = Annotated[Token, Depends(Needs("redeem"))]
+Admin = Annotated[Token, Depends(Needs("admin"))]
 
 
 async def visible(connection: Connection, caller: Token, name: str) -> Program:

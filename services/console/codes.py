@@ -9,15 +9,16 @@ from fastapi.responses import Response
 from schemas.api import Code, Generate, Page
 from schemas.events import Id, ShortName
 from schemas.program import State, Stock
+from services.client.uuid7 import uuid7
 from services.console import cursors, examples
 from services.console.callers import Looker, Reader, Writer, visible
 from services.console.context import Context, context
 from services.console.once import Making
-from services.console.problems import documented, documented_making, try_later
+from services.console.problems import documented, documented_making
+from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import codes, filling, misses, programs
-from services.store.tokens import Token
+from services.store import browsing, codes, filling, linking, programs
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
@@ -35,15 +36,23 @@ async def generate_codes(
     caller: Writer,
     once: Making,
     name: ShortName,
-    wanted: Annotated[Generate, Body(examples=[examples.GENERATE])],
+    wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
-    """Make codes now, whatever the program's switches say."""
+    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once.
+
+    A remote service brings them later, and without profiles: see `on_order`.
+    """
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
         saved = programs.saved_fields(program, wanted.fields)
-        await filling.generate(connection, here.minters, program.id, wanted.count, json.dumps(saved) if saved else None)
+        fields, given = json.dumps(saved) if saved else None, json.dumps(wanted.fields)
+        if wanted.profiles is not None:
+            ids = (uuid7() for _ in wanted.profiles)
+            await linking.generate_for(connection, here.minters, program.id, wanted.profiles, ids, fields)
+        else:
+            await filling.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))
@@ -66,7 +75,7 @@ async def list_codes(
     place = cursors.place_of(cursor)
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-        found = await codes.page(connection, here.minters, program.id, place, limit, state, profile_id)
+        found = await browsing.page(connection, here.minters, program.id, place, limit, state, profile_id)
     return Page(
         items=[shown(name, one) for one in found.codes],
         next_cursor=None if found.next is None else cursors.of_place(found.next),
@@ -78,32 +87,13 @@ async def list_codes(
 )
 async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText) -> Code:
     """Look a code up. A token that asks for too many that don't exist waits."""
-    async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
-        await refuse_guesser(here, connection, caller)
-        found = await codes.find(connection, here.minters, program.id, code)
-        if found is None:
-            await misses.count(connection, caller.id)
-            raise CodeUnknown(code)
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
+    found = None
+    if not await here.strangers.know(program.id, code):
+        async with here.pool.acquire() as connection:
+            found = await codes.find(connection, here.minters, program.id, code)
+    if found is None:
+        here.guessers.count(caller.id)
+        raise CodeUnknown(code)
     return shown(name, found)
-
-
-async def refuse_guesser(here: Context, connection: Connection, caller: Token) -> None:
-    """Raise 429 when the token has asked for too many codes that don't exist."""
-    wait_s = await misses.wait_s(connection, caller.id, here.misses_per_minute)
-    if wait_s is not None:
-        raise try_later(429, f"Too many codes that don't exist were asked for: try again in {wait_s} s.", wait_s)
-
-
-def shown(program: str, facts: codes.CodeFacts) -> Code:
-    """The facts as the API tells them."""
-    return Code(
-        code=facts.code,
-        program=program,
-        state=facts.state,
-        profile_id=facts.profile_id,
-        attached_at=facts.attached_at,
-        activated_at=facts.activated_at,
-        expires_at=facts.expires_at,
-        fields=json.loads(facts.fields or "{}"),
-    )

@@ -1,13 +1,20 @@
 """What the endpoints work with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Self
 
 from fastapi import Request
 
+from services.console.activating import Activations
 from services.console.announcer import Announcer
+from services.console.attaching import GatheredClaims
 from services.console.callers import Callers
+from services.console.guessers import Guessers
+from services.console.importer import Importer
+from services.console.strangers import Strangers
 from services.console.turns import Turns
 from services.postgres.connection import Pool
+from services.runtime.settings import ConsoleSettings
 from services.store.minters import Minters
 
 
@@ -19,9 +26,31 @@ class Context:
     minters: Minters
     callers: Callers
     announcer: Announcer
+    claims: GatheredClaims
+    activations: Activations
+    guessers: Guessers
+    strangers: Strangers
     guesses_per_s: float
-    misses_per_minute: int
-    exports: Turns = field(default_factory=Turns)
+    exports: Turns
+    importer: Importer
+
+    @classmethod
+    def of(cls, settings: ConsoleSettings, pool: Pool) -> Self:
+        """What a console with these settings works with."""
+        minters = Minters(settings.master_key_bytes)
+        return cls(
+            pool=pool,
+            minters=minters,
+            callers=Callers(pool),
+            announcer=Announcer(settings.kafka_bootstrap, settings.topic_prefix),
+            claims=GatheredClaims(pool, minters),
+            activations=Activations(pool, minters),
+            guessers=Guessers(pool, settings.misses_per_minute),
+            strangers=Strangers(pool, minters),
+            guesses_per_s=settings.guesses_per_s,
+            exports=Turns(),
+            importer=Importer(pool, minters, settings.import_limits),
+        )
 
 
 async def context(request: Request) -> Context:

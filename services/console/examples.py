@@ -30,6 +30,7 @@ PROGRAMS: Final = {"items": [PROGRAM], "next_cursor": "U1BSSU5H"}
 PROGRAM_CHANGES: Final = {"title": "Late spring sale", "valid_until": None, "pool_max": 50_000}
 CLONE: Final = {"name": "AUTUMN"}
 GENERATE: Final = {"count": 100, "fields": {"discount": "10"}}
+GENERATE_FOR: Final = {"profiles": ["p-1001", "p-1002"]}
 STOCK: Final = {
     "program": "SPRING",
     "made": 100_100,
@@ -39,6 +40,7 @@ STOCK: Final = {
     "activated": 40,
     "expired": 0,
     "deleted": 0,
+    "on_order": 0,
     "codes_max": 1_000_000,
     "pool_max": 100_000,
 }
@@ -60,6 +62,43 @@ CHANGES: Final = {"expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "
 PROFILE_FIELDS: Final = {"fields": {"email": "ann@example.com", "name": "Ann"}}
 PROFILE: Final = {"profile_id": "p-1001", **PROFILE_FIELDS, "changed_at": "2026-11-23T10:00:00Z"}
 FORGOTTEN: Final = {"answers": 3}
+REMOTE_SERVICE: Final = {
+    "program": "SPRING",
+    "url": "https://codes.example.com/orders",
+    "on_order": 1_000,
+    "requests_open": 2,
+    "circuit": "open",
+    "rest_until": "2026-11-23T10:00:15Z",
+    "failures": 5,
+    "error": "The service answered 500 instead of 200.",
+    "error_at": "2026-11-23T10:00:00Z",
+}
+REMOTE_SECRETS: Final = {
+    "program": "SPRING",
+    "secrets": [
+        {"secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "made_at": "2026-11-23T10:00:00Z", "ends_at": None}
+    ],
+}
+
+IMPORT: Final = {
+    "id": "0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10",
+    "program": "SPRING",
+    "state": "running",
+    "file": "codes.csv",
+    "file_bytes": 15_000_005,
+    "options": {
+        "column": "Code", "profile_column": None, "expiry_column": None, "field_columns": {}, "encoding": None,
+        "delimiter": None, "sheet": None, "header": None,
+    },
+    "rows": 20_001,
+    "imported": 19_998,
+    "attached": 0,
+    "taken_back": 0,
+    "bad": {"twice_in_file": 2},
+    "error": None,
+    "started_at": "2026-11-23T10:00:00Z",
+    "ended_at": None,
+}  # fmt: skip
 
 
 def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:

@@ -15,14 +15,14 @@ from services.attaching.model import AnswerRow
 from services.client.uuid7 import uuid7
 from services.console import examples
 from services.console.callers import Redeemer, Writer, visible
-from services.console.codes import CodeText, refuse_guesser, shown
+from services.console.codes import CodeText
 from services.console.context import Context, context
 from services.console.once import Key, Making, Once
 from services.console.problems import documented, documented_making
+from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import by_hand, life, misses
-from services.store.claim import Claims
+from services.store import by_hand, life
 from services.store.codes import CodeFacts
 from services.store.life import Change
 from services.store.minters import Minters
@@ -54,12 +54,11 @@ async def attach_code(
     key: Key = None,
 ) -> Code:
     """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
-    async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+    await here.callers.program(caller, name)
     # The answer is stored under this id, so the same key finds it whatever happens to this console.
     request_id = uuid7() if key is None else uuid5(_KEYS, f"{caller.id}\n{key}")
     if wanted.code is None:
-        row = await by_hand.attach(Claims(here.pool, here.minters), name, wanted.profile_id, request_id)
+        row = await by_hand.attach(here.claims, name, wanted.profile_id, request_id)
     else:
         async with here.pool.acquire() as connection:
             row = await by_hand.attach_named(connection, here.minters, name, wanted.code, wanted.profile_id, request_id)
@@ -75,7 +74,18 @@ async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName,
 @router.post("/codes:activate", **_STEP)
 async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
     """Use an attached code, which can be done once."""
-    return await _stepped(here, caller, once, name, wanted.code, life.activate)
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
+    # Under a key the refusal would have to be kept.
+    if once.key is None and await here.strangers.know(program.id, wanted.code):
+        here.guessers.count(caller.id)
+        raise CodeUnknown(wanted.code)
+    response = await here.activations.activate(program, once, wanted.code)
+    if response is None:
+        return await _stepped(here, caller, once, name, wanted.code, life.activate)
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        here.guessers.count(caller.id)
+    return response
 
 
 @router.post("/codes:deactivate", **_STEP)
@@ -121,9 +131,8 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
 
 
 async def _stepped(here: Context, caller: Token, once: Once, name: str, code: str, step: Step) -> Response:
-    async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
-        await refuse_guesser(here, connection, caller)
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
 
     async def work(connection: Connection) -> Code:
         return shown(name, await step(connection, here.minters, program.id, code))
@@ -131,16 +140,11 @@ async def _stepped(here: Context, caller: Token, once: Once, name: str, code: st
     try:
         response: Response = await once.answer(work, _nothing, 200)
     except CodeUnknown:
-        await _count_miss(here, caller)
+        here.guessers.count(caller.id)
         raise
     if response.status_code == HTTPStatus.NOT_FOUND:
-        await _count_miss(here, caller)
+        here.guessers.count(caller.id)
     return response
-
-
-async def _count_miss(here: Context, caller: Token) -> None:
-    async with here.pool.acquire() as connection:
-        await misses.count(connection, caller.id)
 
 
 def _nothing(_: Code) -> None:

@@ -1,6 +1,7 @@
 """Build a console from its settings and run it until told to stop."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -8,22 +9,22 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from services.console.announcer import Announcer
 from services.console.api import create_api
-from services.console.callers import Callers
 from services.console.context import Context
 from services.postgres import connection as postgres
 from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
 from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
-from services.store.minters import Minters
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
 
 log = structlog.get_logger()
 
-_CONNECTIONS_MAX: Final = 8
+# One of them is the importer's while it has something to do.
+_CONNECTIONS_MAX: Final = 9
+# Some hundred requests' worth.
+_GC_OBJECTS: Final = 50_000
 _CHECK_INTERVAL_S: Final = 2.0
 
 
@@ -40,31 +41,25 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     health = Health("postgres")
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check_schema)
     async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
-        context = _context(settings, pool)
+        context = Context.of(settings, pool)
         api = create_api(context)
         api.routes.extend(routes(health))
         async with (
             _in_background(context.announcer.run()),
+            _in_background(context.importer.run()),
             serving(api, settings.api_host, settings.api_port) as port,
         ):
             log.info("api_served", host=settings.api_host, port=port)
+            # A search for cycles through all that was just set up would hold up whoever asks at that moment.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_GC_OBJECTS)
             while not stop.is_set():
                 await _check(pool, health)
                 try:
                     await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL_S)
                 except TimeoutError:
                     continue
-
-
-def _context(settings: ConsoleSettings, pool: Pool) -> Context:
-    return Context(
-        pool,
-        Minters(settings.master_key_bytes),
-        Callers(pool),
-        Announcer(settings.kafka_bootstrap, settings.topic_prefix),
-        settings.guesses_per_s,
-        settings.misses_per_minute,
-    )
 
 
 @asynccontextmanager

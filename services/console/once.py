@@ -9,11 +9,11 @@ from fastapi import Depends, Header, HTTPException, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from services.console.problems import RETRY_AFTER_S, refusal, try_later
+from services.console.problems import RETRY_AFTER_S, problem, refusal, try_later
 from services.errors import CodewellError
 from services.postgres.connection import Connection, Pool
 from services.store import kept_answers
-from services.store.kept_answers import KeptAnswer
+from services.store.kept_answers import KeptAnswer, TokenKey
 from services.store.tokens import Token
 
 _JSON: Final = "application/json"
@@ -38,9 +38,8 @@ class Once:
 
     def __init__(self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes) -> None:
         self._pool = pool
-        self._token_id = token_id
-        self._key = key
-        self._fingerprint = fingerprint
+        self.key: TokenKey | None = None if key is None else (token_id, key)
+        self.fingerprint = fingerprint
 
     async def answer(
         self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int = 201
@@ -52,45 +51,51 @@ class Once:
         """
         result = None
         async with self._pool.acquire() as connection, connection.transaction():
-            if self._key is None:
+            if self.key is None:
                 result = await work(connection)
-                response = _done(result, status)
+                response = done(result, status)
             else:
-                known = await self._known(connection, self._key)
+                known = await self._known(connection, *self.key)
                 if known is not None:
                     return known
                 try:
                     async with connection.transaction():
                         result = await work(connection)
-                    response = _done(result, status)
+                    response = done(result, status)
                 except CodewellError as error:
                     if error.retriable:
                         raise
                     response = refusal(error)
-                await self._keep(connection, self._key, response)
+                await kept_answers.keep(connection, *self.key, self.kept(response))
         if result is not None:
             made(result)
         return response
 
-    async def _known(self, connection: Connection, key: str) -> Response | None:
+    def kept(self, response: Response) -> KeptAnswer:
+        """What is kept of the answer to this request."""
+        media_type = response.media_type or _JSON
+        return KeptAnswer(self.fingerprint, response.status_code, media_type, bytes(response.body))
+
+    async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
         try:
-            known = await kept_answers.find(connection, self._token_id, key)
+            known = await kept_answers.find(connection, token_id, key)
         except asyncpg.LockNotAvailableError as error:
             sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
             raise try_later(409, sentence, RETRY_AFTER_S) from error
         if known is None:
             return None
-        if known.fingerprint != self._fingerprint:
-            raise HTTPException(422, "This Idempotency-Key came with another request: use a new key for each.")
-        return Response(known.body, known.status, media_type=known.media_type)
-
-    async def _keep(self, connection: Connection, key: str, response: Response) -> None:
-        media_type = response.media_type or _JSON
-        answer = KeptAnswer(self._fingerprint, response.status_code, media_type, bytes(response.body))
-        await kept_answers.keep(connection, self._token_id, key, answer)
+        return repeated(known, self.fingerprint)
 
 
-def _done(result: BaseModel, status: int) -> Response:
+def repeated(known: KeptAnswer, fingerprint: bytes) -> Response:
+    """The answer that the key had, or the refusal of another request under the same key."""
+    if known.fingerprint != fingerprint:
+        return problem(422, "This Idempotency-Key came with another request: use a new key for each.")
+    return Response(known.body, known.status, media_type=known.media_type)
+
+
+def done(result: BaseModel, status: int) -> Response:
+    """A good answer."""
     return Response(result.model_dump_json(), status, media_type=_JSON)
 
 
@@ -100,7 +105,7 @@ async def once(request: Request, key: Key = None) -> Once:
     if media_type != _JSON:
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller
-    whole = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
+    whole = b"\n".join((request.method.encode(), request.scope["path"].encode(), await request.body()))
     return Once(request.app.state.context.pool, caller.id, key, hashlib.sha256(whole).digest())
 
 

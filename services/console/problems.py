@@ -14,6 +14,8 @@ from starlette.routing import Match
 from services.errors import (
     CodeUnknown,
     CodewellError,
+    FileRefused,
+    ImportUnknown,
     ProfileRefused,
     ProfileUnknown,
     ProgramRefused,
@@ -32,10 +34,12 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _STATUS: Final[dict[type[CodewellError], int]] = {
     ProgramUnknown: 404,
     CodeUnknown: 404,
+    ImportUnknown: 404,
     ProgramTaken: 409,
     RequestTaken: 422,
     ProgramRefused: 409,
     TemplateInvalid: 422,
+    FileRefused: 422,
     ProfileUnknown: 404,
     ProfileRefused: 422,
     CodewellError: 503,

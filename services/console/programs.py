@@ -89,6 +89,7 @@ async def change_program(
         await visible(connection, caller, name)
         with _as_body():
             changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s)
+    here.callers.forget(name)
     return _told(here, changed)
 
 

@@ -40,16 +40,18 @@ class RequestIds:
                 MutableHeaders(scope=message)[_HEADER] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception:
-                log.exception("request_broke")
-                if status:
-                    raise
-                sentence = "Something went wrong here: tell the operator the X-Request-Id of this answer."
-                await problem(500, sentence)(scope, receive, send_with_id)
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request_broke")
+            if status:
+                raise
+            sentence = "Something went wrong here: tell the operator the X-Request-Id of this answer."
+            await problem(500, sentence)(scope, receive, send_with_id)
+        finally:
             self._note(scope, status, time.monotonic() - began)
+            structlog.contextvars.reset_contextvars(**bound)
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         # A path may hold a code, and no log does; the route does not. What went well is too much for every day.

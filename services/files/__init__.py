@@ -1,1 +1,1 @@
-"""Files that people take in and out: their cells and lines, without any database."""
+"""Files that people bring and take: what kind they are, how they are written, their rows. No SQL."""

@@ -24,13 +24,16 @@ _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableErro
 
 
 class Filler:
-    """Fills one pool, or all that lack something."""
+    """Fills one pool, or all that lack something. Sets `ordered` when there may be something to send."""
 
-    def __init__(self, pool: Pool, minters: Minters, health: Health, stop: asyncio.Event) -> None:
+    def __init__(
+        self, pool: Pool, minters: Minters, health: Health, stop: asyncio.Event, ordered: asyncio.Event
+    ) -> None:
         self._pool = pool
         self._minters = minters
         self._health = health
         self._stop = stop
+        self._ordered = ordered
 
     async def fill(self, program_id: int) -> None:
         """Bring one pool up to its mark, trying again until it is done or the process is to stop. Raises nothing."""
@@ -50,6 +53,9 @@ class Filler:
                 if filled is not None and filled.made:
                     MADE.inc(filled.made)
                     log.info("pool_filled", program=filled.name, pooled=filled.pooled, made=filled.made)
+                if filled is not None and filled.ordered:
+                    log.info("codes_ordered", program=filled.name, pooled=filled.pooled, ordered=filled.ordered)
+                    self._ordered.set()
                 return
 
     async def sweep(self) -> None:

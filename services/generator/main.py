@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from ipaddress import ip_network
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -10,17 +11,20 @@ from services.errors import StackUnavailable
 from services.generator.app import create_app
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.generator.profiles import ProfileReader
+from services.generator.sender import Limits, Sender
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
+from services.remote.client import Client
 from services.runtime.process import run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
-# The sweep's, one for events and one for profiles.
-_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 2
+# The sweep's, one for events, one for profiles, and some for requests to remote services, which are mostly out on the
+# network.
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 4
 
 
 def main() -> None:
@@ -39,16 +43,21 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
         await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
         async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
-            filler = Filler(pool, Minters(settings.master_key_bytes), health, stop)
-            await until(stop, filler.sweep())
+            minters = Minters(settings.master_key_bytes)
+            ordered = asyncio.Event()
+            filler = Filler(pool, minters, health, stop, ordered)
+            client = Client(settings.remote_timeout_s, [ip_network(text) for text in settings.remote_allow])
+            limits = Limits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
+            sender = Sender(pool, minters, client, limits, filler.fill, health, ordered)
+            sending = asyncio.create_task(sender.run(stop, settings.stop_timeout_s))
             reader = ProfileReader(settings, pool, health, stop)
-            reading = asyncio.ensure_future(until(stop, reader.run(), settings.stop_timeout_s))
+            reading = asyncio.create_task(until(stop, reader.run(), settings.stop_timeout_s))
             try:
+                await until(stop, filler.sweep())
                 await _run(settings, filler, health, stop)
             finally:
-                if not stop.is_set():
-                    reading.cancel()
-                await asyncio.wait((reading,))
+                stop.set()
+                await asyncio.gather(sending, reading)
 
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -89,6 +90,7 @@ class Processor:
             outbox.bury(record, why)
             DEAD_LETTERS.labels(why.reason).inc()
         rows, names = claimed.rows, self._claims.names
+        waits_until = {request.id: request.give_up_at for request in claimed.waiting}
         outcomes = {"attached": 0, "refused": 0}
         # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
         # memory in such disorder that the next batches take a third longer.
@@ -97,7 +99,7 @@ class Processor:
             one = received.pop()
             answer = rows.get(one.request.id)
             if answer is None:
-                self._put_off(one, outbox, claimed)
+                self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
                 continue
             outcomes["attached" if answer[0].refusals is None else "refused"] += 1
             outbox.answer(one, answer, names)
@@ -105,13 +107,13 @@ class Processor:
             ANSWERS.labels(outcome).inc(count)
         return claimed.low
 
-    def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed) -> None:
+    def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
         if one.request.id in claimed.undecidable:
             why = Unreadable("undecidable", claimed.undecidable[one.request.id])
             outbox.bury(one.record, why)
             DEAD_LETTERS.labels(why.reason).inc()
         else:
-            outbox.retry(one)
+            outbox.retry(one, give_up_at)
             RETRIES.inc()
 
     async def _decide(self, requests: list[Request]) -> Claimed | None:

@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -9,6 +10,7 @@ from asyncpg.pgproto.pgproto import UUID
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from schemas import topics
 from schemas.events import (
     MESSAGE_RENDER,
     PLACEHOLDER,
@@ -21,11 +23,13 @@ from schemas.events import (
 from services.attaching.model import Request
 from services.codes.template import CODE_CHARACTERS_MAX
 
+GIVE_UP_AT: Final = "codewell_give_up_at"
 STRUCTURED: Final = b"application/cloudevents+json"
 CORRELATION_ID_BYTES_MAX: Final = 4 * 1024
 RENDERED_BYTES_MAX: Final = 768 * 1024
 CODE_BYTES_MAX: Final = 4 * CODE_CHARACTERS_MAX
 _UUID_CHARACTERS: Final = 36
+_RETRY_SUFFIX: Final = topics.retry_of("")
 
 # The bound method, as looking it up costs a quarter of the validation.
 _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
@@ -91,7 +95,9 @@ class Decoder:
             raise _unreadable(error) from error
         if isinstance(event, MessageRender) and event.template is not None:
             _check_rendered(event.template)
-        request = Request(_uuid(event_id), event, event.program_names)
+        waits_until = headers.get(GIVE_UP_AT)
+        give_up_at = None if waits_until is None else _moment(waits_until, record.topic)
+        request = Request(_uuid(event_id), event, event.program_names, give_up_at)
         return Received(request, record, structured, *self._wishes(headers))
 
     def _wishes(self, headers: Mapping[str, bytes | None]) -> tuple[str | None, bytes | None]:
@@ -131,6 +137,17 @@ def _uuid(text: str) -> UUID:
     except ValueError:
         pass
     raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
+
+
+def _moment(text: bytes, topic: str) -> datetime | None:
+    """When a request stops waiting, as the outbox writes it into retry topics. What a sender wrote says nothing."""
+    if not topic.endswith(_RETRY_SUFFIX):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.decode("ascii"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _opened(value: bytes) -> tuple[str, str, bytes]:

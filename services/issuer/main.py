@@ -56,6 +56,6 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         ):
             for retries in (False, True):
                 name = "retry" if retries else "issue"
-                processor = Processor(name, decoder, pool, Claims(pool, minters), health, stop)
+                processor = Processor(name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop)
                 worker = Worker(name, settings, processor, health, retries=retries)
                 group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))

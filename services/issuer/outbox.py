@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from schemas import events, topics
 from services.attaching.answers import answer_event, answer_id
 from services.attaching.model import AnswerRow
-from services.issuer.decode import Received, Unreadable
+from services.issuer.decode import GIVE_UP_AT, Received, Unreadable
 from services.kafka.batches import Batches
 
 log = structlog.get_logger()
@@ -66,10 +66,12 @@ class Outbox:
         topic = reply_topic or _reply_topic(record.topic)
         self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
 
-    def retry(self, received: Received) -> None:
-        """Let a request wait, and count how often it did."""
+    def retry(self, received: Received, give_up_at: datetime | None = None) -> None:
+        """Let a request wait, and count how often it did; `give_up_at` is when it is to wait no longer."""
         record = received.record
-        kept = [header for header in record.headers if header[0] != ATTEMPT]
+        kept = [header for header in record.headers if header[0] not in {ATTEMPT, GIVE_UP_AT}]
+        if give_up_at is not None:
+            kept.append((GIVE_UP_AT, give_up_at.isoformat().encode()))
         attempt = attempt_of(record) + 1
         topic = topics.retry_of(request_topic(record.topic))
         self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempt).encode())])

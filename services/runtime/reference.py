@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from services.runtime.settings import (
     ConsoleSettings,
     GeneratorSettings,
+    ImportSettings,
     IssuerSettings,
     StackSettings,
     WorkerSettings,
@@ -23,6 +24,7 @@ _READERS: Final[dict[str, type[BaseSettings]]] = {
     "workers": WorkerSettings,
     "issuer": IssuerSettings,
     "generator": GeneratorSettings,
+    "imports": ImportSettings,
     "console": ConsoleSettings,
 }
 

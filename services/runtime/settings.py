@@ -7,6 +7,7 @@ import os
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -20,12 +21,14 @@ from pydantic_settings import (
 )
 
 from services.errors import SettingsInvalid
+from services.files.limits import Limits
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
 _BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
+_LIMITS: Final = Limits()
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
 
 
@@ -118,6 +121,12 @@ class IssuerSettings(WorkerSettings):
     demand_interval_s: float = Field(
         0.25, ge=0.01, le=60, description="The least time between two pool-demand events of a program (s)."
     )
+    remote_wait_s: float = Field(
+        30.0,
+        ge=0.1,
+        le=3_600,
+        description="How long a request without a deadline waits for the remote service of an empty program (s).",
+    )
 
     @field_validator("reply_topics", mode="before")
     @classmethod
@@ -133,9 +142,64 @@ class GeneratorSettings(WorkerSettings):
     sweep_interval_s: float = Field(
         60.0, ge=0.1, le=3_600, description="How often all programs are looked at, whatever events came (s)."
     )
+    remote_concurrency: int = Field(
+        8, ge=2, le=256, description="Requests to remote services side by side; one program has half of them at most."
+    )
+    remote_timeout_s: float = Field(
+        10.0, ge=0.1, le=300, description="How long one exchange with a remote service may take, all in all (s)."
+    )
+    remote_give_up_s: float = Field(
+        86_400.0,
+        ge=1,
+        le=30 * 86_400,
+        description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
+    )
+    remote_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
+    )
+
+    @field_validator("remote_allow", mode="before")
+    @classmethod
+    def _split_networks(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(text.strip() for text in given.split(",") if text.strip())
+        return given
+
+    @field_validator("remote_allow")
+    @classmethod
+    def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text} must be a network such as 10.1.0.0/16") from error
+        return given
 
 
-class ConsoleSettings(WorkerSettings):
+class ImportSettings(StackSettings):
+    """How large files that are imported may be."""
+
+    import_bytes_max: int = Field(_LIMITS.bytes_max, ge=1, le=2**40, description="Bytes of a file that is imported.")
+    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Rows of a file that is imported.")
+    import_unpacked_bytes_max: int = Field(
+        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Bytes that a workbook may unpack to."
+    )
+    import_columns_max: int = Field(_LIMITS.columns_max, ge=1, le=20_000, description="Columns of a file.")
+    import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
+
+    @property
+    def import_limits(self) -> Limits:
+        """All of them."""
+        return Limits(
+            self.import_bytes_max,
+            self.import_rows_max,
+            self.import_unpacked_bytes_max,
+            self.import_columns_max,
+            self.import_cell_chars_max,
+        )
+
+
+class ConsoleSettings(WorkerSettings, ImportSettings):
     """The console's own; it serves its health on its API's port."""
 
     api_host: str = Field("127.0.0.1", description="Where the API listens.")

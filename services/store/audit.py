@@ -99,8 +99,8 @@ RULES: Final = (
     Rule(
         "I3",
         "codes were taken from a block that nobody was given",
-        "SELECT b.id AS block, b.program_id, b.next, b.holes, b.attached, b.deleted, b.returned FROM block b "
-        "WHERE b.next + b.holes <> b.attached + b.deleted + b.returned",
+        "SELECT b.id AS block, b.program_id, b.next, b.holes, b.attached, b.deleted, b.returned, b.undone "
+        "FROM block b WHERE b.next + b.holes <> b.attached + b.deleted + b.returned + b.undone",
     ),
     Rule(
         "I4",
@@ -152,8 +152,29 @@ RULES: Final = (
         "I4",
         "a program's blocks hold another number of codes than it made and took in",
         "SELECT p.name AS program, p.made, p.imported, coalesce(b.held, 0) AS held FROM program p LEFT JOIN ("
-        "SELECT program_id, sum(size - returned) AS held FROM block GROUP BY program_id) b ON b.program_id = p.id "
+        "SELECT program_id, sum(size - returned - undone) AS held FROM block "
+        "GROUP BY program_id) b ON b.program_id = p.id "
         "WHERE p.made + p.imported <> coalesce(b.held, 0)",
+    ),
+    Rule(
+        "I4",
+        "a block of texts holds another number of texts than it has codes",
+        "SELECT b.id AS block, b.program_id, b.size, b.returned, b.undone, coalesce(c.texts, 0) AS texts FROM block b "
+        "LEFT JOIN (SELECT block_id, count(*) AS texts FROM code GROUP BY block_id) c ON c.block_id = b.id "
+        "WHERE b.kind = 'list' AND b.size - b.returned - b.undone <> coalesce(c.texts, 0)",
+    ),
+    Rule(
+        "I4",
+        "a text is in no place of a block of its program",
+        "SELECT c.block_id, c.position, c.program_id FROM code c LEFT JOIN block b ON b.id = c.block_id "
+        "AND b.program_id = c.program_id AND b.kind = 'list' AND c.position < b.size WHERE b.id IS NULL",
+    ),
+    Rule(
+        "I4",
+        "an import counts other codes than its blocks hold",
+        "SELECT i.id, i.imported, i.taken_back, b.size, b.undone FROM import i LEFT JOIN ("
+        "SELECT import_id, sum(size) AS size, sum(undone) AS undone FROM block GROUP BY import_id"
+        ") b ON b.import_id = i.id WHERE i.imported <> coalesce(b.size, 0) OR i.taken_back <> coalesce(b.undone, 0)",
     ),
     Rule(
         "I4",
@@ -173,9 +194,28 @@ RULES: Final = (
     Rule(
         "I5",
         "a program holds more codes than its maximum",
-        "SELECT p.name AS program, p.codes_max, p.made, p.imported, sum(b.size - b.returned) AS held FROM program p "
+        "SELECT p.name AS program, p.codes_max, p.made, p.imported, p.on_order, "
+        "sum(b.size - b.returned - b.undone) AS held FROM program p "
         "LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id "
-        "HAVING p.made + p.imported > p.codes_max OR sum(b.size - b.returned) > p.codes_max",
+        "HAVING p.made + p.imported + p.on_order > p.codes_max OR sum(b.size - b.returned - b.undone) > p.codes_max",
+    ),
+    Rule(
+        "I5",
+        "a program has other codes on order than its open requests ask for",
+        "SELECT p.name AS program, p.on_order, coalesce(r.asked, 0) AS asked FROM program p LEFT JOIN ("
+        "SELECT program_id, sum(count) AS asked FROM remote_request WHERE state = 'open' GROUP BY program_id) r "
+        "ON r.program_id = p.id WHERE p.on_order <> coalesce(r.asked, 0)",
+    ),
+    Rule(
+        "I4",
+        "a remote service brought other codes than are in blocks",
+        "SELECT r.id AS request_id, r.program_id, r.state, r.received, coalesce(b.size, 0) AS in_blocks, "
+        "coalesce(b.texts, 0) AS texts FROM remote_request r LEFT JOIN ("
+        "SELECT remote_request_id AS id, program_id, sum(size) AS size, sum(c.texts + returned) AS texts FROM block "
+        "CROSS JOIN LATERAL (SELECT count(*) AS texts FROM code WHERE block_id = block.id) c "
+        "WHERE remote_request_id IS NOT NULL GROUP BY remote_request_id, program_id) b "
+        "ON b.id = r.id AND b.program_id = r.program_id "
+        "WHERE r.received <> coalesce(b.size, 0) OR r.received <> coalesce(b.texts, 0)",
     ),
     Rule(
         "I6",
@@ -199,7 +239,7 @@ RULES: Final = (
         "JOIN program p ON p.id = b.program_id WHERE b.origin <> 'return' "
         f"AND NOT EXISTS (SELECT FROM {_HELD_FOR_BLOCK} "
         "AND h.active AND NOT h.removed AND (h.valid_from IS NULL OR h.valid_from <= b.created_at) "
-        "AND (h.valid_until IS NULL OR h.valid_until > b.created_at) AND (b.origin IN ('generate', 'hand') "
+        "AND (h.valid_until IS NULL OR h.valid_until > b.created_at) AND (b.origin IN ('generate', 'hand', 'import') "
         "OR h.campaign_can_create AND b.source IS DISTINCT FROM 'scenario' "
         "OR h.scenario_can_create AND b.source IS DISTINCT FROM 'campaign'))",
     ),

@@ -1,19 +1,20 @@
 """Codes attached by people: the next one of the pool, one by its name, or one that the program has never seen."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
 
-from services.attaching.decide import detail, standing
+from services.attaching.decide import detail, sooner, standing
 from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, Request, Source, holding_key
 from services.codes.template import CODE_CHARACTERS_MAX
 from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection
-from services.store import codes, life, stock
-from services.store.claim import Claims
+from services.store import codes, foreign, life, stock
+from services.store.claim import Claimed
 from services.store.minters import Minters
 
 _TAKE_OUT: Final = """
@@ -30,7 +31,18 @@ _TAKE_IN: Final = """
     """
 
 
-async def attach(claims: Claims, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
+class Attaching(Protocol):
+    """Decides requests for codes: `Claims`, or what gathers many requests before it asks them."""
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Short name by program id, of the programs that it has met."""
+
+    async def attach(self, requests: Sequence[Request]) -> Claimed:
+        """Decide each of these, perhaps with others."""
+
+
+async def attach(claims: Attaching, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
     """Attach the next code of the pool, or the one that the profile has where the program gives it again.
 
     The same request id gets the same answer. Raises ProgramRefused with the reason where there is none, and
@@ -66,7 +78,7 @@ async def attach_named(
         program, _ = await _rules(connection, name)
         try:
             if await codes.locate(connection, minters, program.id, code) is None:
-                return await _take_in(connection, minters, request, code)
+                return await _take_in_first(connection, minters, request, program.id, code)
             async with life.locked_code(connection, minters, program.id, code) as locked:
                 return await _take_out(connection, request, locked)
         except life.Moved:
@@ -93,17 +105,29 @@ async def _take_out(connection: Connection, request: Request, locked: life.Locke
     return row
 
 
-async def _take_in(connection: Connection, minters: Minters, request: Request, code: str) -> AnswerRow:
+async def _take_in_first(
+    connection: Connection, minters: Minters, request: Request, program_id: int, code: str
+) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
             f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
         )
+    await _may_attach(connection, request)
+    async with foreign.taking_in(connection, program_id) as mark:
+        return await _take_in(connection, minters, request, code, mark)
+
+
+async def _take_in(
+    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None
+) -> AnswerRow:
     name = request.event.program_names[0]
     async with connection.transaction():
         # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
         await connection.execute("SELECT FROM program WHERE name = $1 FOR NO KEY UPDATE", name)
         program, now = await _may_attach(connection, request)
+        if not await foreign.may_take_in(connection, program.id, mark):
+            raise life.Moved
         if await codes.locate(connection, minters, program.id, code) is not None:
             raise life.Moved
         if program.room < 1:
@@ -115,7 +139,7 @@ async def _take_in(connection: Connection, minters: Minters, request: Request, c
 
 async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:
     if program.ttl is not None and program.ttl_from == "attachment":
-        code = code._replace(expires_at=now + program.ttl)
+        code = code._replace(expires_at=sooner(now + program.ttl, code.expires_at))
     profile_id = request.event.profile_id
     row = AnswerRow(
         request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
@@ -123,7 +147,7 @@ async def _write(connection: Connection, program: Program, now: datetime, reques
     )  # fmt: skip
     holdings = {holding_key(program, request.event): code} if program.gives_again else {}
     try:
-        await stock.write(connection, Decision([row], {}, holdings, {}, {}))
+        await stock.write(connection, Decision([row], {}, holdings, {}, {}, []))
     except stock.HoldingTaken as error:
         raise ProgramRefused(
             f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."

@@ -6,6 +6,7 @@ nothing; requests are written in the order of their ids; a program's row only in
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -38,7 +39,8 @@ class Claimed(NamedTuple):
     rows: dict[UUID, list[AnswerRow]]
     """The stored answer of each request that has one now, by ordinal."""
     waiting: list[Request]
-    """Requests not decided: their program's stock was locked for longer than a batch may wait."""
+    """Requests not decided: their program's stock was locked for longer than a batch may wait, or a remote service
+    is to bring their codes; `give_up_at` says until when they wait for that."""
     low: dict[int, int]
     """Program id -> codes left, for pools under their mark that may be filled."""
     undecidable: dict[UUID, str]
@@ -55,11 +57,15 @@ class Claimed(NamedTuple):
 
 
 class Claims:
-    """Decides batches of requests against one database."""
+    """Decides batches of requests against one database.
 
-    def __init__(self, pool: Pool, minters: Minters) -> None:
+    `remote_wait_s` is how long a request without a deadline waits for a remote service (s).
+    """
+
+    def __init__(self, pool: Pool, minters: Minters, remote_wait_s: float = 30.0) -> None:
         self._pool = pool
         self._minters = minters
+        self._remote_wait = timedelta(seconds=remote_wait_s)
         self.names: dict[int, str] = {}
         """Short name by program id; a name never changes."""
         # Set while requests turn up that have their answer already: then it pays to look before claiming.
@@ -78,7 +84,7 @@ class Claims:
             if not pending:
                 return claimed
             try:
-                programs, decision = await self._claim(pending, wait_for, claimed)
+                programs, decision, now = await self._claim(pending, wait_for, claimed)
             except stock.CONFLICTS as error:
                 if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name != "answer_once":
                     raise
@@ -89,6 +95,7 @@ class Claims:
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
+            claimed.waiting.extend(self._until(pending[index], now) for index in decision.ordered)
             await self._make(pending, programs, decision, claimed)
             wait_for = next(iter(decision.busy), None)
             undecided = [index for indexes in decision.busy.values() for index in indexes]
@@ -99,7 +106,7 @@ class Claims:
 
     async def _claim(
         self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed
-    ) -> tuple[dict[int, Program], Decision]:
+    ) -> tuple[dict[int, Program], Decision, datetime]:
         async with self._pool.acquire() as connection, connection.transaction():
             if wait_for is not None:
                 await stock.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
@@ -123,9 +130,15 @@ class Claims:
             await stock.write(connection, decision)
         for program in locked.programs.values():
             left = program.pooled - stocks[program.id].taken
-            if program.is_filled and left < program.pool_max * LOW_SHARE:
+            if program.is_filled and left + program.on_order < program.pool_max * LOW_SHARE:
                 claimed.low[program.id] = left
-        return {program.id: program for program in locked.programs.values()}, decision
+        return {program.id: program for program in locked.programs.values()}, decision, locked.now
+
+    def _until(self, request: Request, now: datetime) -> Request:
+        """The request with the moment when it stops waiting for a remote service, counted from when it began to."""
+        if request.give_up_at is not None:
+            return request
+        return request._replace(give_up_at=request.event.deadline or now + self._remote_wait)
 
     async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> stock.Locked:
         """Lock blocks until they hold what is wanted, or no more are to be had."""

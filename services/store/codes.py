@@ -1,4 +1,4 @@
-"""Codes as people look at them: a page of a program's codes, and the facts on one."""
+"""One code, found by its text: where it is, and the facts on it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,25 +11,11 @@ from schemas.program import State
 from services.postgres.connection import Connection
 from services.store.minters import Minters
 
-# A page that looks for a rare state ends here and says where to go on, so that no page takes long.
-SCANNED_MAX: Final = 20_000
-_RUN_MAX: Final = 1_000
-
-_COLUMNS: Final = """
-    b.id, b.kind, b.version, b.first, b.size, b.next, b.expires_at, b.fields,
+# Of a block, as `At` needs it.
+COLUMNS: Final = """
+    b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
     coalesce(b.expires_at <= now(), false) AS over
     """
-
-_RANGES: Final = f"""
-    SELECT {_COLUMNS} FROM block b
-    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
-    ORDER BY version, first LIMIT $4
-    """  # noqa: S608  a constant
-
-_LISTS: Final = f"""
-    SELECT {_COLUMNS} FROM block b
-    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1) ORDER BY id LIMIT $4
-    """  # noqa: S608  a constant
 
 _FACTS: Final = """
     SELECT a.profile_id, a.answered_at, a.expires_at, a.fields, a.code, s.activated_at, s.deleted_at, s.returned_at,
@@ -43,32 +29,27 @@ _FACTS: Final = """
     ORDER BY p.n
     """
 
-_MARKED: Final = f"""
-    SELECT {_COLUMNS}, s.position FROM code_state s JOIN block b ON b.id = s.block_id
-    WHERE b.program_id = $1 AND s.returned_at IS NULL
-      AND CASE $2 WHEN 'deleted' THEN s.deleted_at IS NOT NULL
-                  ELSE s.activated_at IS NOT NULL AND s.deleted_at IS NULL END
-      AND ((kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + s.position) > ($3, $4, $5)
-    ORDER BY (kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + s.position LIMIT $6
-    """  # noqa: S608  a constant
-
-_OF_PROFILE: Final = f"""
-    SELECT {_COLUMNS}, a.position FROM (
-        SELECT DISTINCT block_id, position FROM answer
-        WHERE profile_id = $2 AND program_id = $1 AND block_id IS NOT NULL
-    ) a JOIN block b ON b.id = a.block_id
-    WHERE ((kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position) > ($3, $4, $5)
-    ORDER BY (kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position LIMIT $6
-    """  # noqa: S608  a constant
-
 _BLOCK_OF_NUMBER: Final = f"""
-    SELECT {_COLUMNS} FROM block b
+    SELECT {COLUMNS} FROM block b
     WHERE kind = 'range' AND program_id = $1 AND version = $2 AND int8range(first, first + size) @> $3::bigint
     """  # noqa: S608  a constant
 
 _BLOCK_OF_TEXT: Final = f"""
-    SELECT {_COLUMNS}, c.position FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
+    SELECT {COLUMNS}, c.position FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
     """  # noqa: S608  a constant
+
+_BLOCKS_OF_NUMBERS: Final = f"""
+    SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
+    JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = $2
+         AND int8range(b.first, b.first + b.size) @> n.number
+    """  # noqa: S608  a constant
+
+_BLOCKS_OF_TEXTS: Final = f"""
+    SELECT {COLUMNS}, c.position, c.text FROM code c JOIN block b ON b.id = c.block_id
+    WHERE c.program_id = $1 AND c.text = ANY($2::text[])
+    """  # noqa: S608  a constant
+
+_VERSIONS: Final = "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version"
 
 
 class Place(NamedTuple):
@@ -99,13 +80,6 @@ class CodeFacts(NamedTuple):
     place: Place
 
 
-class Page(NamedTuple):
-    """Some codes, and where to go on: None after the last code. A page may be short, even empty, and not the last."""
-
-    codes: list[CodeFacts]
-    next: Place | None
-
-
 class At(NamedTuple):
     """Where a code is stored now: a position in a block, the block as the statement that found it read it."""
 
@@ -119,75 +93,10 @@ class At(NamedTuple):
         return Place(1, self.block["id"], self.position)
 
 
-async def page(
-    connection: Connection,
-    minters: Minters,
-    program_id: int,
-    after: Place,
-    limit: int,
-    state: State | None = None,
-    profile_id: str | None = None,
-) -> Page:
-    """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
-    if profile_id is not None:
-        rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
-    elif state in {"activated", "deleted"}:
-        rows = await connection.fetch(_MARKED, program_id, state, *after, limit)
-    else:
-        return await _walk(connection, minters, program_id, after, limit, state)
-    at = [At(row, row["position"]) for row in rows]
-    found = await _facts(connection, minters, program_id, at)
-    codes = [one for one in found if one is not None and state in {None, one.state}]
-    return Page(codes, at[-1].place if len(at) == limit else None)
-
-
-async def _walk(
-    connection: Connection, minters: Minters, program_id: int, after: Place, limit: int, state: State | None
-) -> Page:
-    codes: list[CodeFacts] = []
-    scanned = 0
-    while True:
-        at = await _behind(connection, program_id, after, min(limit if state is None else _RUN_MAX, _RUN_MAX))
-        found = await _facts(connection, minters, program_id, at)
-        for one, fact in zip(at, found, strict=True):
-            after = one.place
-            if fact is not None and state in {None, fact.state}:
-                codes.append(fact)
-                if len(codes) == limit:
-                    return Page(codes, after)
-        scanned += len(at)
-        if not at:
-            return Page(codes, None)
-        if scanned >= SCANNED_MAX:
-            return Page(codes, after)
-
-
-async def _behind(connection: Connection, program_id: int, after: Place, count: int) -> list[At]:
-    """The next places of a program, `count` at most; none at the end."""
-    found: list[At] = []
-    for listed, sql in ((0, _RANGES), (1, _LISTS)):
-        if listed < after.listed:
-            continue
-        start = after if listed == after.listed else Place(listed, 0, -1)
-        for block in await connection.fetch(sql, program_id, start.major, start.minor, count - len(found)):
-            origin = block["first"] if listed == 0 else 0
-            major = block["version"] if listed == 0 else block["id"]
-            first = max(0, start.minor + 1 - origin) if major == start.major else 0
-            found += [At(block, p) for p in range(first, min(block["size"], first + count - len(found)))]
-            if len(found) == count:
-                return found
-    return found
-
-
 async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
     at = await locate(connection, minters, program_id, code)
-    return None if at is None else await facts_at(connection, minters, program_id, at)
-
-
-async def facts_at(connection: Connection, minters: Minters, program_id: int, at: At) -> CodeFacts | None:
-    """The facts on the code that is stored here, or None when it is in another block by now."""
-    return (await _facts(connection, minters, program_id, [at]))[0]
+    return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
 
 
 async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
@@ -197,10 +106,7 @@ async def locate(connection: Connection, minters: Minters, program_id: int, code
     listed = await connection.fetchrow(_BLOCK_OF_TEXT, program_id, code)
     if listed is not None:
         return At(listed, listed["position"])
-    versions = await connection.fetch(
-        "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version", program_id
-    )
-    for version, next_number in versions:
+    for version, next_number in await connection.fetch(_VERSIONS, program_id):
         minter = await minters.get(connection, program_id, version)
         number = minter.number_of([code])[0]
         if number is None or number >= next_number:
@@ -211,13 +117,38 @@ async def locate(connection: Connection, minters: Minters, program_id: int, code
     return None
 
 
-async def _facts(connection: Connection, minters: Minters, program_id: int, at: Sequence[At]) -> list[CodeFacts | None]:
-    """The facts on each; None for a code that is in another block by now."""
+async def locate_all(
+    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
+) -> list[At | None]:
+    """Of each text the block that holds it now and its position there, or None."""
+    printable = [text for text in texts if text.isprintable()]
+    found = {
+        row["text"]: At(row, row["position"]) for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+    }
+    missing = [text for text in printable if text not in found]
+    if missing:
+        versions = await connection.fetch(_VERSIONS, program_id)
+        for version, next_number in versions:
+            numbers = (await minters.get(connection, program_id, version)).number_of(missing)
+            text_of = {
+                number: text
+                for number, text in zip(numbers, missing, strict=True)
+                if number is not None and number < next_number
+            }
+            for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)):
+                found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+    return [found.get(text) for text in texts]
+
+
+async def facts_of(
+    connection: Connection, minters: Minters, program_id: int, at: Sequence[At], known: Sequence[str] | None = None
+) -> list[CodeFacts | None]:
+    """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
     if not at:
         return []
     rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
-    texts: list[str | None] = []
-    for block, group in groupby(at, key=lambda one: one.block):
+    texts: list[str | None] = [] if known is None else list(known)
+    for block, group in groupby(at if known is None else (), key=lambda one: one.block):
         positions = [one.position for one in group]
         if block["kind"] == "list":
             texts += [None] * len(positions)
@@ -232,6 +163,9 @@ def _fact(at: At, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
     if row["returned_at"] is not None:
         return None
     attached = row["profile_id"] is not None
+    if not attached and at.block["kind"] == "list" and row["text"] is None:
+        # An undone import took it back.
+        return None
     given = row if attached else at.block
     expires_at, fields = given["expires_at"], given["fields"]
     if row["changed"]:

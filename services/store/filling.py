@@ -9,6 +9,7 @@ from services.attaching.model import Program, Source
 from services.errors import ProgramRefused
 from services.filling.plan import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
 from services.postgres.connection import Connection
+from services.store import orders
 from services.store.minters import Minters
 from services.store.numbering import new_runs
 
@@ -20,8 +21,8 @@ Origin = Literal["pool", "request", "generate"]
 _LOCK_PROGRAM: Final = """
     SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported, p.pool_max, 0::bigint, p.version, p.codes_max,
-           p.source->>'kind'
+           p.codes_max - p.made - p.imported - p.on_order, p.pool_max, 0::bigint, p.version, p.codes_max,
+           p.source->>'kind', p.on_order
     FROM program p WHERE p.id = $1 FOR NO KEY UPDATE
     """
 
@@ -84,8 +85,8 @@ _NEEDY: Final = """
     WHERE p.removed_at IS NULL AND (b.expired OR (
         p.active
         AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
-        AND (p.source->>'kind' = 'template' AND (p.campaign_can_create OR p.scenario_can_create)
-                AND b.pooled < p.pool_max AND p.made + p.imported < p.codes_max
+        AND (p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create)
+                AND b.pooled + p.on_order < p.pool_max AND p.made + p.imported + p.on_order < p.codes_max
              OR b.blocks < $1 AND b.divisible)))
     ORDER BY p.id
     """
@@ -97,6 +98,7 @@ class Filled(NamedTuple):
     name: str
     pooled: int
     made: int
+    ordered: int = 0
 
 
 async def announce_worker(connection: Connection) -> None:
@@ -107,19 +109,21 @@ async def announce_worker(connection: Connection) -> None:
 async def top_up(connection: Connection, minters: Minters, program_id: int) -> Filled | None:
     """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
 
-    Returns None for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
+    What a remote program lacks is ordered, and what is on order already is counted as if it were there. Returns None
+    for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
     """
     async with connection.transaction():
-        program = await _locked(connection, program_id)
+        program = await locked(connection, program_id)
         if program is None:
             return None
         await connection.execute(_RETIRE, program_id)
-        now, pooled, blocks = await _level(connection, program_id)
+        now, pooled, blocks = await level(connection, program_id)
         if standing(program, now) is not None:
             return Filled(program.name, pooled, 0)
-        workers = await _workers(connection)
-        may = program.is_filled and program.codes_from == "template"
-        count = missing(pooled, program.pool_max, program.room) if may else 0
+        workers = await count_workers(connection)
+        count = missing(pooled + program.on_order, program.pool_max, program.room) if program.is_filled else 0
+        if program.codes_from == "remote":
+            return Filled(program.name, pooled, 0, await orders.order_for_pool(connection, program, count))
         made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
@@ -128,7 +132,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
 
 async def needy_programs(connection: Connection) -> list[int]:
     """Ids of the programs for which `top_up` has something to do."""
-    workers = await _workers(connection)
+    workers = await count_workers(connection)
     rows = await connection.fetch(_NEEDY, blocks_needed(workers), 2 * BLOCK_SIZE_MIN)
     return [row["id"] for row in rows]
 
@@ -143,55 +147,85 @@ async def make_in_place(
     """
     async with connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
-        program = await _locked(connection, program_id)
+        program = await locked(connection, program_id)
         if program is None:
             return
-        now, pooled, blocks = await _level(connection, program_id)
+        now, pooled, blocks = await level(connection, program_id)
         if program.codes_from != "template":
             return
         if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
             return
-        workers = await _workers(connection)
+        workers = await count_workers(connection)
         count = missing(pooled, program.pool_max, program.room, wanted)
         await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "request", source=source)
 
 
-async def generate(connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None) -> None:
+async def generate(
+    connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None, given: str = "{}"
+) -> None:
     """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
 
-    Raises ProgramRefused when the program may not hold that many more, or is removed or outside its validity period.
+    A remote program orders them now, and they come later; `given` is JSON text of all fields, which go along. Raises
+    ProgramRefused when the program may not hold that many more, is removed or outside its validity period, or links its
+    codes to profiles when they are generated.
     """
     async with connection.transaction():
-        program = await _locked(connection, program_id)
-        if program is None:
-            raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
-        now, _, blocks = await _level(connection, program_id)
-        reason = standing(program, now)
-        if reason is not None:
-            raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
-        if program.codes_from != "template":
-            raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
-        if count > program.room:
+        program, now, blocks = await locked_to_generate(connection, program_id, count)
+        if program.codes_from == "remote":
+            await orders.order_by_hand(connection, program, count, given)
+            return
+        if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
             raise ProgramRefused(
-                f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
-                "generate fewer, or raise its maximum."
+                f"{program.name} links its codes when they are generated: give the profiles that are to get them, or "
+                "switch auto_link off."
             )
-        workers = await _workers(connection)
+        workers = await count_workers(connection)
         sizes = block_sizes(count, blocks, workers)
-        made = await _make(connection, minters, program, now, sizes, "generate", fields)
-        if made < count:
-            raise ProgramRefused(
-                f"The template of {program.name} has {made:,} texts left that the program has not had: "
-                "generate fewer, or change the template."
-            )
+        check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
 
 
-async def _locked(connection: Connection, program_id: int) -> Program | None:
+async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[Program, datetime, int]:
+    """The program, locked as `locked` does, the database's time, and how many blocks of the program stand ready.
+
+    Raises ProgramRefused unless a person may have so many more codes of it made now.
+    """
+    program = await locked(connection, program_id)
+    if program is None:
+        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
+    now, _, blocks = await level(connection, program_id)
+    reason = standing(program, now)
+    if reason is not None:
+        raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+    if program.codes_from == "import":
+        raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
+    if count > program.room:
+        raise ProgramRefused(
+            f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
+            "generate fewer, or raise its maximum."
+        )
+    return program, now, blocks
+
+
+def check_made(program: Program, made: int, wanted: int) -> None:
+    """Raise ProgramRefused when the template had fewer texts left than wanted."""
+    if made < wanted:
+        raise ProgramRefused(
+            f"The template of {program.name} has {made:,} texts left that the program has not had: "
+            "generate fewer, or change the template."
+        )
+
+
+async def locked(connection: Connection, program_id: int) -> Program | None:
+    """The rules of a program, whose row is locked against everybody who makes codes; None where there is none.
+
+    `pooled` is not looked at.
+    """
     row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
     return None if row is None else Program(*row)
 
 
-async def _level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+async def level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+    """The database's time, how many codes stand ready, and in how many blocks."""
     [row] = await connection.fetch(_LEVEL, program_id)
     return row["now"], row["pooled"], row["blocks"]
 
@@ -215,5 +249,6 @@ async def _make(
     return made
 
 
-async def _workers(connection: Connection) -> int:
+async def count_workers(connection: Connection) -> int:
+    """How many workers there are that take from pools."""
     return int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)

@@ -1,6 +1,7 @@
 """Answers kept under idempotency keys, in the transaction that made what they tell of."""
 
-from typing import Final, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple, TypeAlias
 
 from services.postgres.connection import Connection
 
@@ -11,8 +12,15 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($2, $1))"
 
 _FIND: Final = "SELECT fingerprint, status, media_type, body FROM idempotency WHERE token_id = $1 AND key = $2"
 
+_FIND_ALL: Final = """
+    SELECT token_id, key, fingerprint, status, media_type, body FROM idempotency
+    JOIN unnest($1::bigint[], $2::text[]) AS w (token_id, key) USING (token_id, key)
+    """
+
 _KEEP: Final = """
-    INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::bytea[])
+    ORDER BY 1, 2
     """
 
 # Each new key takes away up to a hundred old ones, so that they never pile up.
@@ -21,6 +29,10 @@ _FORGET: Final = """
         SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
         ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
     """
+
+
+TokenKey: TypeAlias = tuple[int, str]
+"""A token's id and the key that it gave."""
 
 
 class KeptAnswer(NamedTuple):
@@ -44,5 +56,21 @@ async def find(connection: Connection, token_id: int, key: str) -> KeptAnswer | 
 
 async def keep(connection: Connection, token_id: int, key: str, answer: KeptAnswer) -> None:
     """Keep an answer for a day at least. Deletes up to a hundred that are older."""
-    await connection.execute(_KEEP, token_id, key, *answer)
+    await keep_all(connection, {(token_id, key): answer})
+
+
+async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, KeptAnswer]:
+    """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
+    tokens, names = [key[0] for key in keys], [key[1] for key in keys]
+    rows = await connection.fetch(_FIND_ALL, tokens, names)
+    return {(row["token_id"], row["key"]): KeptAnswer(*row[2:]) for row in rows}
+
+
+async def keep_all(connection: Connection, answers: Mapping[TokenKey, KeptAnswer]) -> None:
+    """Keep answers as `keep` does.
+
+    Raises asyncpg.UniqueViolationError of `idempotency_once` when one of the keys has an answer already.
+    """
+    columns = zip(*((*key, *answer) for key, answer in answers.items()), strict=True)
+    await connection.execute(_KEEP, *map(list, columns))
     await connection.execute(_FORGET, _DELETED_AT_ONCE_MAX)

@@ -115,7 +115,7 @@ async def activate(connection: Connection, minters: Minters, program_id: int, co
         if activated_at is not None:
             return facts
         if facts.place == at.place:
-            raise ProgramRefused(await _against_activating(connection, program_id, facts))
+            raise ProgramRefused(await against_activating(connection, program_id, facts))
 
 
 async def deactivate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
@@ -202,7 +202,7 @@ async def _lock(connection: Connection, minters: Minters, program_id: int, code:
     now = await codes.locate(connection, minters, program_id, code)
     if now is None or (now.block["id"], now.position) != (at.block["id"], at.position):
         raise Moved
-    facts = await codes.facts_at(connection, minters, program_id, now)
+    [facts] = await codes.facts_of(connection, minters, program_id, [now], [code])
     if facts is None:
         raise Moved
     name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
@@ -245,7 +245,8 @@ async def _found(connection: Connection, minters: Minters, program_id: int, code
     return facts
 
 
-async def _against_activating(connection: Connection, program_id: int, facts: CodeFacts) -> str:
+async def against_activating(connection: Connection, program_id: int, facts: CodeFacts) -> str:
+    """What stands against activating a code, as a sentence for a person."""
     if facts.state == "activated":
         return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
     if facts.state != "attached":

@@ -44,13 +44,14 @@ class Minters:
                 f"Template version {version} of program {program_id} can't be minted by this version of codewell: "
                 "install the version that made it."
             )
-        return Minter(Template.parse(row["template"]), self._unwrapped(row["key"], row["key_wrapped"]))
+        return Minter(Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"]))
 
     def wrapped(self, secret: bytes) -> tuple[bytes, bool]:
         """A new key as it is stored, and whether it is wrapped (RFC 3394) with the master key."""
         return (secret, False) if self._master_key is None else (aes_key_wrap(self._master_key, secret), True)
 
-    def _unwrapped(self, stored: bytes, is_wrapped: bool) -> bytes:
+    def unwrapped(self, stored: bytes, is_wrapped: bool) -> bytes:
+        """A stored key as it is used. Raises StackUnavailable when it can't be unwrapped."""
         if not is_wrapped:
             return stored
         if self._master_key is None:

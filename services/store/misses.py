@@ -1,28 +1,42 @@
-"""How often a token asked for codes that don't exist, counted for all consoles together."""
+"""How often a token asked for a code that doesn't exist, counted for all consoles together."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from services.postgres.connection import Connection
 
-_LEFT: Final = """
-    SELECT misses, ceil(extract(epoch FROM since + interval '1 minute' - now()))::integer AS wait_s
+_OF: Final = """
+    SELECT misses, extract(epoch FROM since + interval '1 minute' - now())::float8 AS left_s
     FROM token_miss WHERE token_id = $1 AND since > now() - interval '1 minute'
     """
 
 _COUNT: Final = """
-    INSERT INTO token_miss AS m (token_id, since, misses) VALUES ($1, now(), 1)
+    INSERT INTO token_miss AS m (token_id, since, misses)
+    SELECT token_id, now(), misses FROM unnest($1::bigint[], $2::integer[]) AS w (token_id, misses) ORDER BY token_id
     ON CONFLICT (token_id) DO UPDATE SET
         since = CASE WHEN m.since > now() - interval '1 minute' THEN m.since ELSE now() END,
-        misses = CASE WHEN m.since > now() - interval '1 minute' THEN m.misses + 1 ELSE 1 END
+        misses = CASE WHEN m.since > now() - interval '1 minute' THEN m.misses ELSE 0 END + excluded.misses
+    RETURNING token_id, misses, extract(epoch FROM since + interval '1 minute' - now())::float8 AS left_s
     """
 
 
-async def wait_s(connection: Connection, token_id: int, misses_max: int) -> int | None:
-    """For how long (s, at least 1) a token may look up nothing, or None while its budget of a minute lasts."""
-    row = await connection.fetchrow(_LEFT, token_id)
-    return None if row is None or row["misses"] < misses_max else max(1, row["wait_s"])
+class Misses(NamedTuple):
+    """What a token has asked for in vain in the minute that runs, and how long that minute still runs (s)."""
+
+    had: int
+    left_s: float
 
 
-async def count(connection: Connection, token_id: int) -> None:
-    """Note that a token asked for a code that doesn't exist; a minute begins when none is running."""
-    await connection.execute(_COUNT, token_id)
+NONE: Final = Misses(0, 0.0)
+
+
+async def of(connection: Connection, token_id: int) -> Misses:
+    """The misses of a token's minute; none where no minute runs."""
+    row = await connection.fetchrow(_OF, token_id)
+    return NONE if row is None else Misses(*row)
+
+
+async def count(connection: Connection, more: Mapping[int, int]) -> dict[int, Misses]:
+    """Add so many misses of each of these tokens, and return what they have; a minute begins where none is running."""
+    rows = await connection.fetch(_COUNT, list(more), list(more.values()))
+    return {row["token_id"]: Misses(row["misses"], row["left_s"]) for row in rows}

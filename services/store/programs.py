@@ -1,9 +1,11 @@
 """Programs as people look at them: made, changed, read, listed, and their stock."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -12,7 +14,7 @@ from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
 from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
 from services.postgres.connection import Connection
-from services.store import versions
+from services.store import foreign, orders, remote_secrets, versions
 from services.store.minters import Minters
 
 # A program without an end is judged as if its codes could be guessed at for a year.
@@ -39,7 +41,7 @@ _STOCK: Final = """
            (SELECT count(*) FROM code_state s JOIN block ON block.id = s.block_id
             WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL
               AND s.returned_at IS NULL) AS activated,
-           p.codes_max, p.pool_max
+           p.on_order, p.codes_max, p.pool_max
     FROM program p CROSS JOIN LATERAL (
         SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0)::bigint AS pooled,
                coalesce(sum(size - next - holes) FILTER (WHERE over), 0)::bigint AS expired,
@@ -74,10 +76,10 @@ async def check_name(connection: Connection, name: str) -> None:
 
 
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
-    """Make a program and the secret key of its template. `guesses_per_s` is what an attacker may try.
+    """Make a program, and the secret key of its template or the secret that its remote service knows it by.
 
-    Raises TemplateInvalid when the template can't be read, is too small or can be guessed, and ProgramTaken when
-    the name is taken.
+    `guesses_per_s` is what an attacker may try. Raises TemplateInvalid when the template can't be read, is too small
+    or can be guessed, and ProgramTaken when the name is taken.
     """
     check(settings, guesses_per_s)
     given = _row(settings)
@@ -93,6 +95,9 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
             raise _taken(settings.name) from error
         if settings.source.kind == "template":
             await versions.add(connection, minters, program_id, 1, settings.source.template)
+        if settings.source.kind == "remote":
+            await orders.add_service(connection, program_id)
+            await remote_secrets.in_force(connection, minters, program_id)
     return Program(id=program_id, **settings.model_dump())
 
 
@@ -107,12 +112,31 @@ async def update(
     another name, another kind of source, a maximum below what the program has had, or a shared code that is to be
     shared no more. Then nothing is changed.
     """
+    if changes.keys().isdisjoint({"source", "codes_max"}):
+        return await _update(connection, minters, name, changes, guesses_per_s, None)
+    while True:
+        program_id = (await get(connection, name)).id
+        async with foreign.changing(connection, program_id) as mark:
+            with contextlib.suppress(_Overtaken):
+                return await _update(connection, minters, name, changes, guesses_per_s, mark)
+
+
+class _Overtaken(Exception):
+    """Somebody else changes the program just now."""
+
+
+async def _update(
+    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
+    mark: UUID | None,
+) -> Program:  # fmt: skip
     async with connection.transaction():
         row = await _locked(connection, name)
+        if mark is not None and not await foreign.is_mine(connection, row["id"], mark):
+            raise _Overtaken
         present = _program(row)
         kept = {**present.model_dump(exclude={"id"}), **changes}
         settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
-        _check_change(present, settings, row["made"] + row["imported"], row["given"])
+        _check_change(present, settings, row)
         version = row["version"]
         if settings.source.kind == "template":
             template = Template.parse(settings.source.template)
@@ -216,7 +240,7 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
 async def _locked(connection: Connection, name: str) -> asyncpg.Record:
     """The program's row, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS}, made, imported, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
+        f"SELECT {_COLUMNS}, made, imported, on_order, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
         "EXISTS (SELECT FROM block WHERE program_id = program.id AND next > 0) AS given "
         "FROM program WHERE name = $1 FOR NO KEY UPDATE",
         name,
@@ -232,15 +256,21 @@ def _taken(name: str) -> ProgramTaken:
     return ProgramTaken(f"There is a program {name} already, or was one: choose another short name.")
 
 
-def _check_change(present: ProgramSettings, settings: ProgramSettings, had: int, given: bool) -> None:
+def _check_change(present: ProgramSettings, settings: ProgramSettings, row: asyncpg.Record) -> None:
     if settings.name != present.name:
         raise ProgramRefused(f"The short name of {present.name} can't change: clone it under the new one.")
     if settings.source.kind != present.source.kind:
         raise ProgramRefused(f"Where the codes of {present.name} come from can't change: make a new program.")
-    if present.shared and not settings.shared and given:
+    if present.shared and not settings.shared and row["given"]:
         raise ProgramRefused(f"{present.name} has given one code to everybody: clone it to give each profile its own.")
+    had = row["made"] + row["imported"]
     if settings.codes_max < had:
         raise ProgramRefused(f"{present.name} has had {had:,} codes: its maximum can't be lower than that.")
+    if settings.codes_max < had + row["on_order"]:
+        raise ProgramRefused(
+            f"{present.name} has had {had:,} codes and {row['on_order']:,} more are on order: its maximum can't be "
+            "lower than both together."
+        )
 
 
 def _check_guessing(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:

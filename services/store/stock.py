@@ -17,8 +17,8 @@ _LOCK: Final = """
     SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
            p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported AS room, p.pool_max, level.pooled, p.version, p.codes_max,
-           p.source->>'kind' AS codes_from,
+           p.codes_max - p.made - p.imported - p.on_order AS room, p.pool_max, level.pooled, p.version, p.codes_max,
+           p.source->>'kind' AS codes_from, p.on_order,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
@@ -94,6 +94,11 @@ _DECIDING: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DE
 _PROGRAM_COLUMNS: Final = len(Program._fields)
 
 
+async def deciding(connection: Connection) -> None:
+    """Hold DECIDING_LOCK from now on; to be called before a transaction that attaches codes reads anything."""
+    await connection.execute(_DECIDING)
+
+
 async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
     """Lock up to so many blocks with stock of each program, soonest to expire first, skipping those locked by others.
 
@@ -101,7 +106,7 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
     """
     programs: dict[str, Program] = {}
     blocks: dict[str, list[Block]] = {}
-    await connection.execute(_DECIDING)
+    await deciding(connection)
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
         if row["id"] is None:
@@ -208,14 +213,17 @@ async def write(connection: Connection, decision: Decision) -> None:
         # Bare bytes would be taken for the path of a file.
         source = memoryview(copying.packed(decision.rows))
         await connection.copy_to_table("answer", source=source, columns=copying.COLUMNS, format="binary")
-    if decision.holdings:
-        ordered = sorted(decision.holdings.items())
-        rows = await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8))
-        if len(rows) != len(ordered):
-            raise HoldingTaken
+    if decision.holdings and await hold(connection, decision.holdings) != len(decision.holdings):
+        raise HoldingTaken
     taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
     if taken:
         await connection.execute(_TAKE, *_columns(taken, 3))
+
+
+async def hold(connection: Connection, holdings: Mapping[HoldingKey, Code]) -> int:
+    """Note who gets which code again, and return how many did not have one that lives already."""
+    ordered = sorted(holdings.items())
+    return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
 
 
 async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) -> list[AnswerRow]:

@@ -75,6 +75,35 @@ async def test_export_measures_all_three(tmp_path: Path) -> None:
     assert_nothing_left(tmp_path)
 
 
+async def test_import_measures_files_and_rows(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "import", "--rows=2000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates[name] for name in ("CSV", "XLSX", "usual build", "bare COPY")) > 0
+    assert_nothing_left(tmp_path)
+
+
+async def test_http_measures_the_api_its_peer_and_its_ceiling(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "http", "--requests=400", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates["attach"], rates["activate"], rates["usual build: attach"], rates["nothing but SELECT 1"]) > 0
+    assert_nothing_left(tmp_path)
+
+
+async def test_browse_asks_for_a_page_by_each_filter(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "browse", "--codes=20000", "--attached=10000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    assert len(json.loads(out)["goals"]) == 8
+    assert_nothing_left(tmp_path)
+
+
 async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
     process = await bench(tmp_path, "issue", "--requests=800")
     try:

@@ -85,7 +85,7 @@ ASKED = [uuid7() for _ in range(3)]
 CODES = ["smFg-2497-DMPB", "abcd-0000-ABCD", "ZZZZ-9999-ZZZZ"]
 GOOD = [answer(request_id, code) for request_id, code in zip(ASKED, CODES, strict=True)]
 STOCK = Stock(program="SPRING", made=10, imported=0, pooled=7, attached=3, activated=0, expired=0, deleted=0,
-              codes_max=1_000_000, pool_max=100)  # fmt: skip
+              on_order=0, codes_max=1_000_000, pool_max=100)  # fmt: skip
 
 
 def broken(answers: Sequence[Answer], stock: Stock = STOCK) -> set[str]:

@@ -8,13 +8,11 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from services.console.announcer import Announcer
 from services.console.api import create_api
-from services.console.callers import Callers
 from services.console.context import Context
 from services.postgres.connection import Pool
+from services.runtime.settings import ConsoleSettings
 from services.store import tokens
-from services.store.minters import Minters
 from services.store.tokens import Scope
 
 _NOWHERE = "127.0.0.1:1"
@@ -22,8 +20,11 @@ _NOWHERE = "127.0.0.1:1"
 
 def create_console(pool: Pool, misses_per_minute: int = 60) -> FastAPI:
     """A console that tells Kafka nothing."""
-    context = Context(pool, Minters(None), Callers(pool), Announcer(_NOWHERE, ""), 10, misses_per_minute)
-    return create_api(context)
+    settings = ConsoleSettings(
+        postgres_url="postgresql://nowhere", kafka_bootstrap=_NOWHERE, misses_per_minute=misses_per_minute,
+        import_bytes_max=100_000,
+    )  # fmt: skip
+    return create_api(Context.of(settings, pool))
 
 
 class Consoles:

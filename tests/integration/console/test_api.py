@@ -52,6 +52,7 @@ async def test_stock_is_what_the_database_says(site: Site) -> None:
         "activated": 0,
         "expired": 0,
         "deleted": 0,
+        "on_order": 0,
         "codes_max": 100,
         "pool_max": 50,
     }

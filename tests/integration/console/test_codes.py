@@ -4,8 +4,10 @@ from urllib.parse import quote
 
 import pytest
 
+from services.console import guessers
 from services.postgres.connection import Connection, Pool
 from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
+from tests.integration.issuer.running import until
 
 
 async def test_codes_are_made_browsed_and_looked_up(consoles: Consoles) -> None:
@@ -62,8 +64,16 @@ async def test_a_code_may_hold_any_character(consoles: Consoles, connection: Con
 
 
 async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere(
-    consoles: Consoles, connections: Pool, connection: Connection
+    consoles: Consoles, connections: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(guessers, "REMEMBERED_S", 0)
+
+    async def told(count: int) -> None:
+        async def is_told() -> bool:
+            return bool(await connection.fetchval("SELECT sum(misses) = $1 FROM token_miss", count))
+
+        await until(is_told, f"{count} misses in the database")
+
     maker = await consoles.client("admin")
     await maker.post("/programs", json=settings())
     await maker.post("/programs/SPRING/codes:generate", json={"count": 1})
@@ -75,6 +85,7 @@ async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere
     for client in (here, there, here, there, here):
         is_problem(await client.get("/programs/SPRING/codes/SPRING-nope"), 404, "no code SPRING-nope")
         assert (await client.get("/programs/NOBODY/codes/x")).status_code == 404
+    await told(5)
     for client in (here, there):
         for text in ("SPRING-nope", code["code"]):
             answer = await client.get(f"/programs/SPRING/codes/{text}")
@@ -85,4 +96,16 @@ async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere
     await connection.execute("UPDATE token_miss SET since = since - interval '1 minute'")
     assert (await here.get(f"/programs/SPRING/codes/{code['code']}")).status_code == 200
     assert (await here.get("/programs/SPRING/codes/SPRING-nope")).status_code == 404
-    assert [row["misses"] for row in await connection.fetch("SELECT misses FROM token_miss")] == [1]
+    await told(1)
+
+
+async def test_i8_what_is_not_told_yet_counts_where_it_was_asked(
+    consoles: Consoles, connections: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guessers, "TOLD_AFTER_S", 3_600)
+    await (await consoles.client("admin")).post("/programs", json=settings())
+    client = await consoles.client("redeem", api=create_console(connections, misses_per_minute=2))
+    step = "/programs/SPRING/codes:activate"
+    is_problem(await client.get("/programs/SPRING/codes/SPRING-nope"), 404)
+    is_problem(await client.post(step, json={"code": "SPRING-nope"}), 404)
+    is_problem(await client.post(step, json={"code": "SPRING-nope"}), 429, "try again in 60 s")

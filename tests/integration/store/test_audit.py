@@ -23,7 +23,13 @@ _AGAIN = (
     "SELECT 'bad00000-0000-0000-0000-000000000000', 0, program_id, block_id, position, again, profile_id, code "
     "FROM answer WHERE position = 0"
 )
+# A block of one text, which isn't there.
+_LIST_BLOCK = "INSERT INTO block (program_id, kind, size, origin) VALUES (1, 'list', 1, 'generate')"
 
+_ORDER = (
+    "INSERT INTO remote_request (id, program_id, count, fields, origin, state, finished_at, received) "
+    f"VALUES ('{STRANGE}', 1, {{count}}, '{{{{}}}}', 'pool', '{{state}}', {{finished}}, {{received}})"
+)
 
 GIVEN_OUTSIDE = "a code was given outside the program's validity period, or while it was switched off or removed"
 MADE_OUTSIDE = (
@@ -166,6 +172,26 @@ BREAKS = (
         [{"program": "SPRING", "made": 60, "imported": 7, "held": 60}],
     ),
     Break(
+        "a block of texts holds another number of texts than it has codes",
+        (_LIST_BLOCK, "UPDATE program SET imported = 1 WHERE name = 'SPRING'"),
+        [{"program_id": 1, "size": 1, "texts": 0}],
+    ),
+    Break(
+        "a text is in no place of a block of its program",
+        ("INSERT INTO code VALUES (1000, 0, 1, 'ASTRAY')",),
+        [{"block_id": 1000, "position": 0}],
+    ),
+    Break(
+        "an import counts other codes than its blocks hold",
+        (
+            (
+                "INSERT INTO import (id, program_id, file_name, file_bytes, file_sha256, options, uploaded, imported) "
+                "SELECT gen_random_uuid(), 1, 'f', 1, sha256(''), '{}', false, 2"
+            ),
+        ),
+        [{"imported": 2, "taken_back": 0}],
+    ),
+    Break(
         "a closed block that has not expired holds codes still",
         ("UPDATE block SET open = false WHERE id = 2",),
         [{"block": 2, "size": 20, "next": 0, "holes": 0}],
@@ -192,6 +218,38 @@ BREAKS = (
             "UPDATE program SET codes_max = 59, pool_max = 59 WHERE name = 'SPRING'",
         ),
         [{"program": "SPRING", "codes_max": 59, "made": 60, "held": 60}],
+    ),
+    Break(
+        "a program holds more codes than its maximum",
+        (
+            "ALTER TABLE program DROP CONSTRAINT program_maximum",
+            "UPDATE program SET on_order = 9_950 WHERE name = 'SPRING'",
+            _ORDER.format(count=9_950, state="open", finished="NULL", received=0),
+        ),
+        [{"program": "SPRING", "codes_max": 10_000, "made": 60, "on_order": 9_950}],
+    ),
+    Break(
+        "a program has other codes on order than its open requests ask for",
+        (_ORDER.format(count=5, state="open", finished="NULL", received=0),),
+        [{"program": "SPRING", "on_order": 0, "asked": 5}],
+    ),
+    Break(
+        "a program has other codes on order than its open requests ask for",
+        ("UPDATE program SET on_order = 5 WHERE name = 'OTHER'",),
+        [{"program": "OTHER", "on_order": 5, "asked": 0}],
+    ),
+    Break(
+        "a remote service brought other codes than are in blocks",
+        (_ORDER.format(count=5, state="done", finished="now()", received=4),),
+        [{"request_id": STRANGE, "state": "done", "received": 4, "in_blocks": 0}],
+    ),
+    Break(
+        "a remote service brought other codes than are in blocks",
+        (
+            _ORDER.format(count=20, state="done", finished="now()", received=20),
+            f"UPDATE block SET remote_request_id = '{STRANGE}' WHERE id = 2",
+        ),
+        [{"request_id": STRANGE, "received": 20, "in_blocks": 20, "texts": 0}],
     ),
     Break(
         "a code was given after it had expired",

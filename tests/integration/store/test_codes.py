@@ -6,8 +6,9 @@ import pytest
 
 from services.codes.template import Template
 from services.postgres.connection import Connection
+from services.store.browsing import Page, page
 from services.store.claim import Claims
-from services.store.codes import START, CodeFacts, Page, Place, find, page
+from services.store.codes import START, CodeFacts, Place, find
 from services.store.filling import generate
 from services.store.minters import Minters
 from tests.factories import OFF, TEMPLATE, message, program

@@ -19,6 +19,11 @@ _BLOCK = "INSERT INTO block (program_id, kind, version, first, size, origin) VAL
 _LIST = "INSERT INTO block (program_id, kind, size, origin) VALUES (1, 'list', 2, 'generate')"
 _ANSWER = "INSERT INTO answer (request_id, ordinal, profile_id, {columns}) VALUES (gen_random_uuid(), {values})"
 
+_ORDERED = (
+    "INSERT INTO remote_request (program_id, count, fields, origin, state, finished_at, received) "
+    "VALUES (1, 5, '{{}}', 'pool', '{state}', {finished}, {received})"
+)
+
 
 class Forbidden(NamedTuple):
     """A statement, and the constraint that refuses it; None where it is allowed."""
@@ -43,10 +48,18 @@ CASES = (
     Forbidden(_BLOCK.format(first=10), None),
     Forbidden("UPDATE program SET made = codes_max + 1", "program_maximum"),
     Forbidden("UPDATE program SET imported = codes_max - made + 1", "program_maximum"),
+    Forbidden("UPDATE program SET on_order = codes_max - made + 1", "program_maximum"),
     Forbidden("UPDATE program SET codes_max = 9, pool_max = 9", "program_maximum"),
     Forbidden("UPDATE program SET codes_max = 10, pool_max = 10", None),
     Forbidden(f"{_LIST}; INSERT INTO code VALUES (2, 0, 1, 'A'), (2, 1, 1, 'A')", "code_once"),
     Forbidden(f"{_LIST}; INSERT INTO code VALUES (2, 0, 1, 'A'), (2, 1, 1, 'a')", None),
+    Forbidden("UPDATE program SET on_order = -1", "program_on_order_check"),
+    Forbidden(_ORDERED.format(state="done", finished="now()", received=6), "remote_request_not_exceeded"),
+    Forbidden(_ORDERED.format(state="open", finished="now()", received=0), "remote_request_check"),
+    Forbidden(_ORDERED.format(state="given_up", finished="now()", received=1), "remote_request_check1"),
+    Forbidden(_ORDERED.format(state="done", finished="now()", received=5), None),
+    Forbidden("INSERT INTO remote_secret (program_id, secret, wrapped) VALUES (1, 'a', false), (1, 'b', false)",
+              "remote_secret_newest"),
     # Half an answer is none: a refusal has no code, a code has its place, a preview has a code and no place.
     Forbidden(_ANSWER.format(columns="refusals, code", values="0, 'p', '[]', 'A'"), "answer_check"),
     Forbidden(_ANSWER.format(columns="refusals", values="1, 'p', '[]'"), "answer_check"),

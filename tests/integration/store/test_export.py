@@ -13,7 +13,7 @@ from schemas.program import Program, State
 from services.client.uuid7 import uuid7
 from services.errors import StackUnavailable
 from services.postgres.connection import Connection, Pool
-from services.store import by_hand, codes, export, life, profiles
+from services.store import browsing, by_hand, export, life, profiles
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.codes import START, CodeFacts
@@ -48,7 +48,7 @@ async def exported(connection: Connection, minters: Minters, of: Program, wanted
 async def listed(connection: Connection, minters: Minters, of: Program, state: State | None = None) -> list[CodeFacts]:
     found, place = [], START
     while True:
-        page = await codes.page(connection, minters, of.id, place, 1_000, state)
+        page = await browsing.page(connection, minters, of.id, place, 1_000, state)
         found += page.codes
         if page.next is None:
             return found

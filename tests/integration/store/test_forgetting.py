@@ -9,7 +9,7 @@ from services.attaching.answers import answer_event
 from services.client.uuid7 import uuid7
 from services.errors import StackUnavailable
 from services.postgres.connection import Connection, Pool
-from services.store import by_hand, codes, forgetting, kept_answers, life, profiles, stock, tokens
+from services.store import browsing, by_hand, forgetting, kept_answers, life, profiles, stock, tokens
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.codes import START
@@ -69,7 +69,7 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     assert await connection.fetchval("SELECT body FROM idempotency WHERE key = 'other'") == b'{"profile_id":"p-2"}'
     assert (await profiles.get(connection, "p-2")).fields == {}
     assert named.profile_id == "p-3"
-    after = [(one.code, one.state) for one in (await codes.page(connection, minters, 1, START, 10)).codes]
+    after = [(one.code, one.state) for one in (await browsing.page(connection, minters, 1, START, 10)).codes]
     assert [state for _, state in after] == ["activated", "attached", "attached", "pooled", "pooled", "pooled"]
     assert await audit(connection) == []
 
@@ -191,6 +191,6 @@ async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
 
     assert await forget(connection, WHO) == 4
     assert await places_of(connection, WHO) == []
-    page = await codes.page(connection, minters, 1, START, 10, profile_id=await connection.fetchval(
+    page = await browsing.page(connection, minters, 1, START, 10, profile_id=await connection.fetchval(
         "SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1"))  # fmt: skip
     assert len(page.codes) == 4

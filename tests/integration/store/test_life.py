@@ -12,8 +12,9 @@ from services.errors import CodeUnknown, ProgramRefused
 from services.postgres.connection import Connection, Pool
 from services.store import life, programs
 from services.store.audit import audit
+from services.store.browsing import page
 from services.store.claim import Claims
-from services.store.codes import START, Place, find, page
+from services.store.codes import START, Place, find
 from services.store.filling import generate, top_up
 from services.store.life import Change
 from services.store.minters import Minters

@@ -153,6 +153,6 @@ async def test_the_level_of_a_pool_is_read_from_its_open_blocks(
 
 async def test_a_claim_moves_its_blocks_by_their_ids(connection: Connection, plans: Plans) -> None:
     for number in range(EXECUTIONS):
-        await stock.write(connection, Decision([], {number + 1: (100, 100)}, {}, {}, {}))
+        await stock.write(connection, Decision([], {number + 1: (100, 100)}, {}, {}, {}, []))
 
     assert indexes(plans, "SET next = t.next", "block") == {"block_pkey"}

@@ -9,8 +9,9 @@ from services.errors import ProgramRefused
 from services.postgres.connection import Connection
 from services.store import numbering, programs
 from services.store.audit import audit
+from services.store.browsing import page
 from services.store.claim import Claims
-from services.store.codes import START, find, page
+from services.store.codes import START, find
 from services.store.filling import generate, make_in_place, top_up
 from services.store.minters import Minters
 from tests.factories import OFF, message, program

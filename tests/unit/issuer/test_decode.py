@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from schemas.events import SCENARIO_STEP, MessageRender, ScenarioStep
+from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender, ScenarioStep
 from services.attaching.model import Source
+from services.issuer.decode import Decoder
 from tests.unit.issuer.records import (
     ALLOWED,
     MESSAGE,
@@ -136,3 +137,16 @@ def test_programs_are_wanted_once_in_the_order_of_the_request(given: dict[str, o
 @pytest.mark.parametrize("profile_id", ["x" * 256, "käufer 7/é", "🎁" * 256, " "])
 def test_a_profile_id_may_be_any_short_text(profile_id: str) -> None:
     assert decoder().read(record(message(profile_id=profile_id), headers())).request.event.profile_id == profile_id
+
+
+def test_until_when_it_waits_is_read_where_the_issuer_wrote_it() -> None:
+    written = headers(codewell_give_up_at=b"2026-12-01T10:00:00.5+00:00")
+    types = {"message-render": MESSAGE_RENDER, "message-render.retry": MESSAGE_RENDER}
+    reader = Decoder(types, frozenset())
+    waits = reader.read(record(message(), written, "message-render.retry")).request.give_up_at
+    assert waits == datetime(2026, 12, 1, 10, 0, 0, 500_000, tzinfo=UTC)
+    # A sender that writes it wishes in vain.
+    assert reader.read(record(message(), written)).request.give_up_at is None
+    for nonsense in (b"", b"soon", b"\xff", b"2026-12-01T10:00:00"):
+        spoiled = record(message(), headers(codewell_give_up_at=nonsense), "message-render.retry")
+        assert reader.read(spoiled).request.give_up_at is None

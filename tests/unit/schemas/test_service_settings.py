@@ -71,7 +71,13 @@ def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatc
         (IssuerSettings, "BATCH_SIZE_MAX", "many"),
         (IssuerSettings, "RETRY_DELAY_S", "0.01"),
         (IssuerSettings, "DEMAND_INTERVAL_S", "61"),
+        (IssuerSettings, "REMOTE_WAIT_S", "0"),
         (GeneratorSettings, "SWEEP_INTERVAL_S", "inf"),
+        (GeneratorSettings, "REMOTE_CONCURRENCY", "1"),
+        (GeneratorSettings, "REMOTE_TIMEOUT_S", "0"),
+        (GeneratorSettings, "REMOTE_GIVE_UP_S", "0"),
+        (GeneratorSettings, "REMOTE_ALLOW", "localhost"),
+        (GeneratorSettings, "REMOTE_ALLOW", "10.0.0.0/8, 10.0.0.1/8"),
         (ConsoleSettings, "API_PORT", "-1"),
     ],
 )
@@ -132,6 +138,18 @@ def test_reply_topics_stand_between_commas(environment: pytest.MonkeyPatch, text
     environment.setenv("CODEWELL_REPLY_TOPICS", text)
 
     assert read(IssuerSettings).reply_topics == topics
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [("", ()), ("127.0.0.0/8", ("127.0.0.0/8",)), (" ::1, 10.1.2.3 ,,fd00::/8", ("::1", "10.1.2.3", "fd00::/8"))],
+)
+def test_allowed_networks_stand_between_commas(
+    environment: pytest.MonkeyPatch, text: str, networks: tuple[str, ...]
+) -> None:
+    environment.setenv("CODEWELL_REMOTE_ALLOW", text)
+
+    assert read(GeneratorSettings).remote_allow == networks
 
 
 def test_settings_do_not_change_once_read() -> None:

@@ -1,0 +1,39 @@
+"""What Codewell asks of a remote service and what the service answers, as JSON over HTTP."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints
+
+from schemas.events import ShortName
+from schemas.program import REQUEST_MAX_LIMIT, Moment, Text
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RemoteRequest(_Shape):
+    """A POST to the program's URL. All attempts of one request are the same, byte for byte."""
+
+    version: Literal[1]
+    request_id: UUID
+    program: ShortName
+    count: Annotated[int, Field(ge=1, le=REQUEST_MAX_LIMIT)]
+    fields: dict[ShortName, Text]
+
+
+class RemoteCode(_Shape):
+    """One code. `expires_at` null or left out leaves it to the program; a field replaces the one that was sent."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    expires_at: Moment | None = None
+    fields: dict[ShortName, Text] = {}
+
+
+class RemoteAnswer(_Shape):
+    """The answer to the request of the same id: up to `count` codes, all different."""
+
+    version: Literal[1]
+    request_id: UUID
+    codes: Annotated[tuple[RemoteCode, ...], Field(max_length=REQUEST_MAX_LIMIT), FailFast()]

@@ -1,0 +1,104 @@
+"""How long the first page of a very large program takes, by each filter, as a client of the API sees it."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+from urllib.parse import quote
+
+from schemas.program import ProgramSettings, TemplateSource
+from services.attaching.model import ByHand, Request
+from services.bench.fresh import fresh_postgres
+from services.bench.http_load import request
+from services.bench.machine import facts
+from services.bench.report import Goal, Progress, Report
+from services.bench.serving import console
+from services.client.uuid7 import uuid7
+from services.postgres.connection import Connection, Pool, pool
+from services.store import filling, life, programs, tokens
+from services.store.claim import Claims
+from services.store.codes import CodeFacts
+from services.store.life import Change
+from services.store.minters import Minters
+
+PAGE_GOAL_MS: Final = 50
+NAME: Final = "BENCH"
+_TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
+_BATCH: Final = 4_000
+# Of those that are attached.
+_ACTIVATED_SHARE: Final = 10
+_CHANGED: Final = 200
+_MINUTES_S: Final = 300
+_FILTERS: Final = ("", "state=pooled", "state=attached", "state=activated", "state=expired", "state=deleted")
+
+_ACTIVATE: Final = """
+    INSERT INTO code_state (block_id, position, activated_at)
+    SELECT block_id, position, now() FROM answer WHERE position % $1 = 0
+    """
+
+
+async def bench_browse(codes: int, attached: int, repetitions: int, progress: Progress) -> Report:
+    """Make a program of so many codes, of which so many are attached, and ask for pages. Raises CodewellError."""
+    report = Report("browse", facts())
+    async with (
+        fresh_postgres(progress) as (home, postgres),
+        pool(postgres.url, "codewell-bench", 4) as connections,
+    ):
+        async for said in _fill(connections, codes, attached):
+            progress(said)
+        async with connections.acquire() as opened:
+            token = await tokens.replace(opened, "bench", ["admin"])
+            code = await opened.fetchval("SELECT code FROM answer LIMIT 1 OFFSET $1", attached // 2)
+        async with console(home, postgres) as site:
+            paths = {f"first page, {one or 'all'}": f"codes?{one}" for one in _FILTERS}
+            paths |= {"codes of a profile": "codes?profile_id=p-77", "one code": f"codes/{quote(code)}"}
+            for measured, path in paths.items():
+                asked = [request("GET", f"/api/v1/programs/{NAME}/{path}", token)]
+                await site.load(asked)
+                times = [(await site.load(asked, connections=1)).times_ms[0] for _ in range(repetitions)]
+                median = report.add(measured, "ms", times)
+                report.goals.append(Goal(f"ms, {measured}", median.rate, PAGE_GOAL_MS, at_least=False))
+                progress(f"{measured}: {median.rate:,.3g} ms")
+    return report
+
+
+async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[str]:
+    minters = Minters(None)
+    settings = ProgramSettings(
+        name=NAME, source=TemplateSource(kind="template", template=_TEMPLATE), codes_max=codes, pool_max=1,
+        # So many codes of this template could be guessed, which is not what is measured.
+        allow_guessable=True,
+    )  # fmt: skip
+    async with connections.acquire() as opened:
+        program = await programs.create(opened, minters, settings, guesses_per_s=10)
+        await filling.generate(opened, minters, program.id, codes, None)
+        yield f"{codes:,} codes are made"
+    claims = Claims(connections, minters)
+    for start in range(0, attached, _BATCH):
+        await claims.attach(_requests(start, min(attached, start + _BATCH)))
+    yield f"{attached:,} are attached"
+    async with connections.acquire() as opened:
+        await opened.execute(_ACTIVATE, _ACTIVATED_SHARE, timeout=_MINUTES_S)
+        await _change_some(opened, minters, program.id)
+        await opened.execute("VACUUM ANALYZE", timeout=_MINUTES_S)
+
+
+def _requests(start: int, stop: int) -> Iterator[Request]:
+    for number in range(start, stop):
+        yield Request(uuid7(), ByHand(f"p-{number}", NAME), (NAME,))
+
+
+async def _change_some(opened: Connection, minters: Minters, program_id: int) -> None:
+    """Delete some codes, and let others expire: the last that were attached, so that they are hard to find."""
+    rows = await opened.fetch(
+        "SELECT code FROM answer WHERE position % $1 <> 0 ORDER BY block_id DESC, position DESC LIMIT $2",
+        _ACTIVATED_SHARE,
+        2 * _CHANGED,
+    )
+
+    def expired(now: CodeFacts) -> Change:
+        return Change(now.attached_at, now.fields)
+
+    for number, row in enumerate(rows):
+        if number % 2:
+            await life.delete(opened, minters, program_id, row["code"])
+        else:
+            await life.change(opened, minters, program_id, row["code"], expired)

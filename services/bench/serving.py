@@ -1,0 +1,99 @@
+"""A server of the API in a process of its own, and a client that loads it from another."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from services.bench.http_load import Plan, Seen
+from services.bench.usage import cpu_seconds
+from services.errors import CodewellError
+from services.standalone.child import Child
+from services.standalone.home import Home
+from services.standalone.ports import LOOPBACK, free_port
+from services.standalone.postgres import PostgresServer
+
+CONNECTIONS: Final = 32
+_START_TIMEOUT_S: Final = 20.0
+_START_POLL_S: Final = 0.05
+_STOP_TIMEOUT_S: Final = 5.0
+
+
+class Site:
+    """A server that is measured: its port, its process, and what it is to be asked."""
+
+    def __init__(self, port: int, child: Child, database: PostgresServer) -> None:
+        self._port = port
+        self._child = child
+        self._database = database
+        self.cpu_ms: dict[str, float] = {}
+        """What one request of the last load cost each kind of process (ms)."""
+
+    async def load(self, requests: Sequence[str], rate: float | None = None, connections: int = CONNECTIONS) -> Seen:
+        """Send these from another process. Raises CodewellError when one of them is not answered well."""
+        kinds = {"server": self._child.pid, "postgres": self._database.child.pid if self._database.child else 0}
+        before = {kind: cpu_seconds([pid]) for kind, pid in kinds.items()}
+        plan = Plan(LOOPBACK, self._port, connections, list(requests), rate)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.bench.http_load",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, said = await process.communicate(json.dumps(plan).encode())
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            raise CodewellError(f"The client broke off: {said.decode().strip().splitlines()[-1]}")
+        seen = Seen(*json.loads(out))
+        self.cpu_ms = {kind: 1_000 * (cpu_seconds([pid]) - before[kind]) / len(requests) for kind, pid in kinds.items()}
+        return seen
+
+
+@asynccontextmanager
+async def serving(
+    home: Home, postgres: PostgresServer, module: Sequence[str], port_variable: str, env: Mapping[str, str]
+) -> AsyncIterator[Site]:
+    """One process of a server, ready. Raises CodewellError."""
+    port = free_port()
+    words = [sys.executable, "-m", *module]
+    child = await Child.start(
+        module[-1], words, log_path=home.logs / f"{module[-1]}.log", env={**os.environ, **env, port_variable: str(port)}
+    )
+    try:
+        await _answering(child, port)
+        yield Site(port, child, postgres)
+    finally:
+        await child.stop(timeout_s=_STOP_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
+    """A console, ready, that slows nobody down."""
+    env = {
+        "CODEWELL_POSTGRES_URL": postgres.url,
+        # Nothing here is announced.
+        "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:1",
+        "CODEWELL_MISSES_PER_MINUTE": "1000000",
+    }
+    async with serving(home, postgres, ("services", "console"), "CODEWELL_API_PORT", env) as site:
+        yield site
+
+
+async def _answering(child: Child, port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            if child.returncode is not None or time.monotonic() > deadline:
+                raise CodewellError(f"{child.name} does not answer: {child.last_words()}") from None
+            await asyncio.sleep(_START_POLL_S)
+        else:
+            writer.close()
+            return

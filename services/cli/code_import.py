@@ -1,0 +1,172 @@
+"""Commands for files of codes: bring one in, take it back."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import click
+from pydantic import ValidationError
+
+from services.cli.output import as_json, first_mistake, print_facts, print_json, with_database
+from services.errors import CodewellError, FileRefused
+
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("import")
+@click.argument("program")
+@click.argument("file", type=_FILE)
+@click.option("--column", metavar="COLUMN", help="Holds the codes, by name or number from 1.  [found out]")
+@click.option("--profile-column", metavar="COLUMN", help="Holds profile ids: such a code is attached at once.")
+@click.option(
+    "--expiry-column", metavar="COLUMN", help="Holds expiries: 2027-01-31, to its end in UTC, or with a time and zone."
+)
+@click.option(
+    "--field-column", "fields", multiple=True, metavar="NAME=COLUMN", help="Holds a custom field; may be repeated."
+)
+@click.option("--encoding", metavar="NAME", help="Such as utf-8 or windows-1252.  [found out]")
+@click.option("--delimiter", metavar="CHARACTER", help="One of , ; | and tab, which is \\t here.  [found out]")
+@click.option("--sheet", metavar="NAME", help="The sheet of a workbook.  [the first]")
+@click.option("--header/--no-header", default=None, help="Whether the first row names the columns.  [found out]")
+@click.option("--bad-rows", type=_FILE, metavar="FILE", help="Write the rows that were left out to this CSV.")
+@as_json
+def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | None, bad_rows: Path | None,
+            as_json: bool, **given: Any) -> None:  # fmt: skip
+    """Take the codes of FILE into PROGRAM: CSV, XLS or XLSX.
+
+    The same command goes on where one before it was stopped. A file that can't be read leaves nothing behind.
+    """
+    from services.store.minters import Minters
+
+    options = _options(
+        **given, delimiter=delimiter.replace("\\t", "\t") if delimiter else None, field_columns=_columns(fields)
+    )
+    seen: list[Any] = []
+
+    async def work(connection: Any, settings: Any) -> Any:
+        with _progress() as progress:
+            found = await _bring_in(
+                connection, Minters(settings.master_key_bytes), program, file, options, seen, progress
+            )
+        if bad_rows is not None:
+            await _write_bad_rows(connection, found.id, bad_rows)
+        return found
+
+    try:
+        found = with_database(work)
+    except KeyboardInterrupt as error:
+        begun = f"import {seen[0].id} is" if seen else "nothing was"
+        raise CodewellError(
+            f"Stopped, {begun} begun: the same command goes on; codewell code undo-import takes it back."
+        ) from error
+    _print(found, as_json)
+
+
+@click.command("undo-import")
+@click.argument("import_id", metavar="ID", type=click.UUID)
+@as_json
+def undo_import(import_id: UUID, as_json: bool) -> None:
+    """Take back the codes of import ID that nobody has; one that is running ends."""
+    from services.store.undo import undo
+
+    async def work(connection: Any, _: Any) -> Any:
+        return await undo(connection, import_id)
+
+    _print(with_database(work), as_json)
+
+
+async def _bring_in(
+    connection: Any,
+    minters: Any,
+    program: str,
+    file: Path,
+    options: Any,
+    seen: list[Any],
+    progress: Callable[[int], None],
+) -> Any:
+    from services.client.uuid7 import uuid7
+    from services.files.scan import scan
+    from services.files.table import open_table
+    from services.runtime.settings import ImportSettings, read
+    from services.store import importing, imports, programs
+
+    limits = read(ImportSettings).import_limits
+    found = await programs.get(connection, program)
+    imports.check(found, options)
+    scanned = await asyncio.to_thread(scan, file, limits)
+    with open_table(file, scanned, options, limits):
+        pass
+    begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+    seen.append(begun)
+    return await importing.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A line that says how many rows are read and how fast, for a person who waits."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        TextColumn("{task.fields[pace]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("", total=None, pace="")
+
+        def progress(rows: int) -> None:
+            speed = shown.tasks[0].speed
+            shown.update(task, completed=rows, pace=f"{speed:,.0f} a second" if speed else "")
+
+        yield progress
+
+
+async def _write_bad_rows(connection: Any, import_id: UUID, file: Path) -> None:
+    from services.store import imports
+
+    try:
+        with file.open("w", encoding="utf-8", newline="") as out:
+            async for lines in imports.bad_rows_csv(connection, import_id):
+                out.write(lines)
+    except OSError as error:
+        raise FileRefused(
+            f"{file} can't be written ({error.strerror}); the import is done, and the same command tries again."
+        ) from error
+
+
+def _options(**given: Any) -> Any:
+    from schemas.imports import ImportOptions
+
+    try:
+        return ImportOptions(**given)
+    except ValidationError as error:
+        raise FileRefused(f"{first_mistake(error, 'options')}. Nothing was imported.") from error
+
+
+def _columns(given: tuple[str, ...]) -> dict[str, str]:
+    columns = {}
+    for one in given:
+        name, equals, column = one.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{one!r} is not NAME=COLUMN.", param_hint="--field-column")
+        columns[name] = column
+    return columns
+
+
+def _print(found: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    facts = {name: getattr(found, name) for name in ("id", "state", "rows", "imported", "attached", "taken_back")}
+    facts["id"] = str(found.id)
+    print_facts(
+        facts
+        | {"bad rows": sum(found.bad.values())}
+        | {f"  {reason.replace('_', ' ')}": count for reason, count in found.bad.items()}
+    )

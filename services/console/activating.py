@@ -1,0 +1,70 @@
+"""Activations over HTTP: those of one program's codes that come at the same time are one transaction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import asyncpg
+from fastapi.responses import Response
+
+from services.console.callers import Known
+from services.console.gathering import Gathering
+from services.console.once import Once, done, repeated
+from services.console.problems import refusal
+from services.console.shown import shown
+from services.errors import CodewellError
+from services.postgres.connection import Pool
+from services.store import activating, kept_answers
+from services.store.kept_answers import KeptAnswer, TokenKey
+from services.store.minters import Minters
+
+
+class _Wish(NamedTuple):
+    once: Once
+    code: str
+
+
+class Activations:
+    """Activates codes once for each idempotency key. An answer is kept in the transaction that activates."""
+
+    def __init__(self, pool: Pool, minters: Minters) -> None:
+        self._pool = pool
+        self._minters = minters
+        self._gathering: Gathering[Known, _Wish, Response | None] = Gathering(self._activate)
+
+    async def activate(self, program: Known, once: Once, code: str) -> Response | None:
+        """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
+        return await self._gathering.ask(program, _Wish(once, code))
+
+    async def _activate(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+        try:
+            return await self._in_one_transaction(program, wishes)
+        except (asyncpg.UniqueViolationError, asyncpg.DataError):
+            # A copy in another console was quicker, or one code can't be a text of Postgres.
+            return [None] * len(wishes)
+
+    async def _in_one_transaction(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+        # Of copies, and of those who want the same code, the first is in this batch, and the others come behind it.
+        of_key: dict[TokenKey, _Wish] = {}
+        of_code: dict[str, _Wish] = {}
+        answers: dict[_Wish, Response] = {}
+        async with self._pool.acquire() as connection, connection.transaction():
+            known = await kept_answers.find_all(connection, [one.once.key for one in wishes if one.once.key])
+            for one in wishes:
+                key = one.once.key
+                if key is not None and key in known:
+                    answers[one] = repeated(known[key], one.once.fingerprint)
+                elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
+                    of_code[one.code] = one
+            outcomes = await activating.activate(connection, self._minters, program.id, list(of_code))
+            kept: dict[TokenKey, KeptAnswer] = {}
+            for one, outcome in zip(of_code.values(), outcomes, strict=True):
+                if outcome is None:
+                    continue
+                answers[one] = answer = (
+                    refusal(outcome) if isinstance(outcome, CodewellError) else done(shown(program.name, outcome), 200)
+                )
+                if one.once.key is not None:
+                    kept[one.once.key] = one.once.kept(answer)
+            if kept:
+                await kept_answers.keep_all(connection, kept)
+        return [answers.get(one) for one in wishes]

@@ -1,0 +1,38 @@
+"""Attachments over HTTP: those of one program that come at the same time are decided in one claim."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from services.attaching.model import Request
+from services.console.gathering import Gathering
+from services.postgres.connection import Pool
+from services.store.claim import Claimed, Claims
+from services.store.minters import Minters
+
+
+class GatheredClaims:
+    """Decides requests as `Claims` does, with those of others that came meanwhile."""
+
+    def __init__(self, pool: Pool, minters: Minters) -> None:
+        self._claims = Claims(pool, minters)
+        self._gathering: Gathering[tuple[str, ...], Request, Claimed] = Gathering(self._decide)
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Short name by program id."""
+        return self._claims.names
+
+    async def attach(self, requests: Sequence[Request]) -> Claimed:
+        """Decide one request. Raises what asyncpg raises."""
+        [request] = requests
+        return await self._gathering.ask(request.names, request)
+
+    async def _decide(self, _: tuple[str, ...], requests: Sequence[Request]) -> Sequence[Claimed]:
+        try:
+            return [await self._claims.attach(requests)] * len(requests)
+        except asyncpg.DataError:
+            # One of them can't be stored, whoever's it is; the others are no worse for it.
+            if len(requests) == 1:
+                raise
+            return [await self._claims.attach([request]) for request in requests]

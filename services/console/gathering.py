@@ -1,0 +1,54 @@
+"""What many ask for at the same time is done at once: one transaction instead of one for each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Final, Generic, TypeVar
+
+AT_ONCE_MAX: Final = 200
+
+G = TypeVar("G", bound=Hashable)
+W = TypeVar("W")
+R = TypeVar("R")
+
+
+class Gathering(Generic[G, W, R]):
+    """Does at once what is asked for while the same is being done for others; nobody is waited for.
+
+    What is asked of different groups (a program's id or name, say) is done side by side, so that one of them which is
+    held up holds up no other.
+    """
+
+    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R]]]) -> None:
+        self._work = work
+        self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, group: G, wish: W) -> R:
+        """The result for this wish. Raises what the work raises; then it raises the same for all that were with it."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(group)
+        if waiting is not None:
+            waiting.append((wish, future))
+        else:
+            self._waiting[group] = [(wish, future)]
+            task = asyncio.create_task(self._do(group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def _do(self, group: G) -> None:
+        waiting = self._waiting[group]
+        while waiting:
+            # Who has gone away meanwhile is not to be given anything.
+            batch = [(wish, future) for wish, future in waiting[:AT_ONCE_MAX] if not future.done()]
+            del waiting[:AT_ONCE_MAX]
+            try:
+                results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+            except Exception as error:  # noqa: BLE001  it is raised where the result is awaited
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+        del self._waiting[group]

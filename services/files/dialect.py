@@ -1,0 +1,62 @@
+"""How a text file separates and quotes its cells, found out from its first rows."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from schemas.imports import DELIMITERS
+
+# A delimiter is one when nearly all rows have as many cells as most.
+_AGREE_MIN: Final = 0.9
+
+
+class Dialect(csv.Dialect):
+    """Cells between delimiters, in quotes where need be; a quote in a quoted cell is doubled."""
+
+    lineterminator = "\n"
+    quoting = csv.QUOTE_MINIMAL
+    doublequote = True
+    quotechar = '"'
+    delimiter = ","
+
+
+def dialect_of(lines: Sequence[str], delimiter: str | None) -> type[Dialect]:
+    """The dialect of these lines; `delimiter` where it is said. One column has no delimiter, and a comma does."""
+
+    class Found(Dialect):
+        quotechar = _quote(lines)
+
+    if delimiter is not None:
+        Found.delimiter = delimiter
+        return Found
+    best = (0.0, 1)
+    for one in DELIMITERS:
+
+        class Tried(Found):
+            delimiter = one
+
+        widths = Counter(len(row) for row in _rows(lines, Tried) if row)
+        if not widths:
+            continue
+        width, rows = widths.most_common(1)[0]
+        agree = rows / widths.total()
+        if width > 1 and agree >= _AGREE_MIN and (agree, width) > best:
+            best = agree, width
+            Found.delimiter = one
+    return Found
+
+
+def _rows(lines: Sequence[str], dialect: type[Dialect]) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, dialect))
+    except csv.Error:
+        return []
+
+
+def _quote(lines: Sequence[str]) -> str:
+    """An apostrophe where cells stand in such and none in quotes."""
+    text = "".join(lines)
+    stripped = [line.strip() for line in lines if line.strip()]
+    in_apostrophes = sum(line.startswith("'") and line.endswith("'") for line in stripped)
+    return "'" if '"' not in text and stripped and in_apostrophes >= _AGREE_MIN * len(stripped) else '"'

@@ -1,0 +1,15 @@
+"""How large a file and its parts may be."""
+
+from typing import Final, NamedTuple
+
+MIB: Final = 1024 * 1024
+
+
+class Limits(NamedTuple):
+    """What a file must keep to; the sentence of each refusal names the limit."""
+
+    bytes_max: int = 1024 * MIB
+    rows_max: int = 20_000_000
+    unpacked_bytes_max: int = 2048 * MIB
+    columns_max: int = 1_000
+    cell_chars_max: int = 32_767

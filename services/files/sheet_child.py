@@ -1,0 +1,65 @@
+"""A workbook's sheet as CSV on standard output, in a process of its own whose memory and time are limited.
+
+The library reads a sheet as a whole and can be made to take any amount of memory; here it dies alone. What it can't
+read is said in a sentence on standard error, with exit status 3.
+"""
+
+import csv
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Final
+
+MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
+CPU_S_MAX: Final = 25
+REFUSED: Final = 3
+
+
+def main(path: str, sheet: str) -> None:
+    """Write the sheet of this name, or the first where it is empty."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    try:
+        with CalamineWorkbook.from_path(path) as book:
+            if sheet and sheet not in book.sheet_names:
+                _refuse(f"There is no sheet {sheet}: this workbook has {', '.join(book.sheet_names)}.")
+            # Empty columns in front are left out by the library, and rows in front are not.
+            found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
+            before = [""] * (found.start[1] if found.start else 0)
+            csv.writer(sys.stdout).writerows(before + list(_texts(row)) for row in found.iter_rows())
+            sys.stdout.flush()
+    except PasswordError:
+        _refuse("This workbook is locked with a password: save it without one.")
+    except CalamineError as error:
+        _refuse(f"This workbook can't be read ({str(error)[:200]}): save it again, or as CSV.")
+
+
+def _texts(row: Sequence[object]) -> Iterator[str]:
+    for cell in row:
+        match cell:
+            case str():
+                yield cell
+            case bool():
+                yield str(cell).upper()
+            case float():
+                yield str(int(cell)) if cell.is_integer() else repr(cell)
+            # A workbook knows no time zones.
+            case datetime():
+                yield cell.date().isoformat() if cell.time() == time() else f"{cell.isoformat()}Z"
+            case date() | time():
+                yield cell.isoformat()
+            case timedelta() | int() | _:
+                yield str(cell)
+
+
+def _refuse(sentence: str) -> None:
+    sys.stderr.write(sentence)
+    raise SystemExit(REFUSED)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

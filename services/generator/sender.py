@@ -1,0 +1,174 @@
+"""Sends the requests that are due to remote services, side by side, and puts what they answer into the pools."""
+
+import asyncio
+import time
+from collections import Counter as Count
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Histogram
+
+from schemas.remote import RemoteRequest
+from services.errors import RemoteFailed, StackUnavailable
+from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.remote.client import Client
+from services.runtime.process import CANCEL_TIMEOUT_S
+from services.store import arrivals, deliveries, remote_secrets
+from services.store.deliveries import Order
+from services.store.minters import Minters
+from services.telemetry.health import Health
+
+log = structlog.get_logger()
+
+REQUESTS: Final = Counter("codewell_remote_requests", "Requests to remote services, by outcome.", ["outcome"])
+RECEIVED: Final = Counter("codewell_remote_codes", "Codes that remote services have brought.")
+SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with a remote service (s).")
+
+# Others order too, at the API, and what failed becomes due again.
+LOOK_INTERVAL_S: Final = 1.0
+GIVE_UP_INTERVAL_S: Final = 60.0
+# For the database, after the exchange. A request whose generator died is taken by another when this is over too.
+LEASE_MARGIN_S: Final = 5.0
+_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+
+Fill = Callable[[int], Awaitable[None]]
+
+
+class Limits(NamedTuple):
+    """How many requests are out at once, how long each may take (s), and for how long each is tried again (s)."""
+
+    concurrency: int
+    timeout_s: float
+    give_up_s: float
+
+
+class Sender:
+    """Takes stored requests one by one, and has up to so many of them out at once."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        minters: Minters,
+        client: Client,
+        limits: Limits,
+        fill: Fill,
+        health: Health,
+        wake: asyncio.Event,
+    ) -> None:
+        self._pool = pool
+        self._minters = minters
+        self._client = client
+        self._limits = limits
+        self._fill = fill
+        self._health = health
+        self._wake = wake
+        self._out: dict[asyncio.Task[None], int] = {}
+        self._looked_for_old_at = 0.0
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """Send until told to stop; what is out then has `grace_s` (s) to end. Raises nothing.
+
+        A request that is cut off is tried again by whoever is there when its lease is over, under the same key.
+        """
+        while not stop.is_set():
+            self._health.beat("send")
+            self._wake.clear()
+            if not await self._send_next():
+                await self._pause(stop)
+        if self._out:
+            await asyncio.wait(self._out, timeout=grace_s)
+        for task in self._out:
+            task.cancel()
+        if self._out:
+            await asyncio.wait(self._out, timeout=CANCEL_TIMEOUT_S)
+
+    async def _send_next(self) -> bool:
+        """Send one request that is due. False when there is none, or no slot for one."""
+        if len(self._out) >= self._limits.concurrency:
+            return False
+        try:
+            order = await self._next()
+        except (*UNAVAILABLE, *_TRANSIENT) as error:
+            self._health.waits("postgres", type(error).__name__)
+            await forget_read_only(self._pool, error)
+            return False
+        except Exception:
+            log.exception("request_not_taken")
+            return False
+        self._health.has("postgres")
+        if order is None:
+            return False
+        task = asyncio.create_task(self._exchange(order))
+        self._out[task] = order.program_id
+        task.add_done_callback(self._ended)
+        return True
+
+    async def _next(self) -> Order | None:
+        lease_s = self._limits.timeout_s + LEASE_MARGIN_S
+        async with self._pool.acquire() as connection:
+            now = time.monotonic()
+            if now - self._looked_for_old_at >= GIVE_UP_INTERVAL_S:
+                self._looked_for_old_at = now
+                REQUESTS.labels("given_up").inc(await deliveries.give_up_old(connection, self._limits.give_up_s))
+            of_program_max = self._limits.concurrency // 2
+            return await deliveries.take(connection, lease_s, Count(self._out.values()), of_program_max)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        """Until a slot is free, something was ordered, or some time has passed."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, stop)]
+        await asyncio.wait(waits, timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._out[task]
+        self._wake.set()
+
+    async def _exchange(self, order: Order) -> None:
+        """Send one request and store its answer, or note why there is none. Raises nothing."""
+        try:
+            if await self._settled(order):
+                # Fewer codes than asked for leave the pool below its mark; those of a request given up are missing.
+                await self._fill(order.program_id)
+        except (*UNAVAILABLE, *_TRANSIENT) as error:
+            # Its answer is asked for again, under the same key, when its lease is over.
+            self._health.waits("postgres", type(error).__name__)
+            await forget_read_only(self._pool, error)
+        except StackUnavailable as error:
+            log.warning("program_unusable", program=order.program, why=str(error))
+        except Exception:
+            log.exception("request_not_settled", program=order.program, request_id=str(order.id))
+
+    async def _settled(self, order: Order) -> bool:
+        """Whether the request is done or given up."""
+        async with self._pool.acquire() as connection:
+            secrets = await remote_secrets.in_force(connection, self._minters, order.program_id)
+        request = RemoteRequest(
+            version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
+        )
+        try:
+            with SECONDS.time():
+                keys = [secret.key for secret in secrets]
+                codes = await self._client.order(order.url, request, keys, order.taken_s)
+            async with self._pool.acquire() as connection:
+                stored = await arrivals.store(connection, order, codes)
+        except RemoteFailed as error:
+            return await self._put_off(order, error)
+        REQUESTS.labels("done" if stored is not None else "not_needed").inc()
+        if stored:
+            RECEIVED.inc(stored)
+            log.info("codes_received", program=order.program, request_id=str(order.id), received=stored)
+        return stored is not None
+
+    async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
+        async with self._pool.acquire() as connection:
+            given_up = await deliveries.put_off(connection, order, error, self._limits.give_up_s)
+        REQUESTS.labels("refused" if error.answered else "failed").inc()
+        log.warning("remote_failed", program=order.program, request_id=str(order.id), attempt=order.attempt,
+                    why=str(error), given_up=given_up)  # fmt: skip
+        if given_up:
+            REQUESTS.labels("given_up").inc()
+        return given_up

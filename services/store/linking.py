@@ -1,0 +1,109 @@
+"""Codes made for profiles: each of them gets one of its own in the transaction that makes it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, holding_key
+from services.codes.minter import Minter
+from services.errors import ProgramRefused
+from services.filling.plan import BLOCK_SIZE_MAX
+from services.postgres.connection import Connection
+from services.store import filling, stock
+from services.store.minters import Minters
+from services.store.numbering import new_runs
+
+# Rows written at once: some hundredths of a second in which this process does nothing else.
+ROWS_MAX: Final = 5_000
+
+# The blocks are empty from the start: nothing of them was ever in the pool.
+_MAKE: Final = """
+    WITH numbers AS (
+        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
+        WHERE program_id = $1 AND version = $2
+    ), made AS (
+        UPDATE program SET made = made + $3 WHERE id = $1
+    )
+    INSERT INTO block (program_id, kind, version, first, size, next, attached, open, expires_at, fields, origin,
+                       created_at)
+    SELECT $1, 'range', $2, b.first, b.size, b.size, b.size, false, $7, $8::jsonb, 'generate', $9
+    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
+    RETURNING id, first, size
+    """
+
+
+async def generate_for(
+    connection: Connection, minters: Minters, program_id: int, profiles: Sequence[str], request_ids: Iterator[UUID],
+    fields: str | None,
+) -> None:  # fmt: skip
+    """Make a code for each of these profiles and attach it, whatever the program's switches say.
+
+    A profile that has a code already gets a second one; where the program gives codes again, that remains the one it
+    had first. `request_ids` are new ones, best in the order of time; `fields` is JSON text saved on each code. Raises
+    ProgramRefused when the program may not hold that many more, is removed or outside its validity period or gives one
+    code to everybody, or a profile is named twice; then nothing is made.
+    """
+    _refuse_twice(profiles)
+    async with connection.transaction():
+        await stock.deciding(connection)
+        program, now, _ = await filling.locked_to_generate(connection, program_id, len(profiles))
+        if program.codes_from == "remote":
+            raise ProgramRefused(
+                f"The codes of {program.name} come from its service, which takes its time: generate without naming "
+                "profiles, and attach the codes when they are there."
+            )
+        if program.shared:
+            raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
+        expires_at = None if program.ttl is None else now + program.ttl
+        in_pool = expires_at if program.ttl_from == "creation" else None
+        minter = await minters.get(connection, program.id, program.version)
+        block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
+        waiting = iter(profiles)
+        made = 0
+        async for runs, skipped in new_runs(connection, minters, program, block_sizes):
+            firsts, sizes = [run.first for run in runs], [run.size for run in runs]
+            blocks = await connection.fetch(
+                _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, in_pool, fields, now
+            )
+            for block_id, first, size in sorted(blocks):
+                codes = _codes(minter, block_id, first, size, expires_at, fields)
+                await _attach(connection, program, now, codes, waiting, request_ids)
+            made += sum(sizes)
+        filling.check_made(program, made, len(profiles))
+
+
+def _codes(
+    minter: Minter, block_id: int, first: int, size: int, expires_at: datetime | None, fields: str | None
+) -> Iterator[list[Code]]:
+    for start in range(0, size, ROWS_MAX):
+        texts = minter.mint(first + start, min(ROWS_MAX, size - start))
+        yield [Code(block_id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
+
+
+async def _attach(
+    connection: Connection, program: Program, now: datetime, codes: Iterator[list[Code]], profiles: Iterator[str],
+    request_ids: Iterator[UUID],
+) -> None:  # fmt: skip
+    for some in codes:
+        # There are as many profiles as codes, or more.
+        pairs = list(zip(some, profiles, strict=False))
+        rows = [
+            AnswerRow(
+                next(request_ids), 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
+                code.expires_at, code.fields, None, now,
+            )
+            for code, profile_id in pairs
+        ]  # fmt: skip
+        await stock.write(connection, Decision(rows, {}, {}, {}, {}, []))
+        if program.gives_again:
+            held = {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
+            await stock.hold(connection, held)
+
+
+def _refuse_twice(profiles: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for number, profile_id in enumerate(profiles, start=1):
+        if profile_id in seen:
+            raise ProgramRefused(f"Profile {number} of the list is in it twice: each gets one code, name it once.")
+        seen.add(profile_id)

@@ -1,0 +1,58 @@
+"""Take an import back: what nobody has leaves the program, and its texts may come again; what somebody has stays."""
+
+from typing import Final
+from uuid import UUID
+
+from schemas.imports import Import, State
+from services.errors import ImportUnknown
+from services.postgres.connection import Connection
+from services.store import imports
+
+# Whoever works on the import locks its row in each transaction, and stops when it is not running.
+_END: Final = """
+    UPDATE import SET state = $2, error = coalesce($3, error), ended_at = coalesce(ended_at, now()) WHERE id = $1
+    RETURNING id
+    """
+_FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
+_BLOCKS: Final = "SELECT id FROM block WHERE import_id = $1 AND next + holes < size ORDER BY id"
+_LOCK_BLOCK: Final = "SELECT next, size - next - holes AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"
+_TAKE_TEXTS: Final = """
+    DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
+        SELECT FROM code_state s WHERE s.block_id = c.block_id AND s.position = c.position AND s.hole)
+    """
+_TAKE_PLACES: Final = "UPDATE block SET next = size, holes = 0, undone = undone + $2, open = false WHERE id = $1"
+_COUNT: Final = """
+    WITH program AS (
+        UPDATE program SET imported = imported - $2 WHERE id = (SELECT program_id FROM import WHERE id = $1)
+    )
+    UPDATE import SET taken_back = taken_back + $2 WHERE id = $1
+    """
+
+
+async def undo(connection: Connection, import_id: UUID) -> Import:
+    """Take back what nobody has yet of an import, and end it if it runs still.
+
+    Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
+    long; after a crash it is called again. Raises ImportUnknown.
+    """
+    return await take_back(connection, import_id, "undone", None)
+
+
+async def take_back(connection: Connection, import_id: UUID, state: State, error: str | None) -> Import:
+    """As `undo`, and say what the import is from now on and why."""
+    if await connection.fetchval(_END, import_id, state, error) is None:
+        raise ImportUnknown(import_id)
+    await connection.execute(_FORGET_FILE, import_id)
+    for block in await connection.fetch(_BLOCKS, import_id):
+        async with connection.transaction():
+            await _take_block(connection, import_id, block["id"])
+    return await imports.get(connection, import_id)
+
+
+async def _take_block(connection: Connection, import_id: UUID, block_id: int) -> None:
+    """A claim that had the block first has moved it on; its positions are read behind its lock."""
+    block = await connection.fetchrow(_LOCK_BLOCK, block_id)
+    if block["pooled"]:
+        await connection.execute(_TAKE_TEXTS, block_id, block["next"])
+        await connection.execute(_TAKE_PLACES, block_id, block["pooled"])
+        await connection.execute(_COUNT, import_id, block["pooled"])

@@ -1,0 +1,75 @@
+"""Dead letters as an operator sees them, and what becomes of their events once the cause is gone."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from services.client.exchange import exchange, outgoing
+from services.client.uuid7 import uuid7
+from services.kafka.clients import started_producer
+from tests.e2e.commands import Stack, running_stack
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"
+)
+
+
+async def publish(stack: Stack, value: bytes, headers: Sequence[tuple[str, bytes]], key: bytes) -> None:
+    async with started_producer(stack.endpoints["kafka_bootstrap"]) as producer:
+        await producer.send_and_wait("message-render", value, key=key, headers=list(headers))
+
+
+async def buried(stack: Stack, count: int) -> list[dict[str, object]]:
+    """The dead letters, once there are so many."""
+    while True:
+        said = (await stack.run("dlq", "list", "--json")).is_done()
+        if len(said.objects) >= count:
+            return said.objects
+
+
+async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    data = {"profile_id": "p-1", "campaign_id": "spring", "programs": ["SPRING"]}
+    request = outgoing("message-render", data, uuid7())
+    elsewhere = ("kafka_replyTopic", b"message-render.reply")
+    async with running_stack(home) as stack:
+        (await stack.run("program", "create", "SPRING", "--template", "{upstring 8}", "--codes-max", "10",
+                         "--campaign-can-create", "--allow-guessable")).is_done()  # fmt: skip
+        assert (await stack.run("dlq", "list")).is_done().out == "There is no dead letter.\n"
+        assert (await stack.run("dlq", "replay", "--json")).objects[0]["replayed"] == 0
+        await publish(stack, request.value, [*request.headers, elsewhere], request.key)
+        await publish(stack, b"\xff", request.headers, b"\xff")
+        first, second = sorted(await buried(stack, 2), key=lambda letter: str(letter["reason"]))
+
+        assert (first["reason"], first["topic"], first["replayed_at"]) == ("not_json", "message-render", None)
+        assert first["value_base64"] == "/w=="
+        assert (second["reason"], second["event_id"]) == ("reply_topic_refused", str(request.request_id))
+        assert second["value"] == request.value.decode()
+        table = (await stack.run("dlq", "list", "--reason", "not_json", "--topic", "message-render")).is_done().out
+        assert len(table.splitlines()) == 2
+        assert (await stack.run("dlq", "list", "--since", "2999-01-01T00:00:00Z")).out == "There is no dead letter.\n"
+        (await stack.run("dlq", "list", "--since", "yesterday")).is_wrong_usage("2026-12-01T00:00:00Z")
+        assert (await stack.run("dlq", "list", "--limit", "1")).err.startswith("These are the newest 1 of 2")
+
+        said = await stack.run("dlq", "replay", "--reason", "not_json")
+        assert said.out == "1 events are published again.\n", said
+        again = [letter for letter in await buried(stack, 3) if letter["reason"] == "not_json"]
+        # What still can't be read is a letter anew, and the one before is not published a second time.
+        assert [letter["replayed_at"] is None for letter in again] == [False, True]
+        assert again[0]["headers"].keys() == again[1]["headers"].keys()  # type: ignore[attr-defined]
+
+    async with (
+        running_stack(home, CODEWELL_REPLY_TOPICS="message-render.reply") as stack,
+        exchange(stack.endpoints["kafka_bootstrap"], "") as opened,
+    ):
+        [counts] = (await stack.run("dlq", "replay", "--reason", "reply_topic_refused", "--json")).objects
+        assert counts == {"replayed": 1, "replayed_before": 0, "without_event": 0}
+        answer = await anext(opened.answers(20))
+        assert (answer.data["request_id"], answer.data["outcome"]) == (str(request.request_id), "attached")
+        [counts] = (await stack.run("dlq", "replay", "--reason", "reply_topic_refused", "--json")).objects
+        assert counts == {"replayed": 0, "replayed_before": 1, "without_event": 0}
+        [counts] = (await stack.run("dlq", "replay", "--reason", "reply_topic_refused", "--again", "--json")).objects
+        assert counts["replayed"] == 1
+        assert (await anext(opened.answers(20))).data == answer.data

@@ -1,0 +1,122 @@
+"""An import of a million rows is killed ten times: at the end exactly the file's good rows are there."""
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.postgres.connection import Connection
+from services.store import programs
+from services.store.audit import audit
+from services.store.minters import Minters
+from tests.e2e.commands import environment
+from tests.e2e.moments import seeded
+from tests.factories import program
+from tests.integration.conftest import connection, database_url, minters, template_database
+
+__all__ = ["connection", "database_url", "minters", "template_database"]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
+
+ROWS = 1_000_000
+KILLS = 10
+# Every so many rows one is there twice, and one is no code.
+TWICE_EVERY = 1_000
+EMPTY_EVERY = 1_500
+STORED_BETWEEN_MAX = 90_000
+TIMEOUT_S = 60.0
+POLL_S = 0.005
+
+
+def rows() -> list[str]:
+    """The file's rows, behind its head."""
+    texts = [f"K{n * 2_654_435_761 % 2**32:08X}{n:06d}" for n in range(ROWS)]
+    for n in range(0, ROWS, TWICE_EVERY):
+        texts[n] = texts[n // 2 + 1]
+    for n in range(EMPTY_EVERY - 1, ROWS, EMPTY_EVERY):
+        texts[n] = ""
+    return texts
+
+
+@pytest.fixture
+async def watched(connection: Connection) -> Connection:
+    """A database with the program SPRING."""
+    await program(connection, Minters(None), source={"kind": "import"}, codes_max=2 * ROWS)
+    return connection
+
+
+async def start(path: Path, url: str) -> asyncio.subprocess.Process:
+    variables = {"CODEWELL_POSTGRES_URL": url, "CODEWELL_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", "code", "import", "SPRING", str(path), "--json",
+        env=environment(**variables), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def imported(watched: Connection) -> int:
+    count: int = await watched.fetchval("SELECT imported FROM program")
+    return count
+
+
+async def kill_at_a_moment(process: asyncio.subprocess.Process, watched: Connection, chance: random.Random) -> None:
+    """Kill the import when it has stored some more rows, at any moment of a chunk."""
+    wanted = await imported(watched) + chance.randrange(1, STORED_BETWEEN_MAX)
+    async with asyncio.timeout(TIMEOUT_S):
+        while await imported(watched) < wanted:
+            assert process.returncode is None, "it ended by itself"
+            await asyncio.sleep(POLL_S)
+    await asyncio.sleep(chance.uniform(0, 0.1))
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_i4_an_import_that_is_killed_again_and_again(
+    watched: Connection, database_url: str, tmp_path: Path
+) -> None:
+    chance = seeded()
+    path = tmp_path / "codes.csv"
+    texts = rows()
+    path.write_text("code\n" + "".join(f"{text}\n" for text in texts))
+    for _ in range(KILLS):
+        process = await start(path, database_url)
+        try:
+            await kill_at_a_moment(process, watched, chance)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        assert await audit(watched) == []
+    stored = await imported(watched)
+    assert 0 < stored < ROWS
+
+    process = await start(path, database_url)
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    done = json.loads(out)
+    good = list(dict.fromkeys(filter(None, texts)))
+    empty = texts.count("")
+    assert await watched.fetchval("SELECT count(*) FROM import") == 1
+    assert (done["state"], done["rows"], done["imported"]) == ("done", ROWS + 1, len(good))
+    assert done["bad"] == {"empty": empty, "twice_in_file": ROWS - len(good) - empty}
+    kept = await watched.fetch("SELECT text FROM code", timeout=TIMEOUT_S)
+    assert sorted(row["text"] for row in kept) == sorted(good)
+    bad = await watched.fetch("SELECT row_number, reason FROM import_bad_row")
+    assert {row["row_number"] for row in bad if row["reason"] == "empty"} == {
+        n for n, text in enumerate(texts, 2) if not text
+    }
+    assert len(bad) == ROWS - len(good)
+    stock = await programs.stock(watched, "SPRING")
+    assert (stock.imported, stock.pooled) == (len(good), len(good))
+    assert await audit(watched) == []
+
+
+def test_the_rows_are_what_is_said() -> None:
+    """Otherwise the numbers above prove nothing."""
+    texts = rows()
+    assert len(set(texts)) < ROWS - ROWS // TWICE_EVERY // 2

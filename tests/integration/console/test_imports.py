@@ -1,0 +1,122 @@
+"""Files over HTTP: sent, brought in in the background, looked at, taken back."""
+
+import httpx
+import pytest
+
+from services.postgres.connection import Connection
+from services.store.audit import audit
+from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
+
+PATH = "/programs/SPRING/imports"
+
+
+def sent(content: bytes | str, name: str = "codes.csv") -> dict[str, tuple[str, bytes]]:
+    return {"file": (name, content.encode() if isinstance(content, str) else content)}
+
+
+@pytest.fixture
+async def client(consoles: Consoles) -> httpx.AsyncClient:
+    client = await consoles.client("admin")
+    made = settings(source={"kind": "import"}, groups=["theirs"], fields=[{"name": "discount"}])
+    assert (await client.post("/programs", json=made)).status_code == 201
+    return client
+
+
+async def test_a_file_is_sent_brought_in_and_taken_back(
+    consoles: Consoles, client: httpx.AsyncClient, connection: Connection
+) -> None:
+    content = "Code,Who,Off\nA-1,p-1,10\nA-2,,20\nA-2,,20\n=A,,5\n\x07,,5\n"
+    form = {"profile_column": "who", "field_column": "discount=Off"}
+    answer = await client.post(PATH, files=sent(content), data=form)
+    assert answer.status_code == 202, answer.text
+    begun = answer.json()
+    assert (begun["state"], begun["rows"], begun["file"]) == ("running", 0, "codes.csv")
+    path = f"/imports/{begun['id']}"
+    assert (await client.get(path)).json() == begun
+
+    # Another console than the one that took the file.
+    await create_console(consoles.pool).state.context.importer.work_off()
+
+    done = (await client.get(path)).json()
+    assert (done["state"], done["rows"], done["imported"], done["attached"]) == ("done", 6, 3, 1)
+    assert done["bad"] == {"twice_in_file": 1, "unprintable": 1}
+    rows = await client.get(f"{path}/bad-rows.csv")
+    assert rows.headers["content-type"] == "text/csv; charset=utf-8"
+    assert rows.text == "row,code,reason\r\n4,A-2,twice in file\r\n6,\x07,unprintable\r\n"
+    assert (await client.get("/programs/SPRING/codes/A-2")).json()["fields"] == {"discount": "20"}
+    assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
+    undone = (await client.post(f"{path}:undo")).json()
+    assert (undone["state"], undone["taken_back"]) == ("undone", 2)
+    assert await audit(connection) == []
+
+
+async def test_a_spreadsheet_runs_nothing_of_the_bad_rows(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    cells = ["=A1", "+1", "-1", "@x", "\uff1dA"]
+    begun = (await client.post(PATH, files=sent("".join(f"{cell}\n" for cell in cells * 2)))).json()
+    await consoles.api.state.context.importer.work_off()
+    rows = (await client.get(f"/imports/{begun['id']}/bad-rows.csv")).text
+    assert [line.split(",")[1] for line in rows.splitlines()[1:]] == [f"'{cell}" for cell in cells]
+
+
+async def test_one_key_one_import(consoles: Consoles, client: httpx.AsyncClient, connection: Connection) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    first = await client.post(PATH, files=sent("A\nB\n"), headers=key)
+    await consoles.api.state.context.importer.work_off()
+    again = await client.post(PATH, files=sent("A\nB\n"), headers=key)
+    assert (again.status_code, again.content) == (202, first.content)
+    for other in ({"files": sent("A\nC\n")}, {"files": sent("A\nB\n"), "data": {"header": "true"}}):
+        is_problem(await client.post(PATH, headers=key, **other), 422, "another request")
+    assert await connection.fetchval("SELECT count(*) FROM import") == 1
+
+
+async def test_the_same_file_twice_at_once_is_one_import(client: httpx.AsyncClient, connection: Connection) -> None:
+    first, second = [(await client.post(PATH, files=sent("A\nB\n"))).json() for _ in range(2)]
+    assert first["id"] == second["id"]
+    assert await connection.fetchval("SELECT count(*) FROM import_piece") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "status", "says"),
+    [
+        (b"", {}, 422, "empty"),
+        (bytes(range(256)) * 40, {}, 422, "neither text nor a workbook"),
+        (b"PK\x03\x04" + b"x" * 1_000, {}, 422, "broken"),
+        (b"a,b\n1,2\n", {"column": "c"}, 422, "no column c"),
+        (b"a\n", {"encoding": "klingon"}, 422, "no encoding klingon"),
+        (b"a\n", {"delimiter": "::"}, 422, "delimiter"),
+        (b"a\n", {"field_column": "nothing"}, 422, "field_columns"),
+        (b"a\n", {"field_column": "other=1"}, 409, "no field other"),
+        (b"x" * 100_001, {}, 422, "more than 100,000 bytes"),
+        (b"x" * 1_200_000, {}, 413, "A body may have 1,148,576 bytes"),
+    ],
+)  # fmt: skip
+async def test_what_can_not_be_imported_is_refused_at_once(
+    client: httpx.AsyncClient, connection: Connection, content: bytes, form: dict[str, str], status: int, says: str
+) -> None:
+    is_problem(await client.post(PATH, files=sent(content), data=form), status, says)
+    assert await connection.fetchval("SELECT count(*) FROM import") == 0
+    assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
+
+
+async def test_an_import_of_another_group_is_as_if_it_were_not_there(
+    consoles: Consoles, client: httpx.AsyncClient
+) -> None:
+    begun = (await client.post(PATH, files=sent("A\n"))).json()
+    stranger = await consoles.client("admin", groups=["ours"])
+    for method, tail in (("GET", ""), ("GET", "/bad-rows.csv"), ("POST", ":undo")):
+        answer = await stranger.request(method, f"/imports/{begun['id']}{tail}")
+        is_problem(answer, 404, f"no import {begun['id']}")
+    assert (await client.get(f"/imports/{begun['id']}")).json() == begun
+
+
+async def test_a_file_that_breaks_in_the_middle_says_so(
+    consoles: Consoles, client: httpx.AsyncClient, connection: Connection
+) -> None:
+    content = "".join(f"C-{n}\n" for n in range(500)) + '"' + "x" * 40_000
+    begun = (await client.post(PATH, files=sent(content))).json()
+    await consoles.api.state.context.importer.work_off()
+    refused = (await client.get(f"/imports/{begun['id']}")).json()
+    assert refused["state"] == "refused"
+    assert "quote not closed" in refused["error"]
+    assert await connection.fetchval("SELECT count(*) FROM code") == 0
+    assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0

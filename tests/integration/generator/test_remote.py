@@ -1,0 +1,194 @@
+"""Generators and a remote service: ordered up to the mark, stored once, whatever either of them does meanwhile."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.program import Program
+from services.generator import sender
+from services.store import deliveries, orders, programs, remote_secrets
+from services.store.filling import generate
+from services.store.minters import Minters
+from tests.integration.generator.pools import check, tell_demand, until_full
+from tests.integration.issuer.running import until
+from tests.integration.issuer.site import Site
+from tests.integration.remote.server import Asked, RemoteServer, Reply, answer, remote_server, reply
+
+HERE = {"remote_allow": ("127.0.0.0/8",)}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is tried again sooner; how soon is not what these tests are about."""
+    monkeypatch.setattr(deliveries, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(deliveries, "BACKOFF_MAX_S", 0.05)
+    monkeypatch.setattr(deliveries, "REST_S", 0.05)
+    monkeypatch.setattr(sender, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(sender, "LEASE_MARGIN_S", 0.5)
+
+
+async def remote_program(site: Site, name: str, url: str, request_max: int = 10, **given: Any) -> Program:
+    source = {"kind": "remote", "url": url, "request_max": request_max}
+    return await site.program(name, source=source, **{"campaign_can_create": True, "pool_max": 100, **given})
+
+
+async def good(asked: Asked, server: RemoteServer) -> Reply:
+    return reply(answer(asked, server.new_codes(asked)))
+
+
+async def codes_of(site: Site) -> list[str]:
+    return [row["text"] for row in await site.database.fetch("SELECT text FROM code ORDER BY text")]
+
+
+async def error_of(site: Site, name: str) -> str | None:
+    return (await orders.service_of(site.database, name)).error
+
+
+async def test_a_pool_is_ordered_up_to_its_mark(site: Site) -> None:
+    async with remote_server(good) as server:
+        program = await remote_program(site, "A", server.url, 30)
+        async with site.generator(**HERE):
+            await until_full(site, program)
+            # More is ordered when there is more to hand out.
+            await programs.update(site.database, Minters(None), "A", {"pool_max": 150}, 10)
+            await tell_demand(site, program)
+            await until_full(site, program.model_copy(update={"pool_max": 150}))
+        assert sorted(asked.data["count"] for asked in server.asked) == [10, 20, 30, 30, 30, 30]
+        stock = await site.stock("A")
+        assert (stock.made, stock.pooled, stock.on_order) == (150, 150, 0)
+        assert sorted(await codes_of(site)) == sorted(server.given)
+    await check(site)
+
+
+async def test_requests_go_side_by_side_and_no_program_has_more_than_half(site: Site) -> None:
+    gate = asyncio.Event()
+
+    async def held(asked: Asked, server: RemoteServer) -> Reply:
+        if asked.data["program"] == "SLOW":
+            await gate.wait()
+        return await good(asked, server)
+
+    async with remote_server(held) as server:
+        slow = await remote_program(site, "SLOW", server.url)
+        async with site.generator(**HERE, remote_concurrency=6):
+
+            async def all_out() -> bool:
+                return server.out == 3
+
+            await until(all_out, "three requests side by side")
+            # While they hang, others are served, remote programs and others.
+            quick = await remote_program(site, "QUICK", server.url)
+            minted = await site.program("MINTED", campaign_can_create=True)
+            await tell_demand(site, quick)
+            await tell_demand(site, minted)
+            await until_full(site, quick, minted)
+            assert server.out == 3
+            gate.set()
+            await until_full(site, slow)
+        assert server.out_max == 4
+    await check(site)
+
+
+async def test_codes_ordered_by_hand_come_though_the_switches_are_off(site: Site) -> None:
+    async with remote_server(good) as server:
+        program = await remote_program(site, "A", server.url, campaign_can_create=False)
+        async with site.generator(**HERE):
+            # An order that no event tells of, as when the console has lost Kafka.
+            await generate(site.database, Minters(None), program.id, 25, None)
+
+            async def came() -> bool:
+                return (await site.stock("A")).pooled == 25
+
+            await until(came, "25 codes")
+    await check(site)
+
+
+async def test_requests_are_signed_with_each_secret_in_force(site: Site) -> None:
+    async with remote_server(good) as server:
+        program = await remote_program(site, "A", server.url)
+        minters = Minters(None)
+        await remote_secrets.rotate(site.database, minters, program.id)
+        async with site.generator(**HERE):
+            await until_full(site, program)
+        now_s = await site.database.fetchval("SELECT extract(epoch FROM clock_timestamp())::bigint")
+        for asked in server.asked:
+            assert now_s - 60 < int(asked.headers["webhook-timestamp"]) <= now_s
+            assert len(asked.headers["webhook-signature"].split(" ")) == 2
+
+
+async def test_a_service_that_nobody_may_call_is_not_called_and_the_reason_is_shown(site: Site) -> None:
+    async with remote_server(good) as server:
+        await remote_program(site, "A", server.url)
+        async with site.generator():
+
+            async def shown() -> bool:
+                return "CODEWELL_REMOTE_ALLOW" in (await error_of(site, "A") or "")
+
+            await until(shown, "reason")
+        assert server.asked == []
+    assert (await site.stock("A")).on_order == 100
+    await check(site)
+
+
+async def test_i7_a_circuit_closes_by_itself(site: Site) -> None:
+    well = asyncio.Event()
+
+    async def ill(asked: Asked, server: RemoteServer) -> Reply:
+        return await good(asked, server) if well.is_set() else reply({}, 500)
+
+    async with remote_server(ill) as server:
+        program = await remote_program(site, "A", server.url)
+        async with site.generator(**HERE), site.generator(**HERE):
+
+            async def tried_again() -> bool:
+                service = await orders.service_of(site.database, "A")
+                return service.failures > 2 * orders.FAILURES_MAX and service.circuit != "closed"
+
+            await until(tried_again, "circuit that stays open")
+            well.set()
+            await until_full(site, program)
+        service = await orders.service_of(site.database, "A")
+        assert (service.circuit, service.error) == ("closed", "The service answered 500 instead of 200.")
+    assert sorted(await codes_of(site)) == sorted(server.given)
+    await check(site)
+
+
+async def test_i7_a_request_of_a_dead_generator_is_sent_again_under_its_key(site: Site) -> None:
+    async with remote_server(good) as server:
+        program = await remote_program(site, "A", server.url)
+        async with site.generator(**HERE):
+            await until_full(site, program)
+        await generate(site.database, Minters(None), program.id, 10, None)
+        dead = await deliveries.take(site.database, 0.3, {}, 1)
+        assert dead is not None
+        # It had its answer, and died with it.
+        before = server.new_codes(Asked({"idempotency-key": str(dead.id)}, b'{"program": "A"}'), 10)
+        async with site.generator(**HERE):
+
+            async def came() -> bool:
+                return (await site.stock("A")).pooled == 110
+
+            await until(came, "the last ten codes")
+        assert set(before) <= set(await codes_of(site))
+    await check(site)
+
+
+async def test_a_stop_waits_for_what_is_out(site: Site) -> None:
+    asked_for, gate = asyncio.Event(), asyncio.Event()
+
+    async def held(asked: Asked, server: RemoteServer) -> Reply:
+        asked_for.set()
+        await gate.wait()
+        return await good(asked, server)
+
+    async with remote_server(held) as server:
+        await remote_program(site, "A", server.url, pool_max=10)
+        async with site.generator(**HERE) as stop:
+            await asyncio.wait_for(asked_for.wait(), 10)
+            stop.set()
+            await asyncio.sleep(0)
+            gate.set()
+        stock = await site.stock("A")
+        assert (stock.pooled, stock.on_order) == (10, 0)
+    await check(site)

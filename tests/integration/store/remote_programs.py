@@ -1,0 +1,55 @@
+"""Remote programs in the database, and what a generator does with their requests."""
+
+from typing import Any
+
+from schemas.program import Program
+from schemas.remote import RemoteCode
+from services.errors import RemoteFailed
+from services.postgres.connection import Connection
+from services.store import orders, programs
+from services.store.deliveries import Order, take
+from services.store.minters import Minters
+from tests import factories
+
+LEASE_S = 60.0
+DAY_S = 86_400.0
+URL = "https://codes.example/orders"
+FAILED = RemoteFailed("The service answered 500 instead of 200.")
+REFUSED = RemoteFailed("version: Field required.", answered=True)
+
+
+async def remote(
+    connection: Connection, minters: Minters, name: str = "SPRING", request_max: int = 10, **changed: Any
+) -> Program:
+    source = {"kind": "remote", "url": URL, "request_max": request_max}
+    return await factories.program(connection, minters, name, source=source, **{"pool_max": 25, **changed})
+
+
+async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:
+    order = await take(connection, lease_s, {}, 100)
+    assert order is not None
+    return order
+
+
+def codes(count: int, start: int = 0, **given: Any) -> list[RemoteCode]:
+    return [RemoteCode(code=f"C{start + number}", **given) for number in range(count)]
+
+
+async def stock(connection: Connection, name: str = "SPRING") -> tuple[int, int, int]:
+    found = await programs.stock(connection, name)
+    return found.made, found.pooled, found.on_order
+
+
+async def asked(connection: Connection) -> list[int]:
+    rows = await connection.fetch("SELECT count FROM remote_request WHERE state = 'open' ORDER BY count DESC")
+    return [row["count"] for row in rows]
+
+
+async def no_more_pauses(connection: Connection) -> None:
+    """As if all pauses were over."""
+    await connection.execute("UPDATE remote_request SET next_attempt_at = now()")
+    await connection.execute("UPDATE remote_service SET rest_until = now() WHERE rest_until IS NOT NULL")
+
+
+async def circuit(connection: Connection) -> str:
+    return (await orders.service_of(connection, "SPRING")).circuit

@@ -1,0 +1,130 @@
+"""An import is taken back: what nobody has goes, what somebody has stays, and the file may come again."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from services.client.uuid7 import uuid7
+from services.errors import CodeUnknown, ImportUnknown
+from services.postgres.connection import Connection
+from services.store import browsing, by_hand, codes, importing, imports, intake, life
+from services.store.audit import audit
+from services.store.claim import Claims
+from services.store.minters import Minters
+from services.store.undo import undo
+from tests.factories import message, program
+from tests.integration.store.bringing_in import Files, lines
+from tests.integration.store.situations import until_waiting
+from tests.integration.store.test_imports import IMPORT, files, stock
+
+__all__ = ["files"]
+
+TEXTS = [f"C-{n}" for n in range(40)]
+
+
+async def test_what_nobody_has_leaves_the_program_and_may_come_again(files: Files, claims: Claims) -> None:
+    spring = await program(files.connection, files.minters, codes_max=40, pool_max=1, **IMPORT)
+    done = await files.bring_in(lines(TEXTS))
+    await claims.attach([message("SPRING") for _ in range(5)])
+    # Out of their turn: attached by name, deleted, returned, changed.
+    await by_hand.attach_named(files.connection, files.minters, "SPRING", "C-30", "p-1", uuid7())
+    await life.delete(files.connection, files.minters, spring.id, "C-20")
+    await by_hand.attach_named(files.connection, files.minters, "SPRING", "C-25", "p-1", uuid7())
+    await life.detach(files.connection, files.minters, spring.id, "C-25")
+
+    undone = await undo(files.connection, done.id)
+
+    assert (undone.state, undone.taken_back) == ("undone", 32)
+    # Five and one are attached, one is deleted, and one is in the pool again.
+    assert await stock(files.connection) == (8, 1, 6)
+    assert await audit(files.connection) == []
+    page = await browsing.page(files.connection, files.minters, spring.id, codes.START, 100)
+    kept = {"C-0", "C-1", "C-2", "C-3", "C-4", "C-20", "C-25", "C-30"}
+    assert {one.code for one in page.codes} == kept
+    assert await codes.find(files.connection, files.minters, spring.id, "C-10") is None
+    again = await files.bring_in(lines(TEXTS))
+    assert (again.imported, again.bad) == (32, {"already_in_program": 8})
+    assert (await undo(files.connection, again.id)).taken_back == 32
+    assert (await undo(files.connection, again.id)).taken_back == 32
+    assert await audit(files.connection) == []
+
+
+async def test_nothing_is_given_out_of_what_was_taken_back(files: Files, claims: Claims) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    await undo(files.connection, (await files.bring_in(lines(TEXTS))).id)
+    request = message("SPRING")
+    assert (await claims.attach([request])).rows[request.id][0].refusals is not None
+
+
+async def test_attached_rows_stay(files: Files) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    done = await files.bring_in("code,who\nA,p-1\nB,\n", profile_column="who")
+    assert (await undo(files.connection, done.id)).taken_back == 1
+    assert await stock(files.connection) == (1, 0, 1)
+    assert await audit(files.connection) == []
+
+
+async def test_an_import_that_runs_is_ended(
+    files: Files, bystander: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 10)
+    await program(files.connection, files.minters, **IMPORT)
+    begun = await files.begin(lines(TEXTS))
+    real = intake.Intake.take
+
+    async def take(self: intake.Intake, chunk: object) -> None:
+        if chunk.after == 20:  # type: ignore[attr-defined]
+            await undo(bystander, begun.id)
+        await real(self, chunk)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(intake.Intake, "take", take)
+    ended = await files.go_on(begun)
+    assert (ended.state, ended.imported, ended.taken_back) == ("undone", 20, 20)
+    assert await files.texts() == []
+    assert await audit(files.connection) == []
+
+
+async def test_i1_a_claim_and_an_undo_share_no_code(
+    files: Files, claims: Claims, bystander: Connection, connections: object
+) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    done = await files.bring_in(lines(TEXTS))
+    async with bystander.transaction():
+        await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
+        undoing = asyncio.ensure_future(undo(files.connection, done.id))
+        await until_waiting(bystander)
+        await bystander.execute("UPDATE block SET next = 1, attached = 1")
+        await bystander.execute(
+            "INSERT INTO answer (request_id, ordinal, program_id, block_id, position, profile_id, code) "
+            "SELECT gen_random_uuid(), 0, program_id, id, 0, 'p-1', 'C-0' FROM block"
+        )
+    assert (await undoing).taken_back == 39
+    assert await files.texts() == ["C-0"]
+    assert await audit(files.connection) == []
+
+
+async def test_who_waits_for_a_code_that_is_taken_back_is_told_that_there_is_none(
+    files: Files, bystander: Connection, minters: Minters
+) -> None:
+    spring = await program(files.connection, files.minters, **IMPORT)
+    done = await files.bring_in(lines(TEXTS))
+    async with bystander.transaction():
+        await undo(bystander, done.id)
+        deleting = asyncio.ensure_future(life.delete(files.connection, minters, spring.id, "C-7"))
+        await until_waiting(bystander)
+    with pytest.raises(CodeUnknown):
+        await deleting
+    assert await audit(files.connection) == []
+
+
+async def test_one_that_is_not_there(connection: Connection) -> None:
+    with pytest.raises(ImportUnknown):
+        await undo(connection, uuid7())
+    with pytest.raises(ImportUnknown):
+        await imports.get(connection, uuid7())
+
+
+async def test_the_path_of_a_file_is_not_kept(files: Files, tmp_path: Path) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    assert str(tmp_path) not in (await files.bring_in("A\n")).file
