@@ -2,22 +2,26 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from services.attaching.answers import answer_event
 from services.client.uuid7 import uuid7
 from services.errors import StackUnavailable
+from services.files.candidates import PLAIN, Candidate, Chunk
 from services.postgres.connection import Connection, Pool
-from services.store import browsing, by_hand, forgetting, kept_answers, life, profiles, stock, tokens
+from services.store import browsing, by_hand, forgetting, kept_answers, life, linking, profiles, stock, tokens
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.codes import START
 from services.store.filling import generate
 from services.store.forgetting import forget
+from services.store.intake import Intake
 from services.store.kept_answers import KeptAnswer
 from services.store.minters import Minters
 from tests.factories import OFF, message, program, step
+from tests.integration.store.bringing_in import Files
 from tests.integration.store.situations import stop_in_the_middle, until_waiting
 
 WHO = 'p-"secret"\\é'
@@ -121,6 +125,35 @@ async def test_i1_it_waits_for_requests_that_are_being_decided(
     await deciding
     assert await places_of(connection, WHO) == []
     assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 1
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("way", ["made for profiles", "from a file"])
+async def test_it_waits_for_codes_that_are_attached_as_they_come(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, tmp_path: Path, way: str
+) -> None:
+    """Else the codes of a transaction that began before would be noted under the old id behind it."""
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    async with connections.acquire() as worker, connections.acquire() as forgetter:
+        files = Files(worker, minters, tmp_path)
+        begun = await files.begin(f"A,{WHO}\n", column="1", profile_column="2")
+        made = (
+            linking.generate_for(worker, minters, spring.id, [WHO], iter([uuid7()]), None)
+            if way == "made for profiles"
+            else Intake(worker, minters, spring.id, begun.id).take(Chunk(0, 1, [Candidate(1, "A", PLAIN, WHO)], []))
+        )
+        # The first text from outside waits until nobody remembers that there was none.
+        await by_hand.attach_named(connection, minters, "SPRING", "FIRST", "p-1", uuid7())
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM program FOR NO KEY UPDATE")
+        making = asyncio.ensure_future(made)
+        await until_waiting(connection)
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        await bystander.execute("ROLLBACK")
+        await making
+        assert await forgetting_it == 1
+    assert await places_of(connection, WHO) == []
     assert await audit(connection) == []
 
 
