@@ -39,4 +39,5 @@ class GatheredClaims:
         try:
             return await self._claims.attach([request])
         except asyncpg.DataError as error:
-            return error
+            alone: Exception = error
+            return alone
