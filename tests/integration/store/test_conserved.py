@@ -66,12 +66,12 @@ async def test_i4_holds_at_any_moment_while_everything_happens_at_once(
 
     async with pool(database_url, "codewell-test", 20) as connections:
         everybody = Everybody(connections, tmp_path)
-        work = asyncio.create_task(everybody.work(files=14))
-        while not work.done():
-            assert await audit(connection) == []
-            await look_at_all(connection)
-            looks += 1
-        await work
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(everybody.work(files=14))
+            while not work.done():
+                assert await audit(connection) == []
+                await look_at_all(connection)
+                looks += 1
 
     assert looks > 10
     # Chance has left nothing out.
