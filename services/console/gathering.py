@@ -18,7 +18,8 @@ class Gathering(Generic[G, W, R]):
     held up holds up no other.
     """
 
-    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]]) -> None:
+        """`work` gives a result for each wish; one that is an exception is raised for that wish alone."""
         self._work = work
         self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,7 +46,11 @@ class Gathering(Generic[G, W, R]):
             try:
                 results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
                 for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
+                    if future.done():
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
                         future.set_result(result)
             except Exception as error:  # noqa: BLE001  it is raised where the result is awaited
                 for _, future in batch:

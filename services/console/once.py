@@ -49,6 +49,18 @@ class Once:
         `made` is called after the commit, when the work was done now. What the work refuses is an answer too, kept
         without what the work did before it refused. Raises what the work raises when there is no key.
         """
+        try:
+            return await self._answer(work, made, status)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "idempotency_once":
+                raise
+            # Activations that are gathered keep their answers without waiting for the key, and were quicker: nothing
+            # of the work has remained, and there is an answer now.
+            return await self._answer(work, made, status)
+
+    async def _answer(
+        self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int
+    ) -> Response:
         result = None
         async with self._pool.acquire() as connection, connection.transaction():
             if self.key is None:

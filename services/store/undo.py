@@ -15,6 +15,11 @@ _END: Final = """
     """
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = "SELECT id FROM block WHERE import_id = $1 AND next + holes < size ORDER BY id"
+# Whoever takes texts in has the program's row, and waits for those that are just being taken back: so the row comes
+# first here too.
+_LOCK_PROGRAM: Final = """
+    SELECT FROM program WHERE id = (SELECT program_id FROM import WHERE id = $1) FOR NO KEY UPDATE
+    """
 _LOCK_BLOCK: Final = "SELECT next, size - next - holes AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"
 _TAKE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
@@ -51,6 +56,7 @@ async def take_back(connection: Connection, import_id: UUID, state: State, error
 
 async def _take_block(connection: Connection, import_id: UUID, block_id: int) -> None:
     """A claim that had the block first has moved it on; its positions are read behind its lock."""
+    await connection.execute(_LOCK_PROGRAM, import_id)
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
         await connection.execute(_TAKE_TEXTS, block_id, block["next"])
