@@ -47,6 +47,8 @@ _CSV: Final[dict[int | str, dict[str, Any]]] = {
 @router.post(
     "/programs/{name}/imports",
     status_code=202,
+    # Fields are held in memory, each as a whole, and so are the beginnings of files.
+    form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024},
     response_model=Import,
     responses=examples.answer(202, "The file has come and is being brought in", examples.IMPORT)
     | documented_making(404),
