@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 import pytest
 
 from schemas.imports import Import
 from services.errors import FileRefused
-from services.files import candidates
+from services.files import lines as file_lines
 from services.files.limits import Limits
 from services.postgres.connection import Connection, Pool
 from services.store import importing, imports, intake, undo
@@ -136,16 +137,18 @@ async def test_columns_with_endless_names_are_refused_in_words(files: Files) -> 
 async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is not closed under the thread that reads it."""
     await program(files.connection, files.minters, **IMPORT)
-    begun = await files.begin(lines(TEXTS))
+    begun = await files.begin(lines([f"C-{n}" for n in range(500)]))
     reading, go_on = threading.Event(), threading.Event()
-    real = candidates._some
+    real = file_lines.bounded
 
-    def some(*given: Any) -> list[list[str]]:
-        reading.set()
-        assert go_on.wait(10)
-        return real(*given)
+    def bounded(file: TextIO, limits: Limits) -> Iterator[str]:
+        for number, line in enumerate(real(file, limits)):
+            if number == 150:
+                reading.set()
+                assert go_on.wait(10)
+            yield line
 
-    monkeypatch.setattr(candidates, "_some", some)
+    monkeypatch.setattr(file_lines, "bounded", bounded)
     running = asyncio.ensure_future(files.go_on(begun))
     await asyncio.to_thread(reading.wait, 10)
     running.cancel()
