@@ -34,10 +34,13 @@ Key = Annotated[
 
 
 class Once:
-    """One request that makes something."""
+    """One request that makes something; `may_name_profile` says whether a profile can be in its answer."""
 
-    def __init__(self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes) -> None:
+    def __init__(
+        self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes, *, may_name_profile: bool = True
+    ) -> None:
         self._pool = pool
+        self._may_name_profile = may_name_profile
         self.key: TokenKey | None = None if key is None else (token_id, key)
         self.fingerprint = fingerprint
 
@@ -90,7 +93,7 @@ class Once:
 
     async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
         try:
-            known = await kept_answers.find(connection, token_id, key)
+            known = await kept_answers.find(connection, token_id, key, may_name_profile=self._may_name_profile)
         except asyncpg.LockNotAvailableError as error:
             sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
             raise try_later(409, sentence, RETRY_AFTER_S) from error

@@ -49,13 +49,15 @@ class KeptAnswer(NamedTuple):
     body: bytes
 
 
-async def find(connection: Connection, token_id: int, key: str) -> KeptAnswer | None:
+async def find(connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True) -> KeptAnswer | None:
     """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
 
-    Waits while another transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
+    Whoever says that the answer names no profile may take his time, as nobody waits for him. Waits while another
+    transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
     """
     await connection.execute(_LOCK, token_id, key)
-    await stock.deciding(connection)
+    if may_name_profile:
+        await stock.deciding(connection)
     row = await connection.fetchrow(_FIND, token_id, key)
     return None if row is None else KeptAnswer(*row)
 
