@@ -17,6 +17,8 @@ from services.store.kept_answers import KeptAnswer, TokenKey
 from services.store.tokens import Token
 
 _JSON: Final = "application/json"
+KEY_PATTERN: Final = r"[!-~]+"
+KEY_CHARACTERS_MAX: Final = 255
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -25,8 +27,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
-        pattern=r"^[!-~]+$",
+        max_length=KEY_CHARACTERS_MAX,
+        pattern=f"^{KEY_PATTERN}$",
         description="The same key with the same request gets the same answer again, for a day at least.",
         examples=["0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10"],
     ),
@@ -114,14 +116,23 @@ def done(result: BaseModel, status: int) -> Response:
     return Response(result.model_dump_json(), status, media_type=_JSON)
 
 
+def is_json(content_type: str) -> bool:
+    """Whether this header says that the body is JSON."""
+    return content_type.partition(";")[0].strip().lower() == _JSON
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """By what a request is known again under its key."""
+    return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
+
+
 async def once(request: Request, key: Key = None) -> Once:
     """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
+    if not is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller
-    whole = b"\n".join((request.method.encode(), request.scope["path"].encode(), await request.body()))
-    return Once(request.app.state.context.pool, caller.id, key, hashlib.sha256(whole).digest())
+    asked = fingerprint(request.method, request.scope["path"], await request.body())
+    return Once(request.app.state.context.pool, caller.id, key, asked)
 
 
 Making = Annotated[Once, Depends(once)]
