@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 AT_ONCE_MAX: Final = 200
+# Between one batch and the next: a batch costs far more than what is in it. At 750 requests a second on two cores it
+# took a third off Postgres' time and a tenth off this process', and cost the median request nothing.
+PAUSE_S: Final = 0.005
 
 G = TypeVar("G", bound=Hashable)
 W = TypeVar("W")
@@ -12,9 +15,9 @@ R = TypeVar("R")
 
 
 class Gathering(Generic[G, W, R]):
-    """Does at once what is asked for while the same is being done for others; nobody is waited for.
+    """Does at once what is asked for while the same is being done for others, and for a moment behind that.
 
-    What is asked of different groups (a program's id or name, say) is done side by side, so that one of them which is
+    What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a program's id or name, say) is done side by side, so that one of them which is
     held up holds up no other.
     """
 
@@ -56,4 +59,6 @@ class Gathering(Generic[G, W, R]):
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
+            if waiting:
+                await asyncio.sleep(PAUSE_S)
         del self._waiting[group]
