@@ -17,8 +17,8 @@ R = TypeVar("R")
 class Gathering(Generic[G, W, R]):
     """Does at once what is asked for while the same is being done for others, and for a moment behind that.
 
-    What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a program's id or name, say) is done side by side, so that one of them which is
-    held up holds up no other.
+    What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a
+    program's id or name, say) is done side by side, so that one of them which is held up holds up no other.
     """
 
     def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]]) -> None:
