@@ -120,8 +120,8 @@ def _machines(reports: Iterable[Report]) -> Iterator[str]:
     yield "|---|" + "---|" * len(machines)
     for name in dict.fromkeys(name for facts in machines for name in facts):
         yield f"| {name.replace('_', ' ')} | " + " | ".join(str(facts.get(name, "-")) for facts in machines) + " |"
-    loads = [[report.machine[_LOAD] for report in group if _LOAD in report.machine] or [0] for group in alike.values()]
-    yield "| load before | " + " | ".join(f"{min(some)} to {max(some)}" for some in loads) + " |"
+    loads = [[report.machine[_LOAD] for report in group if _LOAD in report.machine] for group in alike.values()]
+    yield "| load before | " + " | ".join(f"{min(some)} to {max(some)}" if some else "-" for some in loads) + " |"
     yield ""
 
 

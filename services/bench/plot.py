@@ -18,10 +18,9 @@ _ROW: Final = 30
 _BAR: Final = 16
 _HEAD: Final = 66
 _FOOT: Final = 34
-# Room for a figure behind the longest bar.
-_RIGHT: Final = 84
-# What a letter of the labels is wide at most, on the average; pixels, as all of these.
+# What a letter of the labels, and a digit of the figures, is wide at most, on the average; pixels, as all of these.
 _LETTER: Final = 7.0
+_DIGIT: Final = 8.0
 _TICKS_MAX: Final = 6
 _ROLES: Final = ("product", "peer", "ceiling")
 
@@ -55,8 +54,8 @@ class _Scale(NamedTuple):
     def ticks(self) -> list[float]:
         """Powers of ten, or round steps from zero."""
         if self.log:
-            powers = range(round(math.log10(self.lowest)), math.floor(math.log10(self.highest)) + 1)
-            return [10.0**power for power in powers]
+            first, last = round(math.log10(self.lowest)), math.floor(math.log10(self.highest))
+            return [10.0**power for power in range(first, last + 1, 1 + (last - first) // _TICKS_MAX)]
         power = 10.0 ** math.floor(math.log10(self.highest / _TICKS_MAX))
         step = next(power * times for times in (1, 2, 5, 10) if self.highest / (power * times) <= _TICKS_MAX)
         return [step * number for number in range(math.floor(self.highest / step) + 1)]
@@ -66,8 +65,10 @@ def plot(benchmark: Benchmark, report: Report) -> str:
     """The figures in the first unit that has more than one, as a whole SVG file. The report has at least one."""
     results = plotted(report)
     left = 24 + _LETTER * max(len(one.name) for one in results)
+    # The figures stand behind their bars.
+    right = _WIDTH - 16 - _DIGIT * max(len(figure(one.rate)) for one in results)
     height = _HEAD + _ROW * len(results) + _FOOT
-    scale = _scale(results, left, _WIDTH - _RIGHT)
+    scale = _scale(results, left, right)
     unit = f"{results[0].unit}, log scale" if scale.log else results[0].unit
     size = f'width="{_WIDTH}" height="{height}"'
     lines = [
