@@ -30,7 +30,7 @@ BENCHMARKS: Final = (
     Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
     Benchmark("mint", ("--codes=500000",), ("dice and a set",), ("text of plain counters",)),
     Benchmark("generate", peers=("COPY",)),
-    Benchmark("import", ("--rows=300000",), ("usual build",), ("bare COPY",)),
+    Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
     Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
     Benchmark("browse"),
     Benchmark("http", ("--requests=10000",), ("usual build",), ("nothing but SELECT 1",)),
