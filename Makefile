@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test check bench docs lock
+.PHONY: setup demo test check bench bench-check docs lock
 
 setup: $(VENV)/.installed
 
@@ -30,19 +30,19 @@ check: setup
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
+# Half an hour on a machine that does nothing else; writes docs/benchmarks.md.
 bench: setup
-	$(BIN)/codewell bench issue
-	$(BIN)/codewell bench mint
-	$(BIN)/codewell bench generate
-	$(BIN)/codewell bench import
-	$(BIN)/codewell bench http
-	$(BIN)/codewell bench browse
-	$(BIN)/codewell bench export
+	$(BIN)/codewell bench all
 
-# What is generated from the code: JSON Schemas of the events, and the table of settings.
+# Some minutes: names what fell by more than a fifth of what `make bench` recorded.
+bench-check: setup
+	$(BIN)/codewell bench check
+
+# What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup
 	$(BIN)/python -m schemas
 	$(BIN)/python -m services.runtime.reference
+	$(BIN)/python -m services.bench.page
 
 # Pin the newest versions that pyproject.toml allows; needs uv.
 lock:

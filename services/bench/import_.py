@@ -17,7 +17,7 @@ from schemas.program import ImportSource, ProgramSettings
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.mint import TEMPLATE
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.codes.minter import MINTER_KEY_BYTES, Minter
 from services.errors import CodewellError
 from services.postgres.connection import Connection, connection
@@ -72,7 +72,7 @@ async def bench_import(rows: int, repetitions: int, progress: Progress) -> Repor
     report.add("usual build", "rows/s", usual)
     report.add("bare COPY", "rows/s", bare)
     report.add("CSV / usual build", "times", [one / other for one, other in zip(table, usual, strict=True)])
-    report.add("CSV / bare COPY", "share", [one / other for one, other in zip(table, bare, strict=True)])
+    report.add("CSV / bare COPY", OF_CEILING, [one / other for one, other in zip(table, bare, strict=True)])
     peak = report.add("peak memory with CSV", "MB", memory)
     report.goals += [
         Goal("CSV rows a second", csv_rate.rate, CSV_GOAL),

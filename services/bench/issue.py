@@ -7,7 +7,7 @@ from services.bench.contenders import CEILING, PEER, PRODUCT, Contender
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.race import Heat, Outcome, run
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.standalone.servers import Servers
 
 RATE_GOAL: Final = 25_000
@@ -54,7 +54,7 @@ def _add_rates(report: Report, outcomes: Outcomes, issuers: int) -> None:
     report.add(PEER.name, "requests/s", [one.rate for one in peer])
     report.add(CEILING.name, "requests/s", [one.rate for one in ceiling])
     to_peer = report.add("codewell / usual build", "times", _ratios(product, peer))
-    to_ceiling = report.add("codewell / no database", "times", _ratios(product, ceiling))
+    to_ceiling = report.add("codewell / no database", OF_CEILING, _ratios(product, ceiling))
     if issuers == 1:
         report.goals.append(Goal("requests/s of one issuer", rate.rate, RATE_GOAL))
     report.goals.append(Goal("times the usual build", to_peer.rate, PEER_RATIO_GOAL))

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from services.bench.machine import facts
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.codes.minter import MINTER_KEY_BYTES, Minter
 from services.codes.template import Template
 
@@ -97,9 +97,9 @@ def plain_counters(template: Template) -> Callable[[int, int], list[str]]:
 
 
 def _add_ratios(report: Report, rates: dict[str, list[float]]) -> None:
-    for other in (DICE, COUNTERS):
+    for other, unit in ((DICE, "times"), (COUNTERS, OF_CEILING)):
         ratios = [ours / theirs for ours, theirs in zip(rates[MINT], rates[other], strict=True)]
-        report.add(f"{MINT} / {other}", "times", ratios)
+        report.add(f"{MINT} / {other}", unit, ratios)
 
 
 def _add_goals(report: Report) -> None:

@@ -1,9 +1,13 @@
 """What a benchmark found: medians with their spread, and the goals they are held against."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Final, Self
+
+OF_CEILING: Final = "of the ceiling"
+"""The unit of a result that is the product's share of its ceiling, 1 where it is as good; `bench check` looks at it."""
 
 Progress = Callable[[str], None]
 """Told in a sentence what is measured now, for a person who waits."""
@@ -58,6 +62,22 @@ class Report:
         self.results.append(Result.of(name, unit, values))
         return self.results[-1]
 
+    def shares(self) -> dict[str, float]:
+        """The product's shares of its ceiling, by their names."""
+        return {one.name: one.rate for one in self.results if one.unit == OF_CEILING}
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        """What `as_json` made. Raises KeyError, TypeError or ValueError when it is something else."""
+        report = cls(said["bench"], dict(said["machine"]))
+        for one in said["results"]:
+            lowest, highest = one["spread"]
+            report.results.append(Result(one["name"], one["rate"], one["unit"], (lowest, highest)))
+        for one in said["goals"]:
+            sign, limit = one["goal"].split()
+            report.goals.append(Goal(one["name"], one["value"], json.loads(limit), sign == ">="))
+        return report
+
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
         return {
@@ -69,6 +89,11 @@ class Report:
             ],
             "goals": [{"name": one.name, "value": one.value, "goal": one.goal, "met": one.met} for one in self.goals],
         }
+
+
+def figure(value: float) -> str:
+    """As many digits as say something."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def _rounded(value: float) -> float:

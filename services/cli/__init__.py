@@ -6,6 +6,7 @@ import click
 
 from services.cli.audit import audit
 from services.cli.bench import bench
+from services.cli.bench_all import bench_all, check
 from services.cli.code import code
 from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
@@ -44,6 +45,8 @@ for _command in (
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
     code.add_command(_step)
+for _many in (bench_all, check):
+    bench.add_command(_many)
 
 
 def main() -> None:

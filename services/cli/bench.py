@@ -189,6 +189,7 @@ def _print(report: "Report", as_json: bool) -> None:
 
 
 def _figure(value: float) -> str:
-    """As many digits as say something, in columns of one width."""
-    text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
-    return f"{text:>{_FIGURE_WIDTH}}"
+    """In columns of one width."""
+    from services.bench.report import figure
+
+    return f"{figure(value):>{_FIGURE_WIDTH}}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from schemas.json_schema import documents
+from services.bench.page import Page
 from services.runtime.reference import with_table
 
 _ROOT = Path(__file__).parents[2]
@@ -18,3 +19,9 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     page = (_ROOT / "docs" / "operations.md").read_text("utf-8")
 
     assert page == with_table(page), "run make docs"
+
+
+def test_the_figures_of_benchmarks_are_those_that_were_recorded() -> None:
+    documents = Page(_ROOT / "docs").documents()
+
+    assert {path: path.read_text("utf-8") for path in documents} == documents, "run make docs"

@@ -39,3 +39,13 @@ def test_a_report_is_one_json_object() -> None:
             {"name": "MB of memory", "value": 160, "goal": "< 150", "met": False},
         ],
     }
+
+
+def test_a_report_is_read_back_as_it_was() -> None:
+    report = Report("issue", {"cores": 2, "cpu": "some"})
+    report.add("codewell", "requests/s", [30_000.0, 20_000.0, 40_000.0])
+    report.goals.append(Goal("requests/s of one issuer", 30_000.0, 25_000))
+    report.goals.append(Goal("share", 0.75, 0.7))
+    report.goals.append(Goal("MB of memory", 160.0, 150, at_least=False))
+
+    assert Report.from_json(json.loads(json.dumps(report.as_json()))) == report
