@@ -1,0 +1,107 @@
+"""How fast requests are answered beside very many answers that are there already.
+
+Each size has a database of its own on one server, so that an empty one is measured in turn with it. Request ids are of
+version 7; a database where all ids are of version 4 is shown beside them.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from services.bench.contenders import PRODUCT
+from services.bench.fresh import fresh_servers
+from services.bench.grown_answers import IdVersion, grow
+from services.bench.machine import facts
+from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
+from services.bench.report import Goal, Progress, Report
+from services.client.uuid7 import uuid7
+from services.errors import CodewellError
+from services.postgres.connection import connection
+from services.postgres.migrations import migrate
+from services.standalone.servers import Servers
+from services.store.audit import audit
+
+RATIO_GOAL: Final = 0.9
+
+
+class Place(NamedTuple):
+    """A database, how much is there before, and which ids its requests have."""
+
+    database: str
+    attached: int
+    version: IdVersion
+
+    @property
+    def label(self) -> str:
+        """As it is shown."""
+        return f"{self.attached:,} attached{', ids of version 4' if self.version == 4 else ''}"
+
+
+async def bench_grown(
+    requests: int, attached: Sequence[int], random: int, repetitions: int, checked: bool, progress: Progress
+) -> Report:
+    """Answer the same backlog in an empty database, in one of each size of `attached`, and beside `random` random ids.
+
+    Sizes are reached one after the other in the same database; a size of 0 for `random` leaves that out. `checked`
+    audits each database at the end. Raises CodewellError.
+    """
+    report = Report("grown", facts())
+    empty = Place("codewell", 0, 7)
+    outcomes: dict[Place, list[Outcome]] = {}
+    ratios: dict[Place, list[float]] = {}
+    beside = [Place("random", random, 4)] if random else []
+    async with fresh_servers(progress) as servers:
+        there = 0
+        for size in sorted(attached):
+            grown = [Place("grown", size, 7), *beside]
+            await _grow(grown[0], there, servers, progress)
+            for place in beside:
+                await _grow(place, 0, servers, progress)
+            for repetition in range(1, repetitions + 1):
+                run_of = [await _heat(place, requests, f"{repetition}_{size}", servers) for place in (empty, *grown)]
+                for place, outcome in zip((empty, *grown), run_of, strict=True):
+                    progress(f"{place.label}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
+                    outcomes.setdefault(place, []).append(outcome)
+                    ratios.setdefault(place, []).append(outcome.rate / run_of[0].rate)
+            there, beside = size, []
+        if checked:
+            await _check(servers, {place.database for place in outcomes})
+    for place, seen in outcomes.items():
+        report.add(place.label, "requests/s", [one.rate for one in seen])
+    for place in list(outcomes)[1:]:
+        ratio = report.add(f"{place.label} / empty", "times", ratios[place])
+        if place.version == 7:
+            report.goals.append(Goal(f"share of an empty database, {place.label}", ratio.rate, RATIO_GOAL))
+    return report
+
+
+def _url(database: str, servers: Servers) -> str:
+    return f"{servers.postgres.url.rpartition('/')[0]}/{database}"
+
+
+async def _grow(place: Place, there: int, servers: Servers, progress: Progress) -> None:
+    """Bring the database from `there` attachments to its size; it is made at the first time."""
+    url = _url(place.database, servers)
+    if not there:
+        async with connection(servers.postgres.url, "codewell-bench") as opened:
+            await opened.execute(f'CREATE DATABASE "{place.database}"')
+        async with connection(url, "codewell-bench") as opened:
+            await migrate(opened)
+    if place.attached > there:
+        async with connection(url, "codewell-bench") as opened:
+            await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
+
+
+async def _heat(place: Place, requests: int, name: str, servers: Servers) -> Outcome:
+    warm_up = max(1, requests // WARM_UP_SHARE)
+    new_id = uuid7 if place.version == 7 else uuid4
+    name = f"{place.database}_{name}"
+    codes = requests * CODES_A_REQUEST
+    return await run(Heat(PRODUCT, 1, requests, warm_up, codes, name, _url(place.database, servers), new_id), servers)
+
+
+async def _check(servers: Servers, databases: set[str]) -> None:
+    for database in sorted(databases):
+        async with connection(_url(database, servers), "codewell-bench") as opened:
+            for finding in await audit(opened):
+                raise CodewellError(f"The database {database} breaks {finding.rule.promise}: {finding.rule.says}.")
