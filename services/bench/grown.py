@@ -1,7 +1,7 @@
 """How fast requests are answered beside very many answers that are there already.
 
-Each size has a database of its own on one server, so that an empty one is measured in turn with it. Request ids are of
-version 7; a database where all ids are of version 4 is shown beside them.
+What was grown has a database of its own on the same server, so that a new, empty one is measured in turn with it.
+Request ids are of version 7; a database where all ids are of version 4 is shown beside them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from services.bench.contenders import PRODUCT
 from services.bench.fresh import fresh_servers
 from services.bench.grown_answers import IdVersion, grow
 from services.bench.machine import facts
-from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
+from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from services.bench.report import Goal, Progress, Report
 from services.client.uuid7 import uuid7
 from services.errors import CodewellError
@@ -40,14 +40,14 @@ class Place(NamedTuple):
 async def bench_grown(
     requests: int, attached: Sequence[int], random: int, repetitions: int, checked: bool, progress: Progress
 ) -> Report:
-    """Answer the same backlog in an empty database, in one of each size of `attached`, and beside `random` random ids.
+    """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
 
     Sizes are reached one after the other in the same database; a size of 0 for `random` leaves that out. `checked`
     audits each database at the end. Raises CodewellError.
     """
     report = Report("grown", facts())
-    empty = Place("codewell", 0, 7)
-    outcomes: dict[Place, list[Outcome]] = {}
+    rates: dict[str, list[float]] = {}
+    databases: set[str] = set()
     ratios: dict[Place, list[float]] = {}
     beside = [Place("random", random, 4)] if random else []
     async with fresh_servers(progress) as servers:
@@ -58,18 +58,23 @@ async def bench_grown(
             for place in beside:
                 await _grow(place, 0, servers, progress)
             for repetition in range(1, repetitions + 1):
-                run_of = [await _heat(place, requests, f"{repetition}_{size}", servers) for place in (empty, *grown)]
-                for place, outcome in zip((empty, *grown), run_of, strict=True):
-                    progress(f"{place.label}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
-                    outcomes.setdefault(place, []).append(outcome)
-                    ratios.setdefault(place, []).append(outcome.rate / run_of[0].rate)
+                number = f"{size}_{repetition}"
+                empty = Place(f"empty_{number}", 0, 7)
+                await _grow(empty, 0, servers, progress)
+                seen = {place: await _rate(place, requests, number, servers) for place in (empty, *grown)}
+                for place, rate in seen.items():
+                    progress(f"{place.label}, {repetition} of {repetitions}: {rate:,.0f} requests/s")
+                    rates.setdefault(place.label, []).append(rate)
+                for place in grown:
+                    ratios.setdefault(place, []).append(seen[place] / seen[empty])
+                databases |= {place.database for place in seen}
             there, beside = size, []
         if checked:
-            await _check(servers, {place.database for place in outcomes})
-    for place, seen in outcomes.items():
-        report.add(place.label, "requests/s", [one.rate for one in seen])
-    for place in list(outcomes)[1:]:
-        ratio = report.add(f"{place.label} / empty", "times", ratios[place])
+            await _check(servers, databases)
+    for label, all_seen in rates.items():
+        report.add(label, "requests/s", all_seen)
+    for place, shares in ratios.items():
+        ratio = report.add(f"{place.label} / empty", "times", shares)
         if place.version == 7:
             report.goals.append(Goal(f"share of an empty database, {place.label}", ratio.rate, RATIO_GOAL))
     return report
@@ -92,12 +97,14 @@ async def _grow(place: Place, there: int, servers: Servers, progress: Progress) 
             await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
 
 
-async def _heat(place: Place, requests: int, name: str, servers: Servers) -> Outcome:
+async def _rate(place: Place, requests: int, name: str, servers: Servers) -> float:
+    """Requests a second."""
     warm_up = max(1, requests // WARM_UP_SHARE)
     new_id = uuid7 if place.version == 7 else uuid4
-    name = f"{place.database}_{name}"
+    name = f"{place.database}_at_{name}"
     codes = requests * CODES_A_REQUEST
-    return await run(Heat(PRODUCT, 1, requests, warm_up, codes, name, _url(place.database, servers), new_id), servers)
+    heat = Heat(PRODUCT, 1, requests, warm_up, codes, name, _url(place.database, servers), new_id)
+    return (await run(heat, servers)).rate
 
 
 async def _check(servers: Servers, databases: set[str]) -> None:

@@ -1,7 +1,7 @@
 """Very many attachments that are there already, as the product would have stored them, written as fast as Postgres can.
 
 The program and its blocks are made by the product; what is added is an answer for each of their codes, packed for
-COPY a million at a time, and the blocks' own count of them. `codewell audit` finds nothing wrong with it.
+COPY a block at a time, and the blocks' own count of them. `codewell audit` finds nothing wrong with it.
 """
 
 import time
@@ -107,7 +107,9 @@ def _ids(numbers: NDArray[np.int64], version: IdVersion) -> NDArray[np.uint8]:
     """UUIDs as their 16 bytes: version 4, or version 7 in the order of the numbers."""
     ids = np.random.default_rng().integers(0, 256, (len(numbers), 16), np.uint8)
     if version == 7:
-        begin_ms = int((datetime.now(UTC).replace(hour=0, minute=0, second=0) - _IDS_BEGIN).timestamp() * 1000)
+        begin_ms = int(
+            (datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - _IDS_BEGIN).timestamp() * 1000
+        )
         milliseconds = (begin_ms + numbers // _IDS_A_MS).astype(">i8").view(np.uint8).reshape(-1, 8)
         ids[:, :6] = milliseconds[:, 2:]
         fractions = numbers % _IDS_A_MS * (4096 // _IDS_A_MS)

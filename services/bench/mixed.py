@@ -107,7 +107,7 @@ async def _given(connection: Connection, name: str) -> int:
     return int(
         await connection.fetchval(
             "SELECT coalesce(sum(attached), 0)::bigint FROM block JOIN program ON program.id = program_id "
-            "WHERE starts_with(name, $1)",
-            _one(name, 0).removesuffix("0"),
+            "WHERE name ~ $1",
+            f"^{name}_[0-9]+$",
         )
     )

@@ -56,7 +56,7 @@ async def load(plan: Plan) -> Seen:
     ]  # fmt: skip
     async with clients.started_producer(plan.bootstrap) as producer, _at_the_end(plan) as consumer:
         began = time.perf_counter()
-        reading = asyncio.create_task(_read(consumer, plan.requests))
+        reading = asyncio.create_task(read_answers(consumer, plan.requests))
         try:
             handed = await _publish(producer, plan, requests, began)
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -102,8 +102,8 @@ async def _publish(producer: AIOKafkaProducer, plan: Plan, requests: Sequence[Ou
     return handed
 
 
-async def _read(consumer: AIOKafkaConsumer, count: int) -> dict[bytes, float]:
-    """When the answer to each request was read."""
+async def read_answers(consumer: AIOKafkaConsumer, count: int) -> dict[bytes, float]:
+    """When the answer to each of so many requests was read. Raises ValueError for a refusal or a second answer."""
     read: dict[bytes, float] = {}
     while len(read) < count:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)

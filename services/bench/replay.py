@@ -5,6 +5,7 @@ Nothing but answering is measured, both times alike: a process starts on a topic
 their own timestamps how fast they followed each other, once the first twentieth of them was there.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -102,10 +103,15 @@ async def _read(bootstrap: str, starts: dict[TopicPartition, int], heat: Heat) -
                 seen = repr((record.partition, record.key, record.value, record.headers)).encode()
                 digests[dict(record.headers)["ce_id"]] = sha256(seen).digest()
                 times_ms.append(record.timestamp)
-    if len(times_ms) != count or len(digests) != count:
-        raise CodewellError(f"{heat.name} has {len(digests):,} answers in {len(times_ms):,} events, not {count:,}.")
+    check_once(heat.name, digests, len(times_ms), count)
     times_ms.sort()
     return Given(digests, 1_000 * heat.requests / max(1, times_ms[-1] - times_ms[heat.warm_up - 1]))
+
+
+def check_once(name: str, digests: Mapping[bytes, bytes], events: int, count: int) -> None:
+    """Raise CodewellError unless there are as many events as requests, each with an id of its own."""
+    if events != count or len(digests) != count:
+        raise CodewellError(f"{name} has {len(digests):,} answers in {events:,} events, not {count:,}.")
 
 
 async def _rewind(bootstrap: str, prefix: str) -> None:

@@ -14,7 +14,7 @@ from services.standalone.servers import Servers
 
 RATIO_GOAL: Final = 0.9
 # Postgres says so of each lock that is waited for longer than this, and looks for deadlocks then.
-_LONG_WAIT: Final = {"log_lock_waits": "on", "deadlock_timeout": "1s"}
+LONG_WAIT: Final = {"log_lock_waits": "on", "deadlock_timeout": "1s"}
 _WAITS: Final = " still waiting for "
 
 
@@ -22,7 +22,7 @@ async def bench_scale(requests: int, issuers: Sequence[int], repetitions: int, p
     """Answer the backlog with each number of issuers in turn, so often. Raises CodewellError."""
     report = Report("scale", facts())
     rates: dict[int, list[float]] = {count: [] for count in issuers}
-    async with fresh_servers(progress, replace(POSTGRES, more=_LONG_WAIT)) as servers:
+    async with fresh_servers(progress, replace(POSTGRES, more=LONG_WAIT)) as servers:
         for repetition in range(1, repetitions + 1):
             for count in issuers:
                 warm_up = max(1, requests // WARM_UP_SHARE)

@@ -36,7 +36,9 @@ _GIVE: Final = """
     """
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
+    """What one request asks for."""
+
     program: str
     profile_id: str
     request_id: UUID
@@ -59,7 +61,7 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
             records = [record for several in fetched.values() for record in several]
             if records:
                 wanted = [_read(record) for record in records]
-                answers = map(_answer, wanted, await _give(wanted, pool))
+                answers = map(_answer, wanted, await give(wanted, pool))
                 sent = [
                     await producer.send(prefix + REPLY_TOPIC, value, key=record.key, headers=headers)
                     for record, (value, headers) in zip(records, answers, strict=True)
@@ -68,14 +70,14 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 await consumer.commit()
 
 
-def _read(record: ConsumerRecord) -> _Wanted:
+def _read(record: ConsumerRecord) -> Wanted:
     event = MessageRender.model_validate_json(record.value)
     [program] = event.programs
-    return _Wanted(program, event.profile_id, UUID(dict(record.headers)["ce_id"].decode()))
+    return Wanted(program, event.profile_id, UUID(dict(record.headers)["ce_id"].decode()))
 
 
-async def _give(wanted: Sequence[_Wanted], pool: asyncpg.Pool) -> list[str]:
-    """A code for each of these, in their order."""
+async def give(wanted: Sequence[Wanted], pool: asyncpg.Pool) -> list[str]:
+    """A code for each of these, in their order. Raises StopIteration when there are too few."""
     codes: list[str] = []
     given = []
     async with pool.acquire() as connection, connection.transaction():
@@ -89,7 +91,7 @@ async def _give(wanted: Sequence[_Wanted], pool: asyncpg.Pool) -> list[str]:
     return codes
 
 
-def _answer(wanted: _Wanted, code: str) -> tuple[bytes, list[tuple[str, bytes]]]:
+def _answer(wanted: Wanted, code: str) -> tuple[bytes, list[tuple[str, bytes]]]:
     request_id = str(wanted.request_id)
     data = {
         "request_id": request_id,

@@ -52,7 +52,7 @@ def bench() -> None:
 @click.option(
     "--requests",
     type=click.IntRange(100, 1_000_000),
-    default=200_000,
+    default=150_000,
     show_default=True,
     help="How many requests wait to be answered; the usual build gets an eightieth, or a tenth in batches.",
 )
@@ -117,7 +117,8 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
 
 @bench.command()
 @click.option(
-    "--rates",
+    "--rate",
+    "rates",
     type=click.IntRange(1, 100_000),
     multiple=True,
     default=(1_000, 5_000, 10_000),
@@ -135,7 +136,7 @@ def latency(rates: tuple[int, ...], seconds: int, repetitions: int, as_json: boo
 
 
 @bench.command()
-@_requests(200_000)
+@_requests(150_000)
 @_FIVE
 @as_json
 def replay(requests: int, repetitions: int, as_json: bool) -> None:
