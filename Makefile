@@ -32,6 +32,11 @@ check: setup
 
 bench: setup
 	$(BIN)/codewell bench issue
+	$(BIN)/codewell bench mixed
+	$(BIN)/codewell bench grown
+	$(BIN)/codewell bench scale
+	$(BIN)/codewell bench latency
+	$(BIN)/codewell bench replay
 	$(BIN)/codewell bench mint
 	$(BIN)/codewell bench generate
 	$(BIN)/codewell bench import

@@ -70,14 +70,19 @@ async def bench_grown(
                 databases |= {place.database for place in seen}
             there, beside = size, []
         if checked:
-            await _check(servers, databases)
-    for label, all_seen in rates.items():
-        report.add(label, "requests/s", all_seen)
+            for database in sorted(databases):
+                await check_audit(_url(database, servers))
+    _report(report, rates, ratios)
+    return report
+
+
+def _report(report: Report, rates: dict[str, list[float]], ratios: dict[Place, list[float]]) -> None:
+    for label, seen in rates.items():
+        report.add(label, "requests/s", seen)
     for place, shares in ratios.items():
         ratio = report.add(f"{place.label} / empty", "times", shares)
         if place.version == 7:
             report.goals.append(Goal(f"share of an empty database, {place.label}", ratio.rate, RATIO_GOAL))
-    return report
 
 
 def _url(database: str, servers: Servers) -> str:
@@ -107,8 +112,8 @@ async def _rate(place: Place, requests: int, name: str, servers: Servers) -> flo
     return (await run(heat, servers)).rate
 
 
-async def _check(servers: Servers, databases: set[str]) -> None:
-    for database in sorted(databases):
-        async with connection(_url(database, servers), "codewell-bench") as opened:
-            for finding in await audit(opened):
-                raise CodewellError(f"The database {database} breaks {finding.rule.promise}: {finding.rule.says}.")
+async def check_audit(url: str) -> None:
+    """Raise CodewellError when a promise is broken in this database."""
+    async with connection(url, "codewell-bench") as opened:
+        for finding in await audit(opened):
+            raise CodewellError(f"The grown database breaks {finding.rule.promise}: {finding.rule.says}.")

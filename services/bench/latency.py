@@ -17,6 +17,7 @@ from services.bench.contenders import CEILING, PRODUCT, Contender
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.paced_load import Plan, Seen
+from services.bench.race import Heat, check_given
 from services.bench.report import Goal, Progress, Report
 from services.errors import CodewellError
 from services.postgres.connection import connection
@@ -60,10 +61,7 @@ async def bench_latency(rates: Sequence[int], seconds: int, repetitions: int, pr
                         f"{label} at {rate:,}/s, {repetition} of {repetitions}: p50 {times.p50:.1f} ms, "
                         f"p99 {times.p99:.1f} ms; requests were {times.late_p99:.1f} ms late (p99)"
                     )
-        async with connection(servers.postgres.url, "codewell-bench") as opened:
-            given = await PRODUCT.given(opened, NAME)
-    if given != codes:
-        raise CodewellError(f"{PRODUCT.name} has given {given:,} codes for {codes:,} requests.")
+        await check_given(Heat(PRODUCT, 1, codes, 0, codes, NAME), servers)
     _report(report, found)
     return report
 
