@@ -42,8 +42,8 @@ async def bench_grown(
 ) -> Report:
     """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
 
-    Sizes are reached one after the other in the same database; a size of 0 for `random` leaves that out. `checked`
-    audits each database at the end. Raises CodewellError.
+    Sizes, which ascend, are reached one after the other in the same database; a size of 0 for `random` leaves that
+    out. `checked` audits each database at the end. Raises CodewellError.
     """
     report = Report("grown", facts())
     rates: dict[str, list[float]] = {}
@@ -52,7 +52,7 @@ async def bench_grown(
     beside = [Place("random", random, 4)] if random else []
     async with fresh_servers(progress) as servers:
         there = 0
-        for size in sorted(attached):
+        for size in attached:
             grown = [Place("grown", size, 7), *beside]
             await _grow(grown[0], there, servers, progress)
             for place in beside:

@@ -22,6 +22,11 @@ _FIVE = click.option(
 )
 
 
+def _each_once(_context: click.Context, _option: click.Parameter, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Each number that was given, from the lowest on."""
+    return tuple(sorted(set(given)))
+
+
 def _requests(default: int) -> Callable[[_F], _F]:
     return click.option(
         "--requests",
@@ -37,6 +42,7 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
         "--issuers",
         type=click.IntRange(1, 24),
         multiple=True,
+        callback=_each_once,
         default=default,
         show_default=True,
         help="How many processes answer; give it once for each number of them.",
@@ -86,6 +92,7 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     "--attached",
     type=click.IntRange(1, 1_000_000_000),
     multiple=True,
+    callback=_each_once,
     default=(20_000_000,),
     show_default=True,
     help="How many codes are attached before; give it once for each size. A million takes 250 MB of disk.",
@@ -121,6 +128,7 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     "rates",
     type=click.IntRange(1, 100_000),
     multiple=True,
+    callback=_each_once,
     default=(1_000, 5_000, 10_000),
     show_default=True,
     help="Requests a second; give it once for each rate.",

@@ -19,6 +19,7 @@ class Topic:
         self._records = list(records)
 
     async def getmany(self, **_limits: int) -> dict[str, list[Any]]:
+        assert self._records, "there is nothing more to come"
         records, self._records = self._records, []
         return {"partition": records}
 
