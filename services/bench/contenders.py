@@ -1,13 +1,13 @@
 """Who answers the same requests: the product, the usual build, and a loop without a database."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from schemas import topics
 from schemas.program import ProgramSettings, TemplateSource
-from services.bench import bare_issuer, usual_issuer
+from services.bench import bare_issuer, usual_batches, usual_issuer
 from services.bench.backlog import REPLY_TOPIC, TOPIC
 from services.postgres.connection import Connection
 from services.store import filling, programs
@@ -29,16 +29,24 @@ class Contender:
     """Makes so many codes of a new program of this name."""
     given: Callable[[Connection, str], Awaitable[int | None]]
     """How many codes of the program were given, or None where nobody knows."""
+    wanted: Callable[[str, int], Sequence[str]] | None = None
+    """The programs of a request, by the name and the request's number; without it each wants the one program."""
 
 
 async def _stock_product(connection: Connection, name: str, count: int) -> None:
-    """As the guide's program. Its room is filled, so that nobody asks the generator for more."""
+    """As the guide's program, with all rules on. Its room is filled, so that nobody asks the generator for more."""
+    now = datetime.now(UTC)
     settings = ProgramSettings(
         name=name,
         source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
         codes_max=count,
         pool_max=count,
+        valid_from=now - timedelta(days=1),
+        valid_until=now + timedelta(days=30),
+        scenario_can_create=True,
+        campaign_can_create=True,
         ttl=timedelta(days=30),
+        reuse="request",
     )
     minters = Minters(None)
     program = await programs.create(connection, minters, settings, guesses_per_s=10)
@@ -72,6 +80,9 @@ PEER: Final = Contender(
     (TOPIC, REPLY_TOPIC),
     usual_issuer.stock,
     usual_issuer.given,
+)
+BATCHES: Final = replace(
+    PEER, name="usual build in batches", module=("services.bench.usual_batches",), group=usual_batches.GROUP
 )
 CEILING: Final = Contender(
     "no database",

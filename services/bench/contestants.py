@@ -31,11 +31,13 @@ async def make_topics(servers: Servers, contender: Contender, prefix: str) -> No
 
 
 @asynccontextmanager
-async def processes(servers: Servers, contender: Contender, prefix: str, count: int) -> AsyncIterator[list[Child]]:
+async def processes(
+    servers: Servers, contender: Contender, prefix: str, count: int, url: str | None = None
+) -> AsyncIterator[list[Child]]:
     """So many of its processes, ready to answer: each is a member of their group. Raises CodewellError."""
     env = {
         **os.environ,
-        "CODEWELL_POSTGRES_URL": servers.postgres.url,
+        "CODEWELL_POSTGRES_URL": url or servers.postgres.url,
         "CODEWELL_KAFKA_BOOTSTRAP": servers.kafka.bootstrap,
         "CODEWELL_TOPIC_PREFIX": prefix,
         "CODEWELL_HEALTH_PORT": "0",

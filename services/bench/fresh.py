@@ -18,13 +18,13 @@ POSTGRES: Final = PostgresSettings(shared_buffers="2GB")
 
 
 @asynccontextmanager
-async def fresh_servers(progress: Progress) -> AsyncIterator[Servers]:
+async def fresh_servers(progress: Progress, postgres: PostgresSettings = POSTGRES) -> AsyncIterator[Servers]:
     """Both servers, with the schema; Postgres has 2 GB of shared buffers and, as always, 8 GB of log. No topics."""
     with TemporaryDirectory(prefix="codewell-bench-") as directory:
         # Where root runs this, Postgres is another user, who has to get through.
         Path(directory).chmod(0o711)
         progress("starting Postgres and Kafka")
-        async with running_servers(Path(directory) / "home", POSTGRES) as servers:
+        async with running_servers(Path(directory) / "home", postgres) as servers:
             async with connection(servers.postgres.url, "codewell-bench") as opened:
                 await migrate(opened)
             yield servers

@@ -1,73 +1,92 @@
-"""How fast a backlog of requests is answered: the product, the usual build and the loop without a database in turn."""
+"""How fast a backlog of requests is answered: the product, two usual builds and the loop without a database in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from services.bench.contenders import CEILING, PEER, PRODUCT, Contender
+from services.bench.contenders import BATCHES, CEILING, PEER, PRODUCT, Contender
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
-from services.bench.race import Heat, Outcome, run
+from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.standalone.servers import Servers
 
-RATE_GOAL: Final = 25_000
-PEER_RATIO_GOAL: Final = 25
-CEILING_RATIO_GOAL: Final = 0.7
+PEER_RATIO_GOAL: Final = 60
+ONE_RATIO_GOAL: Final = 0.7
+MORE_RATIO_GOAL: Final = 0.6
 MEMORY_GOAL_MB: Final = 150
 
-# The peer is so much slower that it needs fewer requests for as long a measurement.
-PEER_REQUESTS_SHARE: Final = 40
-WARM_UP_SHARE: Final = 20
-# Twice as many codes as requests stand ready, for the peer too.
-CODES_A_REQUEST: Final = 2
+# The peers are so much slower that they need fewer requests for as long a measurement.
+REQUESTS_SHARE: Final = {PEER.name: 80, BATCHES.name: 10}
 
-Outcomes = dict[str, list[Outcome]]
+Entry = tuple[Contender, int]
+Outcomes = dict[Entry, list[Outcome]]
 
 
-async def bench_issue(requests: int, issuers: int, repetitions: int, progress: Progress) -> Report:
-    """Run all three in turn, so often. Raises CodewellError when one can't run or doesn't answer."""
-    machine = facts()
-    outcomes: Outcomes = {one.name: [] for one in (PRODUCT, PEER, CEILING)}
+async def bench_issue(requests: int, issuers: Sequence[int], repetitions: int, progress: Progress) -> Report:
+    """Run all in turn, so often: product and ceiling with each number of issuers, the peers with the first of them.
+
+    Raises CodewellError when one can't run or doesn't answer.
+    """
+    report = Report("issue", facts())
+    outcomes: Outcomes = {entry: [] for entry in _entries(issuers)}
     async with fresh_servers(progress) as servers:
         for repetition in range(1, repetitions + 1):
-            for contender in (PRODUCT, PEER, CEILING):
-                progress(f"{contender.name}, {repetition} of {repetitions}")
-                outcome = await _heat(contender, requests, issuers, repetition, servers)
-                progress(f"{contender.name}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
-                outcomes[contender.name].append(outcome)
-    report = Report("issue", machine)
+            for entry, seen in outcomes.items():
+                outcome = await _heat(entry, requests, repetition, servers)
+                progress(f"{_label(entry)}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
+                seen.append(outcome)
     _add_rates(report, outcomes, issuers)
     _add_cost(report, outcomes)
     return report
 
 
-async def _heat(contender: Contender, requests: int, issuers: int, repetition: int, servers: Servers) -> Outcome:
-    asked = max(1, requests // PEER_REQUESTS_SHARE) if contender is PEER else requests
-    name = f"{contender.group.replace('-', '_')}_{repetition}"
-    warm_up = max(1, asked // WARM_UP_SHARE)
-    return await run(Heat(contender, issuers, asked, warm_up, requests * CODES_A_REQUEST, name), servers)
+def _entries(issuers: Sequence[int]) -> Iterator[Entry]:
+    for count in issuers:
+        yield PRODUCT, count
+        if count == issuers[0]:
+            yield PEER, count
+            yield BATCHES, count
+        yield CEILING, count
 
 
-def _add_rates(report: Report, outcomes: Outcomes, issuers: int) -> None:
-    product, peer, ceiling = (outcomes[one.name] for one in (PRODUCT, PEER, CEILING))
-    rate = report.add(PRODUCT.name, "requests/s", [one.rate for one in product])
-    report.add(PEER.name, "requests/s", [one.rate for one in peer])
-    report.add(CEILING.name, "requests/s", [one.rate for one in ceiling])
-    to_peer = report.add("codewell / usual build", "times", _ratios(product, peer))
-    to_ceiling = report.add("codewell / no database", OF_CEILING, _ratios(product, ceiling))
-    if issuers == 1:
-        report.goals.append(Goal("requests/s of one issuer", rate.rate, RATE_GOAL))
-    report.goals.append(Goal("times the usual build", to_peer.rate, PEER_RATIO_GOAL))
-    report.goals.append(Goal("share of the loop without a database", to_ceiling.rate, CEILING_RATIO_GOAL))
+async def _heat(entry: Entry, requests: int, repetition: int, servers: Servers) -> Outcome:
+    contender, count = entry
+    asked = max(1, requests // REQUESTS_SHARE.get(contender.name, 1))
+    name = f"{contender.group.replace('-', '_')}_{count}_{repetition}"
+    # The peers have as many codes as the product, though they give fewer.
+    codes = requests * CODES_A_REQUEST
+    return await run(Heat(contender, count, asked, max(1, asked // WARM_UP_SHARE), codes, name), servers)
+
+
+def _label(entry: Entry) -> str:
+    contender, count = entry
+    return f"{contender.name}, {count} issuer{'s' if count > 1 else ''}"
+
+
+def _add_rates(report: Report, outcomes: Outcomes, issuers: Sequence[int]) -> None:
+    for entry, runs in outcomes.items():
+        report.add(_label(entry), "requests/s", [one.rate for one in runs])
+    first = issuers[0]
+    for peer in (PEER, BATCHES):
+        ratios = _ratios(outcomes[PRODUCT, first], outcomes[peer, first])
+        to_peer = report.add(f"{_label((PRODUCT, first))} / {peer.name}", "times", ratios)
+        if peer is PEER:
+            report.goals.append(Goal("times the usual build", to_peer.rate, PEER_RATIO_GOAL))
+    for count in issuers:
+        ratios = _ratios(outcomes[PRODUCT, count], outcomes[CEILING, count])
+        to_ceiling = report.add(f"{_label((PRODUCT, count))} / {CEILING.name}", OF_CEILING, ratios)
+        name = f"share of the loop without a database, {count} issuer{'s' if count > 1 else ''}"
+        report.goals.append(Goal(name, to_ceiling.rate, ONE_RATIO_GOAL if count == 1 else MORE_RATIO_GOAL))
 
 
 def _add_cost(report: Report, outcomes: Outcomes) -> None:
-    memory = report.add("issuer's peak memory", "MB", [one.peak_memory_mb for one in outcomes[PRODUCT.name]])
+    product = [run for (contender, _), runs in outcomes.items() if contender is PRODUCT for run in runs]
+    memory = report.add("issuer's peak memory", "MB", [one.peak_memory_mb for one in product])
     report.goals.append(Goal("MB of the issuer's peak memory", memory.rate, MEMORY_GOAL_MB, at_least=False))
-    for name, runs in outcomes.items():
+    for entry, runs in outcomes.items():
         for kind in runs[0].cpu_s:
             spent = [1_000 * one.cpu_s[kind] / one.requests for one in runs]
-            report.add(f"{name}: CPU of {kind}", "s/1,000 requests", spent)
+            report.add(f"{_label(entry)}: CPU of {kind}", "s/1,000 requests", spent)
     report.add("others meanwhile", "cores", [one.others_cores for runs in outcomes.values() for one in runs])
 
 

@@ -7,16 +7,19 @@ the reply topic holds as many answers, as its end offsets say.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
+from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.bench import contestants
 from services.bench.backlog import Answers, Backlog
 from services.bench.contenders import Contender
 from services.bench.usage import cpu_seconds, machine_cpu_seconds, peak_memory_mb
+from services.client.uuid7 import uuid7
 from services.errors import CodewellError
 from services.kafka import clients
 from services.postgres.connection import connection
@@ -29,6 +32,9 @@ POLL_S: Final = 0.05
 # Slower than this nothing is worth measuring.
 ANSWERS_A_SECOND_MIN: Final = 20
 ANSWERS_TIMEOUT_MIN_S: Final = 60
+WARM_UP_SHARE: Final = 20
+# Twice as many codes as requests stand ready, for the peers too.
+CODES_A_REQUEST: Final = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,17 @@ class Heat:
     """How many codes stand ready for the requests."""
     name: str
     """Its program's short name, and with a dot the prefix of its topics."""
+    url: str | None = None
+    """The database, if it is another than the servers' first."""
+    new_id: Callable[[], UUID] = uuid7
+    """Makes the request ids."""
+
+    def backlog(self, producer: AIOKafkaProducer, program: str, count: int) -> Backlog:
+        """So many of its requests, ready to be stored."""
+        wanted = self.contender.wanted
+        return Backlog(
+            producer, f"{self.name}.", program, count, None if wanted is None else partial(wanted, program), self.new_id
+        )
 
 
 @dataclass(frozen=True)
@@ -73,9 +90,9 @@ async def run(heat: Heat, servers: Servers) -> Outcome:
     """Run it on topics and a program of its own. Raises CodewellError when a process ends or doesn't answer."""
     prefix = f"{heat.name}."
     await contestants.make_topics(servers, heat.contender, prefix)
-    async with contestants.processes(servers, heat.contender, prefix, heat.issuers) as children:
+    async with contestants.processes(servers, heat.contender, prefix, heat.issuers, heat.url) as children:
         outcome = await _raced(heat, servers, prefix, children)
-    await _check_given(heat, servers)
+    await check_given(heat, servers)
     return outcome
 
 
@@ -84,18 +101,19 @@ async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[C
     counting = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     async with clients.started_producer(bootstrap) as producer, counting:
         answers = Answers(counting, prefix)
-        await _stock(heat, servers, f"{heat.name}_warm_up", heat.warm_up)
-        await Backlog(producer, prefix, f"{heat.name}_warm_up", heat.warm_up).store()
-        await _answered(answers, heat.warm_up, children)
-        await _stock(heat, servers, heat.name, heat.codes)
-        backlog = Backlog(producer, prefix, heat.name, heat.requests)
+        warm_up = f"{heat.name}_warm_up"
+        await stock(heat, servers, warm_up, heat.warm_up)
+        await heat.backlog(producer, warm_up, heat.warm_up).store()
+        await answered(answers, heat.warm_up, children)
+        await stock(heat, servers, heat.name, heat.codes)
+        backlog = heat.backlog(producer, heat.name, heat.requests)
         kinds = _kinds(servers, children)
         with contestants.held(children) as go:
             await _store(backlog)
             machine_before, cpu_before = machine_cpu_seconds(), _cpu(kinds)
             began = time.perf_counter()
             go()
-            await _answered(answers, heat.warm_up + heat.requests, children)
+            await answered(answers, heat.warm_up + heat.requests, children)
         seconds = time.perf_counter() - began
         cpu_s = {kind: now - cpu_before[kind] for kind, now in _cpu(kinds).items()}
         others_cpu_s = machine_cpu_seconds() - machine_before - sum(cpu_s.values())
@@ -103,8 +121,9 @@ async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[C
         return Outcome(heat.requests, seconds, cpu_s, others_cpu_s, memory_mb)
 
 
-async def _stock(heat: Heat, servers: Servers, program: str, count: int) -> None:
-    async with connection(servers.postgres.url, "codewell-bench") as opened:
+async def stock(heat: Heat, servers: Servers, program: str, count: int) -> None:
+    """Make so many codes of a program."""
+    async with connection(heat.url or servers.postgres.url, "codewell-bench") as opened:
         await heat.contender.stock(opened, program, count)
 
 
@@ -119,14 +138,15 @@ async def _store(backlog: Backlog) -> None:
         ) from error
 
 
-async def _answered(answers: Answers, count: int, children: Sequence[Child]) -> None:
-    """Wait until there are so many answers."""
+async def answered(answers: Answers, count: int, children: Sequence[Child]) -> int:
+    """Wait until there are so many answers, and return how many there are. Raises CodewellError."""
     deadline = time.monotonic() + ANSWERS_TIMEOUT_MIN_S + count / ANSWERS_A_SECOND_MIN
     while (there := await answers.count()) < count:
         if time.monotonic() > deadline:
             raise CodewellError(f"{children[0].name} has given {there:,} answers of {count:,}, too few in its time.")
         contestants.check_alive(children)
         await asyncio.sleep(POLL_S)
+    return there
 
 
 def _kinds(servers: Servers, children: Sequence[Child]) -> dict[str, list[int]]:
@@ -142,9 +162,9 @@ def _cpu(kinds: dict[str, list[int]]) -> dict[str, float]:
     return {**used, "measuring": time.process_time()}
 
 
-async def _check_given(heat: Heat, servers: Servers) -> None:
-    """Refusals would be answers too, and cheap ones."""
-    async with connection(servers.postgres.url, "codewell-bench") as opened:
+async def check_given(heat: Heat, servers: Servers) -> None:
+    """Raise CodewellError unless each request got its code: refusals would be answers too, and cheap ones."""
+    async with connection(heat.url or servers.postgres.url, "codewell-bench") as opened:
         given = await heat.contender.given(opened, heat.name)
     if given not in {None, heat.requests}:
         raise CodewellError(f"{heat.contender.name} has given {given:,} codes for {heat.requests:,} requests.")

@@ -1,7 +1,7 @@
 """Benchmarks: each measures the product beside a peer and a ceiling, and says which goals are met."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,10 +11,42 @@ from services.errors import CodewellError
 if TYPE_CHECKING:
     from services.bench.report import Report
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _FIGURE_WIDTH = 13
 _REPETITIONS = click.option(
     "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="How often each is measured."
 )
+
+_FIVE = click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each is measured."
+)
+
+
+def _each_once(_context: click.Context, _option: click.Parameter, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Each number that was given, from the lowest on."""
+    return tuple(sorted(set(given)))
+
+
+def _requests(default: int) -> Callable[[_F], _F]:
+    return click.option(
+        "--requests",
+        type=click.IntRange(100, 1_000_000),
+        default=default,
+        show_default=True,
+        help="How many requests wait to be answered.",
+    )
+
+
+def _issuers(*default: int) -> Callable[[_F], _F]:
+    return click.option(
+        "--issuers",
+        type=click.IntRange(1, 24),
+        multiple=True,
+        callback=_each_once,
+        default=default,
+        show_default=True,
+        help="How many processes answer; give it once for each number of them.",
+    )
 
 
 @click.group()
@@ -26,18 +58,100 @@ def bench() -> None:
 @click.option(
     "--requests",
     type=click.IntRange(100, 1_000_000),
-    default=200_000,
+    default=150_000,
     show_default=True,
-    help="How many requests wait to be answered; the usual build gets a fortieth.",
+    help="How many requests wait to be answered; the usual build gets an eightieth, or a tenth in batches.",
 )
-@click.option("--issuers", type=click.IntRange(1, 24), default=1, show_default=True, help="How many processes answer.")
-@_REPETITIONS
+@_issuers(1, 2)
+@_FIVE
 @as_json
-def issue(requests: int, issuers: int, repetitions: int, as_json: bool) -> None:
-    """Answer a backlog of requests: issuers, the usual build, and the issuer's loop without a database."""
+def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
+    """Answer a backlog of requests: issuers, two usual builds, and the issuer's loop without a database."""
     from services.bench.issue import bench_issue
 
     _print(_run(lambda: bench_issue(requests, issuers, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@_requests(200_000)
+@click.option(
+    "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="How many there are."
+)
+@_FIVE
+@as_json
+def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None:
+    """Answer requests for many programs, a tenth for two of them, a tenth refused; and for one hot program."""
+    from services.bench.mixed import bench_mixed
+
+    _print(_run(lambda: bench_mixed(requests, programs, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@_requests(100_000)
+@click.option(
+    "--attached",
+    type=click.IntRange(1, 1_000_000_000),
+    multiple=True,
+    callback=_each_once,
+    default=(20_000_000,),
+    show_default=True,
+    help="How many codes are attached before; give it once for each size. A million takes 250 MB of disk.",
+)
+@click.option(
+    "--random", type=click.IntRange(0), default=5_000_000, show_default=True, help="The same with random request ids."
+)
+@click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes minutes.")
+@_FIVE
+@as_json
+def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, repetitions: int, as_json: bool) -> None:
+    """Answer requests beside very many answers that are there already, and in an empty database."""
+    from services.bench.grown import bench_grown
+
+    _print(_run(lambda: bench_grown(requests, attached, random, repetitions, audit, _progress)), as_json)
+
+
+@bench.command()
+@_requests(100_000)
+@_issuers(1, 2, 4, 8)
+@_FIVE
+@as_json
+def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
+    """Answer requests for one program with more and more issuers; deadlocks and waits for locks."""
+    from services.bench.scale import bench_scale
+
+    _print(_run(lambda: bench_scale(requests, issuers, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--rate",
+    "rates",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    callback=_each_once,
+    default=(1_000, 5_000, 10_000),
+    show_default=True,
+    help="Requests a second; give it once for each rate.",
+)
+@click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="How long each load lasts.")
+@_FIVE
+@as_json
+def latency(rates: tuple[int, ...], seconds: int, repetitions: int, as_json: bool) -> None:
+    """Measure the time from a request that is due to its answer, beside a Kafka echo."""
+    from services.bench.latency import bench_latency
+
+    _print(_run(lambda: bench_latency(rates, seconds, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@_requests(150_000)
+@_FIVE
+@as_json
+def replay(requests: int, repetitions: int, as_json: bool) -> None:
+    """Answer requests, and answer them again after their group's offsets were reset; all answers are compared."""
+    from services.bench.replay import bench_replay
+
+    _print(_run(lambda: bench_replay(requests, repetitions, _progress)), as_json)
 
 
 @bench.command()

@@ -36,23 +36,71 @@ def assert_nothing_left(tmp_path: Path) -> None:
     assert list(tmp_path.glob("codewell-bench-*")) == []
 
 
-async def test_issue_measures_all_three_with_two_issuers(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "issue", "--requests=800", "--issuers=2", "--repetitions=1", "--json")
+async def report_of(tmp_path: Path, *words: str) -> tuple[dict[str, float], list[str]]:
+    """Run a benchmark to its end: its figures by name, and the names of its goals."""
+    process = await bench(tmp_path, *words, "--repetitions=1", "--json")
     out, err = await process.communicate()
-
     assert process.returncode == 0, err.decode()
     report = json.loads(out)
-    rates = {result["name"]: result["rate"] for result in report["results"]}
-    assert min(rates["codewell"], rates["usual build"], rates["no database"]) > 0
-    assert rates["codewell / usual build"] == pytest.approx(rates["codewell"] / rates["usual build"], rel=0.01)
+    assert_nothing_left(tmp_path)
+    return {result["name"]: result["rate"] for result in report["results"]}, [goal["name"] for goal in report["goals"]]
+
+
+async def test_issue_measures_all_four_with_one_issuer_and_the_product_with_two(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "issue", "--requests=800")
+
+    names = [f"{name}, 1 issuer" for name in ("codewell", "usual build", "usual build in batches", "no database")]
+    assert min(rates[name] for name in [*names, "codewell, 2 issuers", "no database, 2 issuers"]) > 0
+    ratio = rates["codewell, 1 issuer"] / rates["usual build, 1 issuer"]
+    assert rates["codewell, 1 issuer / usual build"] == pytest.approx(ratio, rel=0.01)
     assert rates["issuer's peak memory"] > 10
-    # The goal of one issuer is not for two.
-    assert [goal["name"] for goal in report["goals"]] == [
+    assert goals == [
         "times the usual build",
-        "share of the loop without a database",
+        "share of the loop without a database, 1 issuer",
+        "share of the loop without a database, 2 issuers",
         "MB of the issuer's peak memory",
     ]
-    assert_nothing_left(tmp_path)
+
+
+async def test_mixed_measures_many_programs_and_one(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "mixed", "--requests=1000", "--programs=50")
+
+    assert rates["mixed / hot"] == pytest.approx(rates["50 programs"] / rates["one hot program"], rel=0.01)
+    assert goals == ["share of the one hot program"]
+
+
+async def test_grown_measures_each_size_and_random_ids_and_its_databases_pass_the_audit(tmp_path: Path) -> None:
+    sizes = ("--attached=3000", "--attached=5000", "--random=2000")
+    rates, goals = await report_of(tmp_path, "grown", "--requests=400", *sizes, "--audit")
+
+    labels = ["3,000 attached", "2,000 attached, ids of version 4", "5,000 attached"]
+    assert min(rates[name] for label in labels for name in (label, f"{label} / empty")) > 0
+    assert goals == [f"share of an empty database, {size} attached" for size in ("3,000", "5,000")]
+
+
+async def test_scale_measures_each_number_of_issuers_and_counts_what_holds_them_up(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "scale", "--requests=800", "--issuers=1", "--issuers=3")
+
+    assert min(rates["1 issuer"], rates["3 issuers"]) > 0
+    assert rates["deadlocks"] == 0
+    assert goals == ["least of them, as a share of the best", "deadlocks", "waits for a lock over 1 s"]
+
+
+async def test_latency_measures_the_product_and_an_echo(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "latency", "--rate=100", "--rate=1000", "--seconds=1")
+
+    for name in ("codewell at 100/s", "Kafka echo at 1,000/s"):
+        assert 0 < rates[f"{name}, p50"] <= rates[f"{name}, p99"]
+        assert 0 <= rates[f"{name}, requests late, p50"] <= rates[f"{name}, requests late, p99"]
+    assert goals == ["ms at 1,000/s, p50", "ms at 1,000/s, p99"]
+
+
+async def test_replay_compares_every_answer(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "replay", "--requests=800")
+
+    assert rates["again / first run"] == pytest.approx(rates["again"] / rates["first run"], rel=0.01)
+    assert rates["answers compared"] == 840
+    assert goals == ["share of the first run"]
 
 
 async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:

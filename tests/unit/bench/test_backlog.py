@@ -1,3 +1,5 @@
+from uuid import uuid4
+
 from aiokafka import ConsumerRecord
 
 from schemas.events import MESSAGE_RENDER
@@ -42,3 +44,14 @@ async def test_a_profile_keeps_its_partition_and_all_partitions_have_work() -> N
     assert first == second
     assert len(first) == COUNT
     assert set(first.values()) == set(range(PARTITIONS))
+
+
+async def test_requests_may_want_other_programs_and_have_other_ids() -> None:
+    producer = RecordingProducer()
+    await Backlog(producer, "p.", "unused", COUNT, lambda number: [f"P{number % 3}", "BOTH"], uuid4).store()
+    decoder = Decoder({TOPIC: MESSAGE_RENDER}, frozenset())
+
+    requests = [decoder.read(as_record(kept)).request for kept in producer.kept[TOPIC]]
+
+    assert {request.names for request in requests} == {(f"P{number}", "BOTH") for number in range(3)}
+    assert {str(request.id)[14] for request in requests} == {"4"}
