@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FIGURE_WIDTH = 13
 _REPETITIONS = click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="How often each is measured."
+    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each is measured."
 )
 
 
@@ -47,7 +47,7 @@ def issue(requests: int, issuers: int, repetitions: int, as_json: bool) -> None:
 @_REPETITIONS
 @as_json
 def mint(codes: int, repetitions: int, as_json: bool) -> None:
-    """Mint codes and find their numbers on one core; dice with a set, and texts without the permutation."""
+    """Mint codes and find their numbers on one core; FF1, dice with a set, and texts without the permutation."""
     from services.bench.mint import bench_mint
 
     _print(bench_mint(codes, repetitions, _progress), as_json)
