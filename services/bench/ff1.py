@@ -8,8 +8,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
+from services.codes.permutation import block_cipher
 from services.codes.template import Template
 
 _ROUNDS: Final = 10
@@ -26,7 +25,7 @@ class Ff1:
         self._left, self._right = length // 2, length - length // 2
         self._number_bytes = -(-(radix**self._right - 1).bit_length() // 8)
         self._round_bytes = 4 * -(-self._number_bytes // 4) + 4
-        self._encrypt: Callable[[bytes], bytes] = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update  # noqa: S305  FF1 is built on bare blocks
+        self._encrypt = block_cipher(key).encryptor().update
         head = b"\x01\x02\x01" + radix.to_bytes(3) + b"\x0a" + bytes([self._left % 256])
         self._head = self._encrypt(head + length.to_bytes(4) + len(tweak).to_bytes(4))
         self._tweak = tweak + bytes(-(len(tweak) + self._number_bytes + 1) % _BLOCK_BYTES)

@@ -57,9 +57,9 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
 @click.option(
     "--codes",
     type=click.IntRange(1, 10**12),
-    default=100_000_000,
+    default=1_000_000_000,
     show_default=True,
-    help="How many codes are generated in one program.",
+    help="How many codes are generated in one program; a tenth and a thousandth of them in others.",
 )
 @click.option(
     "--stored",
@@ -68,13 +68,20 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
     show_default=True,
     help="How many texts are stored by COPY.",
 )
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 10_000_000),
+    default=100_000,
+    show_default=True,
+    help="How many are issued from the largest program, and from one that has just enough.",
+)
 @_REPETITIONS
 @as_json
-def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
-    """Generate a program's codes, which are ranges of numbers, and store codes as rows."""
+def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
+    """Generate a program's codes, which are ranges of numbers, and store codes as rows; issue from very many codes."""
     from services.bench.generate import bench_generate
 
-    _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
+    _print(_run(lambda: bench_generate(codes, stored, requests, repetitions, _progress)), as_json)
 
 
 @bench.command()

@@ -56,11 +56,17 @@ async def test_issue_measures_all_three_with_two_issuers(tmp_path: Path) -> None
 
 
 async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--repetitions=1")
+    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--requests=5000", "--repetitions=1")
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
     assert "COPY 1,000 codes, unique index" in out.decode()
+    for goal in (
+        "seconds for 100 codes",
+        "times as long for ten times the codes",
+        "share of a small program's issuing",
+    ):
+        assert goal in out.decode()
     assert_nothing_left(tmp_path)
 
 

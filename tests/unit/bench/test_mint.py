@@ -42,7 +42,7 @@ def test_all_are_measured_and_all_cores_are_given_back() -> None:
 
 
 def test_codes_that_are_made_twice_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Minter, "mint", lambda _, first, count: ["smFg-2497-DMPB"] * count)
+    monkeypatch.setattr(Minter, "mint", lambda _minter, _first, count: ["smFg-2497-DMPB"] * count)
 
     with pytest.raises(CodewellError, match="some are the same"):
         bench_mint(20_000, 1, lambda _: None)
