@@ -149,6 +149,23 @@ def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_browse(codes, attached, repetitions, _progress)), as_json)
 
 
+@bench.command()
+@click.option(
+    "--pools",
+    type=click.IntRange(1, 100_000),
+    default=10_000,
+    show_default=True,
+    help="How many are at half their mark.",
+)
+@_REPETITIONS
+@as_json
+def fill(pools: int, repetitions: int, as_json: bool) -> None:
+    """Fill very many pools that are at half their mark, by one generator and by four."""
+    from services.bench.fill import bench_fill
+
+    _print(_run(lambda: bench_fill(pools, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 

@@ -122,3 +122,18 @@ async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "stopped before its end" in err.decode()
     assert_nothing_left(tmp_path)
+
+
+async def test_fill_measures_one_generator_and_four(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "fill", "--pools=40", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["1 generator"], rates["4 generators"], rates["pools/s of 4 / of 1"]) > 0
+    assert [goal["name"] for goal in report["goals"]] == [
+        "seconds for 40 pools, 1 generator",
+        "seconds for 40 pools, 4 generators",
+    ]
+    assert_nothing_left(tmp_path)
