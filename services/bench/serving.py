@@ -66,7 +66,7 @@ async def serving(
         module[-1], words, log_path=home.logs / f"{module[-1]}.log", env={**os.environ, **env, port_variable: str(port)}
     )
     try:
-        await _answering(child, port)
+        await answering(child, port)
         yield Site(port, child, postgres)
     finally:
         await child.stop(timeout_s=_STOP_TIMEOUT_S)
@@ -85,7 +85,8 @@ async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
         yield site
 
 
-async def _answering(child: Child, port: int) -> None:
+async def answering(child: Child, port: int) -> None:
+    """Wait until a server takes connections at its port. Raises CodewellError, with its last words."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:

@@ -166,6 +166,22 @@ def fill(pools: int, repetitions: int, as_json: bool) -> None:
     _print(_run(lambda: bench_fill(pools, repetitions, _progress)), as_json)
 
 
+@bench.command()
+@click.option(
+    "--codes", type=click.IntRange(2, 1_000_000), default=100_000, show_default=True, help="How many are brought."
+)
+@click.option(
+    "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Codes of one request."
+)
+@_REPETITIONS
+@as_json
+def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> None:
+    """Bring codes from a service that takes 50 ms for an answer; the same requests without Codewell."""
+    from services.bench.remote import bench_remote
+
+    _print(_run(lambda: bench_remote(codes, request_max, repetitions, _progress)), as_json)
+
+
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":
     import asyncio
 
