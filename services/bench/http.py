@@ -23,6 +23,8 @@ from services.store.minters import Minters
 
 RATE_GOAL: Final = 1_500
 P99_GOAL_MS: Final = 50
+# The least that a statement costs is several times as much; what the idle processes do stays below.
+BOGUS_GOAL_MS: Final = 0.01
 # The ones that warm up are not measured.
 WARM_UP_SHARE: Final = 10
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
@@ -49,10 +51,13 @@ async def bench_http(requests: int, repetitions: int, progress: Progress) -> Rep
         ratios = [ours / theirs for ours, theirs in zip(seen[both], seen["nothing but SELECT 1"], strict=True)]
         report.add(f"{both} / nothing but SELECT 1", "times", ratios)
     medians = {one.name: one.rate for one in report.results}
+    report.add_goal_and_double("attachments a second", medians["attach"], RATE_GOAL)
+    report.add_goal_and_double("activations a second", medians["activate"], RATE_GOAL)
+    # Refused from memory: it costs the server what a request costs, and the database nothing.
+    report.add_goal_and_double("bogus codes refused a second", medians[_BOGUS], RATE_GOAL)
     report.goals += [
-        Goal("attachments a second", medians["attach"], RATE_GOAL),
-        Goal("activations a second", medians["activate"], RATE_GOAL),
         Goal("ms at the 99th percentile, at half of that rate", medians[_PACED_P99], P99_GOAL_MS, at_least=False),
+        Goal("ms of Postgres for a bogus code", medians[f"{_BOGUS}: CPU of postgres"], BOGUS_GOAL_MS, at_least=False),
     ]
     return report
 

@@ -22,6 +22,7 @@ from services.bench.machine import facts
 from services.bench.proof import check_audit
 from services.bench.report import Goal, Progress, Report
 from services.bench.serving import answering
+from services.bench.usage import cpu_seconds
 from services.client.uuid7 import uuid7
 from services.errors import CodewellError
 from services.issuer.outbox import Demands
@@ -56,6 +57,7 @@ async def bench_remote(codes: int, request_max: int, repetitions: int, progress:
     report = Report("remote", facts())
     each = -(-codes // len(PROGRAMS))
     product, peer, bare = [], [], []
+    cpu_ms: dict[str, list[float]] = {"generator": [], "postgres": []}
     async with fresh_servers(progress) as servers:
         await create_topics(servers.kafka.bootstrap, "")
         port = free_port()
@@ -69,13 +71,20 @@ async def bench_remote(codes: int, request_max: int, repetitions: int, progress:
             # The first request of each warms up.
             await _until_made(opened, len(PROGRAMS) * request_max, children)
             demands = Demands(producer, topics.POOL_DEMAND, 0)
+            database = servers.postgres.child
+            pids = {"generator": children[0].pid, "postgres": database.pid if database else 0}
             for repetition in range(1, repetitions + 1):
+                before = {kind: cpu_seconds([pid]) for kind, pid in pids.items()}
                 product.append(len(PROGRAMS) * each / await _fill(opened, demands, each, children))
+                for kind, pid in pids.items():
+                    cpu_ms[kind].append(1_000 * (cpu_seconds([pid]) - before[kind]) / (codes / request_max))
                 peer.append(await _asked(port, keys[0], max(1, codes // request_max // _PEER_SHARE), request_max, 1))
                 bare.append(await _asked(port, keys[0], max(1, codes // request_max), request_max, CONCURRENCY))
                 progress(f"{repetition} of {repetitions}: {product[-1]:,.0f} codes/s; without Codewell one request at "
                          f"a time {peer[-1]:,.0f}, {CONCURRENCY} side by side {bare[-1]:,.0f}")  # fmt: skip
             await check_audit(opened)
+    for kind, spent in cpu_ms.items():
+        report.add(f"CPU of {kind}", "ms/request", spent)
     _fill_in(report, CONCURRENCY * request_max * 1_000 / ANSWER_MS, product, peer, bare)
     return report
 

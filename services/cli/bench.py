@@ -105,13 +105,20 @@ def export(codes: int, repetitions: int, as_json: bool) -> None:
 @click.option(
     "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of the files."
 )
+@click.option(
+    "--memory-rows",
+    type=click.IntRange(0, 20_000_000),
+    default=0,
+    show_default=True,
+    help="Rows of one more CSV whose import shows the memory; 10000000 take some minutes.",
+)
 @_REPETITIONS
 @as_json
-def import_(rows: int, repetitions: int, as_json: bool) -> None:
+def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> None:
     """Import a CSV and a workbook by the command line; the usual build; a bare COPY of the texts."""
     from services.bench.import_ import bench_import
 
-    _print(_run(lambda: bench_import(rows, repetitions, _progress)), as_json)
+    _print(_run(lambda: bench_import(rows, memory_rows, repetitions, _progress)), as_json)
 
 
 @bench.command()
@@ -180,6 +187,19 @@ def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> Non
     from services.bench.remote import bench_remote
 
     _print(_run(lambda: bench_remote(codes, request_max, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--requests", type=click.IntRange(100, 1_000_000), default=200_000, show_default=True, help="How many are answered."
+)
+@_REPETITIONS
+@as_json
+def processes(requests: int, repetitions: int, as_json: bool) -> None:
+    """Start a standalone stack and let it work: start-up time, memory and CPU of each process."""
+    from services.bench.processes import bench_processes
+
+    _print(_run(lambda: bench_processes(requests, repetitions, _progress)), as_json)
 
 
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":

@@ -82,12 +82,13 @@ async def test_export_measures_all_three(tmp_path: Path) -> None:
 
 
 async def test_import_measures_files_and_rows(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "import", "--rows=2000", "--repetitions=1", "--json")
+    process = await bench(tmp_path, "import", "--rows=2000", "--memory-rows=3000", "--repetitions=1", "--json")
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
     rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
     assert min(rates[name] for name in ("CSV", "XLSX", "usual build", "bare COPY")) > 0
+    assert rates["peak memory with 3,000 rows of CSV"] > 10
     assert_nothing_left(tmp_path)
 
 
@@ -136,4 +137,36 @@ async def test_fill_measures_one_generator_and_four(tmp_path: Path) -> None:
         "seconds for 40 pools, 1 generator",
         "seconds for 40 pools, 4 generators",
     ]
+    assert_nothing_left(tmp_path)
+
+
+async def test_remote_measures_the_service_with_codewell_and_without(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "remote", "--codes=800", "--request-max=50", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    # What is asked is answered by a real service: nobody is faster than its 50 ms allow.
+    assert 0 < rates["codewell"] <= rates["the limit of 8 side by side"] == 8_000
+    assert 0 < rates["one request at a time"] <= 1_000
+    assert [goal["name"] for goal in report["goals"]] == ["share of the limit"]
+    assert_nothing_left(tmp_path)
+
+
+async def test_processes_measures_a_stack_from_start_to_start(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["start, no data"], rates["start, with data"]) > 0.1
+    assert {f"CPU of {name} for a million requests" for name in ("issuer", "generator", "postgres", "kafka")} < set(
+        rates
+    )
+    assert {goal["name"] for goal in report["goals"] if goal["value"] > 10 and "MB" in goal["name"]} == {
+        f"MB of peak memory of the {name}" for name in ("issuer", "generator", "console")
+    }
+    assert len(report["goals"]) == 5
     assert_nothing_left(tmp_path)
