@@ -12,7 +12,7 @@ from services.bench.fresh import fresh_postgres
 from services.bench.http_load import Seen, request
 from services.bench.machine import facts
 from services.bench.report import Goal, Progress, Report
-from services.bench.serving import console, serving
+from services.bench.serving import console, usual
 from services.client.uuid7 import uuid7
 from services.errors import CodewellError
 from services.postgres.connection import Connection, connection
@@ -124,8 +124,7 @@ async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int)
     nothing = [request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"})] * requests
     async with connection(postgres.url, "codewell-bench") as opened:
         await usual_console.stock(opened, name, 4 * requests)
-    env = {usual_console.URL_VARIABLE: postgres.url}
-    async with serving(home, postgres, ("services.bench.usual_console",), usual_console.PORT_VARIABLE, env) as site:
+    async with usual(home, postgres) as site:
         await site.load(asked[: requests // WARM_UP_SHARE])
         yield "usual build: attach", _rate(await site.load(asked))
         async with connection(postgres.url, "codewell-bench") as opened:

@@ -17,7 +17,6 @@ from schemas.program import ImportSource, ProgramSettings
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.mint import TEMPLATE
-from services.bench.proof import check_audit
 from services.bench.report import Goal, Progress, Report
 from services.codes.minter import MINTER_KEY_BYTES, Minter
 from services.errors import CodewellError
@@ -75,7 +74,6 @@ async def bench_import(rows: int, large_rows: int, repetitions: int, progress: P
             if large_rows:
                 progress(f"importing {large_rows:,} rows")
                 large_mb = await _large(opened, servers.postgres.url, Path(directory) / "large.csv", large_rows)
-            await check_audit(opened)
     csv_rate = report.add("CSV", "rows/s", table)
     xlsx_rate = report.add("XLSX", "rows/s", sheet)
     report.add("usual build", "rows/s", usual)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from services.bench import usual_console
 from services.bench.http_load import Plan, Seen
 from services.bench.usage import cpu_seconds
 from services.errors import CodewellError
@@ -82,6 +83,14 @@ async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
         "CODEWELL_MISSES_PER_MINUTE": "1000000",
     }
     async with serving(home, postgres, ("services", "console"), "CODEWELL_API_PORT", env) as site:
+        yield site
+
+
+@asynccontextmanager
+async def usual(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
+    """The usual build's console, ready; it has the ceiling's path too."""
+    env = {usual_console.URL_VARIABLE: postgres.url}
+    async with serving(home, postgres, ("services.bench.usual_console",), usual_console.PORT_VARIABLE, env) as site:
         yield site
 
 

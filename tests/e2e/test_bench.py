@@ -97,7 +97,9 @@ async def test_http_measures_the_api_its_peer_and_its_ceiling(tmp_path: Path) ->
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
-    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert {goal["name"] for goal in report["goals"]} > {"attachments a second", "attachments a second, doubled"}
     assert min(rates["attach"], rates["activate"], rates["usual build: attach"], rates["nothing but SELECT 1"]) > 0
     assert_nothing_left(tmp_path)
 
@@ -107,7 +109,10 @@ async def test_browse_asks_for_a_page_by_each_filter(tmp_path: Path) -> None:
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
-    assert len(json.loads(out)["goals"]) == 8
+    report = json.loads(out)
+    assert len(report["goals"]) == 8
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["usual build: first page, attached"], rates["nothing but SELECT 1"]) > 0
     assert_nothing_left(tmp_path)
 
 
