@@ -39,3 +39,13 @@ def test_a_report_is_one_json_object() -> None:
             {"name": "MB of memory", "value": 160, "goal": "< 150", "met": False},
         ],
     }
+
+
+def test_a_goal_that_is_met_by_far_is_shown_with_its_double() -> None:
+    report = Report("http", {})
+    report.add_goal_and_double("attachments a second", 2_000, 1_500)
+
+    assert [(goal.name, goal.goal, goal.met) for goal in report.goals] == [
+        ("attachments a second", ">= 1500", True),
+        ("attachments a second, doubled", ">= 3000", False),
+    ]
