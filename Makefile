@@ -38,6 +38,9 @@ bench: setup
 	$(BIN)/codewell bench http
 	$(BIN)/codewell bench browse
 	$(BIN)/codewell bench export
+	$(BIN)/codewell bench fill
+	$(BIN)/codewell bench remote
+	$(BIN)/codewell bench processes
 
 # What is generated from the code: JSON Schemas of the events, and the table of settings.
 docs: setup
