@@ -123,7 +123,7 @@ def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> Non
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(400, 1_000_000), default=20_000, show_default=True, help="How many are attached."
+    "--requests", type=click.IntRange(400, 1_000_000), default=12_000, show_default=True, help="How many are attached."
 )
 @_REPETITIONS
 @as_json
