@@ -175,3 +175,16 @@ async def test_processes_measures_a_stack_from_start_to_start(tmp_path: Path) ->
     }
     assert len(report["goals"]) == 5
     assert_nothing_left(tmp_path)
+
+
+async def test_a_whole_stack_goes_with_a_benchmark_that_is_interrupted(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400")
+    try:
+        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/endpoints.json")), "stack", timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)
