@@ -1,17 +1,22 @@
-"""How long the first page of a very large program takes, by each filter, as a client of the API sees it."""
+"""How long the first page of a very large program takes, by each filter, as a client of the API sees it.
 
-from collections.abc import AsyncIterator, Iterator
+The usual build has as many rows as codes are attached here, and says how many pages there are.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from schemas.program import ProgramSettings, TemplateSource
 from services.attaching.model import ByHand, Request
+from services.bench import usual_console
 from services.bench.fresh import fresh_postgres
 from services.bench.http_load import request
 from services.bench.machine import facts
 from services.bench.report import Goal, Progress, Report
-from services.bench.serving import console
+from services.bench.serving import Site, console, usual
 from services.client.uuid7 import uuid7
+from services.errors import CodewellError
 from services.postgres.connection import Connection, Pool, pool
 from services.store import filling, life, programs, tokens
 from services.store.claim import Claims
@@ -21,6 +26,9 @@ from services.store.minters import Minters
 
 PAGE_GOAL_MS: Final = 50
 NAME: Final = "BENCH"
+PEER: Final = "usual build: first page, attached"
+CEILING: Final = "nothing but SELECT 1"
+_PATH: Final = f"/api/v1/programs/{NAME}"
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
 _BATCH: Final = 4_000
 # Of those that are attached.
@@ -47,17 +55,44 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
         async with connections.acquire() as opened:
             token = await tokens.replace(opened, "bench", ["admin"])
             code = await opened.fetchval("SELECT code FROM answer LIMIT 1 OFFSET $1", attached // 2)
-        async with console(home, postgres) as site:
-            paths = {f"first page, {one or 'all'}": f"codes?{one}" for one in _FILTERS}
-            paths |= {"codes of a profile": "codes?profile_id=p-77", "one code": f"codes/{quote(code)}"}
-            for measured, path in paths.items():
-                asked = [request("GET", f"/api/v1/programs/{NAME}/{path}", token)]
-                await site.load(asked)
-                times = [(await site.load(asked, connections=1)).times_ms[0] for _ in range(repetitions)]
-                median = report.add(measured, "ms", times)
-                report.goals.append(Goal(f"ms, {measured}", median.rate, PAGE_GOAL_MS, at_least=False))
-                progress(f"{measured}: {median.rate:,.3g} ms")
+        paths = {f"first page, {one or 'all'}": f"codes?{one}" for one in _FILTERS}
+        paths |= {"codes of a profile": "codes?profile_id=p-77", "one code": f"codes/{quote(code)}"}
+        progress(f"making {attached:,} codes of the usual build")
+        async with connections.acquire() as opened:
+            await usual_console.stock(opened, NAME, attached)
+            await usual_console.give_all(opened, NAME)
+        async with console(home, postgres) as site, usual(home, postgres) as peer:
+            asked = {what: (site, request("GET", f"{_PATH}/{path}", token)) for what, path in paths.items()}
+            asked[PEER] = (peer, request("GET", f"{_PATH}/codes", ""))
+            asked[CEILING] = (peer, request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"}))
+            times = await _timed(asked, repetitions, progress)
+    for what, values in times.items():
+        median = report.add(what, "ms", values)
+        if what in paths:
+            report.goals.append(Goal(f"ms, {what}", median.rate, PAGE_GOAL_MS, at_least=False))
+    first = times["first page, state=attached"]
+    report.add(f"{PEER} / first page, state=attached", "times", _ratios(times[PEER], first))
+    report.add(f"first page, state=attached / {CEILING}", "times", _ratios(first, times[CEILING]))
     return report
+
+
+async def _timed(asked: Mapping[str, tuple[Site, str]], repetitions: int, progress: Progress) -> dict[str, list[float]]:
+    """How long each answer took, one at a time and all in turn (ms); the first of each warms up."""
+    times: dict[str, list[float]] = {what: [] for what in asked}
+    for repetition in range(repetitions + 1):
+        for what, (site, one) in asked.items():
+            seen = await site.load([one], connections=1)
+            if set(map(int, seen.statuses)) != {200}:
+                raise CodewellError(f"{what} was not answered well: {seen.statuses}.")
+            if repetition:
+                times[what] += seen.times_ms
+        if repetition:
+            progress(f"{repetition} of {repetitions}: " + ", ".join(f"{one[-1]:.3g}" for one in times.values()) + " ms")
+    return times
+
+
+def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[str]:

@@ -28,12 +28,20 @@ class Benchmark:
 # Short runs are large enough for the ratio that the whole run has: what is constant must not count in them.
 BENCHMARKS: Final = (
     Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
-    Benchmark("mint", ("--codes=500000",), ("dice and a set",), ("text of plain counters",)),
+    Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
+    Benchmark("grown", ("--requests=50000", "--attached=2000000", "--random=0"), ceilings=("empty",)),
+    Benchmark("scale"),
+    Benchmark("latency", peers=("echo",)),
+    Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),
+    Benchmark("mint", ("--codes=500000",), ("dice and a set", "FF1"), ("text of plain counters",)),
     Benchmark("generate", peers=("COPY",)),
+    Benchmark("fill"),
+    Benchmark("remote", ("--codes=50000",), ("one request at a time",), ("the limit",)),
     Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
     Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
-    Benchmark("browse"),
+    Benchmark("browse", peers=("usual build",)),
     Benchmark("http", ("--requests=10000",), ("usual build",), ("nothing but SELECT 1",)),
+    Benchmark("processes"),
 )
 
 

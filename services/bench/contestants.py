@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -32,15 +32,19 @@ async def make_topics(servers: Servers, contender: Contender, prefix: str) -> No
 
 @asynccontextmanager
 async def processes(
-    servers: Servers, contender: Contender, prefix: str, count: int, url: str | None = None
+    servers: Servers, contender: Contender, prefix: str, count: int, more: Mapping[str, str] | None = None
 ) -> AsyncIterator[list[Child]]:
-    """So many of its processes, ready to answer: each is a member of their group. Raises CodewellError."""
+    """So many of its processes, ready to answer: each is a member of their group. Raises CodewellError.
+
+    `more` are variables that come behind those that say where Postgres and Kafka are.
+    """
     env = {
         **os.environ,
-        "CODEWELL_POSTGRES_URL": url or servers.postgres.url,
+        "CODEWELL_POSTGRES_URL": servers.postgres.url,
         "CODEWELL_KAFKA_BOOTSTRAP": servers.kafka.bootstrap,
         "CODEWELL_TOPIC_PREFIX": prefix,
         "CODEWELL_HEALTH_PORT": "0",
+        **(more or {}),
     }
     children: list[Child] = []
     try:

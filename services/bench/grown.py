@@ -13,7 +13,7 @@ from services.bench.fresh import fresh_servers
 from services.bench.grown_answers import IdVersion, grow
 from services.bench.machine import facts
 from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.client.uuid7 import uuid7
 from services.errors import CodewellError
 from services.postgres.connection import connection
@@ -80,7 +80,7 @@ def _report(report: Report, rates: dict[str, list[float]], ratios: dict[Place, l
     for label, seen in rates.items():
         report.add(label, "requests/s", seen)
     for place, shares in ratios.items():
-        ratio = report.add(f"{place.label} / empty", "times", shares)
+        ratio = report.add(f"{place.label} / empty", OF_CEILING, shares)
         if place.version == 7:
             report.goals.append(Goal(f"share of an empty database, {place.label}", ratio.rate, RATIO_GOAL))
 

@@ -13,32 +13,43 @@ from typing import Final
 
 import numpy as np
 
+from services.bench.ff1 import Ff1Codes
 from services.bench.machine import facts
 from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.codes.minter import MINTER_KEY_BYTES, Minter
 from services.codes.template import Template
+from services.errors import CodewellError
 
 TEMPLATE: Final = Template.parse("{string 4}-{number 4}-{upstring 4}")
-MINT_GOAL: Final = 2_000_000
+MINT_GOAL: Final = 3_000_000
 INVERSE_GOAL: Final = 1_000_000
 
 # As many as an issuer's batch takes at once.
 RUN: Final = 4_000
-# Dice are so slow that they are thrown for fewer codes.
+# The peers are so slow that they get fewer codes.
 DICE_SHARE: Final = 20
+FF1_SHARE: Final = 40
 WARM_UP_SHARE: Final = 10
+_CHECKED: Final = 100_000
+_FF1_KEY_BYTES: Final = 16
 
 MINT: Final = "mint"
+FF1: Final = "FF1"
 DICE: Final = "dice and a set"
 COUNTERS: Final = "text of plain counters"
 INVERSE: Final = "number of a code"
+FF1_INVERSE: Final = "number of a code, FF1"
 
 Work = Callable[[int], object]
 
 
 def bench_mint(codes: int, repetitions: int, progress: Progress) -> Report:
-    """Mint so many codes in runs as large as an issuer's batch, on one core. Raises StackUnavailable."""
+    """Mint so many codes in runs as large as an issuer's batch, on one core.
+
+    Raises StackUnavailable, and CodewellError where the codes that are measured are not all different and found again.
+    """
     report = Report("mint", facts())
+    _check()
     works = _works(codes)
     rates: dict[str, list[float]] = {name: [] for name in works}
     with _one_core():
@@ -58,14 +69,27 @@ def bench_mint(codes: int, repetitions: int, progress: Progress) -> Report:
 def _works(codes: int) -> dict[str, tuple[Work, int]]:
     """What is measured, each with the number of codes that it gets."""
     minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
+    ff1 = Ff1Codes(TEMPLATE, secrets.token_bytes(_FF1_KEY_BYTES))
     counters = plain_counters(TEMPLATE)
-    texts = minter.mint(0, RUN)
+    texts, ff1_texts = minter.mint(0, RUN), ff1.mint(range(RUN))
     return {
         MINT: (lambda count: _in_runs(minter.mint, count), codes),
+        FF1: (lambda count: _in_runs(lambda first, length: ff1.mint(range(first, first + length)), count),
+              codes // FF1_SHARE),
         DICE: (dice, codes // DICE_SHARE),
         COUNTERS: (lambda count: _in_runs(counters, count), codes),
         INVERSE: (lambda count: _in_runs(lambda _, length: minter.number_of(texts[:length]), count), codes),
-    }
+        FF1_INVERSE: (lambda count: _in_runs(lambda _, length: ff1.numbers_of(ff1_texts[:length]), count),
+                      codes // FF1_SHARE),
+    }  # fmt: skip
+
+
+def _check() -> None:
+    """What is fast must be right too."""
+    minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
+    made = minter.mint(0, _CHECKED)
+    if len(set(made)) < _CHECKED or minter.number_of(made) != list(range(_CHECKED)):
+        raise CodewellError(f"Of {_CHECKED:,} codes some are the same, or their numbers are not found again.")
 
 
 def dice(count: int) -> set[str]:
@@ -97,9 +121,10 @@ def plain_counters(template: Template) -> Callable[[int, int], list[str]]:
 
 
 def _add_ratios(report: Report, rates: dict[str, list[float]]) -> None:
-    for other, unit in ((DICE, "times"), (COUNTERS, OF_CEILING)):
-        ratios = [ours / theirs for ours, theirs in zip(rates[MINT], rates[other], strict=True)]
-        report.add(f"{MINT} / {other}", unit, ratios)
+    for ours, other in ((MINT, FF1), (MINT, DICE), (MINT, COUNTERS), (INVERSE, FF1_INVERSE)):
+        ratios = [one / theirs for one, theirs in zip(rates[ours], rates[other], strict=True)]
+        unit = OF_CEILING if other is COUNTERS else "times"
+        report.add(f"{ours} / {FF1 if other is FF1_INVERSE else other}", unit, ratios)
 
 
 def _add_goals(report: Report) -> None:

@@ -10,7 +10,7 @@ from services.bench.contenders import PRODUCT, Contender
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.postgres.connection import Connection
 from services.store import filling, programs
 from services.store.minters import Minters
@@ -41,7 +41,7 @@ async def bench_mixed(requests: int, program_count: int, repetitions: int, progr
     report.add("one hot program", "requests/s", [one.rate for one in outcomes["hot"]])
     report.add(f"{program_count:,} programs", "requests/s", [one.rate for one in outcomes["mixed"]])
     ratios = [one.rate / hot.rate for one, hot in zip(outcomes["mixed"], outcomes["hot"], strict=True)]
-    ratio = report.add("mixed / hot", "times", ratios)
+    ratio = report.add("mixed / hot", OF_CEILING, ratios)
     report.goals.append(Goal("share of the one hot program", ratio.rate, RATIO_GOAL))
     return report
 

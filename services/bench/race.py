@@ -90,7 +90,8 @@ async def run(heat: Heat, servers: Servers) -> Outcome:
     """Run it on topics and a program of its own. Raises CodewellError when a process ends or doesn't answer."""
     prefix = f"{heat.name}."
     await contestants.make_topics(servers, heat.contender, prefix)
-    async with contestants.processes(servers, heat.contender, prefix, heat.issuers, heat.url) as children:
+    elsewhere = {} if heat.url is None else {"CODEWELL_POSTGRES_URL": heat.url}
+    async with contestants.processes(servers, heat.contender, prefix, heat.issuers, elsewhere) as children:
         outcome = await _raced(heat, servers, prefix, children)
     await check_given(heat, servers)
     return outcome

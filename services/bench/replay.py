@@ -17,7 +17,7 @@ from services.bench.contenders import PRODUCT
 from services.bench.fresh import fresh_servers
 from services.bench.machine import facts
 from services.bench.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, answered, check_given, stock
-from services.bench.report import Goal, Progress, Report
+from services.bench.report import OF_CEILING, Goal, Progress, Report
 from services.errors import CodewellError
 from services.kafka import clients
 from services.standalone.servers import Servers
@@ -49,7 +49,7 @@ async def bench_replay(requests: int, repetitions: int, progress: Progress) -> R
             progress(f"{repetition} of {repetitions}: {first_rate:,.0f} requests/s, again {again_rate:,.0f}")
     report.add("first run", "requests/s", first)
     report.add("again", "requests/s", again)
-    ratio = report.add("again / first run", "times", [one / other for one, other in zip(again, first, strict=True)])
+    ratio = report.add("again / first run", OF_CEILING, [one / other for one, other in zip(again, first, strict=True)])
     report.add("answers compared", "in a run", [requests + max(1, requests // WARM_UP_SHARE)])
     report.goals.append(Goal("share of the first run", ratio.rate, RATIO_GOAL))
     return report

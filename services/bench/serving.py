@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from services.bench import usual_console
 from services.bench.http_load import Plan, Seen
 from services.bench.usage import cpu_seconds
 from services.errors import CodewellError
@@ -66,7 +67,7 @@ async def serving(
         module[-1], words, log_path=home.logs / f"{module[-1]}.log", env={**os.environ, **env, port_variable: str(port)}
     )
     try:
-        await _answering(child, port)
+        await answering(child, port)
         yield Site(port, child, postgres)
     finally:
         await child.stop(timeout_s=_STOP_TIMEOUT_S)
@@ -85,7 +86,16 @@ async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
         yield site
 
 
-async def _answering(child: Child, port: int) -> None:
+@asynccontextmanager
+async def usual(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
+    """The usual build's console, ready; it has the ceiling's path too."""
+    env = {usual_console.URL_VARIABLE: postgres.url}
+    async with serving(home, postgres, ("services.bench.usual_console",), usual_console.PORT_VARIABLE, env) as site:
+        yield site
+
+
+async def answering(child: Child, port: int) -> None:
+    """Wait until a server takes connections at its port. Raises CodewellError, with its last words."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:

@@ -34,6 +34,17 @@ def peak_memory_mb(pid: int) -> float:
     raise ProcessLookupError(f"The process {pid} has ended.")
 
 
+def child_commands(parent: int) -> dict[int, list[str]]:
+    """The words with which each child of a process was started, by its number."""
+    found = {}
+    for pid, process in _processes().items():
+        if process.parent == parent:
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0")
+            if words:
+                found[pid] = words.split("\0")
+    return found
+
+
 def _processes() -> dict[int, _Process]:
     table = {}
     for entry in Path("/proc").iterdir():

@@ -50,7 +50,14 @@ _FREE: Final = """
     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
     """
 _GIVE: Final = "UPDATE shop_code SET profile_id = $2, attached_at = now() WHERE id = $1 RETURNING attached_at"
+_GIVE_ALL: Final = "UPDATE shop_code SET profile_id = 'p-' || id, attached_at = now() WHERE program = $1"
 _FIND: Final = "SELECT * FROM shop_code WHERE program = $1 AND code = $2 FOR UPDATE"
+_PAGE: Final = """
+    SELECT code, profile_id, attached_at, activated_at FROM shop_code
+    WHERE program = $1 AND profile_id IS NOT NULL ORDER BY code LIMIT $2 OFFSET 0
+    """
+_PAGES: Final = "SELECT count(*) FROM shop_code WHERE program = $1 AND profile_id IS NOT NULL"
+_PAGE_ROWS: Final = 100
 _USE: Final = "UPDATE shop_code SET activated_at = now() WHERE id = $1 RETURNING activated_at"
 
 
@@ -58,6 +65,12 @@ async def stock(connection: Connection, program: str, count: int) -> None:
     """Make codes, and let Postgres know what it has."""
     await connection.execute(_TABLE)
     await connection.execute(_MAKE, program, count, timeout=_MINUTES_S)
+    await connection.execute("VACUUM ANALYZE shop_code", timeout=_MINUTES_S)
+
+
+async def give_all(connection: Connection, program: str) -> None:
+    """Attach every code of a program to a profile of its own."""
+    await connection.execute(_GIVE_ALL, program, timeout=_MINUTES_S)
     await connection.execute("VACUUM ANALYZE shop_code", timeout=_MINUTES_S)
 
 
@@ -84,6 +97,13 @@ def create_api(pool: Pool) -> FastAPI:
                 raise HTTPException(409, "It can't be activated.")
             activated_at = await connection.fetchval(_USE, row["id"])
         return {"code": wanted.code, "program": name, "profile_id": row["profile_id"], "activated_at": activated_at}
+
+    @api.get("/api/v1/programs/{name}/codes")
+    async def attached(name: str) -> dict[str, Any]:
+        async with pool.acquire() as connection:
+            rows = await connection.fetch(_PAGE, name, _PAGE_ROWS)
+            total = await connection.fetchval(_PAGES, name)
+        return {"codes": [dict(row) for row in rows], "total": total}
 
     async def nothing(_: Request) -> Response:
         async with pool.acquire() as connection:

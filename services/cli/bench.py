@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FIGURE_WIDTH = 13
 _REPETITIONS = click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="How often each is measured."
+    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each is measured."
 )
 
 _FIVE = click.option(
@@ -161,7 +161,7 @@ def replay(requests: int, repetitions: int, as_json: bool) -> None:
 @_REPETITIONS
 @as_json
 def mint(codes: int, repetitions: int, as_json: bool) -> None:
-    """Mint codes and find their numbers on one core; dice with a set, and texts without the permutation."""
+    """Mint codes and find their numbers on one core; FF1, dice with a set, and texts without the permutation."""
     from services.bench.mint import bench_mint
 
     _print(bench_mint(codes, repetitions, _progress), as_json)
@@ -171,9 +171,9 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
 @click.option(
     "--codes",
     type=click.IntRange(1, 10**12),
-    default=100_000_000,
+    default=1_000_000_000,
     show_default=True,
-    help="How many codes are generated in one program.",
+    help="How many codes are generated in one program; a tenth and a thousandth of them in others.",
 )
 @click.option(
     "--stored",
@@ -182,13 +182,20 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
     show_default=True,
     help="How many texts are stored by COPY.",
 )
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 10_000_000),
+    default=100_000,
+    show_default=True,
+    help="How many are issued from the largest program, and from one that has just enough.",
+)
 @_REPETITIONS
 @as_json
-def generate(codes: int, stored: int, repetitions: int, as_json: bool) -> None:
-    """Generate a program's codes, which are ranges of numbers, and store codes as rows."""
+def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
+    """Generate a program's codes, which are ranges of numbers, and store codes as rows; issue from very many codes."""
     from services.bench.generate import bench_generate
 
-    _print(_run(lambda: bench_generate(codes, stored, repetitions, _progress)), as_json)
+    _print(_run(lambda: bench_generate(codes, stored, requests, repetitions, _progress)), as_json)
 
 
 @bench.command()
@@ -212,18 +219,25 @@ def export(codes: int, repetitions: int, as_json: bool) -> None:
 @click.option(
     "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of the files."
 )
+@click.option(
+    "--memory-rows",
+    type=click.IntRange(0, 20_000_000),
+    default=0,
+    show_default=True,
+    help="Rows of one more CSV whose import shows the memory; 10000000 take some minutes.",
+)
 @_REPETITIONS
 @as_json
-def import_(rows: int, repetitions: int, as_json: bool) -> None:
+def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> None:
     """Import a CSV and a workbook by the command line; the usual build; a bare COPY of the texts."""
     from services.bench.import_ import bench_import
 
-    _print(_run(lambda: bench_import(rows, repetitions, _progress)), as_json)
+    _print(_run(lambda: bench_import(rows, memory_rows, repetitions, _progress)), as_json)
 
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(400, 1_000_000), default=20_000, show_default=True, help="How many are attached."
+    "--requests", type=click.IntRange(400, 1_000_000), default=12_000, show_default=True, help="How many are attached."
 )
 @_REPETITIONS
 @as_json
@@ -254,6 +268,52 @@ def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     from services.bench.browse import bench_browse
 
     _print(_run(lambda: bench_browse(codes, attached, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--pools",
+    type=click.IntRange(1, 100_000),
+    default=10_000,
+    show_default=True,
+    help="How many are at half their mark.",
+)
+@_REPETITIONS
+@as_json
+def fill(pools: int, repetitions: int, as_json: bool) -> None:
+    """Fill very many pools that are at half their mark, by one generator and by four."""
+    from services.bench.fill import bench_fill
+
+    _print(_run(lambda: bench_fill(pools, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes", type=click.IntRange(2, 1_000_000), default=100_000, show_default=True, help="How many are brought."
+)
+@click.option(
+    "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Codes of one request."
+)
+@_REPETITIONS
+@as_json
+def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> None:
+    """Bring codes from a service that takes 50 ms for an answer; the same requests without Codewell."""
+    from services.bench.remote import bench_remote
+
+    _print(_run(lambda: bench_remote(codes, request_max, repetitions, _progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--requests", type=click.IntRange(100, 1_000_000), default=200_000, show_default=True, help="How many are answered."
+)
+@_REPETITIONS
+@as_json
+def processes(requests: int, repetitions: int, as_json: bool) -> None:
+    """Start a standalone stack and let it work: start-up time, memory and CPU of each process."""
+    from services.bench.processes import bench_processes
+
+    _print(_run(lambda: bench_processes(requests, repetitions, _progress)), as_json)
 
 
 def _run(work: Callable[[], Awaitable["Report"]]) -> "Report":

@@ -104,11 +104,17 @@ async def test_replay_compares_every_answer(tmp_path: Path) -> None:
 
 
 async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--repetitions=1")
+    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--requests=5000", "--repetitions=1")
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
     assert "COPY 1,000 codes, unique index" in out.decode()
+    for goal in (
+        "seconds for 100 codes",
+        "times as long for ten times the codes",
+        "share of a small program's issuing",
+    ):
+        assert goal in out.decode()
     assert_nothing_left(tmp_path)
 
 
@@ -124,12 +130,13 @@ async def test_export_measures_all_three(tmp_path: Path) -> None:
 
 
 async def test_import_measures_files_and_rows(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "import", "--rows=2000", "--repetitions=1", "--json")
+    process = await bench(tmp_path, "import", "--rows=2000", "--memory-rows=3000", "--repetitions=1", "--json")
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
     rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
     assert min(rates[name] for name in ("CSV", "XLSX", "usual build", "bare COPY")) > 0
+    assert rates["peak memory with 3,000 rows of CSV"] > 10
     assert_nothing_left(tmp_path)
 
 
@@ -138,7 +145,9 @@ async def test_http_measures_the_api_its_peer_and_its_ceiling(tmp_path: Path) ->
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
-    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert {goal["name"] for goal in report["goals"]} > {"attachments a second", "attachments a second, doubled"}
     assert min(rates["attach"], rates["activate"], rates["usual build: attach"], rates["nothing but SELECT 1"]) > 0
     assert_nothing_left(tmp_path)
 
@@ -148,7 +157,10 @@ async def test_browse_asks_for_a_page_by_each_filter(tmp_path: Path) -> None:
     out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()
-    assert len(json.loads(out)["goals"]) == 8
+    report = json.loads(out)
+    assert len(report["goals"]) == 8
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["usual build: first page, attached"], rates["nothing but SELECT 1"]) > 0
     assert_nothing_left(tmp_path)
 
 
@@ -157,6 +169,66 @@ async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
     try:
         # Its first issuer runs.
         await until(lambda: any(tmp_path.glob("codewell-bench-*/home/logs/*.1.log")), "issuer", timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)
+
+
+async def test_fill_measures_one_generator_and_four(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "fill", "--pools=40", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["1 generator"], rates["4 generators"], rates["pools/s of 4 / of 1"]) > 0
+    assert [goal["name"] for goal in report["goals"]] == [
+        "seconds for 40 pools, 1 generator",
+        "seconds for 40 pools, 4 generators",
+    ]
+    assert_nothing_left(tmp_path)
+
+
+async def test_remote_measures_the_service_with_codewell_and_without(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "remote", "--codes=800", "--request-max=50", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    # What is asked is answered by a real service: nobody is faster than its 50 ms allow.
+    assert 0 < rates["codewell"] <= rates["the limit of 8 side by side"] == 8_000
+    assert 0 < rates["one request at a time"] <= 1_000
+    assert [goal["name"] for goal in report["goals"]] == ["share of the limit"]
+    assert_nothing_left(tmp_path)
+
+
+async def test_processes_measures_a_stack_from_start_to_start(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["start, no data"], rates["start, with data"]) > 0.1
+    assert {f"CPU of {name} for a million requests" for name in ("issuer", "generator", "postgres", "kafka")} < set(
+        rates
+    )
+    assert {goal["name"] for goal in report["goals"] if goal["value"] > 10 and "MB" in goal["name"]} == {
+        f"MB of peak memory of the {name}" for name in ("issuer", "generator", "console")
+    }
+    assert len(report["goals"]) == 5
+    assert_nothing_left(tmp_path)
+
+
+async def test_a_whole_stack_goes_with_a_benchmark_that_is_interrupted(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400")
+    try:
+        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/endpoints.json")), "stack", timeout_s=60)
     finally:
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()

@@ -36,5 +36,5 @@ def test_roles_follow_the_names_of_results() -> None:
 def test_those_that_are_named_are_chosen_in_the_order_of_the_page() -> None:
     assert chosen(()) == list(BENCHMARKS)
     assert [one.name for one in chosen(("mint", "issue"))] == ["issue", "mint"]
-    with pytest.raises(CodewellError, match="There is no benchmark mnit: name some of issue, mint"):
+    with pytest.raises(CodewellError, match="There is no benchmark mnit: name some of issue, mixed"):
         chosen(("mnit", "issue"))

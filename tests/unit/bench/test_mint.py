@@ -5,7 +5,9 @@ import pytest
 
 from services.bench.mint import TEMPLATE, bench_mint, dice, plain_counters
 from services.bench.report import OF_CEILING
+from services.codes.minter import Minter
 from services.codes.template import Template
+from services.errors import CodewellError
 
 
 def test_dice_make_as_many_different_codes_as_asked_for() -> None:
@@ -33,8 +35,15 @@ def test_all_are_measured_and_all_cores_are_given_back() -> None:
     report = bench_mint(20_000, 2, said.append)
 
     assert os.sched_getaffinity(0) == cores
-    assert [result.unit for result in report.results] == ["codes/s"] * 4 + ["times", OF_CEILING]
+    assert [result.unit for result in report.results] == ["codes/s"] * 6 + ["times"] * 2 + [OF_CEILING, "times"]
     assert all(0 < result.spread[0] <= result.rate <= result.spread[1] for result in report.results)
-    assert len(said) == 8
-    assert {goal.limit for goal in report.goals} == {2_000_000, 1_000_000}
+    assert len(said) == 12
+    assert {goal.limit for goal in report.goals} == {3_000_000, 1_000_000}
     assert {"cores", "cpu", "memory_gb", "python", "postgres", "kafka"} <= report.machine.keys()
+
+
+def test_codes_that_are_made_twice_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Minter, "mint", lambda _minter, _first, count: ["smFg-2497-DMPB"] * count)
+
+    with pytest.raises(CodewellError, match="some are the same"):
+        bench_mint(20_000, 1, lambda _: None)

@@ -49,3 +49,13 @@ def test_a_report_is_read_back_as_it_was() -> None:
     report.goals.append(Goal("MB of memory", 160.0, 150, at_least=False))
 
     assert Report.from_json(json.loads(json.dumps(report.as_json()))) == report
+
+
+def test_a_goal_that_is_met_by_far_is_shown_with_its_double() -> None:
+    report = Report("http", {})
+    report.add_goal_and_double("attachments a second", 2_000, 1_500)
+
+    assert [(goal.name, goal.goal, goal.met) for goal in report.goals] == [
+        ("attachments a second", ">= 1500", True),
+        ("attachments a second, doubled", ">= 3000", False),
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.bench.usage import cpu_seconds, machine_cpu_seconds, peak_memory_mb
+from services.bench.usage import child_commands, cpu_seconds, machine_cpu_seconds, peak_memory_mb
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 
@@ -92,3 +92,11 @@ def test_memory_of_a_process_that_has_ended_is_an_error() -> None:
 
 def test_our_own_use_is_read() -> None:
     assert peak_memory_mb(os.getpid()) > 1
+
+
+def test_children_are_told_by_the_words_that_they_were_started_with() -> None:
+    with running(sys.executable, STAY) as pid:
+        found = child_commands(os.getpid())
+
+    assert found[pid] == [sys.executable, "-S", "-c", STAY]
+    assert os.getpid() not in found
