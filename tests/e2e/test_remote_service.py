@@ -94,8 +94,9 @@ async def test_what_is_wrong_is_shown(stack: Stack) -> None:
         deadline = time.monotonic() + FILL_TIMEOUT_S
         while (service := (await shown(stack, "STRANGER"))["remote"])["error"] is None:
             assert time.monotonic() < deadline, service
+        # While it is there: one that is gone is another fault.
+        said = (await stack.run("program", "show", "STRANGER")).is_done().out
     assert service["error"] == "The service answered 401 instead of 200."
-    said = (await stack.run("program", "show", "STRANGER")).is_done().out
     assert re.search(r"^last_error +The service answered 401 instead of 200\.$", said, re.MULTILINE)
     assert (await shown(stack, "STRANGER"))["stock"]["made"] == 0
 
