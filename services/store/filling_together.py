@@ -19,7 +19,7 @@ TOGETHER_MAX: Final = 100
 
 # It waits for nobody, so that no lock of one program is held while another's is waited for.
 _LOCK: Final = f"""
-    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[]) AND p.source->>'kind' = 'template'
+    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[])
     ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
     """  # noqa: S608  a constant
 
@@ -30,6 +30,7 @@ _RETIRE: Final = """
     """
 
 # A statement of its own behind the locks: what others made before they let go of a program is seen here, and not there.
+# Programs whose codes come from elsewhere have no template, and no row here.
 _STATE: Final = """
     SELECT p.id, statement_timestamp() AS now, b.pooled, b.blocks, b.divisible, v.next_number, v.template,
            p.imported = 0 AND NOT EXISTS (
