@@ -82,6 +82,18 @@ async def test_a_program_that_somebody_has_locked_holds_up_no_other(site: Site, 
     assert await site.database.fetchval("SELECT count(DISTINCT xmin::text) FROM block WHERE size = 500") == 2
 
 
+async def test_a_program_that_cannot_be_filled_spoils_it_for_no_other(site: Site) -> None:
+    first, broken, last = [await site.program(name, **AUTOMATIC) for name in ("FIRST", "BROKEN", "LAST")]
+    await site.database.execute("UPDATE template_version SET template = '{' WHERE program_id = $1", broken.id)
+    async with site.generator():
+        await until_full(site, first, last)
+        later = await site.program("LATER", **AUTOMATIC)
+        await tell_demand(site, broken)
+        await tell_demand(site, later)
+        await until_full(site, later)
+    assert (await site.stock("BROKEN")).made == 0
+
+
 async def test_a_stop_finishes_the_top_up_in_hand(site: Site, connection: asyncpg.Connection) -> None:
     program = await site.program("A", **AUTOMATIC)
     raise_mark = connection.transaction()
