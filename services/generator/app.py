@@ -2,11 +2,13 @@
 
 Faust delivers at least once as long as an agent has a concurrency of 1, waits for its stream to be empty before it
 stops, and raises nothing: a message whose agent raises counts as done. So agents here catch what the database may
-raise and try again, and a top-up that is repeated finds the pool full.
+raise and try again, and a top-up that is repeated finds the pool full. Faust commits past a first message that is not
+acknowledged once one behind it is: an agent that has many in hand acknowledges them in the order in which they came.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 import faust
 import structlog
@@ -20,6 +22,9 @@ from services.runtime.settings import GeneratorSettings
 log = structlog.get_logger()
 
 WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at pools, by kind.", ["kind"])
+
+# Events of one partition whose pools are being filled.
+IN_HAND_MAX: Final = 200
 
 Fill = Callable[[int], Awaitable[None]]
 Sweep = Callable[[], Awaitable[None]]
@@ -54,13 +59,11 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: S
 
     @app.agent(topic(topics.POOL_DEMAND), concurrency=1, isolated_partitions=True)
     async def on_pool_demand(stream: faust.StreamT[bytes | None]) -> None:
-        async for value in stream:
-            await _read_and_fill(PoolDemand, value, fill)
+        await _serve(PoolDemand, stream, fill)
 
     @app.agent(topic(topics.PROGRAM_CHANGED), concurrency=1, isolated_partitions=True)
     async def on_program_changed(stream: faust.StreamT[bytes | None]) -> None:
-        async for value in stream:
-            await _read_and_fill(ProgramChanged, value, fill)
+        await _serve(ProgramChanged, stream, fill)
 
     async def on_timer() -> None:
         WAKE_UPS.labels("sweep").inc()
@@ -68,6 +71,28 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: S
 
     app.timer(settings.sweep_interval_s)(on_timer)
     return app
+
+
+async def _serve(
+    kind: type[PoolDemand | ProgramChanged], stream: faust.StreamT[bytes | None], fill: Fill
+) -> None:  # fmt: skip
+    """Fill the pools that the events of a partition name, many at a time."""
+    # The declared type lacks what every stream has.
+    by_hand = cast("faust.Stream[bytes | None]", stream).noack()
+    slots = asyncio.Semaphore(IN_HAND_MAX)
+
+    async def serve(event: faust.EventT[bytes | None], before: asyncio.Task[None] | None) -> None:
+        await _read_and_fill(kind, event.value, fill)
+        if before is not None:
+            await before
+        await by_hand.ack(event)
+        slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        last: asyncio.Task[None] | None = None
+        async for event in by_hand.events():
+            await slots.acquire()
+            last = group.create_task(serve(event, last))
 
 
 async def _read_and_fill(kind: type[PoolDemand | ProgramChanged], value: bytes | None, fill: Fill) -> None:

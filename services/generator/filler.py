@@ -1,6 +1,7 @@
-"""Fills pools one by one, however often the database goes away meanwhile."""
+"""Fills pools, many at once or one by one, however often the database goes away meanwhile."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -10,6 +11,7 @@ from prometheus_client import Counter
 from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.runtime.process import pauses
 from services.store import filling
+from services.store.filling_together import TOGETHER_MAX, top_up_together
 from services.store.minters import Minters
 from services.telemetry.health import Health
 
@@ -17,7 +19,7 @@ log = structlog.get_logger()
 
 MADE: Final = Counter("codewell_codes_made", "Codes made by the generator.")
 
-# Pools filled side by side in a sweep; each costs a few round trips to the database and little else.
+# Pools that a sweep fills one by one, side by side; each costs a few round trips to the database and little else.
 SWEEP_CONCURRENCY_MAX: Final = 4
 
 _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
@@ -58,12 +60,37 @@ class Filler:
                     self._ordered.set()
                 return
 
+    async def fill_together(self, program_ids: Sequence[int]) -> list[int]:
+        """Bring up to TOGETHER_MAX pools up to their marks, and return those that are to be filled one by one.
+
+        Tries again until it is done or the process is to stop. Raises nothing.
+        """
+        async for _ in pauses(self._stop):
+            try:
+                async with self._pool.acquire() as connection:
+                    filled, left = await top_up_together(connection, program_ids)
+            except (*UNAVAILABLE, *_TRANSIENT) as error:
+                self._health.waits("postgres", type(error).__name__)
+                await forget_read_only(self._pool, error)
+            except Exception:
+                # One of them may be at fault, which is told when each is filled alone.
+                log.exception("pools_not_filled", pools=len(program_ids))
+                break
+            else:
+                self._health.has("postgres")
+                made = sum(one.made for one in filled)
+                if made:
+                    MADE.inc(made)
+                    log.info("pools_filled", programs=[one.name for one in filled if one.made], made=made)
+                return left
+        return list(program_ids)
+
     async def sweep(self) -> None:
         """Look at all programs and fill those that lack something. Raises nothing."""
         self._health.beat("sweep")
         try:
             async with self._pool.acquire() as connection:
-                waiting = iter(await filling.needy_programs(connection))
+                needy = await filling.needy_programs(connection)
         except (*UNAVAILABLE, *_TRANSIENT) as error:
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
@@ -72,6 +99,8 @@ class Filler:
             log.exception("sweep_failed")
             return
         self._health.has("postgres")
+        # What somebody had locked at first was filled by another generator's sweep, as a rule.
+        waiting = iter(await self._fill_together(await self._fill_together(needy)))
 
         async def fill_some() -> None:
             for program_id in waiting:
@@ -79,3 +108,10 @@ class Filler:
                 self._health.beat("sweep")
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
+
+    async def _fill_together(self, program_ids: Sequence[int]) -> list[int]:
+        left: list[int] = []
+        for first in range(0, len(program_ids), TOGETHER_MAX):
+            left += await self.fill_together(program_ids[first : first + TOGETHER_MAX])
+            self._health.beat("sweep")
+        return left

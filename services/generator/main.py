@@ -10,21 +10,22 @@ from schemas import topics
 from services.errors import StackUnavailable
 from services.generator.app import create_app
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
+from services.generator.gatherer import ALONE_MAX, Gatherer
 from services.generator.profiles import ProfileReader
 from services.generator.sender import Limits, Sender
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
 from services.remote.client import Client
-from services.runtime.process import run, until
+from services.runtime.process import CANCEL_TIMEOUT_S, run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
-# The sweep's, one for events, one for profiles, and some for requests to remote services, which are mostly out on the
+# The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
 # network.
-_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 4
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3
 
 
 def main() -> None:
@@ -61,8 +62,10 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
 
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:
+    gatherer = Gatherer(filler)
+    gathering = asyncio.create_task(gatherer.run())
     with TemporaryDirectory(prefix="codewell-generator-") as directory:
-        app = create_app(settings, directory, filler.fill, filler.sweep)
+        app = create_app(settings, directory, gatherer.fill, filler.sweep)
         try:
             await app.start()
             health.has("kafka")
@@ -70,6 +73,9 @@ async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop
         finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
+            # Faust has waited for what was in hand.
+            gathering.cancel()
+            await asyncio.wait((gathering,), timeout=CANCEL_TIMEOUT_S)
     if not stop.is_set():
         # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
         raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")

@@ -18,13 +18,13 @@ WORKER_LOCK: Final = 0x636F_6465
 
 Origin = Literal["pool", "request", "generate"]
 
-_PROGRAM: Final = """
-    SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
-           p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported - p.on_order, p.pool_max, 0::bigint, p.version, p.codes_max,
-           p.source->>'kind', p.on_order
-    FROM program p WHERE p.id = $1
+# The columns of a Program, whose `pooled` is not looked at.
+PROGRAM_COLUMNS: Final = """
+    p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until, p.campaign_can_create,
+    p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from, p.codes_max - p.made - p.imported - p.on_order,
+    p.pool_max, 0::bigint, p.version, p.codes_max, p.source->>'kind', p.on_order
     """
+_PROGRAM: Final = f"SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
 _LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 
 _LEVEL: Final = """
@@ -245,7 +245,7 @@ async def _make(
     if not sizes:
         return 0
     made = 0
-    expires_at = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
+    expires_at = expiry(program, now)
     async for runs, skipped in new_runs(connection, minters, program, sizes):
         firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
         await connection.execute(
@@ -254,6 +254,11 @@ async def _make(
         )  # fmt: skip
         made += sum(run_sizes)
     return made
+
+
+def expiry(program: Program, now: datetime) -> datetime | None:
+    """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
+    return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
 
 
 async def count_workers(connection: Connection) -> int:

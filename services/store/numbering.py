@@ -51,10 +51,10 @@ async def new_runs(
     """
     state = await connection.fetchrow(_STATE, program.id, program.version)
     number = state["next_number"]
-    end = numbers_of(Template.parse(state["template"]))
+    end = end_of(state["template"])
     older = await _older(connection, minters, program, zip(state["older"], state["minted"], strict=True))
     if not older and not state["has_imported"]:
-        yield Runs(list(_in_a_row(number, end, sizes)), 0)
+        yield Runs(list(in_a_row(number, end, sizes)), 0)
         return
     minter = await minters.get(connection, program.id, program.version)
     for size in sizes:
@@ -74,7 +74,13 @@ async def new_runs(
         yield Runs(blocks, skipped)
 
 
-def _in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[Run]:
+def end_of(template: str) -> int:
+    """How many numbers a template has. Raises TemplateInvalid when it can't be read."""
+    return numbers_of(Template.parse(template))
+
+
+def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[Run]:
+    """Blocks of these sizes from `number` on, with nothing left out; fewer or smaller ones where `end` comes first."""
     for size in sizes:
         if number < end:
             yield Run(number, min(size, end - number))

@@ -60,6 +60,40 @@ async def test_i7_a_top_up_that_is_cut_off_is_made_again(site: Site, connection:
     assert (await site.stock("A")).made == 500
 
 
+async def test_a_program_that_somebody_has_locked_holds_up_no_other(site: Site, connection: asyncpg.Connection) -> None:
+    programs = [await site.program(f"P{number:03}", **AUTOMATIC) for number in range(120)]
+    lock = connection.transaction()
+    async with site.generator():
+        await until_full(site, *programs)
+        await site.database.execute("UPDATE program SET pool_max = 600")
+        await lock.start()
+        await connection.execute("SELECT FROM program WHERE id = $1 FOR UPDATE", programs[0].id)
+        for program in programs:
+            await tell_demand(site, program)
+
+        async def others_full() -> bool:
+            return bool(await site.database.fetchval("SELECT count(*) = 119 FROM program WHERE made = 600"))
+
+        await until(others_full, "full pools of all others")
+        await lock.rollback()
+    assert [(await site.stock(program.name)).made for program in programs] == [600] * 120
+    await check(site)
+    # The sweep at the start took a hundred of them at once, and then the others.
+    assert await site.database.fetchval("SELECT count(DISTINCT xmin::text) FROM block WHERE size = 500") == 2
+
+
+async def test_a_program_that_cannot_be_filled_spoils_it_for_no_other(site: Site) -> None:
+    first, broken, last = [await site.program(name, **AUTOMATIC) for name in ("FIRST", "BROKEN", "LAST")]
+    await site.database.execute("UPDATE template_version SET template = '{' WHERE program_id = $1", broken.id)
+    async with site.generator():
+        await until_full(site, first, last)
+        later = await site.program("LATER", **AUTOMATIC)
+        await tell_demand(site, broken)
+        await tell_demand(site, later)
+        await until_full(site, later)
+    assert (await site.stock("BROKEN")).made == 0
+
+
 async def test_a_stop_finishes_the_top_up_in_hand(site: Site, connection: asyncpg.Connection) -> None:
     program = await site.program("A", **AUTOMATIC)
     raise_mark = connection.transaction()

@@ -37,6 +37,7 @@ from services.store import (
 from services.store.claim import Claims
 from services.store.codes import START
 from services.store.export import Wanted, export
+from services.store.filling_together import top_up_together
 from services.store.forgetting import forget
 from services.store.minters import Minters
 from tests.factories import message
@@ -141,7 +142,9 @@ class Everybody:
         self._seen.append((name, code))
 
     async def _fill(self) -> None:
-        for program_id in self._ids.values():
+        async with self._connections.acquire() as connection:
+            _, left = await top_up_together(connection, list(self._ids.values()))
+        for program_id in left:
             async with self._connections.acquire() as connection:
                 await filling.top_up(connection, self._minters, program_id)
 

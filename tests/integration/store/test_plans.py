@@ -15,6 +15,7 @@ from services.attaching.model import Decision, HoldingKey
 from services.client.uuid7 import uuid7
 from services.postgres.connection import Connection
 from services.store import codes, filling, life, stock
+from services.store.filling_together import top_up_together
 from services.store.minters import Minters
 from tests.factories import program
 
@@ -149,6 +150,14 @@ async def test_the_level_of_a_pool_is_read_from_its_open_blocks(
 
     assert indexes(plans, "count(*) AS blocks", "block") == {"block_open"}
     assert indexes(plans, "SET open = false WHERE id IN", "block") >= {"block_open"}
+
+
+async def test_the_levels_of_many_pools_are_read_from_their_open_blocks(connection: Connection, plans: Plans) -> None:
+    for number in range(EXECUTIONS):
+        await top_up_together(connection, range(2 + number, 2 + 3 * number))
+
+    assert indexes(plans, "AS divisible", "block") == {"block_open"}
+    assert indexes(plans, "program_id = ANY($1::bigint[]) AND open", "block") >= {"block_open"}
 
 
 async def test_a_claim_moves_its_blocks_by_their_ids(connection: Connection, plans: Plans) -> None:
