@@ -10,6 +10,7 @@ from services.console import codes, exports, imports, life, profiles, programs, 
 from services.console.bodies import BodyLimit
 from services.console.callers import Doorkeeper
 from services.console.context import Context
+from services.console.direct import Direct
 from services.console.problems import handle
 from services.console.requests import RequestIds
 
@@ -42,6 +43,7 @@ def create_api(context: Context) -> FastAPI:
     # A path is looked for in this order: those of every customer and every purchase come first.
     for module in (life, codes, programs, remote, imports, exports, profiles):
         api.include_router(module.router, prefix=_PREFIX)
+    api.router.routes.insert(0, Direct(context, api.router))
     handle(api)
 
     return api

@@ -28,11 +28,16 @@ class GatheredClaims:
         [request] = requests
         return await self._gathering.ask(request.names, request)
 
-    async def _decide(self, _: tuple[str, ...], requests: Sequence[Request]) -> Sequence[Claimed]:
+    async def _decide(self, _: tuple[str, ...], requests: Sequence[Request]) -> Sequence[Claimed | Exception]:
         try:
             return [await self._claims.attach(requests)] * len(requests)
         except asyncpg.DataError:
             # One of them can't be stored, whoever's it is; the others are no worse for it.
-            if len(requests) == 1:
-                raise
-            return [await self._claims.attach([request]) for request in requests]
+            return [await self._alone(request) for request in requests]
+
+    async def _alone(self, request: Request) -> Claimed | Exception:
+        try:
+            return await self._claims.attach([request])
+        except asyncpg.DataError as error:
+            alone: Exception = error
+            return alone

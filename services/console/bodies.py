@@ -16,7 +16,7 @@ _UPLOAD: Final = re.compile(r"/api/v1/programs/[^/]+/imports")
 class BodyLimit:
     """Refuses a body above the limit: by its announced length, or once that much of it has come.
 
-    An upload may have `upload_bytes_max`, and as much around its file as another body.
+    An upload by who may write may have `upload_bytes_max`, and as much around its file as another body.
     """
 
     def __init__(self, app: ASGIApp, upload_bytes_max: int) -> None:
@@ -29,7 +29,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = BODY_BYTES_MAX
-        if _UPLOAD.fullmatch(scope["path"]):
+        # A body is read before an endpoint looks at who sends it.
+        if _UPLOAD.fullmatch(scope["path"]) and scope["state"]["caller"].may("write"):
             limit += self._upload_bytes_max
         sentence = f"A body may have {limit:,} bytes: send less at once."
         announced = Headers(scope=scope).get("content-length", "")

@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 AT_ONCE_MAX: Final = 200
+# Between one batch and the next: a batch costs far more than what is in it. At 750 requests a second on two cores it
+# took a third off Postgres' time and a tenth off this process', and cost the median request nothing.
+PAUSE_S: Final = 0.005
 
 G = TypeVar("G", bound=Hashable)
 W = TypeVar("W")
@@ -12,13 +15,14 @@ R = TypeVar("R")
 
 
 class Gathering(Generic[G, W, R]):
-    """Does at once what is asked for while the same is being done for others; nobody is waited for.
+    """Does at once what is asked for while the same is being done for others, and for a moment behind that.
 
-    What is asked of different groups (a program's id or name, say) is done side by side, so that one of them which is
-    held up holds up no other.
+    What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a
+    program's id or name, say) is done side by side, so that one of them which is held up holds up no other.
     """
 
-    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]]) -> None:
+        """`work` gives a result for each wish; one that is an exception is raised for that wish alone."""
         self._work = work
         self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,10 +49,16 @@ class Gathering(Generic[G, W, R]):
             try:
                 results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
                 for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
+                    if future.done():
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
                         future.set_result(result)
             except Exception as error:  # noqa: BLE001  it is raised where the result is awaited
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
+            if waiting:
+                await asyncio.sleep(PAUSE_S)
         del self._waiting[group]

@@ -7,18 +7,21 @@ from tempfile import TemporaryDirectory
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
-from services.errors import CodewellError
+from services.errors import CodewellError, FileRefused
 from services.files.limits import Limits
 from services.files.scan import scan
 from services.postgres.connection import Connection, Pool, forget_read_only
-from services.store import importing, uploads
+from services.store import importing, undo, uploads
 from services.store.minters import Minters
 
 log = structlog.get_logger()
 
 _LOOK_INTERVAL_S: Final = 2.0
+# What the database will say again the next time.
+_REFUSED_DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
 class Importer:
@@ -67,10 +70,14 @@ class Importer:
                 done = await importing.bring_in(
                     connection, self._minters, import_id, path, scanned, self.limits, _nothing
                 )
+            except FileRefused as error:
+                # A file that is larger than a limit is now is refused before it is opened.
+                await undo.refuse(connection, import_id, str(error))
+                log.info("import_ended", import_id=str(import_id), why=type(error).__name__)
             except CodewellError as error:
                 # The import says so too, to whoever asks for it.
                 log.info("import_ended", import_id=str(import_id), why=type(error).__name__)
-            except (AssertionError, TypeError, ValueError, LookupError):
+            except (AssertionError, TypeError, ValueError, LookupError, *_REFUSED_DATA):
                 self._broken.add(import_id)
                 log.exception("import_broke", import_id=str(import_id))
             else:

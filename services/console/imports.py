@@ -47,6 +47,8 @@ _CSV: Final[dict[int | str, dict[str, Any]]] = {
 @router.post(
     "/programs/{name}/imports",
     status_code=202,
+    # Fields are held in memory, each as a whole, and so are the beginnings of files.
+    form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024},
     response_model=Import,
     responses=examples.answer(202, "The file has come and is being brought in", examples.IMPORT)
     | documented_making(404),
@@ -91,7 +93,8 @@ async def import_file(
 
         parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
         fingerprint = hashlib.sha256("\n".join(parts).encode()).digest()
-        return await Once(here.pool, caller.id, key, fingerprint).answer(work, lambda _: here.importer.tell(), 202)
+        once = Once(here.pool, caller.id, key, fingerprint, may_name_profile=False)
+        return await once.answer(work, lambda _: here.importer.tell(), 202)
 
 
 @router.get(

@@ -17,7 +17,7 @@ from services.console import examples
 from services.console.callers import Redeemer, Writer, visible
 from services.console.codes import CodeText
 from services.console.context import Context, context
-from services.console.once import Key, Making, Once
+from services.console.once import Making, Once
 from services.console.problems import documented, documented_making
 from services.console.shown import shown
 from services.errors import CodeUnknown
@@ -48,15 +48,19 @@ _STEP: Final[dict[str, Any]] = {
 async def attach_code(
     here: Here,
     caller: Writer,
-    _: Making,
+    once: Making,
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
-    key: Key = None,
 ) -> Code:
     """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
+    return await attach(here, caller, name, wanted, once)
+
+
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: Once) -> Code:
+    """Attach a code, once for a key. Raises CodewellError."""
     await here.callers.program(caller, name)
     # The answer is stored under this id, so the same key finds it whatever happens to this console.
-    request_id = uuid7() if key is None else uuid5(_KEYS, f"{caller.id}\n{key}")
+    request_id = uuid7() if once.key is None else uuid5(_KEYS, f"{caller.id}\n{once.key[1]}")
     if wanted.code is None:
         row = await by_hand.attach(here.claims, name, wanted.profile_id, request_id)
     else:
@@ -74,15 +78,20 @@ async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName,
 @router.post("/codes:activate", **_STEP)
 async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
     """Use an attached code, which can be done once."""
+    return await activate(here, caller, name, wanted.code, once)
+
+
+async def activate(here: Context, caller: Token, name: str, code: str, once: Once) -> Response:
+    """Use a code, once for a key. Raises CodewellError, and HTTPException for who asks for too many that are none."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)
     # Under a key the refusal would have to be kept.
-    if once.key is None and await here.strangers.know(program.id, wanted.code):
+    if once.key is None and await here.strangers.know(program.id, code):
         here.guessers.count(caller.id)
-        raise CodeUnknown(wanted.code)
-    response = await here.activations.activate(program, once, wanted.code)
+        raise CodeUnknown(code)
+    response = await here.activations.activate(program, once, code)
     if response is None:
-        return await _stepped(here, caller, once, name, wanted.code, life.activate)
+        return await _stepped(here, caller, once, name, code, life.activate)
     if response.status_code == HTTPStatus.NOT_FOUND:
         here.guessers.count(caller.id)
     return response

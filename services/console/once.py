@@ -17,6 +17,8 @@ from services.store.kept_answers import KeptAnswer, TokenKey
 from services.store.tokens import Token
 
 _JSON: Final = "application/json"
+KEY_PATTERN: Final = r"[!-~]+"
+KEY_CHARACTERS_MAX: Final = 255
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -25,8 +27,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
-        pattern=r"^[!-~]+$",
+        max_length=KEY_CHARACTERS_MAX,
+        pattern=f"^{KEY_PATTERN}$",
         description="The same key with the same request gets the same answer again, for a day at least.",
         examples=["0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10"],
     ),
@@ -34,10 +36,13 @@ Key = Annotated[
 
 
 class Once:
-    """One request that makes something."""
+    """One request that makes something; `may_name_profile` says whether a profile can be in its answer."""
 
-    def __init__(self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes) -> None:
+    def __init__(
+        self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes, *, may_name_profile: bool = True
+    ) -> None:
         self._pool = pool
+        self._may_name_profile = may_name_profile
         self.key: TokenKey | None = None if key is None else (token_id, key)
         self.fingerprint = fingerprint
 
@@ -49,6 +54,18 @@ class Once:
         `made` is called after the commit, when the work was done now. What the work refuses is an answer too, kept
         without what the work did before it refused. Raises what the work raises when there is no key.
         """
+        try:
+            return await self._answer(work, made, status)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "idempotency_once":
+                raise
+            # Activations that are gathered keep their answers without waiting for the key, and were quicker: nothing
+            # of the work has remained, and there is an answer now.
+            return await self._answer(work, made, status)
+
+    async def _answer(
+        self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int
+    ) -> Response:
         result = None
         async with self._pool.acquire() as connection, connection.transaction():
             if self.key is None:
@@ -78,7 +95,7 @@ class Once:
 
     async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
         try:
-            known = await kept_answers.find(connection, token_id, key)
+            known = await kept_answers.find(connection, token_id, key, may_name_profile=self._may_name_profile)
         except asyncpg.LockNotAvailableError as error:
             sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
             raise try_later(409, sentence, RETRY_AFTER_S) from error
@@ -99,14 +116,23 @@ def done(result: BaseModel, status: int) -> Response:
     return Response(result.model_dump_json(), status, media_type=_JSON)
 
 
+def is_json(content_type: str) -> bool:
+    """Whether this header says that the body is JSON."""
+    return content_type.partition(";")[0].strip().lower() == _JSON
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """By what a request is known again under its key."""
+    return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
+
+
 async def once(request: Request, key: Key = None) -> Once:
     """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
+    if not is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller
-    whole = b"\n".join((request.method.encode(), request.scope["path"].encode(), await request.body()))
-    return Once(request.app.state.context.pool, caller.id, key, hashlib.sha256(whole).digest())
+    asked = fingerprint(request.method, request.scope["path"], await request.body())
+    return Once(request.app.state.context.pool, caller.id, key, asked)
 
 
 Making = Annotated[Once, Depends(once)]

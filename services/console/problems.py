@@ -53,7 +53,7 @@ AWAY: Final = (
 )
 
 _WAIT: Final = {"Retry-After": {"description": "When to try again (s).", "schema": {"type": "integer", "minimum": 1}}}
-_UNREADABLE: Final = "The body can't be read: send JSON, in UTF-8."
+_UNREADABLE: Final = "The body can't be read: send JSON, in UTF-8, or a form with one file to imports."
 _MEANING: Final[dict[int, tuple[str, str]]] = {
     400: ("The body can't be read", _UNREADABLE),
     401: ("No token, or none in force", "Send the header Authorization: Bearer TOKEN with a token in force."),

@@ -16,6 +16,9 @@ from services.files.limits import Limits
 from services.files.table import Table
 
 PAIRS_MAX: Final = 1_000
+# A cell of two characters takes some sixty bytes.
+_CHUNK_CHARS: Final = 2_000_000
+_STEP_ROWS: Final = 10
 _BAD_TEXT_MAX: Final = 200
 _FIELD_CHARS_MAX: Final = 2_000
 _PROFILE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
@@ -84,15 +87,25 @@ def chunks(table: Table, rules: Rules, limits: Limits, after: int, size: int) ->
     next(islice(table.rows, after, after), None)
     plain = columns.profile is None and columns.expiry is None and not columns.fields
     judge = _Judge(columns, rules)
-    while rows := list(islice(table.rows, size)):
+    while rows := _some(table, size):
         if after + len(rows) - columns.header > limits.rows_max:
             raise FileRefused(f"This file has more than {limits.rows_max:,} rows: split it, or raise the limit.")
-        if max(map(len, rows)) > limits.columns_max:
-            raise FileRefused(f"A row of this file has more than {limits.columns_max:,} columns: leave some out.")
         chunk = Chunk(after, len(rows), [], [])
         (_judge_plain if plain else judge.judge)(rows, columns.code, chunk)
         yield chunk
         after += len(rows)
+
+
+def _some(table: Table, size: int) -> list[list[str]]:
+    """The next rows, fewer than `size` where they are so long that they would fill the memory."""
+    rows: list[list[str]] = []
+    end = table.chars() + _CHUNK_CHARS
+    while len(rows) < size and table.chars() < end:
+        some = list(islice(table.rows, min(_STEP_ROWS, size - len(rows))))
+        if not some:
+            break
+        rows += some
+    return rows
 
 
 def _judge_plain(rows: list[list[str]], place: int, chunk: Chunk) -> None:

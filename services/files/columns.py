@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from schemas.imports import ImportOptions
 from services.errors import FileRefused
-from services.files.limits import Limits
 
 # What people call the column of the codes; whole words of a name.
 _CODE_WORDS: Final = frozenset(
@@ -31,11 +30,9 @@ class Columns(NamedTuple):
     fields: tuple[tuple[str, int], ...]
 
 
-def columns_of(first: Sequence[Sequence[str]], options: ImportOptions, limits: Limits) -> Columns:
+def columns_of(first: Sequence[Sequence[str]], options: ImportOptions) -> Columns:
     """The columns of a file that begins with these rows. Raises FileRefused where one that was asked for is missing."""
     width = max(map(len, first), default=0)
-    if width > limits.columns_max:
-        raise FileRefused(f"This file has {width:,} columns and may have {limits.columns_max:,}: leave some out.")
     head = tuple(cell.strip() for cell in first[0]) if first else ()
     asked = [options.column, options.profile_column, options.expiry_column, *options.field_columns.values()]
     header = options.header if options.header is not None else _has_head(head, first, asked)

@@ -12,12 +12,13 @@ from typing import Final
 
 MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
 _RUN_BY_SPREADSHEETS: Final = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001  those are the ones
-_NEEDS_QUOTES: Final = re.compile('[,"\r\n]')
+# Some spreadsheets part cells at `;` and tab too, so that a formula could stand behind one.
+_NEEDS_QUOTES: Final = re.compile('[,;\t"\r\n]')
 
 # Where it is not found, no cell of a whole run of lines has to be looked at: a cell that begins with what may begin a
 # formula, or with space. It asks for the cell's begin last, as few characters get that far.
 _ODD_CELL: Final = re.compile(rb"[=+\-@\t\r\x0b\x0c\x1c-\x20\x80-\xff](?<=[,\n].)", re.DOTALL)
-_ODD_TEXT: Final = re.compile('["\r,]|\n[^A-Za-z0-9]')
+_ODD_TEXT: Final = re.compile('["\r,;\t]|\n[^A-Za-z0-9]')
 
 
 def harmless(cell: str) -> str:
@@ -43,7 +44,7 @@ def lines(texts: Sequence[str], rest: Sequence[str], raw: bool = False) -> bytes
 
 def rewritten(copied: bytes, raw: bool = False) -> bytes:
     """Whole lines as Postgres' COPY writes CSV, which ends them with a bare line feed, as they are to be here."""
-    if b'"' not in copied and (raw or not _ODD_CELL.search(b"\n" + copied)):
+    if not any(mark in copied for mark in (b'"', b";", b"\t")) and (raw or not _ODD_CELL.search(b"\n" + copied)):
         return copied.replace(b"\n", b"\r\n")
     rows = csv.reader(io.StringIO(copied.decode(), newline=""), strict=True)
     return "".join([line(row, raw) for row in rows]).encode()

@@ -21,6 +21,8 @@ _IN_RUNS_MIN: Final = 0.75
 _CENTRAL: Final = re.compile(
     r"[^\W\d_][\xb3\xb9\xbf\xa3\xa5\xbc\xbe]|[\xb3\xb9\xa3\xaf\xbc\xbe][^\W\d_]|[\u0160\u0161\u017d\u017e\ufffd]"
 )
+# Python knows these beside those that files are in. Some make halves of characters, which no database takes.
+_NOT_OF_FILES: Final = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 # Plain text in UTF-16 has a zero in every other byte; this share of them is enough.
 _ZEROS_MIN: Final = 0.7
 # What a table of text has by mistake alone; a tab, a line's end and the old end of a file may be. Of random bytes every
@@ -46,11 +48,17 @@ def encoding_of(scan: Scan, said: str | None) -> str:
 
 
 def _known(said: str) -> str:
+    unknown = f"There is no encoding {said}: name one such as utf-8, utf-16 or windows-1252."
     try:
         found = codecs.lookup(said)
+    except LookupError as error:
+        raise FileRefused(unknown) from error
+    if found.name in _NOT_OF_FILES:
+        raise FileRefused(unknown)
+    try:
         "".encode(said)
     except LookupError as error:
-        raise FileRefused(f"There is no encoding {said}: name one such as utf-8, utf-16 or windows-1252.") from error
+        raise FileRefused(unknown) from error
     # A file in UTF-8 may have its mark in front, whatever was said.
     return "utf-8-sig" if found.name == "utf-8" else found.name
 

@@ -7,7 +7,7 @@ from typing import Final, TextIO
 from services.errors import FileRefused
 from services.files.limits import Limits
 
-_LINE_CHARS_MAX: Final = 1_000_000
+ROW_CHARS_MAX: Final = 1_000_000
 
 
 def text_lines(path: Path, encoding: str, limits: Limits) -> Generator[str, None, None]:
@@ -24,7 +24,7 @@ def text_lines(path: Path, encoding: str, limits: Limits) -> Generator[str, None
 
 def bounded(file: TextIO, limits: Limits) -> Iterator[str]:
     """Lines that are not longer than a row of this file may be."""
-    size = min(_LINE_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
+    size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
     readline = file.readline
     while line := readline(size):
         if len(line) == size:

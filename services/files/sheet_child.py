@@ -14,6 +14,7 @@ from typing import Final
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 CPU_S_MAX: Final = 25
 REFUSED: Final = 3
+_SHOWN_MAX: Final = 20
 
 
 def main(path: str, sheet: str) -> None:
@@ -26,7 +27,8 @@ def main(path: str, sheet: str) -> None:
     try:
         with CalamineWorkbook.from_path(path) as book:
             if sheet and sheet not in book.sheet_names:
-                _refuse(f"There is no sheet {sheet}: this workbook has {', '.join(book.sheet_names)}.")
+                names = [name[:100] for name in book.sheet_names[:_SHOWN_MAX]]
+                _refuse(f"There is no sheet {sheet}: this workbook has {', '.join(names)}.")
             # Empty columns in front are left out by the library, and rows in front are not.
             found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
             before = [""] * (found.start[1] if found.start else 0)

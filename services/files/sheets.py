@@ -4,23 +4,33 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Generator
-from io import TextIOWrapper
+from io import FileIO, TextIOWrapper
 from pathlib import Path
 from threading import Timer
 from typing import BinaryIO, Final, cast
 
 from services.errors import FileRefused
 from services.files import sheet_child
-from services.files.limits import Limits
+from services.files.limits import MIB, Limits
 from services.files.lines import bounded
 
 # All that makes a workbook: its sheets, a few tables of its own, pictures.
 _ENTRIES_MAX: Final = 10_000
+_DIRECTORY_BYTES_MAX: Final = 2 * MIB
 # What people save unpacks to some ten times its size, sheets full of the same to some fifty times.
 _RATIO_MAX: Final = 200
 # Until the first row comes; from then on the child waits for whoever reads its rows.
 FIRST_ROW_S: Final = 30.0
 _END_S: Final = 10.0
+
+
+class _Packed(FileIO):
+    """A packed file whose directory, which is read as a whole, is refused when it is long."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DIRECTORY_BYTES_MAX:
+            raise zipfile.BadZipFile("its directory is too long")
+        return super().read(size)
 
 
 def check_workbook(path: Path, limits: Limits) -> None:
@@ -29,7 +39,7 @@ def check_workbook(path: Path, limits: Limits) -> None:
     A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
     """
     try:
-        with zipfile.ZipFile(path) as packed:
+        with _Packed(path) as file, zipfile.ZipFile(file) as packed:
             entries = packed.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error

@@ -56,7 +56,10 @@ async def attach(claims: Attaching, program: str, profile_id: str, request_id: U
     if row.profile_id != profile_id or claims.names.get(row.program_id or 0, program) != program:
         raise RequestTaken
     if row.refusals is not None:
-        raise ProgramRefused(" ".join(one["detail"] for one in json.loads(row.refusals)))
+        refusals = json.loads(row.refusals)
+        if [one["program"] for one in refusals] != [program]:
+            raise RequestTaken
+        raise ProgramRefused(" ".join(one["detail"] for one in refusals))
     return row
 
 
@@ -70,12 +73,12 @@ async def attach_named(
     """
     request = Request(request_id, ByHand(profile_id, name), (name,))
     while True:
+        program, _ = await _rules(connection, name)
         stored = await stock.stored_answers(connection, [request_id])
         if stored:
-            if [(row.code, row.profile_id) for row in stored] != [(code, profile_id)]:
+            if [(row.program_id, row.code, row.profile_id) for row in stored] != [(program.id, code, profile_id)]:
                 raise RequestTaken
             return stored[0]
-        program, _ = await _rules(connection, name)
         try:
             if await codes.locate(connection, minters, program.id, code) is None:
                 return await _take_in_first(connection, minters, request, program.id, code)

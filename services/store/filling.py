@@ -18,13 +18,14 @@ WORKER_LOCK: Final = 0x636F_6465
 
 Origin = Literal["pool", "request", "generate"]
 
-_LOCK_PROGRAM: Final = """
+_PROGRAM: Final = """
     SELECT p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until,
            p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
            p.codes_max - p.made - p.imported - p.on_order, p.pool_max, 0::bigint, p.version, p.codes_max,
            p.source->>'kind', p.on_order
-    FROM program p WHERE p.id = $1 FOR NO KEY UPDATE
+    FROM program p WHERE p.id = $1
     """
+_LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 
 _LEVEL: Final = """
     SELECT statement_timestamp() AS now, coalesce(sum(size - next - holes), 0)::bigint AS pooled,
@@ -221,6 +222,12 @@ async def locked(connection: Connection, program_id: int) -> Program | None:
     `pooled` is not looked at.
     """
     row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
+    return None if row is None else Program(*row)
+
+
+async def rules(connection: Connection, program_id: int) -> Program | None:
+    """As `locked`, for who only looks."""
+    row = await connection.fetchrow(_PROGRAM, program_id)
     return None if row is None else Program(*row)
 
 

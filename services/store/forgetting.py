@@ -1,9 +1,10 @@
 """Forgetting a profile: a random id takes the place of its own, and its codes stay used.
 
-It takes two steps, so that no request waits while old answers are looked for. First the codes that it would get again
+It takes three steps, so that no request waits while old answers are looked for. First the codes that it would get again
 are no longer its to get again, while no request is being decided: each request was decided before that moment or is
-decided after it, and then it is a new customer's. Then the answers from before get the random id. A crash between the
-two leaves a profile that is to be forgotten again.
+decided after it, and then it is a new customer's. Then the answers from before get the random id, and last, once nobody
+is left who has read them before, what was kept for idempotency keys. A crash in between leaves a profile that is to be
+forgotten again.
 """
 
 import asyncio
@@ -43,24 +44,27 @@ async def forget(connection: Connection, profile_id: str) -> int:
 
     Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
     """
-    before = await _let_go(connection, profile_id)
+    before = await _alone(connection, _LET_GO, profile_id)
     # Whoever sees the new id learns neither the old one nor which other ids were random once.
     stranger = f"forgotten-{uuid4()}"
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
         renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
-        await connection.execute(_KEPT, _member(profile_id), _member(stranger))
+    # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
+    await _alone(connection)
+    await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)
     return int(renamed.rsplit(maxsplit=1)[-1])
 
 
-async def _let_go(connection: Connection, profile_id: str) -> datetime:
-    """Give up the codes that the profile would get again, and return the moment that parts before from after."""
+async def _alone(connection: Connection, *statement: str) -> datetime:
+    """Run the statement while no request is being decided, and return the moment that parts before from after."""
     for _ in range(_ATTEMPTS_MAX):
         try:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
                 await connection.execute(_ALONE, *DECIDING_LOCK)
-                await connection.execute(_LET_GO, profile_id)
+                if statement:
+                    await connection.execute(*statement)
                 moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 return moment
         except asyncpg.LockNotAvailableError:

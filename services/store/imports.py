@@ -11,12 +11,12 @@ from schemas.imports import Import, ImportOptions
 from schemas.program import Program
 from services.attaching.decide import detail, standing
 from services.attaching.model import Source
-from services.errors import ImportUnknown, ProgramRefused
+from services.errors import FileRefused, ImportUnknown, ProgramRefused, ProgramUnknown
 from services.files import csv_out
 from services.files.candidates import BadRow
 from services.files.scan import Scan
 from services.postgres.connection import Connection
-from services.store import stock
+from services.store import filling
 
 # Bad rows read at once.
 BAD_ROWS_MAX: Final = 5_000
@@ -70,15 +70,24 @@ async def begin(
 ) -> Import:
     """A new import of this id, or the one of this file with these options that has not come to its end.
 
-    Raises ProgramRefused while the program may not take in codes.
+    Raises ProgramRefused while the program may not take in codes, and FileRefused when its columns have endless names.
     """
-    locked = await stock.lock(connection, {program.name: 0})
-    reason = standing(locked.programs[program.name], locked.now)
+    # A large file is stored in the same transaction, in which nobody who decides requests may have to wait.
+    rules = await filling.rules(connection, program.id)
+    now = await connection.fetchval("SELECT statement_timestamp()")
+    if rules is None:
+        raise ProgramUnknown(program.name)
+    reason = standing(rules, now)
     if reason is not None:
         raise ProgramRefused(f"{detail(program.name, reason, Source.PERSON)} Change that before importing codes.")
     name = "".join(character for character in file_name if character.isprintable())[-_NAME_MAX:]
     written = json.dumps(options.model_dump(), sort_keys=True)
-    begun = await connection.fetchval(_BEGIN, new_id, program.id, name, scan.size, scan.sha256, written, uploaded)
+    try:
+        begun = await connection.fetchval(_BEGIN, new_id, program.id, name, scan.size, scan.sha256, written, uploaded)
+    except asyncpg.ProgramLimitExceededError as error:
+        raise FileRefused(
+            "The names of these columns are too long together: say the columns by their numbers."
+        ) from error
     return await get(connection, begun)
 
 

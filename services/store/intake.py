@@ -7,7 +7,7 @@ longer than that.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -77,13 +77,22 @@ class _Run(NamedTuple):
     candidates: list[Candidate]
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Intake:
     """Takes the chunks of one import in, in their order."""
 
-    def __init__(self, connection: Connection, minters: Minters, program_id: int, import_id: UUID) -> None:
+    def __init__(
+        self, connection: Connection, minters: Minters, program_id: int, import_id: UUID,
+        storing: Callable[[], None] = _nobody,
+    ) -> None:  # fmt: skip
+        """`storing` is called when a chunk's texts go to the database, which takes as long as all else."""
         self._connection = connection
         self._minters = minters
         self._program_id = program_id
+        self._storing = storing
         self._import_id = import_id
         self._rows_read: int | None = None
         self._growing: dict[Kind, _Growing] = {}
@@ -205,12 +214,9 @@ class Intake:
             if not run.attached:
                 growing[run.kind] = _Growing(block_id, first + len(run.candidates))
         texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
-        await self._connection.copy_to_table(
-            "code",
-            source=memoryview(copying.packed_codes(program.id, texts)),
-            columns=copying.CODE_COLUMNS,
-            format="binary",
-        )
+        source = memoryview(copying.packed_codes(program.id, texts))
+        self._storing()
+        await self._connection.copy_to_table("code", source=source, columns=copying.CODE_COLUMNS, format="binary")
         attached = await self._attach(program, now, started_at, placed)
         if grow:
             done = await self._connection.execute(_GROW, [one[0] for one in grow], [one[1] for one in grow])

@@ -1,9 +1,14 @@
-"""Answers kept under idempotency keys, in the transaction that made what they tell of."""
+"""Answers kept under idempotency keys, in the transaction that made what they tell of.
+
+An answer may name a profile, so whoever looks for one holds DECIDING_LOCK until the transaction ends: who forgets the
+profile waits for those who have read its id and not kept their answer yet.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from services.postgres.connection import Connection
+from services.store import stock
 
 _DELETED_AT_ONCE_MAX: Final = 100
 
@@ -44,12 +49,15 @@ class KeptAnswer(NamedTuple):
     body: bytes
 
 
-async def find(connection: Connection, token_id: int, key: str) -> KeptAnswer | None:
+async def find(connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True) -> KeptAnswer | None:
     """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
 
-    Waits while another transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
+    Whoever says that the answer names no profile may take his time, as nobody waits for him. Waits while another
+    transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
     """
     await connection.execute(_LOCK, token_id, key)
+    if may_name_profile:
+        await stock.deciding(connection)
     row = await connection.fetchrow(_FIND, token_id, key)
     return None if row is None else KeptAnswer(*row)
 
@@ -61,6 +69,9 @@ async def keep(connection: Connection, token_id: int, key: str, answer: KeptAnsw
 
 async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, KeptAnswer]:
     """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
+    if not keys:
+        return {}
+    await stock.deciding(connection)
     tokens, names = [key[0] for key in keys], [key[1] for key in keys]
     rows = await connection.fetch(_FIND_ALL, tokens, names)
     return {(row["token_id"], row["key"]): KeptAnswer(*row[2:]) for row in rows}

@@ -42,7 +42,12 @@ _IS_EVERYBODYS: Final = """
         WHERE program_id = $1 AND profile_id = '' AND scope = '' AND block_id = $2 AND position = $3)
     FROM program WHERE id = $1
     """
-_FORGET_HOLDING: Final = "DELETE FROM holding WHERE program_id = $1 AND block_id = $2 AND position = $3"
+# Their index knows them by profile; the empty one is everybody's.
+_OF_CODE: Final = """
+    WHERE program_id = $1 AND profile_id = ANY(ARRAY['', coalesce($2, '')]) AND block_id = $3 AND position = $4
+    """
+_FORGET_HOLDING: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
+_CHANGE_HOLDING: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
 
 # One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
 # holds the row that this one waits for.
@@ -139,7 +144,7 @@ async def delete(connection: Connection, minters: Minters, program_id: int, code
             connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
         )
         await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
-        await connection.execute(_FORGET_HOLDING, program_id, locked.at.block["id"], locked.at.position)
+        await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
     return await _found(connection, minters, program_id, code)
 
 
@@ -157,14 +162,7 @@ async def change(
         wanted = to(locked.facts)
         if locked.is_attached:
             await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
-            await connection.execute(
-                "UPDATE holding SET expires_at = $4, fields = $5::jsonb "
-                "WHERE program_id = $1 AND block_id = $2 AND position = $3",
-                program_id,
-                locked.at.block["id"],
-                locked.at.position,
-                *wanted,
-            )
+            await connection.execute(_CHANGE_HOLDING, *_holding(program_id, locked), *wanted)
         else:
             await _move_out(connection, program_id, locked, *wanted)
     return await _found(connection, minters, program_id, code)
@@ -216,7 +214,7 @@ async def _move_out(
     at = locked.at
     await _mark(connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
     await connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
-    await connection.execute(_FORGET_HOLDING, program_id, at.block["id"], at.position)
+    await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
     own = await connection.fetchval(_OWN_BLOCK, program_id, expires_at, fields)
     await connection.execute(_MOVE_TEXT, own, program_id, locked.facts.code)
 
@@ -228,6 +226,11 @@ async def _mark(connection: Connection, at: At, what: str, *values: object) -> N
         at.position,
         *values,
     )
+
+
+def _holding(program_id: int, locked: Locked) -> tuple[int, str | None, int, int]:
+    """Where it is noted that a code is to be given again."""
+    return program_id, locked.facts.profile_id, locked.at.block["id"], locked.at.position
 
 
 async def _is_changed(connection: Connection, at: At) -> bool:

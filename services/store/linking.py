@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program, holding_key
+from services.attaching.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, holding_key
 from services.codes.minter import Minter
 from services.errors import ProgramRefused
 from services.filling.plan import BLOCK_SIZE_MAX
@@ -60,6 +60,7 @@ async def generate_for(
         minter = await minters.get(connection, program.id, program.version)
         block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
         waiting = iter(profiles)
+        held: dict[HoldingKey, Code] = {}
         made = 0
         async for runs, skipped in new_runs(connection, minters, program, block_sizes):
             firsts, sizes = [run.first for run in runs], [run.size for run in runs]
@@ -68,9 +69,13 @@ async def generate_for(
             )
             for block_id, first, size in sorted(blocks):
                 codes = _codes(minter, block_id, first, size, expires_at, fields)
-                await _attach(connection, program, now, codes, waiting, request_ids)
+                held |= await _attach(connection, program, now, codes, waiting, request_ids)
             made += sum(sizes)
         filling.check_made(program, made, len(profiles))
+        # In the order of their keys from first to last, as in claims: the two would wait for each other otherwise.
+        ordered = sorted(held.items())
+        for start in range(0, len(ordered), ROWS_MAX):
+            await stock.hold(connection, dict(ordered[start : start + ROWS_MAX]))
 
 
 def _codes(
@@ -84,7 +89,9 @@ def _codes(
 async def _attach(
     connection: Connection, program: Program, now: datetime, codes: Iterator[list[Code]], profiles: Iterator[str],
     request_ids: Iterator[UUID],
-) -> None:  # fmt: skip
+) -> dict[HoldingKey, Code]:  # fmt: skip
+    """Attach these codes, and return who is to get which again."""
+    held: dict[HoldingKey, Code] = {}
     for some in codes:
         # There are as many profiles as codes, or more.
         pairs = list(zip(some, profiles, strict=False))
@@ -97,8 +104,8 @@ async def _attach(
         ]  # fmt: skip
         await stock.write(connection, Decision(rows, {}, {}, {}, {}, []))
         if program.gives_again:
-            held = {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
-            await stock.hold(connection, held)
+            held |= {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
+    return held
 
 
 def _refuse_twice(profiles: Sequence[str]) -> None:

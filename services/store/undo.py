@@ -3,18 +3,22 @@
 from typing import Final
 from uuid import UUID
 
-from schemas.imports import Import, State
+from schemas.imports import Import
 from services.errors import ImportUnknown
 from services.postgres.connection import Connection
 from services.store import imports
 
 # Whoever works on the import locks its row in each transaction, and stops when it is not running.
-_END: Final = """
-    UPDATE import SET state = $2, error = coalesce($3, error), ended_at = coalesce(ended_at, now()) WHERE id = $1
-    RETURNING id
+_UNDO: Final = """
+    UPDATE import SET state = 'undone', ended_at = coalesce(ended_at, now()) WHERE id = $1 RETURNING id
     """
+_SAY_WHY: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
+_REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = "SELECT id FROM block WHERE import_id = $1 AND next + holes < size ORDER BY id"
+# Who brings texts in waits for those that are being deleted while it holds these two, so they come before the block.
+_LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_BLOCK: Final = "SELECT next, size - next - holes AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"
 _TAKE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
@@ -35,22 +39,35 @@ async def undo(connection: Connection, import_id: UUID) -> Import:
     Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
     long; after a crash it is called again. Raises ImportUnknown.
     """
-    return await take_back(connection, import_id, "undone", None)
+    async with connection.transaction():
+        if await connection.fetchval(_UNDO, import_id) is None:
+            raise ImportUnknown(import_id)
+        await connection.execute(_FORGET_FILE, import_id)
+    await _take_blocks(connection, import_id)
+    return await imports.get(connection, import_id)
 
 
-async def take_back(connection: Connection, import_id: UUID, state: State, error: str | None) -> Import:
-    """As `undo`, and say what the import is from now on and why."""
-    if await connection.fetchval(_END, import_id, state, error) is None:
-        raise ImportUnknown(import_id)
-    await connection.execute(_FORGET_FILE, import_id)
+async def refuse(connection: Connection, import_id: UUID, error: str) -> None:
+    """Take back what nobody has yet of an import whose file turned out to be none, and end it if it runs still.
+
+    The caller has the import to itself. It runs until all is taken back, so that after a crash somebody goes on.
+    """
+    await connection.execute(_SAY_WHY, import_id, error)
+    await _take_blocks(connection, import_id)
+    async with connection.transaction():
+        await connection.execute(_REFUSE, import_id)
+        await connection.execute(_FORGET_FILE, import_id)
+
+
+async def _take_blocks(connection: Connection, import_id: UUID) -> None:
     for block in await connection.fetch(_BLOCKS, import_id):
         async with connection.transaction():
             await _take_block(connection, import_id, block["id"])
-    return await imports.get(connection, import_id)
 
 
 async def _take_block(connection: Connection, import_id: UUID, block_id: int) -> None:
     """A claim that had the block first has moved it on; its positions are read behind its lock."""
+    await connection.execute(_LOCK_PROGRAM, await connection.fetchval(_LOCK_IMPORT, import_id))
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
         await connection.execute(_TAKE_TEXTS, block_id, block["next"])

@@ -16,9 +16,6 @@ from services.store.minters import Minters
 from tests.e2e.commands import environment
 from tests.e2e.moments import seeded
 from tests.factories import program
-from tests.integration.conftest import connection, database_url, minters, template_database
-
-__all__ = ["connection", "database_url", "minters", "template_database"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
 

@@ -3,8 +3,12 @@
 import httpx
 import pytest
 
+from services.files.candidates import Chunk
 from services.postgres.connection import Connection
+from services.store import uploads
 from services.store.audit import audit
+from services.store.intake import Intake
+from services.store.stock import DECIDING_LOCK
 from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
 
 PATH = "/programs/SPRING/imports"
@@ -69,6 +73,19 @@ async def test_one_key_one_import(consoles: Consoles, client: httpx.AsyncClient,
     assert await connection.fetchval("SELECT count(*) FROM import") == 1
 
 
+async def test_a_large_upload_under_a_key_keeps_nobody_waiting_who_forgets_a_profile(
+    client: httpx.AsyncClient, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = []
+
+    async def store(*_: object) -> None:
+        free.append(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", *DECIDING_LOCK))
+
+    monkeypatch.setattr(uploads, "store", store)
+    await client.post(PATH, files=sent("A\nB\n"), headers={"Idempotency-Key": "k-1"})
+    assert free == [True]
+
+
 async def test_the_same_file_twice_at_once_is_one_import(client: httpx.AsyncClient, connection: Connection) -> None:
     first, second = [(await client.post(PATH, files=sent("A\nB\n"))).json() for _ in range(2)]
     assert first["id"] == second["id"]
@@ -120,3 +137,52 @@ async def test_a_file_that_breaks_in_the_middle_says_so(
     assert "quote not closed" in refused["error"]
     assert await connection.fetchval("SELECT count(*) FROM code") == 0
     assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
+
+
+async def test_one_file_and_small_fields_are_all_that_is_taken(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """Each field is held in memory as a whole, and so is the beginning of each file."""
+    two = [("file", ("a.csv", b"A\n")), ("file", ("b.csv", b"B\n"))]
+    is_problem(await client.post(PATH, files=two), 400, "one file")
+    many = {f"f{n}": "x" for n in range(101)}
+    is_problem(await client.post(PATH, files=sent("A\n"), data=many), 400, "one file")
+    large = {"column": "x" * 20_000}
+    is_problem(await client.post(PATH, files=sent("A\n"), data=large), 400, "one file")
+    assert await connection.fetchval("SELECT count(*) FROM import") == 0
+
+
+async def test_the_file_of_who_may_not_write_is_not_taken(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    reader = await consoles.client("read", groups=["theirs"])
+    is_problem(await reader.post(PATH, files=sent("A\n")), 403, "scope write")
+    is_problem(await reader.post(PATH, files=sent(b"x" * 1_050_000)), 413, "A body may have 1,048,576 bytes")
+    is_problem(await client.post(PATH, files=sent(b"x" * 1_050_000)), 422, "more than 100,000 bytes")
+
+
+async def test_a_waiting_file_above_a_lowered_limit_is_refused(
+    consoles: Consoles, client: httpx.AsyncClient, connection: Connection
+) -> None:
+    begun = (await client.post(PATH, files=sent("A\nB\n"))).json()
+    importer = consoles.api.state.context.importer
+    importer.limits = importer.limits._replace(bytes_max=3)
+    await importer.work_off()
+    refused = (await client.get(f"/imports/{begun['id']}")).json()
+    assert (refused["state"], refused["imported"]) == ("refused", 0)
+    assert "more than 3 bytes" in refused["error"]
+    assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
+
+
+async def test_a_file_that_the_database_refuses_holds_up_no_other(
+    consoles: Consoles, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = [(await client.post(PATH, files=sent(content))).json()["id"] for content in ("A\n", "B\n")]
+    real = Intake.take
+
+    async def take(self: Intake, chunk: Chunk) -> None:
+        if chunk.candidates[0].text == "A":
+            await self._connection.execute("""SELECT '"\\ud800"'::jsonb""")
+        await real(self, chunk)
+
+    monkeypatch.setattr(Intake, "take", take)
+    await consoles.api.state.context.importer.work_off()
+    assert [(await client.get(f"/imports/{one}")).json()["state"] for one in (first, second)] == ["running", "done"]

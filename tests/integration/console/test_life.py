@@ -9,7 +9,7 @@ import pytest
 
 from services.postgres.connection import Connection
 from services.store.audit import audit
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
 from tests.integration.issuer.running import until
 
 LATER = "2090-01-01T00:00:00Z"
@@ -110,6 +110,26 @@ async def test_one_of_a_hundred_activations_succeeds(consoles: Consoles) -> None
     code = (await post(client, "attach", profile_id="p-1")).json()["code"]
     answers = await asyncio.gather(*(post(client, "activate", code=code) for _ in range(100)))
     assert sorted(one.status_code for one in answers) == [200] + [409] * 99
+
+
+async def test_one_of_a_hundred_activations_over_two_consoles_succeeds(
+    consoles: Consoles, connection: Connection
+) -> None:
+    client = await stocked(consoles)
+    secret = client.headers["authorization"].removeprefix("Bearer ")
+    clients = [client, await consoles.with_secret(secret, create_console(consoles.pool))]
+    code = (await post(client, "attach", profile_id="p-1")).json()["code"]
+    # Half of them share one key, so that copies of one request are in both consoles.
+    answers = await asyncio.gather(
+        *(post(clients[n % 2], "activate", "k" if n % 4 < 2 else None, code=code) for n in range(100))
+    )
+    of_key = {one.content for one in answers if one.request.headers.get("Idempotency-Key")}
+    succeeded = [one for one in answers if one.status_code == 200]
+    assert len(of_key) == 1
+    assert {one.status_code for one in answers} <= {200, 409}
+    assert len({one.content for one in succeeded}) == 1
+    assert len(succeeded) == (50 if succeeded[0].content in of_key else 1)
+    assert await audit(connection) == []
 
 
 async def test_who_may_do_what(consoles: Consoles) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.postgres import connection as postgres
 from services.postgres.connection import Connection, Pool
 from services.store import kept_answers, programs
+from services.store.kept_answers import KeptAnswer
 from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
 from tests.integration.issuer.running import until
 
@@ -175,3 +176,24 @@ async def test_keys_older_than_a_day_go(client: httpx.AsyncClient, connection: C
     await connection.execute("UPDATE idempotency SET created_at = now() - interval '25 hours'")
     await client.post(GENERATE, json={"count": 1}, headers=keyed("new"))
     assert [row["key"] for row in await connection.fetch("SELECT key FROM idempotency")] == ["new"]
+
+
+async def test_activations_that_are_gathered_may_be_quicker_with_the_same_key(
+    consoles: Consoles, client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """They wait for no key; the answer that they keep is found by whoever was about to keep another one."""
+    token_id = await connection.fetchval("SELECT id FROM token")
+    async with consoles.pool.acquire() as gathered:
+        transaction = gathered.transaction()
+        await transaction.start()
+        kept = KeptAnswer(bytes(32), 200, "application/json", b"{}")
+        await kept_answers.keep(gathered, token_id, "k-1", kept)
+        late = asyncio.ensure_future(client.post(GENERATE, json={"count": 5}, headers=keyed()))
+
+        async def waits() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await until(waits, "request that waits for the key")
+        await transaction.commit()
+    is_problem(await late, 422, "another request")
+    assert await made(connection) == 0

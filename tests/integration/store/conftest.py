@@ -9,7 +9,7 @@ import pytest
 from services.postgres.connection import Connection, Pool
 from services.store.claim import Claims
 from services.store.minters import Minters
-from tests.integration.conftest import with_database
+from tests.conftest import with_database
 
 
 @pytest.fixture

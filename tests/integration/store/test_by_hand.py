@@ -8,7 +8,7 @@ import pytest
 from services.attaching.model import AnswerRow
 from services.client.uuid7 import uuid7
 from services.codes.template import CODE_CHARACTERS_MAX
-from services.errors import ProgramRefused, StackUnavailable
+from services.errors import ProgramRefused, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection, Pool
 from services.store import by_hand, claim, life, programs
 from services.store.audit import audit
@@ -187,4 +187,23 @@ async def test_an_id_that_was_something_else(connection: Connection, claims: Cla
     with pytest.raises(ProgramRefused, match="came with another request"):
         await named(connection, minters, "B", request_id=request_id)
     assert (await by_hand.attach(claims, "SPRING", "p-1", request_id)).code == "A"
+    assert await audit(connection) == []
+
+
+async def test_i2_the_id_of_a_request_for_one_program_is_none_for_another(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name in ("SPRING", "OTHER"):
+        await program(connection, minters, name, **(OFF if name == "SPRING" else {}))
+    named, refused = uuid7(), uuid7()
+    await by_hand.attach_named(connection, minters, "SPRING", "TEXT", "p-1", named)
+    with pytest.raises(ProgramRefused, match="SPRING has no code left"):
+        await by_hand.attach(claims, "SPRING", "p-1", refused)
+
+    with pytest.raises(RequestTaken):
+        await by_hand.attach_named(connection, minters, "OTHER", "TEXT", "p-1", named)
+    with pytest.raises(RequestTaken):
+        await by_hand.attach(claims, "OTHER", "p-1", refused)
+    with pytest.raises(ProgramRefused, match="SPRING has no code left"):
+        await by_hand.attach(claims, "SPRING", "p-1", refused)
     assert await audit(connection) == []

@@ -1,15 +1,20 @@
 """I4: whenever anybody looks, the codes that a program made and took in are all somewhere."""
 
 import asyncio
+from pathlib import Path
+
+import pytest
 
 from services.attaching.model import Source
-from services.postgres.connection import Connection, Pool
-from services.store import programs
+from services.postgres.connection import Connection, Pool, pool
+from services.store import importing, programs
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate, make_in_place, top_up
 from services.store.minters import Minters
 from tests.factories import message, program
+from tests.integration.store.everybody import Everybody, look_at_all
+from tests.integration.store.remote_programs import remote
 from tests.integration.store.situations import attach_all, delete_codes, list_block
 
 
@@ -48,6 +53,33 @@ async def test_stock_is_conserved_at_every_commit(
     assert (looks[-1].attached, looks[-1].imported, looks[-1].deleted) == (960, 50, 10)
     given = await connection.fetchval("SELECT count(*) FROM answer WHERE code IS NOT NULL AND NOT again")
     assert given == looks[-1].attached
+    assert await audit(connection) == []
+
+
+async def test_i4_holds_at_any_moment_while_everything_happens_at_once(
+    connection: Connection, database_url: str, minters: Minters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK_ROWS", 20)
+    await program(connection, minters, reuse="profile", ttl="P1D", codes_max=20_000)
+    await remote(connection, minters, "DISTANT", codes_max=3_000, pool_max=60)
+    looks = 0
+
+    async with pool(database_url, "codewell-test", 20) as connections:
+        everybody = Everybody(connections, tmp_path)
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(everybody.work(files=14))
+            while not work.done():
+                assert await audit(connection) == []
+                await look_at_all(connection)
+                looks += 1
+
+    assert looks > 10
+    # Chance has left nothing out.
+    did = {"activate", "deactivate", "detach", "delete", "live", "name", "forget", "export", "expire", "generate_for"}
+    assert did <= everybody.done.keys()
+    for moved in ("taken_back", "attached"):
+        assert await connection.fetchval(f"SELECT sum({moved}) FROM import") > 0
+    assert await connection.fetchval("SELECT sum(received) FROM remote_request") > 0
     assert await audit(connection) == []
 
 

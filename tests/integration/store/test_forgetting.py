@@ -89,6 +89,27 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     assert await audit(connection) == []
 
 
+async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    asked = message("SPRING", profile_id=WHO)
+    [row] = (await claims.attach([asked])).rows[asked.id]
+    token, _ = await tokens.create(connection, "t", ["write"], [])
+    async with connections.acquire() as one, connections.acquire() as other:
+        step = one.transaction()
+        await step.start()
+        assert await kept_answers.find(one, token.id, "k") is None
+        used = await life.activate(one, minters, spring.id, row.code or "")
+        forgetting_it = asyncio.ensure_future(forget(other, WHO))
+        await until_waiting(connection)
+        body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
+        await kept_answers.keep(one, token.id, "k", KeptAnswer(bytes(32), 200, "application/json", body))
+        await step.commit()
+        assert await forgetting_it == 1
+    assert await places_of(connection, WHO) == []
+
+
 async def test_i2_a_request_that_is_replayed_gets_the_same_code(
     connection: Connection, claims: Claims, others: Claims, minters: Minters
 ) -> None:

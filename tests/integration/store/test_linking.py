@@ -1,19 +1,22 @@
 """Codes made for profiles: one each, in the transaction that makes them."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.attaching.model import Code, HoldingKey
 from services.client.uuid7 import uuid7
 from services.errors import ProgramRefused
-from services.postgres.connection import Connection
-from services.store import linking, programs
+from services.postgres.connection import Connection, Pool
+from services.store import linking, programs, stock
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate
 from services.store.minters import Minters
 from tests.factories import OFF, message, program
+from tests.integration.store.situations import until_waiting
 
 
 async def generate_for(connection: Connection, minters: Minters, program_id: int, profiles: list[str]) -> None:
@@ -123,4 +126,27 @@ async def test_a_program_that_links_wants_to_know_whom(connection: Connection, m
 
     stock = await programs.stock(connection, "SPRING")
     assert (stock.made, stock.attached) == (1, 1)
+    assert await audit(connection) == []
+
+
+async def test_claims_and_codes_made_for_the_same_profiles_wait_in_one_order(
+    connection: Connection, connections: Pool, bystander: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linking, "ROWS_MAX", 1)
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    code = Code(0, 0, "of another", None, None)
+    claim = bystander.transaction()
+    await claim.start()
+    await stock.hold(bystander, {HoldingKey(spring.id, "p-1", ""): code})
+    async with connections.acquire() as one:
+        made = asyncio.ensure_future(generate_for(one, minters, spring.id, ["p-9", "p-1"]))
+        await until_waiting(connection)
+
+        # What is made for p-9 is not in the way of the claim that made p-1 wait.
+        assert await stock.hold(bystander, {HoldingKey(spring.id, "p-9", ""): code}) == 1
+
+        await claim.rollback()
+        await made
+    held = await connection.fetch("SELECT profile_id FROM holding ORDER BY 1")
+    assert [row["profile_id"] for row in held] == ["p-1", "p-9"]
     assert await audit(connection) == []

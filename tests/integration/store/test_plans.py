@@ -14,7 +14,7 @@ import pytest
 from services.attaching.model import Decision, HoldingKey
 from services.client.uuid7 import uuid7
 from services.postgres.connection import Connection
-from services.store import codes, filling, stock
+from services.store import codes, filling, life, stock
 from services.store.minters import Minters
 from tests.factories import program
 
@@ -156,3 +156,24 @@ async def test_a_claim_moves_its_blocks_by_their_ids(connection: Connection, pla
         await stock.write(connection, Decision([], {number + 1: (100, 100)}, {}, {}, {}, []))
 
     assert indexes(plans, "SET next = t.next", "block") == {"block_pkey"}
+
+
+async def test_what_is_given_again_is_found_by_its_profile(
+    connection: Connection, plans: Plans, minters: Minters
+) -> None:
+    await connection.execute("UPDATE template_version SET next_number = 10000")
+    minter = await minters.get(connection, 1, 1)
+    # Most that is given again is this program's.
+    await connection.execute(
+        "INSERT INTO holding SELECT 1, 'q-' || n, '', 0, n, 'CODE' FROM generate_series(1, 100000) n; ANALYZE holding"
+    )
+    [held] = await connection.fetchrow("SELECT count(*) FROM holding")
+    for number in range(EXECUTIONS):
+        deleted, changed = minter.mint(100 + number, 1)[0], minter.mint(200 + number, 1)[0]
+        await life.delete(connection, minters, 1, deleted)
+        await life.change(connection, minters, 1, changed, lambda _: life.Change(None, '{"a": "b"}'))
+
+    assert indexes(plans, "DELETE FROM holding", "holding") == {"holding_once"}
+    assert indexes(plans, "UPDATE holding", "holding") == {"holding_once"}
+    assert await connection.fetchval("SELECT count(*) FROM holding") == held - EXECUTIONS
+    assert await connection.fetchval("SELECT count(*) FROM holding WHERE fields IS NOT NULL") == EXECUTIONS

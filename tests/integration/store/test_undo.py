@@ -7,7 +7,7 @@ import pytest
 
 from services.client.uuid7 import uuid7
 from services.errors import CodeUnknown, ImportUnknown
-from services.postgres.connection import Connection
+from services.postgres.connection import Connection, Pool
 from services.store import browsing, by_hand, codes, importing, imports, intake, life
 from services.store.audit import audit
 from services.store.claim import Claims
@@ -128,3 +128,28 @@ async def test_one_that_is_not_there(connection: Connection) -> None:
 async def test_the_path_of_a_file_is_not_kept(files: Files, tmp_path: Path) -> None:
     await program(files.connection, files.minters, **IMPORT)
     assert str(tmp_path) not in (await files.bring_in("A\n")).file
+
+
+async def test_texts_that_are_taken_back_may_be_taken_in_meanwhile(
+    files: Files, bystander: Connection, connections: Pool
+) -> None:
+    """Each of the two has what the other one needs, unless both begin with the program."""
+    spring = await program(files.connection, files.minters, **IMPORT)
+    first = await files.bring_in(lines(["A", "B"]))
+    second = await files.begin(lines(["B", "C"]))
+    async with connections.acquire() as one, connections.acquire() as other:
+        busy = bystander.transaction()
+        await busy.start()
+        await bystander.execute("SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE", spring.id)
+        bringing = asyncio.ensure_future(files.go_on(second, one))
+        await until_waiting(files.connection)
+        undoing = asyncio.ensure_future(undo(other, first.id))
+        await until_waiting(files.connection, 2)
+        await busy.rollback()
+
+        brought, undone = await asyncio.gather(bringing, undoing)
+
+    # Whether B was still there when the second file came is up to chance.
+    assert brought.imported + brought.bad.get("already_in_program", 0) == 2
+    assert undone.taken_back == 2
+    assert await audit(files.connection) == []

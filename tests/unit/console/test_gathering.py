@@ -78,3 +78,14 @@ async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit(monkeypa
 
     assert await asyncio.gather(*asked[:3], asked[4]) == [2, 4, 6, 10]
     assert 4 not in [wish for _, wishes in work.batches for wish in wishes]
+
+
+async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
+    async def work(_: str, wishes: Sequence[int]) -> list[int | Exception]:
+        return [wish or ValueError("0") for wish in wishes]
+
+    gathered = Gathering(work)
+    first, odd, last = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 0, 2)]
+    assert [await first, await last] == [1, 2]
+    with pytest.raises(ValueError, match="0"):
+        await odd

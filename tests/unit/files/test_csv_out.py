@@ -51,3 +51,11 @@ def test_many_lines_are_what_each_is_alone(odd: str, place: int, raw: bool) -> N
 
 def test_no_texts_are_no_lines() -> None:
     assert lines([], ["pooled"]) == b""
+
+
+@pytest.mark.parametrize("cell", ["x;=1+1", "x\t=1+1"])
+@pytest.mark.parametrize("raw", [True, False])
+def test_what_other_spreadsheets_part_cells_at_is_quoted(cell: str, raw: bool) -> None:
+    expected = f'"{cell}",b\r\n'
+    assert line([cell, "b"], raw) == expected
+    assert lines([cell], ["b"], raw) == rewritten(f"{cell},b\n".encode(), raw) == expected.encode()

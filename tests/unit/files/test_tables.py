@@ -170,7 +170,7 @@ def test_a_file_with_ten_thousand_columns_is_refused(file: Path) -> None:
     with pytest.raises(FileRefused, match="10,000 columns and may have 1,000"):
         read(file)
     file.write_text("A,B\n" * 200 + ",".join(["A"] * 10_000) + "\n")
-    with pytest.raises(FileRefused, match="more than 1,000 columns"), opened(file) as found:
+    with pytest.raises(FileRefused, match="Row 201 has 10,000 columns"), opened(file) as found:
         list(found)
 
 
