@@ -1,21 +1,21 @@
-"""Sends the requests that are due to remote services, side by side, and puts what they answer into the pools."""
+"""Sends the requests that are due to remote services, side by side, and hands over what they answer."""
 
 import asyncio
 import time
 from collections import Counter as Count
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
 
-from schemas.remote import RemoteRequest
+from schemas.remote import RemoteCode, RemoteRequest
 from services.errors import RemoteFailed, StackUnavailable
+from services.generator.receiver import TRANSIENT, Fill, Receiver
 from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.remote.client import Client
 from services.runtime.process import CANCEL_TIMEOUT_S
-from services.store import arrivals, deliveries, remote_secrets
+from services.store import deliveries, remote_secrets
 from services.store.deliveries import Order
 from services.store.minters import Minters
 from services.telemetry.health import Health
@@ -23,7 +23,6 @@ from services.telemetry.health import Health
 log = structlog.get_logger()
 
 REQUESTS: Final = Counter("codewell_remote_requests", "Requests to remote services, by outcome.", ["outcome"])
-RECEIVED: Final = Counter("codewell_remote_codes", "Codes that remote services have brought.")
 SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with a remote service (s).")
 
 # Others order too, at the API, and what failed becomes due again.
@@ -31,9 +30,6 @@ LOOK_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
 # For the database, after the exchange. A request whose generator died is taken by another when this is over too.
 LEASE_MARGIN_S: Final = 5.0
-_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-
-Fill = Callable[[int], Awaitable[None]]
 
 
 class Limits(NamedTuple):
@@ -62,9 +58,13 @@ class Sender:
         self._client = client
         self._limits = limits
         self._fill = fill
+        self._receiver = Receiver(pool, fill)
         self._health = health
         self._wake = wake
         self._out: dict[asyncio.Task[None], int] = {}
+        """Exchanges that go on, and the program of each."""
+        self._answered: set[asyncio.Task[None]] = set()
+        """Those that have ended, whose answers are being stored."""
         self._looked_for_old_at = 0.0
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
@@ -77,20 +77,25 @@ class Sender:
             self._wake.clear()
             if not await self._send_next():
                 await self._pause(stop)
-        if self._out:
-            await asyncio.wait(self._out, timeout=grace_s)
-        for task in self._out:
+        left = {*self._out, *self._answered}
+        if left:
+            await asyncio.wait(left, timeout=grace_s)
+        for task in left:
             task.cancel()
-        if self._out:
-            await asyncio.wait(self._out, timeout=CANCEL_TIMEOUT_S)
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
 
     async def _send_next(self) -> bool:
-        """Send one request that is due. False when there is none, or no slot for one."""
-        if len(self._out) >= self._limits.concurrency:
+        """Send one request that is due. False when there is none, or no slot for one.
+
+        A slot is free again when the answer is there. As many answers may wait to be stored, and no more: a slow
+        database holds up the sending.
+        """
+        if max(len(self._out), len(self._answered)) >= self._limits.concurrency:
             return False
         try:
             order = await self._next()
-        except (*UNAVAILABLE, *_TRANSIENT) as error:
+        except (*UNAVAILABLE, *TRANSIENT) as error:
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
             return False
@@ -124,16 +129,23 @@ class Sender:
         await asyncio.gather(*waits, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._out[task]
+        self._out.pop(task, None)
+        self._answered.discard(task)
         self._wake.set()
 
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
         try:
-            if await self._settled(order):
-                # Fewer codes than asked for leave the pool below its mark; those of a request given up are missing.
-                await self._fill(order.program_id)
-        except (*UNAVAILABLE, *_TRANSIENT) as error:
+            try:
+                codes = await self._codes(order)
+                self._free_slot()
+                stored = await self._receiver.store(order, codes)
+                REQUESTS.labels("done" if stored is not None else "not_needed").inc()
+            except RemoteFailed as error:
+                if await self._put_off(order, error):
+                    # Its codes are missing.
+                    await self._fill(order.program_id)
+        except (*UNAVAILABLE, *TRANSIENT) as error:
             # Its answer is asked for again, under the same key, when its lease is over.
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
@@ -142,26 +154,21 @@ class Sender:
         except Exception:
             log.exception("request_not_settled", program=order.program, request_id=str(order.id))
 
-    async def _settled(self, order: Order) -> bool:
-        """Whether the request is done or given up."""
+    def _free_slot(self) -> None:
+        if task := asyncio.current_task():
+            self._out.pop(task, None)
+            self._answered.add(task)
+            self._wake.set()
+
+    async def _codes(self, order: Order) -> Sequence[RemoteCode]:
+        """What the service answers. Raises RemoteFailed."""
         async with self._pool.acquire() as connection:
             secrets = await remote_secrets.in_force(connection, self._minters, order.program_id)
         request = RemoteRequest(
             version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
         )
-        try:
-            with SECONDS.time():
-                keys = [secret.key for secret in secrets]
-                codes = await self._client.order(order.url, request, keys, order.taken_s)
-            async with self._pool.acquire() as connection:
-                stored = await arrivals.store(connection, order, codes)
-        except RemoteFailed as error:
-            return await self._put_off(order, error)
-        REQUESTS.labels("done" if stored is not None else "not_needed").inc()
-        if stored:
-            RECEIVED.inc(stored)
-            log.info("codes_received", program=order.program, request_id=str(order.id), received=stored)
-        return stored is not None
+        with SECONDS.time():
+            return await self._client.order(order.url, request, [secret.key for secret in secrets], order.taken_s)
 
     async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
         async with self._pool.acquire() as connection:

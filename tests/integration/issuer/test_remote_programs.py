@@ -9,13 +9,13 @@ import pytest
 from schemas.program import Program
 from schemas.remote import RemoteCode
 from services.store import deliveries
-from services.store.arrivals import store
 from services.store.audit import audit
 from services.store.filling import top_up
 from services.store.minters import Minters
 from tests.integration.issuer.asking import answered, by_request, codes, message, messages, step
 from tests.integration.issuer.faults import until_committed
 from tests.integration.issuer.site import Site
+from tests.integration.store.remote_programs import store
 
 REPLY = "message-render.reply"
 RETRY = "message-render.retry"

@@ -22,7 +22,6 @@ from services.files.scan import scan
 from services.postgres.connection import Connection, Pool
 from services.store import (
     activating,
-    arrivals,
     browsing,
     by_hand,
     deliveries,
@@ -173,7 +172,7 @@ class Everybody:
                 return
             brought = self._random.choice([order.asked, order.asked, order.asked // 2])
             codes = remote_programs.codes(brought, next(self._numbers) * 1_000)
-            await arrivals.store(connection, order, codes)
+            await remote_programs.store(connection, order, codes)
 
     async def _bring_in(self) -> None:
         """Bring in a file of texts that other files have too, some for profiles."""

@@ -1,12 +1,13 @@
 """Remote programs in the database, and what a generator does with their requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from schemas.program import Program
 from schemas.remote import RemoteCode
 from services.errors import RemoteFailed
 from services.postgres.connection import Connection
-from services.store import orders, programs
+from services.store import arrivals, orders, programs
 from services.store.deliveries import Order, take
 from services.store.minters import Minters
 from tests import factories
@@ -29,6 +30,14 @@ async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:
     order = await take(connection, lease_s, {}, 100)
     assert order is not None
     return order
+
+
+async def store(connection: Connection, order: Order, given: Sequence[RemoteCode]) -> int | None:
+    """Store one answer by itself."""
+    [outcome] = (await arrivals.store(connection, order.program_id, [arrivals.Answer(order, given)])).outcomes
+    if isinstance(outcome, RemoteFailed):
+        raise outcome
+    return outcome
 
 
 def codes(count: int, start: int = 0, **given: Any) -> list[RemoteCode]:

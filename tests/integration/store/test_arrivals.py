@@ -13,7 +13,6 @@ from services.client.uuid7 import uuid7
 from services.errors import ProgramRefused, RemoteFailed
 from services.postgres.connection import Connection, Pool
 from services.store import by_hand, orders, programs
-from services.store.arrivals import store
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.deliveries import put_off, take
@@ -30,6 +29,7 @@ from tests.integration.store.remote_programs import (
     no_more_pauses,
     remote,
     stock,
+    store,
     taken,
 )
 from tests.integration.store.situations import list_block

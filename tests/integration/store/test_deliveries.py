@@ -5,7 +5,6 @@ import asyncio
 from services.errors import RemoteFailed
 from services.postgres.connection import Connection, Pool
 from services.store import deliveries, orders, programs
-from services.store.arrivals import store
 from services.store.audit import audit
 from services.store.deliveries import Order, give_up_old, put_off, take
 from services.store.filling import top_up
@@ -20,6 +19,7 @@ from tests.integration.store.remote_programs import (
     no_more_pauses,
     remote,
     stock,
+    store,
     taken,
 )
 
