@@ -58,6 +58,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             finally:
                 stop.set()
                 await asyncio.gather(sending, reading)
+                await client.close()
 
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:
