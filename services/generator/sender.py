@@ -1,6 +1,7 @@
 """Sends the requests that are due to remote services, side by side, and hands over what they answer."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter as Count
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with
 # Others order too, at the API, and what failed becomes due again.
 LOOK_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
+KEYS_KEPT_S: Final = 1.0
 # For the database, after the exchange. A request whose generator died is taken by another when this is over too.
 LEASE_MARGIN_S: Final = 5.0
 
@@ -41,7 +43,7 @@ class Limits(NamedTuple):
 
 
 class Sender:
-    """Takes stored requests one by one, and has up to so many of them out at once."""
+    """Takes stored requests that are due, and has up to so many of them out at once."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Sender:
         """Exchanges that go on, and the program of each."""
         self._answered: set[asyncio.Task[None]] = set()
         """Those that have ended, whose answers are being stored."""
+        self._keys: dict[int, tuple[float, list[bytes]]] = {}
         self._looked_for_old_at = 0.0
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
@@ -72,11 +75,13 @@ class Sender:
 
         A request that is cut off is tried again by whoever is there when its lease is over, under the same key.
         """
+        stopped = asyncio.ensure_future(stop.wait())
+        stopped.add_done_callback(lambda _: self._wake.set())
         while not stop.is_set():
             self._health.beat("send")
             self._wake.clear()
             if not await self._send_next():
-                await self._pause(stop)
+                await self._pause()
         left = {*self._out, *self._answered}
         if left:
             await asyncio.wait(left, timeout=grace_s)
@@ -86,15 +91,16 @@ class Sender:
             await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
 
     async def _send_next(self) -> bool:
-        """Send one request that is due. False when there is none, or no slot for one.
+        """Send what is due, as far as there are slots. False when there is nothing, or no slot.
 
         A slot is free again when the answer is there. As many answers may wait to be stored, and no more: a slow
         database holds up the sending.
         """
-        if max(len(self._out), len(self._answered)) >= self._limits.concurrency:
+        free = self._limits.concurrency - max(len(self._out), len(self._answered))
+        if free <= 0:
             return False
         try:
-            order = await self._next()
+            orders = await self._next(free)
         except (*UNAVAILABLE, *TRANSIENT) as error:
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
@@ -103,14 +109,13 @@ class Sender:
             log.exception("request_not_taken")
             return False
         self._health.has("postgres")
-        if order is None:
-            return False
-        task = asyncio.create_task(self._exchange(order))
-        self._out[task] = order.program_id
-        task.add_done_callback(self._ended)
-        return True
+        for order in orders:
+            task = asyncio.create_task(self._exchange(order))
+            self._out[task] = order.program_id
+            task.add_done_callback(self._ended)
+        return bool(orders)
 
-    async def _next(self) -> Order | None:
+    async def _next(self, most: int) -> list[Order]:
         lease_s = self._limits.timeout_s + LEASE_MARGIN_S
         async with self._pool.acquire() as connection:
             now = time.monotonic()
@@ -118,20 +123,20 @@ class Sender:
                 self._looked_for_old_at = now
                 REQUESTS.labels("given_up").inc(await deliveries.give_up_old(connection, self._limits.give_up_s))
             of_program_max = self._limits.concurrency // 2
-            return await deliveries.take(connection, lease_s, Count(self._out.values()), of_program_max)
+            return await deliveries.take(connection, lease_s, Count(self._out.values()), of_program_max, most)
 
-    async def _pause(self, stop: asyncio.Event) -> None:
-        """Until a slot is free, something was ordered, or some time has passed."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, stop)]
-        await asyncio.wait(waits, timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+    async def _pause(self) -> None:
+        """Until a slot is free, something was ordered, some time has passed, or all is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_INTERVAL_S):
+                await self._wake.wait()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        held_up = task in self._out or len(self._answered) >= self._limits.concurrency
         self._out.pop(task, None)
         self._answered.discard(task)
-        self._wake.set()
+        if held_up:
+            self._wake.set()
 
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
@@ -162,13 +167,23 @@ class Sender:
 
     async def _codes(self, order: Order) -> Sequence[RemoteCode]:
         """What the service answers. Raises RemoteFailed."""
-        async with self._pool.acquire() as connection:
-            secrets = await remote_secrets.in_force(connection, self._minters, order.program_id)
+        keys = await self._keys_of(order.program_id)
         request = RemoteRequest(
             version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
         )
         with SECONDS.time():
-            return await self._client.order(order.url, request, [secret.key for secret in secrets], order.taken_s)
+            return await self._client.order(order.url, request, keys, order.taken_s)
+
+    async def _keys_of(self, program_id: int) -> list[bytes]:
+        """The secrets in force, of a moment ago at most: one that is replaced stays in force for far longer."""
+        read_at, keys = self._keys.get(program_id, (0.0, []))
+        if not keys or time.monotonic() - read_at >= KEYS_KEPT_S:
+            read_at = time.monotonic()
+            async with self._pool.acquire() as connection:
+                secrets = await remote_secrets.in_force(connection, self._minters, program_id)
+            keys = [secret.key for secret in secrets]
+            self._keys[program_id] = read_at, keys
+        return keys
 
     async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
         async with self._pool.acquire() as connection:

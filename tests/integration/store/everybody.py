@@ -163,7 +163,7 @@ class Everybody:
 
     async def _order(self) -> None:
         async with self._connections.acquire() as connection:
-            order = await deliveries.take(connection, _LEASE_S, {}, 100)
+            order = await remote_programs.take(connection, _LEASE_S, {}, 100)
             if order is None:
                 await remote_programs.no_more_pauses(connection)
                 return

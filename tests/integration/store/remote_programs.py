@@ -1,14 +1,14 @@
 """Remote programs in the database, and what a generator does with their requests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.program import Program
 from schemas.remote import RemoteCode
 from services.errors import RemoteFailed
 from services.postgres.connection import Connection
-from services.store import arrivals, orders, programs
-from services.store.deliveries import Order, take
+from services.store import arrivals, deliveries, orders, programs
+from services.store.deliveries import Order
 from services.store.minters import Minters
 from tests import factories
 
@@ -24,6 +24,13 @@ async def remote(
 ) -> Program:
     source = {"kind": "remote", "url": URL, "request_max": request_max}
     return await factories.program(connection, minters, name, source=source, **{"pool_max": 25, **changed})
+
+
+async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:
+    """Take one, where there is one."""
+    found = await deliveries.take(connection, lease_s, in_hand, of_program_max, 1)
+    assert len(found) <= 1
+    return found[0] if found else None
 
 
 async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:

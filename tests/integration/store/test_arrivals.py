@@ -15,7 +15,7 @@ from services.postgres.connection import Connection, Pool
 from services.store import by_hand, orders, programs
 from services.store.audit import audit
 from services.store.claim import Claims
-from services.store.deliveries import put_off, take
+from services.store.deliveries import put_off
 from services.store.filling import generate, top_up
 from services.store.minters import Minters
 from tests import factories
@@ -30,6 +30,7 @@ from tests.integration.store.remote_programs import (
     remote,
     stock,
     store,
+    take,
     taken,
 )
 from tests.integration.store.situations import list_block

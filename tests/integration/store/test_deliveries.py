@@ -6,7 +6,7 @@ from services.errors import RemoteFailed
 from services.postgres.connection import Connection, Pool
 from services.store import deliveries, orders, programs
 from services.store.audit import audit
-from services.store.deliveries import Order, give_up_old, put_off, take
+from services.store.deliveries import Order, give_up_old, put_off
 from services.store.filling import top_up
 from services.store.minters import Minters
 from tests.integration.store.remote_programs import (
@@ -20,6 +20,7 @@ from tests.integration.store.remote_programs import (
     remote,
     stock,
     store,
+    take,
     taken,
 )
 
