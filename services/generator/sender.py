@@ -96,7 +96,7 @@ class Sender:
         A slot is free again when the answer is there. As many answers may wait to be stored, and no more: a slow
         database holds up the sending.
         """
-        free = self._limits.concurrency - max(len(self._out), len(self._answered))
+        free = min(self._limits.concurrency - len(self._out), self._room())
         if free <= 0:
             return False
         try:
@@ -131,8 +131,12 @@ class Sender:
             async with asyncio.timeout(LOOK_INTERVAL_S):
                 await self._wake.wait()
 
+    def _room(self) -> int:
+        """How many more may be out or waiting to be stored: as many as are out at most may wait."""
+        return 2 * self._limits.concurrency - len(self._out) - len(self._answered)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
-        held_up = task in self._out or len(self._answered) >= self._limits.concurrency
+        held_up = task in self._out or self._room() <= 0
         self._out.pop(task, None)
         self._answered.discard(task)
         if held_up:
