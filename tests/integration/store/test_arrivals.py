@@ -299,6 +299,9 @@ async def test_many_codes_of_one_answer_are_blocks_for_several_workers(
     await top_up(connection, minters, program.id)
     order = await taken(connection)
     assert await store(connection, order, codes(2_000)) == 2_000
-    sizes = await connection.fetch("SELECT size FROM block")
-    assert [row["size"] for row in sizes] == [500] * 4
+    assert [row["size"] for row in await connection.fetch("SELECT size FROM block")] == [500] * 4
+    # A pool that has blocks enough gets one more.
+    await generate(connection, minters, program.id, 1_000, None)
+    assert await store(connection, await taken(connection), codes(1_000, 5_000)) == 1_000
+    assert await connection.fetchval("SELECT max(size) FROM block") == 1_000
     assert await audit(connection) == []
