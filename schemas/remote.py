@@ -28,7 +28,8 @@ class RemoteCode(_Shape):
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     expires_at: Moment | None = None
-    fields: dict[ShortName, Text] = {}
+    # A plain default would be deep-copied for each code, which took as long as all else that is done with one.
+    fields: dict[ShortName, Text] = Field(default_factory=dict, json_schema_extra={"default": {}})
 
 
 class RemoteAnswer(_Shape):

@@ -7,12 +7,12 @@ import asyncpg
 from fastapi.responses import Response
 
 from services.console.callers import Known
-from services.console.gathering import Gathering
 from services.console.once import Once, done, repeated
 from services.console.problems import refusal
 from services.console.shown import shown
 from services.errors import CodewellError
 from services.postgres.connection import Pool
+from services.runtime.gathering import Gathering
 from services.store import activating, kept_answers
 from services.store.kept_answers import KeptAnswer, TokenKey
 from services.store.minters import Minters

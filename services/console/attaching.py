@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from services.attaching.model import Request
-from services.console.gathering import Gathering
 from services.postgres.connection import Pool
+from services.runtime.gathering import Gathering
 from services.store.claim import Claimed, Claims
 from services.store.minters import Minters
 

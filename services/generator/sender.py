@@ -1,21 +1,22 @@
-"""Sends the requests that are due to remote services, side by side, and puts what they answer into the pools."""
+"""Sends the requests that are due to remote services, side by side, and hands over what they answer."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter as Count
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
 
-from schemas.remote import RemoteRequest
+from schemas.remote import RemoteCode, RemoteRequest
 from services.errors import RemoteFailed, StackUnavailable
+from services.generator.receiver import TRANSIENT, Fill, Receiver
 from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.remote.client import Client
 from services.runtime.process import CANCEL_TIMEOUT_S
-from services.store import arrivals, deliveries, remote_secrets
+from services.store import deliveries, remote_secrets
 from services.store.deliveries import Order
 from services.store.minters import Minters
 from services.telemetry.health import Health
@@ -23,17 +24,14 @@ from services.telemetry.health import Health
 log = structlog.get_logger()
 
 REQUESTS: Final = Counter("codewell_remote_requests", "Requests to remote services, by outcome.", ["outcome"])
-RECEIVED: Final = Counter("codewell_remote_codes", "Codes that remote services have brought.")
 SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with a remote service (s).")
 
 # Others order too, at the API, and what failed becomes due again.
 LOOK_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
+KEYS_KEPT_S: Final = 1.0
 # For the database, after the exchange. A request whose generator died is taken by another when this is over too.
 LEASE_MARGIN_S: Final = 5.0
-_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-
-Fill = Callable[[int], Awaitable[None]]
 
 
 class Limits(NamedTuple):
@@ -45,7 +43,7 @@ class Limits(NamedTuple):
 
 
 class Sender:
-    """Takes stored requests one by one, and has up to so many of them out at once."""
+    """Takes stored requests that are due, and has up to so many of them out at once."""
 
     def __init__(
         self,
@@ -62,9 +60,14 @@ class Sender:
         self._client = client
         self._limits = limits
         self._fill = fill
+        self._receiver = Receiver(pool, fill)
         self._health = health
         self._wake = wake
         self._out: dict[asyncio.Task[None], int] = {}
+        """Exchanges that go on, and the program of each."""
+        self._answered: set[asyncio.Task[None]] = set()
+        """Those that have ended, whose answers are being stored."""
+        self._keys: dict[int, tuple[float, list[bytes]]] = {}
         self._looked_for_old_at = 0.0
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
@@ -72,25 +75,33 @@ class Sender:
 
         A request that is cut off is tried again by whoever is there when its lease is over, under the same key.
         """
+        stopped = asyncio.ensure_future(stop.wait())
+        stopped.add_done_callback(lambda _: self._wake.set())
         while not stop.is_set():
             self._health.beat("send")
             self._wake.clear()
             if not await self._send_next():
-                await self._pause(stop)
-        if self._out:
-            await asyncio.wait(self._out, timeout=grace_s)
-        for task in self._out:
+                await self._pause()
+        left = {*self._out, *self._answered}
+        if left:
+            await asyncio.wait(left, timeout=grace_s)
+        for task in left:
             task.cancel()
-        if self._out:
-            await asyncio.wait(self._out, timeout=CANCEL_TIMEOUT_S)
+        if left:
+            await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
 
     async def _send_next(self) -> bool:
-        """Send one request that is due. False when there is none, or no slot for one."""
-        if len(self._out) >= self._limits.concurrency:
+        """Send what is due, as far as there are slots. False when there is nothing, or no slot.
+
+        A slot is free again when the answer is there. As many answers may wait to be stored, and no more: a slow
+        database holds up the sending.
+        """
+        free = min(self._limits.concurrency - len(self._out), self._room())
+        if free <= 0:
             return False
         try:
-            order = await self._next()
-        except (*UNAVAILABLE, *_TRANSIENT) as error:
+            orders = await self._next(free)
+        except (*UNAVAILABLE, *TRANSIENT) as error:
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
             return False
@@ -98,14 +109,13 @@ class Sender:
             log.exception("request_not_taken")
             return False
         self._health.has("postgres")
-        if order is None:
-            return False
-        task = asyncio.create_task(self._exchange(order))
-        self._out[task] = order.program_id
-        task.add_done_callback(self._ended)
-        return True
+        for order in orders:
+            task = asyncio.create_task(self._exchange(order))
+            self._out[task] = order.program_id
+            task.add_done_callback(self._ended)
+        return bool(orders)
 
-    async def _next(self) -> Order | None:
+    async def _next(self, most: int) -> list[Order]:
         lease_s = self._limits.timeout_s + LEASE_MARGIN_S
         async with self._pool.acquire() as connection:
             now = time.monotonic()
@@ -113,27 +123,38 @@ class Sender:
                 self._looked_for_old_at = now
                 REQUESTS.labels("given_up").inc(await deliveries.give_up_old(connection, self._limits.give_up_s))
             of_program_max = self._limits.concurrency // 2
-            return await deliveries.take(connection, lease_s, Count(self._out.values()), of_program_max)
+            return await deliveries.take(connection, lease_s, Count(self._out.values()), of_program_max, most)
 
-    async def _pause(self, stop: asyncio.Event) -> None:
-        """Until a slot is free, something was ordered, or some time has passed."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, stop)]
-        await asyncio.wait(waits, timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+    async def _pause(self) -> None:
+        """Until a slot is free, something was ordered, some time has passed, or all is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_INTERVAL_S):
+                await self._wake.wait()
+
+    def _room(self) -> int:
+        """How many more may be out or waiting to be stored: as many as are out at most may wait."""
+        return 2 * self._limits.concurrency - len(self._out) - len(self._answered)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._out[task]
-        self._wake.set()
+        held_up = task in self._out or self._room() <= 0
+        self._out.pop(task, None)
+        self._answered.discard(task)
+        if held_up:
+            self._wake.set()
 
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
         try:
-            if await self._settled(order):
-                # Fewer codes than asked for leave the pool below its mark; those of a request given up are missing.
-                await self._fill(order.program_id)
-        except (*UNAVAILABLE, *_TRANSIENT) as error:
+            try:
+                codes = await self._codes(order)
+                self._free_slot()
+                stored = await self._receiver.store(order, codes)
+                REQUESTS.labels("done" if stored is not None else "not_needed").inc()
+            except RemoteFailed as error:
+                if await self._put_off(order, error):
+                    # Its codes are missing.
+                    await self._fill(order.program_id)
+        except (*UNAVAILABLE, *TRANSIENT) as error:
             # Its answer is asked for again, under the same key, when its lease is over.
             self._health.waits("postgres", type(error).__name__)
             await forget_read_only(self._pool, error)
@@ -142,26 +163,31 @@ class Sender:
         except Exception:
             log.exception("request_not_settled", program=order.program, request_id=str(order.id))
 
-    async def _settled(self, order: Order) -> bool:
-        """Whether the request is done or given up."""
-        async with self._pool.acquire() as connection:
-            secrets = await remote_secrets.in_force(connection, self._minters, order.program_id)
+    def _free_slot(self) -> None:
+        if task := asyncio.current_task():
+            self._out.pop(task, None)
+            self._answered.add(task)
+            self._wake.set()
+
+    async def _codes(self, order: Order) -> Sequence[RemoteCode]:
+        """What the service answers. Raises RemoteFailed."""
+        keys = await self._keys_of(order.program_id)
         request = RemoteRequest(
             version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
         )
-        try:
-            with SECONDS.time():
-                keys = [secret.key for secret in secrets]
-                codes = await self._client.order(order.url, request, keys, order.taken_s)
+        with SECONDS.time():
+            return await self._client.order(order.url, request, keys, order.taken_s)
+
+    async def _keys_of(self, program_id: int) -> list[bytes]:
+        """The secrets in force, of a moment ago at most: one that is replaced stays in force for far longer."""
+        read_at, keys = self._keys.get(program_id, (0.0, []))
+        if not keys or time.monotonic() - read_at >= KEYS_KEPT_S:
+            read_at = time.monotonic()
             async with self._pool.acquire() as connection:
-                stored = await arrivals.store(connection, order, codes)
-        except RemoteFailed as error:
-            return await self._put_off(order, error)
-        REQUESTS.labels("done" if stored is not None else "not_needed").inc()
-        if stored:
-            RECEIVED.inc(stored)
-            log.info("codes_received", program=order.program, request_id=str(order.id), received=stored)
-        return stored is not None
+                secrets = await remote_secrets.in_force(connection, self._minters, program_id)
+            keys = [secret.key for secret in secrets]
+            self._keys[program_id] = read_at, keys
+        return keys
 
     async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
         async with self._pool.acquire() as connection:

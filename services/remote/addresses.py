@@ -7,7 +7,9 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Any, Final
+
+import httpcore
 
 from services.errors import RemoteFailed
 
@@ -55,3 +57,25 @@ async def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[str
                 "CODEWELL_REMOTE_ALLOW."
             )
     return addresses
+
+
+class Places(httpcore.AsyncNetworkBackend):
+    """Opens connections to hosts by their names, at addresses that may be called and nowhere else."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._network = httpcore.AnyIOBackend()
+        self._allowed = allowed
+
+    async def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
+        """A connection to the first address that can be reached. Raises RemoteFailed, and what httpcore raises."""
+        addresses = await resolved(host, port, self._allowed)
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise RemoteFailed(f"The host {host} has no address: look at the URL.")

@@ -1,33 +1,57 @@
 """One exchange with a remote service: a signed POST to an address that may be called, and an answer within limits."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import httpcore
 import httpx
 
 from schemas.remote import RemoteCode, RemoteRequest
 from services.errors import RemoteFailed
-from services.remote.addresses import Network, resolved
+from services.remote.addresses import Network, Places
 from services.remote.answers import checked
 from services.remote.signing import signed
 
 ANSWER_BYTES_MAX: Final = 10_000_000
 CONNECT_TIMEOUT_S: Final = 3.0
+# Idle connections that are kept for the next exchange, and for how long: a service that closes them sooner would be
+# talked to over one that it has just closed, and few do.
+KEPT_MAX: Final = 64
+KEPT_S: Final = 1.0
 _JSON: Final = "application/json"
-_PORTS: Final = {"http": 80, "https": 443}
+_OK: Final = 200
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+# What goes wrong between here and there, and URLs that are none.
+_BROKEN: Final = (
+    httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol,
+    httpx.InvalidURL,
+)  # fmt: skip
 
 
 class Client:
-    """Asks remote services for codes. It keeps nothing between two exchanges: no connection, no cookie."""
+    """Asks remote services for codes. Between two exchanges it keeps connections for a moment, and no cookie.
+
+    A connection is kept for the scheme, name and port that it was opened for, at an address that may be called.
+    """
 
     def __init__(self, timeout_s: float, allowed: Sequence[Network]) -> None:
         self._timeout_s = timeout_s
-        self._allowed = allowed
-        # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
-        self._tls = httpx.create_ssl_context()
+        self._connections = httpcore.AsyncConnectionPool(
+            # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
+            ssl_context=httpx.create_ssl_context(),
+            # Its callers count their exchanges.
+            max_connections=None,
+            max_keepalive_connections=KEPT_MAX,
+            keepalive_expiry=KEPT_S,
+            network_backend=Places(allowed),
+        )
+
+    async def close(self) -> None:
+        """Close the connections that are kept. Those of an exchange that goes on are cut."""
+        await self._connections.aclose()
 
     async def order(
         self, url: str, request: RemoteRequest, keys: Iterable[bytes], stamp_s: int
@@ -51,56 +75,41 @@ class Client:
                 answer = await self._exchange(httpx.URL(url), body, headers)
         except TimeoutError as error:
             raise RemoteFailed(f"The service gave no whole answer within {self._timeout_s:g} s.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except _BROKEN as error:
             raise RemoteFailed(f"The service can't be reached or talks no HTTP ({type(error).__name__}).") from error
         return checked(answer, request)
 
     async def _exchange(self, url: httpx.URL, body: bytes, headers: dict[str, str]) -> bytes:
-        host = url.raw_host.decode()
-        addresses = await resolved(host, url.port or _PORTS[url.scheme], self._allowed)
-        limits = httpx.Timeout(self._timeout_s, connect=CONNECT_TIMEOUT_S)
-        # What the environment says of proxies and passwords is not for addresses that strangers chose.
-        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=limits) as client:
-            for address in addresses:
-                # It is called where it was found, and known by its name: to the service, and in its certificate.
-                there = client.build_request(
-                    "POST", url.copy_with(host=address), content=body,
-                    headers={**headers, "host": url.netloc.decode()}, extensions={"sni_hostname": host},
-                )  # fmt: skip
-                try:
-                    answer = await client.send(there, stream=True)
-                except (httpx.ConnectError, httpx.ConnectTimeout):
-                    if address == addresses[-1]:
-                        raise
-                    continue
-                try:
-                    return await _body(answer)
-                finally:
-                    await answer.aclose()
-        raise RemoteFailed(f"The host {host} has no address: look at the URL.")
+        there = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        sent = {**headers, "host": url.netloc.decode(), "content-length": str(len(body))}
+        limits = {"connect": CONNECT_TIMEOUT_S, "read": self._timeout_s, "write": self._timeout_s}
+        async with self._connections.stream(
+            "POST", there, headers=[*sent.items()], content=body, extensions={"timeout": limits}
+        ) as answer:
+            return await _body(answer.status, httpx.Headers(answer.headers), answer.aiter_stream())
 
 
-async def _body(answer: httpx.Response) -> bytes:
-    if answer.status_code != httpx.codes.OK:
-        raise _refused(answer)
-    if answer.headers.get("content-encoding", "identity") != "identity":
+async def _body(status: int, headers: httpx.Headers, parts: AsyncIterator[bytes]) -> bytes:
+    if status != _OK:
+        raise _refused(status, headers)
+    if headers.get("content-encoding", "identity") != "identity":
         raise RemoteFailed("The answer is packed (content-encoding), which was not asked for.", answered=True)
-    if answer.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
         raise RemoteFailed(f"The answer's content-type is not {_JSON}.", answered=True)
     body = bytearray()
-    async for part in answer.aiter_raw():
+    async for part in parts:
         body += part
         if len(body) > ANSWER_BYTES_MAX:
             raise RemoteFailed(f"The answer has more than {ANSWER_BYTES_MAX:,} bytes.", answered=True)
     return bytes(body)
 
 
-def _refused(answer: httpx.Response) -> RemoteFailed:
+def _refused(status: int, headers: httpx.Headers) -> RemoteFailed:
     """Any status but 200 is something that people mend, so the request is worth another try."""
-    if answer.is_redirect:
-        return RemoteFailed(f"The service answered {answer.status_code}, a redirect, which is not followed.")
-    wait_s = _retry_after_s(answer.headers.get("retry-after"))
-    return RemoteFailed(f"The service answered {answer.status_code} instead of 200.", wait_s=wait_s)
+    if status in _REDIRECTS:
+        return RemoteFailed(f"The service answered {status}, a redirect, which is not followed.")
+    wait_s = _retry_after_s(headers.get("retry-after"))
+    return RemoteFailed(f"The service answered {status} instead of 200.", wait_s=wait_s)
 
 
 def _retry_after_s(text: str | None) -> float:

@@ -1,94 +1,179 @@
-"""Codes that a remote service has brought become codes of the program: all of an answer, once, or none."""
+"""Codes that remote services have brought become codes of the program: all of an answer, once, or none."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
 
 from schemas.remote import RemoteCode
 from services.attaching.decide import sooner, standing
 from services.attaching.model import Program, Source
 from services.errors import RemoteFailed
-from services.filling.plan import block_sizes
+from services.filling.plan import BLOCK_SIZE_MIN, block_sizes
 from services.postgres.connection import Connection
+from services.store.copying import CODE_COLUMNS, packed_codes
 from services.store.deliveries import BACKOFF_MAX_S, REST_S, Order, note_failure
 from services.store.filling import count_workers, level, locked
+from services.store.orders import OPEN_MAX
 
-_REQUEST: Final = """
-    SELECT r.state, r.origin, r.count, r.fields, p.fields AS known
-    FROM remote_request r JOIN program p ON p.id = r.program_id WHERE r.id = $1 FOR UPDATE OF r
+# Of all answers at once; `open` counts what the program has on its way, these among it.
+_REQUESTS: Final = """
+    SELECT r.id, r.state, r.origin, r.count, r.fields, p.fields AS known, statement_timestamp() AS now,
+           (SELECT count(*) FROM remote_request WHERE program_id = $1 AND state = 'open') AS open
+    FROM remote_request r JOIN program p ON p.id = r.program_id
+    WHERE r.program_id = $1 AND r.id = ANY($2::uuid[]) ORDER BY r.id FOR UPDATE OF r
     """
 
 _PUT_BACK: Final = """
     UPDATE remote_request SET leased_until = NULL,
-        next_attempt_at = statement_timestamp() + make_interval(secs => $2) WHERE id = $1
+        next_attempt_at = statement_timestamp() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])
     """
 
-_HAD: Final = """
-    SELECT t.n - 1 FROM unnest($2::text[]) WITH ORDINALITY AS t (text, n)
-    JOIN code c ON c.program_id = $1 AND c.text = t.text ORDER BY t.n LIMIT 1
-    """
+_HAD: Final = "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])"
 
 _BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
 
-_ADD_BLOCKS: Final = """
+# The service's row is written only where that changes something: who takes a request skips a program whose row is
+# locked.
+_WRITE: Final = """
+    WITH done AS (
+        UPDATE remote_request q SET state = 'done', received = d.received, leased_until = NULL,
+            finished_at = statement_timestamp()
+        FROM unnest($2::uuid[], $3::bigint[]) AS d (id, received) WHERE q.id = d.id
+    ), made AS (
+        UPDATE program SET made = made + $4, on_order = on_order - $5 WHERE id = $1
+    ), well AS (
+        UPDATE remote_service SET failures = 0, rest_until = NULL
+        WHERE program_id = $1 AND $4 > 0 AND (failures > 0 OR rest_until IS NOT NULL)
+    )
     INSERT INTO block (id, program_id, kind, size, expires_at, fields, origin, remote_request_id, created_at)
     OVERRIDING SYSTEM VALUE
-    SELECT b.id, $1, 'list', b.size, b.expires_at, b.fields, $2, $3, $4
-    FROM unnest($5::bigint[], $6::bigint[], $7::timestamptz[], $8::jsonb[]) AS b (id, size, expires_at, fields)
+    SELECT b.id, $1, 'list', b.size, b.expires_at, b.fields, b.origin, b.request_id, $12
+    FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[], $9::jsonb[], $10::text[], $11::uuid[])
+        AS b (id, size, expires_at, fields, origin, request_id)
     """
-
-_MADE: Final = "UPDATE program SET made = made + $2, on_order = on_order - $3 WHERE id = $1"
-
-_DONE: Final = """
-    UPDATE remote_request SET state = 'done', received = $2, leased_until = NULL, finished_at = statement_timestamp()
-    WHERE id = $1
-    """
-
-_WELL: Final = "UPDATE remote_service SET failures = 0, rest_until = NULL WHERE program_id = $1"
 
 # When codes end and which fields they have, as JSON text: codes that have both in common share blocks.
 _Kind = tuple[datetime | None, str | None]
 
 
-async def store(connection: Connection, order: Order, codes: Sequence[RemoteCode]) -> int | None:
-    """Put an answer's codes into the pool, all of them and once, and give their number.
+class Answer(NamedTuple):
+    """What a service said to one request."""
 
-    None where that was done before or may not be now: then the request is tried again when it may. Raises RemoteFailed
-    when one of the codes can't be used; then nothing is stored.
+    order: Order
+    codes: Sequence[RemoteCode]
+
+
+class Stored(NamedTuple):
+    """What became of each answer, in their order, and whether the pool may lack more than is on order now.
+
+    A number of codes that are in the pool. None where that was done before or may not be now: then the request is tried
+    again when it may. RemoteFailed where one of the codes can't be used: then nothing of this answer is stored.
     """
+
+    outcomes: list[int | RemoteFailed | None]
+    lacks: bool
+
+
+class _Taken(NamedTuple):
+    """An answer that can be stored."""
+
+    order: Order
+    origin: str
+    asked: int
+    kinds: Mapping[_Kind, Sequence[str]]
+    brought: int
+
+
+async def store(connection: Connection, program_id: int, answers: Sequence[Answer]) -> Stored:
+    """Put the codes of a program's answers into its pool in one transaction: all of an answer's, and once, or none.
+
+    An answer that can't be used costs the others nothing. Raises what asyncpg raises; then nothing was stored.
+    """
+    try:
+        return await _store(connection, program_id, answers, look_first=False)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "code_once":
+            raise
+        # Rare, so that nobody looks for texts that the database would refuse anyway, until it does.
+        return await _store(connection, program_id, answers, look_first=True)
+
+
+async def _store(connection: Connection, program_id: int, answers: Sequence[Answer], *, look_first: bool) -> Stored:
     async with connection.transaction():
-        program = await locked(connection, order.program_id)
-        request = await connection.fetchrow(_REQUEST, order.id)
-        if program is None or request["state"] != "open":
-            return None
-        now, _, blocks = await level(connection, program.id)
-        by_hand = request["origin"] == "generate"
-        may = by_hand or any(program.can_create(source) for source in Source)
-        if not may or standing(program, now) is not None:
-            await connection.execute(_PUT_BACK, order.id, BACKOFF_MAX_S)
-            return None
-        await _check_new(connection, program, [one.code for one in codes])
+        program = await locked(connection, program_id)
+        rows = await connection.fetch(_REQUESTS, program_id, [order.id for order, _ in answers])
+        if program is None or not rows:
+            return Stored([None] * len(answers), lacks=False)
+        now = rows[0]["now"]
+        had: set[str] = set()
+        if look_first:
+            texts = [one.code for _, codes in answers for one in codes]
+            had = {row["text"] for row in await connection.fetch(_HAD, program_id, texts)}
+        requests = {row["id"]: row for row in rows if row["state"] == "open"}
+        taken: list[_Taken] = []
+        outcomes: list[int | RemoteFailed | None] = []
+        put_back: list[UUID] = []
+        for answer in answers:
+            # Who has a request in hand twice, as its lease was over, stores it once.
+            request = requests.pop(answer.order.id, None)
+            if request is None:
+                outcomes.append(None)
+            elif not _may(program, request["origin"], now):
+                put_back.append(answer.order.id)
+                outcomes.append(None)
+            else:
+                outcome = _looked_at(program, now, request, answer, had if look_first else None)
+                outcomes.append(outcome if isinstance(outcome, RemoteFailed) else outcome.brought)
+                taken += [] if isinstance(outcome, RemoteFailed) else [outcome]
+        if put_back:
+            await connection.execute(_PUT_BACK, put_back, BACKOFF_MAX_S)
+        if taken:
+            await _write(connection, program_id, now, taken)
+    return Stored(outcomes, _lacks(rows[0]["open"], taken))
+
+
+def _may(program: Program, origin: str, now: datetime) -> bool:
+    """Whether codes may be made now for whoever ordered them."""
+    may = origin == "generate" or any(program.can_create(source) for source in Source)
+    return may and standing(program, now) is None
+
+
+def _lacks(open_before: int, taken: Sequence[_Taken]) -> bool:
+    """Whether more may be to order: codes that did not come, or what was too much to be on its way at once.
+
+    Of the latter it is reminded by those answers only behind which few requests are left, whoever stores them.
+    """
+    left = open_before - len(taken)
+    few = OPEN_MAX // 2
+    return bool(taken) and (any(one.brought < one.asked for one in taken) or left == 0 or left <= few < open_before)
+
+
+def _looked_at(
+    program: Program, now: datetime, request: Mapping[str, Any], answer: Answer, had: set[str] | None
+) -> _Taken | RemoteFailed:
+    """An answer as it can be stored, whose texts are then among those had, or what is wrong with it."""
+    order, codes = answer
+    try:
+        if had is not None:
+            _check_new(program, codes, had)
         kinds = _kinds(program, now, json.loads(request["known"]), json.loads(request["fields"]), codes)
-        workers = await count_workers(connection)
-        cut = [(kind, texts) for kind, all_ in kinds.items() for texts in _cut(all_, blocks, workers)]
-        await _add(connection, order, "generate" if by_hand else "remote", now, cut)
-        await connection.execute(_MADE, program.id, len(codes), request["count"])
-        await connection.execute(_DONE, order.id, len(codes))
-        if codes:
-            await connection.execute(_WELL, program.id)
-        else:
-            # All is well and yet nothing came: to ask again at once would bring as much.
-            nothing = RemoteFailed("The service answered with no codes at all.", wait_s=REST_S)
-            await note_failure(connection, program.id, nothing)
-    return len(codes)
+    except RemoteFailed as error:
+        return error
+    if had is not None:
+        had.update(one.code for one in codes)
+    origin = "generate" if request["origin"] == "generate" else "remote"
+    return _Taken(order, origin, request["count"], kinds, len(codes))
 
 
-async def _check_new(connection: Connection, program: Program, texts: Sequence[str]) -> None:
-    place = await connection.fetchval(_HAD, program.id, texts)
-    if place is not None:
-        raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
+def _check_new(program: Program, codes: Sequence[RemoteCode], had: set[str]) -> None:
+    for place, one in enumerate(codes):
+        if one.code in had:
+            raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
 
 
 def _kinds(
@@ -101,19 +186,26 @@ def _kinds(
     """The codes' texts by when they end and which fields they have. Raises RemoteFailed."""
     saved = {field["name"]: field["save"] for field in known}
     ends = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
+    plain = (ends, _saved(saved, given))
     kinds: dict[_Kind, list[str]] = {}
     for place, one in enumerate(codes):
+        if one.expires_at is None and not one.fields:
+            kinds.setdefault(plain, []).append(one.code)
+            continue
         if one.expires_at is not None and one.expires_at <= now:
             raise RemoteFailed(f"codes.{place}.expires_at: must be in the future.", answered=True)
         for name in one.fields:
             if name not in saved:
                 raise RemoteFailed(f"codes.{place}.fields.{name}: {program.name} has no such field.", answered=True)
-        # The program may have lost a field since the codes were ordered.
-        fields = {name: value for name, value in {**given, **one.fields}.items() if saved.get(name)}
         expires_at = one.expires_at if ends is None else sooner(ends, one.expires_at)
-        kind = (expires_at, json.dumps(fields, sort_keys=True) if fields else None)
-        kinds.setdefault(kind, []).append(one.code)
+        kinds.setdefault((expires_at, _saved(saved, {**given, **one.fields})), []).append(one.code)
     return kinds
+
+
+def _saved(saved: Mapping[str, bool], fields: Mapping[str, str]) -> str | None:
+    # The program may have lost a field since the codes were ordered.
+    kept = {name: value for name, value in fields.items() if saved.get(name)}
+    return json.dumps(kept, sort_keys=True) if kept else None
 
 
 def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
@@ -122,17 +214,26 @@ def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
     return [list(islice(rest, size)) for size in block_sizes(len(texts), blocks, workers)]
 
 
-async def _add(
-    connection: Connection, order: Order, origin: str, now: datetime, blocks: Sequence[tuple[_Kind, list[str]]]
-) -> None:
-    ids = [row[0] for row in await connection.fetch(_BLOCK_IDS, len(blocks))]
-    sizes = [len(texts) for _, texts in blocks]
-    ends = [kind[0] for kind, _ in blocks]
-    fields = [kind[1] for kind, _ in blocks]
-    await connection.execute(_ADD_BLOCKS, order.program_id, origin, order.id, now, ids, sizes, ends, fields)
-    rows = [
-        (block_id, position, order.program_id, text)
-        for block_id, (_, texts) in zip(ids, blocks, strict=True)
-        for position, text in enumerate(texts)
+async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_Taken]) -> None:
+    blocks = workers = 0
+    # So few are one block, whatever the pool has.
+    if any(len(texts) > BLOCK_SIZE_MIN for one in taken for texts in one.kinds.values()):
+        _, _, blocks = await level(connection, program_id)
+        workers = await count_workers(connection)
+    cut = [
+        (one, kind, texts) for one in taken for kind, all_ in one.kinds.items() for texts in _cut(all_, blocks, workers)
     ]
-    await connection.copy_records_to_table("code", records=rows, columns=("block_id", "position", "program_id", "text"))
+    ids = [row[0] for row in await connection.fetch(_BLOCK_IDS, len(cut))]
+    await connection.execute(
+        _WRITE, program_id, [one.order.id for one in taken], [one.brought for one in taken],
+        sum(one.brought for one in taken), sum(one.asked for one in taken),
+        ids, [len(texts) for *_, texts in cut], [kind[0] for _, kind, _ in cut], [kind[1] for _, kind, _ in cut],
+        [one.origin for one, *_ in cut], [one.order.id for one, *_ in cut], now,
+    )  # fmt: skip
+    runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
+    source = memoryview(packed_codes(program_id, runs))
+    await connection.copy_to_table("code", source=source, columns=CODE_COLUMNS, format="binary")
+    for _ in [one for one in taken if not one.brought]:
+        # All is well and yet nothing came: to ask again at once would bring as much.
+        nothing = RemoteFailed("The service answered with no codes at all.", wait_s=REST_S)
+        await note_failure(connection, program_id, nothing)

@@ -5,6 +5,7 @@ Locks are taken in one order: the program's row, the request's, its service's. W
 
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -37,21 +38,24 @@ _DUE: Final = f"""
     """
 
 _PICK: Final = f"""
-    SELECT s.program_id FROM remote_service s JOIN program p ON p.id = s.program_id
+    SELECT s.program_id, due.count FROM remote_service s JOIN program p ON p.id = s.program_id
     LEFT JOIN unnest($1::bigint[], $2::bigint[]) AS h (program_id, count) ON h.program_id = p.id
-    CROSS JOIN LATERAL (SELECT min(r.next_attempt_at) AS since FROM remote_request r
+    CROSS JOIN LATERAL (SELECT min(r.next_attempt_at) AS since, count(*) FROM remote_request r
                         WHERE r.program_id = p.id AND {_DUE}) due
     WHERE due.since IS NOT NULL AND coalesce(h.count, 0) < $3
-    ORDER BY coalesce(h.count, 0), due.since LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+    ORDER BY coalesce(h.count, 0), due.since LIMIT $4 FOR UPDATE OF s SKIP LOCKED
     """  # noqa: S608  constants
 
 _TAKE: Final = f"""
     UPDATE remote_request q SET attempts = attempts + 1,
         leased_until = statement_timestamp() + make_interval(secs => $2)
-    FROM program w WHERE w.id = $1 AND q.id = (
+    FROM program w WHERE w.id = $1 AND q.id = ANY(ARRAY(
         SELECT r.id FROM remote_request r JOIN program p ON p.id = r.program_id
         JOIN remote_service s ON s.program_id = p.id
-        WHERE p.id = $1 AND {_DUE} ORDER BY r.next_attempt_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED)
+        WHERE p.id = $1 AND {_DUE} ORDER BY r.next_attempt_at
+        LIMIT (SELECT CASE WHEN failures < {FAILURES_MAX} THEN $3::bigint ELSE 1 END
+               FROM remote_service WHERE program_id = $1)
+        FOR UPDATE OF r SKIP LOCKED))
     RETURNING q.id, q.program_id, w.name, w.source->>'url', q.count, q.fields, q.attempts,
         extract(epoch FROM statement_timestamp())::bigint
     """  # noqa: S608  constants
@@ -105,19 +109,32 @@ class Order(NamedTuple):
     """When it was taken, by the database's clock (s since 1970)."""
 
 
-async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:
-    """Take the next request that is due for `lease_s` (s), or None when there is none.
+async def take(
+    connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int, most: int
+) -> list[Order]:
+    """Take up to `most` of the requests that are due for `lease_s` (s).
 
     `in_hand` says how many of each program this generator has: a program with `of_program_max` gets no more, and one
     with fewer goes first, so that a slow service doesn't hold up the others. While a service is tried after a rest,
     it gets one request, from whichever generator.
     """
     async with connection.transaction():
-        program_id = await connection.fetchval(_PICK, list(in_hand), list(in_hand.values()), of_program_max)
-        if program_id is None:
-            return None
-        row = await connection.fetchrow(_TAKE, program_id, lease_s)
-    return None if row is None else Order(*row)._replace(fields=json.loads(row["fields"]))
+        due = await connection.fetch(_PICK, list(in_hand), list(in_hand.values()), of_program_max, most)
+        shares = _shares(dict(due), in_hand, of_program_max, most)
+        rows = [row for program_id, share in shares.items()
+                for row in await connection.fetch(_TAKE, program_id, lease_s, share)]  # fmt: skip
+    return [Order(*row)._replace(fields=json.loads(row["fields"])) for row in rows]
+
+
+def _shares(due: Mapping[int, int], in_hand: Mapping[int, int], of_program_max: int, most: int) -> dict[int, int]:
+    """How many each program with due requests gets: one by one to the one that has fewest."""
+    shares: Counter[int] = Counter()
+    for _ in range(most):
+        may = [one for one, count in due.items() if shares[one] < min(count, of_program_max - in_hand.get(one, 0))]
+        if not may:
+            break
+        shares[min(may, key=lambda one: in_hand.get(one, 0) + shares[one])] += 1
+    return dict(shares)
 
 
 async def put_off(connection: Connection, order: Order, error: RemoteFailed, give_up_s: float) -> bool:

@@ -10,7 +10,7 @@ from services.postgres.connection import Connection
 # So many failures in a row, and the circuit opens: the service gets a rest, and then one request to try it with.
 FAILURES_MAX: Final = 5
 # What a pool lacks beyond that is ordered as these are done.
-_OPEN_MAX: Final = 100
+OPEN_MAX: Final = 100
 # What one person orders at once.
 _REQUESTS_MAX: Final = 10_000
 
@@ -53,7 +53,7 @@ async def order_for_pool(connection: Connection, program: Program, count: int) -
     The caller has locked the program's row, and `count` is within the program's room.
     """
     limits = await connection.fetchrow(_LIMITS, program.id)
-    count = min(count, max(0, _OPEN_MAX - limits["open"]) * limits["most"])
+    count = min(count, max(0, OPEN_MAX - limits["open"]) * limits["most"])
     if count > 0:
         await connection.execute(_PLACE, program.id, count, "{}", "pool")
     return count

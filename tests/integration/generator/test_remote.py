@@ -8,7 +8,7 @@ import pytest
 from schemas.program import Program
 from services.generator import sender
 from services.store import deliveries, orders, programs, remote_secrets
-from services.store.filling import generate
+from services.store.filling import generate, top_up
 from services.store.minters import Minters
 from tests.integration.generator.pools import check, tell_demand, until_full
 from tests.integration.issuer.running import until
@@ -160,8 +160,7 @@ async def test_i7_a_request_of_a_dead_generator_is_sent_again_under_its_key(site
         async with site.generator(**HERE):
             await until_full(site, program)
         await generate(site.database, Minters(None), program.id, 10, None)
-        dead = await deliveries.take(site.database, 0.3, {}, 1)
-        assert dead is not None
+        [dead] = await deliveries.take(site.database, 0.3, {}, 1, 1)
         # It had its answer, and died with it.
         before = server.new_codes(Asked({"idempotency-key": str(dead.id)}, b'{"program": "A"}'), 10)
         async with site.generator(**HERE):
@@ -191,4 +190,26 @@ async def test_a_stop_waits_for_what_is_out(site: Site) -> None:
             gate.set()
         stock = await site.stock("A")
         assert (stock.pooled, stock.on_order) == (10, 0)
+    await check(site)
+
+
+async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(site: Site) -> None:
+    async with remote_server(good) as server:
+        program = await remote_program(site, "A", server.url)
+        minters = Minters(None)
+        await remote_secrets.rotate(site.database, minters, program.id)
+        await top_up(site.database, minters, program.id)
+        transaction = site.database.transaction()
+        await transaction.start()
+        await site.database.execute("SELECT FROM program FOR NO KEY UPDATE")
+        async with site.generator(**HERE, remote_concurrency=4):
+
+            async def eight_answered() -> bool:
+                return len(server.given) == 80 and server.out == 0
+
+            # Twice as many as may be out at once; the last two of ten are not sent.
+            await until(eight_answered, "eight answers")
+            assert len(server.asked) == 8
+            await transaction.rollback()
+            await until_full(site, program)
     await check(site)

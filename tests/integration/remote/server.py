@@ -67,6 +67,7 @@ class RemoteServer:
     def __init__(self, answering: Answering) -> None:
         self.answering = answering
         self.asked: list[Asked] = []
+        self.connections = 0
         self.out = 0
         """How many requests it has and has not answered."""
         self.out_max = 0
@@ -74,27 +75,34 @@ class RemoteServer:
         self._given: dict[str, list[str]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection with one request."""
+        """One connection, until a reply ends it."""
+        self.connections += 1
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            pairs = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-            headers = {name.lower(): value for name, value in pairs}
-            asked = Asked(headers, await reader.readexactly(int(headers["content-length"])))
-            self.asked.append(asked)
-            self.out += 1
-            self.out_max = max(self.out, self.out_max)
-            try:
-                said = await self.answering(asked, self)
-            finally:
-                self.out -= 1
-            for piece in said.pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(said.pause_s)
+            while await self._serve_one(reader, writer):
+                pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One request; whether another may follow it."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        pairs = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        headers = {name.lower(): value for name, value in pairs}
+        asked = Asked(headers, await reader.readexactly(int(headers["content-length"])))
+        self.asked.append(asked)
+        self.out += 1
+        self.out_max = max(self.out, self.out_max)
+        try:
+            said = await self.answering(asked, self)
+        finally:
+            self.out -= 1
+        for piece in said.pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(said.pause_s)
+        return b"connection: keep-alive" in said.pieces[0]
 
     @property
     def given(self) -> list[str]:

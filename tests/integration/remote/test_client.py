@@ -251,3 +251,33 @@ async def test_an_unknown_authority_is_not_trusted(monkeypatch: pytest.MonkeyPat
         with pytest.raises(RemoteFailed, match="ConnectError"):
             await Client(10, HERE).order(server.url, request(), KEYS, STAMP_S)
         assert server.asked == []
+
+
+async def kept(asked: Asked, _: RemoteServer) -> Reply:
+    return reply(answer(asked, ["A", "B", "C"]), connection="keep-alive")
+
+
+async def test_a_connection_is_kept_for_the_next_exchange() -> None:
+    client = Client(10, HERE)
+    async with remote_server(kept) as server:
+        for _ in range(3):
+            assert len(await client.order(server.url, request(), KEYS, STAMP_S)) == 3
+        assert (len(server.asked), server.connections) == (3, 1)
+        await client.close()
+
+
+async def test_a_kept_connection_is_for_the_name_whose_certificate_was_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tls, authorities = server_tls(tmp_path, "codes.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    client = Client(10, HERE)
+    async with remote_server(kept, tls) as server:
+        Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
+        right = server.url.replace("127.0.0.1", "codes.example")
+        for _ in range(2):
+            assert len(await client.order(right, request(), KEYS, STAMP_S)) == 3
+        with pytest.raises(RemoteFailed, match="ConnectError"):
+            await client.order(right.replace("codes", "other"), request(), KEYS, STAMP_S)
+        assert len(server.asked) == 2
+        await client.close()

@@ -22,7 +22,6 @@ from services.files.scan import scan
 from services.postgres.connection import Connection, Pool
 from services.store import (
     activating,
-    arrivals,
     browsing,
     by_hand,
     deliveries,
@@ -167,7 +166,7 @@ class Everybody:
 
     async def _order(self) -> None:
         async with self._connections.acquire() as connection:
-            order = await deliveries.take(connection, _LEASE_S, {}, 100)
+            order = await remote_programs.take(connection, _LEASE_S, {}, 100)
             if order is None:
                 await remote_programs.no_more_pauses(connection)
                 return
@@ -176,7 +175,7 @@ class Everybody:
                 return
             brought = self._random.choice([order.asked, order.asked, order.asked // 2])
             codes = remote_programs.codes(brought, next(self._numbers) * 1_000)
-            await arrivals.store(connection, order, codes)
+            await remote_programs.store(connection, order, codes)
 
     async def _bring_in(self) -> None:
         """Bring in a file of texts that other files have too, some for profiles."""

@@ -1,13 +1,14 @@
 """Remote programs in the database, and what a generator does with their requests."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.program import Program
 from schemas.remote import RemoteCode
 from services.errors import RemoteFailed
 from services.postgres.connection import Connection
-from services.store import orders, programs
-from services.store.deliveries import Order, take
+from services.store import arrivals, deliveries, orders, programs
+from services.store.deliveries import Order
 from services.store.minters import Minters
 from tests import factories
 
@@ -25,10 +26,25 @@ async def remote(
     return await factories.program(connection, minters, name, source=source, **{"pool_max": 25, **changed})
 
 
+async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:
+    """Take one, where there is one."""
+    found = await deliveries.take(connection, lease_s, in_hand, of_program_max, 1)
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
 async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:
     order = await take(connection, lease_s, {}, 100)
     assert order is not None
     return order
+
+
+async def store(connection: Connection, order: Order, given: Sequence[RemoteCode]) -> int | None:
+    """Store one answer by itself."""
+    [outcome] = (await arrivals.store(connection, order.program_id, [arrivals.Answer(order, given)])).outcomes
+    if isinstance(outcome, RemoteFailed):
+        raise outcome
+    return outcome
 
 
 def codes(count: int, start: int = 0, **given: Any) -> list[RemoteCode]:

@@ -12,11 +12,11 @@ from schemas.remote import RemoteCode
 from services.client.uuid7 import uuid7
 from services.errors import ProgramRefused, RemoteFailed
 from services.postgres.connection import Connection, Pool
-from services.store import by_hand, orders, programs
-from services.store.arrivals import store
+from services.store import arrivals, by_hand, deliveries, orders, programs
+from services.store.arrivals import Answer
 from services.store.audit import audit
 from services.store.claim import Claims
-from services.store.deliveries import put_off, take
+from services.store.deliveries import put_off
 from services.store.filling import generate, top_up
 from services.store.minters import Minters
 from tests import factories
@@ -30,6 +30,8 @@ from tests.integration.store.remote_programs import (
     no_more_pauses,
     remote,
     stock,
+    store,
+    take,
     taken,
 )
 from tests.integration.store.situations import list_block
@@ -199,4 +201,107 @@ async def test_a_program_that_may_have_none_made_is_sent_nothing_and_takes_nothi
     await no_more_pauses(connection)
     found = [await taken(connection) for _ in range(3)]
     assert order.id in [one.id for one in found]
+    assert await audit(connection) == []
+
+
+async def test_one_bad_answer_costs_those_that_are_stored_with_it_nothing(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, pool_max=61)
+    await list_block(connection, program.id, ["HAD"])
+    await top_up(connection, minters, program.id)
+    first, known, late, same, last, gone = await deliveries.take(connection, LEASE_S, {}, 100, 6)
+    assert await store(connection, gone, codes(10, 900)) == 10
+    before = await stock(connection)
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    stored = await arrivals.store(
+        connection,
+        program.id,
+        [
+            Answer(first, codes(10)),
+            Answer(known, [*codes(9, 100), RemoteCode(code="HAD")]),
+            Answer(late, codes(10, 200, expires_at=past)),
+            # As two may bring the same text at the same moment, the first has it.
+            Answer(same, [*codes(4, 300), RemoteCode(code="C9")]),
+            # In hand twice, and done before.
+            Answer(first, codes(10)),
+            Answer(gone, codes(10, 900)),
+            Answer(last, codes(9, 400)),
+        ],
+    )
+    assert [str(one) for one in stored.outcomes] == [
+        "10", "codes.9.code: SPRING has this code already.", "codes.0.expires_at: must be in the future.",
+        "codes.4.code: SPRING has this code already.", "None", "None", "9",
+    ]  # fmt: skip
+    made, pooled, on_order = await stock(connection)
+    assert (made, pooled, on_order) == (before[0] + 19, before[1] + 19, before[2] - 20)
+    assert sorted(await asked(connection)) == [10, 10, 10]
+    assert await connection.fetchval("SELECT count(*) FROM code") == 1 + 10 + 19
+    assert await audit(connection) == []
+
+
+async def test_answers_of_programs_that_may_have_none_made_are_put_back_but_what_a_person_ordered_comes(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, pool_max=10)
+    await top_up(connection, minters, program.id)
+    await generate(connection, minters, program.id, 10, None)
+    both = await deliveries.take(connection, LEASE_S, {}, 100, 5)
+    await programs.update(connection, minters, "SPRING", OFF, 10)
+    answers = [Answer(order, codes(10, 10 * place)) for place, order in enumerate(both)]
+    stored = await arrivals.store(connection, program.id, answers)
+    assert sorted(map(str, stored.outcomes)) == ["10", "None"]
+    assert await stock(connection) == (10, 10, 10)
+    assert await audit(connection) == []
+
+
+async def test_the_pool_is_looked_at_again_when_it_may_lack_more_and_only_then(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, request_max=2, pool_max=400)
+    await top_up(connection, minters, program.id)
+    assert len(await asked(connection)) == orders.OPEN_MAX
+    taken_ = await deliveries.take(connection, LEASE_S, {}, 100, 100)
+    answers = [Answer(order, codes(2, 10 * place)) for place, order in enumerate(taken_)]
+
+    async def lacks(some: Sequence[Answer]) -> bool:
+        return (await arrivals.store(connection, program.id, some)).lacks
+
+    assert not await lacks(answers[:49])
+    assert await lacks(answers[49:51])
+    assert not await lacks(answers[51:60])
+    assert not await lacks(answers[51:60])
+    assert await lacks([answers[60]._replace(codes=codes(1, 5_000)), answers[61]])
+    assert not await lacks(answers[62:-1])
+    assert await lacks(answers[-1:])
+    await top_up(connection, minters, program.id)
+    assert sum(await asked(connection)) == 200
+    assert await audit(connection) == []
+
+
+async def test_others_take_requests_while_an_answer_of_the_program_is_stored(
+    connections: Pool, minters: Minters
+) -> None:
+    async with connections.acquire() as storing, connections.acquire() as taking:
+        program = await remote(storing, minters)
+        await top_up(storing, minters, program.id)
+        order = await taken(storing)
+        async with storing.transaction():
+            await store(storing, order, codes(order.asked))
+            assert (await taken(taking)).id != order.id
+        assert await audit(storing) == []
+
+
+async def test_many_codes_of_one_answer_are_blocks_for_several_workers(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, request_max=2_000, pool_max=2_000)
+    await top_up(connection, minters, program.id)
+    order = await taken(connection)
+    assert await store(connection, order, codes(2_000)) == 2_000
+    assert [row["size"] for row in await connection.fetch("SELECT size FROM block")] == [500] * 4
+    # A pool that has blocks enough gets one more.
+    await generate(connection, minters, program.id, 1_000, None)
+    assert await store(connection, await taken(connection), codes(1_000, 5_000)) == 1_000
+    assert await connection.fetchval("SELECT max(size) FROM block") == 1_000
     assert await audit(connection) == []

@@ -5,9 +5,8 @@ import asyncio
 from services.errors import RemoteFailed
 from services.postgres.connection import Connection, Pool
 from services.store import deliveries, orders, programs
-from services.store.arrivals import store
 from services.store.audit import audit
-from services.store.deliveries import Order, give_up_old, put_off, take
+from services.store.deliveries import Order, give_up_old, put_off
 from services.store.filling import top_up
 from services.store.minters import Minters
 from tests.integration.store.remote_programs import (
@@ -20,6 +19,8 @@ from tests.integration.store.remote_programs import (
     no_more_pauses,
     remote,
     stock,
+    store,
+    take,
     taken,
 )
 
@@ -173,4 +174,36 @@ async def test_a_request_without_an_answer_is_given_up_in_the_end(connection: Co
     assert await give_up_old(connection, DAY_S + 60) == 0
     assert await give_up_old(connection, DAY_S) == 1
     assert await stock(connection) == (0, 0, held.asked)
+    assert await audit(connection) == []
+
+
+async def test_several_are_dealt_out_to_the_programs_that_have_fewest(connection: Connection, minters: Minters) -> None:
+    made = [await remote(connection, minters, name, pool_max=most) for name, most in (("A", 90), ("B", 90), ("C", 20))]
+    for program in made:
+        await top_up(connection, minters, program.id)
+    a, b, c = (program.id for program in made)
+
+    async def dealt(in_hand: dict[int, int], most: int) -> list[int]:
+        got = await deliveries.take(connection, LEASE_S, in_hand, 4, most)
+        return [sum(order.program_id == one for order in got) for one in (a, b, c)]
+
+    assert await dealt({a: 3}, 4) == [0, 2, 2]
+    assert await dealt({a: 3, b: 2}, 8) == [1, 2, 0]
+    assert await dealt({a: 4, b: 4}, 8) == [0, 0, 0]
+    assert sorted(await dealt({}, 5)) == [0, 2, 3]
+    assert await audit(connection) == []
+
+
+async def test_a_service_that_is_tried_gets_one_request_though_several_are_wanted(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, pool_max=80)
+    await top_up(connection, minters, program.id)
+    for _ in range(orders.FAILURES_MAX):
+        await put_off(connection, await taken(connection), FAILED, DAY_S)
+    await no_more_pauses(connection)
+    [probe] = await deliveries.take(connection, LEASE_S, {}, 100, 8)
+    assert await deliveries.take(connection, LEASE_S, {}, 100, 8) == []
+    assert await store(connection, probe, codes(10)) == 10
+    assert len(await deliveries.take(connection, LEASE_S, {}, 100, 8)) == 7
     assert await audit(connection) == []

@@ -10,7 +10,6 @@ from services.client.uuid7 import uuid7
 from services.errors import ProgramRefused
 from services.postgres.connection import Connection, Pool
 from services.store import by_hand, orders, programs, remote_secrets
-from services.store.arrivals import store
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate, needy_programs, top_up
@@ -22,6 +21,7 @@ from tests.integration.store.remote_programs import (
     codes,
     remote,
     stock,
+    store,
     taken,
 )
 from tests.integration.store.situations import list_block

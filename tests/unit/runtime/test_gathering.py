@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.console import gathering
-from services.console.gathering import Gathering
+from services.runtime import gathering
+from services.runtime.gathering import Gathering
 
 
 class Work:
