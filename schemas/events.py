@@ -132,6 +132,10 @@ Reason = Literal[
 ]
 
 
+# Why a record is a dead letter.
+DeadReason = Literal["not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable"]
+
+
 class Refusal(Event):
     """Why one program gave no code; `detail` is a sentence for a person."""
 

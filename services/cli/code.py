@@ -162,12 +162,12 @@ def _written(place: Any) -> str:
     return ":".join(map(str, place))
 
 
-def pairs(given: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE options."""
+def pairs(given: tuple[str, ...], option: str = "--field", form: str = "NAME=VALUE") -> dict[str, str]:
+    """What an option gave that is of this form and may be repeated."""
     pairs = {}
     for one in given:
         name, equals, value = one.partition("=")
         if not equals:
-            raise click.BadParameter(f"{one!r} is not NAME=VALUE.", param_hint="--field")
+            raise click.BadParameter(f"{one!r} is not {form}.", param_hint=option)
         pairs[name] = value
     return pairs

@@ -10,6 +10,7 @@ from uuid import UUID
 import click
 from pydantic import ValidationError
 
+from services.cli.code import pairs
 from services.cli.output import as_json, first_mistake, print_facts, print_json, with_database
 from services.errors import CodewellError, FileRefused
 
@@ -42,7 +43,9 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
     from services.store.minters import Minters
 
     options = _options(
-        **given, delimiter=delimiter.replace("\\t", "\t") if delimiter else None, field_columns=_columns(fields)
+        **given,
+        delimiter=delimiter.replace("\\t", "\t") if delimiter else None,
+        field_columns=pairs(fields, "--field-column", "NAME=COLUMN"),
     )
     seen: list[Any] = []
 
@@ -147,16 +150,6 @@ def _options(**given: Any) -> Any:
         return ImportOptions(**given)
     except ValidationError as error:
         raise FileRefused(f"{first_mistake(error, 'options')}. Nothing was imported.") from error
-
-
-def _columns(given: tuple[str, ...]) -> dict[str, str]:
-    columns = {}
-    for one in given:
-        name, equals, column = one.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{one!r} is not NAME=COLUMN.", param_hint="--field-column")
-        columns[name] = column
-    return columns
 
 
 def _print(found: Any, as_json: bool) -> None:

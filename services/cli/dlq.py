@@ -4,10 +4,11 @@ import heapq
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import click
 
+from schemas.events import DeadReason
 from schemas.topics import REQUESTS
 from services.cli.output import as_json, print_json, print_table, with_database
 from services.errors import CodewellError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
-_REASONS = ("not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable")
 _AT_ONCE = 500
 
 
@@ -54,7 +54,7 @@ def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetim
 def _filters(command: _F) -> _F:
     for option in (
         click.option("--since", callback=_moment, metavar="TIME", help="Written since; ISO 8601 with a time zone."),
-        click.option("--reason", type=click.Choice(_REASONS), help="With this reason.  [any]"),
+        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="With this reason.  [any]"),
         click.option("--topic", type=click.Choice(REQUESTS), help="Of this request topic.  [both]"),
     ):
         command = option(command)

@@ -3,7 +3,7 @@
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord
 from asyncpg.pgproto.pgproto import UUID
@@ -17,6 +17,7 @@ from schemas.events import (
     SCENARIO_STEP,
     VALUE_BYTES_MAX,
     CloudEvent,
+    DeadReason,
     MessageRender,
     ScenarioStep,
 )
@@ -36,8 +37,6 @@ _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
     MESSAGE_RENDER: MessageRender.model_validate_json,
     SCENARIO_STEP: ScenarioStep.model_validate_json,
 }
-
-DeadReason = Literal["not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable"]
 
 
 class Received(NamedTuple):

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -30,6 +30,16 @@ _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 _LIMITS: Final = Limits()
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
+
+
+def _split(given: object) -> object:
+    if isinstance(given, str):
+        return tuple(text.strip() for text in given.split(",") if text.strip())
+    return given
+
+
+# Texts that one variable gives, separated by commas.
+_Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 def home() -> Path:
@@ -112,7 +122,7 @@ class IssuerSettings(WorkerSettings):
     """The issuer's own."""
 
     batch_size_max: int = Field(4_000, ge=1, le=50_000, description="Requests decided in one transaction, at most.")
-    reply_topics: Annotated[tuple[str, ...], NoDecode] = Field(
+    reply_topics: _Several = Field(
         (), description="Topics that a request may name in kafka_replyTopic, separated by commas."
     )
     retry_delay_s: float = Field(
@@ -127,13 +137,6 @@ class IssuerSettings(WorkerSettings):
         le=3_600,
         description="How long a request without a deadline waits for the remote service of an empty program (s).",
     )
-
-    @field_validator("reply_topics", mode="before")
-    @classmethod
-    def _split(cls, given: object) -> object:
-        if isinstance(given, str):
-            return tuple(name.strip() for name in given.split(",") if name.strip())
-        return given
 
 
 class GeneratorSettings(WorkerSettings):
@@ -154,16 +157,9 @@ class GeneratorSettings(WorkerSettings):
         le=30 * 86_400,
         description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
     )
-    remote_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+    remote_allow: _Several = Field(
         (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
     )
-
-    @field_validator("remote_allow", mode="before")
-    @classmethod
-    def _split_networks(cls, given: object) -> object:
-        if isinstance(given, str):
-            return tuple(text.strip() for text in given.split(",") if text.strip())
-        return given
 
     @field_validator("remote_allow")
     @classmethod

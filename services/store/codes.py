@@ -29,15 +29,6 @@ _FACTS: Final = """
     ORDER BY p.n
     """
 
-_BLOCK_OF_NUMBER: Final = f"""
-    SELECT {COLUMNS} FROM block b
-    WHERE kind = 'range' AND program_id = $1 AND version = $2 AND int8range(first, first + size) @> $3::bigint
-    """  # noqa: S608  a constant
-
-_BLOCK_OF_TEXT: Final = f"""
-    SELECT {COLUMNS}, c.position FROM code c JOIN block b ON b.id = c.block_id WHERE c.program_id = $1 AND c.text = $2
-    """  # noqa: S608  a constant
-
 _BLOCKS_OF_NUMBERS: Final = f"""
     SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
     JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = $2
@@ -49,7 +40,9 @@ _BLOCKS_OF_TEXTS: Final = f"""
     WHERE c.program_id = $1 AND c.text = ANY($2::text[])
     """  # noqa: S608  a constant
 
-_VERSIONS: Final = "SELECT version, next_number FROM template_version WHERE program_id = $1 ORDER BY version"
+_VERSIONS: Final = """
+    SELECT version, next_number FROM template_version WHERE program_id = $1 AND next_number > 0 ORDER BY version
+    """
 
 
 class Place(NamedTuple):
@@ -101,20 +94,8 @@ async def find(connection: Connection, minters: Minters, program_id: int, code: 
 
 async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
     """The block that holds this text now, and its position there."""
-    if not code.isprintable():
-        return None
-    listed = await connection.fetchrow(_BLOCK_OF_TEXT, program_id, code)
-    if listed is not None:
-        return At(listed, listed["position"])
-    for version, next_number in await connection.fetch(_VERSIONS, program_id):
-        minter = await minters.get(connection, program_id, version)
-        number = minter.number_of([code])[0]
-        if number is None or number >= next_number:
-            continue
-        block = await connection.fetchrow(_BLOCK_OF_NUMBER, program_id, version, number)
-        if block is not None:
-            return At(block, number - block["first"])
-    return None
+    [at] = await locate_all(connection, minters, program_id, [code])
+    return at
 
 
 async def locate_all(
@@ -127,17 +108,20 @@ async def locate_all(
     }
     missing = [text for text in printable if text not in found]
     if missing:
-        versions = await connection.fetch(_VERSIONS, program_id)
-        for version, next_number in versions:
-            numbers = (await minters.get(connection, program_id, version)).number_of(missing)
-            text_of = {
-                number: text
-                for number, text in zip(numbers, missing, strict=True)
-                if number is not None and number < next_number
-            }
-            for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)):
-                found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+        found |= await minted(connection, minters, program_id, missing)
     return [found.get(text) for text in texts]
+
+
+async def minted(connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]) -> dict[str, At]:
+    """Where those of these texts are that a template of the program has made, lists left aside."""
+    found: dict[str, At] = {}
+    for version, next_number in await connection.fetch(_VERSIONS, program_id):
+        numbers = (await minters.get(connection, program_id, version)).number_of(texts)
+        text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
+        # Numbers that were left out when their turn came are in no block.
+        for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():
+            found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+    return found
 
 
 async def facts_of(

@@ -138,7 +138,7 @@ async def test_a_code_is_found_by_its_number_and_by_its_text(
         text = minter.mint(number * 1_000, 1)[0]
         assert await codes.find(connection, minters, 1, text) is not None
 
-    assert "block_numbers_once" in indexes(plans, "int8range(first, first + size) @>", "block")
+    assert "block_numbers_once" in indexes(plans, "int8range(b.first, b.first + b.size) @>", "block")
     assert "answer_code_once" in indexes(plans, "LEFT JOIN answer a ON", "answer")
 
 
