@@ -56,6 +56,8 @@ class _Batch:
         self._preview = preview
         # Most requests of a batch name the same programs.
         self._found: dict[tuple[str, ...], tuple[list[Program], list[tuple[str, Reason]]]] = {}
+        # And most that are refused are refused alike.
+        self._refusals: dict[tuple[Source, tuple[tuple[str, Reason], ...]], str] = {}
 
     def decide(self, index: int, request: Request) -> None:
         _, event, names, waited_until = request
@@ -186,16 +188,24 @@ class _Batch:
             self.decision.rows.append(row)
 
     def _refuse(self, request: Request, reasons: list[tuple[str, Reason]]) -> None:
-        refusals = [
-            Refusal(program=name, reason=reason, detail=detail(name, reason, request.source)).model_dump()
-            for name, reason in reasons
-        ]
-        text = json.dumps(refusals, ensure_ascii=False, separators=(",", ":"))
+        key = (request.source, tuple(reasons))
+        text = self._refusals.get(key)
+        if text is None:
+            text = self._refusals[key] = _refusals(reasons, request.source)
         profile_id = request.event.profile_id
         preview = request.event.preview
         self.decision.rows.append(
             AnswerRow(request.id, 0, None, None, None, False, preview, profile_id, None, None, None, text, self._now)
         )
+
+
+def _refusals(reasons: Sequence[tuple[str, Reason]], source: Source) -> str:
+    """The JSON text of these refusals."""
+    refusals = [
+        Refusal(program=name, reason=reason, detail=detail(name, reason, source)).model_dump()
+        for name, reason in reasons
+    ]
+    return json.dumps(refusals, ensure_ascii=False, separators=(",", ":"))
 
 
 def sooner(ends: datetime, own: datetime | None) -> datetime:

@@ -1,7 +1,8 @@
 """The minter of each template version, made once from its secret key and kept while it is used."""
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
@@ -11,6 +12,13 @@ from services.errors import StackUnavailable
 from services.postgres.connection import Connection
 
 _MINTERS_MAX: Final = 4_096
+# To mint a code or two takes as long as to mint so many.
+_AHEAD: Final = 64
+
+
+class _Texts(NamedTuple):
+    first: int
+    texts: Sequence[str]
 
 
 class Minters:
@@ -19,6 +27,8 @@ class Minters:
     def __init__(self, master_key: bytes | None) -> None:
         self._master_key = master_key
         self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
+        # What was minted ahead, by the same keys.
+        self._ahead: dict[tuple[int, int], _Texts] = {}
 
     async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
         """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
@@ -28,10 +38,26 @@ class Minters:
             minter = await self._load(connection, program_id, version)
             self._minters[key] = minter
             if len(self._minters) > _MINTERS_MAX:
-                self._minters.popitem(last=False)
+                forgotten, _ = self._minters.popitem(last=False)
+                self._ahead.pop(forgotten, None)
         else:
             self._minters.move_to_end(key)
         return minter
+
+    async def texts(
+        self, connection: Connection, program_id: int, version: int, first: int, count: int
+    ) -> Sequence[str]:
+        """The texts of the numbers from `first` on, for who comes back for those behind them. Raises as `get` does."""
+        minter = await self.get(connection, program_id, version)
+        if count >= _AHEAD:
+            return minter.mint(first, count)
+        key = (program_id, version)
+        ahead = self._ahead.get(key)
+        if ahead is None or not ahead.first <= first <= first + count <= ahead.first + len(ahead.texts):
+            texts = minter.mint(first, max(count, min(_AHEAD, minter.numbers - first)))
+            ahead = self._ahead[key] = _Texts(first, texts)
+        start = first - ahead.first
+        return ahead.texts[start : start + count]
 
     async def _load(self, connection: Connection, program_id: int, version: int) -> Minter:
         row = await connection.fetchrow(

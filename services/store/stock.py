@@ -170,8 +170,8 @@ async def _texts(
 ) -> Sequence[str]:
     first, last = positions[0], positions[-1]
     if block.kind == "range":
-        minter = await minters.get(connection, program.id, block.version)
-        texts = minter.mint(block.first + first, last - first + 1)
+        number = block.first + first
+        texts = await minters.texts(connection, program.id, block.version, number, last - first + 1)
         return texts if len(texts) == len(positions) else [texts[position - first] for position in positions]
     rows = await connection.fetch(
         "SELECT text FROM code WHERE block_id = $1 AND position = ANY($2::bigint[]) ORDER BY position",

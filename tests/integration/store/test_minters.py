@@ -95,3 +95,38 @@ async def test_the_longest_unused_minter_is_forgotten_and_comes_back(
     assert again is not second
     assert again.mint(0, 5) == second.mint(0, 5)
     assert again.template == Template.parse(TEMPLATE)
+
+
+async def test_texts_are_those_of_their_numbers_however_they_are_asked_for(
+    connection: Connection, minters: Minters
+) -> None:
+    spring = await program(
+        connection, minters, source={"kind": "template", "template": "{number 2}"}, codes_max=100, pool_max=100
+    )
+    all_texts = (await minters.get(connection, spring.id, 1)).mint(0, 100)
+
+    for first, count in [(0, 3), (3, 5), (1, 2), (0, 64), (60, 8), (63, 1), (64, 36), (62, 2), (98, 2), (99, 1)]:
+        texts = await minters.texts(connection, spring.id, 1, first, count)
+        assert list(texts) == all_texts[first : first + count]
+    with pytest.raises(ValueError, match="There are no 2 numbers from 99 on"):
+        await minters.texts(connection, spring.id, 1, 99, 2)
+
+
+async def test_few_texts_at_a_time_are_minted_many_at_once(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spring = await program(connection, minters)
+    minter = await minters.get(connection, spring.id, 1)
+    minted: list[list[str]] = []
+    mint = minter.mint
+
+    def counted(first: int, count: int) -> list[str]:
+        minted.append(mint(first, count))
+        return minted[-1]
+
+    monkeypatch.setattr(minter, "mint", counted)
+
+    for number in range(0, 128, 2):
+        await minters.texts(connection, spring.id, 1, number, 2)
+
+    assert len(minted) == 2
