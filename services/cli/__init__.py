@@ -7,6 +7,7 @@ import click
 from services.cli.audit import audit
 from services.cli.bench import bench
 from services.cli.bench_all import bench_all, check
+from services.cli.bench_issuer import grown, issue, latency, mixed, replay, scale
 from services.cli.code import code
 from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
@@ -45,8 +46,8 @@ for _command in (
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
     code.add_command(_step)
-for _many in (bench_all, check):
-    bench.add_command(_many)
+for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
+    bench.add_command(_benchmark)
 
 
 def main() -> None:
