@@ -6,7 +6,7 @@ from uuid import UUID
 
 from schemas.events import MessageRender, ScenarioStep
 from schemas.program import Program, ProgramSettings, TemplateSource
-from services.attaching.model import AnswerRow, Code, Request, Stock
+from services.attaching.model import AnswerRow, Lot, Request, Stock
 from services.attaching.model import Program as Rules
 from services.client.uuid7 import uuid7
 from services.postgres.connection import Connection
@@ -63,8 +63,8 @@ def rules(name: str = "SPRING", **changed: Any) -> Rules:
 
 def stock(count: int, elsewhere: int = 0, block_id: int = 1, **code: Any) -> Stock:
     """Stock of one block, whose codes are C0, C1 and so on."""
-    codes = (Code(block_id, n, f"C{n}", code.get("expires_at"), code.get("fields")) for n in range(count))
-    return Stock(codes, count, elsewhere)
+    texts = [f"C{n}" for n in range(count)]
+    return Stock([Lot(block_id, range(count), texts, code.get("expires_at"), code.get("fields"))], elsewhere)
 
 
 def given_row(request: Request, code: str = "AB-12", **changed: Any) -> AnswerRow:

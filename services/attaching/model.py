@@ -1,9 +1,10 @@
 """What a claim works with: requests, the programs they name, the codes in hand, and the answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import chain, repeat
 from typing import NamedTuple
 from uuid import UUID
 
@@ -118,13 +119,36 @@ class Code(NamedTuple):
     fields: str | None
 
 
+CodeFields = tuple[int, int, str, datetime | None, str | None]
+"""A Code's fields, or the Code itself."""
+
+
+class Lot(NamedTuple):
+    """Codes of one block that a claim has locked. All of them have one end and the same fields."""
+
+    block_id: int
+    positions: Sequence[int]
+    texts: Sequence[str]
+    """By position."""
+    expires_at: datetime | None
+    fields: str | None
+
+
 class Stock:
     """The codes of one program that a claim has locked, in the order in which they are given."""
 
-    def __init__(self, codes: Iterator[Code], count: int, elsewhere: int) -> None:
-        self._codes = codes
-        self._drawn = count
-        self.left = count
+    def __init__(self, lots: Sequence[Lot], elsewhere: int) -> None:
+        if any(len(lot.texts) != len(lot.positions) for lot in lots):
+            raise ValueError("A block has not the texts that its counters say it has.")
+        self._lots = lots
+        self._drawn = sum(len(lot.positions) for lot in lots)
+        # Made one by one from a lot's columns without a step in Python, for most of what a claim does is to give them.
+        columns = (
+            zip(repeat(lot.block_id), lot.positions, lot.texts, repeat(lot.expires_at), repeat(lot.fields))
+            for lot in lots
+        )
+        self._codes: Iterator[CodeFields] = chain.from_iterable(columns)
+        self.left = self._drawn
         self.elsewhere = elsewhere
         """Codes in blocks that other workers have locked. They can't be known to be gone until those let go."""
 
@@ -133,10 +157,20 @@ class Stock:
         """How many were given."""
         return self._drawn - self.left
 
-    def take(self) -> Code:
+    def take(self) -> CodeFields:
         """The next code. Callers look at `left` first, as a request gets all of its codes or none."""
         self.left -= 1
         return next(self._codes)
+
+    def moved(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """By block, the position after the last one given and how many were given, where any were."""
+        taken = self.taken
+        for lot in self._lots:
+            given = min(taken, len(lot.positions))
+            if given == 0:
+                return
+            taken -= given
+            yield lot.block_id, (lot.positions[given - 1] + 1, given)
 
 
 class HoldingKey(NamedTuple):

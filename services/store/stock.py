@@ -1,13 +1,13 @@
 """The statements of a claim: lock blocks and read their programs, draw texts, write what was decided."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Stock
+from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Lot, Program, Stock
 from services.postgres.connection import Connection
 from services.store import copying
 from services.store.minters import Minters
@@ -134,16 +134,17 @@ async def draw(
     connection: Connection, minters: Minters, program: Program, blocks: Sequence[Block], wanted: int
 ) -> Stock:
     """The texts of up to `wanted` codes from locked blocks."""
-    lots: list[tuple[Block, Sequence[int], Sequence[str]]] = []
+    lots: list[Lot] = []
     count = 0
     for block in blocks:
         if count == wanted:
             break
         positions = await _positions(connection, block, wanted - count)
-        lots.append((block, positions, await _texts(connection, minters, program, block, positions)))
+        texts = await _texts(connection, minters, program, block, positions)
+        lots.append(Lot(block.id, positions, texts, block.expires_at, block.fields))
         count += len(positions)
     locked = sum(block.left for block in blocks)
-    return Stock(_codes(lots), count, max(0, program.pooled - locked))
+    return Stock(lots, max(0, program.pooled - locked))
 
 
 async def _positions(connection: Connection, block: Block, wanted: int) -> Sequence[int]:
@@ -179,12 +180,6 @@ async def _texts(
         list(positions),
     )
     return [row["text"] for row in rows]
-
-
-def _codes(lots: Sequence[tuple[Block, Sequence[int], Sequence[str]]]) -> Iterator[Code]:
-    for block, positions, texts in lots:
-        for position, text in zip(positions, texts, strict=True):
-            yield Code(block.id, position, text, block.expires_at, block.fields)
 
 
 async def held_codes(connection: Connection, keys: Sequence[HoldingKey]) -> dict[HoldingKey, Code]:

@@ -10,7 +10,7 @@ from schemas.events import CODES_ATTACHED, CODES_REFUSED, CodesAttached, CodesRe
 from services.attaching.answers import answer_event, answer_id
 from services.attaching.decide import decide
 from services.client.uuid7 import uuid7
-from tests.factories import NOW, given_row, message, rules, step
+from tests.factories import NOW, given_row, message, rules, step, stock
 
 NAMES = {1: "SPRING", 2: "GIFT"}
 # What JSON, HTML and JavaScript each read in their own way, and what none of them should change.
@@ -112,7 +112,7 @@ def test_an_awkward_profile_is_refused_as_it_is_called(text: str) -> None:
 def test_a_preview_says_so(ended: bool) -> None:
     request = message("SPRING", template="{loyalty.SPRING.promocode}!", preview=True)
     program = rules(valid_until=NOW if ended else None)
-    decision = decide([request], {"SPRING": program}, {}, {}, NOW, lambda *_: "LOOK")
+    decision = decide([request], {"SPRING": program}, {1: stock(0)}, {}, NOW, lambda *_: "LOOK")
 
     event_type, data = answer_event(request, decision.rows, NAMES)
 

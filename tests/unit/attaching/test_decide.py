@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from services.attaching.decide import decide
-from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, Source, Stock
+from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Lot, Program, Request, Source, Stock
 from tests.factories import NOW, message, rules, step, stock
 
 
@@ -45,9 +45,9 @@ def test_a_request_for_several_programs_gets_a_code_of_each_in_its_order() -> No
 
 
 def test_positions_with_holes_between_them_move_the_block_past_the_last() -> None:
-    codes = iter([Code(5, 3, "X3", None, None), Code(5, 8, "X8", None, None)])
+    stock = Stock([Lot(5, [3, 8], ["X3", "X8"], None, None)], elsewhere=0)
 
-    decision = decided([message("SPRING"), message("SPRING")], [rules()], {1: Stock(codes, 2, 0)})
+    decision = decided([message("SPRING"), message("SPRING")], [rules()], {1: stock})
 
     assert decision.taken == {5: (9, 2)}
 
