@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 
 from schemas import topics
 from services.issuer.ahead import Ahead, Part
 from services.issuer.batch import Processor, Read
 from services.issuer.decode import Unreadable
+from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
 from services.runtime.process import pauses
@@ -74,18 +75,19 @@ class Worker:
     async def _connected(self, stop: asyncio.Event) -> None:
         producer = clients.producer(self._settings.kafka_bootstrap)
         consumer = clients.consumer(self._settings.kafka_bootstrap, self._group)
+        offsets = Offsets(consumer)
         ahead = None if self._careful else Ahead(consumer, self._processor.read, self._settings.batch_size_max)
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=_Rebalance(self._no_batch_in_hand, ahead))
+                consumer.subscribe(self._topics, listener=_Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
             self._health.has(f"kafka ({self._name})")
             if ahead is None:
-                await self._find_unreadable(consumer, producer, partitions)
+                await self._find_unreadable(consumer, offsets, producer, partitions)
             else:
-                await self._consume(ahead, consumer, producer, partitions, stop)
+                await self._consume(ahead, offsets, producer, partitions, stop)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
@@ -102,7 +104,7 @@ class Worker:
     async def _consume(
         self,
         ahead: Ahead,
-        consumer: AIOKafkaConsumer,
+        offsets: Offsets,
         producer: AIOKafkaProducer,
         partitions: dict[str, int],
         stop: asyncio.Event,
@@ -117,39 +119,44 @@ class Worker:
             self._health.beat(self._name)
             era, parts = await ahead.take()
             if not parts:
-                await self._sent()
+                await self._settled(offsets)
                 await demands.tell({})
                 continue
             await self._let_wait(parts, stop)
             async with self._in_hand:
                 if era != ahead.era:
                     continue
-                low = await self._take(parts, consumer, Outbox(producer, partitions))
+                low = await self._take(parts, offsets, Outbox(producer, partitions))
             if low is None:
                 break
             await demands.tell(low)
-        await self._sent()
+        await self._settled(offsets)
 
-    async def _take(self, parts: list[Part], consumer: AIOKafkaConsumer, outbox: Outbox) -> dict[int, int] | None:
+    async def _take(self, parts: list[Part], offsets: Offsets, outbox: Outbox) -> dict[int, int] | None:
         """Use these parts up: decide them as one batch, and begin to send it once the batch before is sent.
 
         None when told to stop before it was decided.
         """
         received = [one for part in parts for one in part.read.received]
         unreadable = [one for part in parts for one in part.read.unreadable]
-        offsets = {part.tp: part.next_offset for part in parts}
+        next_offsets = {part.tp: part.next_offset for part in parts}
         parts.clear()
         low = await self._processor.process(Read(received, unreadable), outbox)
         if low is not None:
             await self._sent()
-            self._sending = asyncio.create_task(_send(outbox, consumer, offsets))
+            self._sending = asyncio.create_task(_send(outbox, offsets, next_offsets))
         return low
 
     async def _sent(self) -> None:
-        """Wait until the batch before is sent and committed. Raises what that raised, each time it is asked."""
+        """Wait until the batch before is sent. Raises what that raised, each time it is asked."""
         if self._sending is not None:
             await self._sending
             self._sending = None
+
+    async def _settled(self, offsets: Offsets) -> None:
+        """Wait until everything decided is sent and committed. Raises as `_sent` does."""
+        await self._sent()
+        await offsets.commit()
 
     async def _no_batch_in_hand(self) -> None:
         """Wait until nothing is being decided or sent."""
@@ -158,7 +165,7 @@ class Worker:
                 await asyncio.wait((self._sending,))
 
     async def _find_unreadable(
-        self, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int]
+        self, consumer: AIOKafkaConsumer, offsets: Offsets, producer: AIOKafkaProducer, partitions: dict[str, int]
     ) -> None:
         """Go on partition by partition until the record is found that aiokafka can't read, and bury it.
 
@@ -170,23 +177,29 @@ class Worker:
             # Behind such a record, those of the same batch can't be read either.
             while found:
                 async with self._in_hand:
-                    found = await self._read_past(tp, consumer, producer, partitions)
+                    found = await self._read_past(tp, consumer, offsets, producer, partitions)
 
     async def _read_past(
-        self, tp: TopicPartition, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, partitions: dict[str, int]
+        self,
+        tp: TopicPartition,
+        consumer: AIOKafkaConsumer,
+        offsets: Offsets,
+        producer: AIOKafkaProducer,
+        partitions: dict[str, int],
     ) -> bool:
         """Process what can be read of one partition, and bury the record behind it if there is one that can't be."""
         records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
         parts = [Part.of(tp, records, self._processor.read)] if records else []
-        if await self._take(parts, consumer, Outbox(producer, partitions)) is None:
+        if await self._take(parts, offsets, Outbox(producer, partitions)) is None:
             return False
-        await self._sent()
+        await self._settled(offsets)
         if unreadable is None:
             return False
         outbox = Outbox(producer, partitions)
         outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
         await outbox.send()
-        await _commit(consumer, {tp: unreadable.offset + 1})
+        await offsets.finish({tp: unreadable.offset + 1})
+        await offsets.commit()
         consumer.seek(tp, unreadable.offset + 1)
         return True
 
@@ -204,8 +217,9 @@ class Worker:
 
 
 class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, no_batch_in_hand: Callable[[], Awaitable[None]], ahead: Ahead | None) -> None:
+    def __init__(self, no_batch_in_hand: Callable[[], Awaitable[None]], offsets: Offsets, ahead: Ahead | None) -> None:
         self._no_batch_in_hand = no_batch_in_hand
+        self._offsets = offsets
         self._ahead = ahead
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -213,8 +227,11 @@ class _Rebalance(ConsumerRebalanceListener):
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 await self._no_batch_in_hand()
+                await self._offsets.commit()
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
+        except KafkaError as error:
+            log.warning("commit_refused", error=repr(error))
         if self._ahead is not None:
             await self._ahead.forget()
 
@@ -245,23 +262,10 @@ async def _read_on(
             return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
 
 
-async def _send(outbox: Outbox, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
-    """Send a batch's answers and, once they are stored, commit its offsets."""
+async def _send(outbox: Outbox, offsets: Offsets, next_offsets: Mapping[TopicPartition, int]) -> None:
+    """Send a batch's answers; once they are stored, the batch is done."""
     await outbox.send()
-    await _commit(consumer, offsets)
-
-
-async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
-    """Commit finished work. Where a partition has gone to another worker, that one answers the records again."""
-    assigned = consumer.assignment()
-    finished = {tp: offset for tp, offset in offsets.items() if tp in assigned}
-    if not finished:
-        return
-    try:
-        async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
-            await consumer.commit(finished)
-    except (CommitFailedError, IllegalStateError) as error:
-        log.warning("commit_refused", error=repr(error))
+    await offsets.finish(next_offsets)
 
 
 async def _close(*clients_: AIOKafkaConsumer | AIOKafkaProducer) -> None:

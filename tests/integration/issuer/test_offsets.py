@@ -1,6 +1,7 @@
 """I3 and I7: a fault between any two steps of a batch repeats the batch; no offset runs ahead of its answer."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.client.exchange import Outgoing
+from services.issuer import offsets
 from services.issuer.main import issue
 from services.postgres import connection as postgres
 from services.runtime import process
@@ -140,7 +142,10 @@ async def waits_for_postgres(logs: Sequence[Mapping[str, object]]) -> bool:
     return any(str(entry.get("waiting_for")).startswith("postgres") for entry in logs)
 
 
-async def test_a_stop_finishes_the_batch_in_hand_and_commits_it(site: Site, connection: asyncpg.Connection) -> None:
+async def test_a_stop_finishes_the_batch_in_hand_and_commits_it(
+    site: Site, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offsets, "COMMIT_INTERVAL_S", math.inf)
     await site.program("A", 100)
     requests = messages(10, "A")
     task, stop = started(site)

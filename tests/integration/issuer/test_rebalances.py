@@ -1,11 +1,13 @@
 """I3 and I7: partitions go from issuer to issuer while requests flow, and each request still has its one answer."""
 
 import asyncio
+import math
 
 import asyncpg
 import pytest
 
 from services.client.exchange import Outgoing
+from services.issuer import offsets
 from services.issuer.outbox import Outbox
 from services.kafka import clients
 from tests.integration.issuer.asking import answered, codes, copies, message, messages
@@ -21,6 +23,12 @@ REPLY = "message-render.reply"
 def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """A member learns of a rebalance with its next heartbeat."""
     monkeypatch.setattr(clients, "HEARTBEAT_INTERVAL_MS", 100)
+
+
+@pytest.fixture(autouse=True)
+def no_commits_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished is committed before it must be, and not because it is time to."""
+    monkeypatch.setattr(offsets, "COMMIT_INTERVAL_S", math.inf)
 
 
 @pytest.fixture
