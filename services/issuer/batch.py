@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -46,6 +47,10 @@ _TRANSIENT: Final = (
 )
 
 
+# After so many answers the claim that is being made gets its turn again: two milliseconds' work.
+ANSWERS_A_TURN_MAX: Final = 250
+
+
 class Read(NamedTuple):
     """Records that were read: those that can be answered, and those that can't, with the reason."""
 
@@ -76,48 +81,9 @@ class Processor:
                 read.unreadable.append((record, why))
         return read
 
-    async def process(self, read: Read, outbox: Outbox) -> dict[int, int] | None:
-        """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
-
-        It uses `read` up. Returns the pools that are low, by program; None when told to stop before the batch could be
-        decided: then nothing is in the outbox.
-        """
-        received = read.received
-        claimed = await self._decide([one.request for one in received])
-        if claimed is None:
-            return None
-        for record, why in read.unreadable:
-            outbox.bury(record, why)
-            DEAD_LETTERS.labels(why.reason).inc()
-        rows, names = claimed.rows, self._claims.names
-        waits_until = {request.id: request.give_up_at for request in claimed.waiting}
-        outcomes = {"attached": 0, "refused": 0}
-        # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
-        # memory in such disorder that the next batches take a third longer.
-        received.reverse()
-        while received:
-            one = received.pop()
-            answer = rows.get(one.request.id)
-            if answer is None:
-                self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
-                continue
-            outcomes["attached" if answer[0].refusals is None else "refused"] += 1
-            outbox.answer(one, answer, names)
-        for outcome, count in outcomes.items():
-            ANSWERS.labels(outcome).inc(count)
-        return claimed.low
-
-    def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
-        if one.request.id in claimed.undecidable:
-            why = Unreadable("undecidable", claimed.undecidable[one.request.id])
-            outbox.bury(one.record, why)
-            DEAD_LETTERS.labels(why.reason).inc()
-        else:
-            outbox.retry(one, give_up_at)
-            RETRIES.inc()
-
-    async def _decide(self, requests: list[Request]) -> Claimed | None:
-        """Decide the batch, however long the database is away. None when told to stop meanwhile."""
+    async def decide(self, read: Read) -> Claimed | None:
+        """Decide the requests of a batch, however long the database is away. None when told to stop meanwhile."""
+        requests = [one.request for one in read.received]
         started = time.monotonic()
         async for _ in pauses(self._stop):
             self._health.beat(self._name)
@@ -131,6 +97,51 @@ class Processor:
                 CLAIM_SECONDS.observe(time.monotonic() - started)
                 return claimed
         return None
+
+    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox) -> None:
+        """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
+
+        It uses `read` up, and gives way now and then: meanwhile the next batch is being decided.
+        """
+        for record, why in read.unreadable:
+            outbox.bury(record, why)
+            DEAD_LETTERS.labels(why.reason).inc()
+        waits_until = {request.id: request.give_up_at for request in claimed.waiting}
+        # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
+        # memory in such disorder that the next batches take a third longer.
+        read.received.reverse()
+        while read.received:
+            self._answer_some(read.received, claimed, waits_until, outbox)
+            await asyncio.sleep(0)
+
+    def _answer_some(
+        self,
+        received: list[Received],
+        claimed: Claimed,
+        waits_until: Mapping[UUID, datetime | None],
+        outbox: Outbox,
+    ) -> None:
+        rows, names = claimed.rows, self._claims.names
+        outcomes = {"attached": 0, "refused": 0}
+        for _ in range(min(ANSWERS_A_TURN_MAX, len(received))):
+            one = received.pop()
+            answer = rows.get(one.request.id)
+            if answer is None:
+                self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
+                continue
+            outcomes["attached" if answer[0].refusals is None else "refused"] += 1
+            outbox.answer(one, answer, names)
+        for outcome, count in outcomes.items():
+            ANSWERS.labels(outcome).inc(count)
+
+    def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
+        if one.request.id in claimed.undecidable:
+            why = Unreadable("undecidable", claimed.undecidable[one.request.id])
+            outbox.bury(one.record, why)
+            DEAD_LETTERS.labels(why.reason).inc()
+        else:
+            outbox.retry(one, give_up_at)
+            RETRIES.inc()
 
     async def _decide_each(self, requests: list[Request]) -> Claimed:
         """Decide the batch; where the database can't take it, find the request at fault by halves."""

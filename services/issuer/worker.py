@@ -18,6 +18,7 @@ from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
+from services.store.claim import Claimed
 from services.telemetry.health import Health
 
 log = structlog.get_logger()
@@ -137,15 +138,31 @@ class Worker:
 
         None when told to stop before it was decided.
         """
-        received = [one for part in parts for one in part.read.received]
-        unreadable = [one for part in parts for one in part.read.unreadable]
+        read = Read(
+            [one for part in parts for one in part.read.received],
+            [one for part in parts for one in part.read.unreadable],
+        )
         next_offsets = {part.tp: part.next_offset for part in parts}
         parts.clear()
-        low = await self._processor.process(Read(received, unreadable), outbox)
-        if low is not None:
-            await self._sent()
-            self._sending = asyncio.create_task(_send(outbox, offsets, next_offsets))
-        return low
+        claimed = await self._processor.decide(read)
+        if claimed is None:
+            return None
+        await self._sent()
+        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets))
+        return claimed.low
+
+    async def _send(
+        self,
+        read: Read,
+        claimed: Claimed,
+        outbox: Outbox,
+        offsets: Offsets,
+        next_offsets: Mapping[TopicPartition, int],
+    ) -> None:
+        """Answer a batch; once the answers are stored, it is done."""
+        await self._processor.answer(read, claimed, outbox)
+        await outbox.send()
+        await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:
         """Wait until the batch before is sent. Raises what that raised, each time it is asked."""
@@ -260,12 +277,6 @@ async def _read_on(
         except UnicodeDecodeError:
             offset = await consumer.position(tp)
             return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
-
-
-async def _send(outbox: Outbox, offsets: Offsets, next_offsets: Mapping[TopicPartition, int]) -> None:
-    """Send a batch's answers; once they are stored, the batch is done."""
-    await outbox.send()
-    await offsets.finish(next_offsets)
 
 
 async def _close(*clients_: AIOKafkaConsumer | AIOKafkaProducer) -> None:
