@@ -10,11 +10,13 @@ from services.bench.report import Progress
 from services.postgres.connection import connection
 from services.postgres.migrations import migrate
 from services.standalone.home import Home
+from services.standalone.kafka_config import KafkaSettings
 from services.standalone.postgres import PostgresServer, PostgresSettings
 from services.standalone.servers import Servers, running_servers
 
 # As production has them; the standalone stack is made for small machines.
 POSTGRES: Final = PostgresSettings(shared_buffers="2GB")
+KAFKA: Final = KafkaSettings(heap_initial="1g", heap_max="1g", optimized=True)
 
 
 @asynccontextmanager
@@ -24,7 +26,7 @@ async def fresh_servers(progress: Progress, postgres: PostgresSettings = POSTGRE
         # Where root runs this, Postgres is another user, who has to get through.
         Path(directory).chmod(0o711)
         progress("starting Postgres and Kafka")
-        async with running_servers(Path(directory) / "home", postgres) as servers:
+        async with running_servers(Path(directory) / "home", postgres, KAFKA) as servers:
             async with connection(servers.postgres.url, "codewell-bench") as opened:
                 await migrate(opened)
             yield servers

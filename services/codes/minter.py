@@ -8,7 +8,9 @@ number and no two numbers share a text.
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,19 @@ def _head_of(template: Template) -> tuple[int, int]:
     return template.length, space
 
 
+class _WayBack(NamedTuple):
+    """Tables from characters to digits: a character's rank among all that occur, then a place's digit for that rank."""
+
+    known: npt.NDArray[np.uint32]
+    """All characters that occur, in order, and one that does not."""
+    digits: npt.NDArray[np.int16]
+    """By alphabet and rank, -1 for none."""
+    ranks: npt.NDArray[np.int64] | None
+    """By code point, where all are low."""
+    starts: npt.NDArray[np.int64]
+    """Where each place's alphabet begins in `digits`."""
+
+
 class Minter:
     """Makes the codes of one template under one key, and finds their numbers again.
 
@@ -72,16 +87,7 @@ class Minter:
         self._characters = _code_points("".join(alphabets))
         self._starts = _column([starts[cell] for cell in template.cells])
 
-        # The way back: a character's rank among all that occur, then a place's digit for that rank, -1 for none.
-        self._known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
-        digits = np.full((len(alphabets), len(self._known)), -1, np.int16)
-        for row, alphabet in enumerate(alphabets):
-            digits[row, np.searchsorted(self._known, _code_points(alphabet))] = np.arange(len(alphabet))
-        self._digits = digits.reshape(-1)
-        self._ranks: npt.NDArray[np.int64] | None = None
-        if int(self._characters.max()) < TABLE_POINTS:
-            self._ranks = np.searchsorted(self._known, np.arange(TABLE_POINTS, dtype=np.uint32))
-        self._rows = _column([alphabets.index(cell) * len(self._known) for cell in template.cells])
+        self._alphabets = alphabets
 
     def mint(self, first: int, count: int) -> list[str]:
         """The texts of the numbers from `first` on, `count` of them; ValueError where there are no such numbers."""
@@ -132,16 +138,30 @@ class Minter:
         made: list[str] = texts.reshape(-1).tolist()
         return made
 
+    @cached_property
+    def _way_back(self) -> _WayBack:
+        """Made when a number is first looked for, which issuers and generators never do."""
+        known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
+        digits = np.full((len(self._alphabets), len(known)), -1, np.int16)
+        for row, alphabet in enumerate(self._alphabets):
+            digits[row, np.searchsorted(known, _code_points(alphabet))] = np.arange(len(alphabet))
+        ranks: npt.NDArray[np.int64] | None = None
+        if int(self._characters.max()) < TABLE_POINTS:
+            ranks = np.searchsorted(known, np.arange(TABLE_POINTS, dtype=np.uint32))
+        rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.cells])
+        return _WayBack(known, digits.reshape(-1), ranks, rows)
+
     def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which of the joined texts have a number, and these numbers."""
         # A lone surrogate can't be in a code, but it can be in what somebody types.
         points = np.ascontiguousarray(_code_points(joined).reshape(-1, self.template.length).T)
-        if self._ranks is None:
-            ranks = np.searchsorted(self._known, points)
+        known, digit_of, rank_of, starts = self._way_back
+        if rank_of is None:
+            ranks = np.searchsorted(known, points)
         else:
-            ranks = self._ranks.take(np.minimum(points, TABLE_POINTS - 1))
-        digits = self._digits.take(ranks + self._rows)
-        fits = ((digits >= 0) & (self._known.take(ranks) == points)).all(axis=0)
+            ranks = rank_of.take(np.minimum(points, TABLE_POINTS - 1))
+        digits = digit_of.take(ranks + starts)
+        fits = ((digits >= 0) & (known.take(ranks) == points)).all(axis=0)
         rows = np.flatnonzero(fits)
         digits = digits.take(rows, axis=1)
         numbers = self._permutation.inverse((digits[: self._head] * self._weights).sum(axis=0))

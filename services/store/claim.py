@@ -113,6 +113,10 @@ class Claims:
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked = await self._lock_enough(connection, wanted)
             stocks = {}
+            ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
+            await self._minters.load(
+                connection, {(id_, block.version) for id_, block in ranges if block.kind == "range"}
+            )
             for name, program in locked.programs.items():
                 self.names[program.id] = name
                 count = _count(program, wanted[name])

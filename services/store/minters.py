@@ -1,7 +1,7 @@
 """The minter of each template version, made once from its secret key and kept while it is used."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
@@ -14,6 +14,13 @@ from services.postgres.connection import Connection
 _MINTERS_MAX: Final = 4_096
 # To mint a code or two takes as long as to mint so many.
 _AHEAD: Final = 64
+
+
+_READ: Final = """
+    SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped
+    FROM unnest($1::bigint[], $2::integer[]) AS k (program_id, version)
+    LEFT JOIN template_version t USING (program_id, version)
+    """
 
 
 class _Texts(NamedTuple):
@@ -33,16 +40,29 @@ class Minters:
     async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
         """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
         key = (program_id, version)
-        minter = self._minters.get(key)
-        if minter is None:
-            minter = await self._load(connection, program_id, version)
-            self._minters[key] = minter
-            if len(self._minters) > _MINTERS_MAX:
-                forgotten, _ = self._minters.popitem(last=False)
-                self._ahead.pop(forgotten, None)
-        else:
-            self._minters.move_to_end(key)
-        return minter
+        await self.load(connection, (key,))
+        self._minters.move_to_end(key)
+        return self._minters[key]
+
+    async def load(self, connection: Connection, keys: Iterable[tuple[int, int]]) -> None:
+        """Have these in memory, all that are missing read at once. Raises as `get` does."""
+        missing = [key for key in keys if key not in self._minters]
+        if not missing:
+            return
+        rows = await connection.fetch(_READ, [key[0] for key in missing], [key[1] for key in missing])
+        for row in rows:
+            program_id, version = row["program_id"], row["version"]
+            if row["algorithm"] != ALGORITHM:
+                raise StackUnavailable(
+                    f"Template version {version} of program {program_id} can't be minted by this version of codewell: "
+                    "install the version that made it."
+                )
+            self._minters[program_id, version] = Minter(
+                Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"])
+            )
+        while len(self._minters) > _MINTERS_MAX:
+            forgotten, _ = self._minters.popitem(last=False)
+            self._ahead.pop(forgotten, None)
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int
@@ -58,19 +78,6 @@ class Minters:
             ahead = self._ahead[key] = _Texts(first, texts)
         start = first - ahead.first
         return ahead.texts[start : start + count]
-
-    async def _load(self, connection: Connection, program_id: int, version: int) -> Minter:
-        row = await connection.fetchrow(
-            "SELECT template, algorithm, key, key_wrapped FROM template_version WHERE program_id = $1 AND version = $2",
-            program_id,
-            version,
-        )
-        if row is None or row["algorithm"] != ALGORITHM:
-            raise StackUnavailable(
-                f"Template version {version} of program {program_id} can't be minted by this version of codewell: "
-                "install the version that made it."
-            )
-        return Minter(Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"]))
 
     def wrapped(self, secret: bytes) -> tuple[bytes, bool]:
         """A new key as it is stored, and whether it is wrapped (RFC 3394) with the master key."""
