@@ -1,8 +1,8 @@
 """How long an answer takes at a given rate of requests, from when the request was due until its answer was read.
 
 The product and a Kafka echo, which reads and answers without a database, get the same load in turn from a process of
-their own. Before all, both are loaded for so long that the broker's JVM has optimized its work, and the first second of each
-load warms up too.
+their own. Before all, both are loaded for so long that the broker's JVM has optimized what it runs, and the first
+second of each load warms up too.
 """
 
 import asyncio

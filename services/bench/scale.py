@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final
 
 from services.bench.contenders import PRODUCT
@@ -34,7 +35,8 @@ async def bench_scale(requests: int, issuers: Sequence[int], repetitions: int, p
     medians = [report.add(_label(count), "requests/s", seen).rate for count, seen in rates.items()]
     report.add("deadlocks", "in all", [deadlocks])
     report.add("waits for a lock over 1 s", "in all", [waits])
-    report.goals.append(Goal("least of them, as a share of the best", min(medians) / max(medians), RATIO_GOAL))
+    shares = [rate / best for rate, best in zip(medians, accumulate(medians, max), strict=True)]
+    report.goals.append(Goal("least share of what fewer issuers reach at best", min(shares), RATIO_GOAL))
     report.goals.append(Goal("deadlocks", deadlocks, 1, at_least=False))
     report.goals.append(Goal("waits for a lock over 1 s", waits, 1, at_least=False))
     return report

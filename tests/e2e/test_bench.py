@@ -83,7 +83,7 @@ async def test_scale_measures_each_number_of_issuers_and_counts_what_holds_them_
 
     assert min(rates["1 issuer"], rates["3 issuers"]) > 0
     assert rates["deadlocks"] == 0
-    assert goals == ["least of them, as a share of the best", "deadlocks", "waits for a lock over 1 s"]
+    assert goals == ["least share of what fewer issuers reach at best", "deadlocks", "waits for a lock over 1 s"]
 
 
 async def test_latency_measures_the_product_and_an_echo(tmp_path: Path) -> None:
