@@ -27,6 +27,7 @@ _POLL_MS: Final = 500
 _CLOSE_TIMEOUT_S: Final = 3.0
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
 REVOKE_TIMEOUT_S: Final = 20.0
+_REVOKE_COMMIT_TIMEOUT_S: Final = 5.0
 # A connection that held so long was a good one: the next is made at once.
 _GOOD_AFTER_S: Final = 60.0
 _UNREADABLE: Final = (
@@ -82,7 +83,7 @@ class Worker:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=_Rebalance(self._no_batch_in_hand, offsets, ahead))
+                consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
             self._health.has(f"kafka ({self._name})")
             if ahead is None:
@@ -233,8 +234,12 @@ class Worker:
                 return
 
 
-class _Rebalance(ConsumerRebalanceListener):
-    def __init__(self, no_batch_in_hand: Callable[[], Awaitable[None]], offsets: Offsets, ahead: Ahead | None) -> None:
+class Rebalance(ConsumerRebalanceListener):
+    """Lets go of what this member has in hand when its partitions are dealt out anew."""
+
+    def __init__(
+        self, no_batch_in_hand: Callable[[], Awaitable[object]], offsets: Offsets, ahead: Ahead | None
+    ) -> None:
         self._no_batch_in_hand = no_batch_in_hand
         self._offsets = offsets
         self._ahead = ahead
@@ -244,13 +249,16 @@ class _Rebalance(ConsumerRebalanceListener):
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 await self._no_batch_in_hand()
-                await self._offsets.commit()
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
-        except KafkaError as error:
-            log.warning("commit_refused", error=repr(error))
+        # Before anything else is waited for, or the next batch would begin meanwhile.
         if self._ahead is not None:
             await self._ahead.forget()
+        try:
+            async with asyncio.timeout(_REVOKE_COMMIT_TIMEOUT_S):
+                await self._offsets.commit()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("commit_refused", error=repr(error))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the last owner committed."""

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+import asyncpg
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from services.codes.minter import ALGORITHM, Minter
@@ -50,19 +51,23 @@ class Minters:
         if not missing:
             return
         rows = await connection.fetch(_READ, [key[0] for key in missing], [key[1] for key in missing])
-        for row in rows:
-            program_id, version = row["program_id"], row["version"]
-            if row["algorithm"] != ALGORITHM:
-                raise StackUnavailable(
-                    f"Template version {version} of program {program_id} can't be minted by this version of codewell: "
-                    "install the version that made it."
-                )
-            self._minters[program_id, version] = Minter(
-                Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"])
+        try:
+            for row in rows:
+                key = row["program_id"], row["version"]
+                self._minters[key] = self._made(row)
+                self._minters.move_to_end(key)
+        finally:
+            while len(self._minters) > _MINTERS_MAX:
+                forgotten, _ = self._minters.popitem(last=False)
+                self._ahead.pop(forgotten, None)
+
+    def _made(self, row: asyncpg.Record) -> Minter:
+        if row["algorithm"] != ALGORITHM:
+            raise StackUnavailable(
+                f"Template version {row['version']} of program {row['program_id']} can't be minted by this version of "
+                "codewell: install the version that made it."
             )
-        while len(self._minters) > _MINTERS_MAX:
-            forgotten, _ = self._minters.popitem(last=False)
-            self._ahead.pop(forgotten, None)
+        return Minter(Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"]))
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int

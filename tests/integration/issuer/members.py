@@ -24,10 +24,10 @@ class Watch:
         self.given_up = asyncio.Event()
         self.assignments = 0
         self.left_empty = asyncio.Event()
-        revoked, assigned = worker._Rebalance.on_partitions_revoked, worker._Rebalance.on_partitions_assigned
+        revoked, assigned = worker.Rebalance.on_partitions_revoked, worker.Rebalance.on_partitions_assigned
         watch = self
 
-        async def on_revoked(listener: worker._Rebalance, partitions: Iterable[TopicPartition]) -> None:
+        async def on_revoked(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
             fresh = are_fresh(partitions)
             if fresh:
                 watch.asked.set()
@@ -35,14 +35,14 @@ class Watch:
             if fresh:
                 watch.given_up.set()
 
-        async def on_assigned(listener: worker._Rebalance, partitions: Iterable[TopicPartition]) -> None:
+        async def on_assigned(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
             await assigned(listener, partitions)
             watch.assignments += are_fresh(partitions)
             if not list(partitions):
                 watch.left_empty.set()
 
-        monkeypatch.setattr(worker._Rebalance, "on_partitions_revoked", on_revoked)
-        monkeypatch.setattr(worker._Rebalance, "on_partitions_assigned", on_assigned)
+        monkeypatch.setattr(worker.Rebalance, "on_partitions_revoked", on_revoked)
+        monkeypatch.setattr(worker.Rebalance, "on_partitions_assigned", on_assigned)
 
     async def assigned(self, times: int) -> None:
         """Wait until issuers were given partitions so often altogether."""

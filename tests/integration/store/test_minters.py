@@ -1,4 +1,5 @@
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -95,6 +96,25 @@ async def test_the_longest_unused_minter_is_forgotten_and_comes_back(
     assert again is not second
     assert again.mint(0, 5) == second.mint(0, 5)
     assert again.template == Template.parse(TEMPLATE)
+
+
+async def test_there_are_never_too_many_minters_though_one_of_those_wanted_is_of_no_use(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MINTERS_MAX", 2)
+    keys = [((await program(connection, minters, name)).id, 1) for name in ("A", "B", "C", "D")]
+    await connection.execute("UPDATE template_version SET algorithm = 2 WHERE program_id = $1", keys[3][0])
+
+    with pytest.raises(StackUnavailable):
+        await minters.load(connection, keys)
+    await connection.execute("DELETE FROM template_version")
+
+    kept = 0
+    for program_id, version in keys:
+        with suppress(StackUnavailable):
+            await minters.get(connection, program_id, version)
+            kept += 1
+    assert kept == 2
 
 
 async def test_texts_are_those_of_their_numbers_however_they_are_asked_for(

@@ -1,0 +1,98 @@
+"""What an issuer does when its partitions are taken from it."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from services.issuer import worker as module
+from services.issuer.ahead import Ahead
+from services.issuer.batch import Read
+from services.issuer.offsets import Offsets
+from services.issuer.worker import Rebalance
+
+A = TopicPartition("message-render", 0)
+
+
+class Consumer:
+    """Its last commit takes as long as a test wants, or fails."""
+
+    def __init__(self) -> None:
+        self.commits: list[dict[TopicPartition, int]] = []
+        self.goes_on = asyncio.Event()
+        self.fault: Exception | None = None
+
+    def assignment(self) -> set[TopicPartition]:
+        return {A}
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        await self.goes_on.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.commits.append(offsets)
+
+
+def read(_: Iterable[ConsumerRecord]) -> Read:
+    return Read([], [])
+
+
+@pytest.fixture
+def consumer() -> Consumer:
+    return Consumer()
+
+
+@pytest.fixture
+def ahead(consumer: Consumer) -> Ahead:
+    return Ahead(consumer, read, 10)
+
+
+@pytest.fixture
+async def offsets(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> Offsets:
+    """Of one record that is answered and not committed yet."""
+    monkeypatch.setattr("services.issuer.offsets.COMMIT_INTERVAL_S", float("inf"))
+    offsets = Offsets(consumer)
+    await offsets.finish({A: 1})
+    return offsets
+
+
+async def nothing_in_hand() -> None:
+    return
+
+
+async def test_no_batch_begins_while_the_last_offsets_are_committed(
+    consumer: Consumer, ahead: Ahead, offsets: Offsets
+) -> None:
+    revoking = asyncio.create_task(Rebalance(nothing_in_hand, offsets, ahead).on_partitions_revoked([A]))
+    await asyncio.sleep(0)
+
+    # What was read before is of an era that is over, and a batch of it is not begun.
+    assert ahead.era == 1
+    assert consumer.commits == []
+    consumer.goes_on.set()
+    await revoking
+    assert consumer.commits == [{A: 1}]
+
+
+@pytest.mark.parametrize("fault", [KafkaError(), TimeoutError()])
+async def test_a_last_commit_that_fails_is_no_fault(
+    consumer: Consumer, ahead: Ahead, offsets: Offsets, fault: Exception
+) -> None:
+    consumer.fault = fault
+    consumer.goes_on.set()
+
+    await Rebalance(nothing_in_hand, offsets, ahead).on_partitions_revoked([A])
+
+    assert ahead.era == 1
+
+
+async def test_what_was_answered_is_committed_though_the_batch_behind_it_takes_too_long(
+    consumer: Consumer, ahead: Ahead, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REVOKE_TIMEOUT_S", 0.01)
+    consumer.goes_on.set()
+
+    await Rebalance(asyncio.Event().wait, offsets, ahead).on_partitions_revoked([A])
+
+    assert consumer.commits == [{A: 1}]
