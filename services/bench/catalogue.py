@@ -31,7 +31,7 @@ BENCHMARKS: Final = (
     Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
     Benchmark("grown", ("--requests=50000", "--attached=2000000", "--random=0"), ceilings=("empty",)),
     Benchmark("scale"),
-    Benchmark("latency", peers=("echo",)),
+    Benchmark("latency", peers=("Kafka echo",)),
     Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),
     Benchmark("mint", ("--codes=500000",), ("dice and a set", "FF1"), ("text of plain counters",)),
     Benchmark("generate", peers=("COPY",)),
