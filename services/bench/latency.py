@@ -26,7 +26,6 @@ from services.standalone.servers import Servers
 
 NAME: Final = "LATENCY"
 WARM_UP_S: Final = 1
-BROKER_WARM_UP_S: Final = 15
 # By rate: the goals of the product (ms).
 P50_GOAL_MS: Final = {1_000: 8}
 P99_GOAL_MS: Final = {1_000: 25, 10_000: 60}
@@ -41,11 +40,13 @@ class Times(NamedTuple):
     late_p99: float
 
 
-async def bench_latency(rates: Sequence[int], seconds: int, repetitions: int, progress: Progress) -> Report:
-    """Load both at each rate (1/s) in turn, so often and so long (s) behind the warm-up. Raises CodewellError."""
+async def bench_latency(
+    rates: Sequence[int], seconds: int, warm_up_s: int, repetitions: int, progress: Progress
+) -> Report:
+    """Load both at each rate (1/s) in turn, so often and so long (s), each loaded once before. Raises CodewellError."""
     report = Report("latency", facts())
     found: dict[tuple[str, int], list[Times]] = {}
-    first = max(rates) * (BROKER_WARM_UP_S + WARM_UP_S)
+    first = max(rates) * (warm_up_s + WARM_UP_S)
     codes = first + sum(rates) * (seconds + WARM_UP_S) * repetitions
     async with fresh_servers(progress) as servers, AsyncExitStack() as running:
         for contender in (PRODUCT, CEILING):
@@ -55,7 +56,7 @@ async def bench_latency(rates: Sequence[int], seconds: int, repetitions: int, pr
                 await contender.stock(opened, NAME, codes)
             await running.enter_async_context(contestants.processes(servers, contender, prefix, 1))
         for contender in (PRODUCT, CEILING):
-            await _load(servers, contender, max(rates), BROKER_WARM_UP_S)
+            await _load(servers, contender, max(rates), warm_up_s)
         for repetition in range(1, repetitions + 1):
             for rate in rates:
                 for label, contender in (("codewell", PRODUCT), (ECHO, CEILING)):

@@ -118,13 +118,20 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     help="Requests a second; give it once for each rate.",
 )
 @click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="How long each load lasts.")
+@click.option(
+    "--warm-up",
+    type=click.IntRange(1, 600),
+    default=15,
+    show_default=True,
+    help="How long each is loaded before all, so that the broker's JVM has optimized what it runs.",
+)
 @REPETITIONS
 @as_json
-def latency(rates: tuple[int, ...], seconds: int, repetitions: int, as_json: bool) -> None:
+def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int, as_json: bool) -> None:
     """Measure the time from a request that is due to its answer, beside a Kafka echo."""
     from services.bench.latency import bench_latency
 
-    print_report(measured(lambda: bench_latency(rates, seconds, repetitions, progress)), as_json)
+    print_report(measured(lambda: bench_latency(rates, seconds, warm_up, repetitions, progress)), as_json)
 
 
 @click.command()

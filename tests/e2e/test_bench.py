@@ -87,7 +87,7 @@ async def test_scale_measures_each_number_of_issuers_and_counts_what_holds_them_
 
 
 async def test_latency_measures_the_product_and_an_echo(tmp_path: Path) -> None:
-    rates, goals = await report_of(tmp_path, "latency", "--rate=100", "--rate=1000", "--seconds=1")
+    rates, goals = await report_of(tmp_path, "latency", "--rate=100", "--rate=1000", "--seconds=1", "--warm-up=1")
 
     for name in ("codewell at 100/s", "Kafka echo at 1,000/s"):
         assert 0 < rates[f"{name}, p50"] <= rates[f"{name}, p99"]
