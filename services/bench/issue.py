@@ -84,9 +84,11 @@ def _add_cost(report: Report, outcomes: Outcomes) -> None:
     memory = report.add("issuer's peak memory", "MB", [one.peak_memory_mb for one in product])
     report.goals.append(Goal("MB of the issuer's peak memory", memory.rate, MEMORY_GOAL_MB, at_least=False))
     for entry, runs in outcomes.items():
+        if entry[0] not in {PRODUCT, CEILING}:
+            continue
         for kind in runs[0].cpu_s:
-            spent = [1_000 * one.cpu_s[kind] / one.requests for one in runs]
-            report.add(f"{_label(entry)}: CPU of {kind}", "s/1,000 requests", spent)
+            spent = [1_000_000 * one.cpu_s[kind] / one.requests for one in runs]
+            report.add(f"{_label(entry)}: CPU of {kind}", "us/request", spent)
     report.add("others meanwhile", "cores", [one.others_cores for runs in outcomes.values() for one in runs])
 
 

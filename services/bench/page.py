@@ -2,7 +2,7 @@
 
 A region stands between `<!-- NAME -->` and `<!-- /NAME -->`. It is written anew from `docs/benchmarks/NAME.json`, which
 is what `codewell bench NAME --json` printed, together with the plot beside that file; the region `machine` says what
-all of it was measured on.
+all of it was measured on, and the region `goals` which goals are met.
 """
 
 import json
@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from services.bench.catalogue import BENCHMARKS, Benchmark
 from services.bench.plot import plot
-from services.bench.report import Report, figure
+from services.bench.report import Goal, Report, figure
 from services.errors import CodewellError
 
 DOCS: Final = Path("docs")
 MACHINE: Final = "machine"
+GOALS: Final = "goals"
+REGIONS: Final = (MACHINE, GOALS, *(one.name for one in BENCHMARKS))
 # Differs from run to run, so that it is said as a range.
 _LOAD: Final = "load_before"
 
@@ -28,7 +30,7 @@ class Page:
         """Raises CodewellError where the page is not there or lacks a region."""
         self._path = docs / "benchmarks.md"
         self._reports = docs / "benchmarks"
-        with_regions(self._read(), dict.fromkeys([MACHINE, *(one.name for one in BENCHMARKS)], ""))
+        with_regions(self._read(), dict.fromkeys(REGIONS, ""))
 
     def reports(self) -> dict[str, Report]:
         """What was recorded, in the order of the page. Raises CodewellError when a file holds something else."""
@@ -54,6 +56,7 @@ class Page:
             return {self._path: self._read()}
         regions = {name: "\n".join(_region(report)) for name, report in reports.items()}
         regions[MACHINE] = "\n".join(_machines(reports.values()))
+        regions[GOALS] = "\n".join(_goals(reports.values()))
         plots = {
             self._reports / f"{one.name}.svg": plot(one, reports[one.name]) for one in BENCHMARKS if one.name in reports
         }
@@ -105,8 +108,20 @@ def _region(report: Report) -> Iterator[str]:
     if report.goals:
         yield from ("| goal | seen | wanted | met |", "|---|---:|---:|---|")
         for goal in report.goals:
-            yield f"| {goal.name} | {figure(goal.value)} | {goal.goal} | {'yes' if goal.met else '**no**'} |"
+            yield _goal(goal)
         yield ""
+
+
+def _goals(reports: Iterable[Report]) -> Iterator[str]:
+    yield from ("", "| benchmark | goal | seen | wanted | met |", "|---|---|---:|---:|---|")
+    for report in reports:
+        for goal in report.goals:
+            yield f"| [{report.bench}](#codewell-bench-{report.bench}) {_goal(goal)}"
+    yield ""
+
+
+def _goal(goal: Goal) -> str:
+    return f"| {goal.name} | {figure(goal.value)} | {goal.goal} | {'yes' if goal.met else '**no**'} |"
 
 
 def _machines(reports: Iterable[Report]) -> Iterator[str]:

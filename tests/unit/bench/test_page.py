@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from services.bench.catalogue import BENCHMARKS, Benchmark
-from services.bench.page import MACHINE, Page, with_regions
+from services.bench.page import REGIONS, Page, with_regions
 from services.bench.report import OF_CEILING, Goal, Report
 from services.errors import CodewellError
 
@@ -24,7 +24,7 @@ def report(bench: str, machine: dict[str, object], rate: float = 30_000.0) -> Re
 def docs(tmp_path: Path) -> Path:
     """A page with a region for each benchmark, and prose around them."""
     lines = ["# Benchmarks", "By hand, above."]
-    for name in (MACHINE, *(one.name for one in BENCHMARKS)):
+    for name in REGIONS:
         lines += [f"<!-- {name} -->", f"of {name} before", f"<!-- /{name} -->", f"By hand, below {name}."]
     (tmp_path / "benchmarks.md").write_text("\n".join(lines) + "\n")
     return tmp_path
@@ -32,7 +32,7 @@ def docs(tmp_path: Path) -> Path:
 
 def outside(page: str) -> str:
     """The page without what its regions hold."""
-    return with_regions(page, dict.fromkeys([MACHINE, *(one.name for one in BENCHMARKS)], ""))
+    return with_regions(page, dict.fromkeys(REGIONS, ""))
 
 
 def test_a_region_is_replaced_and_prose_is_kept(docs: Path) -> None:
@@ -44,6 +44,7 @@ def test_a_region_is_replaced_and_prose_is_kept(docs: Path) -> None:
     assert "of issue before" not in after
     assert "| codewell | 30,000 | 15,000 to 60,000 | requests/s |" in after
     assert "| requests/s of one issuer | 30,000 | >= 25000 | yes |" in after
+    assert "| [issue](#codewell-bench-issue) | requests/s of one issuer | 30,000 | >= 25000 | yes |" in after
     assert "(benchmarks/issue.svg)" in after
     assert "| cores | 2 |" in after
     # What was not measured yet keeps what is said of it.
