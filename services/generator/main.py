@@ -46,11 +46,14 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check_schema)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
         await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
-        async with postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool:
+        allowed = [ip_network(text) for text in settings.remote_allow]
+        async with (
+            postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,
+            contextlib.aclosing(Client(settings.remote_timeout_s, allowed)) as client,
+        ):
             minters = Minters(settings.master_key_bytes)
             ordered = asyncio.Event()
             filler = Filler(pool, minters, health, stop, ordered)
-            client = Client(settings.remote_timeout_s, [ip_network(text) for text in settings.remote_allow])
             limits = Limits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
             sender = Sender(pool, minters, client, limits, filler.fill, health, ordered)
             sending = asyncio.create_task(sender.run(stop, settings.stop_timeout_s))
@@ -62,7 +65,6 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             finally:
                 stop.set()
                 await asyncio.gather(sending, reading)
-                await client.close()
 
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:

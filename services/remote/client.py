@@ -49,7 +49,7 @@ class Client:
             network_backend=Places(allowed),
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections that are kept. Those of an exchange that goes on are cut."""
         await self._connections.aclose()
 

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from ipaddress import ip_network
 
 import pytest
@@ -28,8 +29,9 @@ async def url() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def client() -> Client:
-    return Client(5.0, [ip_network("127.0.0.0/8")])
+async def client() -> AsyncIterator[Client]:
+    async with aclosing(Client(5.0, [ip_network("127.0.0.0/8")])) as opened:
+        yield opened
 
 
 async def asked(client: Client, url: str, key: bytes, count: int) -> list[str]:

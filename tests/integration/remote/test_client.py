@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_network
@@ -16,6 +17,7 @@ from schemas.remote import RemoteCode, RemoteRequest
 from services.client.uuid7 import uuid7
 from services.errors import RemoteFailed
 from services.remote import client as remote_client
+from services.remote.addresses import Network
 from services.remote.client import Client
 from services.remote.signing import signed
 from tests.integration.remote.certificates import server_tls
@@ -39,6 +41,14 @@ def request(count: int = 3) -> RemoteRequest:
     return RemoteRequest(version=1, request_id=uuid7(), program="SPRING", count=count, fields={"discount": "10"})
 
 
+async def order(
+    url: str, wanted: RemoteRequest | None = None, timeout_s: float = 10, allowed: Sequence[Network] = HERE
+) -> Sequence[RemoteCode]:
+    """What a client of this one exchange gets."""
+    async with aclosing(Client(timeout_s, allowed)) as client:
+        return await client.order(url, wanted or request(), KEYS, STAMP_S)
+
+
 async def good(asked: Asked, _: RemoteServer) -> Reply:
     return reply(answer(asked, ["A", "B", "C"]))
 
@@ -47,7 +57,7 @@ async def failed(answering: Answering, timeout_s: float = 10) -> RemoteFailed:
     """What is said of a service that answers so."""
     async with remote_server(answering) as server:
         with pytest.raises(RemoteFailed) as why:
-            await Client(timeout_s, HERE).order(server.url, request(), KEYS, STAMP_S)
+            await order(server.url, timeout_s=timeout_s)
         assert len(server.asked) == 1
     return why.value
 
@@ -62,7 +72,7 @@ def saying(*given: Any, **headers: Any) -> Answering:
 async def test_what_goes_out() -> None:
     wanted = request()
     async with remote_server(good) as server:
-        codes: Sequence[RemoteCode] = await Client(10, HERE).order(server.url, wanted, KEYS, STAMP_S)
+        codes: Sequence[RemoteCode] = await order(server.url, wanted)
         [asked] = server.asked
     assert [one.code for one in codes] == ["A", "B", "C"]
     assert asked.data == {
@@ -81,8 +91,8 @@ async def test_two_attempts_are_the_same_but_for_their_moment_and_keep_no_cookie
     async def baking(asked: Asked, _: RemoteServer) -> Reply:
         return reply(answer(asked, ["A"]), set_cookie="a=b; Path=/")
 
-    wanted, client = request(), Client(10, HERE)
-    async with remote_server(baking) as server:
+    wanted = request()
+    async with aclosing(Client(10, HERE)) as client, remote_server(baking) as server:
         for _ in range(2):
             await client.order(server.url, wanted, KEYS, STAMP_S)
         first, second = server.asked
@@ -149,7 +159,7 @@ async def test_an_answer_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -
         return reply(whole + b" " * (100_000 - len(whole)))
 
     async with remote_server(just_fits) as server:
-        assert len(await Client(10, HERE).order(server.url, request(), KEYS, STAMP_S)) == 1
+        assert len(await order(server.url)) == 1
 
 
 async def test_the_whole_exchange_has_a_limit_in_time() -> None:
@@ -181,7 +191,7 @@ async def test_a_service_that_hangs_up_or_is_not_there() -> None:
     async with remote_server(good) as server:
         gone = server.url
     with pytest.raises(RemoteFailed, match="ConnectError"):
-        await Client(10, HERE).order(gone, request(), KEYS, STAMP_S)
+        await order(gone)
 
 
 async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,7 +201,7 @@ async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_p
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with remote_server(good) as server:
-        await Client(10, HERE).order(server.url, request(), KEYS, STAMP_S)
+        await order(server.url)
         assert "authorization" not in server.asked[0].headers
 
 
@@ -199,7 +209,7 @@ async def test_nobody_is_called_inside_the_operators_network() -> None:
     async with remote_server(good) as server:
         for url in (server.url, server.url.replace("127.0.0.1", "localhost"), server.url.replace("127.0.0.1", "127.1")):
             with pytest.raises(RemoteFailed, match="no public address"):
-                await Client(10, []).order(url, request(), KEYS, STAMP_S)
+                await order(url, allowed=[])
         assert server.asked == []
 
 
@@ -218,7 +228,7 @@ async def test_a_name_is_asked_for_once_and_stays_the_services_name(monkeypatch:
     async with remote_server(good) as server:
         url = server.url.replace("127.0.0.1", "codes.example")
         Names(monkeypatch, ["127.0.0.1"])
-        await Client(10, HERE).order(url, request(), KEYS, STAMP_S)
+        await order(url)
         assert server.asked[0].headers["host"] == url.split("/")[2]
 
 
@@ -226,7 +236,7 @@ async def test_the_next_address_is_tried_where_one_cannot_be_reached(monkeypatch
     async with remote_server(good) as server:
         Names(monkeypatch, ["127.0.0.9", "127.0.0.1"])
         url = server.url.replace("127.0.0.1", "codes.example")
-        assert len(await Client(10, HERE).order(url, request(), KEYS, STAMP_S)) == 3
+        assert len(await order(url)) == 3
 
 
 async def test_a_certificate_is_for_the_name_and_not_for_the_address(
@@ -234,8 +244,7 @@ async def test_a_certificate_is_for_the_name_and_not_for_the_address(
 ) -> None:
     tls, authorities = server_tls(tmp_path, "codes.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
-    client = Client(10, HERE)
-    async with remote_server(good, tls) as server:
+    async with aclosing(Client(10, HERE)) as client, remote_server(good, tls) as server:
         Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"])
         right = server.url.replace("127.0.0.1", "codes.example")
         assert len(await client.order(right, request(), KEYS, STAMP_S)) == 3
@@ -249,7 +258,7 @@ async def test_an_unknown_authority_is_not_trusted(monkeypatch: pytest.MonkeyPat
     tls, _ = server_tls(tmp_path, "127.0.0.1")
     async with remote_server(good, tls) as server:
         with pytest.raises(RemoteFailed, match="ConnectError"):
-            await Client(10, HERE).order(server.url, request(), KEYS, STAMP_S)
+            await order(server.url)
         assert server.asked == []
 
 
@@ -258,12 +267,10 @@ async def kept(asked: Asked, _: RemoteServer) -> Reply:
 
 
 async def test_a_connection_is_kept_for_the_next_exchange() -> None:
-    client = Client(10, HERE)
-    async with remote_server(kept) as server:
+    async with aclosing(Client(10, HERE)) as client, remote_server(kept) as server:
         for _ in range(3):
             assert len(await client.order(server.url, request(), KEYS, STAMP_S)) == 3
         assert (len(server.asked), server.connections) == (3, 1)
-        await client.close()
 
 
 async def test_a_kept_connection_is_for_the_name_whose_certificate_was_seen(
@@ -271,8 +278,7 @@ async def test_a_kept_connection_is_for_the_name_whose_certificate_was_seen(
 ) -> None:
     tls, authorities = server_tls(tmp_path, "codes.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
-    client = Client(10, HERE)
-    async with remote_server(kept, tls) as server:
+    async with aclosing(Client(10, HERE)) as client, remote_server(kept, tls) as server:
         Names(monkeypatch, ["127.0.0.1"], ["127.0.0.1"])
         right = server.url.replace("127.0.0.1", "codes.example")
         for _ in range(2):
@@ -280,4 +286,3 @@ async def test_a_kept_connection_is_for_the_name_whose_certificate_was_seen(
         with pytest.raises(RemoteFailed, match="ConnectError"):
             await client.order(right.replace("codes", "other"), request(), KEYS, STAMP_S)
         assert len(server.asked) == 2
-        await client.close()
