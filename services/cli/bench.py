@@ -94,7 +94,7 @@ def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> Non
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(400, 1_000_000), default=12_000, show_default=True, help="How many are attached."
+    "--requests", type=click.IntRange(400, 1_000_000), default=8_000, show_default=True, help="How many are attached."
 )
 @REPETITIONS
 @as_json
@@ -162,7 +162,7 @@ def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> Non
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(100, 1_000_000), default=200_000, show_default=True, help="How many are answered."
+    "--requests", type=click.IntRange(100, 1_000_000), default=100_000, show_default=True, help="How many are answered."
 )
 @REPETITIONS
 @as_json

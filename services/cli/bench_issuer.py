@@ -42,7 +42,7 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
 @click.option(
     "--requests",
     type=click.IntRange(100, 1_000_000),
-    default=150_000,
+    default=90_000,
     show_default=True,
     help="How many requests wait to be answered; the usual build gets an eightieth, or a tenth in batches.",
 )
@@ -57,7 +57,7 @@ def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
 
 
 @click.command()
-@_requests(200_000)
+@_requests(120_000)
 @click.option(
     "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="How many there are."
 )
@@ -82,7 +82,7 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     help="How many codes are attached before; give it once for each size. A million takes 250 MB of disk.",
 )
 @click.option(
-    "--random", type=click.IntRange(0), default=5_000_000, show_default=True, help="The same with random request ids."
+    "--random", type=click.IntRange(0), default=2_000_000, show_default=True, help="The same with random request ids."
 )
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes minutes.")
 @REPETITIONS
@@ -95,7 +95,7 @@ def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, re
 
 
 @click.command()
-@_requests(100_000)
+@_requests(50_000)
 @_issuers(1, 2, 4, 8)
 @REPETITIONS
 @as_json
@@ -117,7 +117,7 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     show_default=True,
     help="Requests a second; give it once for each rate.",
 )
-@click.option("--seconds", type=click.IntRange(1, 600), default=4, show_default=True, help="How long each load lasts.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=3, show_default=True, help="How long each load lasts.")
 @click.option(
     "--warm-up",
     type=click.IntRange(1, 600),
@@ -135,7 +135,7 @@ def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int
 
 
 @click.command()
-@_requests(150_000)
+@_requests(100_000)
 @REPETITIONS
 @as_json
 def replay(requests: int, repetitions: int, as_json: bool) -> None:
