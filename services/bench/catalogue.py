@@ -36,7 +36,7 @@ BENCHMARKS: Final = (
     Benchmark("mint", ("--codes=500000",), ("dice and a set", "FF1"), ("text of plain counters",)),
     Benchmark("generate", peers=("COPY",)),
     Benchmark("fill"),
-    Benchmark("remote", ("--codes=50000",), ("one request at a time",), ("the limit",)),
+    Benchmark("remote", ("--codes=100000",), ("one request at a time",), ("the limit",)),
     Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
     Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
     Benchmark("browse", peers=("usual build",)),
