@@ -18,7 +18,7 @@ from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
 from services.remote.client import Client
-from services.runtime.process import CANCEL_TIMEOUT_S, run, until
+from services.runtime.process import run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
 from services.telemetry.health import Health, served
@@ -69,7 +69,6 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
 
 async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:
     gatherer = Gatherer(filler)
-    gathering = asyncio.create_task(gatherer.run())
     with TemporaryDirectory(prefix="codewell-generator-") as directory:
         app = create_app(settings, directory, gatherer.fill, filler.sweep)
         try:
@@ -82,9 +81,6 @@ async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop
         finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
-            # Faust has waited for what was in hand.
-            gathering.cancel()
-            await asyncio.wait((gathering,), timeout=CANCEL_TIMEOUT_S)
     if not stop.is_set():
         # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
         raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")

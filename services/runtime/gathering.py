@@ -21,9 +21,12 @@ class Gathering(Generic[G, W, R]):
     program's id or name, say) is done side by side, so that one of them which is held up holds up no other.
     """
 
-    def __init__(self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]]) -> None:
-        """`work` gives a result for each wish; one that is an exception is raised for that wish alone."""
+    def __init__(
+        self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]], at_once_max: int = AT_ONCE_MAX
+    ) -> None:
+        """`work` gives a result for each of up to `at_once_max` wishes; an exception is raised for its wish alone."""
         self._work = work
+        self._at_once_max = at_once_max
         self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,8 +47,8 @@ class Gathering(Generic[G, W, R]):
         waiting = self._waiting[group]
         while waiting:
             # Who has gone away meanwhile is not to be given anything.
-            batch = [(wish, future) for wish, future in waiting[:AT_ONCE_MAX] if not future.done()]
-            del waiting[:AT_ONCE_MAX]
+            batch = [(wish, future) for wish, future in waiting[: self._at_once_max] if not future.done()]
+            del waiting[: self._at_once_max]
             try:
                 results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
                 for (_, future), result in zip(batch, results, strict=True):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.runtime import gathering
 from services.runtime.gathering import Gathering
 
 
@@ -66,10 +65,9 @@ async def test_what_fails_fails_for_those_who_were_with_it() -> None:
     assert await gathered.ask("a", 1) == 2
 
 
-async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "AT_ONCE_MAX", 2)
+async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit() -> None:
     work = Work()
-    gathered = Gathering(work)
+    gathered = Gathering(work, at_once_max=2)
     asked = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 2, 3, 4, 5)]
     await some_turns()
     asked[3].cancel()
@@ -78,6 +76,7 @@ async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit(monkeypa
 
     assert await asyncio.gather(*asked[:3], asked[4]) == [2, 4, 6, 10]
     assert 4 not in [wish for _, wishes in work.batches for wish in wishes]
+    assert max(len(wishes) for _, wishes in work.batches) == 2
 
 
 async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
