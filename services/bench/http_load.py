@@ -8,10 +8,11 @@ others wait is not hidden.
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from services.bench import loader
 
 CONNECT_TIMEOUT_S: Final = 10.0
 # No answer takes so long that the rest is worth measuring.
@@ -92,14 +93,5 @@ def request(method: str, path: str, token: str, body: object = None, key: str | 
     return "\r\n".join([*lines, "", data])
 
 
-def _main() -> None:
-    import uvloop
-
-    given: list[Any] = json.load(sys.stdin)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        seen = runner.run(load(Plan(*given)))
-    json.dump(seen, sys.stdout)
-
-
 if __name__ == "__main__":
-    _main()
+    loader.run(lambda given: load(Plan(*given)))

@@ -5,9 +5,6 @@ their own. Before all, both are loaded for so long that the broker's JVM has opt
 second of each load warms up too.
 """
 
-import asyncio
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from statistics import median
@@ -16,11 +13,11 @@ from typing import Final, NamedTuple
 from services.bench import contestants
 from services.bench.contenders import CEILING, PRODUCT, Contender
 from services.bench.fresh import fresh_servers
+from services.bench.loader import loaded
 from services.bench.machine import facts
 from services.bench.paced_load import Plan, Seen
 from services.bench.race import Heat, check_given
 from services.bench.report import Goal, Progress, Report
-from services.errors import CodewellError
 from services.postgres.connection import connection
 from services.standalone.servers import Servers
 
@@ -73,19 +70,7 @@ async def bench_latency(
 
 async def _load(servers: Servers, contender: Contender, rate: int, seconds: int) -> Times:
     plan = Plan(servers.kafka.bootstrap, f"{contender.group}.", NAME, rate * (seconds + WARM_UP_S), rate)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.bench.paced_load",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        out, said = await process.communicate(json.dumps(plan).encode())
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        raise CodewellError(f"The load broke off: {said.decode().strip().splitlines()[-1]}")
-    seen = Seen(*json.loads(out))
+    seen = Seen(*await loaded("services.bench.paced_load", plan))
     times, late = (values[rate * WARM_UP_S :] for values in seen)
     return Times(median(times), percentile(times, 99), percentile(late, 99))
 

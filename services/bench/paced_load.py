@@ -6,16 +6,16 @@ publisher is hidden. How late each request was handed to the producer is printed
 """
 
 import asyncio
-import json
-import sys
+import gc
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.events import CODES_ATTACHED
+from services.bench import loader
 from services.bench.backlog import PARTITIONS, REPLY_TOPIC, TOPIC
 from services.client.exchange import Outgoing, outgoing
 from services.kafka import clients
@@ -116,18 +116,7 @@ async def read_answers(consumer: AIOKafkaConsumer, count: int) -> dict[bytes, fl
     return read
 
 
-def _main() -> None:
-    import gc
-
-    import uvloop
-
-    given: list[Any] = json.load(sys.stdin)
+if __name__ == "__main__":
     # Its own pauses are not to be measured.
     gc.disable()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        seen = runner.run(load(Plan(*given)))
-    json.dump(seen, sys.stdout)
-
-
-if __name__ == "__main__":
-    _main()
+    loader.run(lambda given: load(Plan(*given)))

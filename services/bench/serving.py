@@ -1,7 +1,6 @@
 """A server of the API in a process of its own, and a client that loads it from another."""
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Final
 
 from services.bench import usual_console
 from services.bench.http_load import Plan, Seen
+from services.bench.loader import loaded
 from services.bench.usage import cpu_seconds
 from services.errors import CodewellError
 from services.standalone.child import Child
@@ -39,19 +39,7 @@ class Site:
         kinds = {"server": self._child.pid, "postgres": self._database.child.pid if self._database.child else 0}
         before = {kind: cpu_seconds([pid]) for kind, pid in kinds.items()}
         plan = Plan(LOOPBACK, self._port, connections, list(requests), rate)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.bench.http_load",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            out, said = await process.communicate(json.dumps(plan).encode())
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            raise CodewellError(f"The client broke off: {said.decode().strip().splitlines()[-1]}")
-        seen = Seen(*json.loads(out))
+        seen = Seen(*await loaded("services.bench.http_load", plan))
         self.cpu_ms = {kind: 1_000 * (cpu_seconds([pid]) - before[kind]) / len(requests) for kind, pid in kinds.items()}
         return seen
 
