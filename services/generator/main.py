@@ -18,6 +18,7 @@ from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
 from services.remote.client import Client
+from services.runtime import failpoints
 from services.runtime.process import run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
@@ -35,6 +36,7 @@ def main() -> None:
     """Run one generator. Raises CodewellError."""
     settings = read(GeneratorSettings)
     configure("generator", settings.log_level)
+    failpoints.arm(settings.failpoints)
     run(lambda stop: generate(settings, stop))
 
 

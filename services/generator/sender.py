@@ -15,6 +15,7 @@ from services.errors import RemoteFailed, StackUnavailable
 from services.generator.receiver import TRANSIENT, Fill, Receiver
 from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
 from services.remote.client import Client
+from services.runtime.failpoints import Point, reach
 from services.runtime.process import CANCEL_TIMEOUT_S
 from services.store import deliveries, remote_secrets
 from services.store.deliveries import Order
@@ -145,8 +146,10 @@ class Sender:
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
         try:
+            reach(Point.ORDERED)
             try:
                 codes = await self._codes(order)
+                reach(Point.ANSWERED)
                 self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()

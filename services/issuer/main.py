@@ -11,6 +11,7 @@ from services.issuer.worker import Worker
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
+from services.runtime import failpoints
 from services.runtime.process import run, until
 from services.runtime.settings import IssuerSettings, read
 from services.store.claim import Claims
@@ -29,6 +30,7 @@ def main() -> None:
     """Run one issuer. Raises CodewellError."""
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
+    failpoints.arm(settings.failpoints)
     # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
     # took a quarter of the issuer's time, and once a batch still a tenth.
     gc.freeze()

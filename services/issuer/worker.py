@@ -16,6 +16,7 @@ from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
+from services.runtime.failpoints import Point, reach
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
 from services.store.claim import Claimed
@@ -94,6 +95,7 @@ class Worker:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
+            reach(Point.CLOSING)
             if ahead is not None:
                 await ahead.close()
             if self._sending is not None:
@@ -124,6 +126,7 @@ class Worker:
                 await self._settled(offsets)
                 await demands.tell({})
                 continue
+            reach(Point.FETCHED)
             await self._let_wait(parts, stop)
             async with self._in_hand:
                 if era != ahead.era:
@@ -163,6 +166,7 @@ class Worker:
         """Answer a batch; once the answers are stored, it is done."""
         await self._processor.answer(read, claimed, outbox)
         await outbox.send()
+        reach(Point.ACKNOWLEDGED)
         await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:
@@ -246,6 +250,7 @@ class Rebalance(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
+        reach(Point.REVOKING)
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 await self._no_batch_in_hand()

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from services.kafka.clients import EXCHANGE_TIMEOUT_S
+from services.runtime.failpoints import Point, reach
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -38,5 +39,6 @@ class Batches:
                 sent.append(await self._producer.send_batch(batch, topic, partition=partition))
         self._batches.clear()
         if sent:
+            sent[0].add_done_callback(lambda _: reach(Point.PRODUCED))
             async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
                 await asyncio.gather(*sent)

@@ -116,6 +116,9 @@ class WorkerSettings(StackSettings):
     stop_timeout_s: float = Field(
         15.0, gt=0, le=120, description="How long a stopping worker may take for the batch in hand (s)."
     )
+    failpoints: str = Field(
+        "", description="Moments at which this worker is to die, for tests of crashes; never in use."
+    )
 
 
 class IssuerSettings(WorkerSettings):
