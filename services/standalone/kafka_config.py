@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from services.standalone.ports import LOOPBACK
 
@@ -22,6 +23,14 @@ logger.groups.level = INFO
 """
 
 
+class Listener(NamedTuple):
+    """One more port that the broker listens on, and the port that it tells its clients there to come to."""
+
+    name: str
+    port: int
+    advertised_port: int
+
+
 @dataclass(frozen=True)
 class KafkaSettings:
     """What a stack on one machine asks of Kafka; a path that is None is the user's own, shared by all homes."""
@@ -36,6 +45,7 @@ class KafkaSettings:
     stop_timeout_s: float = 60.0
     maven_repository: Path | None = None
     cache: Path | None = None
+    listeners: tuple[Listener, ...] = ()
 
 
 def jvm_options(settings: KafkaSettings) -> list[str]:
@@ -57,13 +67,18 @@ def jvm_options(settings: KafkaSettings) -> list[str]:
 
 def server_properties(settings: KafkaSettings, port: int, controller_port: int) -> str:
     """Paths are relative to where it's started, since this format has its own ideas of commas and letters."""
+    more = settings.listeners
+    listened = {"PLAINTEXT": port, "CONTROLLER": controller_port} | {one.name: one.port for one in more}
+    advertised = {"PLAINTEXT": port} | {one.name: one.advertised_port for one in more}
     properties = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listeners": ",".join(f"{name}://{LOOPBACK}:{at}" for name, at in listened.items()),
+        "advertised.listeners": ",".join(f"{name}://{LOOPBACK}:{at}" for name, at in advertised.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listened),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": "data",
         "auto.create.topics.enable": "false",
         "message.max.bytes": settings.message_bytes_max,
