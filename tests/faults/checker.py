@@ -4,12 +4,14 @@ product's code: what it knows of tables and topics is written here once more.
 
 import asyncio
 import re
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -25,6 +27,9 @@ _RECORDS_MAX: Final = 5_000
 # Past this a look is given up: whatever it looks at is under fault.
 _LOOK_S: Final = 10.0
 _WHOLE_S: Final = 120.0
+# Offset, length, leader's epoch, magic; then CRC, attributes, last offset, two times; then the producer's id.
+_BATCH: Final = struct.Struct(">qiib26xq")
+_MAGIC: Final = 2
 _RULES: Final = """
     SELECT name, shared, reuse, source->>'template' AS template, campaign_can_create AND scenario_can_create AS creates
     FROM program"""
@@ -98,6 +103,7 @@ class Checker:
             AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
             for _ in range(2)
         )
+        self._fetched: list[dict[TopicPartition, list[ConsumerRecord]]] = []
         self._reading = asyncio.Lock()
 
     @property
@@ -139,26 +145,32 @@ class Checker:
 
     async def _read(self) -> None:
         """Read on. Requests are read after what came of them and noted before it, so that no answer is to nobody."""
-        results = await self._results.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX)
-        await self._read_to(self._requests, await self._requests.end_offsets(list(self._requests.assignment())))
-        for records in results.values():
+        # Kept where what follows fails: they would not come a second time.
+        self._fetched.append(await self._results.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX))
+        ends = await self._requests.end_offsets(list(self._requests.assignment()))
+        while await self._is_behind(self._requests, ends):
+            self._take(await self._requests.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX))
+        for results in self._fetched:
+            self._take(results)
+        self._fetched.clear()
+
+    def _take(self, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        for records in fetched.values():
             for record in records:
                 self.ledger.take(record)
 
-    async def _read_to(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
-        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX)).values():
-                for record in records:
-                    self.ledger.take(record)
+    async def _is_behind(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+        return any([await consumer.position(tp) < end for tp, end in ends.items()])
 
     async def look_at_offsets(self) -> bool:
         """Whether all offsets that are committed now could be judged; not so while the broker is away."""
         try:
             async with asyncio.timeout(_LOOK_S), self._reading:
                 committed = await self._committed()
+                ends = await self._results.end_offsets(list(self._results.assignment()))
                 await self._read()
-                results = list(self._results.assignment())
-                await self._read_to(self._results, await self._results.end_offsets(results))
+                while await self._is_behind(self._results, ends):
+                    await self._read()
         except (KafkaError, OSError, TimeoutError):
             return False
         for tp, offset in committed.items():
@@ -225,6 +237,22 @@ class Checker:
             self.ledger.violate("I3", "stored and never answered", f"{len(unanswered)}, as {min(unanswered)}")
         if unknown := self.ledger.answered.keys() - stored:
             self.ledger.violate("I1", "answered and not stored", f"{len(unknown)}, as {min(unknown)}")
+
+
+def look_at_producers(ledger: Ledger, data: Path, prefix: str) -> None:
+    """Read the broker's own files: each batch of answers has a producer that the broker keeps from writing it twice.
+
+    The head of a batch is that of Kafka's message format 2 (kafka.apache.org/documentation/#recordbatch).
+    """
+    for log in data.glob(f"{prefix}*.reply-*/*.log"):
+        raw = log.read_bytes()
+        at = 0
+        while at + _BATCH.size <= len(raw):
+            offset, length, _, magic, producer_id = _BATCH.unpack_from(raw, at)
+            if magic == _MAGIC and producer_id < 0:
+                ledger.violate("I2", "answers of a producer that is not idempotent", f"{log.parent.name}: {offset}")
+                return
+            at += 12 + length
 
 
 async def rules(postgres_url: str) -> dict[str, Rule]:

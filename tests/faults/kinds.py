@@ -338,15 +338,15 @@ def _needs_faketime(_: Site) -> str | None:
 
 
 KINDS: Final = (
-    Kind("issuer killed", "I1-I5, I7", issuer_killed, short_times=4, times=10, steps=30),
-    Kind("issuer killed at a point", "I1-I5, I7", issuer_killed_at_a_point, short_times=2, times=6, steps=25),
-    Kind("generator killed", "I1, I4, I5", generator_killed, short_times=2, times=10, steps=10),
-    Kind("generator killed at a point", "I1, I4, I5", generator_killed_at_a_point, times=5, steps=10),
-    Kind("workers stopped", "I2, I3", workers_stopped, short_times=2, times=5, steps=12),
+    Kind("issuer killed", "I1-I5, I7", issuer_killed, short_times=4, times=20, steps=15),
+    Kind("issuer killed at a point", "I1-I5, I7", issuer_killed_at_a_point, short_times=2, times=10, steps=15),
+    Kind("generator killed", "I1, I4, I5", generator_killed, short_times=2, times=20, steps=5),
+    Kind("generator killed at a point", "I1, I4, I5", generator_killed_at_a_point, times=10, steps=5),
+    Kind("workers stopped", "I2, I3", workers_stopped, short_times=2, times=5, steps=8),
     Kind("issuer frozen", "I1-I3, I7", issuer_frozen, (2, 1, 5, 17, 30), steps=10),
     Kind("broker paused", "I1-I4, I7", broker_paused, (3, 1, 5, 30, 90), steps=5),
-    Kind("broker killed", "I1-I4, I7", broker_killed, times=2, steps=6),
-    Kind("Postgres killed", "I1-I5, I7", postgres_killed, times=3, steps=6),
+    Kind("broker killed", "I1-I4, I7", broker_killed, times=3, steps=5),
+    Kind("Postgres killed", "I1-I5, I7", postgres_killed, times=5, steps=5),
     Kind("sessions killed", "I1-I5, I7", sessions_killed, short_times=5, times=20, steps=5),
     Kind("commit answers lost", "I1, I2", commit_answers_lost, short_times=5, times=25, steps=8),
     Kind("fail-over, synchronous", "I1, I4", failover, steps=10),

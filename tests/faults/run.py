@@ -14,7 +14,7 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from services.kafka.clients import producer
-from tests.faults.checker import Checker, Figures, rules
+from tests.faults.checker import Checker, Figures, look_at_producers, rules
 from tests.faults.kinds import Kind
 from tests.faults.ledger import Violation
 from tests.faults.load import Load
@@ -54,6 +54,8 @@ class Outcome:
     """Workers that ended without being told to, by kind and status."""
     violations: list[Violation] = field(default_factory=list)
     took_s: float = 0.0
+    found_s: float | None = None
+    """When the first violation was found, counted from the first request's answer (s)."""
 
 
 class Run:
@@ -161,8 +163,13 @@ async def run(
                 if number >= len(steps) and until_s is None:
                     break
                 await going.step(number + 1, len(steps), steps[number % len(steps)])
+                look_at_producers(ledger, directory / "kafka" / "kafka" / "data", PREFIX)
                 number += 1
-            await going.end()
+                if ledger.violations and outcome.found_s is None:
+                    outcome.found_s = time.monotonic() - began
+            if until_s is None or not ledger.violations:
+                await going.end()
+            look_at_producers(ledger, directory / "kafka" / "kafka" / "data", PREFIX)
             outcome.published, outcome.copies_published = load.published, load.copies
         outcome.figures, outcome.violations = checker.figures, ledger.violations
         outcome.kills, outcome.deaths_at_points = site.kills, site.deaths_at_points
@@ -172,6 +179,8 @@ async def run(
             if death.status not in {-signal.SIGKILL, 0}:
                 outcome.own_ends[f"{death.name.partition('-')[0]}, status {death.status}"] += 1
     outcome.took_s = time.monotonic() - began
+    if outcome.violations and outcome.found_s is None:
+        outcome.found_s = outcome.took_s
     return outcome
 
 

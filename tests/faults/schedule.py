@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tests.faults.kinds import Kind, Moment
 
@@ -18,8 +18,8 @@ class Plan(NamedTuple):
     """Published at least."""
     rate_per_s: float
     """Of the load, at most (1/s)."""
-    long: bool
-    pairs: bool
+    what: Literal["once", "kinds", "pairs"]
+    """Every kind once, or each as often as it is to be, or every pair of kinds once."""
 
 
 class Step(NamedTuple):
@@ -49,26 +49,25 @@ class Step(NamedTuple):
 
 
 def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
-    """The short run has every kind once. The long one has each as often as it says, and then every pair once."""
+    """The steps of a run, of these kinds."""
     chance = random.Random(plan.seed)
-    if not plan.long:
+    if plan.what == "once":
         return [Step((kind,), chance.getrandbits(64), (kind.short_times,), (kind.lasts_s[0],)) for kind in kinds]
-    steps = [
-        Step((kind,), chance.getrandbits(64), (kind.times,), (kind.lasts_s[number % len(kind.lasts_s)],))
-        for kind in kinds
-        for number in range(kind.steps)
-    ]
+    if plan.what == "kinds":
+        steps = [
+            Step((kind,), chance.getrandbits(64), (kind.times,), (kind.lasts_s[number % len(kind.lasts_s)],))
+            for kind in kinds
+            for number in range(kind.steps)
+        ]
+    else:
+        steps = [
+            Step(
+                pair,
+                chance.getrandbits(64),
+                tuple(kind.short_times for kind in pair),
+                tuple(min(kind.lasts_s[0], _PAIR_LASTS_MAX_S) for kind in pair),
+            )
+            for pair in combinations(kinds, 2)
+        ]
     chance.shuffle(steps)
-    if not plan.pairs:
-        return steps
-    pairs = [
-        Step(
-            pair,
-            chance.getrandbits(64),
-            tuple(kind.short_times for kind in pair),
-            tuple(min(kind.lasts_s[0], _PAIR_LASTS_MAX_S) for kind in pair),
-        )
-        for pair in combinations(kinds, 2)
-    ]
-    chance.shuffle(pairs)
-    return steps + pairs
+    return steps
