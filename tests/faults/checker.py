@@ -22,6 +22,7 @@ _KINDS: Final = ("", ".reply", ".retry", ".dlq")
 _TOKENS: Final = {"string": "[A-Za-z]", "number": "[0-9]", "upstring": "[A-Z]"}
 _POLL_S: Final = 0.1
 _PAUSE_S: Final = 0.02
+_LOOK_INTERVAL_S: Final = 0.5
 _WAIT_MS: Final = 50
 _RECORDS_MAX: Final = 5_000
 # Past this a look is given up: whatever it looks at is under fault.
@@ -142,6 +143,12 @@ class Checker:
             except (KafkaError, OSError, TimeoutError):
                 await asyncio.sleep(_POLL_S)
             await asyncio.sleep(_PAUSE_S)
+
+    async def watch_database(self) -> None:
+        """Look at the blocks now and then, until cancelled."""
+        while True:
+            await self.look_at_database(whole=False)
+            await asyncio.sleep(_LOOK_INTERVAL_S)
 
     async def _read(self) -> None:
         """Read on. Requests are read after what came of them and noted before it, so that no answer is to nobody."""

@@ -91,7 +91,7 @@ GUARDS: Final = (
             Edit("services/store/filling_together.py", "ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED", "ORDER BY p.id"),
         ),
         (),
-        _kinds("generator killed", "refilled"),
+        _kinds("generator frozen"),
     ),
     Guard(
         "no codes above the maximum (program_maximum)",

@@ -91,14 +91,20 @@ async def workers_stopped(site: Site, moment: Moment) -> None:
 
 
 async def issuer_frozen(site: Site, moment: Moment) -> None:
+    """At any moment, or with a claim that is written and not committed."""
     name = moment.chance.choice(ISSUERS)
-    pid = site.workers.pid(name)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(moment.lasts_s)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+    if moment.chance.random() < 0.5:
+        os.kill(site.workers.pid(name), signal.SIGSTOP)
+    else:
+        await _stopped(site, name, moment, f"{Point.CLAIMED}=stop@{moment.chance.randrange(1, 40)}")
+    await _woken_later(site.workers.pid(name), moment.lasts_s)
+
+
+async def generator_frozen(site: Site, moment: Moment) -> None:
+    """With codes that are made and not committed, while the other one goes on."""
+    name = moment.chance.choice(GENERATORS)
+    await _stopped(site, name, moment, f"{Point.FILLED}=stop@{moment.chance.randrange(1, 4)}")
+    await _woken_later(site.workers.pid(name), moment.lasts_s)
 
 
 async def broker_paused(site: Site, moment: Moment) -> None:
@@ -344,6 +350,7 @@ KINDS: Final = (
     Kind("generator killed at a point", "I1, I4, I5", generator_killed_at_a_point, times=10, steps=5),
     Kind("workers stopped", "I2, I3", workers_stopped, short_times=2, times=5, steps=8),
     Kind("issuer frozen", "I1-I3, I7", issuer_frozen, (2, 1, 5, 17, 30), steps=10),
+    Kind("generator frozen", "I1, I4, I5", generator_frozen, (2, 1, 5, 17), steps=6),
     Kind("broker paused", "I1-I4, I7", broker_paused, (3, 1, 5, 30, 90), steps=5),
     Kind("broker killed", "I1-I4, I7", broker_killed, times=3, steps=5),
     Kind("Postgres killed", "I1-I5, I7", postgres_killed, times=5, steps=5),
@@ -375,6 +382,24 @@ async def _replaced(site: Site, name: str, moment: Moment, failpoint: str) -> in
     while site.workers.pid(name) == pid:
         await asyncio.sleep(_POLL_S)
     return site.workers.pid(name)
+
+
+async def _stopped(site: Site, name: str, moment: Moment, failpoint: str) -> None:
+    """Kill a worker, and wait until the one after it has stopped at the failpoint, if it gets there."""
+    pid = await _replaced(site, name, moment, failpoint)
+    with suppress(TimeoutError, FileNotFoundError):
+        async with asyncio.timeout(_DEATH_LIMIT_S):
+            # The state stands behind the name, which is in brackets (proc(5)).
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(_POLL_S)
+
+
+async def _woken_later(pid: int, after_s: float) -> None:
+    try:
+        await asyncio.sleep(after_s)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 async def _died(site: Site, name: str, pid: int) -> None:

@@ -200,7 +200,7 @@ async def _loaded(site: Site, checker: Checker, plan: Plan) -> AsyncIterator[Loa
         await sending.start()
         await checker.open()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(publish()), group.create_task(checker.watch())]
+            tasks = [group.create_task(work) for work in (publish(), checker.watch(), checker.watch_database())]
             yield load
             for task in tasks:
                 task.cancel()
