@@ -7,18 +7,27 @@ setting says that it is meant.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from services.runtime.brokers import Brokers, SaslMechanism, SecurityProtocol
-from services.runtime.places import SSL_MODES, broker_hosts, is_this_machine, postgres_hosts, postgres_options
+from services.runtime.places import (
+    SSL_MODES,
+    broker_hosts,
+    is_this_machine,
+    postgres_hosts,
+    postgres_options,
+    with_password,
+)
 
 _BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
-_HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
+_HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
-_POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
+# What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
+_POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
 _POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _ANYWAY: Final = "or, if nobody else is on that network, set CODEWELL_ALLOW_INSECURE=true"
 
@@ -34,6 +43,15 @@ def _readable(given: object) -> object:
         raise ValueError(f"{given} can't be read ({error.strerror})") from error
 
 
+def _is_postgres_url(given: str) -> bool:
+    try:
+        urlsplit(given)
+    except ValueError:
+        # It says what it was given, with the password.
+        return False
+    return bool(_POSTGRES_URL.fullmatch(given))
+
+
 _File = Annotated[Path | None, BeforeValidator(_readable)]
 
 
@@ -43,6 +61,7 @@ class ConnectionSettings(BaseSettings):
     postgres_url: SecretStr = Field(
         min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
     )
+    postgres_password: SecretStr | None = Field(None, description="Its password, in place of one in the URL.")
     kafka_bootstrap: str = Field(pattern=_BROKERS, description="Kafka brokers, as host:port, separated by commas.")
     kafka_security_protocol: SecurityProtocol = Field(
         "PLAINTEXT", description="How brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
@@ -78,12 +97,22 @@ class ConnectionSettings(BaseSettings):
             key_password=self.kafka_ssl_key_password,
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _password_stands_in_the_url(cls, given: dict[str, Any]) -> dict[str, Any]:
+        url, password = given.get("postgres_url"), given.get("postgres_password")
+        if password and isinstance(url, str) and isinstance(password, str) and _is_postgres_url(url):
+            return {**given, "postgres_url": with_password(url, password)}
+        return given
+
     @field_validator("postgres_url")
     @classmethod
     def _is_a_url_of_postgres(cls, given: SecretStr) -> SecretStr:
         url = given.get_secret_value()
-        if not _POSTGRES_URL.fullmatch(url):
-            raise ValueError("must be like postgresql://user:password@host:5432/database")
+        if not _is_postgres_url(url):
+            raise ValueError(
+                "must be like postgresql://user:password@host:5432/database, with %23 for # and so on in the password"
+            )
         options = postgres_options(url)
         if options.get("sslmode", SSL_MODES[0]) not in SSL_MODES:
             raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from ipaddress import ip_address
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 # What libpq has, of which the first three take any server for the right one.
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -28,6 +28,14 @@ def postgres_hosts(url: str) -> Iterator[str]:
 def postgres_options(url: str) -> dict[str, str]:
     """What stands behind the question mark; the last of a name counts."""
     return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL of Postgres with this password in place of one that it may have."""
+    parts = urlsplit(url)
+    user, _, hosts = parts.netloc.rpartition("@")
+    netloc = f"{user.partition(':')[0]}:{quote(password, safe='')}@{hosts}"
+    return urlunsplit(parts._replace(netloc=netloc))
 
 
 def is_this_machine(host: str) -> bool:

@@ -22,6 +22,7 @@ from pydantic_settings import (
 from services.errors import SettingsInvalid
 from services.files.limits import Limits
 from services.runtime.connections import ConnectionSettings
+from services.runtime.secret_files import SecretFiles
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
@@ -83,9 +84,9 @@ class StackSettings(ConnectionSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, and that over a stack's endpoints."""
+        """Arguments win over the environment and the files that it names, and those over a stack's endpoints."""
         endpoints = JsonConfigSettingsSource(settings_cls, json_file=home() / "endpoints.json")
-        return init_settings, env_settings, endpoints
+        return init_settings, env_settings, SecretFiles(settings_cls), endpoints
 
 
 class WorkerSettings(StackSettings):
