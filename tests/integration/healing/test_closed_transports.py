@@ -17,7 +17,10 @@ async def _write_after_the_end(bootstrap: str) -> None:
     host, port = bootstrap.split(":")
     connection = await create_conn(host, int(port), request_timeout_ms=clients.REQUEST_TIMEOUT_MS)
     try:
+        # As between the end of the transport and the turn of whoever reads from it.
+        connection._read_task.cancel()
         connection._writer.transport.abort()
+        await asyncio.sleep(0.01)
         async with asyncio.timeout(LIMIT_S):
             await connection.send(MetadataRequest([]))
     finally:
