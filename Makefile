@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-check docs lock
+.PHONY: setup demo test check audit-dependencies bench bench-check docs lock
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,13 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+
+# Known vulnerabilities of what is pinned. It asks a service on the network, so `check` does not depend on it; what the
+# service does not know fails it too.
+audit-dependencies:
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
 
 # Half an hour on a machine that does nothing else; writes docs/benchmarks.md.
 bench: setup
