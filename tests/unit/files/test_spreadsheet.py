@@ -19,7 +19,7 @@ def test_no_cell_of_an_export_is_run(tmp_path: Path, raw: bool) -> None:
     written.write_bytes("".join(line([cell, "pooled"], raw) for cell in [*RUN, *LEFT]).encode())
 
     own = f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}"
-    command = [SOFFICE or "", "--headless", own, "--convert-to", "fods", "--outdir", tmp_path, written]
+    command = [SOFFICE or "", "--headless", own, "--convert-to", "fods", "--outdir", str(tmp_path), str(written)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
     # Raw, the first cell is one: so the spreadsheet does run what it is not kept from.
