@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from tests.integration.model.changes import Changes
 from tests.integration.model.model import Asked, Model
 from tests.integration.model.reading import Reading
-from tests.integration.model.steps import PROGRAMS_MAX, TEMPLATES, Steps
+from tests.integration.model.steps import PROGRAMS_MAX
 
 names = st.integers(0, PROGRAMS_MAX - 1)
 codes = st.integers(0, 25)
@@ -34,15 +35,28 @@ wishes = st.tuples(
     st.sampled_from(["campaign", "scenario", "hand"]),
     profiles,
     st.sampled_from(["one", "two"]),
-    st.lists(st.integers(0, PROGRAMS_MAX), min_size=1, max_size=2, unique=True),
-    st.sampled_from(["", "", "", "", "late", "preview"]),
+    st.lists(st.sampled_from([0, 0, 0, 1, 1, 1, 2, 2, PROGRAMS_MAX]), min_size=1, max_size=2, unique=True),
+    st.sampled_from(["", "", "", "", "", "", "", "late", "preview"]),
+)
+sources = st.sampled_from(["campaign", "scenario"])
+changes = st.one_of(
+    st.tuples(st.just("switch"), sources),
+    st.tuples(st.just("active")),
+    st.tuples(st.just("maximum"), st.integers(1, 12), st.integers(1, 5)),
+    st.tuples(st.just("template")),
+    st.tuples(
+        st.just("who_gets_codes_again"),
+        st.sampled_from(["request", "profile", "campaign", "step"]),
+        st.sampled_from([False, False, True]),
+    ),
+    st.tuples(st.just("period"), st.sampled_from([None, None, 1]), st.sampled_from([None, None, None, 0, 1, 2])),
 )
 batches = st.lists(wishes, min_size=1, max_size=4)
 besides = st.sampled_from(["batch", "same batch", "fill", "generate", "detach", "delete", "undo", "name"])
 few = st.lists(st.tuples(st.sampled_from(["campaign", "scenario"]), profiles), min_size=1, max_size=3)
 
 
-class Machine(Steps):
+class Machine(Changes):
     """One run through the life of some programs."""
 
     # Programs.
@@ -59,60 +73,13 @@ class Machine(Steps):
         self.create_program(given)
         self.settle(self.model.before())
 
-    @rule(name=names, source=st.sampled_from(["campaign", "scenario"]))
-    def switch(self, name: int, source: str) -> None:
-        program = self.program(name)
-        on = not getattr(program, source)
-        if not program.removed:
-            self.run(self.world.update(program.name, **{f"{source}_can_create": on}))
-            setattr(program, source, on)
-            self.settle(self.model.before())
-
-    @rule(name=names)
-    def switch_off_or_on(self, name: int) -> None:
+    @rule(name=names, change=changes)
+    def change_program(self, name: int, change: tuple[Any, ...]) -> None:
+        what, *values = change
         program = self.program(name)
         if not program.removed:
-            self.run(self.world.set_active(program.name, not program.active))
-            program.active = not program.active
+            getattr(self, f"change_{what}")(program, *values)
             self.settle(self.model.before())
-
-    @rule(name=names, maximum=st.integers(1, 12), mark=st.integers(1, 5))
-    def change_maximum_and_mark(self, name: int, maximum: int, mark: int) -> None:
-        program = self.program(name)
-        maximum = max(maximum, program.made + program.imported)
-        if not program.removed and self.run(
-            self.world.update(program.name, codes_max=maximum, pool_max=min(mark, maximum))
-        ):
-            program.codes_max, program.pool_max = maximum, min(mark, maximum)
-            self.settle(self.model.before())
-
-    @rule(name=names)
-    def change_template(self, name: int) -> None:
-        program = self.program(name)
-        template = {"kind": "template", "template": TEMPLATES[program.versions % 2]}
-        if program.kind == "template" and not program.removed:
-            program.versions += self.run(self.world.update(program.name, source=template))
-            self.settle(self.model.before())
-
-    @rule(name=names, reuse=st.sampled_from(["request", "profile", "campaign", "step"]), shared=st.booleans())
-    def change_who_gets_codes_again(self, name: int, reuse: Any, shared: bool) -> None:
-        program = self.program(name)
-        if not program.removed:
-            self.run(self.world.update(program.name, reuse=reuse, shared=shared or program.shared))
-            program.reuse, program.shared = reuse, shared or program.shared
-            self.settle(self.model.before())
-
-    @rule(name=names, begins=st.sampled_from([None, None, 1]), lasts=st.sampled_from([None, None, 0, 1, 2]))
-    def change_period(self, name: int, begins: int | None, lasts: int | None) -> None:
-        program = self.program(name)
-        if program.removed or (begins is not None and lasts == 0):
-            return
-        end = None if lasts is None else lasts + (begins or 0)
-        changes = {"valid_from": self.moment(begins), "valid_until": self.moment(end)}
-        self.run(self.world.update(program.name, **changes))
-        program.begins = None if begins is None else self.model.day + begins
-        program.ends = None if end is None else self.model.day + end
-        self.settle(self.model.before())
 
     @precondition(lambda self: len(self.model.programs) == PROGRAMS_MAX)
     @rule(name=names)
