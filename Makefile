@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-check torture docs lock
+.PHONY: setup demo test check audit-dependencies bench bench-check torture docs lock
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,13 @@ check: setup
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
+# Known vulnerabilities of what is pinned. It asks a service on the network, so `check` does not depend on it; what the
+# service does not know fails it too.
+audit-dependencies:
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
+
 # Half an hour on a machine that does nothing else; writes docs/benchmarks.md.
 bench: setup
 	$(BIN)/codewell bench all
@@ -38,13 +45,15 @@ bench: setup
 bench-check: setup
 	$(BIN)/codewell bench check
 
-# Two hours: faults of every kind and every pair of kinds, and each guard taken out; writes docs/reliability.md.
+# Two hours: faults of every kind and every pair of kinds, and each guard taken out, which writes
+# docs/reliability.md; then the model against the database, for half an hour.
 torture: setup
 	$(BIN)/python -m tests.faults without
 	$(BIN)/python -m tests.faults faults kinds --requests 500000 & kinds=$$!; \
 	$(BIN)/python -m tests.faults faults pairs --requests 500000; pairs=$$?; \
 	wait $$kinds && test $$pairs -eq 0
 	$(BIN)/python -m tests.faults report
+	CODEWELL_MODEL_EXAMPLES=2000 $(BIN)/pytest tests/integration/model
 
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup

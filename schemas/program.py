@@ -53,7 +53,10 @@ class _Settings(BaseModel):
 
 
 class TemplateSource(_Settings):
-    """Codes are minted from a template such as `{string 4}-{number 4}-{upstring 4}`."""
+    """Codes are minted from a template such as `{string 4}-{number 4}-{upstring 4}`.
+
+    `{safe 12}` spells capitals and digits that can't be misread for one another and form no words.
+    """
 
     kind: Literal["template"]
     template: str

@@ -21,7 +21,10 @@ _OPTIONS = (
     click.option("--active/--inactive", default=None),
     click.option("--valid-from", metavar="TIME", help="ISO 8601 with a time zone, e.g. 2026-12-01T00:00:00Z."),
     click.option("--valid-until", metavar="TIME", help="ISO 8601 with a time zone."),
-    click.option("--template", help="Codes are made from it: '{string 4}-{number 4}-{upstring 4}'."),
+    click.option(
+        "--template",
+        help="Codes are made from it: '{string 4}-{number 4}-{upstring 4}', or '{safe 12}', which can't be misread.",
+    ),
     click.option("--remote-url", metavar="URL", help="Codes are ordered from this remote service."),
     click.option("--request-max", type=int, help="How many codes one request to it may ask for.  [500]"),
     click.option("--import-only", is_flag=True, help="Codes come from files."),

@@ -62,11 +62,13 @@ class Callers:
     async def program(self, caller: Token, name: str) -> Known:
         """The program of this name, if it is the caller's: ProgramUnknown otherwise. Remembered for some seconds.
 
-        Only who may see it is remembered; its rules are the database's, at the moment of each step.
+        Only who may see it is remembered; its rules are the database's, at the moment of each step. Who may not see it
+        has the database asked each time, as for a program that is not there: the time it takes tells them apart no more
+        than the answer.
         """
         seen_at, known = self._programs.get(name, (0.0, None))
         now = time.monotonic()
-        if known is None or now - seen_at >= REMEMBERED_S:
+        if known is None or now - seen_at >= REMEMBERED_S or not caller.sees(known.groups):
             async with self._pool.acquire() as connection:
                 found = await programs.get(connection, name)
             known = Known(found.id, found.name, found.groups)

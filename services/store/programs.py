@@ -12,7 +12,8 @@ import asyncpg
 from schemas.program import Program, ProgramSettings, Stock
 from services.codes.strength import check_guessing, check_space
 from services.codes.template import Template
-from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown
+from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown, TemplateInvalid
+from services.files.csv_out import harmless
 from services.postgres.connection import Connection
 from services.store import foreign, orders, remote_secrets, versions
 from services.store.minters import Minters
@@ -67,6 +68,7 @@ def check(settings: ProgramSettings, guesses_per_s: float) -> None:
         template = Template.parse(settings.source.template)
         check_space(template, settings.codes_max)
         _check_guessing(template, settings, guesses_per_s)
+        _check_begin(template)
 
 
 async def check_name(connection: Connection, name: str) -> None:
@@ -145,6 +147,7 @@ async def _update(
             await versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
             _check_guessing(template, settings, guesses_per_s)
             if version != row["version"]:
+                _check_begin(template)
                 await versions.add(connection, minters, present.id, version, settings.source.template)
         given = {**_row(settings), "version": version}
         del given["name"]
@@ -276,6 +279,16 @@ def _check_change(present: ProgramSettings, settings: ProgramSettings, row: asyn
 def _check_guessing(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:
     if not settings.allow_guessable:
         check_guessing(template, settings.codes_max, _life(settings).total_seconds(), guesses_per_s)
+
+
+def _check_begin(template: Template) -> None:
+    """Codes are pasted into spreadsheets by hand too, where no export puts an apostrophe in front of them."""
+    if harmless(template.text) != template.text:
+        begin = template.text.lstrip()[:1]
+        raise TemplateInvalid(
+            f"A spreadsheet would run codes that begin with {begin} as formulas: begin with another character, or "
+            f"write {{[{begin}] 1}} if it is meant."
+        )
 
 
 def _row(settings: ProgramSettings) -> dict[str, Any]:

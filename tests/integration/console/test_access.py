@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.console import callers
-from services.postgres.connection import Pool
+from services.postgres.connection import Connection, Pool, pool
 from services.store import tokens
 from services.store.tokens import SCOPES
 from tests import factories
@@ -100,6 +100,38 @@ async def test_a_program_of_another_group_is_as_if_it_were_not_there(asked: Cons
     owner = await asked.client("read", groups=["theirs", "ours"])
     assert (await owner.get("/programs/SPRING")).json()["name"] == "SPRING"
     assert [one["name"] for one in (await owner.get("/programs")).json()["items"]] == ["SPRING"]
+
+
+async def test_a_program_of_another_group_takes_as_many_reads_as_one_that_is_not_there(
+    asked: Consoles, database_url: str
+) -> None:
+    """What tells the two apart by the time it takes would be a statement more or less."""
+    said: list[str] = []
+
+    async def listen(connection: Connection) -> None:
+        connection.add_query_logger(lambda record: said.append(record.query))
+
+    def asks() -> list[str]:
+        # The budget of misses is told and asked for as time goes by.
+        return [query for query in said if "token_miss" not in query]
+
+    async with pool(database_url, "codewell-test", 1, listen) as own:
+        api = create_console(own)
+        stranger = await asked.client("admin", groups=["ours"], api=api)
+        owner = await asked.client("admin", groups=["theirs"], api=api)
+        for path, method in operations(api):
+            if "{name}" not in path:
+                continue
+            # The owner has just been there, so that the console remembers the program.
+            await owner.get("/programs/SPRING/codes/SPRING-AAAA")
+            for name in ("SPRING", "NOBODY"):
+                is_problem(await ask(stranger, path, method, name), 404)
+            said.clear()
+            is_problem(await ask(stranger, path, method, "SPRING"), 404)
+            theirs = asks()
+            said.clear()
+            is_problem(await ask(stranger, path, method, "NOBODY"), 404)
+            assert theirs == asks() != [], (path, method)
 
 
 async def test_a_token_with_groups_makes_programs_in_its_own_only(consoles: Consoles) -> None:

@@ -48,6 +48,7 @@ async def test_what_is_made_is_announced_and_what_is_refused_is_not(consoles: Co
         ({"source": {"kind": "template", "template": "{number 1}"}}, ["1,000"]),
         ({"source": {"kind": "template", "template": "{nonsense"}}, ["}"]),
         ({"source": {"kind": "template", "template": "{number 3}"}, "allow_guessable": False}, ["guessed"]),
+        ({"source": {"kind": "template", "template": " ={number 8}"}}, ["spreadsheet", "{[=] 1}"]),
     ],
 )
 async def test_settings_that_can_not_be_are_refused(consoles: Consoles, changed: object, words: list[str]) -> None:

@@ -77,6 +77,7 @@ async def test_null_gives_a_setting_its_default_again(connection: Connection, mi
         (template("{number 3}"), TemplateInvalid, "1,000 texts left .* and up to 9,940 codes may still be made"),
         ({"codes_max": 2**61}, TemplateInvalid, "texts left that the program has not had"),
         ({"allow_guessable": False}, TemplateInvalid, "can be guessed"),
+        (template("+{number 12}"), TemplateInvalid, "A spreadsheet would run codes that begin with +"),
         ({"source": {"kind": "magic"}}, ValidationError, "source"),
     ],
 )
