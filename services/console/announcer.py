@@ -46,6 +46,9 @@ class Announcer:
                 _note_lost(news.program_id, str(error))
             except (KafkaError, TimeoutError) as error:
                 _note_lost(news.program_id, type(error).__name__)
+            except Exception:
+                log.exception("announcer_broke")
+                _note_lost(news.program_id, "it broke")
 
     async def _announce(self, news: _News | None) -> None:
         """Announce this and what comes after it, as long as Kafka takes it."""

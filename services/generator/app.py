@@ -28,13 +28,12 @@ WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at 
 IN_HAND_MAX: Final = 200
 
 Fill = Callable[[int], Awaitable[None]]
-Sweep = Callable[[], Awaitable[None]]
 
 
-def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: Sweep) -> faust.App:
-    """An application that calls `fill` with the id of a program that wants codes, and `sweep` on a timer.
+def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust.App:
+    """An application that calls `fill`, which may not raise, with the id of a program that wants codes.
 
-    Neither may raise. Faust wants a directory, though it has no tables here to keep in it. The application is started
+    Faust wants a directory, though it has no tables here to keep in it. The application is started
     and stopped by its caller.
     """
     prefix = settings.topic_prefix
@@ -67,11 +66,6 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: S
     async def on_program_changed(stream: faust.StreamT[bytes | None]) -> None:
         await _serve(ProgramChanged, stream, fill)
 
-    async def on_timer() -> None:
-        WAKE_UPS.labels("sweep").inc()
-        await sweep()
-
-    app.timer(settings.sweep_interval_s)(on_timer)
     return app
 
 

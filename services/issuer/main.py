@@ -11,6 +11,7 @@ from services.issuer.worker import Worker
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
+from services.postgres.watch import watch
 from services.runtime import failpoints
 from services.runtime.process import run, until
 from services.runtime.settings import IssuerSettings, read
@@ -56,6 +57,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
             postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
             asyncio.TaskGroup() as group,
         ):
+            group.create_task(watch(pool, health, stop))
             for retries in (False, True):
                 name = "retry" if retries else "issue"
                 processor = Processor(name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop)

@@ -16,6 +16,7 @@ from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
+from services.kafka.silence import SILENCE_TOLD_AFTER_S
 from services.runtime.failpoints import Point, reach
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
@@ -25,7 +26,6 @@ from services.telemetry.health import Health
 log = structlog.get_logger()
 
 _POLL_MS: Final = 500
-_CLOSE_TIMEOUT_S: Final = 3.0
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
 REVOKE_TIMEOUT_S: Final = 20.0
 _REVOKE_COMMIT_TIMEOUT_S: Final = 5.0
@@ -43,6 +43,7 @@ class Worker:
         self, name: str, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool
     ) -> None:
         self._name = name
+        self._kafka = f"kafka ({name})"
         self._settings = settings
         self._processor = processor
         self._health = health
@@ -70,8 +71,8 @@ class Worker:
                 began = time.monotonic()
                 try:
                     await self._connected(stop)
-                except (KafkaError, OSError, TimeoutError) as error:
-                    self._health.waits(f"kafka ({self._name})", type(error).__name__)
+                except (KafkaError, OSError) as error:
+                    self._health.waits(self._kafka, clients.why_away(error))
                 if time.monotonic() - began > _GOOD_AFTER_S:
                     break
 
@@ -86,7 +87,7 @@ class Worker:
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
                 consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
-            self._health.has(f"kafka ({self._name})")
+            self._health.has(self._kafka)
             if ahead is None:
                 await self._find_unreadable(consumer, offsets, producer, partitions)
             else:
@@ -103,7 +104,7 @@ class Worker:
                 await asyncio.gather(self._sending, return_exceptions=True)
                 self._sending = None
             # Leaving the group at once lets the others take over at once.
-            await asyncio.shield(_close(consumer, producer))
+            await asyncio.shield(clients.stop(consumer, producer))
 
     async def _consume(
         self,
@@ -122,6 +123,10 @@ class Worker:
         while not stop.is_set():
             self._health.beat(self._name)
             era, parts = await ahead.take()
+            if ahead.silence.seconds > SILENCE_TOLD_AFTER_S:
+                self._health.waits(self._kafka, "no broker answers")
+            else:
+                self._health.has(self._kafka)
             if not parts:
                 await self._settled(offsets)
                 await demands.tell({})
@@ -276,7 +281,8 @@ async def _read_on(
     consumer: AIOKafkaConsumer, tp: TopicPartition, records_max: int
 ) -> tuple[list[ConsumerRecord], ConsumerRecord | None]:
     """What can be read of one partition now, and a stand-in for the record behind it if that one can't be read."""
-    start = await consumer.position(tp)
+    async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+        start = await consumer.position(tp)
     try:
         fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=records_max)
         return fetched.get(tp, []), None
@@ -290,13 +296,3 @@ async def _read_on(
         except UnicodeDecodeError:
             offset = await consumer.position(tp)
             return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
-
-
-async def _close(*clients_: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    async def close(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-        try:
-            await asyncio.wait_for(client.stop(), _CLOSE_TIMEOUT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("close_failed", error=repr(error))
-
-    await asyncio.gather(*(close(client) for client in clients_))

@@ -1,6 +1,7 @@
 """Make Kafka clients, each with its limits."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from services.errors import StackUnavailable
@@ -26,6 +27,7 @@ MAX_POLL_INTERVAL_MS: Final = 300_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 _START_PAUSE_S: Final = 0.2
+CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 
 
@@ -65,7 +67,8 @@ async def admin(brokers: Brokers | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
     client = AIOKafkaAdminClient(**Brokers.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await client.start()
+        async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+            await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
         raise await why_not(brokers) from error
@@ -80,12 +83,44 @@ async def started_producer(brokers: Brokers | str) -> AsyncIterator[AIOKafkaProd
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
-        await asyncio.shield(client.stop())
+        await stop(client)
         raise await why_not(brokers) from error
     try:
         yield client
     finally:
-        await asyncio.shield(client.stop())
+        await stop(client)
+
+
+# Those that take longer than anybody waits for them.
+_stopping: Final[set[asyncio.Task[None]]] = set()
+
+
+async def stop(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop these and wait for that, though not for long: what a broker that is gone holds up ends in the background.
+
+    Cut short, it would leave the client's tasks and connections behind for ever, as a second call does nothing.
+    """
+    stopping = {asyncio.create_task(_stop(client)) for client in clients}
+    _stopping.update(stopping)
+    for task in stopping:
+        task.add_done_callback(_stopping.discard)
+    await asyncio.wait(stopping, timeout=2 * CLOSE_TIMEOUT_S)
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait((stopping,), timeout=CLOSE_TIMEOUT_S)
+    if not stopping.done() and isinstance(client, AIOKafkaProducer):
+        # An idempotent one goes on trying to send what it has until the broker is there again.
+        client._message_accumulator.fail_all(KafkaTimeoutError())
+    with contextlib.suppress(KafkaError, OSError):
+        await stopping
+
+
+def why_away(error: BaseException) -> str:
+    """What to say of an error while Kafka is waited for."""
+    name, said = type(error).__name__, str(error)
+    return said if name in said else f"{name}: {said}" if said else name
 
 
 async def wait_until_up(brokers: Brokers | str, topics: Iterable[str], timeout_s: float) -> None:

@@ -17,7 +17,12 @@ from services.standalone.server_user import give_to, server_user
 _SETTINGS: Final = PostgresSettings(
     shared_buffers="128MB",
     # A small log lets a full disk be made quickly; a short wait lets a replica that is gone be noticed quickly.
-    more={"max_wal_size": "512MB", "wal_sender_timeout": "5s", "wal_receiver_timeout": "5s"},
+    more={
+        "max_wal_size": "512MB",
+        "wal_sender_timeout": "5s",
+        "wal_receiver_timeout": "5s",
+        "wal_retrieve_retry_interval": "500ms",
+    },
 )
 _COPY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.05

@@ -38,6 +38,7 @@ class Proxy:
         self._chance = chance or random.Random()
         self._changed = asyncio.Event()
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self._forgotten: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -65,6 +66,11 @@ class Proxy:
             task.cancel()
         return len(self._connections)
 
+    def forget(self) -> None:
+        """Have good weather for new connections, and pass nothing more on over those that there are."""
+        self._forgotten |= self._connections.keys()
+        self.becomes(Weather())
+
     def becomes(self, weather: Weather) -> None:
         """Have another weather from now on, also for what is held back."""
         self.weather = weather
@@ -78,7 +84,7 @@ class Proxy:
         try:
             upstream, down = await asyncio.open_connection(*self.target, limit=_PIECE_BYTES)
             writers.append(down)
-            link = _Link(self, self._chance)
+            link = _Link(self, self._chance, task)
             async with asyncio.TaskGroup() as group:
                 group.create_task(link.carry(reader, down, to_server=True))
                 group.create_task(link.carry(upstream, writer, to_server=False))
@@ -90,25 +96,27 @@ class Proxy:
             for each in writers:
                 each.close()
             del self._connections[task]
+            self._forgotten.discard(task)
 
-    async def passes(self, *, to_server: bool) -> None:
-        """Wait until bytes get through in this direction."""
-        while not (self.weather.to_server if to_server else self.weather.to_client):
+    async def passes(self, connection: asyncio.Task[None], *, to_server: bool) -> None:
+        """Wait until bytes of this connection get through in this direction."""
+        while connection in self._forgotten or not (self.weather.to_server if to_server else self.weather.to_client):
             await self._changed.wait()
 
 
 class _Link:
     """Both directions of one connection."""
 
-    def __init__(self, proxy: Proxy, chance: random.Random) -> None:
+    def __init__(self, proxy: Proxy, chance: random.Random, connection: asyncio.Task[None]) -> None:
         self._proxy = proxy
         self._chance = chance
+        self._connection = connection
         self._loses_answer = False
 
     async def carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, to_server: bool) -> None:
         while piece := await source.read(_PIECE_BYTES):
             await self._travel(len(piece))
-            await self._proxy.passes(to_server=to_server)
+            await self._proxy.passes(self._connection, to_server=to_server)
             lost = self._proxy.weather.lose_answer_to
             if to_server and lost is not None and lost in piece:
                 self._loses_answer = True
