@@ -6,7 +6,7 @@ from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events import Id, ShortName
-from schemas.program import CODES_MAX_LIMIT, Moment, State, Text
+from schemas.program import CODES_MAX_LIMIT, FIELDS_MAX, Moment, State, Text
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Generate(_Shape):
     """
 
     count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)] | None = None
-    fields: dict[ShortName, Text] = {}
+    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}
     profiles: Annotated[tuple[Id, ...], Field(min_length=1, max_length=PROFILES_MAX)] | None = None
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class CodeChanges(_Shape):
     """What is to change: what is left out stays. `expires_at` null is for ever; `fields` replaces all fields."""
 
     expires_at: Moment | None = None
-    fields: dict[ShortName, Text] = {}
+    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:

@@ -37,6 +37,8 @@ Moment = Annotated[
     BeforeValidator(_no_number),
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9000, 1, 1, tzinfo=UTC)),
 ]
+FIELDS_MAX: Final = 64
+GROUPS_MAX: Final = 64
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]
 
 
@@ -113,7 +115,7 @@ class ProgramSettings(_Settings):
     name: ShortName
     title: Text = ""
     description: Text = ""
-    groups: tuple[ShortName, ...] = ()
+    groups: Annotated[tuple[ShortName, ...], Field(max_length=GROUPS_MAX)] = ()
     active: bool = True
     valid_from: Moment | None = None
     valid_until: Moment | None = None
@@ -126,7 +128,7 @@ class ProgramSettings(_Settings):
     pool_max: Count
     ttl: Lifetime | None = None
     ttl_from: Literal["creation", "attachment"] = "creation"
-    fields: tuple[CustomField, ...] = ()
+    fields: Annotated[tuple[CustomField, ...], Field(max_length=FIELDS_MAX)] = ()
     reuse: Literal["request", "profile", "campaign", "step"] = "request"
     allow_guessable: bool = False
 
@@ -153,7 +155,7 @@ class ProgramChanges(_Settings):
 
     title: Text | None = None
     description: Text | None = None
-    groups: tuple[ShortName, ...] | None = None
+    groups: Annotated[tuple[ShortName, ...], Field(max_length=GROUPS_MAX)] | None = None
     active: bool | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
@@ -166,7 +168,7 @@ class ProgramChanges(_Settings):
     pool_max: Count | None = None
     ttl: Lifetime | None = None
     ttl_from: Literal["creation", "attachment"] | None = None
-    fields: tuple[CustomField, ...] | None = None
+    fields: Annotated[tuple[CustomField, ...], Field(max_length=FIELDS_MAX)] | None = None
     reuse: Literal["request", "profile", "campaign", "step"] | None = None
     allow_guessable: bool | None = None
 

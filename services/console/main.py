@@ -45,7 +45,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         async with (
             _in_background(context.announcer.run()),
             _in_background(context.importer.run()),
-            serving(api, settings.api_host, settings.api_port) as port,
+            serving(api, settings.api_host, settings.api_port, settings.connections_max) as port,
         ):
             log.info("api_served", host=settings.api_host, port=port)
             # A search for cycles through all that was just set up would hold up whoever asks at that moment.

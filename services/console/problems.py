@@ -59,6 +59,7 @@ _MEANING: Final[dict[int, tuple[str, str]]] = {
     401: ("No token, or none in force", "Send the header Authorization: Bearer TOKEN with a token in force."),
     403: ("The token may not do this", "This needs a token with the scope write."),
     404: ("There is no such thing for this token", "There is no program SPRING: list the programs."),
+    408: ("The body did not come in time", "The body did not come in time: send it at once."),
     409: ("It can't be as things are now", "There is a program SPRING already: choose another short name."),
     413: ("The body is too large", "A body may have 1,048,576 bytes: send less at once."),
     415: ("The body is not JSON", "Send JSON, with the header Content-Type: application/json."),
@@ -97,7 +98,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def documented_making(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of an endpoint that takes a body and an idempotency key."""
-    return documented(400, 409, 413, 415, *statuses)
+    return documented(400, 408, 409, 413, 415, *statuses)
 
 
 def _documented(status: int) -> dict[str, Any]:

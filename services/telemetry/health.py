@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.errors import StackUnavailable
+from services.telemetry.http_limits import CONNECTIONS_MAX_DEFAULT, LimitedProtocol
 
 log = structlog.get_logger()
 
@@ -99,7 +100,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
+async def serving(
+    app: Starlette, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
+) -> AsyncIterator[int]:
     """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""
     try:
         listener = socket.create_server((host, port))
@@ -108,7 +111,14 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
             f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
             "what has it."
         ) from error
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_STOP_TIMEOUT_S)
+    config = uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        limit_concurrency=connections_max,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

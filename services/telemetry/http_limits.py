@@ -1,0 +1,148 @@
+"""What a client may ask of an HTTP server before it has shown a token: its head, its time, its connections.
+
+uvicorn's fast parser takes a head of any size and waits for it for ever; its own limit of connections answers in plain
+text, and turns the probes away by which a process is known to be alive.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from schemas.api import Problem
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+# Of the first line beside the address, which is counted only while the head is not whole.
+_LINE_BYTES: Final = 1024
+_AROUND_BYTES: Final = len(": \r\n")
+HEAD_TIMEOUT_S: Final = 10.0
+CONNECTIONS_MAX_DEFAULT: Final = 500
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_RETRY_AFTER_S: Final = 2
+_MEDIA_TYPE: Final = "application/problem+json"
+
+
+def _problem(status: HTTPStatus, detail: str) -> bytes:
+    return Problem(type="about:blank", title=status.phrase, status=status, detail=detail).model_dump_json().encode()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection. A connection above `limit_concurrency` is told to come again, and answers probes."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        # Counted here, not by uvicorn.
+        self._connections_max, self.limit_concurrency = self.limit_concurrency, None
+        self._refusal: tuple[HTTPStatus, str] | None = None
+        self._in_head = True
+        self._came_bytes = 0
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head from now on."""
+        super().connection_made(transport)
+        if self._connections_max is not None and len(self.connections) > self._connections_max:
+            self.app = cast("Any", _Crowded(cast("ASGIApp", self.app)))
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._wait_no_longer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. What is not a whole head by now may become one for a while."""
+        self._came_bytes += len(data)
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._came_bytes > HEAD_BYTES_MAX + _LINE_BYTES:
+            self._refuse(*_TOO_LARGE)
+        elif self._waiting is None and self._came_bytes:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Serve the request, unless its head is too large. Raises into the parser, which stops then."""
+        self._in_head = False
+        self._wait_no_longer()
+        lines = sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers)
+        if len(self.url) + lines > HEAD_BYTES_MAX:
+            self._refusal = _TOO_LARGE
+            raise ValueError
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What comes now is the next head."""
+        self._came_bytes = 0
+        self._in_head = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with what the parser did not take."""
+        self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, f"{msg.rstrip('.')}: speak HTTP/1.1.")))
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._is_late)
+
+    def _is_late(self) -> None:
+        # What nobody reads can't come; it is read on once the request before is answered.
+        if self.flow.read_paused:
+            self._wait()
+        else:
+            self._refuse(*_TOO_SLOW)
+
+    def _wait_no_longer(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer without the application, and hang up."""
+        self._wait_no_longer()
+        if self.transport.is_closing():
+            return
+        # Into the middle of the answer to the request before nothing can be said.
+        if self.cycle is None or self.cycle.response_complete:
+            body = _problem(status, detail)
+            head = (
+                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {_MEDIA_TYPE}\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+_TOO_LARGE: Final = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The address and the headers of a request may have {HEAD_BYTES_MAX:,} bytes: send less of them.",
+)
+_TOO_SLOW: Final = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    f"No whole request came within {HEAD_TIMEOUT_S:.0f} s: send it at once, or open the connection later.",
+)
+
+
+class _Crowded:
+    """Serves a connection that is one too many."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer probes, and nothing else."""
+        if scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        sentence = "All connections are taken: try again in a moment, and keep connections open for several requests."
+        problem = Problem(type="about:blank", title=status.phrase, status=status, detail=sentence)
+        headers = {"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"}
+        await JSONResponse(problem.model_dump(), status, headers, _MEDIA_TYPE)(scope, receive, send)
