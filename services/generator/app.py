@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from schemas import topics
 from schemas.events import PoolDemand, ProgramChanged
+from services.runtime.brokers import Brokers
 from services.runtime.settings import GeneratorSettings
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
     app = faust.App(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
+        broker_credentials=_credentials(settings.brokers),
         autodiscover=False,
         datadir=directory,
         store="memory://",
@@ -65,6 +67,18 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
         await _serve(ProgramChanged, stream, fill)
 
     return app
+
+
+def _credentials(brokers: Brokers) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    tls = brokers.tls()
+    if brokers.with_sasl:
+        return faust.SASLCredentials(
+            username=brokers.sasl_username,
+            password=brokers.password,
+            mechanism=brokers.sasl_mechanism,
+            ssl_context=tls,
+        )
+    return None if tls is None else faust.SSLCredentials(tls)
 
 
 async def _serve(

@@ -58,7 +58,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
     async with served(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check_schema)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
-        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         allowed = [ip_network(text) for text in settings.remote_allow]
         async with (
             postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,

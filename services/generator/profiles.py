@@ -49,7 +49,7 @@ class ProfileReader(ConsumerRebalanceListener):
     """One member of the group that reads changes of profiles. They count once they are in the database."""
 
     def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
-        self._bootstrap = settings.kafka_bootstrap
+        self._brokers = settings.brokers
         self._group = f"{settings.topic_prefix}codewell-profiles"
         self._topic = settings.topic_prefix + topics.PROFILE_CHANGED
         self._pool = pool
@@ -88,7 +88,7 @@ class ProfileReader(ConsumerRebalanceListener):
         """Begin where the last owner committed."""
 
     async def _connected(self) -> None:
-        consumer = clients.consumer(self._bootstrap, self._group)
+        consumer = clients.consumer(self._brokers, self._group)
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):

@@ -52,7 +52,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check_schema)
         health.has("postgres")
         needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
-        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         async with (
             postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
             asyncio.TaskGroup() as group,

@@ -77,8 +77,8 @@ class Worker:
                     break
 
     async def _connected(self, stop: asyncio.Event) -> None:
-        producer = clients.producer(self._settings.kafka_bootstrap)
-        consumer = clients.consumer(self._settings.kafka_bootstrap, self._group)
+        producer = clients.producer(self._settings.brokers)
+        consumer = clients.consumer(self._settings.brokers, self._group)
         offsets = Offsets(consumer)
         ahead = None if self._careful else Ahead(consumer, self._processor.read, self._settings.batch_size_max)
         try:

@@ -13,6 +13,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from services.errors import StackUnavailable
+from services.kafka.refusals import why_not
+from services.runtime.brokers import Brokers
 
 log = structlog.get_logger()
 
@@ -31,10 +33,10 @@ CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 
 
-def producer(bootstrap: str) -> AIOKafkaProducer:
+def producer(brokers: Brokers | str) -> AIOKafkaProducer:
     """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES_MAX,
@@ -43,10 +45,10 @@ def producer(bootstrap: str) -> AIOKafkaProducer:
     )
 
 
-def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
+def consumer(brokers: Brokers | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a group that commits nothing by itself and begins with the oldest record."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -63,28 +65,28 @@ def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(brokers: Brokers | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaAdminClient(**Brokers.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
-        raise unreachable(bootstrap) from error
+        raise await why_not(brokers) from error
     finally:
         await client.close()
 
 
 @asynccontextmanager
-async def started_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def started_producer(brokers: Brokers | str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, in words for a person."""
-    client = producer(bootstrap)
+    client = producer(brokers)
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
         await stop(client)
-        raise unreachable(bootstrap) from error
+        raise await why_not(brokers) from error
     try:
         yield client
     finally:
@@ -127,27 +129,20 @@ def why_away(error: BaseException) -> str:
     return said if name in said else f"{name}: {said}" if said else name
 
 
-async def wait_until_up(bootstrap: str, topics: Iterable[str], timeout_s: float) -> None:
-    """Wait until Kafka answers and has the topics, or raise StackUnavailable."""
+async def wait_until_up(brokers: Brokers | str, topics: Iterable[str], timeout_s: float) -> None:
+    """Wait until Kafka answers and has the topics, or raise StackUnavailable; NotTrusted at once."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return await _check(bootstrap, topics)
-        except StackUnavailable:
-            if time.monotonic() + _START_PAUSE_S > deadline:
+            return await _check(brokers, topics)
+        except StackUnavailable as error:
+            if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
         await asyncio.sleep(_START_PAUSE_S)
 
 
-async def _check(bootstrap: str, topics: Iterable[str]) -> None:
-    async with admin(bootstrap) as client:
+async def _check(brokers: Brokers | str, topics: Iterable[str]) -> None:
+    async with admin(brokers) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
         raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
-
-
-def unreachable(bootstrap: str) -> StackUnavailable:
-    """The error of a Kafka that does not answer."""
-    return StackUnavailable(
-        f"Kafka can't be reached at {bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to where it is."
-    )

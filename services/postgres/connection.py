@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from services.errors import StackUnavailable
+from services.errors import NotTrusted, StackUnavailable
 from services.postgres.hosts import connect
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -25,6 +26,9 @@ ACQUIRE_TIMEOUT_S: Final = 15.0
 START_PAUSE_S: Final = 0.2
 LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
+
+# What OpenSSL says of a certificate that is good, but of another name or another address.
+_OTHER_NAME: Final = (62, 64)
 
 Connection: TypeAlias = asyncpg.Connection
 
@@ -150,15 +154,18 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
 async def wait_until_up(
     url: str, application_name: str, timeout_s: float, check: Callable[[Connection], Awaitable[None]]
 ) -> None:
-    """Wait until Postgres answers and `check` is content, or raise what was wrong last (StackUnavailable)."""
+    """Wait until Postgres answers and `check` is content, or raise what was wrong last (StackUnavailable).
+
+    What waiting does not mend, NotTrusted, is raised at once.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             async with connection(url, application_name) as opened:
                 await check(opened)
                 return
-        except StackUnavailable:
-            if time.monotonic() + START_PAUSE_S > deadline:
+        except StackUnavailable as error:
+            if not error.retriable or time.monotonic() + START_PAUSE_S > deadline:
                 raise
         except UNAVAILABLE as error:
             if time.monotonic() + START_PAUSE_S > deadline:
@@ -173,10 +180,34 @@ def place(url: str) -> str:
 
 
 def _why_not(where: str, error: Exception) -> StackUnavailable:
-    return StackUnavailable(
-        f"Postgres can't be reached at {where} ({str(error) or type(error).__name__}): "
-        "start it, or set CODEWELL_POSTGRES_URL to where it is."
-    )
+    match error:
+        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+            return NotTrusted(
+                f"Postgres at {where} has a certificate for another name ({error.verify_message.rstrip('.')}): call it "
+                "by the name that is in its certificate, in CODEWELL_POSTGRES_URL."
+            )
+        case ssl.SSLCertVerificationError():
+            return NotTrusted(
+                f"Postgres at {where} has a certificate that is not trusted ({error.verify_message}): set sslrootcert "
+                "in CODEWELL_POSTGRES_URL to the certificate of its authority."
+            )
+        case ssl.SSLError():
+            return StackUnavailable(
+                f"TLS with Postgres at {where} fails ({error}): look at sslrootcert, sslcert and sslkey in "
+                "CODEWELL_POSTGRES_URL, which must be files in PEM."
+            )
+        case asyncpg.ClientConfigurationError():
+            return NotTrusted(f"CODEWELL_POSTGRES_URL is not right ({error.args[0]}): set it to what Postgres takes.")
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return NotTrusted(
+                f"Postgres at {where} does not let us in ({error}): look at the user, the password and, if it asks for "
+                "them, sslmode and sslcert in CODEWELL_POSTGRES_URL."
+            )
+        case _:
+            return StackUnavailable(
+                f"Postgres can't be reached at {where} ({str(error) or type(error).__name__}): "
+                "start it, or set CODEWELL_POSTGRES_URL to where it is."
+            )
 
 
 def _server_settings(application_name: str) -> dict[str, str]:
