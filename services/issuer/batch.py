@@ -168,15 +168,20 @@ class Processor:
             # Its program's key can't be read here; whoever mends that finds the request in the retry topic.
             log.error("program_unusable", request_id=str(request.id), why=str(error))
             return Claimed({}, [request], {}, {})
-        # The text after the first line may hold codes and profile ids.
-        why = str(error.args[0] if error.args else type(error).__name__).partition("\n")[0]
+        # The text after the first line may hold codes and profile ids, and any of what is no error of the database.
+        said = str(error) if isinstance(error, asyncpg.PostgresError) else _line_of(error)
+        why = said.partition("\n")[0]
         log.error("undecidable", request_id=str(request.id), error=type(error).__name__, why=why)
-        return Claimed({}, [], {}, {request.id: f"The database refused it: {why}"[:500]})
+        return Claimed({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
 
 
 def _broken(record: ConsumerRecord, error: Exception) -> Unreadable:
     # What the error says may hold codes and profile ids.
-    line = traceback.extract_tb(error.__traceback__)[-1]
     log.error("unreadable", topic=record.topic, partition=record.partition, offset=record.offset,
-              error=type(error).__name__, at=f"{line.filename}:{line.lineno}")  # fmt: skip
+              error=type(error).__name__, why=_line_of(error))  # fmt: skip
     return Unreadable("undecidable", f"Codewell could not read it ({type(error).__name__}): its log says where.")
+
+
+def _line_of(error: Exception) -> str:
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{line.filename}:{line.lineno}"

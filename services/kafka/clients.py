@@ -1,12 +1,12 @@
 """Make Kafka clients, each with its limits."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -15,6 +15,8 @@ from schemas.topics import DEAD_LETTER_BYTES_MAX
 from services.errors import StackUnavailable
 from services.kafka.refusals import why_not
 from services.runtime.brokers import Brokers
+
+log = structlog.get_logger()
 
 REQUEST_TIMEOUT_MS: Final = 15_000
 # aiokafka goes on for ever where a broker that it knows is gone; past this the connection is made anew.
@@ -113,8 +115,12 @@ async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     if not stopping.done() and isinstance(client, AIOKafkaProducer):
         # An idempotent one goes on trying to send what it has until the broker is there again.
         client._message_accumulator.fail_all(KafkaTimeoutError())
-    with contextlib.suppress(KafkaError, OSError):
-        await stopping
+    await asyncio.wait((stopping,))
+    if not stopping.cancelled() and (error := stopping.exception()) is not None:
+        log.warning("close_failed", error=repr(error))
+    # What goes wrong in there leaves its connections, and the task that asks for metadata, for ever.
+    connections = client.client if isinstance(client, AIOKafkaProducer) else client._client
+    await connections.close()
 
 
 def why_away(error: BaseException) -> str:

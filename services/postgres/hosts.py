@@ -34,4 +34,6 @@ def each_host(url: str) -> dict[str, str]:
     """A URL for each host of this one, by host and port."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return {hosts: url}
     return {host: urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")}

@@ -73,6 +73,6 @@ class Gathering(Generic[G, W, R]):
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
-            if waiting:
+            if waiting and batch:
                 await asyncio.sleep(PAUSE_S)
         del self._waiting[group]

@@ -205,6 +205,8 @@ class Claims:
         """Read the stored answers of `pending`, and return those that have none."""
         async with self._pool.acquire() as connection:
             rows = await stock.stored_answers(connection, [request.id for request in pending])
+            if rows:
+                await stock.wait_for_standby(connection)
             unnamed = {row.program_id for row in rows if row.program_id is not None} - self.names.keys()
             if unnamed:
                 names = await connection.fetch(

@@ -59,6 +59,10 @@ _HOLD: Final = """
     """
 
 
+# Written to the log and nowhere else, in a transaction of its own.
+_MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
+
+
 class HoldingTaken(Exception):
     """Another worker gave this profile its code a moment ago; the batch is to be decided again."""
 
@@ -219,6 +223,15 @@ async def hold(connection: Connection, holdings: Mapping[HoldingKey, Code]) -> i
     """Note who gets which code again, and return how many did not have one that lives already."""
     ordered = sorted(holdings.items())
     return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
+
+
+async def wait_for_standby(connection: Connection) -> None:
+    """Wait until a synchronous standby, if there is one, has everything that this connection has read.
+
+    What was committed while the standby was away is seen as soon as its own session is cancelled or gone, though a
+    fail-over would lose it. A commit behind it waits for all that lies before it.
+    """
+    await connection.execute(_MARK)
 
 
 async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) -> list[AnswerRow]:

@@ -105,7 +105,7 @@ async def test_i7_workers_say_that_the_database_is_away_and_go_on_when_it_is_bac
     for fault, words in FAULTS.items():
         end = await fault(bad)
         await bad.workers.publish(5)
-        await bad.workers.all_wait("postgres", words)
+        await bad.workers.wait_for("postgres", words)
         assert (await bad.workers.attach()).status_code == 503, fault
         assert PASSWORD not in str(await bad.workers.waiting_for())
         await end()

@@ -1,6 +1,8 @@
 """An issuer, a generator and a console in this process, and what each says of its health."""
 
 import asyncio
+import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -29,7 +31,8 @@ class Workers:
         self._site = site
         self._client = client
         self._ports = ports
-        self._asked = 0
+        self._asked: set[str] = set()
+        self._programs = 0
 
     async def waiting_for(self) -> dict[str, dict[str, str]]:
         """By worker, what it waits for and why; each that waits says so with its status too."""
@@ -40,12 +43,12 @@ class Workers:
             assert answer.status_code == (503 if found[name] else 200)
         return found
 
-    async def all_wait(self, what: str, *words: str) -> None:
-        """Wait until each worker waits for this and says why in one of these words; none is unhealthy for that."""
+    async def wait_for(self, what: str, word: str, *names: str) -> None:
+        """Wait until these workers, or all, wait for this and say why with this word; none is unhealthy for that."""
 
         async def wait() -> bool:
             found = await self.waiting_for()
-            return all(any(_says(said, what, word) for word in words) for said in found.values())
+            return all(_says(found[name], what, word) for name in names or found)
 
         try:
             await until(wait, f"workers that wait for {what}")
@@ -65,21 +68,29 @@ class Workers:
 
     async def publish(self, count: int) -> None:
         """Publish requests, which are to be answered in the end."""
-        await self._site.publish(messages(count, "SPRING"))
-        self._asked += count
+        requests = messages(count, "SPRING")
+        await self._site.publish(requests)
+        self._asked |= {str(request.request_id) for request in requests}
 
     async def work(self) -> None:
         """Have requests answered by the issuer and the console, from pools that the generator fills."""
-        site = self._site
         await self.publish(20)
-        await site.came(REPLY, self._asked, HEALED_WITHIN_S)
-        answer = await self.attach()
-        assert answer.status_code == 200, answer.text
-        # A program that is made is seen at the next event or sweep, by the generator alone.
-        program = await site.program(f"LATER_{self._asked}", campaign_can_create=True, pool_max=50)
+        await until(self._all_answered, "answer to each request", HEALED_WITHIN_S)
+
+        async def attached() -> bool:
+            # Whoever is told to try again in a moment does.
+            return (await self.attach()).is_success
+
+        await until(attached, "attachment over HTTP", HEALED_WITHIN_S)
+        await self.pools_are_filled()
+
+    async def pools_are_filled(self) -> None:
+        """Wait until the pool of a new program is full, of which nobody tells."""
+        self._programs += 1
+        program = await self._site.program(f"LATER_{self._programs}", campaign_can_create=True, pool_max=50)
 
         async def filled() -> bool:
-            return (await site.stock(program.name)).pooled == 50
+            return (await self._site.stock(program.name)).pooled == 50
 
         await until(filled, "full pool", HEALED_WITHIN_S)
 
@@ -96,8 +107,22 @@ class Workers:
         """Each request has one answer, and no code is given twice."""
         rows = await self._site.database.fetch("SELECT request_id, code FROM answer")
         assert len({row["code"] for row in rows}) == len({row["request_id"] for row in rows}) == len(rows)
-        answered = {record.value for record in await self._site.all_of(REPLY)}
-        assert len(answered) == self._asked
+        decided = {str(row["request_id"]): row["code"] for row in rows}
+        for request_id, answers in (await self._answers()).items():
+            [answer] = answers
+            assert json.loads(answer)["codes"][0]["code"] == decided[request_id]
+
+    async def _all_answered(self) -> bool:
+        return (await self._answers()).keys() == self._asked
+
+    async def _answers(self) -> dict[str, set[bytes]]:
+        """The different answers to each request that has one."""
+        found: defaultdict[str, set[bytes]] = defaultdict(set)
+        for record in await self._site.all_of(REPLY):
+            request_id = json.loads(record.value)["request_id"]
+            if request_id in self._asked:
+                found[request_id].add(record.value)
+        return found
 
 
 def _says(said: dict[str, str], what: str, word: str) -> bool:

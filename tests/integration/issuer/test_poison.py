@@ -1,12 +1,17 @@
 """Records that break something behind the decoder: each ends somewhere, the partition goes on, the issuer lives."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
+from structlog.testing import capture_logs
 
+from services.attaching.model import Request
 from services.client.exchange import Outgoing
+from services.issuer.decode import Decoder, Received
+from services.store.claim import Claimed, Claims
 from tests.integration.issuer.asking import answered, data_of, message, messages, step, with_headers
 from tests.integration.issuer.faults import until_committed
 from tests.integration.issuer.site import Site
@@ -105,3 +110,31 @@ async def test_ids_that_are_too_long_for_an_index_together(site: Site) -> None:
     async with site.issuer():
         await site.publish([before, bad, after], 0)
         await ends(site, bad, before, after)
+
+
+@pytest.mark.parametrize("step", ["read", "decide"])
+async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It would end each issuer that the partition comes to, one after the other."""
+    await site.program("A", 100)
+    bad, *good = messages(5, "A")
+    real_read, real_attach = Decoder.read, Claims.attach
+
+    def read(decoder: Decoder, record: ConsumerRecord) -> Received:
+        if record.key == bad.key:
+            raise KeyError(record.key)
+        return real_read(decoder, record)
+
+    async def attach(claims: Claims, requests: Sequence[Request]) -> Claimed:
+        if bad.request_id in {request.id for request in requests}:
+            raise KeyError(bad.key)
+        return await real_attach(claims, requests)
+
+    monkeypatch.setattr(*((Decoder, "read", read) if step == "read" else (Claims, "attach", attach)))
+    with capture_logs() as logs:
+        async with site.issuer():
+            await site.publish([bad, *good], 0)
+            end = await ends(site, bad, *good)
+    assert dict(end.headers)["codewell_reason"] == b"undecidable"
+    assert bad.key.decode() not in str(logs)

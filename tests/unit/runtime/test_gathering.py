@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.runtime.gathering import Gathering
+from services.runtime.gathering import AT_ONCE_MAX, Gathering
 
 
 class Work:
@@ -88,3 +88,13 @@ async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
     assert [await first, await last] == [1, 2]
     with pytest.raises(ValueError, match="0"):
         await odd
+
+
+async def test_nobody_waits_longer_than_the_limit_and_who_has_gone_is_not_worked_for() -> None:
+    work = Work()
+    gathered: Gathering[str, int, int] = Gathering(work, timeout_s=0.5)
+    outcomes = await asyncio.gather(*(gathered.ask("a", wish) for wish in range(1, 1_000)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {TimeoutError}
+    work.go["a"].set()
+    assert await gathered.ask("a", 1_000) == 2_000
+    assert [len(wishes) for _, wishes in work.batches] == [AT_ONCE_MAX, 1]
