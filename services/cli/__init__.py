@@ -16,7 +16,7 @@ from services.cli.dlq import dlq
 from services.cli.profile import profile
 from services.cli.program import program
 from services.cli.send import send
-from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
+from services.cli.stack import console, demo, generator, issuer, login, migrate, standalone, topics
 from services.cli.token import token
 from services.errors import CodewellError
 
@@ -40,8 +40,8 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, profile, token, send, dlq, audit,
-    bench,
+    standalone, demo, issuer, generator, console, migrate, topics, login, program, code, profile, token, send, dlq,
+    audit, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):

@@ -1,7 +1,11 @@
 """Commands that run something: one worker, a whole stack, the demo; and those that prepare for it."""
 
 import asyncio
+import os
+import secrets
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -43,6 +47,31 @@ def migrate() -> None:
 
     applied = asyncio.run(work())
     click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["issuer", "generator", "console", "auditor"]))
+@click.option("--user", metavar="NAME", help="The user's name.  [the role's]")
+def login(role: str, user: str | None) -> None:
+    """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL.
+
+    The password is taken from CODEWELL_LOGIN_PASSWORD, or made and printed this once.
+    """
+    from services.cli.output import with_database
+    from services.postgres import logins
+    from services.postgres.connection import place
+
+    password = os.environ.get("CODEWELL_LOGIN_PASSWORD") or secrets.token_urlsafe(32)
+    name = user or role
+
+    async def work(connection: Any, settings: Any) -> str:
+        await logins.give(connection, role, name, password)
+        return place(settings.postgres_url.get_secret_value())
+
+    where = with_database(work)
+    click.echo(f"User {name} may do what codewell_{role} may. For that service:")
+    shown = "..." if "CODEWELL_LOGIN_PASSWORD" in os.environ else password
+    click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}:{shown}@{where}")
 
 
 @click.command()

@@ -3,6 +3,8 @@
 from importlib.resources import files
 from typing import Final, NamedTuple
 
+import asyncpg
+
 from services.errors import SchemaMismatch
 from services.postgres.connection import Connection
 
@@ -27,8 +29,16 @@ def known() -> list[Migration]:
 async def migrate(connection: Connection) -> list[str]:
     """Apply what is missing and return the names applied. Many may call it at once: one does the work.
 
-    Raises SchemaMismatch when the database has a migration that this program doesn't know.
+    Raises SchemaMismatch when the database has a migration that this program doesn't know, or the user of the
+    connection may not do what one needs.
     """
+    try:
+        return await _migrate(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatch(f"The database's schema stays as it was: {error}") from error
+
+
+async def _migrate(connection: Connection) -> list[str]:
     applied: list[str] = []
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = 0")

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import structlog
 
 from services.errors import StackUnavailable
 from services.kafka.topics import create_topics
-from services.postgres.connection import connection
+from services.postgres import logins
+from services.postgres.connection import Connection, connection
 from services.postgres.migrations import migrate
 from services.runtime.process import pauses
 from services.standalone.child import Child
@@ -29,6 +31,7 @@ from services.store import tokens
 log = structlog.get_logger()
 
 ADMIN: Final = "standalone"
+SERVICES: Final = ("issuer", "generator", "console")
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
 # A worker that ran so long is started again at once when it dies.
@@ -89,10 +92,11 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         options.progress("making tables and topics")
         async with connection(url, "codewell-standalone") as opened:
             await migrate(opened)
+            urls = await _service_urls(opened, url, servers.home)
             # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
             admin_token = await tokens.replace(opened, ADMIN, ["admin"])
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
-        workers = _workers(options, url, bootstrap)
+        workers = _workers(options, urls, bootstrap)
         options.progress("starting the services")
         async with _watched(servers, stop), _supervised(workers, servers.home):
             if not await _all_ready(workers, servers.home, stop):
@@ -111,7 +115,19 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
                 servers.home.remove_endpoints()
 
 
-def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
+async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, str]:
+    """Where each service finds the database, as a user that may do there what the service does and no more."""
+    passwords = home.database_passwords(SERVICES)
+    for service, password in passwords.items():
+        await logins.give(opened, service, service, password)
+    place = urlsplit(url)
+    return {
+        service: urlunsplit(place._replace(netloc=f"{service}:{password}@{place.hostname}:{place.port}"))
+        for service, password in passwords.items()
+    }
+
+
+def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[Worker]:
     names = [("generator", "generator")]
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
     names += [("console", "console")]
@@ -119,7 +135,7 @@ def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
     for name, service in names:
         port = options.api_port if service == "console" and options.api_port else free_port()
         env = {
-            "CODEWELL_POSTGRES_URL": url,
+            "CODEWELL_POSTGRES_URL": urls[service],
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
             "CODEWELL_API_PORT": str(port),
             "CODEWELL_HEALTH_PORT": str(port),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -56,6 +57,18 @@ def workers(stack: Stack, service: str) -> list[int]:
     return found
 
 
+async def database_users(stack: Stack) -> set[tuple[str, str]]:
+    """Which services are connected to the database, each with the user that it is there."""
+    connection = await asyncpg.connect(stack.endpoints["postgres_url"])
+    try:
+        rows = await connection.fetch(
+            "SELECT application_name, usename FROM pg_stat_activity WHERE datname IS NOT NULL"
+        )
+    finally:
+        await connection.close()
+    return {(row[0].removeprefix("codewell-"), row[1]) for row in rows if row[0]}
+
+
 async def is_ready(api_url: str) -> bool:
     async with httpx.AsyncClient(trust_env=False) as client:
         return (await client.get(f"{api_url}/readyz")).status_code == httpx.codes.OK
@@ -82,6 +95,9 @@ async def test_the_life_of_a_stack(home: Path) -> None:
         answers = (await stack.run("send", "message-render", "--program", "SPRING", "--file", "-", "--json",
                                    stdin=PROFILES)).is_done().objects  # fmt: skip
         assert len({answer["codes"][0]["code"] for answer in answers}) == 500
+        # Each service may do in the database what its role may.
+        assert await database_users(stack) == {(service, service) for service in ("issuer", "generator", "console")}
+        assert stat.S_IMODE((home / "database-passwords.json").stat().st_mode) == 0o600
         memory = memory_bytes(stack.process.pid)
         assert memory < MEMORY_BYTES_MAX, f"{memory:,} bytes"
 

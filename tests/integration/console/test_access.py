@@ -69,7 +69,7 @@ async def test_without_a_token_in_force_every_path_is_401(asked: Consoles, autho
 
 
 async def test_a_scope_opens_what_it_is_for_and_nothing_else(asked: Consoles) -> None:
-    async with asked.pool.acquire() as connection:
+    async with asked.owners.acquire() as connection:
         for scope in SCOPES:
             client = await asked.client(scope)
             for path, method in operations(asked.api):
