@@ -32,7 +32,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
     Those of a remote service come later.
     """
     from services.client.uuid7 import uuid7
-    from services.store import filling, linking, programs
+    from services.store import audit_log, filling, linking, programs
     from services.store.minters import Minters
 
     linked = None if profiles is None else _ids(profiles)
@@ -46,11 +46,16 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
         given = pairs(fields)
         saved = programs.saved_fields(found, given)
         minters, text = Minters(settings.master_key_bytes), json.dumps(saved) if saved else None
-        if linked is not None:
-            ids = (uuid7() for _ in linked)
-            await linking.generate_for(connection, minters, found.id, linked, ids, text)
-        else:
-            await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+        async with connection.transaction():
+            if linked is not None:
+                ids = (uuid7() for _ in linked)
+                await linking.generate_for(connection, minters, found.id, linked, ids, text)
+            else:
+                await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+            made = count if linked is None else len(linked)
+            await audit_log.note(
+                connection, audit_log.by_command(), "code.generate", program, count=made, attached=linked is not None
+            )
         return await programs.stock(connection, program)
 
     stock = with_database(work)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,12 +61,14 @@ def login(role: str, user: str | None) -> None:
     from services.cli.output import with_database
     from services.postgres import logins
     from services.postgres.connection import place
+    from services.store.audit_log import by_command, noted
 
     password = os.environ.get("CODEWELL_LOGIN_PASSWORD") or secrets.token_urlsafe(32)
     name = user or role
 
     async def work(connection: Any, settings: Any) -> str:
-        await logins.give(connection, role, name, password)
+        give = partial(logins.give, connection, role, name, password)
+        await noted(connection, by_command(), give, "login.give", user=name, role=role)
         return place(settings.postgres_url.get_secret_value())
 
     where = with_database(work)

@@ -1,5 +1,6 @@
 """Commands for the tokens with which programs use the HTTP API."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -27,8 +28,14 @@ def token() -> None:
 def create(name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], as_json: bool) -> None:
     """Make token NAME and print its secret, which is shown this once."""
     from services.store import tokens
+    from services.store.audit_log import by_command, noted
 
-    made, secret = with_database(lambda connection, _: tokens.create(connection, name, scopes, groups))
+    async def work(connection: Any, _: Any) -> Any:
+        make = partial(tokens.create, connection, name, scopes, groups)
+        who = by_command()
+        return await noted(connection, who, make, "token.create", token=name, scopes=scopes, groups=groups)
+
+    made, secret = with_database(work)
     if as_json:
         print_json({**made._asdict(), "token": secret})
     else:
@@ -61,8 +68,15 @@ def list_(as_json: bool) -> None:
 def revoke(name_or_id: str, as_json: bool) -> None:
     """End a token for good. A console may still know it for 5 seconds."""
     from services.store import tokens
+    from services.store.audit_log import by_command, note
 
-    ended = with_database(lambda connection, _: tokens.revoke(connection, name_or_id))
+    async def work(connection: Any, _: Any) -> Any:
+        async with connection.transaction():
+            ended = await tokens.revoke(connection, name_or_id)
+            await note(connection, by_command(), "token.revoke", token=ended.name)
+        return ended
+
+    ended = with_database(work)
     if as_json:
         print_json(ended._asdict())
     else:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -26,7 +27,7 @@ from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_port, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
-from services.store import tokens
+from services.store import audit_log, tokens
 
 log = structlog.get_logger()
 
@@ -94,7 +95,8 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
             await migrate(opened)
             urls = await _service_urls(opened, url, servers.home)
             # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
-            admin_token = await tokens.replace(opened, ADMIN, ["admin"])
+            make = partial(tokens.replace, opened, ADMIN, ["admin"])
+            admin_token = await audit_log.noted(opened, audit_log.by_command(), make, "token.replace", token=ADMIN)
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, urls, bootstrap)
         options.progress("starting the services")

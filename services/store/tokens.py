@@ -12,6 +12,7 @@ import asyncpg
 from schemas.events import SHORT_NAME_PATTERN
 from services.errors import TokenRefused
 from services.postgres.connection import Connection
+from services.store.audit_log import By
 
 Scope = Literal["read", "write", "redeem", "admin"]
 
@@ -49,6 +50,11 @@ class Token(NamedTuple):
     created_at: datetime
     last_used: datetime | None
     revoked_at: datetime | None
+
+    @property
+    def by(self) -> By:
+        """Who it is in the audit log."""
+        return By("token", self.name)
 
     def may(self, *scopes: Scope) -> bool:
         """Whether it has one of these scopes; `admin` is all of them."""

@@ -1,6 +1,7 @@
 """`codewell standalone` from its start to its end, however it ends."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -51,9 +52,11 @@ def memory_bytes(pid: int) -> int:
 def workers(stack: Stack, service: str) -> list[int]:
     found = []
     for pid in descendants(stack.process.pid):
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-        if words[1:4] == ["-m", "services", service]:
-            found.append(pid)
+        # One may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+            if words[1:4] == ["-m", "services", service]:
+                found.append(pid)
     return found
 
 

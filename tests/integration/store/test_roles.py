@@ -75,6 +75,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "remote_service": ("S", "I"),
         "token": ("S", "U last_used"),
         "token_miss": ("S", "I", "U"),
+        "audit_entry": ("I via actor verb program details",),
     },
     "auditor": {
         "migration": ("S",),
@@ -88,12 +89,15 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "holding": ("S",),
         "import": ("S",),
         "remote_request": ("S",),
+        "audit_entry": ("S",),
+        "audit_chain": ("S",),
     },
 }  # fmt: skip
 
 # An identity is refused before rights are looked at.
 _IDENTITIES: Final = {
     ("program", "id"), ("block", "id"), ("program_history", "id"), ("token", "id"), ("remote_secret", "id"),
+    ("audit_entry", "id"),
 }  # fmt: skip
 
 # Each touches no row, and is refused or let through before it would look for one.
