@@ -13,6 +13,7 @@ from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
 from services.cli.dlq import dlq
+from services.cli.keys import keys
 from services.cli.profile import profile
 from services.cli.program import program
 from services.cli.send import send
@@ -41,7 +42,7 @@ def codewell() -> None:
 
 for _command in (
     standalone, demo, issuer, generator, console, migrate, topics, login, program, code, profile, token, send, dlq,
-    audit, bench,
+    audit, keys, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):

@@ -45,7 +45,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
         found = await programs.get(connection, program)
         given = pairs(fields)
         saved = programs.saved_fields(found, given)
-        minters, text = Minters(settings.master_key_bytes), json.dumps(saved) if saved else None
+        minters, text = Minters(*settings.master_keys), json.dumps(saved) if saved else None
         async with connection.transaction():
             if linked is not None:
                 ids = (uuid7() for _ in linked)
@@ -83,7 +83,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
@@ -114,7 +114,7 @@ def show(program: str, text: str, as_json: bool) -> None:
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await codes.find(connection, Minters(settings.master_key_bytes), found.id, text)
+        return await codes.find(connection, Minters(*settings.master_keys), found.id, text)
 
     found = with_database(work)
     if found is None:

@@ -71,7 +71,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
             click.echo(f"\r{lines:,} lines", err=True, nl=False)
 
     try:
-        return await export(connection, Minters(settings.master_key_bytes), found, wanted, write)
+        return await export(connection, Minters(*settings.master_keys), found, wanted, write)
     finally:
         if shows:
             click.echo("\r\033[K", err=True, nl=False)

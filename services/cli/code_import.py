@@ -51,9 +51,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 
     async def work(connection: Any, settings: Any) -> Any:
         with _progress() as progress:
-            found = await _bring_in(
-                connection, Minters(settings.master_key_bytes), program, file, options, seen, progress
-            )
+            found = await _bring_in(connection, Minters(*settings.master_keys), program, file, options, seen, progress)
         if bad_rows is not None:
             await _write_bad_rows(connection, found.id, bad_rows)
         return found

@@ -45,7 +45,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     known_as = request_id or uuid7()
 
     async def work(connection: Any, settings: Any) -> Any:
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         if text is not None:
             row = await by_hand.attach_named(
                 connection, minters, program, text, profile, known_as, audit_log.by_command()
@@ -139,7 +139,7 @@ def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
         async with connection.transaction():
-            done = await step(connection, Minters(settings.master_key_bytes), found.id, text)
+            done = await step(connection, Minters(*settings.master_keys), found.id, text)
             await audit_log.note(connection, audit_log.by_command(), f"code.{verb}", program, place=done.place)
         return done
 

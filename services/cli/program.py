@@ -193,7 +193,7 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, name)
         await orders.service_of(connection, name)
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         if not rotate:
             return await remote_secrets.in_force(connection, minters, found.id)
         change = partial(remote_secrets.rotate, connection, minters, found.id)
@@ -238,7 +238,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
     async def work(connection: Any, stack: Any) -> Program:
         # Kafka first: when it can't be reached, nothing is changed.
         async with started_producer(stack.kafka_bootstrap) as producer:
-            changed = await change(connection, Minters(stack.master_key_bytes), stack.guesses_per_s)
+            changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
             if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
         return changed
