@@ -1,5 +1,6 @@
 """Nobody gets anywhere without the right token, on any path that the API has."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -123,6 +124,13 @@ async def test_a_revoked_token_ends_everywhere_once_it_is_forgotten(
     assert callers.REMEMBERED_S <= 5
     monkeypatch.setattr(callers, "REMEMBERED_S", 0)
     is_problem(await first.get("/programs"), 401)
+
+
+async def test_a_token_that_has_ended_is_none(consoles: Consoles, connections: Pool) -> None:
+    async with connections.acquire() as connection:
+        _, secret = await tokens.create(connection, "brief", ["read"], (), timedelta(hours=1))
+        await connection.execute("UPDATE token SET created_at = now() - interval '1 day', expires_at = now()")
+    is_problem(await (await consoles.with_secret(secret)).get("/programs"), 401)
 
 
 async def test_what_needs_no_token(consoles: Consoles) -> None:
