@@ -1,11 +1,10 @@
 """Commands that run something: one worker, a whole stack, the demo; and those that prepare for it."""
 
 import asyncio
-import os
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import click
@@ -53,17 +52,20 @@ def migrate() -> None:
 @click.command()
 @click.argument("role", type=click.Choice(["issuer", "generator", "console", "auditor"]))
 @click.option("--user", metavar="NAME", help="The user's name.  [the role's]")
-def login(role: str, user: str | None) -> None:
-    """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL.
-
-    The password is taken from CODEWELL_LOGIN_PASSWORD, or made and printed this once.
-    """
+@click.option(
+    "--password-file",
+    type=click.File(),
+    metavar="FILE",
+    help="Holds the password.  [one is made and printed this once]",
+)
+def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
+    """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
     from services.cli.output import with_database
     from services.postgres import logins
     from services.postgres.connection import place
     from services.store.audit_log import by_command, noted
 
-    password = os.environ.get("CODEWELL_LOGIN_PASSWORD") or secrets.token_urlsafe(32)
+    password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
     name = user or role
 
     async def work(connection: Any, settings: Any) -> str:
@@ -73,8 +75,8 @@ def login(role: str, user: str | None) -> None:
 
     where = with_database(work)
     click.echo(f"User {name} may do what codewell_{role} may. For that service:")
-    shown = "..." if "CODEWELL_LOGIN_PASSWORD" in os.environ else password
-    click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}:{shown}@{where}")
+    shown = f":{password}" if password_file is None else ""
+    click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}{shown}@{where}")
 
 
 @click.command()
