@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from services.errors import SchemaMismatch
+from services.errors import SchemaMismatch, SettingsInvalid
 from services.postgres.connection import Connection
 
 # Any number that no other program takes on the same database.
@@ -57,9 +57,17 @@ async def _migrate(connection: Connection) -> list[str]:
 
 
 async def check_schema(connection: Connection) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one that this program was made for."""
+    """Raise SchemaMismatch unless the database's schema is the one that this program was made for.
+
+    Raises SettingsInvalid where the connection's user has no right to it at all.
+    """
     exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
-    version = await _version(connection) if exists else 0
+    try:
+        version = await _version(connection) if exists else 0
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SettingsInvalid(
+            "CODEWELL_POSTGRES_URL's user has no right to the schema: codewell login gives a service a user that has."
+        ) from error
     _refuse_newer(version)
     if version < len(known()):
         raise SchemaMismatch(

@@ -8,6 +8,7 @@ import asyncpg
 
 from services.postgres.connection import Connection
 from services.store import audit_log
+from tests.conftest import as_role
 from tests.e2e.commands import Said, codewell, environment
 
 
@@ -36,6 +37,10 @@ async def test_a_service_gets_a_user_and_another_password(
         assert "a-password-of-my-own" not in printed
         again = urlsplit(printed.splitlines()[-1].removeprefix("CODEWELL_POSTGRES_URL="))
         assert await may(urlunsplit(again._replace(netloc=again.netloc.replace("@", ":a-password-of-my-own@"))))
+        url = as_role(database_url, "issuer")
+        theirs = environment(CODEWELL_POSTGRES_URL=url, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        refused = await codewell("token", "create", "shop", "--scope", "read", env=theirs, cwd=tmp_path)
+        refused.is_refused("permission denied for table token", "owner of the schema")
         (tmp_path / "password").write_text("short")
         (await run("--password-file", "password")).is_refused("at least 16 characters")
         assert [entry.verb for entry in await audit_log.page(connection, 10)] == ["login.give", "login.give"]

@@ -13,6 +13,7 @@ from services.postgres import logins, migrations
 from services.postgres.connection import Connection
 from services.postgres.migrations import check_schema, migrate
 from services.store.audit import audit
+from services.store.audit_log import verify
 from services.store.minters import Minters
 from tests.conftest import with_database
 from tests.factories import program
@@ -238,6 +239,7 @@ async def test_an_auditor_can_check_the_promises(
     try:
         await check_schema(own)
         assert await audit(own) == []
+        assert (await verify(own)).wrong is None
     finally:
         await own.close()
 
@@ -307,6 +309,15 @@ async def test_a_migrator_that_may_make_no_roles_goes_on_where_they_are_there(
             await logins.give(own, "issuer", "more", PASSWORD)
     finally:
         await own.close()
+
+
+async def test_a_user_without_a_role_is_told_so(connection: Connection, migrator: tuple[str, str]) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(f"SET LOCAL ROLE {migrator[0]}")
+    with pytest.raises(SettingsInvalid, match="no right to the schema: codewell login"):
+        await check_schema(connection)
+    await transaction.rollback()
 
 
 async def test_a_migrator_that_may_make_no_roles_is_told_what_to_run(
