@@ -35,9 +35,11 @@ PROFILES = "".join(f"p-{number}\n" for number in range(500))
 def descendants(pid: int) -> Iterator[int]:
     """The process and all that it started, directly or not."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from descendants(int(child))
+    # One may end while it is looked at.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from descendants(int(child))
 
 
 def memory_bytes(pid: int) -> int:
@@ -52,7 +54,6 @@ def memory_bytes(pid: int) -> int:
 def workers(stack: Stack, service: str) -> list[int]:
     found = []
     for pid in descendants(stack.process.pid):
-        # One may end while it is looked at.
         with contextlib.suppress(FileNotFoundError):
             words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
             if words[1:4] == ["-m", "services", service]:
