@@ -64,6 +64,11 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+def as_role(url: str, role: str) -> str:
+    """The same database with no more rights than one of the services' roles has."""
+    return urlunsplit(urlsplit(url)._replace(query=f"role=codewell_{role}"))
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template_database(postgres_url: str) -> str:
     """The name of a migrated database that nobody is connected to."""

@@ -14,10 +14,11 @@ from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
 from services.cli.config import config
 from services.cli.dlq import dlq
+from services.cli.keys import keys
 from services.cli.profile import profile
 from services.cli.program import program
 from services.cli.send import send
-from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
+from services.cli.stack import console, demo, generator, issuer, login, migrate, standalone, topics
 from services.cli.token import token
 from services.errors import CodewellError
 
@@ -41,8 +42,8 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, config, program, code, profile, token, send, dlq,
-    audit, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, login, config, program, code, profile, token, send,
+    dlq, audit, keys, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):

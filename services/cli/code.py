@@ -32,7 +32,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
     Those of a remote service come later.
     """
     from services.client.uuid7 import uuid7
-    from services.store import filling, linking, programs
+    from services.store import audit_log, filling, linking, programs
     from services.store.minters import Minters
 
     linked = None if profiles is None else _ids(profiles)
@@ -45,12 +45,17 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
         found = await programs.get(connection, program)
         given = pairs(fields)
         saved = programs.saved_fields(found, given)
-        minters, text = Minters(settings.master_key_bytes), json.dumps(saved) if saved else None
-        if linked is not None:
-            ids = (uuid7() for _ in linked)
-            await linking.generate_for(connection, minters, found.id, linked, ids, text)
-        else:
-            await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+        minters, text = Minters(*settings.master_keys), json.dumps(saved) if saved else None
+        async with connection.transaction():
+            if linked is not None:
+                ids = (uuid7() for _ in linked)
+                await linking.generate_for(connection, minters, found.id, linked, ids, text)
+            else:
+                await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+            made = count if linked is None else len(linked)
+            await audit_log.note(
+                connection, audit_log.by_command(), "code.generate", program, count=made, attached=linked is not None
+            )
         return await programs.stock(connection, program)
 
     stock = with_database(work)
@@ -78,7 +83,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
@@ -109,7 +114,7 @@ def show(program: str, text: str, as_json: bool) -> None:
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await codes.find(connection, Minters(settings.master_key_bytes), found.id, text)
+        return await codes.find(connection, Minters(*settings.master_keys), found.id, text)
 
     found = with_database(work)
     if found is None:

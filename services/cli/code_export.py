@@ -50,11 +50,14 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
 
 
 async def _export(connection: Any, settings: Any, program: str, wanted: Any, file: IO[bytes]) -> int:
-    from services.store import programs
+    from services.store import audit_log, programs
     from services.store.export import export
     from services.store.minters import Minters
 
     found = await programs.get(connection, program)
+    # What has left can't be called back, so it is logged before.
+    who, fields = audit_log.by_command(), list(wanted.profile_fields)
+    await audit_log.note(connection, who, "code.export", program, state=wanted.state, fields=fields)
     shows = file is not sys.stdout.buffer and sys.stderr.isatty()
     lines, told_at = 0, time.monotonic()
 
@@ -68,7 +71,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
             click.echo(f"\r{lines:,} lines", err=True, nl=False)
 
     try:
-        return await export(connection, Minters(settings.master_key_bytes), found, wanted, write)
+        return await export(connection, Minters(*settings.master_keys), found, wanted, write)
     finally:
         if shows:
             click.echo("\r\033[K", err=True, nl=False)

@@ -51,9 +51,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 
     async def work(connection: Any, settings: Any) -> Any:
         with _progress() as progress:
-            found = await _bring_in(
-                connection, Minters(settings.master_key_bytes), program, file, options, seen, progress
-            )
+            found = await _bring_in(connection, Minters(*settings.master_keys), program, file, options, seen, progress)
         if bad_rows is not None:
             await _write_bad_rows(connection, found.id, bad_rows)
         return found
@@ -73,10 +71,11 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 @as_json
 def undo_import(import_id: UUID, as_json: bool) -> None:
     """Take back the codes of import ID that nobody has; one that is running ends."""
+    from services.store.audit_log import by_command
     from services.store.undo import undo
 
     async def work(connection: Any, _: Any) -> Any:
-        return await undo(connection, import_id)
+        return await undo(connection, import_id, by_command())
 
     _print(with_database(work), as_json)
 
@@ -94,7 +93,7 @@ async def _bring_in(
     from services.files.scan import scan
     from services.files.table import open_table
     from services.runtime.settings import ImportSettings, read
-    from services.store import importing, imports, programs
+    from services.store import audit_log, importing, imports, programs
 
     limits = read(ImportSettings).import_limits
     found = await programs.get(connection, program)
@@ -102,7 +101,10 @@ async def _bring_in(
     scanned = await asyncio.to_thread(scan, file, limits)
     with open_table(file, scanned, options, limits):
         pass
-    begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+    async with connection.transaction():
+        begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+        who, size = audit_log.by_command(), scanned.size
+        await audit_log.note(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)
     return await importing.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
 

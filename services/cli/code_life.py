@@ -33,7 +33,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     """Attach a code of PROGRAM to PROFILE: CODE, which is taken in if need be, or the next one of the pool."""
     from services.client.uuid7 import uuid7
     from services.postgres.connection import pool
-    from services.store import by_hand, programs
+    from services.store import audit_log, by_hand, programs
     from services.store.claim import Claims
     from services.store.codes import find
     from services.store.minters import Minters
@@ -45,12 +45,18 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     known_as = request_id or uuid7()
 
     async def work(connection: Any, settings: Any) -> Any:
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         if text is not None:
-            row = await by_hand.attach_named(connection, minters, program, text, profile, known_as)
+            row = await by_hand.attach_named(
+                connection, minters, program, text, profile, known_as, audit_log.by_command()
+            )
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
                 row = await by_hand.attach(Claims(opened, minters), program, profile, known_as)
+            # The claim has had its own transaction, and its answer is on record.
+            await audit_log.note(
+                connection, audit_log.by_command(), "code.attach", program, request_id=str(row.request_id)
+            )
         found = await programs.get(connection, program)
         return await find(connection, minters, found.id, row.code or "")
 
@@ -65,7 +71,7 @@ def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool, where somebody else may get it."""
     from services.store import life
 
-    _show(_done(program, text, life.detach), as_json)
+    _show(_done(program, text, "detach", life.detach), as_json)
 
 
 @click.command()
@@ -76,7 +82,7 @@ def activate(program: str, text: str, as_json: bool) -> None:
     """Use CODE of PROGRAM, which can be done once."""
     from services.store import life
 
-    _show(_done(program, text, life.activate), as_json)
+    _show(_done(program, text, "activate", life.activate), as_json)
 
 
 @click.command()
@@ -87,7 +93,7 @@ def deactivate(program: str, text: str, as_json: bool) -> None:
     """Take the activation of CODE of PROGRAM back."""
     from services.store import life
 
-    _show(_done(program, text, life.deactivate), as_json)
+    _show(_done(program, text, "deactivate", life.deactivate), as_json)
 
 
 @click.command()
@@ -112,7 +118,7 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
     async def changes(connection: Any, minters: Any, program_id: int, written: str) -> Any:
         return await life.change(connection, minters, program_id, written, to)
 
-    _show(_done(program, text, changes), as_json)
+    _show(_done(program, text, "update", changes), as_json)
 
 
 @click.command()
@@ -123,16 +129,19 @@ def delete(program: str, text: str, as_json: bool) -> None:
     """Delete CODE of PROGRAM, pooled or attached: it stays on record and is never made again."""
     from services.store import life
 
-    _show(_done(program, text, life.delete), as_json)
+    _show(_done(program, text, "delete", life.delete), as_json)
 
 
-def _done(program: str, text: str, step: Callable[[Any, Any, int, str], Awaitable[Any]]) -> Any:
-    from services.store import programs
+def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str], Awaitable[Any]]) -> Any:
+    from services.store import audit_log, programs
     from services.store.minters import Minters
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await step(connection, Minters(settings.master_key_bytes), found.id, text)
+        async with connection.transaction():
+            done = await step(connection, Minters(*settings.master_keys), found.id, text)
+            await audit_log.note(connection, audit_log.by_command(), f"code.{verb}", program, place=done.place)
+        return done
 
     return with_database(work)
 

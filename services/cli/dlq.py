@@ -4,6 +4,7 @@ import heapq
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import click
@@ -125,7 +126,7 @@ def replay(again: bool, as_json: bool, **filters: Any) -> None:
 
         from services.client import dead_letters
         from services.kafka import clients
-        from services.store import replays
+        from services.store import audit_log, replays
 
         counts = {"replayed": 0, "replayed_before": 0, "without_event": 0}
 
@@ -140,7 +141,8 @@ def replay(again: bool, as_json: bool, **filters: Any) -> None:
                     f"Kafka did not take all ({error!r}) after {counts['replayed']:,} letters: "
                     "replay again, those are not published twice."
                 ) from error
-            await replays.note(connection, due)
+            work = partial(replays.note, connection, due)
+            await audit_log.noted(connection, audit_log.by_command(), work, "dlq.replay", count=len(due))
             counts["replayed"] += len(due)
             counts["replayed_before"] += len(known)
             counts["without_event"] += len(batch) - len(places)

@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
     """Run one command's work with its settings and a connection to the database."""
-    from asyncpg import PostgresError
+    from asyncpg import InsufficientPrivilegeError, PostgresError
 
-    from services.errors import StackUnavailable
+    from services.errors import SettingsInvalid, StackUnavailable
     from services.postgres.connection import UNAVAILABLE, connection, place
     from services.postgres.migrations import check_schema
     from services.runtime.settings import StackSettings, read
@@ -33,6 +33,10 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
             try:
                 await check_schema(opened)
                 return await work(opened, settings)
+            except InsufficientPrivilegeError as error:
+                raise SettingsInvalid(
+                    f"CODEWELL_POSTGRES_URL's user may not do this ({error}): commands need the owner of the schema."
+                ) from error
             except (*UNAVAILABLE, PostgresError) as error:
                 why = error.args[0] if error.args else type(error).__name__
                 raise StackUnavailable(

@@ -24,11 +24,12 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     loses all others; an empty cell is no field. What is wrong with a row is said, and the others are written. FILE may
     be - for standard input.
     """
+    from services.store.audit_log import by_command
     from services.store.profile_import import import_profiles
 
     # The CSV reader wants line ends as they are.
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    done = with_database(lambda connection, _: import_profiles(connection, lines, _progress))
+    done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, by_command()))
     if _shows():
         click.echo("\r\033[K", err=True, nl=False)
     if as_json:
@@ -61,9 +62,10 @@ def show(profile_id: str, as_json: bool) -> None:
 def forget(profile_id: str, as_json: bool) -> None:
     """Forget profile ID: its fields go, a random id takes its place everywhere, and its codes stay used."""
     from services.store import forgetting, profiles
+    from services.store.audit_log import by_command
 
     profiles.check_id(profile_id)
-    answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id))
+    answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id, by_command()))
     if as_json:
         print_json({"answers": answers})
     else:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -26,14 +27,19 @@ def program() -> None:
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
     from services.store import programs
+    from services.store.audit_log import by_command, noted
 
     wanted = given(**options) | ({} if name is None else {"name": name})
     if interactive:
         wanted = _asked(wanted)
     settings = checked(wanted)
-    made = _announced(
-        lambda connection, minters, guesses_per_s: programs.create(connection, minters, settings, guesses_per_s)
-    )
+
+    async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
+        work = partial(programs.create, connection, minters, settings, guesses_per_s)
+        kind = settings.source.kind
+        return await noted(connection, by_command(), work, "program.create", settings.name, source=kind)
+
+    made = _announced(make)
     _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
 
 
@@ -47,6 +53,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     Only what is given changes; null in a file gives a setting its default again. Codes of an older template stay valid.
     """
     from services.store import programs
+    from services.store.audit_log import by_command
 
     changes = given(**options)
     if not changes:
@@ -54,7 +61,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     try:
         changed = _announced(
             lambda connection, minters, guesses_per_s: programs.update(
-                connection, minters, name, changes, guesses_per_s
+                connection, minters, name, changes, guesses_per_s, by_command()
             )
         )
     except ValidationError as error:
@@ -69,13 +76,14 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 def clone(name: str, new_name: str, as_json: bool) -> None:
     """Make program NEW with the settings of program NAME, without any codes."""
     from services.store import programs
+    from services.store.audit_log import by_command, noted
+
+    async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
+        work = partial(programs.clone, connection, minters, name, new_name, guesses_per_s)
+        return await noted(connection, by_command(), work, "program.clone", new_name, of=name)
 
     try:
-        made = _announced(
-            lambda connection, minters, guesses_per_s: programs.clone(
-                connection, minters, name, new_name, guesses_per_s
-            )
-        )
+        made = _announced(make)
     except ValidationError as error:
         raise refused(error, "made") from error
     _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
@@ -86,9 +94,7 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
 @as_json
 def activate(name: str, as_json: bool) -> None:
     """Switch program NAME on."""
-    from services.store import programs
-
-    changed = _announced(lambda connection, *_: programs.set_active(connection, name, True))
+    changed = _announced(_switch(name, True))
     _print(changed, as_json, f"Program {name} is switched on.")
 
 
@@ -97,9 +103,7 @@ def activate(name: str, as_json: bool) -> None:
 @as_json
 def deactivate(name: str, as_json: bool) -> None:
     """Switch program NAME off: it makes and gives no codes until it is switched on again."""
-    from services.store import programs
-
-    changed = _announced(lambda connection, *_: programs.set_active(connection, name, False))
+    changed = _announced(_switch(name, False))
     _print(changed, as_json, f"Program {name} is switched off.")
 
 
@@ -109,8 +113,12 @@ def deactivate(name: str, as_json: bool) -> None:
 def remove(name: str, as_json: bool) -> None:
     """Remove program NAME for good: its codes stay on record, and its name is not used again."""
     from services.store import programs
+    from services.store.audit_log import by_command, noted
 
-    removed = _announced(lambda connection, *_: programs.remove(connection, name))
+    async def change(connection: Any, *_: Any) -> Program:
+        return await noted(connection, by_command(), partial(programs.remove, connection, name), "program.remove", name)
+
+    removed = _announced(change)
     _print(removed, as_json, f"Program {name} is removed. Its codes stay on record: codewell code list {name}")
 
 
@@ -179,14 +187,17 @@ def show(name: str, as_json: bool) -> None:
 def secret(name: str, rotate: bool, as_json: bool) -> None:
     """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
     from services.store import orders, programs, remote_secrets
+    from services.store.audit_log import by_command, noted
     from services.store.minters import Minters
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, name)
         await orders.service_of(connection, name)
-        minters = Minters(settings.master_key_bytes)
-        change = remote_secrets.rotate if rotate else remote_secrets.in_force
-        return await change(connection, minters, found.id)
+        minters = Minters(*settings.master_keys)
+        if not rotate:
+            return await remote_secrets.in_force(connection, minters, found.id)
+        change = partial(remote_secrets.rotate, connection, minters, found.id)
+        return await noted(connection, by_command(), change, "secret.rotate", name)
 
     rows = [{"secret": one.text, "made": one.made_at, "ends": one.ends_at} for one in with_database(work)]
     if as_json:
@@ -194,6 +205,17 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
             print_json({"secret": row["secret"], "made_at": row["made"], "ends_at": row["ends"]})
     else:
         print_table(rows, "")
+
+
+def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
+    from services.store import programs
+    from services.store.audit_log import by_command, noted
+
+    async def change(connection: Any, *_: Any) -> Program:
+        verb = f"program.{'activate' if active else 'deactivate'}"
+        return await noted(connection, by_command(), partial(programs.set_active, connection, name, active), verb, name)
+
+    return change
 
 
 def _whence(source: Source) -> str:
@@ -216,7 +238,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
     async def work(connection: Any, stack: Any) -> Program:
         # Kafka first: when it can't be reached, nothing is changed.
         async with started_producer(stack.brokers) as producer:
-            changed = await change(connection, Minters(stack.master_key_bytes), stack.guesses_per_s)
+            changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
             if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
         return changed

@@ -1,7 +1,11 @@
 """Commands that run something: one worker, a whole stack, the demo; and those that prepare for it."""
 
 import asyncio
+import secrets
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
 
 import click
 
@@ -43,6 +47,36 @@ def migrate() -> None:
 
     applied = asyncio.run(work())
     click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["issuer", "generator", "console", "auditor"]))
+@click.option("--user", metavar="NAME", help="The user's name.  [the role's]")
+@click.option(
+    "--password-file",
+    type=click.File(),
+    metavar="FILE",
+    help="Holds the password.  [one is made and printed this once]",
+)
+def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
+    """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
+    from services.cli.output import with_database
+    from services.postgres import logins
+    from services.postgres.connection import place
+    from services.store.audit_log import by_command, noted
+
+    password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
+    name = user or role
+
+    async def work(connection: Any, settings: Any) -> str:
+        give = partial(logins.give, connection, role, name, password)
+        await noted(connection, by_command(), give, "login.give", user=name, role=role)
+        return place(settings.postgres_url.get_secret_value())
+
+    where = with_database(work)
+    click.echo(f"User {name} may do what codewell_{role} may. For that service:")
+    shown = f":{password}" if password_file is None else ""
+    click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}{shown}@{where}")
 
 
 @click.command()

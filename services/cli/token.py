@@ -1,10 +1,22 @@
 """Commands for the tokens with which programs use the HTTP API."""
 
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from services.cli.output import as_json, print_json, print_table, with_database
+
+
+def _lifetime(_: click.Context, __: click.Parameter, given: str | None) -> timedelta | None:
+    if given is None:
+        return None
+    try:
+        return TypeAdapter(timedelta).validate_python(given)
+    except ValidationError as error:
+        raise click.BadParameter(f"{given!r} is no ISO 8601 duration such as P90D.") from error
 
 
 @click.group()
@@ -23,12 +35,22 @@ def token() -> None:
     help="What it may do; may be given several times. admin is all of them.",
 )
 @click.option("--group", "groups", multiple=True, help="An access group; may be given several times.  [all programs]")
+@click.option("--expires-in", callback=_lifetime, metavar="DURATION", help="As P90D or PT8H.  [when it is revoked]")
 @as_json
-def create(name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], as_json: bool) -> None:
+def create(
+    name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], expires_in: timedelta | None, as_json: bool
+) -> None:
     """Make token NAME and print its secret, which is shown this once."""
     from services.store import tokens
+    from services.store.audit_log import by_command, noted
 
-    made, secret = with_database(lambda connection, _: tokens.create(connection, name, scopes, groups))
+    async def work(connection: Any, _: Any) -> Any:
+        make = partial(tokens.create, connection, name, scopes, groups, expires_in)
+        who = by_command()
+        return await noted(connection, who, make, "token.create", token=name, scopes=scopes, groups=groups,
+                           expires_in=None if expires_in is None else str(expires_in))  # fmt: skip
+
+    made, secret = with_database(work)
     if as_json:
         print_json({**made._asdict(), "token": secret})
     else:
@@ -49,7 +71,12 @@ def list_(as_json: bool) -> None:
             print_json(facts)
         return
     rows = [
-        {**facts, "scopes": ", ".join(facts["scopes"]), "groups": ", ".join(facts["groups"]) or "all programs"}
+        {
+            **facts,
+            "scopes": ", ".join(facts["scopes"]),
+            "groups": ", ".join(facts["groups"]) or "all programs",
+            "expires_at": facts["expires_at"] or "never",
+        }
         for facts in found
     ]
     print_table(rows, "There is no token yet: codewell token create makes one.")
@@ -61,8 +88,15 @@ def list_(as_json: bool) -> None:
 def revoke(name_or_id: str, as_json: bool) -> None:
     """End a token for good. A console may still know it for 5 seconds."""
     from services.store import tokens
+    from services.store.audit_log import by_command, note
 
-    ended = with_database(lambda connection, _: tokens.revoke(connection, name_or_id))
+    async def work(connection: Any, _: Any) -> Any:
+        async with connection.transaction():
+            ended = await tokens.revoke(connection, name_or_id)
+            await note(connection, by_command(), "token.revoke", token=ended.name)
+        return ended
+
+    ended = with_database(work)
     if as_json:
         print_json(ended._asdict())
     else:

@@ -18,7 +18,7 @@ from services.console.problems import documented, documented_making
 from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import browsing, codes, filling, linking, programs
+from services.store import audit_log, browsing, codes, filling, linking, programs
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
@@ -53,6 +53,10 @@ async def generate_codes(
             await linking.generate_for(connection, here.minters, program.id, wanted.profiles, ids, fields)
         else:
             await filling.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
+        made = len(wanted.profiles) if wanted.profiles is not None else wanted.count
+        await audit_log.note(
+            connection, caller.by, "code.generate", name, count=made, attached=wanted.profiles is not None
+        )
         return await programs.stock(connection, name)
 
     return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))

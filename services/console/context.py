@@ -37,7 +37,7 @@ class Context:
     @classmethod
     def of(cls, settings: ConsoleSettings, pool: Pool) -> Self:
         """What a console with these settings works with."""
-        minters = Minters(settings.master_key_bytes)
+        minters = Minters(*settings.master_keys)
         return cls(
             pool=pool,
             minters=minters,

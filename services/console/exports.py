@@ -15,7 +15,7 @@ from services.console.callers import Reader, visible
 from services.console.context import Context, context
 from services.console.problems import documented
 from services.files.csv_out import MEDIA_TYPE
-from services.store import export
+from services.store import audit_log, export
 from services.store.export import Wanted, Write
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
@@ -65,6 +65,8 @@ async def export_codes(
     async def work(write: Write) -> None:
         with here.exports.turn():
             async with here.pool.acquire() as connection:
+                # What has left can't be called back, so it is logged before.
+                await audit_log.note(connection, caller.by, "code.export", name, state=state, fields=fields)
                 await export.export(connection, here.minters, program, wanted, write)
 
     return _Download(f"{name}-codes.csv", work)

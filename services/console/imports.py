@@ -27,7 +27,7 @@ from services.errors import ImportUnknown
 from services.files.scan import Scan, scan
 from services.files.table import open_table
 from services.postgres.connection import Connection
-from services.store import imports, undo, uploads
+from services.store import audit_log, imports, undo, uploads
 from services.store.tokens import Token
 
 router = APIRouter(tags=["imports"])
@@ -89,6 +89,7 @@ async def import_file(
                 connection, uuid7(), program, file.filename or "", scanned, options, uploaded=True
             )
             await uploads.store(connection, begun.id, path)
+            await audit_log.note(connection, caller.by, "import.begin", name, id=str(begun.id), file_bytes=scanned.size)
             return begun
 
         parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
@@ -128,7 +129,7 @@ async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
     """Take back the codes of an import that nobody has; one that is running ends. It may be asked for again."""
     async with here.pool.acquire() as connection:
         await _visible(connection, caller, import_id)
-        return await undo.undo(connection, import_id)
+        return await undo.undo(connection, import_id, caller.by)
 
 
 async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Import:

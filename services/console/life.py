@@ -22,7 +22,7 @@ from services.console.problems import documented, documented_making
 from services.console.shown import shown
 from services.errors import CodeUnknown
 from services.postgres.connection import Connection
-from services.store import by_hand, life
+from services.store import audit_log, by_hand, life
 from services.store.codes import CodeFacts
 from services.store.life import Change
 from services.store.minters import Minters
@@ -65,14 +65,16 @@ async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: 
         row = await by_hand.attach(here.claims, name, wanted.profile_id, request_id)
     else:
         async with here.pool.acquire() as connection:
-            row = await by_hand.attach_named(connection, here.minters, name, wanted.code, wanted.profile_id, request_id)
+            row = await by_hand.attach_named(
+                connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.by
+            )
     return _given(name, row)
 
 
 @router.post("/codes:detach", **_STEP)
 async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName, wanted: OneCode) -> Response:
     """Return an attached code to the pool, where somebody else may get it."""
-    return await _stepped(here, caller, once, name, wanted.code, life.detach)
+    return await _stepped(here, caller, once, name, wanted.code, life.detach, "code.detach")
 
 
 @router.post("/codes:activate", **_STEP)
@@ -100,7 +102,7 @@ async def activate(here: Context, caller: Token, name: str, code: str, once: Onc
 @router.post("/codes:deactivate", **_STEP)
 async def deactivate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
     """Take an activation back."""
-    return await _stepped(here, caller, once, name, wanted.code, life.deactivate)
+    return await _stepped(here, caller, once, name, wanted.code, life.deactivate, "code.deactivate")
 
 
 @router.patch(
@@ -125,7 +127,11 @@ async def change_code(
 
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-        return shown(name, await life.change(connection, here.minters, program.id, code, to))
+        async with connection.transaction():
+            changed = await life.change(connection, here.minters, program.id, code, to)
+            details = sorted(changes.model_fields_set)
+            await audit_log.note(connection, caller.by, "code.update", name, place=changed.place, changed=details)
+    return shown(name, changed)
 
 
 @router.delete(
@@ -136,15 +142,24 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
     """Delete a pooled or attached code: it stays on record and is never made again."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-        return shown(name, await life.delete(connection, here.minters, program.id, code))
+        async with connection.transaction():
+            deleted = await life.delete(connection, here.minters, program.id, code)
+            await audit_log.note(connection, caller.by, "code.delete", name, place=deleted.place)
+    return shown(name, deleted)
 
 
-async def _stepped(here: Context, caller: Token, once: Once, name: str, code: str, step: Step) -> Response:
+async def _stepped(
+    here: Context, caller: Token, once: Once, name: str, code: str, step: Step, verb: str | None = None
+) -> Response:
+    """Take a step in one code's life, once for a key, and log it where it has a verb."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)
 
     async def work(connection: Connection) -> Code:
-        return shown(name, await step(connection, here.minters, program.id, code))
+        now = await step(connection, here.minters, program.id, code)
+        if verb is not None:
+            await audit_log.note(connection, caller.by, verb, name, place=now.place)
+        return shown(name, now)
 
     try:
         response: Response = await once.answer(work, _nothing, 200)

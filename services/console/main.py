@@ -11,10 +11,13 @@ import structlog
 from services.console.api import create_api
 from services.console.context import Context
 from services.postgres import connection as postgres
+from services.postgres.connection import Connection
 from services.postgres.migrations import check_schema
 from services.postgres.watch import watch
 from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
+from services.store import master_keys
+from services.store.master_keys import MasterKeys
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
 
@@ -37,7 +40,12 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     """Serve the API until told to stop. Raises StackUnavailable when its port is taken or Postgres isn't there."""
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres")
-    await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check_schema)
+
+    async def check(connection: Connection) -> None:
+        await check_schema(connection)
+        await master_keys.check(connection, MasterKeys(*settings.given_keys))
+
+    await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check)
     async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
         context = Context.of(settings, pool)
         api = create_api(context)

@@ -10,7 +10,7 @@ from services.console import examples
 from services.console.callers import Reader, Writer
 from services.console.context import Context, context
 from services.console.problems import documented
-from services.store import forgetting, profiles
+from services.store import audit_log, forgetting, profiles
 from services.store.tokens import Token
 
 router = APIRouter(prefix="/profiles", tags=["profiles"])
@@ -39,7 +39,8 @@ async def put_profile(
     """Write all fields of a profile; those that are left out are gone."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
-        await profiles.put(connection, {id: given.fields})
+        put = {id: given.fields}
+        await audit_log.noted(connection, caller.by, lambda: profiles.put(connection, put), "profile.put", count=1)
         return await profiles.get(connection, id)
 
 
@@ -50,7 +51,7 @@ async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten
     """Forget a profile: its fields go, and a random id takes the place of its own; its codes stay used."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
-        return Forgotten(answers=await forgetting.forget(connection, id))
+        return Forgotten(answers=await forgetting.forget(connection, id, caller.by))
 
 
 def _refuse_restricted(caller: Token) -> None:

@@ -18,7 +18,7 @@ from services.console.context import Context, context
 from services.console.once import Making
 from services.console.problems import documented, documented_making
 from services.postgres.connection import Connection
-from services.store import programs
+from services.store import audit_log, programs
 from services.store.tokens import Token
 
 router = APIRouter(prefix="/programs", tags=["programs"])
@@ -51,7 +51,9 @@ async def create_program(
     _refuse_other_groups(caller, settings.groups)
 
     async def work(connection: Connection) -> Program:
-        return await programs.create(connection, here.minters, settings, here.guesses_per_s)
+        made = await programs.create(connection, here.minters, settings, here.guesses_per_s)
+        await audit_log.note(connection, caller.by, "program.create", made.name, source=settings.source.kind)
+        return made
 
     return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
 
@@ -88,7 +90,7 @@ async def change_program(
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         with _as_body():
-            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s)
+            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.by)
     here.callers.forget(name)
     return _told(here, changed)
 
@@ -108,7 +110,9 @@ async def clone_program(
 
     async def work(connection: Connection) -> Program:
         with _as_body():
-            return await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
+            made = await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
+        await audit_log.note(connection, caller.by, "program.clone", made.name, of=name)
+        return made
 
     return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
 
@@ -130,13 +134,20 @@ async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program
     """Remove a program for good: its codes stay on record, and its name is not used again."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
-        return _told(here, await programs.remove(connection, name))
+        removed = await audit_log.noted(
+            connection, caller.by, lambda: programs.remove(connection, name), "program.remove", name
+        )
+    return _told(here, removed)
 
 
 async def _switched(here: Context, caller: Token, name: str, *, active: bool) -> Program:
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
-        return _told(here, await programs.set_active(connection, name, active))
+        verb = f"program.{'activate' if active else 'deactivate'}"
+        switched = await audit_log.noted(
+            connection, caller.by, lambda: programs.set_active(connection, name, active), verb, name
+        )
+    return _told(here, switched)
 
 
 def _told(here: Context, program: Program) -> Program:

@@ -11,7 +11,7 @@ from services.console import examples
 from services.console.callers import Admin, Reader, visible
 from services.console.context import Context, context
 from services.console.problems import documented
-from services.store import orders, remote_secrets
+from services.store import audit_log, orders, remote_secrets
 from services.store.remote_secrets import Secret
 
 router = APIRouter(prefix="/programs/{name}/remote", tags=["remote service"])
@@ -48,7 +48,14 @@ async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> Re
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         await orders.service_of(connection, name)
-        return _shown(name, await remote_secrets.rotate(connection, here.minters, program.id))
+        rotated = await audit_log.noted(
+            connection,
+            caller.by,
+            lambda: remote_secrets.rotate(connection, here.minters, program.id),
+            "secret.rotate",
+            name,
+        )
+    return _shown(name, rotated)
 
 
 def _shown(program: str, secrets: Sequence[Secret]) -> RemoteSecrets:

@@ -20,12 +20,14 @@ from services.generator.profiles import ProfileReader
 from services.generator.sender import Limits, Sender
 from services.kafka import clients
 from services.postgres import connection as postgres
+from services.postgres.connection import Connection
 from services.postgres.migrations import check_schema
 from services.postgres.watch import watch
 from services.remote.client import Client
 from services.runtime import failpoints
 from services.runtime.process import pauses, run, until
 from services.runtime.settings import GeneratorSettings, read
+from services.store import master_keys
 from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
@@ -55,8 +57,14 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
     """Keep pools full until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres", _KAFKA)
+    minters = Minters(*settings.master_keys)
+
+    async def check(connection: Connection) -> None:
+        await check_schema(connection)
+        await master_keys.check(connection, minters.keys)
+
     async with served(health, settings.health_host, settings.health_port):
-        await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check_schema)
+        await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
         await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         allowed = [ip_network(text) for text in settings.remote_allow]
@@ -64,7 +72,6 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,
             contextlib.aclosing(Client(settings.remote_timeout_s, allowed)) as client,
         ):
-            minters = Minters(settings.master_key_bytes)
             ordered = asyncio.Event()
             filler = Filler(pool, minters, health, stop, ordered)
             limits = Limits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)

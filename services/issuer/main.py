@@ -10,11 +10,13 @@ from services.issuer.decode import Decoder
 from services.issuer.worker import Worker
 from services.kafka import clients
 from services.postgres import connection as postgres
+from services.postgres.connection import Connection
 from services.postgres.migrations import check_schema
 from services.postgres.watch import watch
 from services.runtime import failpoints
 from services.runtime.process import run, until
 from services.runtime.settings import IssuerSettings, read
+from services.store import master_keys
 from services.store.claim import Claims
 from services.store.filling import announce_worker
 from services.store.minters import Minters
@@ -43,13 +45,18 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
     """Answer requests until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres", *(f"kafka ({name})" for name in ("issue", "retry")))
-    minters = Minters(settings.master_key_bytes)
+    minters = Minters(*settings.master_keys)
     prefix = settings.topic_prefix
     types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
     types |= {topics.retry_of(name): event_type for name, event_type in types.items()}
     decoder = Decoder(types, frozenset(settings.reply_topics))
+
+    async def check(connection: Connection) -> None:
+        await check_schema(connection)
+        await master_keys.check_for_programs(connection, minters.keys)
+
     async with served(health, settings.health_host, settings.health_port):
-        await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check_schema)
+        await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check)
         health.has("postgres")
         needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
         await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)

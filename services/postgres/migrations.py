@@ -3,7 +3,9 @@
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from services.errors import SchemaMismatch
+import asyncpg
+
+from services.errors import SchemaMismatch, SettingsInvalid
 from services.postgres.connection import Connection
 
 # Any number that no other program takes on the same database.
@@ -27,8 +29,16 @@ def known() -> list[Migration]:
 async def migrate(connection: Connection) -> list[str]:
     """Apply what is missing and return the names applied. Many may call it at once: one does the work.
 
-    Raises SchemaMismatch when the database has a migration that this program doesn't know.
+    Raises SchemaMismatch when the database has a migration that this program doesn't know, or the user of the
+    connection may not do what one needs.
     """
+    try:
+        return await _migrate(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatch(f"The database's schema stays as it was: {error}") from error
+
+
+async def _migrate(connection: Connection) -> list[str]:
     applied: list[str] = []
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = 0")
@@ -47,9 +57,17 @@ async def migrate(connection: Connection) -> list[str]:
 
 
 async def check_schema(connection: Connection) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one that this program was made for."""
+    """Raise SchemaMismatch unless the database's schema is the one that this program was made for.
+
+    Raises SettingsInvalid where the connection's user has no right to it at all.
+    """
     exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
-    version = await _version(connection) if exists else 0
+    try:
+        version = await _version(connection) if exists else 0
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SettingsInvalid(
+            "CODEWELL_POSTGRES_URL's user has no right to the schema: codewell login gives a service a user that has."
+        ) from error
     _refuse_newer(version)
     if version < len(known()):
         raise SchemaMismatch(

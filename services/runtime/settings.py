@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -39,6 +39,13 @@ def _split(given: object) -> object:
 _Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+def _is_key(text: str) -> bool:
+    try:
+        return len(b64decode(text, validate=True)) in _MASTER_KEY_BYTES
+    except NotBase64:
+        return False
+
+
 def home() -> Path:
     """The directory of the stack on this machine: `CODEWELL_HOME`, else `.codewell` here."""
     return Path(os.environ.get("CODEWELL_HOME") or HOME_DEFAULT)
@@ -55,6 +62,9 @@ class StackSettings(ConnectionSettings):
     master_key: SecretStr | None = Field(
         None, description="Wraps the keys of programs in the database: 16, 24 or 32 bytes in base64."
     )
+    master_key_previous: SecretStr | None = Field(
+        None, description="Other master keys that keys may be wrapped with while one replaces them, by commas."
+    )
     guesses_per_s: float = Field(
         10.0, gt=0, le=1e9, description="Guesses a second that codes must withstand (1/s); judged at creation."
     )
@@ -63,17 +73,32 @@ class StackSettings(ConnectionSettings):
     @field_validator("master_key")
     @classmethod
     def _has_the_size_of_a_key(cls, given: SecretStr | None) -> SecretStr | None:
-        try:
-            if given is None or len(b64decode(given.get_secret_value(), validate=True)) in _MASTER_KEY_BYTES:
-                return given
-        except NotBase64:
-            pass
+        if given is None or _is_key(given.get_secret_value()):
+            return given
         raise ValueError("must be 16, 24 or 32 bytes in base64; `openssl rand -base64 32` makes one")
 
+    @field_validator("master_key_previous")
+    @classmethod
+    def _stand_beside_a_newer_one(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if given is None or not given.get_secret_value():
+            return None
+        if info.data.get("master_key") is None:
+            raise ValueError("stands beside CODEWELL_MASTER_KEY, which is to be set too")
+        if not all(map(_is_key, given.get_secret_value().split(","))):
+            raise ValueError("must be keys of 16, 24 or 32 bytes in base64, separated by commas")
+        return given
+
     @property
-    def master_key_bytes(self) -> bytes | None:
-        """The master key itself, or None when keys are stored as they are."""
-        return None if self.master_key is None else b64decode(self.master_key.get_secret_value())
+    def given_keys(self) -> tuple[bytes, ...]:
+        """All master keys, the newest first; none when keys are stored as they are."""
+        texts = [self.master_key, self.master_key_previous]
+        return tuple(b64decode(text) for one in texts if one is not None for text in one.get_secret_value().split(","))
+
+    @property
+    def master_keys(self) -> tuple[bytes | None, *tuple[bytes, ...]]:
+        """What a `Minters` is made of: the newest or None, and the others."""
+        given = self.given_keys
+        return (given[0], *given[1:]) if given else (None,)
 
     @classmethod
     def settings_customise_sources(

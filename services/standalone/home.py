@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
+import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +21,7 @@ from services.standalone.ports import PortBook
 DISK_FREE_BYTES_MIN = 1024**3
 LOCK_TIMEOUT_S = 0.5
 LOCK_POLL_S = 0.02
+_PASSWORD_BYTES = 32
 
 log = structlog.get_logger()
 
@@ -41,6 +45,7 @@ class Home:
         self.logs = path / "logs"
         self.ports = PortBook(path / "ports.json")
         self._endpoints = path / "endpoints.json"
+        self._passwords = path / "database-passwords.json"
         self._lock_file: int | None = lock_file
 
     @classmethod
@@ -66,15 +71,31 @@ class Home:
 
     def write_endpoints(self, endpoints: Endpoints) -> None:
         """Say that the stack is ready: whoever sees the file sees all of it."""
-        partial = self._endpoints.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "w") as text:
-            text.write(endpoints.model_dump_json(indent=2, exclude_none=True) + "\n")
-        partial.replace(self._endpoints)
+        _write_secretly(self._endpoints, endpoints.model_dump_json(indent=2, exclude_none=True))
+
+    def database_passwords(self, users: Sequence[str]) -> dict[str, str]:
+        """The password of each of these users of the stack's Postgres, made the first time and kept."""
+        try:
+            known = json.loads(self._passwords.read_text())
+        except (FileNotFoundError, ValueError):
+            known = {}
+        passwords = {user: known.get(user) or secrets.token_urlsafe(_PASSWORD_BYTES) for user in users}
+        if passwords != known:
+            _write_secretly(self._passwords, json.dumps(passwords, indent=2))
+        return passwords
 
     def remove_endpoints(self) -> None:
         self._endpoints.unlink(missing_ok=True)
+
+
+def _write_secretly(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read; whoever sees it sees all of it."""
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "w") as opened:
+        opened.write(text + "\n")
+    partial.replace(path)
 
 
 def read_endpoints(path: Path) -> Endpoints | None:

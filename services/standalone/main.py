@@ -7,15 +7,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import structlog
 
 from services.errors import StackUnavailable
 from services.kafka.topics import create_topics
-from services.postgres.connection import connection
+from services.postgres import logins
+from services.postgres.connection import Connection, connection
 from services.postgres.migrations import migrate
 from services.runtime.process import pauses
 from services.standalone.child import Child
@@ -24,11 +27,12 @@ from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_port, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
-from services.store import tokens
+from services.store import audit_log, tokens
 
 log = structlog.get_logger()
 
 ADMIN: Final = "standalone"
+SERVICES: Final = ("issuer", "generator", "console")
 _ELSEWHERE: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
@@ -90,10 +94,12 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         options.progress("making tables and topics")
         async with connection(url, "codewell-standalone") as opened:
             await migrate(opened)
+            urls = await _service_urls(opened, url, servers.home)
             # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
-            admin_token = await tokens.replace(opened, ADMIN, ["admin"])
+            make = partial(tokens.replace, opened, ADMIN, ["admin"])
+            admin_token = await audit_log.noted(opened, audit_log.by_command(), make, "token.replace", token=ADMIN)
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
-        workers = _workers(options, url, bootstrap)
+        workers = _workers(options, urls, bootstrap)
         options.progress("starting the services")
         async with _watched(servers, stop), _supervised(workers, servers.home):
             if not await _all_ready(workers, servers.home, stop):
@@ -112,7 +118,19 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
                 servers.home.remove_endpoints()
 
 
-def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
+async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, str]:
+    """Where each service finds the database, as a user that may do there what the service does and no more."""
+    passwords = home.database_passwords(SERVICES)
+    for service, password in passwords.items():
+        await logins.give(opened, service, service, password)
+    place = urlsplit(url)
+    return {
+        service: urlunsplit(place._replace(netloc=f"{service}:{password}@{place.hostname}:{place.port}"))
+        for service, password in passwords.items()
+    }
+
+
+def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[Worker]:
     names = [("generator", "generator")]
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
     names += [("console", "console")]
@@ -120,7 +138,7 @@ def _workers(options: StackOptions, url: str, bootstrap: str) -> list[Worker]:
     for name, service in names:
         port = options.api_port if service == "console" and options.api_port else free_port()
         env = {
-            "CODEWELL_POSTGRES_URL": url,
+            "CODEWELL_POSTGRES_URL": urls[service],
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
             "CODEWELL_API_PORT": str(port),
             "CODEWELL_HEALTH_PORT": str(port),

@@ -13,7 +13,8 @@ from services.attaching.model import AnswerRow, ByHand, Code, Decision, Program,
 from services.codes.template import CODE_CHARACTERS_MAX
 from services.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from services.postgres.connection import Connection
-from services.store import codes, foreign, life, stock
+from services.store import audit_log, codes, foreign, life, stock
+from services.store.audit_log import By
 from services.store.claim import Claimed
 from services.store.minters import Minters
 
@@ -64,12 +65,13 @@ async def attach(claims: Attaching, program: str, profile_id: str, request_id: U
 
 
 async def attach_named(
-    connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID
-) -> AnswerRow:
+    connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID,
+    by: By | None = None,
+) -> AnswerRow:  # fmt: skip
     """Attach this very code of a program; a text that the program has never seen is taken in first.
 
-    The same request id gets the same answer. Raises ProgramRefused where the code is not free or can't be one, or
-    the program's rules forbid it.
+    The same request id gets the same answer. Logs who did it. Raises ProgramRefused where the code is not free or
+    can't be one, or the program's rules forbid it.
     """
     request = Request(request_id, ByHand(profile_id, name), (name,))
     while True:
@@ -81,9 +83,9 @@ async def attach_named(
             return stored[0]
         try:
             if await codes.locate(connection, minters, program.id, code) is None:
-                return await _take_in_first(connection, minters, request, program.id, code)
+                return await _take_in_first(connection, minters, request, program.id, code, by)
             async with life.locked_code(connection, minters, program.id, code) as locked:
-                return await _take_out(connection, request, locked)
+                return await _take_out(connection, request, locked, by)
         except life.Moved:
             continue
         except asyncpg.UniqueViolationError as error:
@@ -92,7 +94,7 @@ async def attach_named(
                 raise
 
 
-async def _take_out(connection: Connection, request: Request, locked: life.Locked) -> AnswerRow:
+async def _take_out(connection: Connection, request: Request, locked: life.Locked, by: By | None) -> AnswerRow:
     """Attach a pooled code out of its turn."""
     program, now = await _may_attach(connection, request)
     facts = locked.facts
@@ -105,11 +107,13 @@ async def _take_out(connection: Connection, request: Request, locked: life.Locke
         "UPDATE code_state SET hole = true WHERE block_id = $1 AND position = $2", block_id, position
     )
     await connection.execute(_TAKE_OUT, block_id)
+    if by is not None:
+        await audit_log.note(connection, by, "code.attach", program.name, place=locked.at.place)
     return row
 
 
 async def _take_in_first(
-    connection: Connection, minters: Minters, request: Request, program_id: int, code: str
+    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, by: By | None
 ) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
@@ -118,11 +122,11 @@ async def _take_in_first(
         )
     await _may_attach(connection, request)
     async with foreign.taking_in(connection, program_id) as mark:
-        return await _take_in(connection, minters, request, code, mark)
+        return await _take_in(connection, minters, request, code, mark, by)
 
 
 async def _take_in(
-    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None
+    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, by: By | None
 ) -> AnswerRow:
     name = request.event.program_names[0]
     async with connection.transaction():
@@ -137,7 +141,10 @@ async def _take_in(
             raise ProgramRefused(detail(name, "maximum_reached", Source.PERSON))
         expires_at = now + program.ttl if program.ttl is not None else None
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
-        return await _write(connection, program, now, request, Code(block_id, 0, code, expires_at, None))
+        row = await _write(connection, program, now, request, Code(block_id, 0, code, expires_at, None))
+        if by is not None:
+            await audit_log.note(connection, by, "code.attach", name, place=codes.Place(1, block_id, 0), new=True)
+        return row
 
 
 async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:

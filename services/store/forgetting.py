@@ -18,6 +18,8 @@ import asyncpg
 
 from services.errors import StackUnavailable
 from services.postgres.connection import Connection
+from services.store import audit_log
+from services.store.audit_log import By
 from services.store.stock import DECIDING_LOCK
 
 # Requests wait while this waits for those that are being decided, so it gives up soon and comes back later.
@@ -39,8 +41,10 @@ _KEPT: Final = """
     """
 
 
-async def forget(connection: Connection, profile_id: str) -> int:
+async def forget(connection: Connection, profile_id: str, by: By | None = None) -> int:
     """Put one random id in place of the profile's everywhere, and return in how many answers. Safe to repeat.
+
+    Logs who wants it, where a person does.
 
     Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
     """
@@ -50,10 +54,13 @@ async def forget(connection: Connection, profile_id: str) -> int:
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
         renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
+        answers = int(renamed.rsplit(maxsplit=1)[-1])
+        if by is not None:
+            await audit_log.note(connection, by, "profile.forget", answers=answers)
     # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
     await _alone(connection)
     await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)
-    return int(renamed.rsplit(maxsplit=1)[-1])
+    return answers
 
 
 async def _alone(connection: Connection, *statement: str) -> datetime:

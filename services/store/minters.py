@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
-from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from services.codes.minter import ALGORITHM, Minter
 from services.codes.template import Template
 from services.errors import StackUnavailable
 from services.postgres.connection import Connection
+from services.store.master_keys import MasterKeys, Stored
 
 _MINTERS_MAX: Final = 4_096
 # To mint a code or two takes as long as to mint so many.
@@ -18,7 +18,7 @@ _AHEAD: Final = 64
 
 
 _READ: Final = """
-    SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped
+    SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped, t.key_id
     FROM unnest($1::bigint[], $2::integer[]) AS k (program_id, version)
     LEFT JOIN template_version t USING (program_id, version)
     """
@@ -32,8 +32,9 @@ class _Texts(NamedTuple):
 class Minters:
     """Minters by (program id, version); the longest unused one is forgotten when there are too many."""
 
-    def __init__(self, master_key: bytes | None) -> None:
-        self._master_key = master_key
+    def __init__(self, master_key: bytes | None, *previous: bytes) -> None:
+        """`previous` are master keys that are being replaced: what they have wrapped is unwrapped with them."""
+        self.keys = MasterKeys(*(() if master_key is None else (master_key, *previous)))
         self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
         # What was minted ahead, by the same keys.
         self._ahead: dict[tuple[int, int], _Texts] = {}
@@ -67,7 +68,7 @@ class Minters:
                 f"Template version {row['version']} of program {row['program_id']} can't be minted by this version of "
                 "codewell: install the version that made it."
             )
-        return Minter(Template.parse(row["template"]), self.unwrapped(row["key"], row["key_wrapped"]))
+        return Minter(Template.parse(row["template"]), self.keys.unwrap(Stored(*row[4:])))
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int
@@ -83,18 +84,3 @@ class Minters:
             ahead = self._ahead[key] = _Texts(first, texts)
         start = first - ahead.first
         return ahead.texts[start : start + count]
-
-    def wrapped(self, secret: bytes) -> tuple[bytes, bool]:
-        """A new key as it is stored, and whether it is wrapped (RFC 3394) with the master key."""
-        return (secret, False) if self._master_key is None else (aes_key_wrap(self._master_key, secret), True)
-
-    def unwrapped(self, stored: bytes, is_wrapped: bool) -> bytes:
-        """A stored key as it is used. Raises StackUnavailable when it can't be unwrapped."""
-        if not is_wrapped:
-            return stored
-        if self._master_key is None:
-            raise StackUnavailable("The database's keys are wrapped: set CODEWELL_MASTER_KEY to the key they need.")
-        try:
-            return aes_key_unwrap(self._master_key, stored)
-        except InvalidUnwrap as error:
-            raise StackUnavailable("CODEWELL_MASTER_KEY is not the key that the database's keys need.") from error

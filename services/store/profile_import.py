@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.events import PROFILE_FIELDS_MAX, ProfileFields
 from services.errors import ProfileRefused
 from services.postgres.connection import Connection
-from services.store import profiles
+from services.store import audit_log, profiles
+from services.store.audit_log import By
 
 REFUSED_SHOWN_MAX: Final = 20
 _BATCH_SIZE: Final = 5_000
@@ -33,8 +34,12 @@ class Imported(NamedTuple):
     """The first of those that are refused, REFUSED_SHOWN_MAX at most."""
 
 
-async def import_profiles(connection: Connection, lines: Iterable[str], progress: Callable[[int], None]) -> Imported:
+async def import_profiles(
+    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], by: By | None = None
+) -> Imported:
     """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last counts.
+
+    Logs who did it, each batch for itself.
 
     `progress` is told how many rows are done. Rows that are written stay so when a later one can't be read. Raises
     ProfileRefused for a file that is no such CSV.
@@ -52,11 +57,18 @@ async def import_profiles(connection: Connection, lines: Iterable[str], progress
         batch[profile_id] = fields
         written += 1
         if len(batch) == _BATCH_SIZE:
-            await profiles.put(connection, batch)
+            await _put(connection, batch, by)
             batch.clear()
             progress(written + refused)
-    await profiles.put(connection, batch)
+    await _put(connection, batch, by)
     return Imported(written, refused, first)
+
+
+async def _put(connection: Connection, batch: dict[str, dict[str, str]], by: By | None) -> None:
+    async with connection.transaction():
+        await profiles.put(connection, batch)
+        if by is not None and batch:
+            await audit_log.note(connection, by, "profile.import", count=len(batch))
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | Refused]:

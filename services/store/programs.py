@@ -15,7 +15,8 @@ from services.codes.template import Template
 from services.errors import ProgramRefused, ProgramTaken, ProgramUnknown, TemplateInvalid
 from services.files.csv_out import harmless
 from services.postgres.connection import Connection
-from services.store import foreign, orders, remote_secrets, versions
+from services.store import audit_log, foreign, orders, remote_secrets, versions
+from services.store.audit_log import By
 from services.store.minters import Minters
 
 # A program without an end is judged as if its codes could be guessed at for a year.
@@ -104,9 +105,12 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
 
 
 async def update(
-    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float
-) -> Program:
+    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
+    by: By | None = None,
+) -> Program:  # fmt: skip
     """Change the settings that `changes` names, by the names that a program's JSON has; None stands for the default.
+
+    Logs who did it.
 
     A new template is a new version with a new key: what was made before stays valid, and stays in the pool. Raises
     pydantic's ValidationError when the settings that would result can't be, TemplateInvalid when the template is too
@@ -115,12 +119,12 @@ async def update(
     shared no more. Then nothing is changed.
     """
     if changes.keys().isdisjoint({"source", "codes_max"}):
-        return await _update(connection, minters, name, changes, guesses_per_s, None)
+        return await _update(connection, minters, name, changes, guesses_per_s, None, by)
     while True:
         program_id = (await get(connection, name)).id
         async with foreign.changing(connection, program_id) as mark:
             with contextlib.suppress(_Overtaken):
-                return await _update(connection, minters, name, changes, guesses_per_s, mark)
+                return await _update(connection, minters, name, changes, guesses_per_s, mark, by)
 
 
 class _Overtaken(Exception):
@@ -129,7 +133,7 @@ class _Overtaken(Exception):
 
 async def _update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
-    mark: UUID | None,
+    mark: UUID | None, by: By | None,
 ) -> Program:  # fmt: skip
     async with connection.transaction():
         row = await _locked(connection, name)
@@ -157,6 +161,8 @@ async def _update(
             present.id,
             *given.values(),
         )
+        if by is not None:
+            await audit_log.note(connection, by, "program.update", name, changed=sorted(changes))
     return Program(id=present.id, **settings.model_dump())
 
 

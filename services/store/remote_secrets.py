@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from services.errors import ProgramRefused
 from services.postgres.connection import Connection
+from services.store.master_keys import Stored
 from services.store.minters import Minters
 
 # Standard Webhooks: 24 to 64 bytes, written as base64 behind this prefix.
@@ -18,10 +19,10 @@ KEPT: Final = timedelta(hours=24)
 IN_FORCE_MAX: Final = 5
 
 _IN_FORCE: Final = """
-    SELECT secret, wrapped, made_at, ends_at FROM remote_secret
+    SELECT secret, wrapped, key_id, made_at, ends_at FROM remote_secret
     WHERE program_id = $1 AND (ends_at IS NULL OR ends_at > statement_timestamp()) ORDER BY id DESC
     """
-_ADD: Final = "INSERT INTO remote_secret (program_id, secret, wrapped) VALUES ($1, $2, $3)"
+_ADD: Final = "INSERT INTO remote_secret (program_id, secret, wrapped, key_id) VALUES ($1, $2, $3, $4)"
 
 
 class Secret(NamedTuple):
@@ -54,7 +55,7 @@ async def in_force(connection: Connection, minters: Minters, program_id: int) ->
             if not rows:
                 await _add(connection, minters, program_id)
                 rows = await connection.fetch(_IN_FORCE, program_id)
-    return [Secret(minters.unwrapped(row["secret"], row["wrapped"]), row["made_at"], row["ends_at"]) for row in rows]
+    return [Secret(minters.keys.unwrap(Stored(*row[:3])), row["made_at"], row["ends_at"]) for row in rows]
 
 
 async def rotate(connection: Connection, minters: Minters, program_id: int) -> list[Secret]:
@@ -79,4 +80,4 @@ async def _lock(connection: Connection, program_id: int) -> str:
 
 
 async def _add(connection: Connection, minters: Minters, program_id: int) -> None:
-    await connection.execute(_ADD, program_id, *minters.wrapped(secrets.token_bytes(_SECRET_BYTES)))
+    await connection.execute(_ADD, program_id, *minters.keys.wrap(secrets.token_bytes(_SECRET_BYTES)))

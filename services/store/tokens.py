@@ -4,7 +4,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, get_args
 
 import asyncpg
@@ -12,6 +12,7 @@ import asyncpg
 from schemas.events import SHORT_NAME_PATTERN
 from services.errors import TokenRefused
 from services.postgres.connection import Connection
+from services.store.audit_log import By
 
 Scope = Literal["read", "write", "redeem", "admin"]
 
@@ -20,13 +21,15 @@ _PREFIX: Final = "cw_"
 _SECRET_BYTES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _ID_MAX: Final = 2**63 - 1
+_LIFETIME_MAX: Final = timedelta(days=36_500)
 
-_COLUMNS: Final = "id, name, scopes, groups, created_at, last_used, revoked_at"
+_COLUMNS: Final = "id, name, scopes, groups, created_at, last_used, revoked_at, expires_at"
 
 _LIST: Final = f"SELECT {_COLUMNS} FROM token WHERE revoked_at IS NULL ORDER BY name"  # noqa: S608  a constant
 
 _CREATE: Final = f"""
-    INSERT INTO token (name, hash, scopes, groups) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}
+    INSERT INTO token (name, hash, scopes, groups, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)
+    RETURNING {_COLUMNS}
     """  # noqa: S608  a constant
 
 _REVOKE: Final = f"""
@@ -35,12 +38,13 @@ _REVOKE: Final = f"""
 
 _IN_FORCE: Final = f"""
     SELECT {_COLUMNS}, coalesce(last_used < now() - interval '1 hour', true) AS long_unused
-    FROM token WHERE hash = $1 AND revoked_at IS NULL
+    FROM token WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
     """  # noqa: S608  a constant
 
 
 class Token(NamedTuple):
-    """A token without its secret. `groups` empty is all programs; `last_used` is right to the hour."""
+    """A token without its secret. `groups` empty is all programs; `last_used` is right to the hour; `expires_at` None
+    is for ever."""
 
     id: int
     name: str
@@ -49,6 +53,12 @@ class Token(NamedTuple):
     created_at: datetime
     last_used: datetime | None
     revoked_at: datetime | None
+    expires_at: datetime | None = None
+
+    @property
+    def by(self) -> By:
+        """Who it is in the audit log."""
+        return By("token", self.name)
 
     def may(self, *scopes: Scope) -> bool:
         """Whether it has one of these scopes; `admin` is all of them."""
@@ -60,11 +70,13 @@ class Token(NamedTuple):
 
 
 async def create(
-    connection: Connection, name: str, scopes: Sequence[Scope], groups: Sequence[str] = ()
-) -> tuple[Token, str]:
+    connection: Connection, name: str, scopes: Sequence[Scope], groups: Sequence[str] = (),
+    lifetime: timedelta | None = None,
+) -> tuple[Token, str]:  # fmt: skip
     """Make a token and its secret, which nobody can find out again.
 
-    Raises TokenRefused when the name is taken, or a name or group can't be one.
+    Without a `lifetime` it is in force until it is revoked. Raises TokenRefused when the name is taken, a name or group
+    can't be one, or the lifetime is none.
     """
     if not _NAME.fullmatch(name):
         raise TokenRefused(
@@ -73,9 +85,11 @@ async def create(
     for group in groups:
         if not re.fullmatch(SHORT_NAME_PATTERN, group):
             raise TokenRefused(f"{group!r} can't be an access group: use up to 64 letters, digits and _.")
+    if lifetime is not None and not timedelta(0) < lifetime <= _LIFETIME_MAX:
+        raise TokenRefused("A token is in force for more than no time and 100 years at most: P90D is 90 days.")
     secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     try:
-        row = await connection.fetchrow(_CREATE, name, hash_of(secret), _unique(scopes), _unique(groups))
+        row = await connection.fetchrow(_CREATE, name, hash_of(secret), _unique(scopes), _unique(groups), lifetime)
     except asyncpg.UniqueViolationError as error:
         raise TokenRefused(f"There is a token {name} already: choose another name, or revoke that one.") from error
     return _token(row), secret
@@ -89,7 +103,7 @@ async def replace(connection: Connection, name: str, scopes: Sequence[Scope]) ->
 
 
 async def list_all(connection: Connection) -> list[Token]:
-    """The tokens in force, by name."""
+    """The tokens that are not revoked, by name; one that has ended by itself has its name still."""
     return [_token(row) for row in await connection.fetch(_LIST)]
 
 
@@ -105,7 +119,7 @@ async def revoke(connection: Connection, name_or_id: str) -> Token:
 
 
 async def in_force(connection: Connection, secret_hash: bytes) -> Token | None:
-    """The token whose secret has this hash, unless it is revoked; notes that it is used."""
+    """The token whose secret has this hash, unless it is revoked or has ended; notes that it is used."""
     row = await connection.fetchrow(_IN_FORCE, secret_hash)
     if row is None:
         return None

@@ -6,7 +6,8 @@ from uuid import UUID
 from schemas.imports import Import
 from services.errors import ImportUnknown
 from services.postgres.connection import Connection
-from services.store import imports
+from services.store import audit_log, imports
+from services.store.audit_log import By
 
 # Whoever works on the import locks its row in each transaction, and stops when it is not running.
 _UNDO: Final = """
@@ -33,16 +34,19 @@ _COUNT: Final = """
     """
 
 
-async def undo(connection: Connection, import_id: UUID) -> Import:
+async def undo(connection: Connection, import_id: UUID, by: By | None = None) -> Import:
     """Take back what nobody has yet of an import, and end it if it runs still.
 
     Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
-    long; after a crash it is called again. Raises ImportUnknown.
+    long; after a crash it is called again. Logs who wants it, as it begins. Raises ImportUnknown.
     """
     async with connection.transaction():
         if await connection.fetchval(_UNDO, import_id) is None:
             raise ImportUnknown(import_id)
         await connection.execute(_FORGET_FILE, import_id)
+        found = await imports.get(connection, import_id)
+        if by is not None:
+            await audit_log.note(connection, by, "import.undo", found.program, id=str(import_id))
     await _take_blocks(connection, import_id)
     return await imports.get(connection, import_id)
 

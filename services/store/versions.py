@@ -14,16 +14,15 @@ _KEY_BYTES: Final = 32
 
 async def add(connection: Connection, minters: Minters, program_id: int, version: int, template: str) -> None:
     """Store a template with a new key, from which codes are minted once the program names this version."""
-    key, wrapped = minters.wrapped(secrets.token_bytes(_KEY_BYTES))
+    key = minters.keys.wrap(secrets.token_bytes(_KEY_BYTES))
     await connection.execute(
-        "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped, key_id) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
         program_id,
         version,
         template,
         ALGORITHM,
-        key,
-        wrapped,
+        *key,
     )
 
 

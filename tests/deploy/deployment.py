@@ -16,6 +16,8 @@ COMPOSE: Final = DEPLOY / "compose.yaml"
 COMMANDS: Final = frozenset(
     {"standalone", "demo", "issuer", "generator", "console", "migrate", "topics"}
     | {"program", "code", "send", "dlq", "audit", "bench"}
+    # Beyond the contract.
+    | {"login"}
 )
 
 

@@ -1,6 +1,7 @@
 """`codewell standalone` from its start to its end, however it ends."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -33,9 +35,11 @@ PROFILES = "".join(f"p-{number}\n" for number in range(500))
 def descendants(pid: int) -> Iterator[int]:
     """The process and all that it started, directly or not."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from descendants(int(child))
+    # One may end while it is looked at.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from descendants(int(child))
 
 
 def memory_bytes(pid: int) -> int:
@@ -50,10 +54,23 @@ def memory_bytes(pid: int) -> int:
 def workers(stack: Stack, service: str) -> list[int]:
     found = []
     for pid in descendants(stack.process.pid):
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-        if words[1:4] == ["-m", "services", service]:
-            found.append(pid)
+        with contextlib.suppress(FileNotFoundError):
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+            if words[1:4] == ["-m", "services", service]:
+                found.append(pid)
     return found
+
+
+async def database_users(stack: Stack) -> set[tuple[str, str]]:
+    """Which services are connected to the database, each with the user that it is there."""
+    connection = await asyncpg.connect(stack.endpoints["postgres_url"])
+    try:
+        rows = await connection.fetch(
+            "SELECT application_name, usename FROM pg_stat_activity WHERE datname IS NOT NULL"
+        )
+    finally:
+        await connection.close()
+    return {(row[0].removeprefix("codewell-"), row[1]) for row in rows if row[0]}
 
 
 async def is_ready(api_url: str) -> bool:
@@ -82,6 +99,9 @@ async def test_the_life_of_a_stack(home: Path) -> None:
         answers = (await stack.run("send", "message-render", "--program", "SPRING", "--file", "-", "--json",
                                    stdin=PROFILES)).is_done().objects  # fmt: skip
         assert len({answer["codes"][0]["code"] for answer in answers}) == 500
+        # Each service may do in the database what its role may.
+        assert await database_users(stack) == {(service, service) for service in ("issuer", "generator", "console")}
+        assert stat.S_IMODE((home / "database-passwords.json").stat().st_mode) == 0o600
         memory = memory_bytes(stack.process.pid)
         assert memory < MEMORY_BYTES_MAX, f"{memory:,} bytes"
 

@@ -40,7 +40,9 @@ async def test_a_token_is_made_listed_and_revoked(stack: Stack) -> None:
     assert await status(stack, first) == 403
     assert await status(stack, first, "/programs/NOBODY/codes/x") == 404
 
-    [made] = (await stack.run("token", "create", "reports", "--scope", "read", "--scope", "write", "--json")).objects
+    [made] = (await stack.run("token", "create", "reports", "--scope", "read", "--scope", "write", "--expires-in",
+                              "P90D", "--json")).objects  # fmt: skip
+    assert made["expires_at"] > made["created_at"]
     assert (made["name"], made["scopes"], made["groups"]) == ("reports", ["read", "write"], [])
     assert await status(stack, made["token"]) == 200
 
@@ -63,6 +65,8 @@ async def test_what_is_refused(stack: Stack) -> None:
     (await stack.run("token", "create", "x", "--scope", "read", "--group", "two words")).is_refused("access group")
     (await stack.run("token", "revoke", "nobody")).is_refused("nobody", "codewell token list")
     (await stack.run("token", "create", "x")).is_wrong_usage("--scope")
+    (await stack.run("token", "create", "x", "--scope", "read", "--expires-in", "soon")).is_wrong_usage("P90D")
+    (await stack.run("token", "create", "x", "--scope", "read", "--expires-in", "-P1D")).is_refused("P90D")
     (await stack.run("token", "create", "x", "--scope", "all")).is_wrong_usage("redeem")
 
 

@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from services.postgres.connection import Pool
+from services.postgres.connection import Pool, pool
+from tests.conftest import as_role
 from tests.integration.console.consoles import Consoles
 from tests.integration.issuer.conftest import site
 
@@ -13,6 +14,6 @@ __all__ = ["site"]
 
 
 @pytest.fixture
-async def consoles(connections: Pool) -> AsyncIterator[Consoles]:
-    async with AsyncExitStack() as stack:
-        yield Consoles(connections, stack)
+async def consoles(connections: Pool, database_url: str) -> AsyncIterator[Consoles]:
+    async with AsyncExitStack() as stack, pool(as_role(database_url, "console"), "codewell-test", 8) as own:
+        yield Consoles(own, connections, stack)

@@ -28,10 +28,11 @@ def create_console(pool: Pool, misses_per_minute: int = 60) -> FastAPI:
 
 
 class Consoles:
-    """Makes clients, each with a new token."""
+    """Makes clients, each with a new token. Consoles have their role's rights, and tokens are the owner's to make."""
 
-    def __init__(self, pool: Pool, stack: AsyncExitStack) -> None:
+    def __init__(self, pool: Pool, owners: Pool, stack: AsyncExitStack) -> None:
         self.pool = pool
+        self.owners = owners
         self.api = create_console(pool)
         self._stack = stack
         self._numbers = itertools.count(1)
@@ -43,7 +44,7 @@ class Consoles:
 
     async def token(self, *scopes: Scope, groups: Sequence[str] = ()) -> tuple[str, str]:
         """A new token's name and secret."""
-        async with self.pool.acquire() as connection:
+        async with self.owners.acquire() as connection:
             made, secret = await tokens.create(connection, f"t{next(self._numbers)}", scopes, groups)
         return made.name, secret
 

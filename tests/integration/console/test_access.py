@@ -1,5 +1,6 @@
 """Nobody gets anywhere without the right token, on any path that the API has."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,7 +70,7 @@ async def test_without_a_token_in_force_every_path_is_401(asked: Consoles, autho
 
 
 async def test_a_scope_opens_what_it_is_for_and_nothing_else(asked: Consoles) -> None:
-    async with asked.pool.acquire() as connection:
+    async with asked.owners.acquire() as connection:
         for scope in SCOPES:
             client = await asked.client(scope)
             for path, method in operations(asked.api):
@@ -155,6 +156,13 @@ async def test_a_revoked_token_ends_everywhere_once_it_is_forgotten(
     assert callers.REMEMBERED_S <= 5
     monkeypatch.setattr(callers, "REMEMBERED_S", 0)
     is_problem(await first.get("/programs"), 401)
+
+
+async def test_a_token_that_has_ended_is_none(consoles: Consoles, connections: Pool) -> None:
+    async with connections.acquire() as connection:
+        _, secret = await tokens.create(connection, "brief", ["read"], (), timedelta(hours=1))
+        await connection.execute("UPDATE token SET created_at = now() - interval '1 day', expires_at = now()")
+    is_problem(await (await consoles.with_secret(secret)).get("/programs"), 401)
 
 
 async def test_what_needs_no_token(consoles: Consoles) -> None:

@@ -20,7 +20,7 @@ from tests.integration.issuer.site import Site
 @asynccontextmanager
 async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClient]:
     """A console that runs while the block runs, and a client of it that may do anything."""
-    settings = ConsoleSettings(**site.settings() | {"api_port": 0} | given)
+    settings = ConsoleSettings(**site.settings("console") | {"api_port": 0} | given)
     with capture_logs() as logs:
         async with running(main.serve, settings):
 

@@ -28,7 +28,7 @@ async def test_codes_are_ordered_and_what_stands_against_them_is_shown(consoles:
     is_problem(await client.post("/programs/SPRING/codes:generate", json={"count": 976}), 409, "room for 975")
     is_problem(await client.post("/programs/SPRING/codes:generate", json={"count": 1, "fields": {"a": "1"}}), 409)
     is_problem(await client.patch("/programs/SPRING", json={"codes_max": 24, "pool_max": 1}), 409, "25", "on order")
-    async with consoles.pool.acquire() as connection:
+    async with consoles.owners.acquire() as connection:
         rows = await connection.fetch("SELECT count, fields FROM remote_request ORDER BY count DESC")
         assert [(row["count"], row["fields"]) for row in rows] == [
             (count, '{"discount": "10"}') for count in (10, 10, 5)

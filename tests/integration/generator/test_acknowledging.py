@@ -38,7 +38,7 @@ class Fills:
 
 @contextlib.asynccontextmanager
 async def started(site: Site, fills: Fills, directory: Path) -> AsyncIterator[faust.App]:
-    settings = GeneratorSettings(**site.settings())
+    settings = GeneratorSettings(**site.settings("generator"))
     app = create_app(settings, str(directory), fills.fill)
     await app.start()
     try:

@@ -135,15 +135,15 @@ async def workers(site: Site, **given: Any) -> AsyncIterator[Workers]:
     ports = {name: free_port() for name in ("issuer", "generator", "console")}
     _, secret = await tokens.create(site.database, "healing", ["admin"])
     await site.program("SPRING", 10_000)
-    common = site.settings() | given
+    issuer, generator, console = (site.settings(name) | given for name in ports)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
-            running(issue, IssuerSettings(**common | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
+            running(issue, IssuerSettings(**issuer | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
         )
-        generator = {"health_port": ports["generator"], "sweep_interval_s": 0.5}
-        await stack.enter_async_context(running(generate, GeneratorSettings(**common | generator)))
-        console = {"api_port": ports["console"]}
-        await stack.enter_async_context(running(serve, ConsoleSettings(**common | console)))
+        generator |= {"health_port": ports["generator"], "sweep_interval_s": 0.5}
+        await stack.enter_async_context(running(generate, GeneratorSettings(**generator)))
+        console |= {"api_port": ports["console"]}
+        await stack.enter_async_context(running(serve, ConsoleSettings(**console)))
         client = httpx.AsyncClient(headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)
         await stack.enter_async_context(client)
         started = Workers(site, client, ports)

@@ -21,6 +21,7 @@ from services.issuer.main import issue
 from services.runtime.settings import GeneratorSettings, IssuerSettings
 from services.store import filling, programs
 from services.store.minters import Minters
+from tests.conftest import as_role
 from tests.integration.issuer.running import LIMIT_S, running, until
 
 # A consumer of the tests must not stumble over what they put there for the issuer to stumble over.
@@ -50,10 +51,10 @@ class Site:
         self._consumer = consumer
         self._seen: defaultdict[str, list[ConsumerRecord]] = defaultdict(list)
 
-    def settings(self) -> dict[str, Any]:
-        """What all workers here have in common."""
+    def settings(self, role: str) -> dict[str, Any]:
+        """What all workers here have in common. Each may do in the database what its role may."""
         return {
-            "postgres_url": self.postgres_url,
+            "postgres_url": as_role(self.postgres_url, role),
             "kafka_bootstrap": self.bootstrap,
             "topic_prefix": self.prefix,
             "health_port": -1,
@@ -62,11 +63,11 @@ class Site:
     def issuer(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """An issuer that runs while the block runs, or until the event that it gives is set."""
         fast = {"retry_delay_s": 0.1, "demand_interval_s": 0.05}
-        return running(issue, IssuerSettings(**self.settings() | fast | given))
+        return running(issue, IssuerSettings(**self.settings("issuer") | fast | given))
 
     def generator(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """A generator that runs while the block runs. It sweeps at its start and then never, unless told to."""
-        return running(generate, GeneratorSettings(**self.settings() | {"sweep_interval_s": 3_600} | given))
+        return running(generate, GeneratorSettings(**self.settings("generator") | {"sweep_interval_s": 3_600} | given))
 
     async def program(self, name: str, codes: int = 0, **given: object) -> Program:
         """A program with so many codes in its pool, which nobody makes more codes for unless its switches say so."""

@@ -30,7 +30,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 def started(site: Site, **given: object) -> tuple[asyncio.Task[None], asyncio.Event]:
     stop = asyncio.Event()
-    return asyncio.ensure_future(issue(IssuerSettings(**site.settings() | given), stop)), stop
+    return asyncio.ensure_future(issue(IssuerSettings(**site.settings("issuer") | given), stop)), stop
 
 
 async def ended(task: asyncio.Task[None]) -> None:

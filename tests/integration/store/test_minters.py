@@ -9,6 +9,7 @@ from services.postgres.connection import Connection, Pool
 from services.store import minters as module
 from services.store.claim import Claims
 from services.store.filling import generate
+from services.store.master_keys import id_of
 from services.store.minters import Minters
 from tests.factories import TEMPLATE, message, program
 from tests.integration.store.situations import codes
@@ -53,18 +54,23 @@ async def test_no_two_programs_share_a_key(connection: Connection, minters: Mint
 
 
 async def test_a_wrong_or_a_missing_master_key_is_one_sentence(connection: Connection, connections: Pool) -> None:
-    spring = await program(connection, Minters(os.urandom(32)))
+    right, given = os.urandom(32), os.urandom(32)
+    spring = await program(connection, Minters(right))
     await generate(connection, Minters(None), spring.id, 10, None)
 
     with pytest.raises(StackUnavailable) as wrong:
-        await Minters(os.urandom(32)).get(connection, spring.id, 1)
+        await Minters(given).get(connection, spring.id, 1)
     with pytest.raises(StackUnavailable) as missing:
         await Minters(None).get(connection, spring.id, 1)
     with pytest.raises(StackUnavailable):
         await Claims(connections, Minters(None)).attach([message("SPRING")])
 
-    assert str(wrong.value) == "CODEWELL_MASTER_KEY is not the key that the database's keys need."
-    assert str(missing.value) == "The database's keys are wrapped: set CODEWELL_MASTER_KEY to the key they need."
+    needed = f"The database's keys are wrapped with the master key of id {id_of(right).hex()}"
+    assert str(wrong.value) == (
+        f"{needed}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS give {id_of(given).hex()}: "
+        "set one of the two to it."
+    )
+    assert str(missing.value) == f"{needed}: set CODEWELL_MASTER_KEY to it."
     assert await connection.fetchval("SELECT count(*) FROM answer") == 0
 
 

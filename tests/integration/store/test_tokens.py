@@ -23,6 +23,27 @@ async def test_a_secret_is_kept_as_a_hash_only(connection: Connection) -> None:
     assert await tokens.in_force(connection, tokens.hash_of(secret + "x")) is None
 
 
+async def test_a_token_ends_by_itself_by_the_clock_of_the_database(connection: Connection) -> None:
+    made, secret = await tokens.create(connection, "shop", ["read"], (), timedelta(hours=1))
+    assert made.expires_at is not None
+    assert made.expires_at - made.created_at == timedelta(hours=1)
+    assert await tokens.in_force(connection, tokens.hash_of(secret)) is not None
+    hour = "interval '1 hour'"
+    await connection.execute(f"UPDATE token SET expires_at = expires_at - {hour}, created_at = created_at - {hour}")
+    assert await tokens.in_force(connection, tokens.hash_of(secret)) is None
+    # Its name is another's when it is revoked.
+    with pytest.raises(TokenRefused, match="shop already"):
+        await tokens.create(connection, "shop", ["read"])
+    await tokens.revoke(connection, "shop")
+    await tokens.create(connection, "shop", ["read"])
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(0), timedelta(seconds=-1), timedelta(days=40_000)])
+async def test_lifetimes_that_can_not_be(connection: Connection, lifetime: timedelta) -> None:
+    with pytest.raises(TokenRefused, match="P90D is 90 days"):
+        await tokens.create(connection, "shop", ["read"], (), lifetime)
+
+
 async def test_secrets_differ(connection: Connection) -> None:
     made = [await tokens.create(connection, f"t{number}", ["read"]) for number in range(20)]
     assert len({secret for _, secret in made}) == 20

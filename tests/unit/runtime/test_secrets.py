@@ -24,6 +24,7 @@ SECRETS = {
     "KAFKA_SASL_PASSWORD": "hunter5",
     "KAFKA_SSL_KEY_PASSWORD": "hunter6",
     "MASTER_KEY": KEY,
+    "MASTER_KEY_PREVIOUS": KEY,
 }
 SHOWN_NOWHERE = ("hunter", KEY)
 
@@ -193,6 +194,7 @@ CODEWELL_KAFKA_SSL_KEY_PASSWORD   ********                                      
 CODEWELL_ALLOW_INSECURE           false                                                                          default
 CODEWELL_TOPIC_PREFIX             -                                                                              default
 CODEWELL_MASTER_KEY               ********                                                                       {secrets}
+CODEWELL_MASTER_KEY_PREVIOUS      ********                                                                       {secrets}
 """  # noqa: E501
 
 

@@ -37,7 +37,7 @@ def test_two_places_are_all_that_must_be_said(kind: type[StackSettings]) -> None
 
     assert settings.postgres_url.get_secret_value() == URL
     assert settings.kafka_bootstrap == "localhost:9092"
-    assert (settings.topic_prefix, settings.log_level, settings.master_key_bytes) == ("", "info", None)
+    assert (settings.topic_prefix, settings.log_level, settings.given_keys) == ("", "info", ())
 
 
 def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -59,6 +59,7 @@ def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatc
         (StackSettings, "TOPIC_PREFIX", "no spaces"),
         (StackSettings, "TOPIC_PREFIX", "x" * 101),
         (StackSettings, "MASTER_KEY", "not base64!"),
+        (StackSettings, "MASTER_KEY_PREVIOUS", b64encode(bytes(32)).decode()),
         (StackSettings, "MASTER_KEY", b64encode(bytes(17)).decode()),
         (StackSettings, "GUESSES_PER_S", "0"),
         (StackSettings, "GUESSES_PER_S", "nan"),
@@ -97,9 +98,23 @@ def test_a_master_key_is_bytes_in_base64_and_is_shown_nowhere(environment: pytes
 
     settings = read(StackSettings)
 
-    assert settings.master_key_bytes == key
+    assert settings.given_keys == (key,)
     assert b64encode(key).decode() not in repr(settings)
     assert "secret" not in repr(settings)
+
+
+def test_older_master_keys_stand_beside_the_newest(environment: pytest.MonkeyPatch) -> None:
+    newest, *others = (os.urandom(size) for size in (32, 16, 24))
+    environment.setenv("CODEWELL_MASTER_KEY", b64encode(newest).decode())
+    environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", ",".join(b64encode(one).decode() for one in others))
+    assert read(StackSettings).given_keys == (newest, *others)
+    assert read(StackSettings).master_keys == (newest, *others)
+
+    environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "")
+    assert read(StackSettings).given_keys == (newest,)
+    environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "hunter2")
+    with pytest.raises(SettingsInvalid, match=r"^CODEWELL_MASTER_KEY_PREVIOUS is not right: .+commas\.$"):
+        read(StackSettings)
 
 
 def test_a_wrong_secret_is_not_in_the_sentence(environment: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""`codewell login` makes a user of the database for one service."""
+
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+
+from services.postgres.connection import Connection
+from services.store import audit_log
+from tests.conftest import as_role
+from tests.e2e.commands import Said, codewell, environment
+
+
+async def test_a_service_gets_a_user_and_another_password(
+    connection: Connection, database_url: str, tmp_path: Path
+) -> None:
+    name = f"issuer_{uuid4().hex[:8]}"
+
+    async def run(*words: str) -> Said:
+        env = environment(CODEWELL_POSTGRES_URL=database_url, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        return await codewell("login", "issuer", "--user", name, *words, env=env, cwd=tmp_path)
+
+    async def may(url: str) -> tuple[str, bool]:
+        own = await asyncpg.connect(url)
+        try:
+            row = await own.fetchrow("SELECT current_user, has_table_privilege('token', 'SELECT')")
+        finally:
+            await own.close()
+        return row[0], row[1]
+
+    try:
+        made = (await run()).is_done().out.splitlines()[-1].removeprefix("CODEWELL_POSTGRES_URL=")
+        assert await may(made) == (name, False)
+        (tmp_path / "password").write_text("a-password-of-my-own\n")
+        printed = (await run("--password-file", "password")).is_done().out
+        assert "a-password-of-my-own" not in printed
+        again = urlsplit(printed.splitlines()[-1].removeprefix("CODEWELL_POSTGRES_URL="))
+        assert await may(urlunsplit(again._replace(netloc=again.netloc.replace("@", ":a-password-of-my-own@"))))
+        url = as_role(database_url, "issuer")
+        theirs = environment(CODEWELL_POSTGRES_URL=url, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        refused = await codewell("token", "create", "shop", "--scope", "read", env=theirs, cwd=tmp_path)
+        refused.is_refused("permission denied for table token", "owner of the schema")
+        (tmp_path / "password").write_text("short")
+        (await run("--password-file", "password")).is_refused("at least 16 characters")
+        assert [entry.verb for entry in await audit_log.page(connection, 10)] == ["login.give", "login.give"]
+    finally:
+        await connection.execute(f"DROP ROLE IF EXISTS {name}")

@@ -1,0 +1,122 @@
+"""Whatever is changed over HTTP is in the audit log with the name of the token, and nothing else is."""
+
+from typing import Any
+
+import httpx
+
+from services.postgres.connection import Connection
+from services.store import audit_log
+from services.store.audit_log import Entry
+from tests.integration.console.consoles import Consoles, settings
+from tests.integration.console.test_access import operations
+
+PROGRAM = "/programs/SPRING"
+PROFILE = "p-nobody-may-read"
+REMOTE = {"kind": "remote", "url": "https://codes.example.com/", "request_max": 10}
+
+
+async def code_of(client: httpx.AsyncClient) -> str:
+    answer = await client.post(f"{PROGRAM}/codes:attach", json={"profile_id": PROFILE})
+    code: str = answer.json()["code"]
+    return code
+
+
+async def each_change(client: httpx.AsyncClient) -> list[tuple[str, str, httpx.Response]]:
+    """Every operation that changes something, once: its path and method in the document, and the answer."""
+    done: list[tuple[str, str, httpx.Response]] = []
+
+    async def ask(path: str, method: str, body: Any = None, **values: str) -> httpx.Response:
+        url = path.format(**{"name": "SPRING", **values})
+        given = {"files": {"file": ("codes.csv", b"ALPHA-0001")}} if path.endswith("/imports") else {"json": body}
+        answer = await client.request(method, url, **given)
+        done.append((f"/api/v1{path}", method, answer))
+        return answer
+
+    await ask("/programs", "post", settings())
+    await ask("/programs/{name}", "patch", {"title": "Theirs", "codes_max": 900, "pool_max": 10})
+    await ask("/programs/{name}/clone", "post", {"name": "AUTUMN"})
+    await ask("/programs/{name}/deactivate", "post")
+    await ask("/programs/{name}/activate", "post")
+    await ask("/programs/{name}/codes:generate", "post", {"count": 20})
+    await ask("/programs/{name}/codes:generate", "post", {"profiles": [PROFILE]})
+    await ask("/programs/{name}/codes:attach", "post", {"profile_id": PROFILE, "code": "BY-HAND"})
+    await ask("/programs/{name}/codes:detach", "post", {"code": await code_of(client)})
+    used = await code_of(client)
+    await ask("/programs/{name}/codes:activate", "post", {"code": used})
+    await ask("/programs/{name}/codes:deactivate", "post", {"code": used})
+    await ask("/programs/{name}/codes/{code}", "patch", {"expires_at": None}, code=used)
+    await ask("/programs/{name}/codes/{code}", "delete", code=used)
+    begun = await ask("/programs/{name}/imports", "post")
+    await ask("/imports/{import_id}:undo", "post", import_id=begun.json()["id"])
+    await ask("/profiles/{id}", "put", {"fields": {"email": "a@example.com"}}, id=PROFILE)
+    await ask("/profiles/{id}", "delete", id=PROFILE)
+    await client.post("/programs", json=settings("DISTANT", source=REMOTE))
+    await ask("/programs/{name}/remote/secrets:rotate", "post", name="DISTANT")
+    await ask("/programs/{name}", "delete")
+    return done
+
+
+# Not attachments of the next code, nor activations: shops and campaigns do these all day, and each is on record as an
+# answer or a fact of its code.
+LOGGED = [
+    "program.create", "program.update", "program.clone", "program.deactivate", "program.activate", "code.generate",
+    "code.generate", "code.attach", "code.detach", "code.deactivate", "code.update", "code.delete", "import.begin",
+    "import.undo", "profile.put", "profile.forget", "program.create", "secret.rotate", "program.remove",
+]  # fmt: skip
+
+
+async def test_each_change_is_logged_with_who_did_it_and_without_codes_or_profiles(
+    consoles: Consoles, connection: Connection
+) -> None:
+    name, secret = await consoles.token("admin")
+    client = await consoles.with_secret(secret)
+    done = await each_change(client)
+    assert [(path, answer.text) for path, _, answer in done if answer.is_error] == []
+    changing = {(path, method) for path, method in operations(consoles.api) if method != "get"}
+    assert {(path, method) for path, method, _ in done} == changing
+    entries = (await audit_log.page(connection, 100))[::-1]
+    assert [entry.verb for entry in entries] == LOGGED
+    assert {(entry.via, entry.actor) for entry in entries} == {("token", name)}
+    assert {entry.program for entry in entries} == {"SPRING", "AUTUMN", "DISTANT", None}
+    texts = [row["code"] for row in await connection.fetch("SELECT code FROM answer WHERE code IS NOT NULL")]
+    assert len(texts) >= 4
+    for written in map(repr, entries):
+        assert not [text for text in (*texts, PROFILE, "ALPHA-0001") if text in written]
+    by_verb = {entry.verb: entry.details for entry in entries}
+    assert by_verb["code.generate"] == {"count": 1, "attached": True}
+    assert by_verb["program.update"] == {"changed": ["codes_max", "pool_max", "title"]}
+    assert by_verb["profile.forget"]["answers"] >= 2
+    assert (await audit_log.verify(connection)).wrong is None
+
+
+async def logged(connection: Connection) -> list[Entry]:
+    return await audit_log.page(connection, 100)
+
+
+async def test_what_is_refused_or_repeated_is_not_logged_again(consoles: Consoles, connection: Connection) -> None:
+    client = await consoles.client("admin")
+    key = {"Idempotency-Key": "k"}
+    for _ in range(2):
+        assert (await client.post("/programs", json=settings(), headers=key)).status_code == 201
+    assert (await client.post("/programs", json=settings())).status_code == 409
+    assert (await client.patch(PROGRAM, json={"codes_max": 0})).status_code == 422
+    assert (await client.delete(f"{PROGRAM}/codes/NONE")).status_code == 404
+    assert (await client.post(f"{PROGRAM}/codes:detach", json={"code": "NONE"})).status_code == 404
+    assert [entry.verb for entry in await logged(connection)] == ["program.create"]
+
+
+async def test_an_export_is_logged_before_anything_leaves(consoles: Consoles, connection: Connection) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    assert (await client.get(f"{PROGRAM}/codes.csv?state=pooled&fields=email")).status_code == 200
+    [exported, _] = await logged(connection)
+    assert (exported.verb, exported.program) == ("code.export", "SPRING")
+    assert exported.details == {"state": "pooled", "fields": "email"}
+
+
+async def test_what_can_not_be_logged_is_not_done(consoles: Consoles, connection: Connection) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    await connection.execute("REVOKE INSERT (verb) ON audit_entry FROM codewell_console")
+    assert (await client.delete(PROGRAM)).status_code == 500
+    assert (await client.get(PROGRAM)).json()["active"]
