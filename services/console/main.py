@@ -16,6 +16,7 @@ from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
 from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
+from services.telemetry import metrics
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
 
@@ -32,6 +33,7 @@ def main() -> None:
     """Run one console. Raises CodewellError."""
     settings = read(ConsoleSettings)
     configure("console", settings.log_level)
+    metrics.configure("console")
     run(lambda stop: serve(settings, stop))
 
 

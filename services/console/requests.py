@@ -5,6 +5,7 @@ import time
 from typing import Final
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +14,16 @@ from services.console.problems import problem
 
 log = structlog.get_logger()
 
+REQUESTS: Final = Counter(
+    "codewell_http_requests", "Requests served, by route and status.", ["method", "route", "status"]
+)
+SECONDS: Final = Histogram(
+    "codewell_http_request_seconds", "Time to serve a request, its answer sent.", ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)  # fmt: skip
+
+# What senders make up is told apart no further, or they could make any number of series.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADER: Final = "X-Request-Id"
 _SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
@@ -56,5 +67,8 @@ class RequestIds:
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
         # A path may hold a code, and no log does; the route does not. What went well is too much for every day.
         route = getattr(scope.get("route"), "path", None)
+        labels = scope["method"] if scope["method"] in _METHODS else "other", route or "none"
+        REQUESTS.labels(*labels, status).inc()
+        SECONDS.labels(*labels).observe(took_s)
         write = log.debug if status < 400 else log.info
         write("answered", method=scope["method"], route=route, status=status, took_ms=round(took_s * 1000, 1))

@@ -21,6 +21,7 @@ from services.remote.client import Client
 from services.runtime.process import run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
+from services.telemetry import metrics
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
@@ -35,6 +36,7 @@ def main() -> None:
     """Run one generator. Raises CodewellError."""
     settings = read(GeneratorSettings)
     configure("generator", settings.log_level)
+    metrics.configure("generator")
     run(lambda stop: generate(settings, stop))
 
 

@@ -16,6 +16,7 @@ from services.runtime.settings import IssuerSettings, read
 from services.store.claim import Claims
 from services.store.filling import announce_worker
 from services.store.minters import Minters
+from services.telemetry import metrics
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
@@ -29,6 +30,7 @@ def main() -> None:
     """Run one issuer. Raises CodewellError."""
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
+    metrics.configure("issuer")
     # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
     # took a quarter of the issuer's time, and once a batch still a tenth.
     gc.freeze()

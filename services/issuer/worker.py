@@ -8,20 +8,23 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from prometheus_client import Counter
 
 from schemas import topics
 from services.issuer.ahead import Ahead, Part
-from services.issuer.batch import Processor, Read
+from services.issuer.batch import Processor, Read, note_answered
 from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
-from services.kafka import clients
+from services.kafka import clients, lag
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
 from services.store.claim import Claimed
 from services.telemetry.health import Health
 
 log = structlog.get_logger()
+
+REQUESTS: Final = Counter("codewell_requests", "Records taken in hand, by topic; repeated ones again.", ["topic"])
 
 _POLL_MS: Final = 500
 _CLOSE_TIMEOUT_S: Final = 3.0
@@ -53,6 +56,8 @@ class Worker:
             *settings.reply_topics,
             *(kind(name) for name in requests for kind in (topics.reply_to, topics.retry_of, topics.dead_letters_of)),
         ]
+        for topic in self._topics:
+            REQUESTS.labels(topic)
         self._delay_s = settings.retry_delay_s if retries else 0.0
         # Held while a batch is being decided, so that a rebalance waits for its end.
         self._in_hand = asyncio.Lock()
@@ -86,10 +91,11 @@ class Worker:
                 consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
             self._health.has(f"kafka ({self._name})")
-            if ahead is None:
-                await self._find_unreadable(consumer, offsets, producer, partitions)
-            else:
-                await self._consume(ahead, offsets, producer, partitions, stop)
+            async with lag.watched(consumer):
+                if ahead is None:
+                    await self._find_unreadable(consumer, offsets, producer, partitions)
+                else:
+                    await self._consume(ahead, offsets, producer, partitions, stop)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
@@ -144,6 +150,8 @@ class Worker:
             [one for part in parts for one in part.read.unreadable],
         )
         next_offsets = {part.tp: part.next_offset for part in parts}
+        for part in parts:
+            REQUESTS.labels(part.tp.topic).inc(len(part.read.received) + len(part.read.unreadable))
         parts.clear()
         claimed = await self._processor.decide(read)
         if claimed is None:
@@ -161,8 +169,9 @@ class Worker:
         next_offsets: Mapping[TopicPartition, int],
     ) -> None:
         """Answer a batch; once the answers are stored, it is done."""
-        await self._processor.answer(read, claimed, outbox)
+        answered_ms = await self._processor.answer(read, claimed, outbox)
         await outbox.send()
+        note_answered(answered_ms)
         await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +18,10 @@ from starlette.routing import Route
 from services.errors import StackUnavailable
 
 log = structlog.get_logger()
+
+WAITING_FOR: Final = Gauge(
+    "codewell_waiting_for", "1 while the process can't go on without it, as /readyz says, else 0.", ["what"]
+)
 
 # A loop that has not come round for so long is stuck, whatever it says.
 STUCK_AFTER_S: Final = 60.0
@@ -30,17 +34,21 @@ class Health:
     def __init__(self, *waiting_for: str) -> None:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
         self._came_round: dict[str, float] = {}
+        for name in waiting_for:
+            WAITING_FOR.labels(name).set(1)
 
     def waits(self, name: str, why: str) -> None:
         """Note that the process can't go on without `name`, and log it when that is new."""
         if self._waiting_for.get(name) != why:
             log.warning("waiting", waiting_for=name, why=why)
+            WAITING_FOR.labels(name).set(1)
         self._waiting_for[name] = why
 
     def has(self, name: str) -> None:
         """Note that `name` is there."""
         if self._waiting_for.pop(name, None) is not None:
             log.info("has", name=name)
+            WAITING_FOR.labels(name).set(0)
 
     def beat(self, loop: str) -> None:
         """Note that this loop came round."""
