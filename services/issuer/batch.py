@@ -194,5 +194,5 @@ class Processor:
             return Claimed({}, [request], {}, {})
         # The text after the first line may hold codes and profile ids.
         why = str(error.args[0] if error.args else type(error).__name__).partition("\n")[0]
-        log.error("undecidable", request_id=str(request.id), error=type(error).__name__, why=why)
+        log.error("undecidable", request_id=str(request.id), error=error)
         return Claimed({}, [], {}, {request.id: f"The database refused it: {why}"[:500]})

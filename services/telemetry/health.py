@@ -111,7 +111,10 @@ async def serving(app: Starlette, host: str, port: int) -> AsyncIterator[int]:
             f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
             "what has it."
         ) from error
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_STOP_TIMEOUT_S)
+    # An access log has paths, and a path may hold a code.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_STOP_TIMEOUT_S
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
