@@ -33,7 +33,7 @@ class _Wanted(NamedTuple):
         from services.client import dead_letters
 
         names = REQUESTS if self.topic is None else (self.topic,)
-        async with dead_letters.opened(settings.kafka_bootstrap, settings.topic_prefix) as opened:
+        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as opened:
             async for letter in opened.letters(names):
                 if self.reason in {None, letter.reason} and (self.since is None or letter.written_at >= self.since):
                     yield letter
@@ -146,7 +146,7 @@ def replay(again: bool, as_json: bool, **filters: Any) -> None:
             counts["without_event"] += len(batch) - len(places)
             click.echo(f"{counts['replayed']:,} published again", err=True)
 
-        async with clients.started_producer(settings.kafka_bootstrap) as producer:
+        async with clients.started_producer(settings.brokers) as producer:
             partitions = await dead_letters.partitions_of(producer, settings.topic_prefix)
             batch: list[DeadLetter] = []
             async for letter in _Wanted(**filters).letters(settings):

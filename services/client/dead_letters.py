@@ -13,6 +13,8 @@ from schemas import topics
 from services.errors import StackUnavailable
 from services.kafka import clients
 from services.kafka.batches import Batches
+from services.kafka.refusals import why_not
+from services.runtime.brokers import Brokers
 
 # What the issuer wrote beside the event; the sender's own headers stay.
 _OURS: Final = frozenset(
@@ -59,17 +61,17 @@ class DeadLetters:
 
 
 @asynccontextmanager
-async def opened(bootstrap: str, prefix: str) -> AsyncIterator[DeadLetters]:
+async def opened(brokers: Brokers | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
-    async with clients.admin(bootstrap) as admin:
+    async with clients.admin(brokers) as admin:
         described = await admin.describe_topics(names)
     partitions = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
     missing = sorted(set(names) - partitions.keys())
     if missing:
         raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics.")
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         enable_auto_commit=False,
         # A seek to the beginning may be overtaken by the consumer's own look for where to start.
         auto_offset_reset="earliest",
@@ -79,7 +81,7 @@ async def opened(bootstrap: str, prefix: str) -> AsyncIterator[DeadLetters]:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:
-            raise clients.unreachable(bootstrap) from error
+            raise await why_not(brokers) from error
         yield DeadLetters(consumer, prefix, partitions)
     finally:
         await asyncio.shield(consumer.stop())
