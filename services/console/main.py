@@ -18,6 +18,7 @@ from services.runtime.settings import ConsoleSettings, read
 from services.telemetry import metrics
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
+from services.telemetry.tracing import tracing
 
 log = structlog.get_logger()
 
@@ -40,9 +41,12 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres")
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check_schema)
-    async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
+    async with (
+        postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool,
+        tracing("console", settings.otlp_endpoint, settings.trace_share) as traces,
+    ):
         context = Context.of(settings, pool)
-        api = create_api(context)
+        api = create_api(context, traces)
         api.routes.extend(routes(health))
         async with (
             _in_background(context.announcer.run()),

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.client.uuid7 import uuid7
 from services.console.problems import problem
+from services.telemetry.tracing import TRACEPARENT, Attributes, Tracing
 
 log = structlog.get_logger()
 
@@ -31,8 +32,9 @@ _SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 class RequestIds:
     """Takes or makes the id of each request, and logs what was refused or went wrong."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tracing: Tracing | None = None) -> None:
         self._app = app
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,5 +72,23 @@ class RequestIds:
         labels = scope["method"] if scope["method"] in _METHODS else "other", route or "none"
         REQUESTS.labels(*labels, status).inc()
         SECONDS.labels(*labels).observe(took_s)
+        if self._tracing is not None:
+            self._trace(self._tracing, scope, *labels, status, took_s)
         write = log.debug if status < 400 else log.info
         write("answered", method=scope["method"], route=route, status=status, took_ms=round(took_s * 1000, 1))
+
+    def _trace(self, tracing: Tracing, scope: Scope, method: str, route: str, status: int, took_s: float) -> None:
+        is_sampled, parent = tracing.sampled(Headers(scope=scope).get(TRACEPARENT))
+        if not is_sampled:
+            return
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        about: Attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+        now_ns = time.time_ns()
+        span = tracing.start(f"{method} {route}", SpanKind.SERVER, about, parent, (), now_ns - int(took_s * 1e9))
+        # What is no program may be anything that somebody put in its place.
+        if status < 400 and (program := scope.get("path_params", {}).get("name")):
+            span.set_attribute("codewell.program", program)
+        if status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(now_ns)

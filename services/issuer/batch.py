@@ -21,6 +21,7 @@ from services.attaching.model import Request
 from services.errors import StackUnavailable
 from services.issuer.decode import Decoder, Received, Unreadable
 from services.issuer.outbox import Outbox
+from services.issuer.traces import BatchTrace
 from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.runtime.process import pauses
 from services.store.claim import Claimed, Claims
@@ -125,7 +126,7 @@ class Processor:
                 return claimed
         return None
 
-    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox) -> list[int]:
+    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox, trace: BatchTrace | None) -> list[int]:
         """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
 
         It uses `read` up, and gives way now and then: meanwhile the next batch is being decided. Returns when the
@@ -139,7 +140,7 @@ class Processor:
         # memory in such disorder that the next batches take a third longer.
         read.received.reverse()
         while read.received:
-            self._answer_some(read.received, claimed, waits_until, outbox, answered_ms)
+            self._answer_some(read.received, claimed, waits_until, outbox, answered_ms, trace)
             await asyncio.sleep(0)
         return answered_ms
 
@@ -150,6 +151,7 @@ class Processor:
         waits_until: Mapping[UUID, datetime | None],
         outbox: Outbox,
         answered_ms: list[int],
+        trace: BatchTrace | None,
     ) -> None:
         rows, names = claimed.rows, self._claims.names
         attached = 0
@@ -166,7 +168,7 @@ class Processor:
                 attached += 1
             else:
                 refused[refusals] += 1
-            outbox.answer(one, answer, names)
+            outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
             answered_ms.append(one.record.timestamp)
         ANSWERS.labels("attached").inc(attached)
         ANSWERS.labels("refused").inc(refused.total())

@@ -55,7 +55,13 @@ class Outbox:
         self._batches = Batches(producer)
         self._partitions = partitions
 
-    def answer(self, received: Received, rows: Sequence[AnswerRow], names: dict[int, str]) -> None:
+    def answer(
+        self,
+        received: Received,
+        rows: Sequence[AnswerRow],
+        names: dict[int, str],
+        more_headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Answer a request in the mode in which it came, on the partition where it was: keys stay in order."""
         request, record, structured, reply_topic, correlation_id = received
         event_type, data = answer_event(request, rows, names)
@@ -71,6 +77,8 @@ class Outbox:
             headers = [("ce_id", event_id.encode()), *_HEADS[event_type]]
         if correlation_id is not None:
             headers = [*headers, ("kafka_correlationId", correlation_id)]
+        if more_headers:
+            headers = [*headers, *more_headers]
         topic = reply_topic or _reply_topic(record.topic)
         self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
 

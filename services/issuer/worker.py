@@ -16,6 +16,7 @@ from services.issuer.batch import Processor, Read, note_answered
 from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
+from services.issuer.traces import BatchTrace
 from services.kafka import clients, lag
 from services.kafka.silence import SILENCE_TOLD_AFTER_S
 from services.runtime.failpoints import Point, reach
@@ -23,6 +24,7 @@ from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
 from services.store.claim import Claimed
 from services.telemetry.health import Health
+from services.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -43,13 +45,21 @@ class Worker:
     """One member of one consumer group: fresh requests, or those that wait in the retry topics."""
 
     def __init__(
-        self, name: str, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool
+        self,
+        name: str,
+        settings: IssuerSettings,
+        processor: Processor,
+        health: Health,
+        tracing: Tracing | None,
+        *,
+        retries: bool,
     ) -> None:
         self._name = name
         self._kafka = f"kafka ({name})"
         self._settings = settings
         self._processor = processor
         self._health = health
+        self._tracing = tracing
         prefix = settings.topic_prefix
         self._group = f"{prefix}codewell-issuer" + ("-retry" if retries else "")
         requests = [prefix + name for name in topics.REQUESTS]
@@ -161,11 +171,14 @@ class Worker:
         for part in parts:
             REQUESTS.labels(part.tp.topic).inc(len(part.read.received) + len(part.read.unreadable))
         parts.clear()
+        trace = None if self._tracing is None else BatchTrace(self._tracing, read.received, self._group)
         claimed = await self._processor.decide(read)
         if claimed is None:
             return None
+        if trace is not None:
+            trace.decided(claimed)
         await self._sent()
-        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets))
+        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets, trace))
         return claimed.low
 
     async def _send(
@@ -175,12 +188,15 @@ class Worker:
         outbox: Outbox,
         offsets: Offsets,
         next_offsets: Mapping[TopicPartition, int],
+        trace: BatchTrace | None,
     ) -> None:
         """Answer a batch; once the answers are stored, it is done."""
-        answered_ms = await self._processor.answer(read, claimed, outbox)
+        answered_ms = await self._processor.answer(read, claimed, outbox, trace)
         await outbox.send()
         reach(Point.ACKNOWLEDGED)
         note_answered(answered_ms)
+        if trace is not None:
+            trace.answered()
         await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from services.client.exchange import outgoing
+from tests.collector import collector
 from tests.e2e.commands import Stack, running_stack
 from tests.e2e.monitoring import places
 from tests.e2e.test_standalone import workers
@@ -29,6 +30,8 @@ LIMIT_S = 60.0
 WORKERS = ("issuer-1", "generator", "console")
 # What Postgres refuses of these ids, it tells with the whole row.
 POISON = "-poison"
+EVENTS = {"undecidable", "request_broke", "profiles_not_read", "profile_event_unreadable", "event_unreadable",
+          "waiting", "answered"}  # fmt: skip
 CREATE = ("--codes-max", "100000", "--pool-max", "500")
 
 
@@ -46,7 +49,30 @@ class Customers:
 async def test_a_whole_run_tells_no_code_and_no_profile(tmp_path: Path) -> None:
     customers = Customers()
     home = tmp_path / "home"
-    variables = {"CODEWELL_LOG_LEVEL": "debug", "CODEWELL_SWEEP_INTERVAL_S": "0.5"}
+    variables = {"CODEWELL_LOG_LEVEL": "debug", "CODEWELL_SWEEP_INTERVAL_S": "0.5", "CODEWELL_TRACE_SHARE": "1"}
+    with collector() as traces:
+        variables["CODEWELL_OTLP_ENDPOINT"] = traces.url
+        output, secrets, token = await whole_run(home, customers, variables)
+    output["traces"] = "\n".join(body.decode("latin-1") for body in traces.bodies)
+    told = {
+        name: [line for line in text.splitlines() if any(secret in line for secret in secrets)]
+        for name, text in output.items()
+    }
+    assert {name: lines[:2] for name, lines in told.items() if lines} == {}
+    assert [name for name, text in output.items() if token in text] == []
+    # What was provoked was told of: otherwise there would have been nothing to find.
+    lines = [json.loads(line) for name in WORKERS for line in output[f"{name}.log"].splitlines()]
+    assert all(line.keys() >= {"event", "level", "timestamp", "service"} for line in lines)
+    assert {line["event"] for line in lines} >= EVENTS
+    assert "duplicate key value violates unique constraint" in output["postgres.log"]
+    assert "violates check constraint" in output["postgres.log"]
+    assert {span.name for span in traces.spans} >= {"process message-render", "POST /programs/{name}/codes:attach"}
+
+
+async def whole_run(
+    home: Path, customers: Customers, variables: dict[str, str]
+) -> tuple[dict[str, str], set[str], str]:
+    """All that was written by whom, what must not be in it, and the token that must not either."""
     async with running_stack(home, **variables) as stack, connected(stack) as database:
         create = ("program", "create")
         template = ("--template", "{string 8}-{number 6}")
@@ -63,22 +89,7 @@ async def test_a_whole_run_tells_no_code_and_no_profile(tmp_path: Path) -> None:
         token = stack.endpoints["admin_token"]
         assert await stack.ended(signal.SIGTERM, LIMIT_S) == 0
     logs = {path.name: path.read_text(errors="replace") for path in (home / "logs").iterdir()}
-    output = logs | figures | {"standalone": stack.said}
-    told = {
-        name: [line for line in text.splitlines() if any(secret in line for secret in secrets)]
-        for name, text in output.items()
-    }
-    assert {name: lines[:2] for name, lines in told.items() if lines} == {}
-    assert [name for name, text in output.items() if token in text] == []
-    for name in WORKERS:
-        for line in map(json.loads, logs[f"{name}.log"].splitlines()):
-            assert line.keys() >= {"event", "level", "timestamp", "service"}
-    # What was provoked was logged: otherwise there would have been nothing to tell.
-    events = {json.loads(line)["event"] for name in WORKERS for line in logs[f"{name}.log"].splitlines()}
-    assert events >= {"undecidable", "request_broke", "profiles_not_read", "profile_event_unreadable",
-                      "event_unreadable", "waiting", "answered"}  # fmt: skip
-    assert "duplicate key value violates unique constraint" in logs["postgres.log"]
-    assert "violates check constraint" in logs["postgres.log"]
+    return logs | figures | {"standalone": stack.said}, secrets, token
 
 
 @asynccontextmanager
