@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from services.postgres.connection import Connection
 from services.store.orders import FAILURES_MAX
 
-# What stands for all programs that are not told apart. It is a short name too: a program of this name is among them.
+# What stands for all programs that are not told apart. A program may have this name, and is one of them then.
 OTHER: Final = "_other"
 
 # Sums of maxima are beyond what a bigint holds. A program that gives everybody one code has no pool to speak of.
@@ -20,7 +20,7 @@ _LEVELS: Final = """
         WHERE p.active AND p.removed_at IS NULL AND NOT p.shared
           AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
     ), ranked AS (
-        SELECT *, row_number() OVER (ORDER BY name = $1, pooled / pool_max, name) <= $2 AND name <> $1 AS named
+        SELECT *, row_number() OVER (ORDER BY pooled / pool_max, name) <= $2 AS named
         FROM level
     )
     SELECT CASE WHEN named THEN name ELSE $1 END AS program, sum(pooled) AS pooled,
