@@ -63,6 +63,6 @@ docs: setup
 
 # Pin the newest versions that pyproject.toml allows; needs uv.
 lock:
-	uv pip compile pyproject.toml --extra standalone --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --output-file constraints.txt
-	uv pip compile pyproject.toml --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
+	uv pip compile pyproject.toml --extra standalone --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --output-file constraints.txt
+	uv pip compile pyproject.toml --extra tracing --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
 	echo hatchling | uv pip compile - --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/build-constraints.txt

@@ -13,6 +13,7 @@ from services.console.context import Context
 from services.console.direct import Direct
 from services.console.problems import handle
 from services.console.requests import RequestIds
+from services.telemetry.tracing import Tracing
 
 _PREFIX: Final = "/api/v1"
 
@@ -25,7 +26,7 @@ class _Api(FastAPI):
         return super().openapi()
 
 
-def create_api(context: Context) -> FastAPI:
+def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
     """The API of one console."""
     api = _Api(
         title="Codewell",
@@ -33,8 +34,10 @@ def create_api(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own spans and logs tell paths, queries and what errors say: codes and profile ids.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
-            Middleware(RequestIds),
+            Middleware(RequestIds, tracing),
             Middleware(Doorkeeper, context.callers),
             Middleware(BodyLimit, context.importer.limits.bytes_max),
         ],

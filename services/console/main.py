@@ -18,8 +18,10 @@ from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
 from services.store import master_keys
 from services.store.master_keys import MasterKeys
+from services.telemetry import metrics
 from services.telemetry.health import Health, routes, serving
 from services.telemetry.logs import configure
+from services.telemetry.tracing import tracing
 
 log = structlog.get_logger()
 
@@ -33,6 +35,7 @@ def main() -> None:
     """Run one console. Raises CodewellError."""
     settings = read(ConsoleSettings)
     configure("console", settings.log_level)
+    metrics.configure("console")
     run(lambda stop: serve(settings, stop))
 
 
@@ -46,9 +49,12 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         await master_keys.check(connection, MasterKeys(*settings.given_keys))
 
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check)
-    async with postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool:
+    async with (
+        postgres.pool(url, "codewell-console", _CONNECTIONS_MAX) as pool,
+        tracing("console", settings.otlp_endpoint, settings.trace_share) as traces,
+    ):
         context = Context.of(settings, pool)
-        api = create_api(context)
+        api = create_api(context, traces)
         api.routes.extend(routes(health))
         async with (
             _in_background(context.announcer.run()),

@@ -23,6 +23,8 @@ from services.runtime.settings import GeneratorSettings
 log = structlog.get_logger()
 
 WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at pools, by kind.", ["kind"])
+for _kind in ("sweep", "PoolDemand", "ProgramChanged", "unreadable"):
+    WAKE_UPS.labels(_kind)
 
 # Events of one partition whose pools are being filled.
 IN_HAND_MAX: Final = 200

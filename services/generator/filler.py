@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import Counter
 
 from services.generator.app import WAKE_UPS
+from services.generator.levels import note_levels
 from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.runtime.process import pauses
 from services.store import filling
@@ -123,7 +124,15 @@ class Filler:
                 self._health.beat(_SWEEP)
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
+        await self._note_levels()
         return True
+
+    async def _note_levels(self) -> None:
+        try:
+            async with self._pool.acquire() as connection:
+                await note_levels(connection)
+        except Exception as error:  # noqa: BLE001  the next sweep tells it, and what is wrong shows in filling pools
+            log.warning("levels_not_read", why=type(error).__name__)
 
     async def _fill_together(self, program_ids: Sequence[int]) -> list[int]:
         left: list[int] = []

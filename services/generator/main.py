@@ -29,6 +29,7 @@ from services.runtime.process import pauses, run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store import master_keys
 from services.store.minters import Minters
+from services.telemetry import metrics
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
@@ -50,6 +51,7 @@ def main() -> None:
     settings = read(GeneratorSettings)
     configure("generator", settings.log_level)
     failpoints.arm(settings.failpoints)
+    metrics.configure("generator")
     run(lambda stop: generate(settings, stop))
 
 

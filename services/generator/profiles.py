@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from schemas import topics
 from services.errors import StackUnavailable
 from services.generator.profile_events import Changes, Unreadable, read
-from services.kafka import clients
+from services.kafka import clients, lag
 from services.kafka.silence import SILENCE_TOLD_AFTER_S, Silence
 from services.postgres import connection as postgres
 from services.postgres.connection import UNAVAILABLE, Pool
@@ -30,6 +30,8 @@ from services.telemetry.health import Health
 log = structlog.get_logger()
 
 EVENTS: Final = Counter("codewell_profile_events", "Changes of profiles, by what became of them.", ["outcome"])
+for _outcome in ("written", "forgotten", "unreadable"):
+    EVENTS.labels(_outcome)
 
 BATCH_SIZE_MAX: Final = 1_000
 _POLL_MS: Final = 500
@@ -98,11 +100,12 @@ class ProfileReader(ConsumerRebalanceListener):
                 await self._step_over(consumer)
                 self._careful = False
             silence = Silence(consumer)
-            while not self._stop.is_set():
-                self._health.beat(_LOOP)
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
-                self._listen(silence, records=bool(fetched))
-                await self._take(consumer, fetched)
+            async with lag.watched(consumer):
+                while not self._stop.is_set():
+                    self._health.beat(_LOOP)
+                    fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
+                    self._listen(silence, records=bool(fetched))
+                    await self._take(consumer, fetched)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True

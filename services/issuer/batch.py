@@ -1,33 +1,49 @@
 """One batch of the issuer: read, decide in one claim, answer, and only then let go of the records."""
 
 import asyncio
+import json
 import time
 import traceback
+from collections import Counter as CountOf
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter, Histogram
 
+from schemas.events import Reason
 from services.attaching.model import Request
 from services.errors import StackUnavailable
 from services.issuer.decode import Decoder, Received, Unreadable
 from services.issuer.outbox import Outbox
+from services.issuer.traces import BatchTrace
 from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.runtime.process import pauses
 from services.store.claim import Claimed, Claims
 from services.telemetry.health import Health
+from services.telemetry.metrics import Times
 
 log = structlog.get_logger()
 
-ANSWERS: Final = Counter("codewell_answers", "Answers published, by outcome.", ["outcome"])
-DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not be read, by reason.", ["reason"])
-RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
-CLAIM_SECONDS: Final = Histogram("codewell_claim_seconds", "Time to decide one batch (s).")
+CLAIM_SECONDS: Final = Histogram(
+    "codewell_claim_seconds", "Time to decide one batch, waits for the database included.",
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)  # fmt: skip
+ANSWERS: Final = Counter("codewell_answers", "Answers made, by outcome.", ["outcome"])
+REFUSALS: Final = Counter("codewell_refusals", "Programs refused in answers, by reason.", ["reason"])
+ANSWER_SECONDS: Final = Times(
+    "codewell_answer_seconds", "From a request's record in Kafka to its answer there.",
+    (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)  # fmt: skip
+for _outcome in ("attached", "refused"):
+    ANSWERS.labels(_outcome)
+for _reason in get_args(Reason):
+    REFUSALS.labels(_reason)
 
 # What one request can do to a whole batch, and will do again. Those that are no errors of the database are mistakes of
 # ours: better one request among the dead letters than its partition's issuers dying of it one after the other.
@@ -54,6 +70,11 @@ _TRANSIENT: Final = (
 
 # After so many answers the claim that is being made gets its turn again: two milliseconds' work.
 ANSWERS_A_TURN_MAX: Final = 250
+
+
+def note_answered(came_ms: list[int]) -> None:
+    """Note how long these took that are answered now (ms since 1970). A sender's clock may be ahead of ours."""
+    ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(came_ms, np.float64) / 1000, 0))
 
 
 class Read(NamedTuple):
@@ -105,21 +126,23 @@ class Processor:
                 return claimed
         return None
 
-    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox) -> None:
+    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox, trace: BatchTrace | None) -> list[int]:
         """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
 
-        It uses `read` up, and gives way now and then: meanwhile the next batch is being decided.
+        It uses `read` up, and gives way now and then: meanwhile the next batch is being decided. Returns when the
+        records that are answered came into Kafka (ms since 1970).
         """
+        answered_ms: list[int] = []
         for record, why in read.unreadable:
             outbox.bury(record, why)
-            DEAD_LETTERS.labels(why.reason).inc()
         waits_until = {request.id: request.give_up_at for request in claimed.waiting}
         # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
         # memory in such disorder that the next batches take a third longer.
         read.received.reverse()
         while read.received:
-            self._answer_some(read.received, claimed, waits_until, outbox)
+            self._answer_some(read.received, claimed, waits_until, outbox, answered_ms, trace)
             await asyncio.sleep(0)
+        return answered_ms
 
     def _answer_some(
         self,
@@ -127,28 +150,38 @@ class Processor:
         claimed: Claimed,
         waits_until: Mapping[UUID, datetime | None],
         outbox: Outbox,
+        answered_ms: list[int],
+        trace: BatchTrace | None,
     ) -> None:
         rows, names = claimed.rows, self._claims.names
-        outcomes = {"attached": 0, "refused": 0}
+        attached = 0
+        # Of one program all refusals are alike in their text.
+        refused: CountOf[str] = CountOf()
         for _ in range(min(ANSWERS_A_TURN_MAX, len(received))):
             one = received.pop()
             answer = rows.get(one.request.id)
             if answer is None:
                 self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
                 continue
-            outcomes["attached" if answer[0].refusals is None else "refused"] += 1
-            outbox.answer(one, answer, names)
-        for outcome, count in outcomes.items():
-            ANSWERS.labels(outcome).inc(count)
+            refusals = answer[0].refusals
+            if refusals is None:
+                attached += 1
+            else:
+                refused[refusals] += 1
+            outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
+            answered_ms.append(one.record.timestamp)
+        ANSWERS.labels("attached").inc(attached)
+        ANSWERS.labels("refused").inc(refused.total())
+        for refusals, count in refused.items():
+            for refusal in json.loads(refusals):
+                REFUSALS.labels(refusal["reason"]).inc(count)
 
     def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
         if one.request.id in claimed.undecidable:
             why = Unreadable("undecidable", claimed.undecidable[one.request.id])
             outbox.bury(one.record, why)
-            DEAD_LETTERS.labels(why.reason).inc()
         else:
             outbox.retry(one, give_up_at)
-            RETRIES.inc()
 
     async def _decide_each(self, requests: list[Request]) -> Claimed:
         """Decide the batch; where the database can't take it, find the request at fault by halves."""
@@ -171,7 +204,7 @@ class Processor:
         # The text after the first line may hold codes and profile ids, and any of what is no error of the database.
         said = str(error) if isinstance(error, asyncpg.PostgresError) else _line_of(error)
         why = said.partition("\n")[0]
-        log.error("undecidable", request_id=str(request.id), error=type(error).__name__, why=why)
+        log.error("undecidable", request_id=str(request.id), error=error)
         return Claimed({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
 
 

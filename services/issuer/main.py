@@ -20,8 +20,10 @@ from services.store import master_keys
 from services.store.claim import Claims
 from services.store.filling import announce_worker
 from services.store.minters import Minters
+from services.telemetry import metrics
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
+from services.telemetry.tracing import tracing
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2
@@ -34,6 +36,7 @@ def main() -> None:
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
     failpoints.arm(settings.failpoints)
+    metrics.configure("issuer")
     # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
     # took a quarter of the issuer's time, and once a batch still a tenth.
     gc.freeze()
@@ -62,11 +65,12 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         async with (
             postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
+            tracing("issuer", settings.otlp_endpoint, settings.trace_share) as traces,
             asyncio.TaskGroup() as group,
         ):
             group.create_task(watch(pool, health, stop))
             for retries in (False, True):
                 name = "retry" if retries else "issue"
                 processor = Processor(name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop)
-                worker = Worker(name, settings, processor, health, retries=retries)
+                worker = Worker(name, settings, processor, health, traces, retries=retries)
                 group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))

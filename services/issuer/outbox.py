@@ -5,13 +5,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, get_args
 from uuid import uuid4
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
+from prometheus_client import Counter
 from pydantic_core import to_json
 
 from schemas import events, topics
@@ -21,6 +22,11 @@ from services.issuer.decode import GIVE_UP_AT, Received, Unreadable
 from services.kafka.batches import Batches
 
 log = structlog.get_logger()
+
+DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not be read, by reason.", ["reason"])
+RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
+for _reason in get_args(events.DeadReason):
+    DEAD_LETTERS.labels(_reason)
 
 SOURCE: Final = "/codewell/issuer"
 ATTEMPT: Final = "codewell_attempt"
@@ -49,7 +55,13 @@ class Outbox:
         self._batches = Batches(producer)
         self._partitions = partitions
 
-    def answer(self, received: Received, rows: Sequence[AnswerRow], names: dict[int, str]) -> None:
+    def answer(
+        self,
+        received: Received,
+        rows: Sequence[AnswerRow],
+        names: dict[int, str],
+        more_headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
         """Answer a request in the mode in which it came, on the partition where it was: keys stay in order."""
         request, record, structured, reply_topic, correlation_id = received
         event_type, data = answer_event(request, rows, names)
@@ -65,6 +77,8 @@ class Outbox:
             headers = [("ce_id", event_id.encode()), *_HEADS[event_type]]
         if correlation_id is not None:
             headers = [*headers, ("kafka_correlationId", correlation_id)]
+        if more_headers:
+            headers = [*headers, *more_headers]
         topic = reply_topic or _reply_topic(record.topic)
         self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
 
@@ -76,6 +90,7 @@ class Outbox:
             kept.append((GIVE_UP_AT, give_up_at.isoformat().encode()))
         attempt = attempt_of(record) + 1
         topic = topics.retry_of(request_topic(record.topic))
+        RETRIES.inc()
         self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempt).encode())])
 
     def bury(self, record: ConsumerRecord, why: Unreadable) -> None:
@@ -90,6 +105,7 @@ class Outbox:
         }
         headers = [*record.headers, *((name, text.encode()) for name, text in reason.items())]
         topic = topics.dead_letters_of(request_topic(record.topic))
+        DEAD_LETTERS.labels(why.reason).inc()
         self._add(topic, record.partition, record.key, record.value, headers)
 
     async def send(self) -> None:

@@ -8,22 +8,27 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from prometheus_client import Counter
 
 from schemas import topics
 from services.issuer.ahead import Ahead, Part
-from services.issuer.batch import Processor, Read
+from services.issuer.batch import Processor, Read, note_answered
 from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
-from services.kafka import clients
+from services.issuer.traces import BatchTrace
+from services.kafka import clients, lag
 from services.kafka.silence import SILENCE_TOLD_AFTER_S
 from services.runtime.failpoints import Point, reach
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
 from services.store.claim import Claimed
 from services.telemetry.health import Health
+from services.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
+
+REQUESTS: Final = Counter("codewell_requests", "Records taken in hand, by topic; repeated ones again.", ["topic"])
 
 _POLL_MS: Final = 500
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
@@ -40,13 +45,21 @@ class Worker:
     """One member of one consumer group: fresh requests, or those that wait in the retry topics."""
 
     def __init__(
-        self, name: str, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool
+        self,
+        name: str,
+        settings: IssuerSettings,
+        processor: Processor,
+        health: Health,
+        tracing: Tracing | None,
+        *,
+        retries: bool,
     ) -> None:
         self._name = name
         self._kafka = f"kafka ({name})"
         self._settings = settings
         self._processor = processor
         self._health = health
+        self._tracing = tracing
         prefix = settings.topic_prefix
         self._group = f"{prefix}codewell-issuer" + ("-retry" if retries else "")
         requests = [prefix + name for name in topics.REQUESTS]
@@ -55,6 +68,8 @@ class Worker:
             *settings.reply_topics,
             *(kind(name) for name in requests for kind in (topics.reply_to, topics.retry_of, topics.dead_letters_of)),
         ]
+        for topic in self._topics:
+            REQUESTS.labels(topic)
         self._delay_s = settings.retry_delay_s if retries else 0.0
         # Held while a batch is being decided, so that a rebalance waits for its end.
         self._in_hand = asyncio.Lock()
@@ -88,10 +103,11 @@ class Worker:
                 consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
             self._health.has(self._kafka)
-            if ahead is None:
-                await self._find_unreadable(consumer, offsets, producer, partitions)
-            else:
-                await self._consume(ahead, offsets, producer, partitions, stop)
+            async with lag.watched(consumer):
+                if ahead is None:
+                    await self._find_unreadable(consumer, offsets, producer, partitions)
+                else:
+                    await self._consume(ahead, offsets, producer, partitions, stop)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
@@ -152,12 +168,17 @@ class Worker:
             [one for part in parts for one in part.read.unreadable],
         )
         next_offsets = {part.tp: part.next_offset for part in parts}
+        for part in parts:
+            REQUESTS.labels(part.tp.topic).inc(len(part.read.received) + len(part.read.unreadable))
         parts.clear()
+        trace = None if self._tracing is None else BatchTrace(self._tracing, read.received, self._group)
         claimed = await self._processor.decide(read)
         if claimed is None:
             return None
+        if trace is not None:
+            trace.decided(claimed)
         await self._sent()
-        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets))
+        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets, trace))
         return claimed.low
 
     async def _send(
@@ -167,11 +188,15 @@ class Worker:
         outbox: Outbox,
         offsets: Offsets,
         next_offsets: Mapping[TopicPartition, int],
+        trace: BatchTrace | None,
     ) -> None:
         """Answer a batch; once the answers are stored, it is done."""
-        await self._processor.answer(read, claimed, outbox)
+        answered_ms = await self._processor.answer(read, claimed, outbox, trace)
         await outbox.send()
         reach(Point.ACKNOWLEDGED)
+        note_answered(answered_ms)
+        if trace is not None:
+            trace.answered()
         await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:

@@ -127,6 +127,14 @@ class WorkerSettings(StackSettings):
     stop_timeout_s: float = Field(
         15.0, gt=0, le=120, description="How long a stopping worker may take for the batch in hand (s)."
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Where issuers and consoles send traces by OTLP over HTTP, as http://host:4318.",
+    )
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="Share of requests that are traced where their sender says nothing about it."
+    )
     failpoints: str = Field(
         "", description="Moments at which this worker is to die, for tests of crashes; never in use."
     )

@@ -27,6 +27,12 @@ CONNECT_TIMEOUT_S = 5.0
 
 _PORT_TAKEN = "Address already in use"
 _SESSIONS_LEFT = "pre-existing shared memory block"
+# An error's details are the keys and rows that it is about, codes and profile ids; a statement's parameters are too.
+_SAYS_NO_DATA = {
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 log = structlog.get_logger()
@@ -132,6 +138,7 @@ class PostgresServer:
             "wal_compression": "pglz",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            **_SAYS_NO_DATA,
             **({} if settings.durable else _NOT_DURABLE),
             **settings.more,
         }

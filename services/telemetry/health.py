@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +19,10 @@ from services.errors import StackUnavailable
 from services.telemetry.http_limits import CONNECTIONS_MAX_DEFAULT, LimitedProtocol
 
 log = structlog.get_logger()
+
+WAITING_FOR: Final = Gauge(
+    "codewell_waiting_for", "1 while the process can't go on without it, as /readyz says, else 0.", ["what"]
+)
 
 # A loop that has work and has not come round for so long is stuck, whatever it says. Each call to a server ends much
 # sooner, so that no loop is stuck for the reason that one of them is away.
@@ -32,17 +36,21 @@ class Health:
     def __init__(self, *waiting_for: str) -> None:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
         self._came_round: dict[str, float] = {}
+        for name in waiting_for:
+            WAITING_FOR.labels(name).set(1)
 
     def waits(self, name: str, why: str) -> None:
         """Note that the process can't go on without `name`, and log it when that is new."""
         if self._waiting_for.get(name) != why:
             log.warning("waiting", waiting_for=name, why=why)
+            WAITING_FOR.labels(name).set(1)
         self._waiting_for[name] = why
 
     def has(self, name: str) -> None:
         """Note that `name` is there."""
         if self._waiting_for.pop(name, None) is not None:
             log.info("has", name=name)
+            WAITING_FOR.labels(name).set(0)
 
     def beat(self, loop: str) -> None:
         """Note that this loop came round; it is to come round again soon, or to rest."""
@@ -111,6 +119,7 @@ async def serving(
             f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
             "what has it."
         ) from error
+    # An access log has paths, and a path may hold a code.
     config = uvicorn.Config(
         app,
         http=LimitedProtocol,
@@ -118,6 +127,7 @@ async def serving(
         log_config=None,
         lifespan="off",
         timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+        access_log=False,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,35 +1,62 @@
-"""Structured logs on standard error: one JSON object a line, or columns on a terminal."""
+"""Structured logs on standard error: one JSON object a line, or columns on a terminal.
+
+No line has a code or a profile id, whoever wrote it: `services.telemetry.masking` takes out what errors say of data.
+"""
 
 import logging
 import sys
+import threading
+from types import TracebackType
 
 import structlog
 
+from services.telemetry.masking import mask, mask_arguments
+
+log = structlog.get_logger()
+
 
 def configure(service: str, level: str) -> None:
-    """Set up logging for this process. Libraries' own warnings go the same way."""
+    """Set up logging for this process. Libraries' own warnings go the same way, and so does what nobody caught."""
+
+    def add_service(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"service": service, **event}
+
     shared: list[structlog.typing.Processor] = [
+        add_service,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask,
     ]
     last: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, last],
+        processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(mask_arguments)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
-            foreign_pre_chain=[*shared, structlog.processors.format_exc_info],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         )
     )
-    # A library's warning is for the operator; what it does all day is not.
+    # A library's warning is for the operator; what it does all day is not, and some of it tells of single messages.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _died
+    threading.excepthook = lambda args: _died(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: log.error("unraisable", exc_info=args.exc_value)
+
+
+def _died(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """What nobody caught would be written with all that its text says."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    error = error or kind()
+    log.critical("died", exc_info=error.with_traceback(traceback))

@@ -18,8 +18,9 @@ def pins(path: str) -> list[Requirement]:
 
 def wanted(file: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    given = project["project"]["dependencies"] if file == "constraints.txt" else project["build-system"]["requires"]
-    return [str(one) for one in given]
+    if file == "constraints.txt":
+        return [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["tracing"]]
+    return [str(one) for one in project["build-system"]["requires"]]
 
 
 def with_all_below(requirements: list[str]) -> set[str]:

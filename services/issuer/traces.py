@@ -1,0 +1,97 @@
+"""Spans of sampled requests from their record to their answer, and of the batch that they were decided in.
+
+Names and attributes are those of OpenTelemetry's semantic conventions for messaging.
+"""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from services.issuer.decode import Received
+from services.store.claim import Claimed
+from services.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+CE_TRACEPARENT: Final = f"ce_{TRACEPARENT}"
+_KAFKA: Final = {"messaging.system": "kafka"}
+
+
+class BatchTrace:
+    """The spans of one batch: its own, and one of each sampled request in it."""
+
+    def __init__(self, tracing: Tracing, received: Iterable[Received], group: str) -> None:
+        from opentelemetry.trace import SpanKind
+
+        records = [(one.request.id, one.record, tracing.sampled(_traceparent(one))) for one in received]
+        sampled = [(id_, record, parent) for id_, record, (is_sampled, parent) in records if is_sampled]
+        group_name = {**_KAFKA, "messaging.consumer.group.name": group}
+        self._spans: dict[UUID, Span] = {}
+        self._batch: Span | None = None
+        if not sampled:
+            return
+        about_batch: Attributes = {
+            **group_name, "messaging.operation.name": "poll", "messaging.operation.type": "receive",
+            "messaging.batch.message_count": len(records),
+        }  # fmt: skip
+        parents = [parent for *_, parent in sampled if parent is not None]
+        self._batch = tracing.start("poll", SpanKind.CLIENT, about_batch, links=parents)
+        batch = [self._batch.get_span_context()]
+        for request_id, record, parent in sampled:
+            about = {**group_name, **_about(request_id, record)}
+            name = f"process {record.topic}"
+            self._spans[request_id] = tracing.start(name, SpanKind.CONSUMER, about, parent, batch)
+
+    def decided(self, claimed: Claimed) -> None:
+        """Note that the batch is decided, and how."""
+        for request_id, span in self._spans.items():
+            rows = claimed.rows.get(request_id)
+            if rows is not None:
+                outcome = "attached" if rows[0].refusals is None else "refused"
+            else:
+                outcome = "undecidable" if request_id in claimed.undecidable else "retried"
+            span.set_attribute("codewell.outcome", outcome)
+            span.add_event("decided")
+
+    def headers(self, one: Received) -> list[tuple[str, bytes]]:
+        """The headers that give the trace on with a request's answer: in binary mode the event's extension."""
+        span = self._spans.get(one.request.id)
+        if span is None:
+            return []
+        return [(TRACEPARENT if one.structured else CE_TRACEPARENT, traceparent_of(span).encode())]
+
+    def answered(self) -> None:
+        """Note that all of the batch is answered and stored."""
+        for span in self._spans.values():
+            span.add_event("answered")
+            span.end()
+        if self._batch is not None:
+            self._batch.end()
+
+
+def _about(request_id: UUID, record: ConsumerRecord) -> Attributes:
+    return {
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.message.id": str(request_id),
+    }
+
+
+def _traceparent(one: Received) -> str | None:
+    """What a record says of the trace that it is part of: as an event's extension, or as Kafka's own header."""
+    headers = dict(one.record.headers)
+    if one.structured:
+        with suppress(ValueError):
+            given = json.loads(one.record.value).get(TRACEPARENT)
+            if isinstance(given, str):
+                return given
+    value: bytes | None = headers.get(CE_TRACEPARENT) or headers.get(TRACEPARENT)
+    return None if value is None else value.decode("ascii", "replace")

@@ -1,0 +1,63 @@
+"""How far a member of a consumer group is behind, partition by partition."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from prometheus_client import Gauge
+
+LAG: Final = Gauge(
+    "codewell_consumer_lag_records", "Records behind the committed offset, of partitions in hand.",
+    ["topic", "partition"],
+)  # fmt: skip
+LOOK_INTERVAL_S: Final = 5.0
+
+
+@asynccontextmanager
+async def watched(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
+    """Note the lag of what this started consumer is assigned while the block runs, and take it back after it.
+
+    The broker is asked: what a consumer was told with its records is old as soon as it fetches none.
+    """
+    shown: set[TopicPartition] = set()
+    watching = asyncio.create_task(_watch(consumer, shown))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        _forget(shown)
+
+
+async def _watch(consumer: AIOKafkaConsumer, shown: set[TopicPartition]) -> None:
+    while True:
+        try:
+            lags = await _lags(consumer)
+        except (KafkaError, IllegalStateError, TimeoutError):
+            # Whoever reads the records says what is wrong with Kafka; a partition may have gone meanwhile.
+            pass
+        else:
+            _forget(shown - lags.keys())
+            shown.clear()
+            shown.update(lags)
+            for tp, lag in lags.items():
+                LAG.labels(tp.topic, tp.partition).set(lag)
+        await asyncio.sleep(LOOK_INTERVAL_S)
+
+
+async def _lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    assigned = sorted(consumer.assignment())
+    if not assigned:
+        return {}
+    ends = await consumer.end_offsets(assigned)
+    committed = {tp: await consumer.committed(tp) for tp in assigned}
+    starts = await consumer.beginning_offsets([tp for tp, offset in committed.items() if offset is None])
+    return {tp: max(0, ends[tp] - (starts[tp] if committed[tp] is None else committed[tp])) for tp in assigned}
+
+
+def _forget(partitions: set[TopicPartition]) -> None:
+    for tp in partitions:
+        LAG.remove(tp.topic, tp.partition)
