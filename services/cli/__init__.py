@@ -13,6 +13,8 @@ from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
 from services.cli.dlq import dlq
+from services.cli.dlq_handling import purge
+from services.cli.dlq_handling import replay as replay_letters
 from services.cli.profile import profile
 from services.cli.program import program
 from services.cli.send import send
@@ -46,6 +48,8 @@ for _command in (
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
     code.add_command(_step)
+for _handling in (replay_letters, purge):
+    dlq.add_command(_handling)
 for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
     bench.add_command(_benchmark)
 
