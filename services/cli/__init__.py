@@ -17,6 +17,7 @@ from services.cli.dlq_handling import purge
 from services.cli.dlq_handling import replay as replay_letters
 from services.cli.profile import profile
 from services.cli.program import program
+from services.cli.reconcile import reconcile
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, migrate, standalone, topics
 from services.cli.token import token
@@ -43,7 +44,7 @@ def codewell() -> None:
 
 for _command in (
     standalone, demo, issuer, generator, console, migrate, topics, program, code, profile, token, send, dlq, audit,
-    bench,
+    reconcile, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
