@@ -9,7 +9,7 @@ from services.cli.dlq_filters import moment
 from services.cli.output import Progress, as_json, masked, print_json, with_database
 
 if TYPE_CHECKING:
-    from services.store.restoring import Case
+    from services.store.judging import Case
 
 _SAYS = {
     "lost_answer": "an answer that the database does not know",

@@ -1,32 +1,27 @@
-"""Answers that a fail-over took from the database, judged, and put back where nobody has their codes.
+"""Answers that a fail-over took from the database, put back where nobody has their codes.
 
-What an answer gave is put back as it was given: its request has its answer again, and its codes are nobody else's. Of
-an answer that can't be put back whole, those codes that are free are kept for its profile all the same, under a
-request id that follows from the answer's: nobody else is to get them.
+What an answer gave is put back as it was given: its request has its answer again, and its codes are nobody else's.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple
-from uuid import UUID, uuid5
+from typing import Final
+from uuid import UUID
 
 import asyncpg
 
-from services.attaching.model import EVERYBODY, AnswerRow, Code, Decision, HoldingKey
+from services.attaching.model import AnswerRow, Code, Decision
 from services.postgres.connection import Connection
 from services.store import codes, foreign, life, stock
-from services.store.codes import At
+from services.store.codes import At, CodeFacts
+from services.store.judging import Case, KnownProgram, Plan, Spot, add, judge, spot_of
 from services.store.minters import Minters
-from services.store.reconciling import Published, PublishedCode, Strange, stored_by_request
+from services.store.reconciling import PublishedCode, Strange, stored_by_request
 
 _ROUNDS_MAX: Final = 10
 # Clocks of those who answer may be off by so much.
 _SLACK: Final = timedelta(minutes=2)
-_KEPT: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
-
-_OTHERS: Final = "The database says that another profile has it."
-_BEFORE: Final = "Another answer gave it to another profile before."
 
 _PROGRAMS: Final = """
     SELECT id, name, shared, reuse, codes_max - made - imported - on_order AS room, on_order,
@@ -80,57 +75,6 @@ _TAKE_IN: Final = """
 
 _Span = tuple[datetime, datetime | None]
 
-Kind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
-
-
-class Case(NamedTuple):
-    """One thing that Kafka says and the database does not."""
-
-    kind: Kind
-    place: str
-    request_id: UUID
-    profile_id: str
-    program: str | None
-    code: str | None
-    can_repair: bool
-    detail: str
-
-
-class _Program(NamedTuple):
-    id: int
-    name: str
-    shared: bool
-    reuse: str
-    room: int
-    on_order: int
-    codes_from: str
-
-
-class _Spot(NamedTuple):
-    """What can be done about one code: `at` is where it is, None where the program does not have it."""
-
-    code: PublishedCode
-    program: _Program | None
-    at: At | None
-    how: Literal["attach", "deleted", "again", "take_in", "other", "no"]
-    why: str = ""
-
-
-class _Plan:
-    """What is found out about some answers, and what putting them back takes."""
-
-    def __init__(self) -> None:
-        self.cases: list[Case] = []
-        self.rows: list[AnswerRow] = []
-        self.attached: list[tuple[int, int]] = []
-        self.taken_in: dict[int, list[str]] = {}
-        self.holdings: dict[HoldingKey, AnswerRow] = {}
-        self.given: dict[tuple[int, str], str] = {}
-
-    def is_like(self, other: "_Plan") -> bool:
-        """Whether both lock the same."""
-        return self.attached == other.attached and self.taken_in.keys() == other.taken_in.keys()
-
 
 class Restoring:
     """Judges answers that the database does not have, and puts them back."""
@@ -141,13 +85,18 @@ class Restoring:
 
     async def judge(self, strange: Sequence[Strange]) -> list[Case]:
         """What is wrong with these; nothing is changed."""
-        return (await self._plan(strange)).cases
+        while True:
+            try:
+                return (await self._plan(strange)).cases
+            except life.Moved:
+                # Somebody returned one of these codes between two looks at it.
+                continue
 
     async def repair(self, strange: Sequence[Strange]) -> list[Case]:
         """What was wrong with these; in one transaction, all that can be repaired is. Raises what asyncpg raises."""
         for _ in range(_ROUNDS_MAX):
-            expected = await self._plan(strange)
             try:
+                expected = await self._plan(strange)
                 async with AsyncExitStack() as stack:
                     marks = {
                         program_id: await stack.enter_async_context(foreign.taking_in(self._connection, program_id))
@@ -164,9 +113,7 @@ class Restoring:
         why = "Others change these codes without end: stop the issuers and run it again."
         return [case._replace(can_repair=False, detail=why) if case.can_repair else case for case in cases]
 
-    async def _repair(
-        self, strange: Sequence[Strange], expected: _Plan, marks: Mapping[int, UUID | None]
-    ) -> list[Case]:
+    async def _repair(self, strange: Sequence[Strange], expected: Plan, marks: Mapping[int, UUID | None]) -> list[Case]:
         connection = self._connection
         async with connection.transaction():
             await stock.deciding(connection)
@@ -186,7 +133,7 @@ class Restoring:
             await self._write(plan)
         return plan.cases
 
-    async def _write(self, plan: _Plan) -> None:
+    async def _write(self, plan: Plan) -> None:
         spots: dict[tuple[int, str], tuple[int, int]] = {}
         for program_id, texts in plan.taken_in.items():
             given_at = min(row.answered_at for row in plan.rows if row.program_id == program_id and row.code in texts)
@@ -205,50 +152,50 @@ class Restoring:
         }
         await stock.hold(self._connection, holdings)
 
-    async def _plan(self, strange: Sequence[Strange]) -> _Plan:
+    async def _plan(self, strange: Sequence[Strange]) -> Plan:
         connection = self._connection
         now = await connection.fetchval("SELECT statement_timestamp()")
         stored = await stored_by_request(connection, [one.answer.request_id for one in strange])
         spots = await self._spots(strange)
-        plan = _Plan()
+        plan = Plan()
         for one, of_answer in zip(strange, spots, strict=True):
             answer = one.answer
             if answer.request_id in stored:
-                _add(plan, "two_answers", answer, None, "The database has another answer to the same request.")
+                add(plan, "two_answers", answer, None, "The database has another answer to the same request.")
             elif one.other_place is not None:
-                _add(plan, "two_answers", answer, None, f"{one.other_place} has another answer to the same request.")
-            _judge(plan, one, of_answer, now, is_first=answer.request_id not in stored and one.other_place is None)
+                add(plan, "two_answers", answer, None, f"{one.other_place} has another answer to the same request.")
+            judge(plan, one, of_answer, now, is_first=answer.request_id not in stored and one.other_place is None)
         return plan
 
-    async def _spots(self, strange: Sequence[Strange]) -> list[list[_Spot]]:
+    async def _spots(self, strange: Sequence[Strange]) -> list[list[Spot]]:
         """Of each answer, what can be done about each of its codes."""
         names = {code.program for one in strange for code in one.answer.codes}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
-        programs = {row["name"]: _Program(*(row[field] for field in _Program._fields)) for row in rows}
+        programs = {row["name"]: KnownProgram(*(row[field] for field in KnownProgram._fields)) for row in rows}
         found = await self._found(strange, programs)
         shared: dict[int, list[_Span]] = {}
         for program_id, start, end in await self._connection.fetch(_SHARED, [one.id for one in programs.values()]):
             shared.setdefault(program_id, []).append((start, end))
 
-        def spot(one: Strange, code: PublishedCode) -> _Spot:
+        def spot(one: Strange, code: PublishedCode) -> Spot:
             program = programs.get(code.program)
             if program is None or one.answer.preview:
                 why = f"The database has no program {code.program}: make it again, then run this again."
-                return _Spot(code, program, None, "no", "" if program else why)
+                return Spot(code, program, None, "no", "" if program else why)
             written_at = one.answer.written_at
             is_everybodys = any(
                 start <= written_at + _SLACK and (end is None or end > written_at - _SLACK)
                 for start, end in shared.get(program.id, [])
             )
             first = None if is_everybodys else one.first_holders.get((code.program, code.text))
-            return _spot(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
+            return spot_of(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
                          is_everybodys=is_everybodys)  # fmt: skip
 
         return [[spot(one, code) for code in one.answer.codes] for one in strange]
 
     async def _found(
-        self, strange: Sequence[Strange], programs: Mapping[str, _Program]
-    ) -> dict[tuple[int, str], tuple[At, codes.CodeFacts]]:
+        self, strange: Sequence[Strange], programs: Mapping[str, KnownProgram]
+    ) -> dict[tuple[int, str], tuple[At, CodeFacts]]:
         """Where the codes of these answers are and what is known of each, by program and text."""
         texts: dict[int, list[str]] = {}
         for one in strange:
@@ -267,133 +214,3 @@ class Restoring:
                     raise life.Moved
                 found[program_id, text] = (at, fact)
         return found
-
-
-def _spot(
-    code: PublishedCode,
-    program: _Program,
-    found: tuple[At, codes.CodeFacts] | None,
-    profile_id: str,
-    first_holder: str | None,
-    *,
-    is_everybodys: bool,
-) -> _Spot:
-    """What can be done about one code that was given to this profile."""
-    if found is None:
-        if program.codes_from == "remote" and program.on_order > 0:
-            why = f"{program.name} has codes on order: run the generator until it has none, then run this again."
-            return _Spot(code, program, None, "no", why)
-        is_others = first_holder not in {None, profile_id}
-        return _Spot(code, program, None, "other" if is_others else "take_in", _BEFORE)
-    at, facts = found
-    if facts.profile_id is not None:
-        is_own = is_everybodys or facts.profile_id == profile_id
-        return _Spot(code, program, at, "again" if is_own else "other", _OTHERS)
-    if first_holder not in {None, profile_id}:
-        return _Spot(code, program, at, "other", _BEFORE)
-    if facts.state != "deleted" and at.position < at.block["next"]:
-        return _Spot(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
-    return _Spot(code, program, at, "deleted" if facts.state == "deleted" else "attach")
-
-
-def _judge(plan: _Plan, one: Strange, spots: Sequence[_Spot], now: datetime, *, is_first: bool) -> None:
-    """Add what becomes of one answer to the plan."""
-    answer = one.answer
-    if answer.refusals is not None or answer.preview:
-        if is_first:
-            _put_back_as_it_is(plan, answer, spots, now)
-        return
-    spots = [_with_room(plan, spot, answer.profile_id) for spot in spots]
-    is_whole = is_first and all(spot.how not in {"other", "no"} for spot in spots)
-    for ordinal, spot in enumerate(spots):
-        code = spot.code
-        if spot.how == "other":
-            _add(plan, "two_profiles", answer, code, spot.why)
-        elif spot.how == "no":
-            _add(plan, "lost_answer", answer, code, spot.why)
-        elif is_whole:
-            _add(plan, "lost_answer", answer, code, "The database does not know it.", can_repair=True)
-            _give(plan, answer, spot, answer.request_id, ordinal, now)
-        elif spot.how in {"attach", "take_in"} and not _is_given(plan, spot):
-            _add(plan, "lost_code", answer, code, "It is kept for this profile.", can_repair=True)
-            _give(plan, answer, spot, uuid5(_KEPT, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
-
-
-def _with_room(plan: _Plan, spot: _Spot, profile_id: str) -> _Spot:
-    """The same, with what the answers before it in the plan change."""
-    program = spot.program
-    if program is None or spot.how not in {"attach", "take_in", "deleted"}:
-        return spot
-    holder = plan.given.get((program.id, spot.code.text))
-    if holder is not None and holder == profile_id:
-        return spot._replace(how="again")
-    if holder is not None:
-        return spot._replace(how="again" if program.shared else "other", why=_BEFORE)
-    if spot.how == "take_in" and program.room <= len(plan.taken_in.get(program.id, ())):
-        why = f"{program.name} holds as many codes as it may: raise its maximum, then run this again."
-        return spot._replace(how="no", why=why)
-    return spot
-
-
-def _is_given(plan: _Plan, spot: _Spot) -> bool:
-    return spot.program is not None and (spot.program.id, spot.code.text) in plan.given
-
-
-def _give(plan: _Plan, answer: Published, spot: _Spot, request_id: UUID, ordinal: int, now: datetime) -> None:
-    """Plan the row of one code, and what it changes in its block."""
-    code, program, at = spot.code, spot.program, spot.at
-    if program is None:
-        raise ValueError("A code of no program can't be given.")
-    key = (program.id, code.text)
-    again = spot.how == "again"
-    row = AnswerRow(
-        request_id, ordinal, program.id, at and at.block["id"], at and at.position, again, False, answer.profile_id,
-        code.text, code.expires_at, code.fields, None, _answered_at(answer, code.expires_at, now),
-    )  # fmt: skip
-    plan.rows.append(row)
-    if again:
-        return
-    plan.given[key] = answer.profile_id
-    if spot.how == "take_in":
-        plan.taken_in.setdefault(program.id, []).append(code.text)
-    elif spot.how == "attach" and at is not None:
-        plan.attached.append((at.block["id"], at.position))
-    if spot.how != "deleted" and (program.shared or program.reuse == "profile"):
-        plan.holdings.setdefault(HoldingKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row)
-
-
-def _put_back_as_it_is(plan: _Plan, answer: Published, spots: Sequence[_Spot], now: datetime) -> None:
-    """Plan the rows of a refusal or of a preview: they have nobody's codes."""
-    for spot in spots:
-        if spot.program is None:
-            _add(plan, "lost_answer", answer, spot.code, spot.why)
-            return
-    _add(plan, "lost_answer", answer, None, "The database does not know it.", can_repair=True)
-    answered_at = _answered_at(answer, None, now)
-    if answer.refusals is not None:
-        plan.rows.append(
-            AnswerRow(answer.request_id, 0, None, None, None, False, answer.preview, answer.profile_id, None, None,
-                      None, answer.refusals, answered_at)
-        )  # fmt: skip
-    for ordinal, spot in enumerate(spots):
-        plan.rows.append(
-            AnswerRow(answer.request_id, ordinal, spot.program and spot.program.id, None, None, False, True,
-                      answer.profile_id, spot.code.text, spot.code.expires_at, spot.code.fields, None, answered_at)
-        )  # fmt: skip
-
-
-def _answered_at(answer: Published, expires_at: datetime | None, now: datetime) -> datetime:
-    """When it was decided, as far as one can tell: by the clock of whoever answered, which may be wrong."""
-    latest = now if expires_at is None else min(now, expires_at - timedelta(microseconds=1))
-    return min(answer.written_at, latest)
-
-
-def _add(
-    plan: _Plan, kind: Kind, answer: Published, code: PublishedCode | None, detail: str, *, can_repair: bool = False
-) -> None:
-    plan.cases.append(
-        Case(
-            kind, answer.place, answer.request_id, answer.profile_id, code and code.program, code and code.text,
-            can_repair, detail,
-        )
-    )  # fmt: skip

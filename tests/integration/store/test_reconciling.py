@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -15,14 +15,15 @@ from services.attaching.answers import answer_event
 from services.attaching.model import AnswerRow, Request
 from services.client import published
 from services.postgres.connection import Connection, Pool, pool
-from services.store import filling, life, linking, programs
+from services.store import filling, life, linking, programs, reconciling
 from services.store.audit import audit
 from services.store.claim import Claims
 from services.store.filling import generate
 from services.store.forgetting import forget
+from services.store.judging import Case
 from services.store.minters import Minters
 from services.store.reconciling import Published, Strangers
-from services.store.restoring import Case, Restoring
+from services.store.restoring import Restoring
 from tests.conftest import with_database
 from tests.factories import OFF, message, program
 
@@ -139,6 +140,8 @@ async def test_what_was_lost_is_put_back_and_given_to_nobody_else(database_url: 
         assert kinds(listed) == {("lost_answer", True): 32}
         assert await world.fetch("SELECT count(*) FROM answer") == 0
         assert await world.reconcile(repair=True) == listed
+        # Claims have no holes to look through.
+        assert await world.fetch("SELECT sum(holes) FROM block") == 0
         await world.is_sound()
         assert await world.reconcile(repair=False) == []
         # Each request has its answer again, word for word.
@@ -152,8 +155,6 @@ async def test_what_was_lost_is_put_back_and_given_to_nobody_else(database_url: 
         assert world.answers[-1].refusals is not None
         told = holders(one for one in world.answers if not one.preview)
         assert (len(told), max(map(len, told.values()))) == (100, 1)
-        # Claims have no holes to look through.
-        assert await world.fetch("SELECT sum(holes) FROM block") == 0
         await world.is_sound()
 
 
@@ -244,7 +245,11 @@ async def test_a_refusal_and_codes_for_one_request_are_two_answers(database_url:
         assert (case.kind, case.request_id, case.code) == ("two_answers", asked.id, None)
 
 
-async def test_two_lost_answers_that_contradict_each_other(database_url: str) -> None:
+@pytest.mark.parametrize("at_once", [1, 500])
+async def test_two_lost_answers_that_contradict_each_other(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(reconciling, "JUDGED_AT_ONCE", at_once)
     asked = message("SPRING", profile_id="p-0")
 
     async def lost(primary: World) -> None:
@@ -280,6 +285,20 @@ async def test_codes_that_are_given_again_are_no_clash(database_url: str, given:
         await world.is_sound()
 
 
+async def test_a_shared_code_that_the_database_knows_is_everybodys(database_url: str) -> None:
+    async def lost(primary: World) -> None:
+        await primary.ask(message("SPRING", profile_id="p-2"))
+
+    async def prepare(connection: Connection) -> None:
+        await spring(5, shared=True)(connection)
+        async with pool(database_url, "codewell-test", 1) as connections:
+            await World(connections, []).ask(message("SPRING", profile_id="p-1"))
+
+    async with failed_over(database_url, prepare, lost) as world:
+        assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 1}
+        await world.is_sound()
+
+
 async def test_what_the_database_knows_is_no_case(database_url: str) -> None:
     async def nothing(_: World) -> None:
         return None
@@ -306,6 +325,11 @@ async def test_a_code_that_is_deleted_or_over_by_now_is_put_back_too(database_ur
         async with world.connections.acquire() as connection:
             await life.delete(connection, Minters(None), 1, world.answers[0].codes[0].text)
         await world.fetch("UPDATE block SET expires_at = now(), open = false")
+        # The second was answered by somebody whose clock is ahead, just before the code's end.
+        second = world.answers[1]
+        [code] = second.codes
+        code = code._replace(expires_at=second.written_at + timedelta(milliseconds=1))
+        world.answers[1] = second._replace(written_at=second.written_at + timedelta(minutes=1), codes=(code,))
         assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 2}
         await world.is_sound()
         async with world.connections.acquire() as connection:
