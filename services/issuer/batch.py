@@ -51,6 +51,11 @@ _TRANSIENT: Final = (
 ANSWERS_A_TURN_MAX: Final = 250
 
 
+_EXHAUSTED: Final = (
+    "It waited as often as it may: its program's codes stayed locked, or its key can't be read; the issuers' logs say."
+)
+
+
 class Read(NamedTuple):
     """Records that were read: those that can be answered, and those that can't, with the reason."""
 
@@ -135,8 +140,12 @@ class Processor:
             ANSWERS.labels(outcome).inc(count)
 
     def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
+        why: Unreadable | None = None
         if one.request.id in claimed.undecidable:
             why = Unreadable("undecidable", claimed.undecidable[one.request.id])
+        elif self._decoder.is_last(one.record):
+            why = Unreadable("retries_exhausted", _EXHAUSTED)
+        if why is not None:
             outbox.bury(one.record, why)
             DEAD_LETTERS.labels(why.reason).inc()
         else:
