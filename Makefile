@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-check docs lock
+.PHONY: setup demo test check bench bench-check torture docs lock
 
 setup: $(VENV)/.installed
 
@@ -37,6 +37,14 @@ bench: setup
 # Some minutes: names what fell by more than a fifth of what `make bench` recorded.
 bench-check: setup
 	$(BIN)/codewell bench check
+
+# Two hours: faults of every kind and every pair of kinds, and each guard taken out; writes docs/reliability.md.
+torture: setup
+	$(BIN)/python -m tests.faults without
+	$(BIN)/python -m tests.faults faults kinds --requests 500000 & kinds=$$!; \
+	$(BIN)/python -m tests.faults faults pairs --requests 500000; pairs=$$?; \
+	wait $$kinds && test $$pairs -eq 0
+	$(BIN)/python -m tests.faults report
 
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup

@@ -14,6 +14,7 @@ CodewellError
 ├── RemoteFailed          a remote service gave no answer, or none that can be used; `retriable`
 ├── TokenRefused          a token can't be made or revoked
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
+│   └── NotTrusted        Postgres or Kafka and this program don't trust each other; waiting doesn't help
 ├── SettingsInvalid       a setting is missing or out of its bounds
 └── SchemaMismatch        the database's schema is older or newer than this program
 
@@ -107,6 +108,12 @@ class StackUnavailable(CodewellError):
     """Something the services stand on isn't there: Postgres, Kafka, Java, a port, the disk."""
 
     retriable = True
+
+
+class NotTrusted(StackUnavailable):
+    """Postgres or Kafka has a certificate that is not trusted, or does not take ours, or our user and password."""
+
+    retriable = False
 
 
 class SchemaMismatch(CodewellError):

@@ -12,6 +12,7 @@ from services.cli.code import code
 from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
+from services.cli.config import config
 from services.cli.dlq import dlq
 from services.cli.dlq_handling import purge
 from services.cli.dlq_handling import replay as replay_letters
@@ -43,8 +44,8 @@ def codewell() -> None:
 
 
 for _command in (
-    standalone, demo, issuer, generator, console, migrate, topics, program, code, profile, token, send, dlq, audit,
-    reconcile, bench,
+    standalone, demo, issuer, generator, console, migrate, topics, config, program, code, profile, token, send, dlq,
+    audit, reconcile, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):

@@ -32,7 +32,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         from services.client.replaying import replay as publish
         from services.store.dead_letters import handling
 
-        where = settings.kafka_bootstrap, settings.topic_prefix
+        where = settings.brokers, settings.topic_prefix
         progress = Progress("published again")
         async with handling(connection), dead_letters.opened(*where) as letters:
             how = How(again, dry_run, limit)
@@ -74,14 +74,14 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
         from services.client.purging import Purging
         from services.store.dead_letters import handling
 
-        bootstrap = settings.kafka_bootstrap
-        async with handling(connection), dead_letters.opened(bootstrap, settings.topic_prefix) as letters:
+        brokers = settings.brokers
+        async with handling(connection), dead_letters.opened(brokers, settings.topic_prefix) as letters:
             purging = Purging(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
             tell = Progress("dead letters looked at").tell
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False
-            return await purging.purge(bootstrap, tell), True
+            return await purging.purge(brokers, tell), True
 
     purged, is_done = with_database(work)
     if as_json:

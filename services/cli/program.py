@@ -215,7 +215,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
 
     async def work(connection: Any, stack: Any) -> Program:
         # Kafka first: when it can't be reached, nothing is changed.
-        async with started_producer(stack.kafka_bootstrap) as producer:
+        async with started_producer(stack.brokers) as producer:
             changed = await change(connection, Minters(stack.master_key_bytes), stack.guesses_per_s)
             if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)

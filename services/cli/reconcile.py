@@ -44,7 +44,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         strangers = Strangers(connection)
         await strangers.open()
         progress = Progress("answers compared")
-        async for answers in published.answers(settings.kafka_bootstrap, topics, since):
+        async for answers in published.answers(settings.brokers, topics, since):
             await strangers.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])

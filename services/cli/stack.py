@@ -55,7 +55,7 @@ def topics(replication: int | None) -> None:
     from services.runtime.settings import StackSettings, read
 
     settings = read(StackSettings)
-    made = asyncio.run(create_topics(settings.kafka_bootstrap, settings.topic_prefix, replication))
+    made = asyncio.run(create_topics(settings.brokers, settings.topic_prefix, replication))
     click.echo("\n".join(f"made {name}" for name in made) or "All topics are there.")
 
 

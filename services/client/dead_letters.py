@@ -12,6 +12,7 @@ from schemas import topics
 from services.kafka import reading
 from services.kafka.reading import Reader, Span
 from services.postgres.connection import Connection
+from services.runtime.brokers import Brokers
 from services.store import dead_letters as store
 from services.store.dead_letters import Done, Place
 
@@ -139,11 +140,11 @@ class DeadLetters:
 
 
 @asynccontextmanager
-async def opened(bootstrap: str, prefix: str) -> AsyncIterator[DeadLetters]:
+async def opened(brokers: Brokers | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
-    partitions = await reading.partitions(bootstrap, names)
-    async with reading.reader(bootstrap) as reader:
+    partitions = await reading.partitions(brokers, names)
+    async with reading.reader(brokers) as reader:
         yield DeadLetters(reader, prefix, await reader.spans(partitions))
 
 

@@ -15,6 +15,8 @@ from schemas import events, topics
 from services.client.uuid7 import uuid7
 from services.errors import StackUnavailable
 from services.kafka import clients
+from services.kafka.refusals import why_not
+from services.runtime.brokers import Brokers
 
 SOURCE = "/codewell/client"
 
@@ -86,11 +88,11 @@ def _read(record: ConsumerRecord) -> Answer:
 
 
 @asynccontextmanager
-async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
+async def exchange(brokers: Brokers | str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
-    async with clients.started_producer(bootstrap) as producer:
+    async with clients.started_producer(brokers) as producer:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **Brokers.of(brokers).client_options(),
             enable_auto_commit=False,
             # A seek may be overtaken by the consumer's own look for where to start.
             auto_offset_reset="earliest" if from_start else "latest",
@@ -103,7 +105,7 @@ async def exchange(bootstrap: str, prefix: str, *, from_start: bool = False) -> 
                 missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
                 raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
             except KafkaError as error:
-                raise clients.unreachable(bootstrap) from error
+                raise await why_not(brokers) from error
             yield Exchange(producer, consumer, prefix)
         finally:
             await asyncio.shield(consumer.stop())

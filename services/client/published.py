@@ -10,20 +10,23 @@ from aiokafka import ConsumerRecord
 
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from services.kafka import reading
+from services.runtime.brokers import Brokers
 from services.store.reconciling import Published, PublishedCode
 
 _AT_ONCE: Final = 5_000
 _OURS: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
 
 
-async def answers(bootstrap: str, topics: Sequence[str], since: datetime | None) -> AsyncIterator[list[Published]]:
+async def answers(
+    brokers: Brokers | str, topics: Sequence[str], since: datetime | None
+) -> AsyncIterator[list[Published]]:
     """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
 
     Records that are no answers of ours are left out: a topic that a request named may be somebody else's too. Raises
     StackUnavailable.
     """
-    partitions = await reading.partitions(bootstrap, topics)
-    async with reading.reader(bootstrap) as reader:
+    partitions = await reading.partitions(brokers, topics)
+    async with reading.reader(brokers) as reader:
         batch: list[Published] = []
         for tp, span in (await reader.spans(partitions, since)).items():
             async for record in reader.records(tp, span):

@@ -13,6 +13,7 @@ from aiokafka.admin import RecordsToDelete
 from services.client.dead_letters import DeadLetters, Known, Wanted
 from services.kafka import clients
 from services.postgres.connection import Connection
+from services.runtime.brokers import Brokers
 from services.store import dead_letters as store
 
 
@@ -44,7 +45,7 @@ class Purging:
         """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
         return await self._run(tell, None)
 
-    async def purge(self, bootstrap: str, tell: Callable[[int], None]) -> Purged:
+    async def purge(self, brokers: Brokers | str, tell: Callable[[int], None]) -> Purged:
         """Mark the letters, and have Kafka delete what stands before all that are kept.
 
         `tell` is called now and then with how many were looked at.
@@ -53,7 +54,7 @@ class Purging:
         purged = await self._run(tell, kept)
         gone = {tp: first for tp, first in kept.items() if first > self._letters.spans[tp].start}
         if gone:
-            async with clients.admin(bootstrap) as admin:
+            async with clients.admin(brokers) as admin:
                 await admin.delete_records({tp: RecordsToDelete(before_offset=first) for tp, first in gone.items()})
             for tp, first in gone.items():
                 await store.forget_below(self._connection, tp.topic, tp.partition, first)

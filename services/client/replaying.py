@@ -17,6 +17,7 @@ from services.kafka import clients, reading
 from services.kafka.batches import Batches
 from services.kafka.reading import Reader, Span
 from services.postgres.connection import Connection
+from services.runtime.brokers import Brokers
 from services.store import dead_letters as store
 from services.store.dead_letters import Place
 
@@ -64,7 +65,7 @@ class How(NamedTuple):
 
 async def replay(
     connection: Connection,
-    bootstrap: str,
+    brokers: Brokers | str,
     prefix: str,
     letters: DeadLetters,
     wanted: Wanted,
@@ -78,8 +79,8 @@ async def replay(
     """
     counts = Counts()
     # Letters are being read while events are looked for, so that takes a reader of its own.
-    async with clients.started_producer(bootstrap) as producer, reading.reader(bootstrap) as reader:
-        requests = await reading.partitions(bootstrap, [prefix + name for name in topics.REQUESTS])
+    async with clients.started_producer(brokers) as producer, reading.reader(brokers) as reader:
+        requests = await reading.partitions(brokers, [prefix + name for name in topics.REQUESTS])
         replaying = _Replaying(connection, reader, producer, prefix, requests)
         async for batch in letters.wanted(connection, wanted):
             left = None if how.limit is None else how.limit - counts.replayed

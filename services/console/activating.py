@@ -11,7 +11,7 @@ from services.console.once import Once, done, repeated
 from services.console.problems import refusal
 from services.console.shown import shown
 from services.errors import CodewellError
-from services.postgres.connection import Pool
+from services.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
 from services.runtime.gathering import Gathering
 from services.store import activating, kept_answers
 from services.store.kept_answers import KeptAnswer, TokenKey
@@ -29,7 +29,9 @@ class Activations:
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._gathering: Gathering[Known, _Wish, Response | None] = Gathering(self._activate)
+        self._gathering: Gathering[Known, _Wish, Response | None] = Gathering(
+            self._activate, timeout_s=ACQUIRE_TIMEOUT_S
+        )
 
     async def activate(self, program: Known, once: Once, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""

@@ -7,8 +7,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.client.exchange import announce
-from services.errors import StackUnavailable
+from services.errors import CodewellError
 from services.kafka.clients import EXCHANGE_TIMEOUT_S, started_producer
+from services.runtime.brokers import Brokers
 
 log = structlog.get_logger()
 
@@ -23,8 +24,8 @@ class _News(NamedTuple):
 class Announcer:
     """Announces in the background. What Kafka does not take is logged and lost; the generator's sweep finds it."""
 
-    def __init__(self, bootstrap: str, prefix: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, brokers: Brokers | str, prefix: str) -> None:
+        self._brokers = brokers
         self._prefix = prefix
         self._waiting: asyncio.Queue[_News] = asyncio.Queue(_WAITING_MAX)
 
@@ -41,12 +42,17 @@ class Announcer:
             news = await self._waiting.get()
             try:
                 await self._announce(news)
-            except (StackUnavailable, KafkaError, TimeoutError) as error:
+            except CodewellError as error:
+                _note_lost(news.program_id, str(error))
+            except (KafkaError, TimeoutError) as error:
                 _note_lost(news.program_id, type(error).__name__)
+            except Exception:
+                log.exception("announcer_broke")
+                _note_lost(news.program_id, "it broke")
 
     async def _announce(self, news: _News | None) -> None:
         """Announce this and what comes after it, as long as Kafka takes it."""
-        async with started_producer(self._bootstrap) as producer:
+        async with started_producer(self._brokers) as producer:
             while news is not None:
                 took = await asyncio.wait_for(announce(producer, self._prefix, *news), EXCHANGE_TIMEOUT_S)
                 if not took:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from services.attaching.model import Request
-from services.postgres.connection import Pool
+from services.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
 from services.runtime.gathering import Gathering
 from services.store.claim import Claimed, Claims
 from services.store.minters import Minters
@@ -16,7 +16,9 @@ class GatheredClaims:
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._claims = Claims(pool, minters)
-        self._gathering: Gathering[tuple[str, ...], Request, Claimed] = Gathering(self._decide)
+        self._gathering: Gathering[tuple[str, ...], Request, Claimed] = Gathering(
+            self._decide, timeout_s=ACQUIRE_TIMEOUT_S
+        )
 
     @property
     def names(self) -> Mapping[int, str]:

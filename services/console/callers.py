@@ -3,7 +3,6 @@
 import time
 from typing import Annotated, Final, NamedTuple
 
-import asyncpg
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
@@ -13,7 +12,7 @@ from starlette.types import Scope as Connected
 from schemas.program import Program
 from services.console.problems import AWAY, problem, unavailable
 from services.errors import ProgramUnknown
-from services.postgres.connection import Connection, Pool, forget_read_only
+from services.postgres.connection import Connection, Pool
 from services.store import programs, tokens
 from services.store.tokens import Scope, Token
 
@@ -51,12 +50,8 @@ class Callers:
         now = time.monotonic()
         if token is not None and now - seen_at < REMEMBERED_S:
             return token
-        try:
-            async with self._pool.acquire() as connection:
-                token = await tokens.in_force(connection, key)
-        except asyncpg.ReadOnlySQLTransactionError as error:
-            await forget_read_only(self._pool, error)
-            raise
+        async with self._pool.acquire() as connection:
+            token = await tokens.in_force(connection, key)
         self._remembered.pop(key, None)
         if token is not None:
             if len(self._remembered) >= _REMEMBERED_MAX:

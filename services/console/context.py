@@ -42,7 +42,7 @@ class Context:
             pool=pool,
             minters=minters,
             callers=Callers(pool),
-            announcer=Announcer(settings.kafka_bootstrap, settings.topic_prefix),
+            announcer=Announcer(settings.brokers, settings.topic_prefix),
             claims=GatheredClaims(pool, minters),
             activations=Activations(pool, minters),
             guessers=Guessers(pool, settings.misses_per_minute),

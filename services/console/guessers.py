@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from services.console.problems import AWAY, try_later
-from services.postgres.connection import Pool, forget_read_only
+from services.postgres.connection import Pool
 from services.store import misses
 from services.store.misses import Misses
 
@@ -72,7 +72,6 @@ class Guessers:
             except AWAY as error:
                 # They count here meanwhile.
                 log.warning("misses_not_told", why=type(error).__name__)
-                await forget_read_only(self._pool, error)
                 continue
             for token_id, now in counted.items():
                 self._remember(token_id, now)

@@ -13,7 +13,7 @@ import structlog
 from services.errors import CodewellError, FileRefused
 from services.files.limits import Limits
 from services.files.scan import scan
-from services.postgres.connection import Connection, Pool, forget_read_only
+from services.postgres.connection import Connection, Pool
 from services.store import importing, undo, uploads
 from services.store.minters import Minters
 
@@ -47,7 +47,6 @@ class Importer:
                 await self.work_off()
             except Exception as error:  # noqa: BLE001  the database may be away in many ways, and comes back
                 log.warning("imports_wait", why=type(error).__name__)
-                await forget_read_only(self._pool, error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _LOOK_INTERVAL_S)
 

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import asyncpg
 import structlog
 
 from services.console.api import create_api
 from services.console.context import Context
 from services.postgres import connection as postgres
-from services.postgres.connection import UNAVAILABLE, Pool
 from services.postgres.migrations import check_schema
+from services.postgres.watch import watch
 from services.runtime.process import CANCEL_TIMEOUT_S, run
 from services.runtime.settings import ConsoleSettings, read
 from services.telemetry.health import Health, routes, serving
@@ -25,7 +24,6 @@ log = structlog.get_logger()
 _CONNECTIONS_MAX: Final = 9
 # Some hundred requests' worth.
 _GC_OBJECTS: Final = 50_000
-_CHECK_INTERVAL_S: Final = 2.0
 
 
 def main() -> None:
@@ -54,12 +52,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_OBJECTS)
-            while not stop.is_set():
-                await _check(pool, health)
-                try:
-                    await asyncio.wait_for(stop.wait(), _CHECK_INTERVAL_S)
-                except TimeoutError:
-                    continue
+            await watch(pool, health, stop)
 
 
 @asynccontextmanager
@@ -71,13 +64,3 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
         task.cancel()
         # A producer whose Kafka is away takes its time to stop, and nobody waits for what it has not sent.
         await asyncio.wait((task,), timeout=CANCEL_TIMEOUT_S)
-
-
-async def _check(pool: Pool, health: Health) -> None:
-    health.beat("check")
-    try:
-        await pool.fetchval("SELECT 1")
-    except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-        health.waits("postgres", type(error).__name__)
-    else:
-        health.has("postgres")

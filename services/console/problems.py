@@ -24,7 +24,7 @@ from services.errors import (
     RequestTaken,
     TemplateInvalid,
 )
-from services.postgres.connection import UNAVAILABLE, forget_read_only
+from services.postgres.connection import UNAVAILABLE
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
@@ -140,8 +140,7 @@ def handle(api: FastAPI) -> None:
     async def _(_: Request, error: CodewellError) -> JSONResponse:
         return refusal(error)
 
-    async def away(request: Request, error: Exception) -> JSONResponse:
-        await forget_read_only(request.app.state.context.pool, error)
+    async def away(_: Request, error: Exception) -> JSONResponse:
         return unavailable(error)
 
     for kind in AWAY:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from schemas import topics
 from schemas.events import PoolDemand, ProgramChanged
+from services.runtime.brokers import Brokers
 from services.runtime.settings import GeneratorSettings
 
 log = structlog.get_logger()
@@ -27,19 +28,19 @@ WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at 
 IN_HAND_MAX: Final = 200
 
 Fill = Callable[[int], Awaitable[None]]
-Sweep = Callable[[], Awaitable[None]]
 
 
-def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: Sweep) -> faust.App:
-    """An application that calls `fill` with the id of a program that wants codes, and `sweep` on a timer.
+def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust.App:
+    """An application that calls `fill`, which may not raise, with the id of a program that wants codes.
 
-    Neither may raise. Faust wants a directory, though it has no tables here to keep in it. The application is started
+    Faust wants a directory, though it has no tables here to keep in it. The application is started
     and stopped by its caller.
     """
     prefix = settings.topic_prefix
     app = faust.App(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
+        broker_credentials=_credentials(settings.brokers),
         autodiscover=False,
         datadir=directory,
         store="memory://",
@@ -65,12 +66,19 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill, sweep: S
     async def on_program_changed(stream: faust.StreamT[bytes | None]) -> None:
         await _serve(ProgramChanged, stream, fill)
 
-    async def on_timer() -> None:
-        WAKE_UPS.labels("sweep").inc()
-        await sweep()
-
-    app.timer(settings.sweep_interval_s)(on_timer)
     return app
+
+
+def _credentials(brokers: Brokers) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    tls = brokers.tls()
+    if brokers.with_sasl:
+        return faust.SASLCredentials(
+            username=brokers.sasl_username,
+            password=brokers.password,
+            mechanism=brokers.sasl_mechanism,
+            ssl_context=tls,
+        )
+    return None if tls is None else faust.SSLCredentials(tls)
 
 
 async def _serve(

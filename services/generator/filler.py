@@ -1,6 +1,7 @@
 """Fills pools, many at once or one by one, however often the database goes away meanwhile."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,7 +9,8 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.generator.app import WAKE_UPS
+from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.runtime.process import pauses
 from services.store import filling
 from services.store.filling_together import TOGETHER_MAX, top_up_together
@@ -22,6 +24,8 @@ MADE: Final = Counter("codewell_codes_made", "Codes made by the generator.")
 # Pools that a sweep fills one by one, side by side; each costs a few round trips to the database and little else.
 SWEEP_CONCURRENCY_MAX: Final = 4
 
+_SWEEP: Final = "sweep"
+_POSTGRES: Final = "postgres (pools)"
 _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 
@@ -44,14 +48,13 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     filled = await filling.top_up(connection, self._minters, program_id)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits("postgres", type(error).__name__)
-                await forget_read_only(self._pool, error)
+                self._health.waits(_POSTGRES, why_away(error))
             except Exception:
                 # Trying the same again would block all other programs of the partition; the sweep comes back to it.
                 log.exception("pool_not_filled", program_id=program_id)
                 return
             else:
-                self._health.has("postgres")
+                self._health.has(_POSTGRES)
                 if filled is not None and filled.made:
                     MADE.inc(filled.made)
                     log.info("pool_filled", program=filled.name, pooled=filled.pooled, made=filled.made)
@@ -70,14 +73,13 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     filled, left = await top_up_together(connection, program_ids)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits("postgres", type(error).__name__)
-                await forget_read_only(self._pool, error)
+                self._health.waits(_POSTGRES, why_away(error))
             except Exception:
                 # One of them may be at fault, which is told when each is filled alone.
                 log.exception("pools_not_filled", pools=len(program_ids))
                 break
             else:
-                self._health.has("postgres")
+                self._health.has(_POSTGRES)
                 made = sum(one.made for one in filled)
                 if made:
                     MADE.inc(made)
@@ -85,33 +87,47 @@ class Filler:
                 return left
         return list(program_ids)
 
-    async def sweep(self) -> None:
-        """Look at all programs and fill those that lack something. Raises nothing."""
-        self._health.beat("sweep")
+    async def sweep_on(self, interval_s: float) -> None:
+        """Sweep now and then every `interval_s` (s), sooner where that failed, until told to stop. Raises nothing.
+
+        It needs no Kafka: while that is away, pools are used over HTTP.
+        """
+        while not self._stop.is_set():
+            async for _ in pauses(self._stop):
+                self._health.beat(_SWEEP)
+                WAKE_UPS.labels("sweep").inc()
+                if await self.sweep():
+                    break
+            self._health.rests(_SWEEP)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), interval_s)
+
+    async def sweep(self) -> bool:
+        """Look at all programs and fill those that lack something. False where that failed. Raises nothing."""
         try:
             async with self._pool.acquire() as connection:
                 needy = await filling.needy_programs(connection)
         except (*UNAVAILABLE, *_TRANSIENT) as error:
-            self._health.waits("postgres", type(error).__name__)
-            await forget_read_only(self._pool, error)
-            return
+            self._health.waits(_POSTGRES, why_away(error))
+            return False
         except Exception:
             log.exception("sweep_failed")
-            return
-        self._health.has("postgres")
+            return False
+        self._health.has(_POSTGRES)
         # What somebody had locked at first was filled by another generator's sweep, as a rule.
         waiting = iter(await self._fill_together(await self._fill_together(needy)))
 
         async def fill_some() -> None:
             for program_id in waiting:
                 await self.fill(program_id)
-                self._health.beat("sweep")
+                self._health.beat(_SWEEP)
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
+        return True
 
     async def _fill_together(self, program_ids: Sequence[int]) -> list[int]:
         left: list[int] = []
         for first in range(0, len(program_ids), TOGETHER_MAX):
             left += await self.fill_together(program_ids[first : first + TOGETHER_MAX])
-            self._health.beat("sweep")
+            self._health.beat(_SWEEP)
         return left

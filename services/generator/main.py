@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 import gc
+import time
 from ipaddress import ip_network
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import structlog
+from aiokafka.errors import KafkaError
+
 from schemas import topics
 from services.errors import StackUnavailable
-from services.generator.app import create_app
+from services.generator.app import Fill, create_app
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.generator.gatherer import ALONE_MAX, Gatherer
 from services.generator.profiles import ProfileReader
@@ -17,13 +21,21 @@ from services.generator.sender import Limits, Sender
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
+from services.postgres.watch import watch
 from services.remote.client import Client
-from services.runtime.process import run, until
+from services.runtime import failpoints
+from services.runtime.process import pauses, run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store.minters import Minters
 from services.telemetry.health import Health, served
 from services.telemetry.logs import configure
 
+log = structlog.get_logger()
+
+_KAFKA: Final = "kafka"
+# Faust joins its group meanwhile, which takes as long as a rebalance.
+_START_TIMEOUT_S: Final = 60.0
+_GOOD_AFTER_S: Final = 60.0
 # The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
 # network.
 _CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3
@@ -35,17 +47,18 @@ def main() -> None:
     """Run one generator. Raises CodewellError."""
     settings = read(GeneratorSettings)
     configure("generator", settings.log_level)
+    failpoints.arm(settings.failpoints)
     run(lambda stop: generate(settings, stop))
 
 
 async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
     """Keep pools full until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
     url = settings.postgres_url.get_secret_value()
-    health = Health("postgres", "kafka")
+    health = Health("postgres", _KAFKA)
     async with served(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check_schema)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
-        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         allowed = [ip_network(text) for text in settings.remote_allow]
         async with (
             postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,
@@ -56,31 +69,59 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             filler = Filler(pool, minters, health, stop, ordered)
             limits = Limits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
             sender = Sender(pool, minters, client, limits, filler.fill, health, ordered)
-            sending = asyncio.create_task(sender.run(stop, settings.stop_timeout_s))
             reader = ProfileReader(settings, pool, health, stop)
-            reading = asyncio.create_task(until(stop, reader.run(), settings.stop_timeout_s))
+            works = [
+                sender.run(stop, settings.stop_timeout_s),
+                until(stop, reader.run(), settings.stop_timeout_s),
+                until(stop, filler.sweep_on(settings.sweep_interval_s)),
+                watch(pool, health, stop),
+            ]
+            tasks = [asyncio.create_task(work) for work in works]
             try:
-                await until(stop, filler.sweep())
-                await _run(settings, filler, health, stop)
+                await _listen_on(settings, Gatherer(filler).fill, health, stop)
             finally:
                 stop.set()
-                await asyncio.gather(sending, reading)
+                await asyncio.gather(*tasks)
 
 
-async def _run(settings: GeneratorSettings, filler: Filler, health: Health, stop: asyncio.Event) -> None:
-    gatherer = Gatherer(filler)
+async def _listen_on(settings: GeneratorSettings, fill: Fill, health: Health, stop: asyncio.Event) -> None:
+    """Fill the pools that events name until told to stop. A broken connection to Kafka is made anew.
+
+    Faust does not come back from a crash by itself, so each connection is another application.
+    """
+    while not stop.is_set():
+        async for _ in pauses(stop):
+            began = time.monotonic()
+            try:
+                await _listen(settings, fill, health, stop)
+            except (KafkaError, OSError) as error:
+                health.waits(_KAFKA, clients.why_away(error))
+            except Exception as error:
+                log.exception("events_not_read")
+                health.waits(_KAFKA, type(error).__name__)
+            if stop.is_set() or time.monotonic() - began > _GOOD_AFTER_S:
+                break
+
+
+async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop: asyncio.Event) -> None:
+    """Fill the pools that events name until told to stop. Raises what Faust raises, and StackUnavailable."""
     with TemporaryDirectory(prefix="codewell-generator-") as directory:
-        app = create_app(settings, directory, gatherer.fill, filler.sweep)
+        app = create_app(settings, directory, fill)
         try:
-            await app.start()
-            # What is there now stays: to look through it for garbage stopped everything for 0.1 s, twice a second.
-            gc.freeze()
-            gc.set_threshold(_GC_OBJECTS)
-            health.has("kafka")
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await app.start()
+            _keep()
+            health.has(_KAFKA)
             await until(stop, app.wait_until_stopped())
         finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
     if not stop.is_set():
-        # Faust does not come back from a crash by itself; whoever keeps this process running starts it anew.
-        raise StackUnavailable("The generator lost Kafka: see its log for why, and start it again.")
+        raise StackUnavailable("Faust has ended: its log says why.")
+
+
+def _keep() -> None:
+    """What is there now stays: to look through it for garbage stopped everything for 0.1 s, twice a second."""
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
+        gc.set_threshold(_GC_OBJECTS)

@@ -19,7 +19,9 @@ from schemas import topics
 from services.errors import StackUnavailable
 from services.generator.profile_events import Changes, Unreadable, read
 from services.kafka import clients
-from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.kafka.silence import SILENCE_TOLD_AFTER_S, Silence
+from services.postgres import connection as postgres
+from services.postgres.connection import UNAVAILABLE, Pool
 from services.runtime.process import pauses
 from services.runtime.settings import GeneratorSettings
 from services.store import forgetting, profiles
@@ -31,12 +33,12 @@ EVENTS: Final = Counter("codewell_profile_events", "Changes of profiles, by what
 
 BATCH_SIZE_MAX: Final = 1_000
 _POLL_MS: Final = 500
-_CLOSE_TIMEOUT_S: Final = 3.0
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
 _REVOKE_TIMEOUT_S: Final = 20.0
 _GOOD_AFTER_S: Final = 60.0
 _LOOP: Final = "profiles"
 _KAFKA: Final = "kafka (profiles)"
+_POSTGRES: Final = "postgres (profiles)"
 _TRANSIENT: Final = (
     *UNAVAILABLE, StackUnavailable, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
@@ -47,7 +49,7 @@ class ProfileReader(ConsumerRebalanceListener):
     """One member of the group that reads changes of profiles. They count once they are in the database."""
 
     def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
-        self._bootstrap = settings.kafka_bootstrap
+        self._brokers = settings.brokers
         self._group = f"{settings.topic_prefix}codewell-profiles"
         self._topic = settings.topic_prefix + topics.PROFILE_CHANGED
         self._pool = pool
@@ -66,8 +68,8 @@ class ProfileReader(ConsumerRebalanceListener):
                 began = time.monotonic()
                 try:
                     await self._connected()
-                except (KafkaError, OSError, TimeoutError) as error:
-                    self._health.waits(_KAFKA, type(error).__name__)
+                except (KafkaError, OSError) as error:
+                    self._health.waits(_KAFKA, clients.why_away(error))
                 except Exception:
                     # Pools are filled all the same.
                     log.exception("profiles_not_read")
@@ -86,7 +88,7 @@ class ProfileReader(ConsumerRebalanceListener):
         """Begin where the last owner committed."""
 
     async def _connected(self) -> None:
-        consumer = clients.consumer(self._bootstrap, self._group)
+        consumer = clients.consumer(self._brokers, self._group)
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
@@ -95,15 +97,26 @@ class ProfileReader(ConsumerRebalanceListener):
             if self._careful:
                 await self._step_over(consumer)
                 self._careful = False
+            silence = Silence(consumer)
             while not self._stop.is_set():
                 self._health.beat(_LOOP)
-                await self._take(consumer, await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX))
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
+                self._listen(silence, records=bool(fetched))
+                await self._take(consumer, fetched)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
-            # A broker that is gone is not said goodbye to.
-            await asyncio.wait((asyncio.ensure_future(consumer.stop()),), timeout=_CLOSE_TIMEOUT_S)
+            await asyncio.shield(clients.stop(consumer))
+
+    def _listen(self, silence: Silence, *, records: bool) -> None:
+        """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
+        silence.fetched(records=records)
+        if silence.seconds > SILENCE_TOLD_AFTER_S:
+            self._health.waits(_KAFKA, "no broker answers")
+        else:
+            self._health.has(_KAFKA)
+        silence.check()
 
     async def _step_over(self, consumer: AIOKafkaConsumer) -> None:
         """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8.
@@ -149,10 +162,9 @@ class ProfileReader(ConsumerRebalanceListener):
                         await forgetting.forget(connection, profile_id)
                     await profiles.put(connection, changes.written)
             except _TRANSIENT as error:
-                self._health.waits("postgres", type(error).__name__)
-                await forget_read_only(self._pool, error)
+                self._health.waits(_POSTGRES, postgres.why_away(error))
             else:
-                self._health.has("postgres")
+                self._health.has(_POSTGRES)
                 EVENTS.labels("forgotten").inc(len(changes.forgotten))
                 EVENTS.labels("written").inc(len(changes.written))
                 return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections import Counter as Count
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from prometheus_client import Counter, Histogram
 from schemas.remote import RemoteCode, RemoteRequest
 from services.errors import RemoteFailed, StackUnavailable
 from services.generator.receiver import TRANSIENT, Fill, Receiver
-from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.remote.client import Client
+from services.runtime.failpoints import Point, reach
 from services.runtime.process import CANCEL_TIMEOUT_S
 from services.store import deliveries, remote_secrets
 from services.store.deliveries import Order
@@ -26,6 +28,7 @@ log = structlog.get_logger()
 REQUESTS: Final = Counter("codewell_remote_requests", "Requests to remote services, by outcome.", ["outcome"])
 SECONDS: Final = Histogram("codewell_remote_seconds", "Time of one exchange with a remote service (s).")
 
+_POSTGRES: Final = "postgres (remote services)"
 # Others order too, at the API, and what failed becomes due again.
 LOOK_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
@@ -102,13 +105,12 @@ class Sender:
         try:
             orders = await self._next(free)
         except (*UNAVAILABLE, *TRANSIENT) as error:
-            self._health.waits("postgres", type(error).__name__)
-            await forget_read_only(self._pool, error)
+            self._health.waits(_POSTGRES, why_away(error))
             return False
         except Exception:
             log.exception("request_not_taken")
             return False
-        self._health.has("postgres")
+        self._health.has(_POSTGRES)
         for order in orders:
             task = asyncio.create_task(self._exchange(order))
             self._out[task] = order.program_id
@@ -128,7 +130,7 @@ class Sender:
     async def _pause(self) -> None:
         """Until a slot is free, something was ordered, some time has passed, or all is to stop."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_INTERVAL_S):
+            async with asyncio.timeout(LOOK_INTERVAL_S * random.uniform(0.5, 1.5)):  # noqa: S311  spreads load
                 await self._wake.wait()
 
     def _room(self) -> int:
@@ -145,8 +147,10 @@ class Sender:
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
         try:
+            reach(Point.ORDERED)
             try:
                 codes = await self._codes(order)
+                reach(Point.ANSWERED)
                 self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()
@@ -156,8 +160,7 @@ class Sender:
                     await self._fill(order.program_id)
         except (*UNAVAILABLE, *TRANSIENT) as error:
             # Its answer is asked for again, under the same key, when its lease is over.
-            self._health.waits("postgres", type(error).__name__)
-            await forget_read_only(self._pool, error)
+            self._health.waits(_POSTGRES, why_away(error))
         except StackUnavailable as error:
             log.warning("program_unusable", program=order.program, why=str(error))
         except Exception:

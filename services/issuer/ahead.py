@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.issuer.batch import Read
+from services.kafka.silence import Silence
 
 IDLE_S: Final = 0.5
 # After so many records the decision in hand gets its turn again: two milliseconds' work.
@@ -52,14 +53,17 @@ class Ahead:
         self._next: asyncio.Task[_Turn] | None = None
         self.era = 0
         """How many rebalances there were. Parts of an earlier era are not to be used."""
+        self.silence = Silence(consumer)
 
     def resume(self) -> None:
         """Read on from where the partitions that are assigned now stand."""
+        self.silence.rebalanced()
         self._reading = asyncio.create_task(self._read_on(self.era))
 
     async def forget(self) -> None:
         """Stop reading and forget what was read; twice does no harm."""
         self.era += 1
+        self.silence.rebalances()
         await _end(self._reading)
 
     async def close(self) -> None:
@@ -70,12 +74,13 @@ class Ahead:
     async def take(self) -> tuple[int, list[Part]]:
         """The era, and all that has been read in it since the last call; nothing after IDLE_S without a record.
 
-        Raises what aiokafka raised while reading.
+        Raises what aiokafka raised while reading, and TimeoutError when no broker has said anything for long.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._turns.get())
         await asyncio.wait((self._next,), timeout=IDLE_S)
         if not self._next.done():
+            self.silence.check()
             return self.era, []
         turns, self._next = [self._next.result()], None
         while not self._turns.empty():
@@ -93,11 +98,12 @@ class Ahead:
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
+                self.silence.fetched(records=bool(fetched))
+                parts = [Part.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
                 await self._turns.put(_Turn(era, [], error))
                 return
-            if fetched:
-                parts = [Part.of(tp, records, self._reader) for tp, records in fetched.items()]
+            if parts:
                 await self._turns.put(_Turn(era, parts, None))
             # A fetch that is served from memory does not give way by itself.
             await asyncio.sleep(0)

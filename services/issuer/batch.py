@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -16,7 +17,7 @@ from services.attaching.model import Request
 from services.errors import StackUnavailable
 from services.issuer.decode import Decoder, Received, Unreadable
 from services.issuer.outbox import Outbox
-from services.postgres.connection import UNAVAILABLE, Pool, forget_read_only
+from services.postgres.connection import UNAVAILABLE, Pool, why_away
 from services.runtime.process import pauses
 from services.store.claim import Claimed, Claims
 from services.telemetry.health import Health
@@ -28,12 +29,16 @@ DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not b
 RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
 CLAIM_SECONDS: Final = Histogram("codewell_claim_seconds", "Time to decide one batch (s).")
 
-# What one request can do to a whole batch, and will do again.
+# What one request can do to a whole batch, and will do again. Those that are no errors of the database are mistakes of
+# ours: better one request among the dead letters than its partition's issuers dying of it one after the other.
 _AT_FAULT: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
     ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
     ValueError,
 )
 
@@ -84,6 +89,9 @@ class Processor:
                 read.received.append(self._decoder.read(record))
             except Unreadable as why:
                 read.unreadable.append((record, why))
+            except Exception as error:  # noqa: BLE001
+                # A mistake of ours. Raised here, it would end each issuer that the partition comes to.
+                read.unreadable.append((record, _broken(record, error)))
         return read
 
     async def decide(self, read: Read) -> Claimed | None:
@@ -94,9 +102,8 @@ class Processor:
             self._health.beat(self._name)
             try:
                 claimed = await self._decide_each(requests)
-            except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits(f"postgres ({self._name})", type(error).__name__)
-                await forget_read_only(self._pool, error)
+            except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+                self._health.waits(f"postgres ({self._name})", why_away(error))
             else:
                 self._health.has(f"postgres ({self._name})")
                 CLAIM_SECONDS.observe(time.monotonic() - started)
@@ -174,3 +181,11 @@ class Processor:
         why = str(error.args[0] if error.args else type(error).__name__).partition("\n")[0]
         log.error("undecidable", request_id=str(request.id), error=type(error).__name__, why=why)
         return Claimed({}, [], {}, {request.id: f"The database refused it: {why}"[:500]})
+
+
+def _broken(record: ConsumerRecord, error: Exception) -> Unreadable:
+    # What the error says may hold codes and profile ids.
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("unreadable", topic=record.topic, partition=record.partition, offset=record.offset,
+              error=type(error).__name__, at=f"{line.filename}:{line.lineno}")  # fmt: skip
+    return Unreadable("undecidable", f"Codewell could not read it ({type(error).__name__}): its log says where.")

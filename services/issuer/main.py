@@ -11,6 +11,8 @@ from services.issuer.worker import Worker
 from services.kafka import clients
 from services.postgres import connection as postgres
 from services.postgres.migrations import check_schema
+from services.postgres.watch import watch
+from services.runtime import failpoints
 from services.runtime.process import run, until
 from services.runtime.settings import IssuerSettings, read
 from services.store.claim import Claims
@@ -29,6 +31,7 @@ def main() -> None:
     """Run one issuer. Raises CodewellError."""
     settings = read(IssuerSettings)
     configure("issuer", settings.log_level)
+    failpoints.arm(settings.failpoints)
     # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
     # took a quarter of the issuer's time, and once a batch still a tenth.
     gc.freeze()
@@ -49,11 +52,12 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check_schema)
         health.has("postgres")
         needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
-        await clients.wait_until_up(settings.kafka_bootstrap, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
         async with (
             postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
             asyncio.TaskGroup() as group,
         ):
+            group.create_task(watch(pool, health, stop))
             for retries in (False, True):
                 name = "retry" if retries else "issue"
                 processor = Processor(name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop)

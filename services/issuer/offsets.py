@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from services.kafka import clients
+from services.runtime.failpoints import Point, reach
 
 log = structlog.get_logger()
 
@@ -43,5 +44,6 @@ class Offsets:
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await self._consumer.commit(finished)
+            reach(Point.OFFSETS_COMMITTED)
         except (CommitFailedError, IllegalStateError) as error:
             log.warning("commit_refused", error=repr(error))

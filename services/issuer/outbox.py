@@ -30,6 +30,8 @@ _RETRY_SUFFIX: Final = topics.retry_of("")
 # Of one wait; a sender's own are not his to write.
 _OF_A_WAIT: Final = frozenset((ATTEMPT, GIVE_UP_AT, FIRST_AT))
 _TOLD_MAX: Final = 100_000
+# For room among what is to be sent; requests wait meanwhile.
+_TELL_TIMEOUT_S: Final = 0.1
 _HEADS: Final = {
     event_type: [
         ("ce_specversion", b"1.0"),
@@ -138,10 +140,11 @@ class Demands:
                 _CONTENT_TYPE,
             ]
             try:
-                sent = await self._producer.send(
-                    self._topic, to_json(demand), key=str(program_id).encode(), headers=headers
-                )
-            except KafkaError as error:
+                async with asyncio.timeout(_TELL_TIMEOUT_S):
+                    sent = await self._producer.send(
+                        self._topic, to_json(demand), key=str(program_id).encode(), headers=headers
+                    )
+            except (KafkaError, TimeoutError) as error:
                 log.warning("demand_lost", program_id=program_id, error=type(error).__name__)
             else:
                 sent.add_done_callback(_note_lost)

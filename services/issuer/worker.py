@@ -18,6 +18,8 @@ from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.outbox import Demands, Outbox
 from services.kafka import clients
+from services.kafka.silence import SILENCE_TOLD_AFTER_S
+from services.runtime.failpoints import Point, reach
 from services.runtime.process import pauses
 from services.runtime.settings import IssuerSettings
 from services.store.claim import Claimed
@@ -26,7 +28,6 @@ from services.telemetry.health import Health
 log = structlog.get_logger()
 
 _POLL_MS: Final = 500
-_CLOSE_TIMEOUT_S: Final = 3.0
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
 REVOKE_TIMEOUT_S: Final = 20.0
 _REVOKE_COMMIT_TIMEOUT_S: Final = 5.0
@@ -44,6 +45,7 @@ class Worker:
         self, name: str, settings: IssuerSettings, processor: Processor, health: Health, *, retries: bool
     ) -> None:
         self._name = name
+        self._kafka = f"kafka ({name})"
         self._settings = settings
         self._processor = processor
         self._health = health
@@ -71,14 +73,14 @@ class Worker:
                 began = time.monotonic()
                 try:
                     await self._connected(stop)
-                except (KafkaError, OSError, TimeoutError) as error:
-                    self._health.waits(f"kafka ({self._name})", type(error).__name__)
+                except (KafkaError, OSError) as error:
+                    self._health.waits(self._kafka, clients.why_away(error))
                 if time.monotonic() - began > _GOOD_AFTER_S:
                     break
 
     async def _connected(self, stop: asyncio.Event) -> None:
-        producer = clients.producer(self._settings.kafka_bootstrap)
-        consumer = clients.consumer(self._settings.kafka_bootstrap, self._group)
+        producer = clients.producer(self._settings.brokers)
+        consumer = clients.consumer(self._settings.brokers, self._group)
         offsets = Offsets(consumer)
         ahead = None if self._careful else Ahead(consumer, self._processor.read, self._settings.batch_size_max)
         try:
@@ -87,7 +89,7 @@ class Worker:
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
                 consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
-            self._health.has(f"kafka ({self._name})")
+            self._health.has(self._kafka)
             if ahead is None:
                 await self._find_unreadable(consumer, offsets, producer, partitions)
             else:
@@ -96,6 +98,7 @@ class Worker:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
+            reach(Point.CLOSING)
             if ahead is not None:
                 await ahead.close()
             if self._sending is not None:
@@ -103,7 +106,7 @@ class Worker:
                 await asyncio.gather(self._sending, return_exceptions=True)
                 self._sending = None
             # Leaving the group at once lets the others take over at once.
-            await asyncio.shield(_close(consumer, producer))
+            await asyncio.shield(clients.stop(consumer, producer))
 
     async def _consume(
         self,
@@ -122,11 +125,17 @@ class Worker:
         while not stop.is_set():
             self._health.beat(self._name)
             era, parts = await ahead.take()
+            if ahead.silence.seconds > SILENCE_TOLD_AFTER_S:
+                self._health.waits(self._kafka, "no broker answers")
+            else:
+                self._health.has(self._kafka)
             if not parts:
                 await self._settled(offsets)
                 await demands.tell({})
                 continue
+            reach(Point.FETCHED)
             for due_s, some in spread(parts, self._delay_s):
+                self._health.beat(self._name)
                 await self._let_wait(due_s, stop)
                 async with self._in_hand:
                     # What is left out here comes again, as nothing behind it of its partition is committed.
@@ -167,6 +176,7 @@ class Worker:
         """Answer a batch; once the answers are stored, it is done."""
         await self._processor.answer(read, claimed, outbox)
         await outbox.send()
+        reach(Point.ACKNOWLEDGED)
         await offsets.finish(next_offsets)
 
     async def _sent(self) -> None:
@@ -263,6 +273,7 @@ class Rebalance(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
+        reach(Point.REVOKING)
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 await self._no_batch_in_hand()
@@ -288,7 +299,8 @@ async def _read_on(
     consumer: AIOKafkaConsumer, tp: TopicPartition, records_max: int
 ) -> tuple[list[ConsumerRecord], ConsumerRecord | None]:
     """What can be read of one partition now, and a stand-in for the record behind it if that one can't be read."""
-    start = await consumer.position(tp)
+    async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+        start = await consumer.position(tp)
     try:
         fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=records_max)
         return fetched.get(tp, []), None
@@ -302,13 +314,3 @@ async def _read_on(
         except UnicodeDecodeError:
             offset = await consumer.position(tp)
             return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())
-
-
-async def _close(*clients_: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    async def close(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-        try:
-            await asyncio.wait_for(client.stop(), _CLOSE_TIMEOUT_S)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("close_failed", error=repr(error))
-
-    await asyncio.gather(*(close(client) for client in clients_))

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from services.kafka.clients import EXCHANGE_TIMEOUT_S
+from services.runtime.failpoints import Point, reach
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -32,11 +33,13 @@ class Batches:
     async def send(self) -> None:
         """Send all and wait until each is on all replicas. Raises what aiokafka raises, and TimeoutError."""
         sent = []
-        for (topic, partition), batches in self._batches.items():
-            for batch in batches:
-                batch.close()
-                sent.append(await self._producer.send_batch(batch, topic, partition=partition))
-        self._batches.clear()
-        if sent:
-            async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+        async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+            for (topic, partition), batches in self._batches.items():
+                for batch in batches:
+                    batch.close()
+                    # Waits while an earlier one of the partition has not left.
+                    sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+            self._batches.clear()
+            if sent:
+                sent[0].add_done_callback(lambda _: reach(Point.PRODUCED))
                 await asyncio.gather(*sent)

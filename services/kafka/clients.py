@@ -1,6 +1,7 @@
 """Make Kafka clients, each with its limits."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -8,10 +9,12 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from services.errors import StackUnavailable
+from services.kafka.refusals import why_not
+from services.runtime.brokers import Brokers
 
 REQUEST_TIMEOUT_MS: Final = 15_000
 # aiokafka goes on for ever where a broker that it knows is gone; past this the connection is made anew.
@@ -24,13 +27,14 @@ MAX_POLL_INTERVAL_MS: Final = 300_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 _START_PAUSE_S: Final = 0.2
+CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 
 
-def producer(bootstrap: str) -> AIOKafkaProducer:
+def producer(brokers: Brokers | str) -> AIOKafkaProducer:
     """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES_MAX,
@@ -39,10 +43,10 @@ def producer(bootstrap: str) -> AIOKafkaProducer:
     )
 
 
-def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
+def consumer(brokers: Brokers | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a group that commits nothing by itself and begins with the oldest record."""
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -59,54 +63,80 @@ def consumer(bootstrap: str, group_id: str) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(brokers: Brokers | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaAdminClient(**Brokers.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await client.start()
+        async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+            await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
-        raise unreachable(bootstrap) from error
+        raise await why_not(brokers) from error
     finally:
         await client.close()
 
 
 @asynccontextmanager
-async def started_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def started_producer(brokers: Brokers | str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, in words for a person."""
-    client = producer(bootstrap)
+    client = producer(brokers)
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
-        await asyncio.shield(client.stop())
-        raise unreachable(bootstrap) from error
+        await stop(client)
+        raise await why_not(brokers) from error
     try:
         yield client
     finally:
-        await asyncio.shield(client.stop())
+        await stop(client)
 
 
-async def wait_until_up(bootstrap: str, topics: Iterable[str], timeout_s: float) -> None:
-    """Wait until Kafka answers and has the topics, or raise StackUnavailable."""
+# Those that take longer than anybody waits for them.
+_stopping: Final[set[asyncio.Task[None]]] = set()
+
+
+async def stop(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop these and wait for that, though not for long: what a broker that is gone holds up ends in the background.
+
+    Cut short, it would leave the client's tasks and connections behind for ever, as a second call does nothing.
+    """
+    stopping = {asyncio.create_task(_stop(client)) for client in clients}
+    _stopping.update(stopping)
+    for task in stopping:
+        task.add_done_callback(_stopping.discard)
+    await asyncio.wait(stopping, timeout=2 * CLOSE_TIMEOUT_S)
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait((stopping,), timeout=CLOSE_TIMEOUT_S)
+    if not stopping.done() and isinstance(client, AIOKafkaProducer):
+        # An idempotent one goes on trying to send what it has until the broker is there again.
+        client._message_accumulator.fail_all(KafkaTimeoutError())
+    with contextlib.suppress(KafkaError, OSError):
+        await stopping
+
+
+def why_away(error: BaseException) -> str:
+    """What to say of an error while Kafka is waited for."""
+    name, said = type(error).__name__, str(error)
+    return said if name in said else f"{name}: {said}" if said else name
+
+
+async def wait_until_up(brokers: Brokers | str, topics: Iterable[str], timeout_s: float) -> None:
+    """Wait until Kafka answers and has the topics, or raise StackUnavailable; NotTrusted at once."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return await _check(bootstrap, topics)
-        except StackUnavailable:
-            if time.monotonic() + _START_PAUSE_S > deadline:
+            return await _check(brokers, topics)
+        except StackUnavailable as error:
+            if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
         await asyncio.sleep(_START_PAUSE_S)
 
 
-async def _check(bootstrap: str, topics: Iterable[str]) -> None:
-    async with admin(bootstrap) as client:
+async def _check(brokers: Brokers | str, topics: Iterable[str]) -> None:
+    async with admin(brokers) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
         raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
-
-
-def unreachable(bootstrap: str) -> StackUnavailable:
-    """The error of a Kafka that does not answer."""
-    return StackUnavailable(
-        f"Kafka can't be reached at {bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to where it is."
-    )

@@ -11,6 +11,8 @@ from aiokafka.errors import KafkaError
 
 from services.errors import StackUnavailable
 from services.kafka import clients
+from services.kafka.refusals import why_not
+from services.runtime.brokers import Brokers
 
 _POLL_MS: Final = 500
 _RECORDS_MAX: Final = 1_000
@@ -23,9 +25,9 @@ class Span(NamedTuple):
     end: int
 
 
-async def partitions(bootstrap: str, names: Collection[str]) -> list[TopicPartition]:
+async def partitions(brokers: Brokers | str, names: Collection[str]) -> list[TopicPartition]:
     """All partitions of these topics. Raises StackUnavailable when Kafka or one of them is not there."""
-    async with clients.admin(bootstrap) as admin:
+    async with clients.admin(brokers) as admin:
         described = await admin.describe_topics(list(names))
     counts = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
     missing = sorted(set(names) - counts.keys())
@@ -85,10 +87,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def reader(bootstrap: str) -> AsyncIterator[Reader]:
+async def reader(brokers: Brokers | str) -> AsyncIterator[Reader]:
     """A reader for one command. Raises StackUnavailable when Kafka is not there."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **Brokers.of(brokers).client_options(),
         enable_auto_commit=False,
         # A seek may be overtaken by the consumer's own look for where to start.
         auto_offset_reset="earliest",
@@ -98,10 +100,10 @@ async def reader(bootstrap: str) -> AsyncIterator[Reader]:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:
-            raise clients.unreachable(bootstrap) from error
+            raise await why_not(brokers) from error
         yield Reader(consumer)
     finally:
-        await asyncio.shield(consumer.stop())
+        await clients.stop(consumer)
 
 
 def _silent(tp: TopicPartition, error: Exception) -> StackUnavailable:

@@ -8,17 +8,18 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from schemas.topics import TOPICS
 from services.errors import StackUnavailable
 from services.kafka.clients import admin
+from services.runtime.brokers import Brokers
 
 REPLICATION_DEFAULT: Final = 3
 
 
-async def create_topics(bootstrap: str, prefix: str, replication: int | None = None) -> list[str]:
+async def create_topics(brokers: Brokers | str, prefix: str, replication: int | None = None) -> list[str]:
     """Make the topics that are missing and return their names. Without a number: 3 replicas, or one for each broker.
 
     Partitions of a topic that is there already are left as they are, as more of them would send a profile's requests
     elsewhere. Raises StackUnavailable.
     """
-    async with admin(bootstrap) as client:
+    async with admin(brokers) as client:
         there = set(await client.list_topics())
         if replication is None:
             replication = min(REPLICATION_DEFAULT, len((await client.describe_cluster())["brokers"]))

@@ -22,16 +22,26 @@ class Gathering(Generic[G, W, R]):
     """
 
     def __init__(
-        self, work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]], at_once_max: int = AT_ONCE_MAX
+        self,
+        work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]],
+        at_once_max: int = AT_ONCE_MAX,
+        timeout_s: float | None = None,
     ) -> None:
-        """`work` gives a result for each of up to `at_once_max` wishes; an exception is raised for its wish alone."""
+        """`work` gives a result for each of up to `at_once_max` wishes; an exception is raised for its wish alone.
+
+        Nobody waits for longer than `timeout_s` (s), so that while nothing goes on no more than that much waits.
+        """
         self._work = work
         self._at_once_max = at_once_max
+        self._timeout_s = timeout_s
         self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, group: G, wish: W) -> R:
-        """The result for this wish. Raises what the work raises; then it raises the same for all that were with it."""
+        """The result for this wish. Raises what the work raises, which is the same for all that were with it.
+
+        Raises TimeoutError when the time is over; the wish may be fulfilled all the same.
+        """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(group)
         if waiting is not None:
@@ -41,7 +51,8 @@ class Gathering(Generic[G, W, R]):
             task = asyncio.create_task(self._do(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
+        async with asyncio.timeout(self._timeout_s):
+            return await future
 
     async def _do(self, group: G) -> None:
         waiting = self._waiting[group]

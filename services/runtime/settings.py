@@ -4,7 +4,6 @@ Where Postgres and Kafka are may also come from the `endpoints.json` of a stack 
 """
 
 import os
-import re
 from base64 import b64decode
 from binascii import Error as NotBase64
 from ipaddress import ip_network
@@ -22,14 +21,12 @@ from pydantic_settings import (
 
 from services.errors import SettingsInvalid
 from services.files.limits import Limits
+from services.runtime.connections import ConnectionSettings
+from services.runtime.secret_files import SecretFiles
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
-_BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
-_HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?:\[\]]+)(:\d{1,5})?"
-_HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 _LIMITS: Final = Limits()
-_POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@]*@)?({_HOSTS})?(/[^\s?]*)?(\?\S*)?")
 
 
 def _split(given: object) -> object:
@@ -47,15 +44,11 @@ def home() -> Path:
     return Path(os.environ.get("CODEWELL_HOME") or HOME_DEFAULT)
 
 
-class StackSettings(BaseSettings):
+class StackSettings(ConnectionSettings):
     """What every process needs to know."""
 
     model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    postgres_url: SecretStr = Field(
-        min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
-    )
-    kafka_bootstrap: str = Field(pattern=_BROKERS, description="Kafka brokers, as host:port, separated by commas.")
     topic_prefix: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Put before the name of every topic and consumer group."
     )
@@ -66,13 +59,6 @@ class StackSettings(BaseSettings):
         10.0, gt=0, le=1e9, description="Guesses a second that codes must withstand (1/s); judged at creation."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
-
-    @field_validator("postgres_url")
-    @classmethod
-    def _is_a_url_of_postgres(cls, given: SecretStr) -> SecretStr:
-        if not _POSTGRES_URL.fullmatch(given.get_secret_value()):
-            raise ValueError("must be like postgresql://user:password@host:5432/database")
-        return given
 
     @field_validator("master_key")
     @classmethod
@@ -98,9 +84,9 @@ class StackSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, and that over a stack's endpoints."""
+        """Arguments win over the environment and the files that it names, and those over a stack's endpoints."""
         endpoints = JsonConfigSettingsSource(settings_cls, json_file=home() / "endpoints.json")
-        return init_settings, env_settings, endpoints
+        return init_settings, env_settings, SecretFiles(settings_cls), endpoints
 
 
 class WorkerSettings(StackSettings):
@@ -115,6 +101,9 @@ class WorkerSettings(StackSettings):
     )
     stop_timeout_s: float = Field(
         15.0, gt=0, le=120, description="How long a stopping worker may take for the batch in hand (s)."
+    )
+    failpoints: str = Field(
+        "", description="Moments at which this worker is to die, for tests of crashes; never in use."
     )
 
 
@@ -220,12 +209,16 @@ def read(kind: type[_S]) -> _S:
         return kind()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        says = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if not first["loc"]:
+            # Several of them together are wrong, and it says which.
+            raise SettingsInvalid(f"{says}.") from error
         name = f"CODEWELL_{str(first['loc'][0]).upper()}"
         if first["type"] == "missing":
             raise SettingsInvalid(
                 f"{name} is not set and there is no stack in {home()}: set it, or start one with codewell standalone."
             ) from error
-        raise SettingsInvalid(f"{name} is not right: {first['msg']}.") from error
+        raise SettingsInvalid(f"{name} is not right: {says}.") from error
     except (ValueError, TypeError, OSError) as error:
         raise SettingsInvalid(
             f"{home() / 'endpoints.json'} can't be read ({error}): remove it, or start the stack again."

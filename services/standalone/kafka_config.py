@@ -1,7 +1,10 @@
 """What Kafka reads: the JVM's options, the broker's settings, and what goes into its log."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from services.standalone.ports import LOOPBACK
 
@@ -22,6 +25,16 @@ logger.groups.level = INFO
 """
 
 
+class Listener(NamedTuple):
+    """One more port that the broker listens on, and the port that it tells its clients there to come to."""
+
+    name: str
+    port: int
+    advertised_port: int
+    protocol: str = "PLAINTEXT"
+    advertised_host: str = LOOPBACK
+
+
 @dataclass(frozen=True)
 class KafkaSettings:
     """What a stack on one machine asks of Kafka; a path that is None is the user's own, shared by all homes."""
@@ -36,6 +49,8 @@ class KafkaSettings:
     stop_timeout_s: float = 60.0
     maven_repository: Path | None = None
     cache: Path | None = None
+    listeners: tuple[Listener, ...] = ()
+    more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def jvm_options(settings: KafkaSettings) -> list[str]:
@@ -57,13 +72,20 @@ def jvm_options(settings: KafkaSettings) -> list[str]:
 
 def server_properties(settings: KafkaSettings, port: int, controller_port: int) -> str:
     """Paths are relative to where it's started, since this format has its own ideas of commas and letters."""
+    more = settings.listeners
+    listened = {"PLAINTEXT": port, "CONTROLLER": controller_port} | {one.name: one.port for one in more}
+    advertised = {"PLAINTEXT": f"{LOOPBACK}:{port}"}
+    advertised |= {one.name: f"{one.advertised_host}:{one.advertised_port}" for one in more}
+    protocols = dict.fromkeys(listened, "PLAINTEXT") | {one.name: one.protocol for one in more}
     properties = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listeners": ",".join(f"{name}://{LOOPBACK}:{at}" for name, at in listened.items()),
+        "advertised.listeners": ",".join(f"{name}://{place}" for name, place in advertised.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": "data",
         "auto.create.topics.enable": "false",
         "message.max.bytes": settings.message_bytes_max,
@@ -83,4 +105,4 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
         # The first member of a group needn't wait for others that aren't coming.
         "group.initial.rebalance.delay.ms": 0,
     }
-    return "".join(f"{name}={value}\n" for name, value in properties.items())
+    return "".join(f"{name}={value}\n" for name, value in {**properties, **settings.more}.items())

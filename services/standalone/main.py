@@ -29,6 +29,7 @@ from services.store import tokens
 log = structlog.get_logger()
 
 ADMIN: Final = "standalone"
+_ELSEWHERE: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
 # A worker that ran so long is started again at once when it dies.
@@ -195,8 +196,13 @@ async def _start(worker: Worker, home: Home) -> Child:
         worker.name,
         [sys.executable, "-m", "services", worker.service],
         log_path=home.logs / f"{worker.name}.log",
-        env={**os.environ, **worker.env},
+        env={**_for_workers(os.environ), **worker.env},
     )
+
+
+def _for_workers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what is said of another Postgres or Kafka: those here are spoken to plainly, on loopback alone."""
+    return {name: value for name, value in environment.items() if not name.startswith(_ELSEWHERE)}
 
 
 async def _all_ready(workers: list[Worker], home: Home, stop: asyncio.Event) -> bool:

@@ -15,6 +15,7 @@ from services.attaching.model import Program, Source
 from services.errors import RemoteFailed
 from services.filling.plan import BLOCK_SIZE_MIN, block_sizes
 from services.postgres.connection import Connection
+from services.runtime.failpoints import Point, reach
 from services.store.copying import CODE_COLUMNS, packed_codes
 from services.store.deliveries import BACKOFF_MAX_S, REST_S, Order, note_failure
 from services.store.filling import count_workers, level, locked
@@ -134,6 +135,7 @@ async def _store(connection: Connection, program_id: int, answers: Sequence[Answ
             await connection.execute(_PUT_BACK, put_back, BACKOFF_MAX_S)
         if taken:
             await _write(connection, program_id, now, taken)
+            reach(Point.STORED)
     return Stored(outcomes, _lacks(rows[0]["open"], taken))
 
 

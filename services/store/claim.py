@@ -18,6 +18,7 @@ from services.attaching.decide import decide
 from services.attaching.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, holding_key
 from services.codes.minter import Minter
 from services.postgres.connection import Connection, Pool
+from services.runtime.failpoints import Point, reach
 from services.store import stock
 from services.store.filling import make_in_place
 from services.store.minters import Minters
@@ -132,6 +133,8 @@ class Claims:
                 lambda program, request: _preview(previews.get(program.id), program, request),
             )
             await stock.write(connection, decision)
+            reach(Point.CLAIMED)
+        reach(Point.COMMITTED)
         for program in locked.programs.values():
             left = program.pooled - stocks[program.id].taken
             if program.is_filled and left + program.on_order < program.pool_max * LOW_SHARE:

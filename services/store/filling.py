@@ -9,6 +9,7 @@ from services.attaching.model import Program, Source
 from services.errors import ProgramRefused
 from services.filling.plan import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
 from services.postgres.connection import Connection
+from services.runtime.failpoints import Point, reach
 from services.store import orders
 from services.store.minters import Minters
 from services.store.numbering import new_runs
@@ -126,6 +127,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         if program.codes_from == "remote":
             return Filled(program.name, pooled, 0, await orders.order_for_pool(connection, program, count))
         made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
+        reach(Point.FILLED)
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
         return Filled(program.name, pooled, made)

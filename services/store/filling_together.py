@@ -11,6 +11,7 @@ from services.attaching.decide import standing
 from services.attaching.model import Program
 from services.filling.plan import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
 from services.postgres.connection import Connection
+from services.runtime.failpoints import Point, reach
 from services.store.filling import PROGRAM_COLUMNS, Filled, count_workers, expiry
 from services.store.numbering import Run, end_of, in_a_row
 
@@ -100,6 +101,7 @@ async def top_up_together(connection: Connection, program_ids: Sequence[int]) ->
                 _MAKE, [lack.program.id for lack in lacks], [lack.program.version for lack in lacks],
                 [lack.codes for lack in lacks], *map(list, zip(*blocks, strict=True)), now,
             )  # fmt: skip
+            reach(Point.FILLED)
     return Together(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.attaching.decide import detail, standing
+from services.attaching.decide import detail, sooner, standing
 from services.attaching.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, Source, holding_key
 from services.errors import ProgramRefused
 from services.files.candidates import BadRow, Candidate, Chunk, Kind, bad_row
@@ -246,7 +246,7 @@ class Intake:
                 continue
             expires_at = _expires_at(program, now, run.kind)
             if program.ttl is not None and program.ttl_from == "attachment":
-                expires_at = now + program.ttl
+                expires_at = sooner(now + program.ttl, expires_at)
             for position, one in enumerate(run.candidates):
                 rows.append(AnswerRow(
                     _request_id(self._import_id, started_at, one.row), 0, program.id, block_id, position, False, False,

@@ -19,8 +19,9 @@ from services.errors import StackUnavailable
 
 log = structlog.get_logger()
 
-# A loop that has not come round for so long is stuck, whatever it says.
-STUCK_AFTER_S: Final = 60.0
+# A loop that has work and has not come round for so long is stuck, whatever it says. Each call to a server ends much
+# sooner, so that no loop is stuck for the reason that one of them is away.
+STUCK_AFTER_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 2
 
 
@@ -43,8 +44,12 @@ class Health:
             log.info("has", name=name)
 
     def beat(self, loop: str) -> None:
-        """Note that this loop came round."""
+        """Note that this loop came round; it is to come round again soon, or to rest."""
         self._came_round[loop] = time.monotonic()
+
+    def rests(self, loop: str) -> None:
+        """Note that this loop has nothing to do, for as long as it may be."""
+        self._came_round.pop(loop, None)
 
     @property
     def waiting_for(self) -> dict[str, str]:
@@ -53,7 +58,7 @@ class Health:
 
     @property
     def stuck(self) -> list[str]:
-        """Loops that have not come round for STUCK_AFTER_S."""
+        """Loops that have work and have not come round for STUCK_AFTER_S."""
         now = time.monotonic()
         return [loop for loop, then in self._came_round.items() if now - then > STUCK_AFTER_S]
 

@@ -53,9 +53,14 @@ def image_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for one in final("ENV") for pair in one.value.split())
 
 
-def services() -> dict[str, Any]:
-    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(COMPOSE)["services"]
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(COMPOSE)
     return loaded
+
+
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = compose()["services"]
+    return found
 
 
 def own_services() -> list[str]:

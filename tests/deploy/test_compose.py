@@ -1,17 +1,25 @@
 import re
 import subprocess
 import sys
+from base64 import b64encode
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from ruamel.yaml import YAML
 
 from services.cli import codewell
 from services.runtime import settings
+from services.runtime.secret_files import is_secret
 from services.runtime.settings import ConsoleSettings, GeneratorSettings, IssuerSettings, StackSettings, WorkerSettings
+from tests.certificates import Authority
 from tests.deploy.deployment import (
     COMMANDS,
     COMPOSE,
+    DEPLOY,
+    compose,
     final,
     image_environment,
     own_services,
@@ -27,12 +35,24 @@ KINDS: dict[str, type[StackSettings]] = {
 }
 WORKERS = ("issuer", "generator", "console")
 SCALED = ("issuer", "generator")
-REQUIRED_PASSWORD = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}")
+SECRETS = Path("/run/secrets")
+MASTER_KEY = b"k" * 32
 
 
 def service(name: str) -> dict[str, Any]:
     found: dict[str, Any] = services()[name]
     return found
+
+
+def mounted(secrets: Iterable[str], folder: Path) -> None:
+    """Make the files that these secrets would be, in a folder that stands for the one they are mounted in."""
+    for name in secrets:
+        if name == "master_key":
+            (folder / name).write_bytes(b64encode(MASTER_KEY) + b"\n")
+        elif name.endswith("_ca"):
+            Authority(folder, "authority").file.rename(folder / name)
+        else:
+            (folder / name).write_text("secret\n")
 
 
 def mounts(name: str) -> dict[str, str]:
@@ -56,19 +76,23 @@ def test_a_second_container_can_stand_beside_the_first(name: str) -> None:
 
 
 def test_every_variable_is_a_setting() -> None:
-    known = {f"CODEWELL_{field.upper()}" for kind in KINDS.values() for field in kind.model_fields} | {"CODEWELL_HOME"}
+    fields = {name: field for kind in KINDS.values() for name, field in kind.model_fields.items()}
+    known = {f"CODEWELL_{name.upper()}" for name in fields} | {"CODEWELL_HOME"}
+    known |= {f"CODEWELL_{name.upper()}_FILE" for name, field in fields.items() if is_secret(field)}
     given = {name for each in own_services() for name in service(each)["environment"]} | set(image_environment())
     given |= set(re.findall(r"CODEWELL_[A-Z_]+", COMPOSE.read_text()))
     assert {name for name in given if name.startswith("CODEWELL_")} <= known
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_settings_of_a_service_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_of_a_service_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = {variable: value for variable, value in service(name)["environment"].items() if value is not None}
+    mounted(service(name)["secrets"], tmp_path)
     for variable, value in given.items():
         assert isinstance(value, str), variable
-        monkeypatch.setenv(variable, REQUIRED_PASSWORD.sub("secret", value))
+        monkeypatch.setenv(variable, value.replace(str(SECRETS), str(tmp_path)))
     read = settings.read(KINDS[name])
+    assert read.master_key_bytes == MASTER_KEY
     at = urlsplit(read.postgres_url.get_secret_value())
     database = service("postgres")["environment"]
     assert at.hostname in services()
@@ -77,11 +101,36 @@ def test_the_settings_of_a_service_can_be_read(name: str, monkeypatch: pytest.Mo
     assert read.kafka_bootstrap.split(":")[0] in services()
 
 
-def test_no_password_is_written_here_and_none_is_made_up() -> None:
+def test_secrets_come_from_files_that_are_not_in_the_repository() -> None:
     text = COMPOSE.read_text()
-    assert REQUIRED_PASSWORD.fullmatch(service("postgres")["environment"]["POSTGRES_PASSWORD"])
-    assert text.count("${POSTGRES_PASSWORD") == len(REQUIRED_PASSWORD.findall(text))
-    assert service("issuer")["environment"]["CODEWELL_MASTER_KEY"] is None
+    assert not re.search(r"(PASSWORD|MASTER_KEY):", text)
+    files = compose()["secrets"]
+    for name, run in services().items():
+        named = {value for value in run.get("environment", {}).values() if str(value).startswith(str(SECRETS))}
+        assert named == {f"{SECRETS}/{secret}" for secret in run.get("secrets", ())}, name
+        assert set(run.get("secrets", ())) <= files.keys()
+    assert {secret["file"].split("/")[1] for secret in files.values()} == {"secrets"}
+    assert "secrets/" in (DEPLOY / ".gitignore").read_text().splitlines()
+
+
+def test_what_the_page_makes_is_what_is_mounted() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    made = set(re.findall(r"> (secrets/\w+)", page))
+    assert made == {secret["file"].removeprefix("./") for secret in compose()["secrets"].values()}
+
+
+def test_servers_elsewhere_as_the_page_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (fragment,) = re.findall(r"```yaml\n(.*?)```", (DEPLOY / "README.md").read_text(), re.DOTALL)
+    page = YAML(typ="safe", pure=True).load(fragment)
+    mounted(page["secrets"], tmp_path)
+    for variable, value in page["x-environment"].items():
+        monkeypatch.setenv(variable, value.replace(str(SECRETS), str(tmp_path)))
+
+    read = settings.read(IssuerSettings)
+    assert read.brokers.password == "secret"
+    assert read.brokers.tls() is not None
+    assert urlsplit(read.postgres_url.get_secret_value()).password == "secret"
+    assert not read.allow_insecure
 
 
 def test_every_command_is_one_of_the_program() -> None:

@@ -1,8 +1,9 @@
 """What Kafka knows of the workers' consumer groups, and what its own tools can do to one."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
@@ -77,3 +78,22 @@ async def committed_and_ends(bootstrap: str, prefix: str, group: str) -> dict[To
         offsets = await admin.list_consumer_group_offsets(prefix + group)
     committed = {partition: found.offset for partition, found in offsets.items()}
     return {partition: (max(0, committed.get(partition, 0)), end) for partition, end in ends.items()}
+
+
+async def read_all(bootstrap: str, names: Iterable[str]) -> list[ConsumerRecord]:
+    """Every record that is in these topics, from the first one on."""
+    ends = {partition: end for partition, end in (await end_offsets(bootstrap, list(names))).items() if end > 0}
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    records: list[ConsumerRecord] = []
+    try:
+        consumer.assign(list(ends))
+        await consumer.seek_to_beginning()
+        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+            for found in (await consumer.getmany(timeout_ms=1_000, max_records=5_000)).values():
+                records += [
+                    record for record in found if record.offset < ends[TopicPartition(record.topic, record.partition)]
+                ]
+    finally:
+        await consumer.stop()
+    return records

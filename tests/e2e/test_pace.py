@@ -20,7 +20,7 @@ from services.standalone.servers import Servers, running_servers
 from services.store import programs
 from services.store.minters import Minters
 from tests import factories
-from tests.e2e.load import read_all
+from tests.e2e.consumer_groups import read_all
 from tests.e2e.workers import running_workers
 
 pytestmark = [

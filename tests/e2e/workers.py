@@ -29,6 +29,8 @@ class Workers:
     def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
         self.deaths: list[Death] = []
         self.directory = directory
+        self.at_next_start: dict[str, dict[str, str]] = {}
+        """More variables for the process that has this name next, and for that one alone."""
         self._env = environment(**env)
         self._children: dict[str, Child] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -48,6 +50,10 @@ class Workers:
         child = self._children[name]
         if child.returncode is None:
             os.kill(child.pid, number)
+
+    def pid(self, name: str) -> int:
+        """The process that has this name now, or had it last."""
+        return self._children[name].pid
 
     async def terminate(self, name: str) -> int:
         """Tell it to stop, and return its exit status; another one has its name afterwards."""
@@ -76,7 +82,7 @@ class Workers:
             name,
             [sys.executable, "-m", "services", name.partition("-")[0]],
             log_path=self.directory / f"{name}.log",
-            env=self._env,
+            env=self._env | self.at_next_start.pop(name, {}),
             # What a worker leaves where it runs is not to be left in the repository.
             cwd=self.directory,
         )

@@ -21,7 +21,7 @@ _NOWHERE = "127.0.0.1:1"
 def create_console(pool: Pool, misses_per_minute: int = 60) -> FastAPI:
     """A console that tells Kafka nothing."""
     settings = ConsoleSettings(
-        postgres_url="postgresql://nowhere", kafka_bootstrap=_NOWHERE, misses_per_minute=misses_per_minute,
+        postgres_url="postgresql://127.0.0.1:1", kafka_bootstrap=_NOWHERE, misses_per_minute=misses_per_minute,
         import_bytes_max=100_000,
     )  # fmt: skip
     return create_api(Context.of(settings, pool))

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.console import main
+from services.postgres import watch
 from services.runtime.settings import ConsoleSettings
 from services.store import tokens
 from tests.integration.issuer.asking import messages
@@ -101,7 +102,7 @@ async def test_errors_are_problems(site: Site) -> None:
 async def test_i7_a_console_bears_a_database_that_goes_away_and_comes_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "_CHECK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(watch, "LOOK_INTERVAL_S", 0.1)
     await site.program("SPRING", 5)
     async with door(site.postgres_url) as way, console(site, postgres_url=way.url) as client:
 

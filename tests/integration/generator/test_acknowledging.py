@@ -29,9 +29,6 @@ class Fills:
         if program_id == HELD_UP:
             await self.let_go.wait()
 
-    async def sweep(self) -> None:
-        """Nothing: what comes, comes by events."""
-
     async def until_asked(self, count: int) -> None:
         async def asked() -> bool:
             return len(self.asked) >= count
@@ -42,7 +39,7 @@ class Fills:
 @contextlib.asynccontextmanager
 async def started(site: Site, fills: Fills, directory: Path) -> AsyncIterator[faust.App]:
     settings = GeneratorSettings(**site.settings())
-    app = create_app(settings, str(directory), fills.fill, fills.sweep)
+    app = create_app(settings, str(directory), fills.fill)
     await app.start()
     try:
         yield app

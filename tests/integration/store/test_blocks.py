@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
@@ -23,9 +24,9 @@ WORKERS = 6
 async def workers(database_url: str) -> AsyncIterator[Pool]:
     """As many connections as there are workers, each announced and idle."""
     async with pool(database_url, "codewell-test", WORKERS, announce_worker) as opened:
-        held = [await opened.acquire() for _ in range(WORKERS)]
-        for one in held:
-            await opened.release(one)
+        async with AsyncExitStack() as held:
+            for _ in range(WORKERS):
+                await held.enter_async_context(opened.acquire())
         yield opened
 
 

@@ -154,6 +154,15 @@ async def test_a_code_of_a_file_lives_from_its_attachment_where_the_program_says
     assert await audit(files.connection) == []
 
 
+async def test_a_code_of_a_file_lives_no_longer_than_the_file_says(files: Files) -> None:
+    """Whoever gets it at its import is no better off than who gets it from the pool."""
+    await program(files.connection, files.minters, ttl="P3650D", ttl_from="attachment", **IMPORT)
+    await files.bring_in("code,who,until\nA,p-1,2028-01-31\n", profile_column="who", expiry_column="until")
+    a = await find(files.connection, files.minters, 1, "A")
+    assert a
+    assert (a.state, a.expires_at) == ("attached", datetime(2028, 2, 1, tzinfo=UTC))
+
+
 @pytest.mark.parametrize(
     ("settings", "options", "says"),
     [

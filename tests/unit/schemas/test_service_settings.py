@@ -17,7 +17,7 @@ from services.runtime.settings import (
     read,
 )
 
-URL = "postgresql://user:secret@db:5432/codewell"
+URL = "postgresql://user:secret@localhost:5432/codewell"
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("CODEWELL_HOME", str(tmp_path))
     monkeypatch.setenv("CODEWELL_POSTGRES_URL", URL)
-    monkeypatch.setenv("CODEWELL_KAFKA_BOOTSTRAP", "kafka:9092")
+    monkeypatch.setenv("CODEWELL_KAFKA_BOOTSTRAP", "localhost:9092")
     return monkeypatch
 
 
@@ -36,7 +36,7 @@ def test_two_places_are_all_that_must_be_said(kind: type[StackSettings]) -> None
     settings = read(kind)
 
     assert settings.postgres_url.get_secret_value() == URL
-    assert settings.kafka_bootstrap == "kafka:9092"
+    assert settings.kafka_bootstrap == "localhost:9092"
     assert (settings.topic_prefix, settings.log_level, settings.master_key_bytes) == ("", "info", None)
 
 
@@ -112,14 +112,14 @@ def test_a_wrong_secret_is_not_in_the_sentence(environment: pytest.MonkeyPatch) 
 
 
 def test_the_environment_wins_over_a_stack_on_this_machine(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stack = {"postgres_url": "postgresql://stack/db", "kafka_bootstrap": "stack:1", "api_url": "http://stack:2"}
+    stack = {"postgres_url": "postgresql://127.0.0.1/db", "kafka_bootstrap": "127.0.0.1:1", "api_url": "http://stack:2"}
     (tmp_path / "endpoints.json").write_text(json.dumps(stack))
     environment.delenv("CODEWELL_KAFKA_BOOTSTRAP")
 
     settings = read(IssuerSettings)
 
     assert settings.postgres_url.get_secret_value() == URL
-    assert settings.kafka_bootstrap == "stack:1"
+    assert settings.kafka_bootstrap == "127.0.0.1:1"
 
 
 @pytest.mark.parametrize("content", ["{", "null", "\x80"])

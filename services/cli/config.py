@@ -1,0 +1,43 @@
+"""Commands that show what the settings are."""
+
+import click
+
+from services.cli.output import as_json, print_json, print_table
+
+
+@click.group()
+def config() -> None:
+    """Show the settings that are in force."""
+
+
+@config.command()
+@click.argument("process", type=click.Choice(["issuer", "generator", "console"]), required=False)
+@as_json
+def show(process: str | None, as_json: bool) -> None:
+    """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
+    from services.runtime.settings import (
+        ConsoleSettings,
+        GeneratorSettings,
+        ImportSettings,
+        IssuerSettings,
+        StackSettings,
+    )
+    from services.runtime.shown_settings import shown
+
+    kinds: dict[str, type[StackSettings]] = {
+        "issuer": IssuerSettings,
+        "generator": GeneratorSettings,
+        "console": ConsoleSettings,
+    }
+    rows = list(shown(kinds.get(process or "", ImportSettings)))
+    if as_json:
+        print_json({row.variable: {"value": row.value, "source": row.source} for row in rows})
+    else:
+        print_table([row._replace(value=_text(row.value))._asdict() for row in rows], none="")
+
+
+def _text(value: object) -> str:
+    """As a variable would say it."""
+    if value in (None, ""):
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,136 @@
+"""An issuer, a generator and a console in this process, and what each says of its health."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+
+from services.console.main import serve
+from services.generator.main import generate
+from services.issuer.main import issue
+from services.runtime.settings import ConsoleSettings, GeneratorSettings, IssuerSettings
+from services.standalone.ports import LOOPBACK, free_port
+from services.store import tokens
+from tests.integration.issuer.asking import messages
+from tests.integration.issuer.running import running, until
+from tests.integration.issuer.site import Site
+
+# What the product promises, from the end of a fault on (s).
+HEALED_WITHIN_S = 60.0
+REPLY = "message-render.reply"
+
+
+class Workers:
+    """One of each kind, on one stack."""
+
+    def __init__(self, site: Site, client: httpx.AsyncClient, ports: dict[str, int]) -> None:
+        self._site = site
+        self._client = client
+        self._ports = ports
+        self._asked = 0
+
+    async def waiting_for(self) -> dict[str, dict[str, str]]:
+        """By worker, what it waits for and why; each that waits says so with its status too."""
+        found = {}
+        for name in self._ports:
+            answer = await self.get(name, "/readyz")
+            found[name] = answer.json()["waiting_for"]
+            assert answer.status_code == (503 if found[name] else 200)
+        return found
+
+    async def all_wait(self, what: str, *words: str) -> None:
+        """Wait until each worker waits for this and says why in one of these words; none is unhealthy for that."""
+
+        async def wait() -> bool:
+            found = await self.waiting_for()
+            return all(any(_says(said, what, word) for word in words) for said in found.values())
+
+        try:
+            await until(wait, f"workers that wait for {what}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await self.waiting_for()}") from error
+        for name in self._ports:
+            assert (await self.get(name, "/healthz")).status_code == 200
+
+    async def heal(self) -> None:
+        """Wait until nobody waits for anything, and requests of both kinds are answered."""
+
+        async def ready() -> bool:
+            return not any((await self.waiting_for()).values())
+
+        await until(ready, "end of all waits", HEALED_WITHIN_S)
+        await self.work()
+
+    async def publish(self, count: int) -> None:
+        """Publish requests, which are to be answered in the end."""
+        await self._site.publish(messages(count, "SPRING"))
+        self._asked += count
+
+    async def work(self) -> None:
+        """Have requests answered by the issuer and the console, from pools that the generator fills."""
+        site = self._site
+        await self.publish(20)
+        await site.came(REPLY, self._asked, HEALED_WITHIN_S)
+        answer = await self.attach()
+        assert answer.status_code == 200, answer.text
+        # A program that is made is seen at the next event or sweep, by the generator alone.
+        program = await site.program(f"LATER_{self._asked}", campaign_can_create=True, pool_max=50)
+
+        async def filled() -> bool:
+            return (await site.stock(program.name)).pooled == 50
+
+        await until(filled, "full pool", HEALED_WITHIN_S)
+
+    async def attach(self) -> httpx.Response:
+        """Attach a code over HTTP."""
+        path = "/api/v1/programs/SPRING/codes:attach"
+        return await self._client.post(f"http://{LOOPBACK}:{self._ports['console']}{path}", json={"profile_id": "p"})
+
+    async def get(self, name: str, path: str) -> httpx.Response:
+        """What a worker answers."""
+        return await self._client.get(f"http://{LOOPBACK}:{self._ports[name]}{path}")
+
+    async def check(self) -> None:
+        """Each request has one answer, and no code is given twice."""
+        rows = await self._site.database.fetch("SELECT request_id, code FROM answer")
+        assert len({row["code"] for row in rows}) == len({row["request_id"] for row in rows}) == len(rows)
+        answered = {record.value for record in await self._site.all_of(REPLY)}
+        assert len(answered) == self._asked
+
+
+def _says(said: dict[str, str], what: str, word: str) -> bool:
+    return any(name.startswith(what) and word in why for name, why in said.items())
+
+
+@asynccontextmanager
+async def workers(site: Site, **given: Any) -> AsyncIterator[Workers]:
+    """Run all three while the block runs; they are ready when it begins. `given` are settings of all."""
+    ports = {name: free_port() for name in ("issuer", "generator", "console")}
+    _, secret = await tokens.create(site.database, "healing", ["admin"])
+    await site.program("SPRING", 10_000)
+    common = site.settings() | given
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            running(issue, IssuerSettings(**common | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
+        )
+        generator = {"health_port": ports["generator"], "sweep_interval_s": 0.5}
+        await stack.enter_async_context(running(generate, GeneratorSettings(**common | generator)))
+        console = {"api_port": ports["console"]}
+        await stack.enter_async_context(running(serve, ConsoleSettings(**common | console)))
+        client = httpx.AsyncClient(headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)
+        await stack.enter_async_context(client)
+        started = Workers(site, client, ports)
+
+        async def serve_all() -> bool:
+            try:
+                return all([(await started.get(name, "/healthz")).is_success for name in ports])
+            except httpx.TransportError:
+                return False
+
+        async with asyncio.timeout(HEALED_WITHIN_S):
+            while not await serve_all():
+                await asyncio.sleep(0.02)
+        await started.heal()
+        yield started

@@ -1,0 +1,275 @@
+"""The product as the machine drives it: two workers on one database, and a clock that can be put forward."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+from uuid import UUID
+
+from schemas.imports import ImportOptions
+from services.attaching.model import AnswerRow, ByHand, Request
+from services.codes.minter import Minter
+from services.errors import CodewellError, ProgramRefused, TemplateInvalid
+from services.files.limits import Limits
+from services.files.scan import scan
+from services.postgres.connection import Pool, pool
+from services.store import by_hand, filling, importing, imports, life, linking, programs, undo
+from services.store.audit import Finding, audit
+from services.store.claim import Claims
+from services.store.filling_together import top_up_together
+from services.store.forgetting import forget
+from services.store.minters import Minters
+from tests.factories import message, program, step
+from tests.integration.model.model import Answer, Asked, Got
+from tests.integration.model.reading import Reading, read, understand
+from tests.integration.store.bringing_in import no_progress
+from tests.integration.store.situations import attach_all
+
+T = TypeVar("T")
+CONNECTIONS: Final = 6
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MOMENTS: Final = """
+    SELECT table_name, string_agg(format('%I = %I - $1::interval', column_name, column_name), ', ') AS changes
+    FROM information_schema.columns
+    WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' GROUP BY table_name
+    """
+
+
+class Keys:
+    """Secret keys that are the same in each run, so that a run can be repeated."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def token_bytes(self, count: int) -> bytes:
+        self.made += 1
+        return hashlib.shake_128(str(self.made).encode()).digest(count)
+
+
+class World:
+    """One database for all examples, which each of them begins with empty. Its loop is its own."""
+
+    def __init__(self, url: str, directory: Path, keys: Keys) -> None:
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._stack = AsyncExitStack()
+        self._url = url
+        self._file = directory / "codes.csv"
+        self._keys = keys
+        self._moments: dict[str, str] = {}
+        self.connections: Pool
+        self.moved = timedelta(0)
+        """By how much the clock was put forward."""
+        self.begin = _LONG_AGO
+
+    def run(self, what: Coroutine[Any, Any, T]) -> T:
+        """Run this on the loop."""
+        return self._runner.run(what)
+
+    def __enter__(self) -> Self:
+        self.run(self._open())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self._stack.aclose())
+        self._runner.close()
+
+    async def _open(self) -> None:
+        self.connections = await self._stack.enter_async_context(pool(self._url, "codewell-model", CONNECTIONS))
+        async with self.connections.acquire() as connection:
+            self._moments = dict(await connection.fetch(_MOMENTS))
+
+    async def begin_anew(self) -> None:
+        """Forget all programs, codes and answers."""
+        self.minters = Minters(None)
+        self.workers = [Claims(self.connections, self.minters), Claims(self.connections, Minters(None))]
+        self.moved = timedelta(0)
+        self._keys.made = 0
+        async with self.connections.acquire() as connection:
+            await connection.execute("TRUNCATE program, code, answer, holding, profile RESTART IDENTITY CASCADE")
+            self.begin = await connection.fetchval("SELECT clock_timestamp()")
+
+    async def put_forward(self, days: int) -> None:
+        """Let days pass: every moment that the database knows of is so much longer ago."""
+        by = timedelta(days=days)
+        async with self.connections.acquire() as connection, connection.transaction():
+            # What has been is not changed, so no trigger is to note a change.
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            for table, changes in self._moments.items():
+                await connection.execute(f"UPDATE {table} SET {changes}", by)
+        self.moved += by
+
+    async def read(self) -> Reading:
+        """All rows, and what they say."""
+        async with self.connections.acquire() as connection:
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            rows = await read(connection)
+            minters: dict[tuple[int, int], Minter] = {}
+            for row in rows.block:
+                if row["kind"] == "range":
+                    key = row["program_id"], row["version"]
+                    minters[key] = await self.minters.get(connection, *key)
+        return understand(rows, lambda program_id, version: minters[program_id, version], now)
+
+    async def audit(self) -> list[Finding]:
+        """What the product's own audit finds."""
+        async with self.connections.acquire() as connection:
+            return await audit(connection)
+
+    async def rows_with(self, text: str) -> list[str]:
+        """The tables of which a row holds this text in any column."""
+        async with self.connections.acquire() as connection:
+            names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            return [
+                name
+                for (name,) in names
+                if await connection.fetchval(
+                    f"SELECT EXISTS (SELECT FROM {name} t WHERE strpos(t::text, $1) > 0)", text
+                )
+            ]
+
+    # Programs.
+
+    async def create(self, name: str, **changed: Any) -> int:
+        async with self.connections.acquire() as connection:
+            return (await program(connection, self.minters, name, **changed)).id
+
+    async def update(self, name: str, **changes: object) -> bool:
+        """Whether the change was taken: a template without texts enough is not."""
+        async with self.connections.acquire() as connection:
+            try:
+                await programs.update(connection, self.minters, name, changes, guesses_per_s=10)
+            except TemplateInvalid:
+                return False
+        return True
+
+    async def set_active(self, name: str, active: bool) -> None:
+        async with self.connections.acquire() as connection:
+            await programs.set_active(connection, name, active)
+
+    async def remove(self, name: str) -> None:
+        async with self.connections.acquire() as connection:
+            await programs.remove(connection, name)
+
+    async def moment(self, days: int) -> datetime:
+        """So many days from now, by the database's clock."""
+        async with self.connections.acquire() as connection:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        return now + timedelta(days=days)
+
+    # Requests. A worker is 0 or 1.
+
+    async def ask(self, worker: int, asked: Sequence[Asked]) -> dict[Asked, Answer]:
+        """Answer these as one batch, what has to wait with the next."""
+        claims = self.workers[worker]
+        rows = await attach_all(claims, [_request(one) for one in asked])
+        return {one: answer_of(claims.names, [row._asdict() for row in rows[one.id]]) for one in asked}
+
+    async def attach(self, worker: int, asked: Asked) -> AnswerRow | None:
+        """Attach by hand the next code; None where the program refuses."""
+        try:
+            return await by_hand.attach(self.workers[worker], asked.names[0], asked.profile, asked.id)
+        except ProgramRefused:
+            return None
+
+    # Codes.
+
+    async def attach_named(self, name: str, text: str, profile: str, request_id: UUID) -> bool:
+        async with self.connections.acquire() as connection:
+            return await _accepted(by_hand.attach_named(connection, self.minters, name, text, profile, request_id))
+
+    async def live(self, what: str, program_id: int, text: str) -> bool:
+        """Detach, activate, deactivate or delete a code; whether that was done."""
+        async with self.connections.acquire() as connection:
+            return await _accepted(getattr(life, what)(connection, self.minters, program_id, text))
+
+    async def change_end(self, program_id: int, text: str, ends: datetime | None) -> bool:
+        async with self.connections.acquire() as connection:
+            return await _accepted(
+                life.change(connection, self.minters, program_id, text, lambda facts: life.Change(ends, facts.fields))
+            )
+
+    async def generate(self, program_id: int, count: int) -> bool:
+        async with self.connections.acquire() as connection:
+            return await _accepted(filling.generate(connection, self.minters, program_id, count, None))
+
+    async def generate_for(self, program_id: int, profiles: Sequence[str], ids: Iterable[UUID]) -> bool:
+        async with self.connections.acquire() as connection:
+            return await _accepted(
+                linking.generate_for(connection, self.minters, program_id, profiles, iter(ids), None)
+            )
+
+    async def fill(self, program_ids: Sequence[int]) -> None:
+        """As the generator does: many at once, and one by one what is not plain."""
+        async with self.connections.acquire() as connection:
+            _, left = await top_up_together(connection, program_ids)
+        for program_id in left:
+            async with self.connections.acquire() as connection:
+                await filling.top_up(connection, self.minters, program_id)
+
+    async def bring_in(
+        self, name: str, rows: Sequence[tuple[str, str, datetime | None]], import_id: UUID, *, profiles: bool
+    ) -> tuple[int, int] | None:
+        """Import rows of text, profile and end; how many came and how many of them to somebody. None for refused."""
+        lines = (f"{text},{profile},{ends.isoformat() if ends else ''}\n" for text, profile, ends in rows)
+        self._file.write_text(f"code,who,until\n{''.join(lines)}")
+        scanned, limits = scan(self._file, Limits()), Limits()
+        options = ImportOptions(profile_column="who" if profiles else None, expiry_column="until", header=True)
+        async with self.connections.acquire() as connection:
+            try:
+                into = await programs.get(connection, name)
+                imports.check(into, options)
+                begun = await imports.begin(
+                    connection, import_id, into, self._file.name, scanned, options, uploaded=False
+                )
+                done = await importing.bring_in(
+                    connection, self.minters, begun.id, self._file, scanned, limits, no_progress
+                )
+            except ProgramRefused:
+                return None
+        return done.imported, done.attached
+
+    async def undo(self, import_id: UUID) -> int:
+        """Take an import back, and return how many codes came back with it in all."""
+        async with self.connections.acquire() as connection:
+            return (await undo.undo(connection, import_id)).taken_back
+
+    async def forget(self, profile: str) -> None:
+        async with self.connections.acquire() as connection:
+            await forget(connection, profile)
+
+
+async def _accepted(what: Coroutine[Any, Any, object]) -> bool:
+    """Whether a thing was done, and not refused."""
+    try:
+        await what
+    except CodewellError as error:
+        if not isinstance(error, ProgramRefused):
+            raise
+        return False
+    return True
+
+
+def _request(asked: Asked) -> Request:
+    given: dict[str, Any] = {
+        "request_id": asked.id,
+        "profile_id": asked.profile,
+        "preview": asked.preview,
+        "deadline": _LONG_AGO if asked.late else None,
+    }
+    if asked.source == "campaign":
+        return message(*asked.names, campaign_id=asked.where, **given)
+    if asked.source == "scenario":
+        return step(asked.names[0], step_id=asked.where, **given)
+    return Request(asked.id, ByHand(asked.profile, asked.names[0]), asked.names)
+
+
+def answer_of(names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Answer:
+    """What the rows of one answer say."""
+    if rows[0]["refusals"] is not None:
+        [row] = rows
+        return Answer((), tuple((one["program"], one["reason"]) for one in json.loads(row["refusals"])))
+    return Answer(tuple(Got(names[row["program_id"]], row["code"], row["again"]) for row in rows), ())

@@ -1,0 +1,146 @@
+"""Kafka by TLS: every client that we make comes in, and what can't be trusted is refused in words that say why."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from schemas.topics import REQUESTS
+from services.client import dead_letters
+from services.client.exchange import exchange, outgoing
+from services.errors import NotTrusted, SettingsInvalid, StackUnavailable
+from services.kafka import clients
+from services.kafka.reading import Span
+from services.kafka.topics import create_topics
+from services.runtime.brokers import Brokers, SaslMechanism
+from tests.certificates import Authority
+from tests.secure_kafka import PASSWORD, USER, SecureKafka
+
+TOPIC = REQUESTS[0]
+MECHANISMS: list[SaslMechanism] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+def with_password(kafka: SecureKafka, **changed: Any) -> Brokers:
+    given = {"sasl_username": USER, "sasl_password": SecretStr(PASSWORD), "ca_file": kafka.authority.file}
+    return Brokers(**{"bootstrap": f"localhost:{kafka.sasl}", "security_protocol": "SASL_SSL", **given, **changed})
+
+
+def with_certificate(kafka: SecureKafka, authority: Authority, password: str | None = None) -> Brokers:
+    certificate = authority.issue("client", "client", password)
+    return Brokers(
+        f"localhost:{kafka.tls}",
+        "SSL",
+        ca_file=kafka.authority.file,
+        cert_file=certificate.chain,
+        key_file=certificate.key,
+        key_password=None if password is None else SecretStr(password),
+    )
+
+
+async def refused(brokers: Brokers, *words: str, kind: type[StackUnavailable] = NotTrusted) -> None:
+    """Each way to connect says the same: no wait for what waiting won't mend, and no password in the sentence."""
+    async with asyncio.timeout(20):
+        for connect in (clients.admin(brokers), clients.started_producer(brokers), exchange(brokers, "")):
+            with pytest.raises(kind) as raised:
+                await connect.__aenter__()
+            assert type(raised.value) is kind
+            assert all(word in str(raised.value) for word in words), raised.value
+            assert PASSWORD not in str(raised.value)
+
+
+async def comes_in(brokers: Brokers) -> None:
+    async with clients.admin(brokers) as admin:
+        assert (await admin.describe_cluster())["brokers"]
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+async def test_a_user_comes_in(kafka: SecureKafka, mechanism: SaslMechanism) -> None:
+    await comes_in(with_password(kafka, sasl_mechanism=mechanism))
+
+
+@pytest.mark.parametrize("password", [None, "sesame"])
+async def test_a_certificate_comes_in(kafka: SecureKafka, password: str | None) -> None:
+    await comes_in(with_certificate(kafka, kafka.authority, password))
+
+
+async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptureFixture) -> None:
+    brokers, prefix = with_password(kafka), f"t{uuid4().hex[:8]}."
+    caplog.set_level(logging.DEBUG)
+    await create_topics(brokers, prefix)
+    sent = outgoing(TOPIC, {"profile_id": "p-1", "programs": ["SPRING"]})
+
+    async with exchange(brokers, prefix) as opened:
+        await opened.publish([sent])
+    consumer = clients.consumer(brokers, f"{prefix}group")
+    consumer.subscribe([prefix + TOPIC])
+    await consumer.start()
+    async with asyncio.timeout(20):
+        read = await consumer.getone()
+    await consumer.stop()
+    assert read.value == sent.value
+    async with dead_letters.opened(brokers, prefix) as letters:
+        assert set(letters.spans.values()) == {Span(0, 0)}
+    assert PASSWORD not in caplog.text
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+async def test_a_wrong_password(kafka: SecureKafka, mechanism: SaslMechanism) -> None:
+    brokers = with_password(kafka, sasl_mechanism=mechanism, sasl_password=SecretStr("guessed"))
+    await refused(brokers, f"does not let the user {USER} in", "CODEWELL_KAFKA_SASL_PASSWORD")
+
+
+async def test_a_wrong_authority(kafka: SecureKafka, stranger: Authority) -> None:
+    for ca_file in (stranger.file, None):
+        await refused(with_password(kafka, ca_file=ca_file), "not trusted", "CODEWELL_KAFKA_SSL_CA_FILE")
+
+
+async def test_a_wrong_name(kafka: SecureKafka) -> None:
+    brokers = with_password(kafka, bootstrap=f"127.0.0.1:{kafka.sasl}")
+    await refused(brokers, f"127.0.0.1:{kafka.sasl} has a certificate for another name", "CODEWELL_KAFKA_BOOTSTRAP")
+
+
+async def test_a_broker_that_says_it_is_elsewhere(kafka: SecureKafka) -> None:
+    brokers = Brokers(f"localhost:{kafka.elsewhere}", "SSL", ca_file=kafka.authority.file)
+    with pytest.raises(NotTrusted, match=rf"127.0.0.1:{kafka.elsewhere} .* another name .* advertised.listeners"):
+        await clients.wait_until_up(brokers, [], 60)
+
+
+async def test_a_certificate_that_the_broker_does_not_know(kafka: SecureKafka, stranger: Authority) -> None:
+    none = Brokers(f"localhost:{kafka.tls}", "SSL", ca_file=kafka.authority.file)
+    for brokers in (with_certificate(kafka, stranger), none):
+        await refused(brokers, "hangs up", "CODEWELL_KAFKA_SSL_CERT_FILE", kind=StackUnavailable)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda kafka: Brokers(f"localhost:{kafka.sasl}"), id="plainly to TLS"),
+        pytest.param(lambda kafka: with_password(kafka, bootstrap=kafka.plain), id="TLS to plain"),
+        pytest.param(lambda kafka: with_password(kafka, security_protocol="SSL"), id="no user"),
+        pytest.param(lambda kafka: with_password(kafka, security_protocol="SASL_PLAINTEXT"), id="a user without TLS"),
+    ],
+)
+async def test_another_protocol(kafka: SecureKafka, changed: Callable[[SecureKafka], Brokers]) -> None:
+    await refused(changed(kafka), "CODEWELL_KAFKA_SECURITY_PROTOCOL", kind=StackUnavailable)
+
+
+async def test_what_waiting_does_not_mend_is_said_at_once(kafka: SecureKafka) -> None:
+    brokers = with_password(kafka, sasl_password=SecretStr("guessed"))
+    async with asyncio.timeout(20):
+        with pytest.raises(NotTrusted):
+            await clients.wait_until_up(brokers, [], timeout_s=600)
+
+
+async def test_a_locked_key_is_not_asked_for_at_the_terminal(kafka: SecureKafka) -> None:
+    locked = kafka.authority.issue("client", "locked", "sesame")
+    brokers = Brokers("localhost:1", "SSL", cert_file=locked.chain, key_file=locked.key)
+    with pytest.raises(SettingsInvalid, match="CODEWELL_KAFKA_SSL_KEY_PASSWORD"):
+        brokers.tls()
+
+
+def test_passwords_are_in_no_repr(kafka: SecureKafka) -> None:
+    assert PASSWORD not in repr(with_password(kafka, key_password=SecretStr(PASSWORD)))
