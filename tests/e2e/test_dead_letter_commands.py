@@ -77,9 +77,11 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
         assert [letter["replays"] for letter in again] == [0, 1]
         (await stack.run("dlq", "purge", "--reason", "not_json", stdin="n\n")).is_aborted("Purge 1 dead letters")
         assert len(await buried(stack, 3)) == 3
-        [counts] = (await stack.run("dlq", "purge", "--reason", "not_json", "--dry-run", "--json")).is_done().objects
+        [counts] = (await stack.run("dlq", "purge", "--reason", "not_json", "--dry-run", "--json")).objects
         assert (counts["dry_run"], counts["purged"]) == (True, 1)
-        said = (await stack.run("dlq", "purge", "--yes", "--reason", "not_json")).is_done()
+        # On a busy machine it says how far it is.
+        said = await stack.run("dlq", "purge", "--yes", "--reason", "not_json")
+        assert said.status == 0, said
         assert said.out.startswith("1 dead letters are purged, 0 of them never replayed.\n")
         assert len(await buried(stack, 2)) == 2
 
