@@ -133,7 +133,9 @@ Reason = Literal[
 
 
 # Why a record is a dead letter.
-DeadReason = Literal["not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable"]
+DeadReason = Literal[
+    "not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable", "retries_exhausted"
+]
 
 
 class Refusal(Event):

@@ -14,9 +14,12 @@ from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
 from services.cli.config import config
 from services.cli.dlq import dlq
+from services.cli.dlq_handling import purge
+from services.cli.dlq_handling import replay as replay_letters
 from services.cli.keys import keys
 from services.cli.profile import profile
 from services.cli.program import program
+from services.cli.reconcile import reconcile
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, login, migrate, standalone, topics
 from services.cli.token import token
@@ -43,11 +46,13 @@ def codewell() -> None:
 
 for _command in (
     standalone, demo, issuer, generator, console, migrate, topics, login, config, program, code, profile, token, send,
-    dlq, audit, keys, bench,
+    dlq, audit, reconcile, keys, bench,
 ):  # fmt: skip
     codewell.add_command(_command)
 for _step in (attach, detach, activate, deactivate, update, delete, import_, undo_import, export):
     code.add_command(_step)
+for _handling in (replay_letters, purge):
+    dlq.add_command(_handling)
 for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
     bench.add_command(_benchmark)
 

@@ -15,10 +15,20 @@ def config() -> None:
 @as_json
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
-    from services.runtime.settings import ConsoleSettings, GeneratorSettings, ImportSettings, IssuerSettings
+    from services.runtime.settings import (
+        ConsoleSettings,
+        GeneratorSettings,
+        ImportSettings,
+        IssuerSettings,
+        StackSettings,
+    )
     from services.runtime.shown_settings import shown
 
-    kinds = {"issuer": IssuerSettings, "generator": GeneratorSettings, "console": ConsoleSettings}
+    kinds: dict[str, type[StackSettings]] = {
+        "issuer": IssuerSettings,
+        "generator": GeneratorSettings,
+        "console": ConsoleSettings,
+    }
     rows = list(shown(kinds.get(process or "", ImportSettings)))
     if as_json:
         print_json({row.variable: {"value": row.value, "source": row.source} for row in rows})

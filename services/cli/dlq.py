@@ -1,198 +1,155 @@
-"""Commands for dead letters: events that no issuer could read."""
+"""Commands that look at dead letters: events that no issuer could read or decide."""
 
 import heapq
+import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.events import DeadReason
-from schemas.topics import REQUESTS
-from services.cli.output import as_json, print_json, print_table, with_database
+from services.cli.dlq_filters import filters, place, wanted
+from services.cli.output import as_json, masked, print_facts, print_json, print_table, with_database
 from services.errors import CodewellError
 
 if TYPE_CHECKING:
-    from services.client.dead_letters import DeadLetter
-    from services.store.replays import Place
+    from services.client.dead_letters import Known
 
-_F = TypeVar("_F", bound=Callable[..., None])
-
-_AT_ONCE = 500
-
-
-class _Wanted(NamedTuple):
-    """Which letters a command is about."""
-
-    topic: str | None
-    reason: str | None
-    since: datetime | None
-
-    async def letters(self, settings: Any) -> AsyncIterator["DeadLetter"]:
-        from services.client import dead_letters
-
-        names = REQUESTS if self.topic is None else (self.topic,)
-        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as opened:
-            async for letter in opened.letters(names):
-                if self.reason in {None, letter.reason} and (self.since is None or letter.written_at >= self.since):
-                    yield letter
-
-
-def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
-    if given is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise click.BadParameter(f"{given!r} is not like 2026-12-01T00:00:00Z.")
-    return moment
-
-
-def _filters(command: _F) -> _F:
-    for option in (
-        click.option("--since", callback=_moment, metavar="TIME", help="Written since; ISO 8601 with a time zone."),
-        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="With this reason.  [any]"),
-        click.option("--topic", type=click.Choice(REQUESTS), help="Of this request topic.  [both]"),
-    ):
-        command = option(command)
-    return command
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_BYTES_A_LINE = 16
 
 
 @click.group()
 def dlq() -> None:
-    """Look at dead letters, and publish their events again."""
+    """Look at dead letters, publish their events again, and purge them."""
 
 
 @dlq.command("list")
-@_filters
+@filters
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The newest so many.")
+@click.option("--unmasked", is_flag=True, help="Print profile ids, and with --json the events whole.")
 @as_json
-def list_(limit: int, as_json: bool, **filters: Any) -> None:
-    """List dead letters, the oldest first: what could not be read, why, and whether it was published again."""
+def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
+    """List dead letters, the oldest first: what could not be read, why, and whether it was published again.
 
-    async def work(connection: Any, settings: Any) -> tuple[int, list[tuple["DeadLetter", datetime | None]]]:
-        from services.store import replays
+    What may be a profile's id is masked; `codewell dlq show PLACE` prints one letter whole.
+    """
+
+    async def work(connection: Any, settings: Any) -> tuple[int, list["Known"]]:
+        from services.client import dead_letters
 
         count = 0
-        newest: list[tuple[datetime, int, DeadLetter]] = []
-        async for letter in _Wanted(**filters).letters(settings):
-            count += 1
-            entry = (letter.written_at, count, letter)
-            if count <= limit:
-                heapq.heappush(newest, entry)
-            else:
-                heapq.heappushpop(newest, entry)
-        shown = [letter for *_, letter in sorted(newest)]
-        replayed = await replays.replayed(connection, [_place(letter) for letter in shown])
-        return count, [(letter, replayed.get(_place(letter))) for letter in shown]
+        newest: list[tuple[datetime, int, Known]] = []
+        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
+            async for batch in letters.wanted(connection, wanted(**given)):
+                for one in batch:
+                    count += 1
+                    push = heapq.heappush if count <= limit else heapq.heappushpop
+                    push(newest, (one.letter.written_at, count, one))
+        return count, [one for *_, one in sorted(newest)]
 
     count, shown = with_database(work)
     if as_json:
-        for letter, replayed_at in shown:
-            print_json(_facts(letter, replayed_at))
+        for one in shown:
+            print_json(_whole(one) if unmasked else _summary(one, unmasked=False))
         return
-    rows = [
-        {
-            "written": letter.written_at,
-            "topic": letter.request_topic,
-            "reason": letter.reason,
-            "replayed": replayed_at,
-            "event": letter.event_id,
-            "detail": letter.detail,
-        }
-        for letter, replayed_at in shown
-    ]
+    columns = ("at", "written_at", "reason", "replays", "replayed_at", "event_id", "key", "detail")
+    rows = [{name: value for name, value in _summary(one, unmasked=unmasked).items() if name in columns}
+            for one in shown]  # fmt: skip
     print_table(rows, "There is no dead letter.")
     if count > len(shown):
         click.echo(f"These are the newest {len(shown):,} of {count:,}: --limit shows more.", err=True)
 
 
 @dlq.command()
-@_filters
-@click.option("--again", is_flag=True, help="Also what was published again before.")
+@click.argument("at", metavar="PLACE", callback=place)
 @as_json
-def replay(again: bool, as_json: bool, **filters: Any) -> None:
-    """Publish the events of dead letters again, as they came, once their cause is gone.
+def show(at: str, as_json: bool) -> None:
+    """Print one dead letter whole, unmasked: where it came from, why it is here, its headers and its bytes.
 
-    One that still can't be read becomes a dead letter anew. A request that has its answer gets the same one.
+    PLACE is what `codewell dlq list` prints, like message-render:0:17.
     """
 
-    async def work(connection: Any, settings: Any) -> dict[str, int]:
-        from aiokafka.errors import KafkaError
-
+    async def work(connection: Any, settings: Any) -> "Known | None":
         from services.client import dead_letters
-        from services.kafka import clients
-        from services.store import audit_log, replays
 
-        counts = {"replayed": 0, "replayed_before": 0, "without_event": 0}
+        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
+            return await letters.find(connection, at)
 
-        async def publish(batch: list["DeadLetter"]) -> None:
-            places = {_place(letter): letter for letter in batch if letter.has_event}
-            known = {} if again else await replays.replayed(connection, list(places))
-            due = {place: letter for place, letter in places.items() if place not in known}
-            try:
-                await dead_letters.replay(producer, settings.topic_prefix, due.values(), partitions)
-            except (KafkaError, TimeoutError) as error:
-                raise CodewellError(
-                    f"Kafka did not take all ({error!r}) after {counts['replayed']:,} letters: "
-                    "replay again, those are not published twice."
-                ) from error
-            work = partial(replays.note, connection, due)
-            await audit_log.noted(connection, audit_log.by_command(), work, "dlq.replay", count=len(due))
-            counts["replayed"] += len(due)
-            counts["replayed_before"] += len(known)
-            counts["without_event"] += len(batch) - len(places)
-            click.echo(f"{counts['replayed']:,} published again", err=True)
-
-        async with clients.started_producer(settings.brokers) as producer:
-            partitions = await dead_letters.partitions_of(producer, settings.topic_prefix)
-            batch: list[DeadLetter] = []
-            async for letter in _Wanted(**filters).letters(settings):
-                batch.append(letter)
-                if len(batch) == _AT_ONCE:
-                    await publish(batch)
-                    batch = []
-            if batch:
-                await publish(batch)
-        return counts
-
-    counts = with_database(work)
+    one = with_database(work)
+    if one is None:
+        raise CodewellError(f"There is no dead letter {at}: codewell dlq list names those that there are.")
+    facts = _whole(one)
     if as_json:
-        print_json(counts)
+        print_json(facts)
         return
-    click.echo(f"{counts['replayed']:,} events are published again.")
-    if counts["replayed_before"]:
-        click.echo(f"{counts['replayed_before']:,} had been before: --again publishes them once more.")
-    if counts["without_event"]:
-        click.echo(f"{counts['without_event']:,} have no event, as Kafka's client could not read their records.")
+    headers, value = facts.pop("headers"), one.letter.record.value
+    facts.pop("value", None)
+    facts.pop("value_base64", None)
+    print_facts(facts)
+    click.echo("\nheaders")
+    for name, text in headers:
+        click.echo(f"  {name}: {'-' if text is None else text}")
+    click.echo(f"\nvalue ({len(value or b''):,} bytes)")
+    click.echo(_readable(value or b""))
 
 
-def _place(letter: "DeadLetter") -> "Place":
-    from services.store.replays import Place
+def _summary(one: "Known", *, unmasked: bool) -> dict[str, Any]:
+    """What is known of a letter, without the event itself."""
+    letter, done = one
+    secrets = {text for text in (letter.key, letter.profile_id) if text}
+    if letter.event_id and not _UUID.fullmatch(letter.event_id):
+        secrets.add(letter.event_id)
 
-    return Place(letter.record.topic, letter.record.partition, letter.record.offset, letter.written_at)
+    def shown(text: str | None) -> str | None:
+        if text is None or unmasked:
+            return text
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, masked(secret))
+        return text
 
-
-def _facts(letter: "DeadLetter", replayed_at: datetime | None) -> dict[str, object]:
-    """The letter whole; a value that is no UTF-8 is given in base64."""
-    value: dict[str, object]
-    try:
-        value = {"value": None if letter.record.value is None else letter.record.value.decode()}
-    except UnicodeDecodeError:
-        value = {"value_base64": b64encode(letter.record.value).decode()}
-    headers = {name: None if text is None else text.decode("utf-8", "replace") for name, text in letter.record.headers}
     return {
+        "at": letter.at,
         "written_at": letter.written_at,
         "topic": letter.request_topic,
         "reason": letter.reason,
-        "detail": letter.detail,
-        "event_id": letter.event_id,
-        "replayed_at": replayed_at,
-        "key": None if letter.record.key is None else letter.record.key.decode("utf-8", "replace"),
-        "headers": headers,
-        **value,
+        "replays": letter.replays,
+        "replayed_at": done.replayed_at,
+        "event_id": shown(letter.event_id),
+        "key": shown(letter.key),
+        "value_bytes": len(letter.record.value or b""),
+        "detail": shown(letter.detail),
     }
+
+
+def _whole(one: "Known") -> dict[str, Any]:
+    """The letter with its event; a value that is no UTF-8 is given in base64."""
+    record = one.letter.record
+    came_from = {name: dict(record.headers).get(f"codewell_{name}") for name in ("topic", "partition", "offset")}
+    facts = _summary(one, unmasked=True)
+    facts["came_from"] = ":".join((text or b"?").decode("utf-8", "replace") for text in came_from.values())
+    facts["purged_at"] = one.done.purged_at
+    # A name may stand there twice.
+    facts["headers"] = [(name, None if text is None else text.decode("utf-8", "replace"))
+                        for name, text in record.headers]  # fmt: skip
+    try:
+        facts["value"] = None if record.value is None else record.value.decode()
+    except UnicodeDecodeError:
+        facts["value_base64"] = b64encode(record.value).decode()
+    return facts
+
+
+def _readable(value: bytes) -> str:
+    """Text as it is, and anything else as a dump with offsets, bytes in hexadecimal, and what of it is letters."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text and all(character.isprintable() or character in "\n\t" for character in text):
+        return text
+    lines = []
+    for start in range(0, len(value), _BYTES_A_LINE):
+        piece = value[start : start + _BYTES_A_LINE]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
+        lines.append(f"{start:08x}  {piece.hex(' '):<{3 * _BYTES_A_LINE - 1}}  {letters}")
+    return "\n".join(lines)

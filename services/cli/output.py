@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -15,6 +16,9 @@ from schemas.events import SHORT_NAME_PATTERN
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one object a line.")
 
 T = TypeVar("T")
+
+_PROGRESS_INTERVAL_S: Final = 5.0
+_SHOWN: Final = 2
 
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
@@ -56,6 +60,25 @@ def first_mistake(error: ValidationError, whole: str) -> str:
     if where == "name" or first.get("ctx", {}).get("pattern") == SHORT_NAME_PATTERN:
         message = "a short name is made of 1 to 64 letters, digits and _, without spaces"
     return f"{where}: {message}"
+
+
+def masked(text: str) -> str:
+    """A code or a profile's id as it may be shown to whoever did not ask for this one."""
+    return f"{text[:_SHOWN]}***" if len(text) > 2 * _SHOWN else "***"
+
+
+class Progress:
+    """What a long run has done so far, on standard error, now and then."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told_at = time.monotonic()
+
+    def tell(self, count: int) -> None:
+        """Say how many there are so far, if nothing was said for a while."""
+        if time.monotonic() - self._told_at > _PROGRESS_INTERVAL_S:
+            self._told_at = time.monotonic()
+            click.echo(f"{count:,} {self._what} ...", err=True)
 
 
 def print_json(value: object) -> None:

@@ -1,30 +1,31 @@
-"""Dead letters: read them as they stand in their topics, and publish the events in them again."""
+"""Dead letters as they stand in their topics, with what was done about each."""
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas import topics
-from services.errors import StackUnavailable
-from services.kafka import clients
-from services.kafka.batches import Batches
-from services.kafka.refusals import why_not
+from services.kafka import reading
+from services.kafka.reading import Reader, Span
+from services.postgres.connection import Connection
 from services.runtime.brokers import Brokers
+from services.store import dead_letters as store
+from services.store.dead_letters import Done, Place
 
-# What the issuer wrote beside the event; the sender's own headers stay.
-_OURS: Final = frozenset(
-    f"codewell_{name}" for name in ("reason", "detail", "topic", "partition", "offset", "time", "attempt", "give_up_at")
-)
-_POLL_MS: Final = 500
+# How often its event was published again, and from which letter the last time. Beside the issuer's headers.
+REPLAYS: Final = "codewell_replays"
+REPLAY_OF: Final = "codewell_replay_of"
+
+_AT_ONCE: Final = 500
+_DIGITS_MAX: Final = 9
 
 
 class DeadLetter(NamedTuple):
-    """An event that could not be read, and why."""
+    """An event that could not be read or decided, and why."""
 
     request_topic: str
     """Where the event belongs, without the deployment's prefix."""
@@ -32,92 +33,124 @@ class DeadLetter(NamedTuple):
     detail: str
     event_id: str | None
     written_at: datetime
+    replays: int
+    """How often its event had been published again when it became a dead letter."""
     record: ConsumerRecord
+
+    @property
+    def at(self) -> str:
+        """Its name for a person: request topic, partition and offset of the letter."""
+        return f"{self.request_topic}:{self.record.partition}:{self.record.offset}"
+
+    @property
+    def place(self) -> Place:
+        """Its name in the database."""
+        return Place(self.record.topic, self.record.partition, self.record.offset, self.written_at)
 
     @property
     def has_event(self) -> bool:
         """Whether there is an event to publish again: of a record that Kafka's client can't read there is none."""
         return bool(self.record.value)
 
+    @property
+    def key(self) -> str | None:
+        """The record's key, as text."""
+        return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+
+    @property
+    def profile_id(self) -> str | None:
+        """The profile that the event names, where so much of it can be read."""
+        try:
+            data = json.loads(self.record.value or b"")
+            named = data.get("profile_id", None) or data["data"]["profile_id"]
+        except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
+            return None
+        return named if isinstance(named, str) else None
+
+
+class Wanted(NamedTuple):
+    """Which letters a command is about. What is None or empty is not asked for."""
+
+    topic: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    profile: str | None = None
+    """The key of the record, or the profile that the event names."""
+    at: tuple[str, ...] = ()
+
+    def has(self, letter: DeadLetter) -> bool:
+        """Whether it is one of these."""
+        return (
+            self.topic in {None, letter.request_topic}
+            and self.reason in {None, letter.reason}
+            and (self.since is None or letter.written_at >= self.since)
+            and (self.until is None or letter.written_at < self.until)
+            and (self.profile is None or self.profile in {letter.key, letter.profile_id})
+            and (not self.at or letter.at in self.at)
+        )
+
+
+class Known(NamedTuple):
+    """A letter and what was done about it."""
+
+    letter: DeadLetter
+    done: Done
+
 
 class DeadLetters:
-    """The dead-letter topics, to be read from their beginning."""
+    """The letters that were there when this was opened, however many come meanwhile."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, partitions: Mapping[str, int]) -> None:
-        self._consumer = consumer
-        self._prefix = prefix
-        self._partitions = partitions
+    def __init__(self, reader: Reader, prefix: str, spans: Mapping[TopicPartition, Span]) -> None:
+        self._reader = reader
+        self.spans = spans
+        self._topics = {prefix + topics.dead_letters_of(name): name for name in topics.REQUESTS}
 
-    async def letters(self, request_topics: Collection[str]) -> AsyncIterator[DeadLetter]:
-        """The dead letters of these request topics that are there now, each partition's in its order.
+    async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[Known]]:
+        """The letters of a partition in their order, some hundreds at a time. Raises StackUnavailable."""
+        batch: list[DeadLetter] = []
+        async for record in self._reader.records(tp, self.spans[tp]):
+            batch.append(_letter(self._topics[tp.topic], record))
+            if len(batch) == _AT_ONCE:
+                yield await _with_what_was_done(connection, batch)
+                batch = []
+        if batch:
+            yield await _with_what_was_done(connection, batch)
 
-        Raises StackUnavailable when Kafka stops answering.
+    async def wanted(self, connection: Connection, wanted: Wanted) -> AsyncIterator[list[Known]]:
+        """Those of all partitions that are wanted and not purged, some hundreds at a time at most.
+
+        Raises StackUnavailable.
         """
-        for name in request_topics:
-            topic = self._prefix + topics.dead_letters_of(name)
-            for partition in range(self._partitions[topic]):
-                async for record in _records(self._consumer, TopicPartition(topic, partition)):
-                    yield _letter(name, record)
+        for tp in self.spans:
+            async for batch in self.known(connection, tp):
+                yield [one for one in batch if one.done.purged_at is None and wanted.has(one.letter)]
+
+    async def find(self, connection: Connection, at: str) -> Known | None:
+        """The letter of this name, purged or not. Raises StackUnavailable."""
+        name, partition, offset = at.split(":")
+        found = [tp for tp in self.spans if self._topics[tp.topic] == name and tp.partition == int(partition)]
+        for tp in found:
+            start = int(offset)
+            if self.spans[tp].start <= start < self.spans[tp].end:
+                async for record in self._reader.records(tp, Span(start, start + 1)):
+                    [one] = await _with_what_was_done(connection, [_letter(name, record)])
+                    return one
+        return None
 
 
 @asynccontextmanager
 async def opened(brokers: Brokers | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
-    async with clients.admin(brokers) as admin:
-        described = await admin.describe_topics(names)
-    partitions = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
-    missing = sorted(set(names) - partitions.keys())
-    if missing:
-        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics.")
-    consumer = AIOKafkaConsumer(
-        **Brokers.of(brokers).client_options(),
-        enable_auto_commit=False,
-        # A seek to the beginning may be overtaken by the consumer's own look for where to start.
-        auto_offset_reset="earliest",
-        request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
-    )
-    try:
-        try:
-            await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
-        except (KafkaError, TimeoutError) as error:
-            raise await why_not(brokers) from error
-        yield DeadLetters(consumer, prefix, partitions)
-    finally:
-        await asyncio.shield(consumer.stop())
+    partitions = await reading.partitions(brokers, names)
+    async with reading.reader(brokers) as reader:
+        yield DeadLetters(reader, prefix, await reader.spans(partitions))
 
 
-async def replay(
-    producer: AIOKafkaProducer, prefix: str, found: Iterable[DeadLetter], partitions: dict[str, int]
-) -> None:
-    """Publish the events of these letters again as they came, on the partitions they came on, and wait for it.
-
-    `partitions` counts those of each request topic. Raises what aiokafka raises.
-    """
-    batches = Batches(producer)
-    for letter in found:
-        kept = [(name, value) for name, value in letter.record.headers if name not in _OURS]
-        partition = _came_on(letter.record) % partitions[letter.request_topic]
-        batches.add(prefix + letter.request_topic, partition, letter.record.key, letter.record.value, kept)
-    await batches.send()
-
-
-async def partitions_of(producer: AIOKafkaProducer, prefix: str) -> dict[str, int]:
-    """How many partitions each request topic has."""
-    return {name: len(await producer.partitions_for(prefix + name)) for name in topics.REQUESTS}
-
-
-async def _records(consumer: AIOKafkaConsumer, tp: TopicPartition) -> AsyncIterator[ConsumerRecord]:
-    consumer.assign([tp])
-    try:
-        end = (await consumer.end_offsets([tp]))[tp]
-        while await asyncio.wait_for(consumer.position(tp), clients.EXCHANGE_TIMEOUT_S) < end:
-            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1_000)
-            for record in fetched.get(tp, []):
-                if record.offset < end:
-                    yield record
-    except (KafkaError, TimeoutError) as error:
-        raise StackUnavailable(f"Kafka did not give the dead letters of {tp.topic} ({error!r}): try again.") from error
+async def _with_what_was_done(connection: Connection, letters: list[DeadLetter]) -> list[Known]:
+    done = await store.done(connection, [letter.place for letter in letters])
+    return [Known(letter, done.get(letter.place, Done())) for letter in letters]
 
 
 def _letter(request_topic: str, record: ConsumerRecord) -> DeadLetter:
@@ -127,12 +160,13 @@ def _letter(request_topic: str, record: ConsumerRecord) -> DeadLetter:
         value = headers.get(name)
         return None if value is None else value.decode("utf-8", "replace")
 
-    written_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    replays = headers.get(REPLAYS) or b""
     return DeadLetter(
-        request_topic, text("codewell_reason") or "?", text("codewell_detail") or "?", text("ce_id"), written_at, record
+        request_topic,
+        text("codewell_reason") or "?",
+        text("codewell_detail") or "?",
+        text("ce_id"),
+        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        int(replays) if replays.isdigit() and len(replays) <= _DIGITS_MAX else 0,
+        record,
     )
-
-
-def _came_on(record: ConsumerRecord) -> int:
-    number = dict(record.headers).get("codewell_partition") or b""
-    return int(number) if number.isdigit() else int(record.partition)

@@ -72,6 +72,11 @@ _TRANSIENT: Final = (
 ANSWERS_A_TURN_MAX: Final = 250
 
 
+_EXHAUSTED: Final = (
+    "It waited as often as it may: its program's codes stayed locked, or its key can't be read; the issuers' logs say."
+)
+
+
 def note_answered(came_ms: list[int]) -> None:
     """Note how long these took that are answered now (ms since 1970). A sender's clock may be ahead of ours."""
     ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(came_ms, np.float64) / 1000, 0))
@@ -177,8 +182,12 @@ class Processor:
                 REFUSALS.labels(refusal["reason"]).inc(count)
 
     def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
+        why: Unreadable | None = None
         if one.request.id in claimed.undecidable:
             why = Unreadable("undecidable", claimed.undecidable[one.request.id])
+        elif self._decoder.is_last(one.record):
+            why = Unreadable("retries_exhausted", _EXHAUSTED)
+        if why is not None:
             outbox.bury(one.record, why)
         else:
             outbox.retry(one, give_up_at)

@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -25,12 +25,17 @@ from services.attaching.model import Request
 from services.codes.template import CODE_CHARACTERS_MAX
 
 GIVE_UP_AT: Final = "codewell_give_up_at"
+ATTEMPT: Final = "codewell_attempt"
+RETRIES_MAX: Final = 10_000
 STRUCTURED: Final = b"application/cloudevents+json"
 CORRELATION_ID_BYTES_MAX: Final = 4 * 1024
 RENDERED_BYTES_MAX: Final = 768 * 1024
 CODE_BYTES_MAX: Final = 4 * CODE_CHARACTERS_MAX
 _UUID_CHARACTERS: Final = 36
 _RETRY_SUFFIX: Final = topics.retry_of("")
+_ATTEMPT_DIGITS_MAX: Final = 9
+# Of a request that may wait no more: whatever it waits for, the time for that is over.
+_OVER: Final = datetime.min.replace(tzinfo=UTC)
 
 # What model_validate_json calls: its own lines, and to look it up, cost a quarter of the validation.
 _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
@@ -60,11 +65,17 @@ class Unreadable(Exception):
 
 
 class Decoder:
-    """Reads records of request topics. `request_types` gives the one event type that each topic carries."""
+    """Reads records of request topics. `request_types` gives the one event type that each topic carries.
 
-    def __init__(self, request_types: Mapping[str, str], reply_topics: frozenset[str]) -> None:
+    A request that has waited `retries_max` times is read as one that waits no longer.
+    """
+
+    def __init__(
+        self, request_types: Mapping[str, str], reply_topics: frozenset[str], retries_max: int = RETRIES_MAX
+    ) -> None:
         self._request_types = request_types
         self._reply_topics = reply_topics
+        self._retries_max = retries_max
 
     def read(self, record: ConsumerRecord) -> Received:
         """Raise Unreadable when the record is no request."""
@@ -96,6 +107,8 @@ class Decoder:
             _check_rendered(event.template)
         waits_until = headers.get(GIVE_UP_AT)
         give_up_at = None if waits_until is None else _moment(waits_until, record.topic)
+        if ATTEMPT in headers and attempt_of(record) >= self._retries_max:
+            give_up_at = _OVER
         request = Request(_uuid(event_id), event, event.program_names, give_up_at)
         correlation_id = headers.get("kafka_correlationId")
         if correlation_id is not None and len(correlation_id) > CORRELATION_ID_BYTES_MAX:
@@ -103,6 +116,10 @@ class Decoder:
         wanted = headers.get("kafka_replyTopic")
         reply_topic = None if wanted is None else self._reply_topic(wanted)
         return Received(request, record, structured, reply_topic, correlation_id)
+
+    def is_last(self, record: ConsumerRecord) -> bool:
+        """Whether a request may not be let wait once more."""
+        return attempt_of(record) >= self._retries_max
 
     def _reply_topic(self, wanted: bytes) -> str:
         topic = wanted.decode("utf-8", "replace")
@@ -135,6 +152,14 @@ def _uuid(text: str) -> UUID:
     except ValueError:
         pass
     raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
+
+
+def attempt_of(record: ConsumerRecord) -> int:
+    """How often a request has waited already. What a sender wrote says nothing."""
+    if not record.topic.endswith(_RETRY_SUFFIX):
+        return 0
+    text = dict(record.headers).get(ATTEMPT) or b"0"
+    return int(text) if text.isdigit() and len(text) <= _ATTEMPT_DIGITS_MAX else 0
 
 
 def _moment(text: bytes, topic: str) -> datetime | None:

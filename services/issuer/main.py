@@ -52,7 +52,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
     prefix = settings.topic_prefix
     types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
     types |= {topics.retry_of(name): event_type for name, event_type in types.items()}
-    decoder = Decoder(types, frozenset(settings.reply_topics))
+    decoder = Decoder(types, frozenset(settings.reply_topics), settings.retries_max)
 
     async def check(connection: Connection) -> None:
         await check_schema(connection)

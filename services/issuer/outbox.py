@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from schemas import events, topics
 from services.attaching.answers import answer_event, answer_id
 from services.attaching.model import AnswerRow
-from services.issuer.decode import GIVE_UP_AT, Received, Unreadable
+from services.issuer.decode import ATTEMPT, GIVE_UP_AT, Received, Unreadable, attempt_of
 from services.kafka.batches import Batches
 
 log = structlog.get_logger()
@@ -29,11 +29,12 @@ for _reason in get_args(events.DeadReason):
     DEAD_LETTERS.labels(_reason)
 
 SOURCE: Final = "/codewell/issuer"
-ATTEMPT: Final = "codewell_attempt"
+FIRST_AT: Final = "codewell_first_at"
 _CONTENT_TYPE: Final = ("content-type", b"application/json")
 _STRUCTURED: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _RETRY_SUFFIX: Final = topics.retry_of("")
-_ATTEMPT_DIGITS_MAX: Final = 9
+# Of one wait; a sender's own are not his to write.
+_OF_A_WAIT: Final = frozenset((ATTEMPT, GIVE_UP_AT, FIRST_AT))
 _TOLD_MAX: Final = 100_000
 # For room among what is to be sent; requests wait meanwhile.
 _TELL_TIMEOUT_S: Final = 0.1
@@ -83,15 +84,22 @@ class Outbox:
         self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
 
     def retry(self, received: Received, give_up_at: datetime | None = None) -> None:
-        """Let a request wait, and count how often it did; `give_up_at` is when it is to wait no longer."""
+        """Let a request wait, and count how often it did; `give_up_at` is when it is to wait no longer.
+
+        The time when it came first goes along too.
+        """
         record = received.record
-        kept = [header for header in record.headers if header[0] not in {ATTEMPT, GIVE_UP_AT}]
+        attempts = attempt_of(record)
+        kept = [header for header in record.headers if header[0] not in _OF_A_WAIT]
+        first_at = dict(record.headers).get(FIRST_AT) if attempts else None
+        if first_at is None:
+            first_at = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat().encode()
+        kept.append((FIRST_AT, first_at))
         if give_up_at is not None:
             kept.append((GIVE_UP_AT, give_up_at.isoformat().encode()))
-        attempt = attempt_of(record) + 1
         topic = topics.retry_of(request_topic(record.topic))
         RETRIES.inc()
-        self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempt).encode())])
+        self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempts + 1).encode())])
 
     def bury(self, record: ConsumerRecord, why: Unreadable) -> None:
         """Keep what can't be read, as it came, with the reason."""
@@ -173,9 +181,3 @@ def _note_lost(sent: asyncio.Future[RecordMetadata]) -> None:
 def request_topic(topic: str) -> str:
     """The topic that a request came from first, also where it has waited in a retry topic."""
     return topic.removesuffix(_RETRY_SUFFIX)
-
-
-def attempt_of(record: ConsumerRecord) -> int:
-    """How often a request has waited already."""
-    text = dict(record.headers).get(ATTEMPT) or b"0"
-    return int(text) if text.isdigit() and len(text) <= _ATTEMPT_DIGITS_MAX else 0

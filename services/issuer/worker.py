@@ -1,8 +1,10 @@
 """The issuer's loop over its topics, from start to stop, over every rebalance and every loss of Kafka."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Final
 
 import structlog
@@ -148,14 +150,17 @@ class Worker:
                 await demands.tell({})
                 continue
             reach(Point.FETCHED)
-            await self._let_wait(parts, stop)
-            async with self._in_hand:
-                if era != ahead.era:
-                    continue
-                low = await self._take(parts, offsets, Outbox(producer, partitions))
-            if low is None:
-                break
-            await demands.tell(low)
+            for due_s, some in spread(parts, self._delay_s):
+                self._health.beat(self._name)
+                await self._let_wait(due_s, stop)
+                async with self._in_hand:
+                    # What is left out here comes again, as nothing behind it of its partition is committed.
+                    if era != ahead.era or (self._delay_s and stop.is_set()):
+                        break
+                    low = await self._take(some, offsets, Outbox(producer, partitions))
+                if low is None:
+                    break
+                await demands.tell(low)
         await self._settled(offsets)
 
     async def _take(self, parts: list[Part], offsets: Offsets, outbox: Outbox) -> dict[int, int] | None:
@@ -255,17 +260,30 @@ class Worker:
         consumer.seek(tp, unreadable.offset + 1)
         return True
 
-    async def _let_wait(self, parts: Iterable[Part], stop: asyncio.Event) -> None:
-        """Wait until the newest of these records has waited its time, or until told to stop."""
-        if self._delay_s == 0:
-            return
-        newest_s = max(part.newest_ms for part in parts) / 1000
-        pause_s = min(newest_s + self._delay_s - time.time(), self._delay_s)
+    async def _let_wait(self, due_s: float, stop: asyncio.Event) -> None:
+        """Wait until then, or until told to stop; no longer than a request waits, whatever clocks say."""
+        pause_s = min(due_s - time.time(), self._delay_s)
         if pause_s > 0:
             try:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:
                 return
+
+
+def spread(parts: list[Part], delay_s: float) -> list[tuple[float, list[Part]]]:
+    """Which of these are to be decided together, and when (s since 1970): fresh ones, without a delay, all at once.
+
+    Those that wait come back partition by partition, each some time between half its wait and the whole of it, so that
+    they don't meet whatever they wait for all at once.
+    """
+    if delay_s == 0:
+        return [(0.0, parts)]
+    together: dict[TopicPartition, list[Part]] = {}
+    for part in parts:
+        together.setdefault(part.tp, []).append(part)
+    newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in together.items()}
+    waits = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), some) for tp, some in together.items())  # noqa: S311  spreads load, keeps no secret
+    return sorted(waits, key=itemgetter(0))
 
 
 class Rebalance(ConsumerRebalanceListener):

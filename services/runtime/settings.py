@@ -148,7 +148,13 @@ class IssuerSettings(WorkerSettings):
         (), description="Topics that a request may name in kafka_replyTopic, separated by commas."
     )
     retry_delay_s: float = Field(
-        1.0, ge=0.05, le=60, description="How long a request waits in a retry topic before it is tried again (s)."
+        1.0,
+        ge=0.05,
+        le=60,
+        description="How long a request waits in a retry topic, at most, before it is tried again (s); half at least.",
+    )
+    retries_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="How often a request waits; then it is refused or a dead letter."
     )
     demand_interval_s: float = Field(
         0.25, ge=0.01, le=60, description="The least time between two pool-demand events of a program (s)."

@@ -47,6 +47,13 @@ class Said(NamedTuple):
         assert _SENTENCE.fullmatch(self.err), self
         assert all(word in self.err for word in words), self
 
+    def is_aborted(self, question: str) -> None:
+        """Fail unless it asked this and did nothing, as the answer was no."""
+        assert self.status == 1, self
+        assert not self.out.strip(), self
+        assert question in self.err, self
+        assert self.err.endswith("Aborted!\n"), self
+
     def is_wrong_usage(self, *words: str) -> None:
         """Fail unless the words of the command were not understood."""
         assert self.status == 2, self

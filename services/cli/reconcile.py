@@ -1,0 +1,94 @@
+"""The command that holds what was answered against the database, for after a fail-over to a standby that lagged."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.cli.dlq_filters import moment
+from services.cli.output import Progress, as_json, masked, print_json, with_database
+
+if TYPE_CHECKING:
+    from services.store.judging import Case
+
+_SAYS = {
+    "lost_answer": "an answer that the database does not know",
+    "lost_code": "a code that was answered and is free in the database",
+    "two_answers": "a request with two answers",
+    "two_profiles": "a code that two profiles were told",
+}
+
+
+@click.command()
+@click.option("--since", callback=moment, metavar="TIME", help="Only answers written since; ISO 8601.  [all]")
+@click.option("--repair", is_flag=True, help="Put back what was lost, where nobody else has it.")
+@click.option("--unmasked", is_flag=True, help="Print profile ids and codes as they are.")
+@as_json
+def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: bool) -> None:
+    """Compare the answers in Kafka with the database, and list what the database lost or contradicts.
+
+    Exit status 1 where anything is left that is wrong. Run it after a fail-over to an asynchronous standby, with
+    --repair, before issuers start again.
+    """
+
+    async def work(connection: Any, settings: Any) -> dict[str, int]:
+        from services.client import published
+        from services.runtime.settings import IssuerSettings, read
+        from services.store import audit_log
+        from services.store.minters import Minters
+        from services.store.reconciling import Strangers
+        from services.store.restoring import Restoring
+
+        counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
+        topics = [settings.topic_prefix + name for name in _reply_topics()]
+        topics += [name for name in read(IssuerSettings).reply_topics if name not in topics]
+        strangers = Strangers(connection)
+        await strangers.open()
+        progress = Progress("answers compared")
+        async for answers in published.answers(settings.brokers, topics, since):
+            await strangers.compare(answers)
+            counts["answers"] += len(answers)
+            progress.tell(counts["answers"])
+        restoring = Restoring(connection, Minters(*settings.master_keys))
+        progress = Progress("cases")
+        async for strange in strangers.in_order():
+            for case in await (restoring.repair if repair else restoring.judge)(strange):
+                counts["cases"] += 1
+                counts["repaired" if repair and case.can_repair else "left"] += 1
+                _say(case, repair=repair, unmasked=unmasked, as_json=as_json)
+            progress.tell(counts["cases"])
+        if counts["repaired"]:
+            await audit_log.note(connection, audit_log.by_command(), "reconcile.repair", count=counts["repaired"])
+        return counts
+
+    counts = with_database(work)
+    if as_json:
+        print_json({"kind": "summary", **counts})
+    elif not counts["cases"]:
+        click.echo(f"{counts['answers']:,} answers in Kafka: the database has each as it was published.")
+    else:
+        click.echo(f"{counts['answers']:,} answers in Kafka: {counts['repaired']:,} of {counts['cases']:,} repaired.")
+    if counts["left"]:
+        raise click.ClickException(f"{counts['left']:,} cases are left: {'look at each' if repair else '--repair'}.")
+
+
+def _reply_topics() -> list[str]:
+    from schemas.topics import REQUESTS, reply_to
+
+    return [reply_to(name) for name in REQUESTS]
+
+
+def _say(case: "Case", *, repair: bool, unmasked: bool, as_json: bool) -> None:
+    def shown(text: str | None) -> str | None:
+        return text if text is None or unmasked else masked(text)
+
+    facts = case._asdict() | {"code": shown(case.code), "profile_id": shown(case.profile_id)}
+    facts["repaired"] = repair and facts.pop("can_repair") if repair else False
+    if as_json:
+        print_json(facts)
+        return
+    code = "" if case.code is None else f", code {facts['code']} of {case.program}"
+    end = "It is put back." if facts["repaired"] else case.detail
+    click.echo(
+        f"{case.place}: {_SAYS[case.kind]}: request {case.request_id}, profile {facts['profile_id']}{code}. {end}"
+    )
