@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -86,12 +87,15 @@ def write_report() -> None:
 
 
 def _in_scratch(attempt: Callable[[Path], Any]) -> Outcome:
-    with (
-        tempfile.TemporaryDirectory(prefix="codewell-faults-") as directory,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        outcome: Outcome = runner.run(attempt(Path(directory)))
-        return outcome
+    """Where a promise was broken, what the workers said stays to be looked at."""
+    directory = Path(tempfile.mkdtemp(prefix="codewell-faults-"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        outcome: Outcome = runner.run(attempt(directory))
+    if outcome.violations:
+        click.echo(f"The workers' logs are in {directory / 'workers'}.")
+    else:
+        shutil.rmtree(directory)
+    return outcome
 
 
 def _say(line: str) -> None:

@@ -23,10 +23,10 @@ from tests.faults.site import PREFIX, Site, running_site
 
 HEAL_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.05
-# So long an answer that nobody repeats may take to be read by the checker.
 _FIRST_ANSWERS: Final = 200
 _START_LIMIT_S: Final = 90.0
 _END_LIMIT_S: Final = 300.0
+_SHOWN_MAX: Final = 5
 
 Say = Callable[[str], object]
 
@@ -76,7 +76,7 @@ class Run:
     async def step(self, number: int, of: int, step: Step) -> None:
         """Make the faults of one step, unmake them, and wait until all is well again."""
         site, ledger = self._site, self._checker.ledger
-        before = len(site.workers.deaths)
+        before, known = len(site.workers.deaths), len(ledger.violations)
         moments = step.moments()
         began = time.monotonic()
         acts = [kind.act(site, moment) for kind, moment in zip(step.kinds, moments, strict=True)]
@@ -101,6 +101,8 @@ class Run:
             f"{len(ledger.asked):,} requests, {len(site.workers.deaths) - before} deaths, "
             f"{len(ledger.violations)} violations"
         )
+        for violation in ledger.violations[known : known + _SHOWN_MAX]:
+            self._say(f"  {violation.promise}, {violation.check}: {violation.detail}"[:500])
 
     async def end(self) -> None:
         """Let the load end, and check everything."""
