@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-from tests.faults.kinds import Kind, Moment
+from tests.faults.kinds import Kind
+from tests.faults.moment import Moment
 
 _PAIR_LASTS_MAX_S = 5.0
 
