@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import shutil
 import sys
 import tempfile
@@ -41,14 +42,20 @@ def main() -> None:
 @_rate
 @_only
 @click.option("--requests", type=int, default=0, show_default=True, help="Published at least.")
+@click.option("--minutes", type=float, default=math.inf, help="Cut short after so long (min).")
 def faults(
-    what: Literal["once", "kinds", "pairs"], seed: int, rate: float, only: tuple[str, ...], requests: int
+    what: Literal["once", "kinds", "pairs"],
+    seed: int,
+    rate: float,
+    only: tuple[str, ...],
+    requests: int,
+    minutes: float,
 ) -> None:
     """Every kind of fault once, or as often as it is to be, or every pair of kinds."""
     plan = Plan(seed, requests, rate, what)
     click.echo(f"{plan}")
     kinds = [kind for kind in KINDS if not only or kind.name in only]
-    outcome = _in_scratch(lambda directory: run(plan, directory, kinds, _say))
+    outcome = _in_scratch(lambda directory: run(plan, directory, kinds, _say, limit_s=60 * minutes))
     report.keep(what, outcome)
     _tell(outcome)
     sys.exit(1 if outcome.violations else 0)

@@ -1,6 +1,7 @@
 """A run: faults step by step under load; after each one all has to heal, and at the end every promise is checked."""
 
 import asyncio
+import math
 import random
 import signal
 import time
@@ -142,8 +143,12 @@ async def run(
     variables: Mapping[str, str] | None = None,
     sql: Iterable[str] = (),
     until_s: float | None = None,
+    limit_s: float = math.inf,
 ) -> Outcome:
-    """Run a plan. With `until_s` it is repeated until the first violation, or until so many seconds have gone by."""
+    """Run a plan, cut short behind the step in which `limit_s` has gone by (s).
+
+    With `until_s` it is repeated until the first violation, or until so many seconds have gone by.
+    """
     outcome = Outcome(plan)
     began = time.monotonic()
     async with running_site(directory, random.Random(plan.seed), variables or {}, sql) as site:
@@ -162,7 +167,7 @@ async def run(
             await going.warm_up()
             number = 0
             while not (until_s is not None and (ledger.violations or time.monotonic() - began > until_s)):
-                if number >= len(steps) and until_s is None:
+                if until_s is None and (number >= len(steps) or time.monotonic() - began > limit_s):
                     break
                 await going.step(number + 1, len(steps), steps[number % len(steps)])
                 look_at_producers(ledger, directory / "kafka" / "kafka" / "data", PREFIX)

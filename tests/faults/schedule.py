@@ -55,11 +55,16 @@ def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
     if plan.what == "once":
         return [Step((kind,), chance.getrandbits(64), (kind.short_times,), (kind.lasts_s[0],)) for kind in kinds]
     if plan.what == "kinds":
-        steps = [
-            Step((kind,), chance.getrandbits(64), (kind.times,), (kind.lasts_s[number % len(kind.lasts_s)],))
-            for kind in kinds
-            for number in range(kind.steps)
-        ]
+        steps = []
+        # Round by round, so that a run that is cut short has had every kind.
+        for number in range(max(kind.steps for kind in kinds)):
+            some = [
+                Step((kind,), chance.getrandbits(64), (kind.times,), (kind.lasts_s[number % len(kind.lasts_s)],))
+                for kind in kinds
+                if number < kind.steps
+            ]
+            chance.shuffle(some)
+            steps += some
     else:
         steps = [
             Step(
@@ -70,5 +75,5 @@ def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
             )
             for pair in combinations(kinds, 2)
         ]
-    chance.shuffle(steps)
+        chance.shuffle(steps)
     return steps
