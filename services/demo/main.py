@@ -24,6 +24,7 @@ from services.errors import CodewellError, StackUnavailable
 from services.kafka.clients import started_producer
 from services.postgres.connection import connection
 from services.runtime.settings import home
+from services.runtime.shown_settings import masked_url
 from services.standalone.home import Endpoints, Home
 from services.standalone.main import StackOptions, stack
 from services.store import programs
@@ -183,7 +184,7 @@ def _show(answers: Sequence[Answer], checks: Sequence[Check], took_s: float, con
 
 def _show_endpoints(endpoints: Endpoints, where: Path, console: Console) -> None:
     console.print(f"\nKafka     {endpoints.kafka_bootstrap}")
-    console.print(f"Postgres  {endpoints.postgres_url}")
+    console.print(f"Postgres  {masked_url(endpoints.postgres_url)}, its password in endpoints.json")
     console.print(f"Console   {endpoints.api_url}  (try /readyz, /metrics, /openapi.json)")
     # One line, however narrow the terminal, so that it can be copied.
     stock_url = f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock"

@@ -21,6 +21,7 @@ from services.postgres import logins
 from services.postgres.connection import Connection, connection
 from services.postgres.migrations import migrate
 from services.runtime.process import pauses
+from services.runtime.shown_settings import masked_url
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
 from services.standalone.kafka_config import KafkaSettings
@@ -75,7 +76,7 @@ async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
         print(f"  API       {endpoints.api_url}")  # noqa: T201
         print(f"  Token     admin_token in {options.home / 'endpoints.json'}")  # noqa: T201
         print(f"  Kafka     {endpoints.kafka_bootstrap}")  # noqa: T201
-        print(f"  Postgres  {endpoints.postgres_url}", flush=True)  # noqa: T201
+        print(f"  Postgres  {masked_url(endpoints.postgres_url)}, its password in endpoints.json", flush=True)  # noqa: T201
         await stop.wait()
 
 
