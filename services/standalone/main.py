@@ -76,7 +76,8 @@ async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
         print(f"  API       {endpoints.api_url}")  # noqa: T201
         print(f"  Token     admin_token in {options.home / 'endpoints.json'}")  # noqa: T201
         print(f"  Kafka     {endpoints.kafka_bootstrap}")  # noqa: T201
-        print(f"  Postgres  {masked_url(endpoints.postgres_url)}, its password in endpoints.json", flush=True)  # noqa: T201
+        postgres = f"{masked_url(endpoints.postgres_url)}, its password in the same file"
+        print(f"  Postgres  {postgres}", flush=True)  # noqa: T201
         await stop.wait()
 
 
