@@ -9,7 +9,8 @@ from tests.deploy.test_pins import pins
 
 # Whoever ships these has to keep their notices, and nothing else of his own becomes theirs.
 ALLOWED = {
-    "0BSD", "3-Clause BSD License", "Apache Software License", "Apache-2.0", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0",
+    "0BSD", "3-Clause BSD License", "Apache Software License", "Apache-2.0", "BSD License", "BSD-2-Clause",
+    "BSD-3-Clause", "CC0-1.0",
     "DFSG approved", "ISC", "ISC License (ISCL)", "MIT", "MIT License", "MIT-0", "PSF-2.0",
     "Python Software Foundation License", "Repoze Public License", "Unlicense", "Zlib",
 }  # fmt: skip

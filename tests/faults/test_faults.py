@@ -18,6 +18,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# Three minutes where the machine does nothing else.
+@pytest.mark.timeout(900)
 async def test_every_kind_of_fault_once(tmp_path: Path) -> None:
     seed = int(os.environ.get(VARIABLE) or random.SystemRandom().randrange(10**6))
     sys.stdout.write(f"{VARIABLE}={seed}\n")
