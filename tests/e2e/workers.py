@@ -26,12 +26,15 @@ class Death(NamedTuple):
 class Workers:
     """The processes of one deployment by name, such as `issuer-1`. Their logs are in `directory`."""
 
-    def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, env: Mapping[str, str], of_service: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self.deaths: list[Death] = []
         self.directory = directory
         self.at_next_start: dict[str, dict[str, str]] = {}
         """More variables for the process that has this name next, and for that one alone."""
         self._env = environment(**env)
+        self._of_service = of_service or {}
         self._children: dict[str, Child] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -78,11 +81,12 @@ class Workers:
             self._children[name] = await self._start(name)
 
     async def _start(self, name: str) -> Child:
+        service = name.partition("-")[0]
         return await Child.start(
             name,
-            [sys.executable, "-m", "services", name.partition("-")[0]],
+            [sys.executable, "-m", "services", service],
             log_path=self.directory / f"{name}.log",
-            env=self._env | self.at_next_start.pop(name, {}),
+            env={**self._env, **self._of_service.get(service, {}), **self.at_next_start.pop(name, {})},
             # What a worker leaves where it runs is not to be left in the repository.
             cwd=self.directory,
         )

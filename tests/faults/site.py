@@ -70,10 +70,7 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """The settings of a worker. Small batches keep workers busy, so that any moment is one of some step's."""
-        parts = urlsplit(self.postgres_url())
-        behind = parts._replace(netloc=f"{parts.username}:{parts.password}@{LOOPBACK}:{self.postgres.port}")
         return {
-            "CODEWELL_POSTGRES_URL": urlunsplit(behind),
             "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self.kafka.port}",
             "CODEWELL_TOPIC_PREFIX": PREFIX,
             "CODEWELL_BATCH_SIZE_MAX": "8",
@@ -82,6 +79,15 @@ class Site:
             "CODEWELL_REMOTE_TIMEOUT_S": "1",
             "CODEWELL_REMOTE_WAIT_S": "5",
             "CODEWELL_HEALTH_PORT": "-1",
+        }
+
+    def of_service(self) -> dict[str, dict[str, str]]:
+        """What each service has of its own: its role in the database, behind the proxy."""
+        parts = urlsplit(self.postgres_url())
+        behind = parts._replace(netloc=f"{parts.username}:{parts.password}@{LOOPBACK}:{self.postgres.port}")
+        return {
+            service: {"CODEWELL_POSTGRES_URL": urlunsplit(behind._replace(query=f"role=codewell_{service}"))}
+            for service in ("issuer", "generator")
         }
 
     def lead_to(self, url: str) -> None:
@@ -185,7 +191,7 @@ async def running_site(
         finally:
             await connection.close()
         (directory / "workers").mkdir()
-        site.workers = Workers(directory / "workers", site.environment() | dict(variables))
+        site.workers = Workers(directory / "workers", site.environment() | dict(variables), site.of_service())
         stack.push_async_callback(site.workers.close)
         await site.workers.start(*ISSUERS, *GENERATORS)
         yield site
