@@ -57,9 +57,8 @@ GUARDS: Final = (
         (
             Edit(
                 "services/issuer/worker.py",
-                "        await self._processor.answer(read, claimed, outbox)\n        await outbox.send()\n",
-                "        await offsets.finish(next_offsets)\n"
-                "        await self._processor.answer(read, claimed, outbox)\n        await outbox.send()\n",
+                "        answered_ms = await self._processor.answer(",
+                "        await offsets.finish(next_offsets)\n        answered_ms = await self._processor.answer(",
             ),
         ),
         (),
