@@ -37,6 +37,7 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "own_ends": dict(outcome.own_ends),
         "left_out": outcome.left_out,
         "violations": [one._asdict() for one in outcome.violations],
+        "mishaps": outcome.mishaps,
         "healed_median_s": round(median(healed), 2) if healed else None,
         "healed_max_s": round(healed[-1], 2) if healed else None,
         "times": dict(outcome.times),
@@ -112,6 +113,7 @@ _LABELS: Final = {
     "own_ends": "workers that ended by themselves and were started again",
     "healed_median_s": "healed after, median (s)",
     "healed_max_s": "healed after, at most (s)",
+    "mishaps": "faults that went otherwise than planned",
     "violations": "violations",
 }
 

@@ -54,6 +54,8 @@ class Outcome:
     own_ends: Counter[str] = field(default_factory=Counter)
     """Workers that ended without being told to, by kind and status."""
     violations: list[Violation] = field(default_factory=list)
+    mishaps: list[str] = field(default_factory=list)
+    """Faults that could not be made or unmade as they were to be."""
     took_s: float = 0.0
     found_s: float | None = None
     """When the first violation was found, counted from the first request's answer (s)."""
@@ -83,7 +85,8 @@ class Run:
         acts = [kind.act(site, moment) for kind, moment in zip(step.kinds, moments, strict=True)]
         for failed in await asyncio.gather(*acts, return_exceptions=True):
             if isinstance(failed, BaseException):
-                ledger.violate("I7", "a fault could not be made or unmade", f"{step.name}: {failed!r}")
+                self._outcome.mishaps.append(f"{step.name}: {failed!r}")
+                self._say(f"  went otherwise than planned: {failed!r}")
         for kind, moment in zip(step.kinds, moments, strict=True):
             self._outcome.times[kind.name] += moment.times
         ended = time.monotonic()
@@ -183,7 +186,7 @@ async def run(
         outcome.answers_lost, outcome.failovers = site.postgres.answers_lost, site.pair.failovers
         outcome.remote_wrongs = site.service.wrongs
         for death in site.workers.deaths:
-            if death.status not in {-signal.SIGKILL, 0}:
+            if death.status not in {-signal.SIGKILL, -signal.SIGTERM, 0}:
                 outcome.own_ends[f"{death.name.partition('-')[0]}, status {death.status}"] += 1
     outcome.took_s = time.monotonic() - began
     if outcome.violations and outcome.found_s is None:

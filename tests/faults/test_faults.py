@@ -28,6 +28,7 @@ async def test_every_kind_of_fault_once(tmp_path: Path) -> None:
     outcome = await run(plan, tmp_path, KINDS, lambda line: sys.stdout.write(f"{line}\n"))
 
     assert outcome.violations == [], outcome
+    assert outcome.mishaps == []
     assert set(outcome.times) | set(outcome.left_out) == {kind.name for kind in KINDS}
     assert outcome.deaths_at_points > 0
     assert outcome.answers_lost > 0
