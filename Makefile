@@ -52,6 +52,7 @@ torture: setup
 	$(BIN)/python -m tests.faults faults kinds --requests 500000 & kinds=$$!; \
 	$(BIN)/python -m tests.faults faults pairs --requests 500000; pairs=$$?; \
 	wait $$kinds && test $$pairs -eq 0
+	$(BIN)/python -m tests.faults faults kills
 	$(BIN)/python -m tests.faults report
 	CODEWELL_MODEL_EXAMPLES=2000 $(BIN)/pytest tests/integration/model
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, get_args
 
 import click
 import structlog
@@ -19,7 +19,7 @@ import uvloop
 from tests.faults import guards, report
 from tests.faults.kinds import KINDS
 from tests.faults.run import Outcome, run
-from tests.faults.schedule import Plan
+from tests.faults.schedule import Plan, What
 
 _RATE_PER_S: Final = 600.0
 _GUARD_LIMIT_S: Final = 300.0
@@ -37,21 +37,21 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["once", "kinds", "pairs"]))
+@click.argument("what", type=click.Choice(get_args(What)))
 @_seed
 @_rate
 @_only
 @click.option("--requests", type=int, default=0, show_default=True, help="Published at least.")
 @click.option("--minutes", type=float, default=math.inf, help="Cut short after so long (min).")
 def faults(
-    what: Literal["once", "kinds", "pairs"],
+    what: What,
     seed: int,
     rate: float,
     only: tuple[str, ...],
     requests: int,
     minutes: float,
 ) -> None:
-    """Every kind of fault once, or as often as it is to be, or every pair of kinds."""
+    """Every kind of fault once, or as often as it is to be, or every pair of kinds, or only workers killed."""
     plan = Plan(seed, requests, rate, what)
     click.echo(f"{plan}")
     kinds = [kind for kind in KINDS if not only or kind.name in only]

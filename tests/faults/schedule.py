@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 from tests.faults.kinds import Kind
 from tests.faults.moment import Moment
 
+What = Literal["once", "kinds", "pairs", "kills"]
+
 _PAIR_LASTS_MAX_S = 5.0
+_KILL_ROUNDS = 25
 
 
 class Plan(NamedTuple):
@@ -19,8 +22,8 @@ class Plan(NamedTuple):
     """Published at least."""
     rate_per_s: float
     """Of the load, at most (1/s)."""
-    what: Literal["once", "kinds", "pairs"]
-    """Every kind once, or each as often as it is to be, or every pair of kinds once."""
+    what: What
+    """Every kind once, or each as often as it is to be, or every pair of kinds once, or workers killed alone."""
 
 
 class Step(NamedTuple):
@@ -54,7 +57,12 @@ def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
     chance = random.Random(plan.seed)
     if plan.what == "once":
         return [Step((kind,), chance.getrandbits(64), (kind.short_times,), (kind.lasts_s[0],)) for kind in kinds]
-    if plan.what == "kinds":
+    if plan.what == "kills":
+        killed = [kind for kind in kinds if kind.name.startswith(("issuer killed", "generator killed"))]
+        steps = [
+            Step((kind,), chance.getrandbits(64), (kind.times,), (0,)) for _ in range(_KILL_ROUNDS) for kind in killed
+        ]
+    elif plan.what == "kinds":
         steps = []
         # Round by round, so that a run that is cut short has had every kind.
         for number in range(max(kind.steps for kind in kinds)):

@@ -4,7 +4,7 @@ import os
 import random
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.e2e.moments import VARIABLE
 from tests.faults.guards import GUARDS, Guard, without
 from tests.faults.kinds import KINDS
 from tests.faults.run import run
-from tests.faults.schedule import Plan, schedule
+from tests.faults.schedule import Plan, What, schedule
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a worker that is left behind ends with the test on Linux only"
@@ -35,8 +35,8 @@ async def test_every_kind_of_fault_once(tmp_path: Path) -> None:
     assert outcome.failovers == 1
 
 
-@pytest.mark.parametrize("what", ["once", "kinds", "pairs"])
-def test_the_same_seed_gives_the_same_schedule(what: Literal["once", "kinds", "pairs"]) -> None:
+@pytest.mark.parametrize("what", get_args(What))
+def test_the_same_seed_gives_the_same_schedule(what: What) -> None:
     plan = Plan(17, requests=0, rate_per_s=1, what=what)
     steps, again = schedule(plan, KINDS), schedule(plan, KINDS)
     assert steps == again
