@@ -54,7 +54,7 @@ torture: setup
 	wait $$kinds && test $$pairs -eq 0
 	$(BIN)/python -m tests.faults faults kills
 	$(BIN)/python -m tests.faults report
-	CODEWELL_MODEL_EXAMPLES=2000 $(BIN)/pytest tests/integration/model
+	CODEWELL_MODEL_EXAMPLES=500 $(BIN)/pytest tests/integration/model
 
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup

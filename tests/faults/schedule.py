@@ -11,7 +11,7 @@ from tests.faults.moment import Moment
 What = Literal["once", "kinds", "pairs", "kills"]
 
 _PAIR_LASTS_MAX_S = 5.0
-_KILL_ROUNDS = 25
+_KILL_ROUNDS = 10
 
 
 class Plan(NamedTuple):
