@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import faust
 import structlog
 from aiokafka.errors import KafkaError
 
@@ -25,7 +26,7 @@ from services.postgres.migrations import check_schema
 from services.postgres.watch import watch
 from services.remote.client import Client
 from services.runtime import failpoints
-from services.runtime.process import pauses, run, until
+from services.runtime.process import CANCEL_TIMEOUT_S, pauses, run, until
 from services.runtime.settings import GeneratorSettings, read
 from services.store import master_keys
 from services.store.minters import Minters
@@ -39,6 +40,8 @@ _KAFKA: Final = "kafka"
 # Faust joins its group meanwhile, which takes as long as a rebalance.
 _START_TIMEOUT_S: Final = 60.0
 _GOOD_AFTER_S: Final = 60.0
+# Of the time to stop, for what is closed behind Faust.
+_CLOSING_S: Final = 5.0
 # The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
 # network.
 _CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3
@@ -117,16 +120,24 @@ async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop:
     with TemporaryDirectory(prefix="codewell-generator-") as directory:
         app = create_app(settings, directory, fill)
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S):
-                await app.start()
-            _keep()
-            health.has(_KAFKA)
-            await until(stop, app.wait_until_stopped())
+            # Where no broker answers, this takes long, and whoever stops the generator meanwhile need not wait for it.
+            await until(stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S))
+            if not stop.is_set():
+                _keep()
+                health.has(_KAFKA)
+                await until(stop, app.wait_until_stopped())
         finally:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(app.stop(), settings.stop_timeout_s)
+            await _stop(app, max(1.0, settings.stop_timeout_s - _CLOSING_S))
     if not stop.is_set():
         raise StackUnavailable("Faust has ended: its log says why.")
+
+
+async def _stop(app: faust.App, timeout_s: float) -> None:
+    """Let Faust end what it has in hand, for so long (s). It may not take its cancellation where no broker answers."""
+    stopping = asyncio.ensure_future(app.stop())
+    await asyncio.wait((stopping,), timeout=timeout_s)
+    stopping.cancel()
+    await asyncio.wait((stopping,), timeout=CANCEL_TIMEOUT_S)
 
 
 def _keep() -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -97,8 +98,7 @@ class Run:
         healed_s = time.monotonic() - ended
         self._outcome.healed_s.setdefault(" + ".join(kind.name for kind in step.kinds), []).append(healed_s)
         self._outcome.steps += 1
-        looked = await self._checker.look_at_offsets(), await self._checker.look_at_database(whole=False)
-        if not all(looked):
+        if not await self._looked(ended + HEAL_LIMIT_S):
             ledger.violate("I7", "Kafka or Postgres is away", step.name)
         self._say(
             f"{number:>4}/{of} {step.name}: {ended - began:.1f} s, healed after {healed_s:.1f} s; "
@@ -107,6 +107,16 @@ class Run:
         )
         for violation in ledger.violations[known : known + _SHOWN_MAX]:
             self._say(f"  {violation.promise}, {violation.check}: {violation.detail}"[:500])
+
+    async def _looked(self, deadline: float) -> bool:
+        """Whether the checker could look at offsets and database. A server that has just come back may refuse once."""
+        checker = self._checker
+        for look in (checker.look_at_offsets, partial(checker.look_at_database, whole=False)):
+            while not await look():
+                if time.monotonic() > deadline:
+                    return False
+                await asyncio.sleep(_POLL_S)
+        return True
 
     async def end(self) -> None:
         """Let the load end, and check everything."""

@@ -25,9 +25,9 @@ async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClien
         async with running(main.serve, settings):
 
             async def served() -> bool:
-                return any(entry["event"] == "api_served" for entry in logs)
+                return {entry["event"] for entry in logs} >= {"api_served", "has"}
 
-            await until(served, "console that serves")
+            await until(served, "console that serves and has its database")
             [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]
             _, secret = await tokens.create(site.database, f"t{port}", ["admin"])
             headers = {"Authorization": f"Bearer {secret}"}

@@ -12,6 +12,7 @@ from services.attaching.model import Request
 from services.client.exchange import Outgoing
 from services.issuer.decode import Decoder, Received
 from services.store.claim import Claimed, Claims
+from services.telemetry.masking import mask
 from tests.integration.issuer.asking import answered, data_of, message, messages, step, with_headers
 from tests.integration.issuer.faults import until_committed
 from tests.integration.issuer.site import Site
@@ -132,7 +133,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
         return await real_attach(claims, requests)
 
     monkeypatch.setattr(*((Decoder, "read", read) if step == "read" else (Claims, "attach", attach)))
-    with capture_logs() as logs:
+    with capture_logs([mask]) as logs:
         async with site.issuer():
             await site.publish([bad, *good], 0)
             end = await ends(site, bad, *good)

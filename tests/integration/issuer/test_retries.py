@@ -16,7 +16,7 @@ FORGED = (("codewell_attempt", b"999999999"), ("codewell_first_at", b"2000-01-01
 
 
 async def break_key(site: Site, *, broken: bool = True) -> None:
-    """Have an issuer without a master key need one, or need it no longer."""
+    """Have an issuer without a master key need one for A, or need it no longer. It would not start when it did."""
     await site.database.execute("UPDATE template_version SET key_wrapped = $1 WHERE program_id = 1", broken)
 
 
@@ -30,13 +30,15 @@ async def replay(site: Site) -> Counts:
 async def test_a_request_that_waits_in_vain_becomes_a_dead_letter_and_is_answered_when_replayed(site: Site) -> None:
     await site.program("A", 10)
     await site.program("B", 10)
-    await break_key(site)
     # What a sender writes into these headers says nothing.
-    asked, other = with_headers(message("p-1", "A"), *FORGED), message("p-2", "B")
+    asked, others = with_headers(message("p-1", "A"), *FORGED), [message("p-2", "B"), message("p-3", "B")]
     async with site.issuer(retries_max=3):
-        await site.publish([asked, other], 0)
+        await site.publish([others[0]], 0)
+        await site.came(REPLY, 1)
+        await break_key(site)
+        await site.publish([asked, others[1]], 0)
         [letter] = await site.came(DLQ, 1)
-        answered([other], await site.came(REPLY, 1))
+        answered(others, await site.came(REPLY, 2))
         await until_committed(site, RETRY, RETRY_GROUP)
     waits = [dict(record.headers) for record in await site.all_of(RETRY)]
     assert [wait["codewell_attempt"] for wait in waits] == [b"1", b"2", b"3"]
@@ -49,14 +51,17 @@ async def test_a_request_that_waits_in_vain_becomes_a_dead_letter_and_is_answere
     await break_key(site, broken=False)
     assert await replay(site) == Counts(1)
     async with site.issuer(retries_max=3):
-        answered([other, asked], await site.came(REPLY, 2))
+        answered([*others, asked], await site.came(REPLY, 3))
 
 
 async def test_nothing_goes_round_for_ever(site: Site) -> None:
     await site.program("A", 10)
-    await break_key(site)
+    await site.program("B", 10)
     rounds = 0
     async with site.issuer(retries_max=2):
+        await site.publish([message("p-2", "B")], 0)
+        await site.came(REPLY, 1)
+        await break_key(site)
         await site.publish([message("p-1", "A")], 0)
         await site.came(DLQ, 1)
         while (await replay(site)).replayed:

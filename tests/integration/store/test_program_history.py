@@ -2,13 +2,13 @@
 
 import asyncio
 from datetime import timedelta
-from importlib.resources import files
 from typing import Any
 
 import asyncpg
 import pytest
 
 from services.attaching.model import Source
+from services.postgres import migrations
 from services.postgres.connection import Connection, Pool
 from services.store import programs
 from services.store.audit import audit
@@ -19,6 +19,8 @@ from tests.factories import OFF, message, program, step
 from tests.integration.store.situations import codes
 
 GUESSES_PER_S = 10.0
+# The migration from which on settings are kept.
+FIRST_HISTORY = 3
 CHANGES: tuple[dict[str, Any], ...] = (
     {"active": False},
     {"active": True, "campaign_can_create": False},
@@ -167,16 +169,17 @@ async def test_changes_among_claims_and_fillings_raise_no_alarm(
 
 async def test_programs_from_before_have_the_settings_they_had(empty_database_url: str) -> None:
     connection = await asyncpg.connect(empty_database_url)
-    scripts = sorted(path.name for path in files("schemas.sql").iterdir() if path.name.endswith(".sql"))
-    for name in scripts:
-        if name.startswith("0003"):
-            await connection.execute(
-                "INSERT INTO program (name, title, description, groups, active, source, scenario_can_create, "
-                "campaign_can_create, shared, codes_max, pool_max, ttl_from, fields, reuse, allow_guessable, "
-                "created_at) VALUES ('OLD', '', '', '{}', false, '{}', true, false, true, 1, 1, 'creation', '[]', "
-                "'request', true, now() - interval '1 d')"
-            )
-        await connection.execute((files("schemas.sql") / name).read_text("utf-8"))
+    before = [migration for migration in migrations.known() if migration.number < FIRST_HISTORY]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations, "known", lambda: before)
+        await migrations.migrate(connection)
+    await connection.execute(
+        "INSERT INTO program (name, title, description, groups, active, source, scenario_can_create, "
+        "campaign_can_create, shared, codes_max, pool_max, ttl_from, fields, reuse, allow_guessable, "
+        "created_at) VALUES ('OLD', '', '', '{}', false, '{}', true, false, true, 1, 1, 'creation', '[]', "
+        "'request', true, now() - interval '1 d')"
+    )
+    await migrations.migrate(connection)
 
     assert await history(connection) == [(False, False, False, True, False, True)]
     age = await connection.fetchval("SELECT now() - held_from FROM program_history")

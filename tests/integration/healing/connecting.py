@@ -1,0 +1,23 @@
+"""A process that connects to a broker as a generator does: `python -m tests.integration.healing.connecting PORT`."""
+
+import asyncio
+import sys
+
+from services.generator import main
+from services.runtime.process import run
+from services.runtime.settings import GeneratorSettings
+from services.telemetry.health import Health
+
+
+async def _connect(stop: asyncio.Event) -> None:
+    async def fill(program_id: int) -> None:
+        raise AssertionError(program_id)
+
+    settings = GeneratorSettings(
+        postgres_url="postgresql://localhost/none", kafka_bootstrap=f"127.0.0.1:{int(sys.argv[1])}"
+    )
+    await main._listen_on(settings, fill, Health(), stop)
+
+
+if __name__ == "__main__":
+    run(_connect)
