@@ -85,3 +85,21 @@ def test_what_helps_is_still_there() -> None:
 
     [line] = written("log.warning('waits', error=StackUnavailable('Kafka is away.'), service='other')")
     assert line["error"] == "StackUnavailable: Kafka is away."
+
+
+def test_a_kafka_client_does_not_say_the_same_all_the_time() -> None:
+    lines = written(
+        "import time\n"
+        "for second in (0, 3, 9, 10, 11):\n"
+        "    time.monotonic = lambda: second\n"
+        "    logging.getLogger('aiokafka.client').error('no connection at %s', second)\n"
+        "logging.getLogger('aiokafka.client').error('no answer')\n"
+        "for _ in range(2): logging.getLogger('asyncio').error('broke')\n"
+    )
+    assert [line["event"] for line in lines] == [
+        "no connection at 0",
+        "no connection at 10 (2 more since it was last said)",
+        "no answer",
+        "broke",
+        "broke",
+    ]
