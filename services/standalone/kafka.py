@@ -127,7 +127,11 @@ class KafkaBroker:
             self._port = self._settings.port
         else:
             raise taken(NAME, self._settings.port)
-        return free_port() if again else self._ports.choose(CONTROLLER)
+        controller = free_port() if again else self._ports.choose(CONTROLLER)
+        # Nothing listens on ours yet, so that it may come twice.
+        while controller == self._port:
+            controller = free_port()
+        return controller
 
     async def _format(self, java: list[str]) -> None:
         log.info("formatting kafka log directory", path=str(self._data))

@@ -124,19 +124,12 @@ class RemoteServer:
 async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None) -> AsyncIterator[RemoteServer]:
     """A server that listens in the block, and waits for nobody afterwards."""
     remote = RemoteServer(answering)
-    serving: set[asyncio.Task[None]] = set()
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            await remote.serve(reader, writer)
-        except asyncio.CancelledError:
-            # The block is over; asyncio would log a handler that ends so.
-            pass
-        finally:
-            serving.discard(task)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(remote.serve(reader, writer))
+        serving[task] = writer
+        task.add_done_callback(serving.pop)
 
     server = await asyncio.start_server(accept, LOOPBACK, 0, ssl=tls)
     remote.url = f"{'http' if tls is None else 'https'}://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/codes"
@@ -144,6 +137,9 @@ async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None)
         yield remote
     finally:
         server.close()
-        for task in list(serving):
+        left = dict(serving)
+        for task, writer in left.items():
+            # One that has not begun closes nothing when it is cancelled.
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+            writer.close()
+        await asyncio.gather(*left, return_exceptions=True)
