@@ -53,9 +53,12 @@ class Door:
         task = asyncio.current_task()
         assert task is not None
         self._passing.add(task)
-        inner = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        ways = [asyncio.create_task(self._pass(reader, inner[1])), asyncio.create_task(self._pass(inner[0], writer))]
+        writers, ways = [writer], list[asyncio.Task[None]]()
         try:
+            inner_reader, inner_writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+            writers.append(inner_writer)
+            ways.append(asyncio.create_task(self._pass(reader, inner_writer)))
+            ways.append(asyncio.create_task(self._pass(inner_reader, writer)))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             # The server waits for its connections' ends and wants no exception from them.
@@ -64,8 +67,8 @@ class Door:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            writer.transport.abort()
-            inner[1].transport.abort()
+            for each in writers:
+                each.transport.abort()
             self._passing.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
