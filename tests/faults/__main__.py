@@ -1,4 +1,4 @@
-"""Long runs by hand: `python -m tests.faults kinds|pairs|guards|report --help`. `make torture` runs them all."""
+"""Long runs by hand: `python -m tests.faults faults|without|report --help`. `make torture` runs them all."""
 
 import asyncio
 import json
