@@ -56,9 +56,15 @@ class Importer:
             for import_id in await uploads.waiting(connection):
                 if import_id in self._broken:
                     continue
-                async with importing.held(connection, import_id, wait=False) as has:
-                    if has and await uploads.is_waiting(connection, import_id):
-                        await self._bring_in(connection, import_id)
+                try:
+                    async with importing.held(connection, import_id, wait=False) as has:
+                        if has and await uploads.is_waiting(connection, import_id):
+                            await self._bring_in(connection, import_id)
+                except Exception as error:
+                    if connection.is_closed():
+                        raise
+                    # The next file may be smaller than what is left of the disk.
+                    log.warning("import_waits", import_id=str(import_id), why=type(error).__name__)
 
     async def _bring_in(self, connection: Connection, import_id: UUID) -> None:
         with TemporaryDirectory(prefix="codewell-import-") as directory:

@@ -49,7 +49,7 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     filled = await filling.top_up(connection, self._minters, program_id)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits(_POSTGRES, why_away(error))
+                self._waits(error)
             except Exception:
                 # Trying the same again would block all other programs of the partition; the sweep comes back to it.
                 log.exception("pool_not_filled", program_id=program_id)
@@ -74,7 +74,7 @@ class Filler:
                 async with self._pool.acquire() as connection:
                     filled, left = await top_up_together(connection, program_ids)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
-                self._health.waits(_POSTGRES, why_away(error))
+                self._waits(error)
             except Exception:
                 # One of them may be at fault, which is told when each is filled alone.
                 log.exception("pools_not_filled", pools=len(program_ids))
@@ -109,7 +109,7 @@ class Filler:
             async with self._pool.acquire() as connection:
                 needy = await filling.needy_programs(connection)
         except (*UNAVAILABLE, *_TRANSIENT) as error:
-            self._health.waits(_POSTGRES, why_away(error))
+            self._waits(error)
             return False
         except Exception:
             log.exception("sweep_failed")
@@ -126,6 +126,11 @@ class Filler:
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
         await self._note_levels()
         return True
+
+    def _waits(self, error: Exception) -> None:
+        self._health.waits(_POSTGRES, why_away(error))
+        # Without a database there is nothing to do, and nothing gained by being started anew.
+        self._health.rests(_SWEEP)
 
     async def _note_levels(self) -> None:
         try:

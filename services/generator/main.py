@@ -41,7 +41,7 @@ _KAFKA: Final = "kafka"
 _START_TIMEOUT_S: Final = 60.0
 _GOOD_AFTER_S: Final = 60.0
 # Of the time to stop, for what is closed behind Faust.
-_CLOSING_S: Final = 5.0
+_CLOSING_S: Final = 1.0
 # The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
 # network.
 _CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3

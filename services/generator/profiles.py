@@ -7,6 +7,7 @@ a statement for a thousand of them costs as much as for ten.
 import asyncio
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 import asyncpg
@@ -34,6 +35,8 @@ for _outcome in ("written", "forgotten", "unreadable"):
     EVENTS.labels(_outcome)
 
 BATCH_SIZE_MAX: Final = 1_000
+# Each takes a while, and what is committed behind it is not done again where a batch takes too long.
+_FORGOTTEN_MAX: Final = 20
 _POLL_MS: Final = 500
 # A rebalance waits so long for the batch in hand, less than the group waits for this member.
 _REVOKE_TIMEOUT_S: Final = 20.0
@@ -59,6 +62,8 @@ class ProfileReader(ConsumerRebalanceListener):
         self._stop = stop
         # Held while a batch is being written, so that a rebalance waits for its end and nobody writes newer ones first.
         self._in_hand = asyncio.Lock()
+        # Counts rebalances: what was fetched before one may be another reader's by now, and older than what that wrote.
+        self._era = 0
         # Set when aiokafka could not read a record and did not say which.
         self._careful = False
 
@@ -85,6 +90,7 @@ class ProfileReader(ConsumerRebalanceListener):
                 pass
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
+        self._era += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the last owner committed."""
@@ -126,8 +132,12 @@ class ProfileReader(ConsumerRebalanceListener):
 
         Behind such a record, those of the same batch can't be read either.
         """
-        for tp in sorted(consumer.assignment()):
-            while not self._stop.is_set():
+        async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
+            ends = await consumer.end_offsets(list(consumer.assignment()))
+        for tp, end in sorted(ends.items()):
+            # It is before what is written meanwhile, which may be without end.
+            while not self._stop.is_set() and await consumer.position(tp) < end:
+                self._health.beat(_LOOP)
                 try:
                     fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
                 except UnicodeDecodeError:
@@ -143,26 +153,35 @@ class ProfileReader(ConsumerRebalanceListener):
     async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
         async with self._in_hand:
-            fetched = {tp: records for tp, records in fetched.items() if tp in consumer.assignment()}
-            changes = Changes()
-            for record in (record for records in fetched.values() for record in records):
+            era, changes, offsets = self._era, Changes(), dict[TopicPartition, int]()
+            ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
+            for record in chain.from_iterable(ours):
                 try:
                     changes.add(read(record))
                 except Unreadable as error:
                     _note_unreadable(record.partition, record.offset, str(error))
-            if await self._written(changes):
-                await _commit(consumer, {tp: records[-1].offset + 1 for tp, records in fetched.items()})
+                offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+                if len(changes.forgotten) == _FORGOTTEN_MAX:
+                    if not await self._written(changes, era):
+                        return
+                    await _commit(consumer, offsets)
+                    changes, offsets = Changes(), {}
+            if await self._written(changes, era):
+                await _commit(consumer, offsets)
 
-    async def _written(self, changes: Changes) -> bool:
-        """Write the changes, trying again until it is done; False when told to stop before."""
+    async def _written(self, changes: Changes, era: int) -> bool:
+        """Write the changes, trying again until it is done; False when told to stop before, or others may have them."""
         if not changes.forgotten and not changes.written:
             return True
         async for _ in pauses(self._stop):
             self._health.beat(_LOOP)
+            if era != self._era:
+                return False
             try:
                 async with self._pool.acquire() as connection:
                     for profile_id in changes.forgotten:
                         await forgetting.forget(connection, profile_id)
+                        self._health.beat(_LOOP)
                     await profiles.put(connection, changes.written)
             except _TRANSIENT as error:
                 self._health.waits(_POSTGRES, postgres.why_away(error))

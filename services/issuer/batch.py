@@ -58,8 +58,11 @@ _AT_FAULT: Final = (
     ValueError,
 )
 
-# What passes when the same statement is run again.
+# What passes when the same statement is run again. A server that is not trusted, or that settings don't lead to, is a
+# ValueError too.
 _TRANSIENT: Final = (
+    OSError,
+    asyncpg.ClientConfigurationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.QueryCanceledError,
@@ -165,15 +168,20 @@ class Processor:
         for _ in range(min(ANSWERS_A_TURN_MAX, len(received))):
             one = received.pop()
             answer = rows.get(one.request.id)
-            if answer is None:
-                self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
+            try:
+                if answer is None:
+                    self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
+                    continue
+                outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
+            except Exception as error:  # noqa: BLE001
+                # A mistake of ours again. What was decided is stored, and is the answer when it is replayed.
+                outbox.bury(one.record, _broken(one.record, error))
                 continue
             refusals = answer[0].refusals
             if refusals is None:
                 attached += 1
             else:
                 refused[refusals] += 1
-            outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
             answered_ms.append(one.record.timestamp)
         ANSWERS.labels("attached").inc(attached)
         ANSWERS.labels("refused").inc(refused.total())
@@ -219,9 +227,9 @@ class Processor:
 
 def _broken(record: ConsumerRecord, error: Exception) -> Unreadable:
     # What the error says may hold codes and profile ids.
-    log.error("unreadable", topic=record.topic, partition=record.partition, offset=record.offset,
+    log.error("undecidable", topic=record.topic, partition=record.partition, offset=record.offset,
               error=type(error).__name__, why=_line_of(error))  # fmt: skip
-    return Unreadable("undecidable", f"Codewell could not read it ({type(error).__name__}): its log says where.")
+    return Unreadable("undecidable", f"Codewell could not deal with it ({type(error).__name__}): its log says where.")
 
 
 def _line_of(error: Exception) -> str:

@@ -93,7 +93,7 @@ class Outbox:
         kept = [header for header in record.headers if header[0] not in _OF_A_WAIT]
         first_at = dict(record.headers).get(FIRST_AT) if attempts else None
         if first_at is None:
-            first_at = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat().encode()
+            first_at = _came_at(record).isoformat().encode()
         kept.append((FIRST_AT, first_at))
         if give_up_at is not None:
             kept.append((GIVE_UP_AT, give_up_at.isoformat().encode()))
@@ -124,6 +124,14 @@ class Outbox:
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> None:
         self._batches.add(topic, partition % self._partitions[topic], key, value, headers)
+
+
+def _came_at(record: ConsumerRecord) -> datetime:
+    """When it came, by its sender's clock. One that counts in other units than Kafka (ms) may be in no year at all."""
+    try:
+        return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    except ValueError:
+        return datetime.now(UTC)
 
 
 class Demands:

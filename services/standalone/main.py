@@ -25,7 +25,7 @@ from services.runtime.shown_settings import masked_url
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
 from services.standalone.kafka_config import KafkaSettings
-from services.standalone.ports import free_port, is_free, taken
+from services.standalone.ports import free_ports, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
 from services.store import audit_log, tokens
@@ -137,8 +137,8 @@ def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> 
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
     names += [("console", "console")]
     workers = []
-    for name, service in names:
-        port = options.api_port if service == "console" and options.api_port else free_port()
+    for (name, service), free in zip(names, free_ports(len(names)), strict=True):
+        port = options.api_port if service == "console" and options.api_port else free
         env = {
             "CODEWELL_POSTGRES_URL": urls[service],
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 from services.errors import StackUnavailable
@@ -22,10 +23,17 @@ def is_free(port: int) -> bool:
 
 def free_port() -> int:
     """A port that nothing listens on now; whoever uses it has to bear that somebody else was quicker."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    [port] = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """As many such ports, no two of them the same."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def taken(name: str, port: int) -> StackUnavailable:

@@ -27,6 +27,10 @@ _WAIT_MS: Final = 50
 _RECORDS_MAX: Final = 5_000
 # Past this a look is given up: whatever it looks at is under fault.
 _LOOK_S: Final = 10.0
+# The last is what asyncpg makes of a server that goes in the middle of an exchange.
+_AWAY: Final = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
 _WHOLE_S: Final = 120.0
 # Offset, length, leader's epoch, magic; then CRC, attributes, last offset, two times; then the producer's id.
 _BATCH: Final = struct.Struct(">qiib26xq")
@@ -215,14 +219,14 @@ class Checker:
         queries = _OF_BLOCKS | (_OF_ANSWERS if whole else {})
         try:
             connection = await asyncpg.connect(self._postgres_url(), timeout=_LOOK_S, command_timeout=_WHOLE_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError):
+        except _AWAY:
             return False
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 for (promise, check), query in queries.items():
                     if rows := await connection.fetch(query):
                         self.ledger.violate(promise, check, f"{len(rows)} times, as {tuple(rows[0])}")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _AWAY:
             return False
         finally:
             connection.terminate()

@@ -1,5 +1,9 @@
 """Files over HTTP: sent, brought in in the background, looked at, taken back."""
 
+import errno
+from pathlib import Path
+from uuid import UUID
+
 import httpx
 import pytest
 
@@ -186,3 +190,23 @@ async def test_a_file_that_the_database_refuses_holds_up_no_other(
     monkeypatch.setattr(Intake, "take", take)
     await consoles.api.state.context.importer.work_off()
     assert [(await client.get(f"/imports/{one}")).json()["state"] for one in (first, second)] == ["running", "done"]
+
+
+async def test_a_file_that_the_disk_has_no_room_for_holds_up_no_other(
+    consoles: Consoles, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, small = [(await client.post(PATH, files=sent(f"{name}\n"))).json()["id"] for name in ("A", "B")]
+    real = uploads.fetch
+
+    async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
+        if str(import_id) == large:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await real(connection, import_id, path)
+
+    monkeypatch.setattr(uploads, "fetch", fetch)
+    await consoles.api.state.context.importer.work_off()
+    states = [(await client.get(f"/imports/{one}")).json()["state"] for one in (large, small)]
+    assert states == ["running", "done"]
+    monkeypatch.undo()
+    await consoles.api.state.context.importer.work_off()
+    assert (await client.get(f"/imports/{large}")).json()["state"] == "done"

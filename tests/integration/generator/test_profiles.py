@@ -1,16 +1,26 @@
 """Profiles as the events of `profile-changed` tell them, whatever else is in the topic."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from schemas.events import PROFILE_CHANGED
 from services.client.exchange import Outgoing
 from services.client.uuid7 import uuid7
-from services.store import profiles
+from services.errors import StackUnavailable
+from services.generator import profiles as reading
+from services.generator.profiles import ProfileReader
+from services.postgres import connection as postgres
+from services.postgres.connection import Connection
+from services.runtime.settings import GeneratorSettings
+from services.store import forgetting, profiles
 from services.store.audit import audit
+from services.telemetry.health import Health
 from tests.integration.issuer.asking import messages
-from tests.integration.issuer.running import until
+from tests.integration.issuer.running import soon, until
 from tests.integration.issuer.site import Site
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
 
@@ -114,6 +124,79 @@ async def test_a_header_whose_name_is_not_utf8_holds_nobody_up(site: Site) -> No
         await tell(site, "p-4", {"n": "1"})
         await until(lambda: committed(site), "end of the topic")
         await until_kept(site, {f"p-{number}": {"n": "1"} for number in (1, 3, 4)})
+
+
+async def test_who_looks_for_such_a_record_reads_no_partition_without_end(site: Site) -> None:
+    bad = Outgoing(uuid7(), TOPIC, b"p-9", b"{}", [(NotUtf8("x"), b"")])
+    over = asyncio.Event()
+
+    async def write_on() -> None:
+        """More often than a reader waits for the next record."""
+        number = 0
+        while not over.is_set():
+            await tell(site, "p-1", {"n": str(number := number + 1)})
+            await asyncio.sleep(0.1)
+
+    async with site.generator():
+        await tell(site, "p-1", {"n": "0"})
+        await until_kept(site, {"p-1": {"n": "0"}})
+        writing = asyncio.create_task(write_on())
+        await publish_raw(site, [bad])
+        await tell(site, "p-2", {"n": "1"}, partition=1)
+
+        async def other_kept() -> bool:
+            return bool(await site.database.fetchval("SELECT count(*) FROM profile WHERE profile_id = 'p-2'"))
+
+        await until(other_kept, "profile of another partition")
+        over.set()
+        await writing
+
+
+async def test_what_is_forgotten_is_committed_in_pieces(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, forgotten = forgetting.forget, 0
+
+    async def forget(connection: Connection, profile_id: str) -> int:
+        nonlocal forgotten
+        if forgotten == 50:
+            raise StackUnavailable("Requests are being decided without end.")
+        forgotten += 1
+        return await real(connection, profile_id)
+
+    monkeypatch.setattr(forgetting, "forget", forget)
+    for number in range(60):
+        await tell(site, f"p-{number}", None)
+    async with site.generator():
+
+        async def two_pieces() -> bool:
+            return await site.uncommitted(TOPIC, "codewell-profiles") == 20
+
+        await until(two_pieces, "commit of what is forgotten")
+
+
+async def test_what_was_in_hand_before_a_rebalance_is_not_written_behind_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another reader may have written what came after it."""
+    monkeypatch.setattr(reading, "_REVOKE_TIMEOUT_S", 0.1)
+    waiting = asyncio.Event()
+
+    async def put(*_: object) -> None:
+        waiting.set()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(profiles, "put", put)
+    settings = GeneratorSettings(**site.settings("generator"))
+    async with postgres.pool(site.postgres_url, "codewell-test", 1) as pool:
+        reader = ProfileReader(settings, pool, Health(), asyncio.Event())
+        running = asyncio.create_task(reader.run())
+        await tell(site, "p-1", {"n": "0"})
+        await soon(waiting)
+        await reader.on_partitions_revoked([])
+        monkeypatch.undo()
+        await tell(site, "p-2", {"n": "1"}, partition=1)
+        await until_kept(site, {"p-2": {"n": "1"}})
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_i7_it_goes_on_when_its_connections_were_cut(site: Site) -> None:

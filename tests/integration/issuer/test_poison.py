@@ -1,8 +1,11 @@
 """Records that break something behind the decoder: each ends somewhere, the partition goes on, the issuer lives."""
 
 import random
+import ssl
 from collections.abc import Sequence
+from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
@@ -11,6 +14,7 @@ from structlog.testing import capture_logs
 from services.attaching.model import Request
 from services.client.exchange import Outgoing
 from services.issuer.decode import Decoder, Received
+from services.issuer.outbox import Outbox
 from services.store.claim import Claimed, Claims
 from services.telemetry.masking import mask
 from tests.integration.issuer.asking import answered, data_of, message, messages, step, with_headers
@@ -113,14 +117,14 @@ async def test_ids_that_are_too_long_for_an_index_together(site: Site) -> None:
         await ends(site, bad, before, after)
 
 
-@pytest.mark.parametrize("step", ["read", "decide"])
+@pytest.mark.parametrize("step", ["read", "decide", "answer"])
 async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     site: Site, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """It would end each issuer that the partition comes to, one after the other."""
     await site.program("A", 100)
     bad, *good = messages(5, "A")
-    real_read, real_attach = Decoder.read, Claims.attach
+    real_read, real_attach, real_answer = Decoder.read, Claims.attach, Outbox.answer
 
     def read(decoder: Decoder, record: ConsumerRecord) -> Received:
         if record.key == bad.key:
@@ -132,10 +136,42 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
             raise KeyError(bad.key)
         return await real_attach(claims, requests)
 
-    monkeypatch.setattr(*((Decoder, "read", read) if step == "read" else (Claims, "attach", attach)))
+    def answer(outbox: Outbox, received: Received, *given: Any) -> None:
+        if received.record.key == bad.key:
+            raise KeyError(bad.key)
+        real_answer(outbox, received, *given)
+
+    broken = {
+        "read": (Decoder, "read", read),
+        "decide": (Claims, "attach", attach),
+        "answer": (Outbox, "answer", answer),
+    }
+    monkeypatch.setattr(*broken[step])
     with capture_logs([mask]) as logs:
         async with site.issuer():
             await site.publish([bad, *good], 0)
             end = await ends(site, bad, *good)
     assert dict(end.headers)["codewell_reason"] == b"undecidable"
     assert bad.key.decode() not in str(logs)
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLCertVerificationError("it has expired"), asyncpg.ClientConfigurationError("there is no such file")]
+)
+async def test_a_database_that_is_not_trusted_for_a_while_is_nothing_that_a_request_did(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    await site.program("A", 10)
+    asked = messages(3, "A")
+    real, failures = Claims.attach, iter([error, error])
+
+    async def attach(claims: Claims, requests: Sequence[Request]) -> Claimed:
+        for one in failures:
+            raise one
+        return await real(claims, requests)
+
+    monkeypatch.setattr(Claims, "attach", attach)
+    async with site.issuer():
+        await site.publish(asked, 0)
+        answered(asked, await site.came("message-render.reply", 3))
+    assert await site.all_of("message-render.dlq") == []
