@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.dlq_filters import filters, place, wanted
-from services.cli.output import as_json, masked, print_facts, print_json, print_table, with_database
+from services.cli.output import as_json, masked, print_facts, print_json, print_table, printable, with_database
 from services.errors import CodewellError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def show(at: str, as_json: bool) -> None:
     print_facts(facts)
     click.echo("\nheaders")
     for name, text in headers:
-        click.echo(f"  {name}: {'-' if text is None else text}")
+        click.echo(f"  {printable(name)}: {'-' if text is None else printable(text)}")
     click.echo(f"\nvalue ({len(value or b''):,} bytes)")
     click.echo(_readable(value or b""))
 

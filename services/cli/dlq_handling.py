@@ -35,6 +35,8 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
 
         where = settings.brokers, settings.topic_prefix
         progress = Progress("published again")
+        if not dry_run:
+            await audit_log.note(connection, audit_log.by_command(), "dlq.replay", begun=True)
         async with handling(connection), dead_letters.opened(*where) as letters:
             how = How(again, dry_run, limit)
             counts = await publish(
@@ -86,6 +88,7 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False
+            await audit_log.note(connection, audit_log.by_command(), "dlq.purge", begun=True)
             purged = await purging.purge(brokers, tell)
         await audit_log.note(connection, audit_log.by_command(), "dlq.purge", count=purged.purged)
         return purged, True

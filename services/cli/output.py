@@ -44,7 +44,7 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
             except (*UNAVAILABLE, PostgresError) as error:
                 why = error.args[0] if error.args else type(error).__name__
                 raise StackUnavailable(
-                    f"Postgres at {place(url)} did not do it ({why}): nothing was changed, try again."
+                    f"Postgres at {place(url)} did not do it ({why}): its last step changed nothing, try again."
                 ) from error
 
     return asyncio.run(connected())
@@ -65,6 +65,11 @@ def first_mistake(error: ValidationError, whole: str) -> str:
 def masked(text: str) -> str:
     """A code or a profile's id as it may be shown to whoever did not ask for this one."""
     return f"{text[:_SHOWN]}***" if len(text) > 2 * _SHOWN else "***"
+
+
+def printable(text: str) -> str:
+    """The text on one line, with nothing that a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class Progress:
@@ -120,6 +125,6 @@ def _cell(value: object) -> str:
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S}"
         case str():
-            return value
+            return printable(value)
         case _:
             return json.dumps(value, default=str, ensure_ascii=False)

@@ -49,6 +49,8 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
             await strangers.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
+        if repair:
+            await audit_log.note(connection, audit_log.by_command(), "reconcile.repair", begun=True)
         restoring = Restoring(connection, Minters(*settings.master_keys))
         progress = Progress("cases")
         async for strange in strangers.in_order():

@@ -48,11 +48,18 @@ def read(record: ConsumerRecord) -> Published | None:
         kind = (headers.get("ce_type") or b"").decode()
         if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
             kind, data = data["type"], data["data"]
-        if kind not in _OURS:
+        if kind not in _OURS or not _is_storable(data):
             return None
         return _answer(record, data)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_storable(data: object) -> bool:
+    """Whether Postgres takes its texts. Raises ValueError for halves of characters."""
+    said = json.dumps(data, ensure_ascii=False)
+    said.encode()
+    return r"\u0000" not in said.replace(r"\\", "")
 
 
 def _answer(record: ConsumerRecord, data: dict[str, Any]) -> Published:

@@ -12,6 +12,8 @@ from services.kafka.silence import Silence
 IDLE_S: Final = 0.5
 # After so many records the decision in hand gets its turn again: two milliseconds' work.
 RECORDS_A_TURN_MAX: Final = 250
+# Records may be large, and four thousand of them more than a small machine has.
+BYTES_MAX: Final = 16 * 1024 * 1024
 
 Reader = Callable[[Iterable[ConsumerRecord]], Read]
 
@@ -33,6 +35,7 @@ class Part(NamedTuple):
 class _Turn(NamedTuple):
     era: int
     parts: list[Part]
+    size_bytes: int
     error: Exception | None
 
 
@@ -48,6 +51,9 @@ class Ahead:
         self._reader = reader
         self._turn_max = min(RECORDS_A_TURN_MAX, records_max)
         self._turns: asyncio.Queue[_Turn] = asyncio.Queue(records_max // self._turn_max)
+        self._held_bytes = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._reading: asyncio.Task[None] | None = None
         # Kept when the wait for it ends: a task that is cancelled could take a turn with it.
         self._next: asyncio.Task[_Turn] | None = None
@@ -85,6 +91,7 @@ class Ahead:
         turns, self._next = [self._next.result()], None
         while not self._turns.empty():
             turns.append(self._turns.get_nowait())
+        self._hold(-sum(turn.size_bytes for turn in turns))
         parts: list[Part] = []
         for turn in turns:
             if turn.era != self.era:
@@ -96,17 +103,27 @@ class Ahead:
 
     async def _read_on(self, era: int) -> None:
         while True:
+            await self._has_room.wait()
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
                 self.silence.fetched(records=bool(fetched))
                 parts = [Part.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
-                await self._turns.put(_Turn(era, [], error))
+                await self._turns.put(_Turn(era, [], 0, error))
                 return
             if parts:
-                await self._turns.put(_Turn(era, parts, None))
+                size = sum(len(record.value or b"") for records in fetched.values() for record in records)
+                await self._turns.put(_Turn(era, parts, size, None))
+                self._hold(size)
             # A fetch that is served from memory does not give way by itself.
             await asyncio.sleep(0)
+
+    def _hold(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        if self._held_bytes < BYTES_MAX:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
 
 
 async def _end(task: asyncio.Task[Any] | None) -> None:

@@ -173,6 +173,9 @@ class Processor:
                     self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
                     continue
                 outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
+            except Unreadable as why:
+                outbox.bury(one.record, why)
+                continue
             except Exception as error:  # noqa: BLE001
                 # A mistake of ours again. What was decided is stored, and is the answer when it is replayed.
                 outbox.bury(one.record, _broken(one.record, error))

@@ -36,6 +36,9 @@ _RETRY_SUFFIX: Final = topics.retry_of("")
 # Of one wait; a sender's own are not his to write.
 _OF_A_WAIT: Final = frozenset((ATTEMPT, GIVE_UP_AT, FIRST_AT))
 _TOLD_MAX: Final = 100_000
+# What every topic takes that has Kafka's own limit (1 MiB) or a larger one, and what our own take.
+_ANSWER_BYTES_MAX: Final = 1_000_000
+_OWN_ANSWER_BYTES_MAX: Final = topics.DEAD_LETTER_BYTES_MAX - 64 * 1024
 # For room among what is to be sent; requests wait meanwhile.
 _TELL_TIMEOUT_S: Final = 0.1
 _HEADS: Final = {
@@ -63,7 +66,10 @@ class Outbox:
         names: dict[int, str],
         more_headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
-        """Answer a request in the mode in which it came, on the partition where it was: keys stay in order."""
+        """Answer a request in the mode in which it came, on the partition where it was: keys stay in order.
+
+        Raises Unreadable for an answer that no topic takes: fields of codes may be long, and codes many.
+        """
         request, record, structured, reply_topic, correlation_id = received
         event_type, data = answer_event(request, rows, names)
         event_id = answer_id(request.id)
@@ -81,7 +87,10 @@ class Outbox:
         if more_headers:
             headers = [*headers, *more_headers]
         topic = reply_topic or _reply_topic(record.topic)
-        self._add(topic, record.partition, rows[0].profile_id.encode(), value.encode(), headers)
+        encoded = value.encode()
+        if len(encoded) > _ANSWER_BYTES_MAX and (reply_topic is not None or len(encoded) > _OWN_ANSWER_BYTES_MAX):
+            raise Unreadable("too_large", f"The answer would have {len(encoded):,} bytes, more than {topic} may take.")
+        self._add(topic, record.partition, rows[0].profile_id.encode(), encoded, headers)
 
     def retry(self, received: Received, give_up_at: datetime | None = None) -> None:
         """Let a request wait, and count how often it did; `give_up_at` is when it is to wait no longer.

@@ -1,6 +1,7 @@
 """Topics read from one offset to another, by commands that look at what is there and leave."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -70,6 +71,7 @@ class Reader:
         consumer.assign([tp])
         consumer.seek(tp, span.start)
         at_once = _RECORDS_MAX
+        moved_at = time.monotonic()
         try:
             while (position := await asyncio.wait_for(consumer.position(tp), clients.EXCHANGE_TIMEOUT_S)) < span.end:
                 try:
@@ -79,9 +81,13 @@ class Reader:
                     consumer.seek(tp, position if at_once > 1 else position + 1)
                     at_once = 1 if at_once > 1 else _RECORDS_MAX
                     continue
+                if not fetched:
+                    _check_waits(moved_at)
                 for record in fetched.get(tp, []):
                     if span.start <= record.offset < span.end:
                         yield record
+                if fetched:
+                    moved_at = time.monotonic()
         except (KafkaError, TimeoutError) as error:
             raise _silent(tp, error) from error
 
@@ -104,6 +110,12 @@ async def reader(brokers: Brokers | str) -> AsyncIterator[Reader]:
         yield Reader(consumer)
     finally:
         await clients.stop(consumer)
+
+
+def _check_waits(since: float) -> None:
+    """Raise TimeoutError where that is long ago: aiokafka asks a broker that is away for ever, and says nothing."""
+    if time.monotonic() - since > clients.EXCHANGE_TIMEOUT_S:
+        raise TimeoutError
 
 
 def _silent(tp: TopicPartition, error: Exception) -> StackUnavailable:

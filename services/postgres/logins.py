@@ -17,7 +17,8 @@ _SCRAM_ITERATIONS: Final = 4_096
 _SALT_BYTES: Final = 16
 
 _IS_MEMBER: Final = """
-    SELECT EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid AND roleid = g.oid)
+    SELECT ARRAY(SELECT DISTINCT roleid FROM pg_auth_members WHERE member = r.oid) = ARRAY[g.oid]
+        AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolname = session_user)
     FROM pg_roles r, pg_roles g WHERE r.rolname = $1 AND g.rolname = $2
     """
 

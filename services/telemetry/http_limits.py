@@ -54,15 +54,21 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came. What is not a whole head by now may become one for a while."""
+        """Take what came. What is neither body nor a whole head by now may become a head for a while."""
         self._came_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
+        # Behind a body there may be more lines of headers, without end.
         if self._came_bytes > HEAD_BYTES_MAX + _LINE_BYTES:
             self._refuse(*_TOO_LARGE)
-        elif self._waiting is None and self._came_bytes:
+        elif self._waiting is None and self._is_idle:
             self._wait()
+
+    def on_body(self, body: bytes) -> None:
+        """A body's size is the application's to limit."""
+        self._came_bytes = 0
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -88,6 +94,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong with what the parser did not take."""
         self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, f"{msg.rstrip('.')}: speak HTTP/1.1.")))
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nobody waits for an answer, and uvicorn does not wait for the next request, as nothing came yet."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return is_answered and self.timeout_keep_alive_task is None
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._is_late)

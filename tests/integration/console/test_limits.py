@@ -109,6 +109,34 @@ async def test_a_head_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyP
             await raw.close()
 
 
+UNAUTHORIZED = b"POST /api/v1/programs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [b"Name: value\r\n", b"x" * 1_000])
+async def test_lines_behind_a_body_have_an_end(site: Site, line: bytes) -> None:
+    async with console(site) as client:
+        raw = await Raw.to(client)
+        await raw.say(UNAUTHORIZED + b"0\r\n")
+        assert (await raw.answer())[0] == 401
+        for _ in range(HEAD_BYTES_MAX // len(line)):
+            await raw.say(line)
+        await raw.say(line * (2_000 // len(line) + 1))
+        await raw.is_refused(431, "65,536")
+
+
+@pytest.mark.parametrize("said", [(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"), (UNAUTHORIZED, b"5\r\nab")])
+async def test_what_is_no_request_keeps_no_connection(
+    site: Site, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, bytes]
+) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.3)
+    async with console(site) as client:
+        raw = await Raw.to(client)
+        await raw.say(said[0])
+        assert (await raw.answer())[0] in {200, 401}
+        await raw.say(said[1])
+        await raw.is_refused(408, "No whole request")
+
+
 async def test_a_body_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.3)
     monkeypatch.setattr(bodies, "UPLOAD_PAUSE_MAX_S", 0.3)

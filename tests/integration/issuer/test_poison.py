@@ -1,5 +1,6 @@
 """Records that break something behind the decoder: each ends somewhere, the partition goes on, the issuer lives."""
 
+import json
 import random
 import ssl
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from services.attaching.model import Request
 from services.client.exchange import Outgoing
 from services.issuer.decode import Decoder, Received
 from services.issuer.outbox import Outbox
+from services.store import filling
 from services.store.claim import Claimed, Claims
+from services.store.minters import Minters
 from services.telemetry.masking import mask
 from tests.integration.issuer.asking import answered, data_of, message, messages, step, with_headers
 from tests.integration.issuer.faults import until_committed
@@ -175,3 +178,23 @@ async def test_a_database_that_is_not_trusted_for_a_while_is_nothing_that_a_requ
         await site.publish(asked, 0)
         answered(asked, await site.came("message-render.reply", 3))
     assert await site.all_of("message-render.dlq") == []
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_an_answer_whose_codes_say_more_than_a_topic_takes(site: Site, named: bool) -> None:
+    names = [f"P{number}" for number in range(16 if not named else 4)]
+    long = {f"f{number}": "\u0001" * 600 if not named else "ж" * 2_000 for number in range(64)}
+    for name in names:
+        made = await site.program(name, fields=[{"name": field} for field in long])
+        await filling.generate(site.database, Minters(None), made.id, 1, json.dumps(long))
+    await site.program("A", 10)
+    before, after = message("p-1", "A"), message("p-2", "A")
+    large = message("p", *names)
+    answers = f"{site.prefix}answers"
+    async with site.own_topic(answers, 1):
+        if named:
+            large = with_headers(large, ("kafka_replyTopic", answers.encode()))
+        async with site.issuer(reply_topics=answers):
+            await site.publish([before, large, after], 0)
+            end = await ends(site, large, before, after)
+    assert dict(end.headers)["codewell_reason"] == b"too_large"

@@ -262,11 +262,16 @@ async def test_a_user_gets_another_password_and_nobody_elses_is_taken(
         await asyncpg.connect(url_of(database_url, name))
     await (await asyncpg.connect(url_of(database_url, name, f"{PASSWORD}-2"))).close()
     owner = await connection.fetchval("SELECT current_user")
-    for role, user in (("issuer", owner), ("console", name)):
+    both = f"{name}_both"
+    await logins.give(connection, "issuer", both, PASSWORD)
+    await connection.execute(f"GRANT codewell_console TO {both}")
+    refused = (("issuer", owner), ("console", name), ("issuer", both))
+    for role, user in refused:
         with pytest.raises(SettingsInvalid, match="choose another name"):
             await logins.give(connection, role, user, PASSWORD)
     with pytest.raises(SettingsInvalid, match="at least 16 characters"):
         await logins.give(connection, "issuer", name, "short")
+    await connection.execute(f"DROP ROLE {both}")
 
 
 async def test_a_password_is_in_no_log_of_the_server(
