@@ -40,8 +40,8 @@ _KAFKA: Final = "kafka"
 # Faust joins its group meanwhile, which takes as long as a rebalance.
 _START_TIMEOUT_S: Final = 60.0
 _GOOD_AFTER_S: Final = 60.0
-# Of the time to stop, for what is closed behind Faust.
-_CLOSING_S: Final = 1.0
+# Of the time to stop, for Faust to end; half as much to end its start before.
+_STOP_SHARE: Final = 2 / 3
 # The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
 # network.
 _CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3
@@ -121,13 +121,16 @@ async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop:
         app = create_app(settings, directory, fill)
         try:
             # Where no broker answers, this takes long, and whoever stops the generator meanwhile need not wait for it.
-            await until(stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S))
+            # Faust that is stopped half-way leaves connections and a thread behind, so it has its chance to end it.
+            await until(
+                stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_SHARE / 2 * settings.stop_timeout_s
+            )
             if not stop.is_set():
                 _keep()
                 health.has(_KAFKA)
                 await until(stop, app.wait_until_stopped())
         finally:
-            await _stop(app, max(1.0, settings.stop_timeout_s - _CLOSING_S))
+            await _stop(app, _STOP_SHARE * settings.stop_timeout_s)
     if not stop.is_set():
         raise StackUnavailable("Faust has ended: its log says why.")
 
