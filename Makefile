@@ -48,6 +48,7 @@ bench-check: setup
 # Two hours: faults of every kind and every pair of kinds, and each guard taken out, which writes
 # docs/reliability.md; then the model against the database, for half an hour.
 torture: setup
+	rm -f docs/reliability/*-*.json
 	$(BIN)/python -m tests.faults without
 	$(BIN)/python -m tests.faults faults kinds --requests 500000 & kinds=$$!; \
 	$(BIN)/python -m tests.faults faults pairs --requests 500000; pairs=$$?; \

@@ -57,7 +57,7 @@ def faults(
     kinds = [kind for kind in KINDS if not only or kind.name in only]
     outcome = _in_scratch(lambda directory: run(plan, directory, kinds, _say, limit_s=60 * minutes))
     if what != "once":
-        report.keep(what, outcome)
+        report.keep(outcome)
     _tell(outcome)
     sys.exit(1 if outcome.violations else 0)
 

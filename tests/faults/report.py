@@ -47,9 +47,9 @@ def figures(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def keep(name: str, outcome: Outcome) -> None:
-    """Keep what a run showed."""
-    _write(name, figures(outcome))
+def keep(outcome: Outcome) -> None:
+    """Keep what a run showed, beside those of other kinds and seeds."""
+    _write(f"{outcome.plan.what}-{outcome.plan.seed}", figures(outcome))
 
 
 def keep_guards(found: list[dict[str, Any]]) -> None:
@@ -75,9 +75,9 @@ def _read(name: str) -> Any:
 
 
 def _figures() -> str:
-    runs = [_read(name) for name in _RUNS]
+    runs = [_read(path.stem) for what in _RUNS for path in sorted(_KEPT.glob(f"{what}-*.json"))]
     kinds = runs[0]
-    rows = [f"| | {' | '.join(_RUNS.values())} |", "|---" * (len(runs) + 1) + "|"]
+    rows = [f"| | {' | '.join(_RUNS[one['what']] for one in runs)} |", "|---" * (len(runs) + 1) + "|"]
     rows += [f"| {label} | {' | '.join(_shown(one[key]) for one in runs)} |" for key, label in _LABELS.items()]
     kills = sum(one["kills"] for one in runs)
     violations = sum(len(one["violations"]) for one in runs)
