@@ -37,7 +37,6 @@ class LimitedProtocol(HttpToolsProtocol):
         # Counted here, not by uvicorn.
         self._connections_max, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: tuple[HTTPStatus, str] | None = None
-        self._in_head = True
         self._came_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
 
@@ -70,14 +69,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._came_bytes = 0
         super().on_body(body)
 
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        self._in_head = True
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """Serve the request, unless its head is too large. Raises into the parser, which stops then."""
-        self._in_head = False
         self._wait_no_longer()
         lines = sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers)
         if len(self.url) + lines > HEAD_BYTES_MAX:
@@ -88,7 +81,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """What comes now is the next head."""
         self._came_bytes = 0
-        self._in_head = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
