@@ -49,19 +49,19 @@ bench-check: setup
 # docs/reliability.md; then the model against the database, for half an hour.
 torture: setup
 	rm -f docs/reliability/*-*.json
-	$(BIN)/python -m tests.faults without
-	$(BIN)/python -m tests.faults faults kinds --requests 500000 & kinds=$$!; \
-	$(BIN)/python -m tests.faults faults pairs --requests 500000; pairs=$$?; \
+	$(BIN)/python -m torture without
+	$(BIN)/python -m torture faults kinds --requests 500000 & kinds=$$!; \
+	$(BIN)/python -m torture faults pairs --requests 500000; pairs=$$?; \
 	wait $$kinds && test $$pairs -eq 0
-	$(BIN)/python -m tests.faults faults kills
-	$(BIN)/python -m tests.faults report
+	$(BIN)/python -m torture faults kills
+	$(BIN)/python -m torture report
 	CODEWELL_MODEL_EXAMPLES=500 $(BIN)/pytest tests/integration/model
 
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup
 	$(BIN)/python -m schemas
-	$(BIN)/python -m services.runtime.reference
-	$(BIN)/python -m services.bench.page
+	$(BIN)/python -m codewell.infra.config.reference
+	$(BIN)/python -m benchmarks.page
 
 # Pin the newest versions that pyproject.toml allows; needs uv.
 lock:

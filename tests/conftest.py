@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.postgres.migrations import migrate
+from codewell.infra.postgres.migrations import migrate
+from codewell.pool.minter_cache import Minters
 from services.standalone.home import Home
 from services.standalone.kafka import KafkaBroker
 from services.standalone.postgres import TESTS, PostgresServer
-from services.store.minters import Minters
 
 _TEMPLATE = "codewell_template"
 _numbers = itertools.count(1)
@@ -32,7 +32,7 @@ async def stack_home(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_url(stack_home: Home) -> AsyncIterator[str]:
     if IN_CONTAINERS:
-        from tests.containers import postgres_container
+        from tests.support.containers import postgres_container
 
         with postgres_container() as container:
             yield container.get_connection_url()
@@ -47,7 +47,7 @@ async def postgres_url(stack_home: Home) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def kafka_bootstrap(stack_home: Home) -> AsyncIterator[str]:
     if IN_CONTAINERS:
-        from tests.containers import kafka_container
+        from tests.support.containers import kafka_container
 
         container, bootstrap = kafka_container()
         with container:

@@ -4,10 +4,11 @@ import logging
 
 import click
 
+from benchmarks.commands import bench
+from benchmarks.commands_all import bench_all, check
+from benchmarks.commands_issuer import grown, issue, latency, mixed, replay, scale
+from codewell.errors import CodewellError
 from services.cli.audit import audit
-from services.cli.bench import bench
-from services.cli.bench_all import bench_all, check
-from services.cli.bench_issuer import grown, issue, latency, mixed, replay, scale
 from services.cli.code import code
 from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
@@ -23,7 +24,6 @@ from services.cli.reconcile import reconcile
 from services.cli.send import send
 from services.cli.stack import console, demo, generator, issuer, login, migrate, standalone, topics
 from services.cli.token import token
-from services.errors import CodewellError
 
 
 class _Commands(click.Group):

@@ -20,8 +20,8 @@ def audit(context: click.Context, as_json: bool) -> None:
 
 
 def _check(as_json: bool) -> None:
-    from services.store.audit import RULES
-    from services.store.audit import audit as check
+    from codewell.audit.promises import RULES
+    from codewell.audit.promises import audit as check
 
     findings = with_database(lambda connection, _: check(connection))
     if as_json:
@@ -66,7 +66,7 @@ def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetim
 @as_json
 def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
     """List what people did, the newest first: who, what, when; never a code or a profile's id."""
-    from services.store import audit_log
+    from codewell.audit import audit_log
 
     found = with_database(lambda connection, _: audit_log.page(connection, limit, before, **filters))
     if as_json:
@@ -87,7 +87,7 @@ def verify(head: str | None, as_json: bool) -> None:
     The last entries are safe by a head from before alone: keep what is printed where nobody who may write to the
     database may write, and give it back with --head.
     """
-    from services.store import audit_log
+    from codewell.audit import audit_log
 
     anchor = _head(head)
     verdict = with_database(lambda connection, _: audit_log.verify(connection, anchor))
@@ -100,7 +100,7 @@ def verify(head: str | None, as_json: bool) -> None:
 
 
 def _head(given: str | None) -> Any:
-    from services.store.audit_log import Head
+    from codewell.audit.audit_log import Head
 
     if given is None:
         return None

@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import click
 
+from codewell.errors import CodeUnknown
 from schemas.program import State
 from services.cli.output import as_json, print_facts, print_json, print_table, with_database
-from services.errors import CodeUnknown
 
 
 @click.group()
@@ -31,9 +31,12 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
 
     Those of a remote service come later.
     """
-    from services.client.uuid7 import uuid7
-    from services.store import audit_log, filling, linking, programs
-    from services.store.minters import Minters
+    from codewell.audit import audit_log
+    from codewell.infra.uuid7 import uuid7
+    from codewell.issuing import assigned
+    from codewell.pool import fill
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     linked = None if profiles is None else _ids(profiles)
     if linked is None and count is None:
@@ -49,9 +52,9 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
         async with connection.transaction():
             if linked is not None:
                 ids = (uuid7() for _ in linked)
-                await linking.generate_for(connection, minters, found.id, linked, ids, text)
+                await assigned.generate_for(connection, minters, found.id, linked, ids, text)
             else:
-                await filling.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+                await fill.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
             made = count if linked is None else len(linked)
             await audit_log.note(
                 connection, audit_log.by_command(), "code.generate", program, count=made, attached=linked is not None
@@ -78,8 +81,9 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
 @as_json
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
     """List codes of PROGRAM in the order in which they were made: minted ones first, then texts."""
-    from services.store import browsing, programs
-    from services.store.minters import Minters
+    from codewell.codes import listing
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
@@ -87,7 +91,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
-            page = await browsing.page(connection, minters, found.id, place, limit - len(listed), state, profile)
+            page = await listing.page(connection, minters, found.id, place, limit - len(listed), state, profile)
             listed += page.codes
             place = page.next
         return listed, place
@@ -109,12 +113,13 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 @as_json
 def show(program: str, text: str, as_json: bool) -> None:
     """Show what is known of CODE of PROGRAM."""
-    from services.store import codes, programs
-    from services.store.minters import Minters
+    from codewell.codes import lookup
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await codes.find(connection, Minters(*settings.master_keys), found.id, text)
+        return await lookup.find(connection, Minters(*settings.master_keys), found.id, text)
 
     found = with_database(work)
     if found is None:
@@ -152,7 +157,7 @@ def _ids(lines: Any) -> list[str]:
 
 
 def _place(written: str | None) -> Any:
-    from services.store.codes import START, Place
+    from codewell.codes.lookup import START, Place
 
     if written is None:
         return START

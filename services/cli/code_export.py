@@ -10,9 +10,9 @@ from typing import IO, Any, Final, get_args
 
 import click
 
+from codewell.errors import CodewellError
 from schemas.program import State
 from services.cli.output import as_json, print_json, with_database
-from services.errors import CodewellError
 
 _PROGRESS_INTERVAL_S: Final = 0.2
 
@@ -30,8 +30,8 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
     Beside the facts on each code there is a column for each custom field of the program that is saved, and for each
     --field of the profile that has the code. With --json it says how many codes there were; then give --output.
     """
-    from services.store.export import Wanted
-    from services.store.profiles import check_names
+    from codewell.codes.export import Wanted
+    from codewell.profiles.profiles import check_names
 
     if as_json and output is None:
         raise click.UsageError("--json tells of a file: give --output too.")
@@ -50,9 +50,10 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
 
 
 async def _export(connection: Any, settings: Any, program: str, wanted: Any, file: IO[bytes]) -> int:
-    from services.store import audit_log, programs
-    from services.store.export import export
-    from services.store.minters import Minters
+    from codewell.audit import audit_log
+    from codewell.codes.export import export
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     found = await programs.get(connection, program)
     # What has left can't be called back, so it is logged before.

@@ -10,9 +10,9 @@ from uuid import UUID
 import click
 from pydantic import ValidationError
 
+from codewell.errors import CodewellError, FileRefused
 from services.cli.code import pairs
 from services.cli.output import as_json, first_mistake, print_facts, print_json, with_database
-from services.errors import CodewellError, FileRefused
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -40,7 +40,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 
     The same command goes on where one before it was stopped. A file that can't be read leaves nothing behind.
     """
-    from services.store.minters import Minters
+    from codewell.pool.minter_cache import Minters
 
     options = _options(
         **given,
@@ -71,8 +71,8 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 @as_json
 def undo_import(import_id: UUID, as_json: bool) -> None:
     """Take back the codes of import ID that nobody has; one that is running ends."""
-    from services.store.audit_log import by_command
-    from services.store.undo import undo
+    from codewell.audit.audit_log import by_command
+    from codewell.imports.undo import undo
 
     async def work(connection: Any, _: Any) -> Any:
         return await undo(connection, import_id, by_command())
@@ -89,11 +89,13 @@ async def _bring_in(
     seen: list[Any],
     progress: Callable[[int], None],
 ) -> Any:
-    from services.client.uuid7 import uuid7
-    from services.files.scan import scan
-    from services.files.table import open_table
-    from services.runtime.settings import ImportSettings, read
-    from services.store import audit_log, importing, imports, programs
+    from codewell.audit import audit_log
+    from codewell.files.scan import scan
+    from codewell.files.table import open_table
+    from codewell.imports import imports, run
+    from codewell.infra.config.settings import ImportSettings, read
+    from codewell.infra.uuid7 import uuid7
+    from codewell.programs import programs
 
     limits = read(ImportSettings).import_limits
     found = await programs.get(connection, program)
@@ -106,7 +108,7 @@ async def _bring_in(
         who, size = audit_log.by_command(), scanned.size
         await audit_log.note(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)
-    return await importing.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
+    return await run.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def _progress() -> Iterator[Callable[[int], None]]:
 
 
 async def _write_bad_rows(connection: Any, import_id: UUID, file: Path) -> None:
-    from services.store import imports
+    from codewell.imports import imports
 
     try:
         with file.open("w", encoding="utf-8", newline="") as out:

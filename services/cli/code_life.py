@@ -9,15 +9,15 @@ from uuid import UUID
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from codewell.errors import ProgramRefused
 from schemas.events import Id
 from schemas.program import Moment
 from services.cli.code import facts_of, pairs
 from services.cli.output import as_json, print_facts, print_json, with_database
-from services.errors import ProgramRefused
 
 if TYPE_CHECKING:
-    from services.store.codes import CodeFacts
-    from services.store.life import Change
+    from codewell.codes.lifecycle import Change
+    from codewell.codes.lookup import CodeFacts
 
 _PROGRAM = click.argument("program")
 _CODE = click.argument("text", metavar="CODE")
@@ -31,12 +31,14 @@ _CODE = click.argument("text", metavar="CODE")
 @as_json
 def attach(program: str, profile: str, text: str | None, request_id: UUID | None, as_json: bool) -> None:
     """Attach a code of PROGRAM to PROFILE: CODE, which is taken in if need be, or the next one of the pool."""
-    from services.client.uuid7 import uuid7
-    from services.postgres.connection import pool
-    from services.store import audit_log, by_hand, programs
-    from services.store.claim import Claims
-    from services.store.codes import find
-    from services.store.minters import Minters
+    from codewell.audit import audit_log
+    from codewell.codes.lookup import find
+    from codewell.infra.postgres.connection import pool
+    from codewell.infra.uuid7 import uuid7
+    from codewell.issuing import manual
+    from codewell.issuing.claim import Claims
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     try:
         TypeAdapter(Id).validate_python(profile)
@@ -47,12 +49,12 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     async def work(connection: Any, settings: Any) -> Any:
         minters = Minters(*settings.master_keys)
         if text is not None:
-            row = await by_hand.attach_named(
+            row = await manual.attach_named(
                 connection, minters, program, text, profile, known_as, audit_log.by_command()
             )
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
-                row = await by_hand.attach(Claims(opened, minters), program, profile, known_as)
+                row = await manual.attach(Claims(opened, minters), program, profile, known_as)
             # The claim has had its own transaction, and its answer is on record.
             await audit_log.note(
                 connection, audit_log.by_command(), "code.attach", program, request_id=str(row.request_id)
@@ -69,9 +71,9 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
 @as_json
 def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool, where somebody else may get it."""
-    from services.store import life
+    from codewell.codes import lifecycle
 
-    _show(_done(program, text, "detach", life.detach), as_json)
+    _show(_done(program, text, "detach", lifecycle.detach), as_json)
 
 
 @click.command()
@@ -80,9 +82,9 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @as_json
 def activate(program: str, text: str, as_json: bool) -> None:
     """Use CODE of PROGRAM, which can be done once."""
-    from services.store import life
+    from codewell.codes import lifecycle
 
-    _show(_done(program, text, "activate", life.activate), as_json)
+    _show(_done(program, text, "activate", lifecycle.activate), as_json)
 
 
 @click.command()
@@ -91,9 +93,9 @@ def activate(program: str, text: str, as_json: bool) -> None:
 @as_json
 def deactivate(program: str, text: str, as_json: bool) -> None:
     """Take the activation of CODE of PROGRAM back."""
-    from services.store import life
+    from codewell.codes import lifecycle
 
-    _show(_done(program, text, "deactivate", life.deactivate), as_json)
+    _show(_done(program, text, "deactivate", lifecycle.deactivate), as_json)
 
 
 @click.command()
@@ -104,8 +106,8 @@ def deactivate(program: str, text: str, as_json: bool) -> None:
 @as_json
 def update(program: str, text: str, expires_at: str | None, fields: tuple[str, ...], as_json: bool) -> None:
     """Give CODE of PROGRAM another expiry or other fields."""
-    from services.store import life
-    from services.store.life import Change
+    from codewell.codes import lifecycle
+    from codewell.codes.lifecycle import Change
 
     if expires_at is None and not fields:
         raise click.UsageError("Give --expires-at or --field.")
@@ -116,7 +118,7 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
         return Change(now.expires_at if expires_at is None else until, given if fields else now.fields)
 
     async def changes(connection: Any, minters: Any, program_id: int, written: str) -> Any:
-        return await life.change(connection, minters, program_id, written, to)
+        return await lifecycle.change(connection, minters, program_id, written, to)
 
     _show(_done(program, text, "update", changes), as_json)
 
@@ -127,14 +129,15 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
 @as_json
 def delete(program: str, text: str, as_json: bool) -> None:
     """Delete CODE of PROGRAM, pooled or attached: it stays on record and is never made again."""
-    from services.store import life
+    from codewell.codes import lifecycle
 
-    _show(_done(program, text, "delete", life.delete), as_json)
+    _show(_done(program, text, "delete", lifecycle.delete), as_json)
 
 
 def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str], Awaitable[Any]]) -> Any:
-    from services.store import audit_log, programs
-    from services.store.minters import Minters
+    from codewell.audit import audit_log
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)

@@ -15,14 +15,14 @@ def config() -> None:
 @as_json
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
-    from services.runtime.settings import (
+    from codewell.infra.config.effective_settings import shown
+    from codewell.infra.config.settings import (
         ConsoleSettings,
         GeneratorSettings,
         ImportSettings,
         IssuerSettings,
         StackSettings,
     )
-    from services.runtime.shown_settings import shown
 
     kinds: dict[str, type[StackSettings]] = {
         "issuer": IssuerSettings,

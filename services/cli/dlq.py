@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codewell.errors import CodewellError
 from services.cli.dlq_filters import filters, place, wanted
 from services.cli.output import as_json, masked, print_facts, print_json, print_table, printable, with_database
-from services.errors import CodewellError
 
 if TYPE_CHECKING:
-    from services.client.dead_letters import Known
+    from codewell.recovery.dead_letters import Known
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BYTES_A_LINE = 16
@@ -36,7 +36,7 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
     """
 
     async def work(connection: Any, settings: Any) -> tuple[int, list["Known"]]:
-        from services.client import dead_letters
+        from codewell.recovery import dead_letters
 
         count = 0
         newest: list[tuple[datetime, int, Known]] = []
@@ -71,7 +71,7 @@ def show(at: str, as_json: bool) -> None:
     """
 
     async def work(connection: Any, settings: Any) -> "Known | None":
-        from services.client import dead_letters
+        from codewell.recovery import dead_letters
 
         async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
             return await letters.find(connection, at)

@@ -10,7 +10,7 @@ from schemas.events import DeadReason
 from schemas.topics import REQUESTS
 
 if TYPE_CHECKING:
-    from services.client.dead_letters import Wanted
+    from codewell.recovery.dead_letters import Wanted
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
@@ -53,6 +53,6 @@ def filters(command: _F) -> _F:
 
 def wanted(**given: object) -> "Wanted":
     """The letters that the options of `filters` name."""
-    from services.client.dead_letters import Wanted
+    from codewell.recovery.dead_letters import Wanted
 
     return Wanted(**given)  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ from services.cli.dlq_filters import filters, wanted
 from services.cli.output import Progress, as_json, print_json, with_database
 
 if TYPE_CHECKING:
-    from services.client.purging import Purged
-    from services.client.replaying import Counts
+    from codewell.recovery.purging import Purged
+    from codewell.recovery.replaying import Counts
 
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of a partition first.")
 
@@ -27,11 +27,11 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
     """
 
     async def work(connection: Any, settings: Any) -> "Counts":
-        from services.client import dead_letters
-        from services.client.replaying import How
-        from services.client.replaying import replay as publish
-        from services.store import audit_log
-        from services.store.dead_letters import handling
+        from codewell.audit import audit_log
+        from codewell.recovery import dead_letters
+        from codewell.recovery.dead_letter_log import handling
+        from codewell.recovery.replaying import How
+        from codewell.recovery.replaying import replay as publish
 
         where = settings.brokers, settings.topic_prefix
         progress = Progress("published again")
@@ -76,10 +76,10 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     """
 
     async def work(connection: Any, settings: Any) -> "tuple[Purged, bool]":
-        from services.client import dead_letters
-        from services.client.purging import Purging
-        from services.store import audit_log
-        from services.store.dead_letters import handling
+        from codewell.audit import audit_log
+        from codewell.recovery import dead_letters
+        from codewell.recovery.dead_letter_log import handling
+        from codewell.recovery.purging import Purging
 
         brokers = settings.brokers
         async with handling(connection), dead_letters.opened(brokers, settings.topic_prefix) as letters:

@@ -16,12 +16,10 @@ def keys() -> None:
 @as_json
 def status(as_json: bool) -> None:
     """Say how many keys are stored plain, and how many are wrapped with which master key."""
-    from services.store import key_rotation
-    from services.store.master_keys import MasterKeys
+    from codewell.keys import rotation
+    from codewell.keys.master_keys import MasterKeys
 
-    found = with_database(
-        lambda connection, settings: key_rotation.status(connection, MasterKeys(*settings.given_keys))
-    )
+    found = with_database(lambda connection, settings: rotation.status(connection, MasterKeys(*settings.given_keys)))
     rows = [one._asdict() for one in found]
     if as_json:
         for row in rows:
@@ -37,15 +35,16 @@ def rotate(as_json: bool) -> None:
 
     CODEWELL_MASTER_KEY_PREVIOUS gives the master keys that they are wrapped with now. No code changes.
     """
-    from services.store import audit_log, key_rotation
-    from services.store.master_keys import MasterKeys
+    from codewell.audit import audit_log
+    from codewell.keys import rotation
+    from codewell.keys.master_keys import MasterKeys
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r{done:,} keys", err=True, nl=False)
 
     done = with_database(
-        lambda connection, settings: key_rotation.rotate(
+        lambda connection, settings: rotation.rotate(
             connection, MasterKeys(*settings.given_keys), audit_log.by_command(), progress
         )
     )

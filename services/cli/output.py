@@ -25,10 +25,10 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
     """Run one command's work with its settings and a connection to the database."""
     from asyncpg import InsufficientPrivilegeError, PostgresError
 
-    from services.errors import SettingsInvalid, StackUnavailable
-    from services.postgres.connection import UNAVAILABLE, connection, place
-    from services.postgres.migrations import check_schema
-    from services.runtime.settings import StackSettings, read
+    from codewell.errors import SettingsInvalid, StackUnavailable
+    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.postgres.connection import UNAVAILABLE, connection, place
+    from codewell.infra.postgres.migrations import check_schema
 
     async def connected() -> T:
         settings = read(StackSettings)

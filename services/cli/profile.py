@@ -24,8 +24,8 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     loses all others; an empty cell is no field. What is wrong with a row is said, and the others are written. FILE may
     be - for standard input.
     """
-    from services.store.audit_log import by_command
-    from services.store.profile_import import import_profiles
+    from codewell.audit.audit_log import by_command
+    from codewell.profiles.csv_import import import_profiles
 
     # The CSV reader wants line ends as they are.
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
@@ -46,7 +46,7 @@ def import_(file: BinaryIO, as_json: bool) -> None:
 @as_json
 def show(profile_id: str, as_json: bool) -> None:
     """Show what is known of profile ID beside its codes."""
-    from services.store import profiles
+    from codewell.profiles import profiles
 
     profiles.check_id(profile_id)
     found = with_database(lambda connection, _: profiles.get(connection, profile_id))
@@ -61,8 +61,8 @@ def show(profile_id: str, as_json: bool) -> None:
 @as_json
 def forget(profile_id: str, as_json: bool) -> None:
     """Forget profile ID: its fields go, a random id takes its place everywhere, and its codes stay used."""
-    from services.store import forgetting, profiles
-    from services.store.audit_log import by_command
+    from codewell.audit.audit_log import by_command
+    from codewell.profiles import forgetting, profiles
 
     profiles.check_id(profile_id)
     answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id, by_command()))

@@ -26,8 +26,8 @@ def program() -> None:
 @as_json
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
-    from services.store import programs
-    from services.store.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.programs import programs
 
     wanted = given(**options) | ({} if name is None else {"name": name})
     if interactive:
@@ -52,8 +52,8 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 
     Only what is given changes; null in a file gives a setting its default again. Codes of an older template stay valid.
     """
-    from services.store import programs
-    from services.store.audit_log import by_command
+    from codewell.audit.audit_log import by_command
+    from codewell.programs import programs
 
     changes = given(**options)
     if not changes:
@@ -75,8 +75,8 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @as_json
 def clone(name: str, new_name: str, as_json: bool) -> None:
     """Make program NEW with the settings of program NAME, without any codes."""
-    from services.store import programs
-    from services.store.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.programs import programs
 
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
         work = partial(programs.clone, connection, minters, name, new_name, guesses_per_s)
@@ -112,8 +112,8 @@ def deactivate(name: str, as_json: bool) -> None:
 @as_json
 def remove(name: str, as_json: bool) -> None:
     """Remove program NAME for good: its codes stay on record, and its name is not used again."""
-    from services.store import programs
-    from services.store.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
         return await noted(connection, by_command(), partial(programs.remove, connection, name), "program.remove", name)
@@ -126,7 +126,7 @@ def remove(name: str, as_json: bool) -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List all programs: whether each is active, how many codes stand ready, and how many it had of its maximum."""
-    from services.store import programs
+    from codewell.programs import programs
 
     found = with_database(lambda connection, _: programs.overview(connection))
     if as_json:
@@ -154,7 +154,8 @@ def list_(as_json: bool) -> None:
 @as_json
 def show(name: str, as_json: bool) -> None:
     """Show program NAME and its stock."""
-    from services.store import orders, programs
+    from codewell.pool import orders
+    from codewell.programs import programs
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -186,17 +187,19 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def secret(name: str, rotate: bool, as_json: bool) -> None:
     """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
-    from services.store import orders, programs, remote_secrets
-    from services.store.audit_log import by_command, noted
-    from services.store.minters import Minters
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.pool import orders
+    from codewell.pool.minter_cache import Minters
+    from codewell.programs import programs
+    from codewell.remote import signing_secrets
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, name)
         await orders.service_of(connection, name)
         minters = Minters(*settings.master_keys)
         if not rotate:
-            return await remote_secrets.in_force(connection, minters, found.id)
-        change = partial(remote_secrets.rotate, connection, minters, found.id)
+            return await signing_secrets.in_force(connection, minters, found.id)
+        change = partial(signing_secrets.rotate, connection, minters, found.id)
         return await noted(connection, by_command(), change, "secret.rotate", name)
 
     rows = [{"secret": one.text, "made": one.made_at, "ends": one.ends_at} for one in with_database(work)]
@@ -208,8 +211,8 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
 
 
 def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
-    from services.store import programs
-    from services.store.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
         verb = f"program.{'activate' if active else 'deactivate'}"
@@ -231,9 +234,9 @@ def _whence(source: Source) -> str:
 
 def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
     """Make or change a program, and tell the generator so that it fills the pool at once."""
-    from services.client.exchange import announce
-    from services.kafka.clients import started_producer
-    from services.store.minters import Minters
+    from codewell.client.exchange import announce
+    from codewell.infra.kafka.clients import started_producer
+    from codewell.pool.minter_cache import Minters
 
     async def work(connection: Any, stack: Any) -> Program:
         # Kafka first: when it can't be reached, nothing is changed.
@@ -247,8 +250,8 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
 
 
 def _asked(wanted: dict[str, Any]) -> dict[str, Any]:
-    from services.runtime.settings import StackSettings, read
-    from services.store import programs
+    from codewell.infra.config.settings import StackSettings, read
+    from codewell.programs import programs
 
     guesses_per_s = read(StackSettings).guesses_per_s
 

@@ -6,11 +6,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 import click
 from pydantic import ValidationError
 
+from codewell.errors import CodewellError, ProgramRefused
+from codewell.minting.template import Template
 from schemas.program import CODES_MAX_LIMIT, POOL_MAX_DEFAULT, ProgramSettings
 from services.cli.output import first_mistake
 from services.cli.program_settings import custom_field
-from services.codes.template import Template
-from services.errors import CodewellError, ProgramRefused
 
 # Stands for what was not asked yet, so that each answer can be checked together with those before it.
 _UNASKED: Final = {"name": "X", "codes_max": CODES_MAX_LIMIT, "source": {"kind": "template", "template": "X"}}

@@ -7,9 +7,9 @@ from typing import IO, Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from codewell.errors import ProgramRefused
 from schemas.program import ProgramSettings
 from services.cli.output import first_mistake
-from services.errors import ProgramRefused
 
 _F = TypeVar("_F", bound=Callable[..., None])
 

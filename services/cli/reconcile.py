@@ -9,7 +9,7 @@ from services.cli.dlq_filters import moment
 from services.cli.output import Progress, as_json, masked, print_json, with_database
 
 if TYPE_CHECKING:
-    from services.store.judging import Case
+    from codewell.recovery.repair_plan import Case
 
 _SAYS = {
     "lost_answer": "an answer that the database does not know",
@@ -32,12 +32,12 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
     """
 
     async def work(connection: Any, settings: Any) -> dict[str, int]:
-        from services.client import published
-        from services.runtime.settings import IssuerSettings, read
-        from services.store import audit_log
-        from services.store.minters import Minters
-        from services.store.reconciling import Strangers
-        from services.store.restoring import Restoring
+        from codewell.audit import audit_log
+        from codewell.infra.config.settings import IssuerSettings, read
+        from codewell.pool.minter_cache import Minters
+        from codewell.recovery import published_answers
+        from codewell.recovery.reconciliation import Strangers
+        from codewell.recovery.repair import Restoring
 
         counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
         topics = [settings.topic_prefix + name for name in _reply_topics()]
@@ -45,7 +45,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         strangers = Strangers(connection)
         await strangers.open()
         progress = Progress("answers compared")
-        async for answers in published.answers(settings.brokers, topics, since):
+        async for answers in published_answers.answers(settings.brokers, topics, since):
             await strangers.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])

@@ -8,13 +8,13 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
+from codewell.errors import CodewellError
 from schemas.events import DATA_OF_TYPE
 from schemas.topics import REQUEST_TYPE
 from services.cli.output import as_json, first_mistake, print_json, print_table
-from services.errors import CodewellError
 
 if TYPE_CHECKING:
-    from services.client.exchange import Outgoing
+    from codewell.client.exchange import Outgoing
 
 _PROFILES = click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
 _FILE = click.option(
@@ -88,8 +88,8 @@ def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: floa
 
 
 async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
-    from services.client.exchange import exchange, outgoing
-    from services.runtime.settings import StackSettings, read
+    from codewell.client.exchange import exchange, outgoing
+    from codewell.infra.config.settings import StackSettings, read
 
     settings = read(StackSettings)
     given = {key: value for key, value in data.items() if value not in (None, ())}

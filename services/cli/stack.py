@@ -37,9 +37,9 @@ def console() -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date. Safe to repeat."""
-    from services.postgres.connection import connection
-    from services.postgres.migrations import migrate as apply
-    from services.runtime.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.postgres.connection import connection
+    from codewell.infra.postgres.migrations import migrate as apply
 
     async def work() -> list[str]:
         async with connection(read(StackSettings).postgres_url.get_secret_value(), "codewell-migrate") as opened:
@@ -60,10 +60,10 @@ def migrate() -> None:
 )
 def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
     """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
+    from codewell.audit.audit_log import by_command, noted
+    from codewell.infra.postgres import logins
+    from codewell.infra.postgres.connection import place
     from services.cli.output import with_database
-    from services.postgres import logins
-    from services.postgres.connection import place
-    from services.store.audit_log import by_command, noted
 
     password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
     name = user or role
@@ -85,8 +85,8 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
 )
 def topics(replication: int | None) -> None:
     """Make the topics that are missing. Safe to repeat."""
-    from services.kafka.topics import create_topics
-    from services.runtime.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.kafka.topics import create_topics
 
     settings = read(StackSettings)
     made = asyncio.run(create_topics(settings.brokers, settings.topic_prefix, replication))
@@ -106,10 +106,10 @@ _ISSUERS = click.option("--issuers", type=click.IntRange(1, 32), default=1, show
 @_ISSUERS
 def standalone(home: Path | None, api_port: int, issuers: int) -> None:
     """Run Postgres, Kafka and all services on this machine until Ctrl-C. Data is kept."""
-    from services.runtime.process import run
-    from services.runtime.settings import home as default_home
+    from codewell.infra.config.settings import home as default_home
+    from codewell.infra.process.lifecycle import run
+    from codewell.infra.telemetry.logs import configure
     from services.standalone.main import StackOptions, standalone
-    from services.telemetry.logs import configure
 
     configure("standalone", "warning")
     options = StackOptions(home or default_home(), api_port=api_port, issuers=issuers)
@@ -122,8 +122,8 @@ def standalone(home: Path | None, api_port: int, issuers: int) -> None:
 @click.option("--steps", type=click.IntRange(0), default=5_000, show_default=True, help="scenario-step requests.")
 def demo(leave: bool, messages: int, steps: int) -> None:
     """Show the main job on a fresh stack: a program, requests, their answers, and the checks."""
-    from services.demo.main import demonstrate
-    from services.runtime.process import run
+    from codewell.infra.process.lifecycle import run
+    from services.standalone.demo import demonstrate
 
     held: list[bool] = []
     run(lambda stop: demonstrate(messages, steps, leave, stop, held.append))

@@ -41,8 +41,8 @@ def create(
     name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], expires_in: timedelta | None, as_json: bool
 ) -> None:
     """Make token NAME and print its secret, which is shown this once."""
-    from services.store import tokens
-    from services.store.audit_log import by_command, noted
+    from codewell.access import tokens
+    from codewell.audit.audit_log import by_command, noted
 
     async def work(connection: Any, _: Any) -> Any:
         make = partial(tokens.create, connection, name, scopes, groups, expires_in)
@@ -61,7 +61,7 @@ def create(
 @as_json
 def list_(as_json: bool) -> None:
     """List the tokens in force."""
-    from services.store import tokens
+    from codewell.access import tokens
 
     found = [one._asdict() for one in with_database(lambda connection, _: tokens.list_all(connection))]
     for facts in found:
@@ -87,8 +87,8 @@ def list_(as_json: bool) -> None:
 @as_json
 def revoke(name_or_id: str, as_json: bool) -> None:
     """End a token for good. A console may still know it for 5 seconds."""
-    from services.store import tokens
-    from services.store.audit_log import by_command, note
+    from codewell.access import tokens
+    from codewell.audit.audit_log import by_command, note
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction():

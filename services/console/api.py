@@ -5,15 +5,15 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from codewell.infra.telemetry.tracing import Tracing
 from schemas.api import Problem
-from services.console import codes, exports, imports, life, profiles, programs, remote
-from services.console.bodies import BodyLimit
-from services.console.callers import Doorkeeper
 from services.console.context import Context
-from services.console.direct import Direct
-from services.console.problems import handle
-from services.console.requests import RequestIds
-from services.telemetry.tracing import Tracing
+from services.console.http.auth import Doorkeeper
+from services.console.http.body_limit import BodyLimit
+from services.console.http.fast_path import Direct
+from services.console.http.problems import handle
+from services.console.http.request_ids import RequestIds
+from services.console.routes import code_lifecycle, codes, exports, imports, profiles, programs, remote
 
 _PREFIX: Final = "/api/v1"
 
@@ -44,7 +44,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
     )
     api.state.context = context
     # A path is looked for in this order: those of every customer and every purchase come first.
-    for module in (life, codes, programs, remote, imports, exports, profiles):
+    for module in (code_lifecycle, codes, programs, remote, imports, exports, profiles):
         api.include_router(module.router, prefix=_PREFIX)
     api.router.routes.insert(0, Direct(context, api.router))
     handle(api)

@@ -5,17 +5,17 @@ from typing import Self
 
 from fastapi import Request
 
-from services.console.activating import Activations
-from services.console.announcer import Announcer
-from services.console.attaching import GatheredClaims
-from services.console.callers import Callers
-from services.console.guessers import Guessers
-from services.console.importer import Importer
-from services.console.strangers import Strangers
-from services.console.turns import Turns
-from services.postgres.connection import Pool
-from services.runtime.settings import ConsoleSettings
-from services.store.minters import Minters
+from codewell.infra.config.settings import ConsoleSettings
+from codewell.infra.postgres.connection import Pool
+from codewell.pool.minter_cache import Minters
+from services.console.background.announcer import Announcer
+from services.console.background.importer import Importer
+from services.console.batching.activations import Activations
+from services.console.batching.attachments import GatheredClaims
+from services.console.http.auth import Callers
+from services.console.http.concurrency_limit import Turns
+from services.console.http.failed_lookup_limiter import Guessers
+from services.console.http.negative_cache import Strangers
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import structlog
 
+from codewell.infra.config.settings import ConsoleSettings, read
+from codewell.infra.postgres import connection as postgres
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.migrations import check_schema
+from codewell.infra.postgres.watch import watch
+from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, run
+from codewell.infra.telemetry import metrics
+from codewell.infra.telemetry.health import Health, routes, serving
+from codewell.infra.telemetry.logs import configure
+from codewell.infra.telemetry.tracing import tracing
+from codewell.keys import master_keys
+from codewell.keys.master_keys import MasterKeys
 from services.console.api import create_api
 from services.console.context import Context
-from services.postgres import connection as postgres
-from services.postgres.connection import Connection
-from services.postgres.migrations import check_schema
-from services.postgres.watch import watch
-from services.runtime.process import CANCEL_TIMEOUT_S, run
-from services.runtime.settings import ConsoleSettings, read
-from services.store import master_keys
-from services.store.master_keys import MasterKeys
-from services.telemetry import metrics
-from services.telemetry.health import Health, routes, serving
-from services.telemetry.logs import configure
-from services.telemetry.tracing import tracing
 
 log = structlog.get_logger()
 

@@ -9,14 +9,14 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
+from codewell.infra.process.lifecycle import pauses
+from codewell.infra.telemetry.health import Health
+from codewell.pool import fill
+from codewell.pool.fill_many import TOGETHER_MAX, top_up_together
+from codewell.pool.minter_cache import Minters
 from services.generator.app import WAKE_UPS
-from services.generator.levels import note_levels
-from services.postgres.connection import UNAVAILABLE, Pool, why_away
-from services.runtime.process import pauses
-from services.store import filling
-from services.store.filling_together import TOGETHER_MAX, top_up_together
-from services.store.minters import Minters
-from services.telemetry.health import Health
+from services.generator.pool_metrics import note_levels
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Filler:
         async for _ in pauses(self._stop):
             try:
                 async with self._pool.acquire() as connection:
-                    filled = await filling.top_up(connection, self._minters, program_id)
+                    filled = await fill.top_up(connection, self._minters, program_id)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
                 self._waits(error)
             except Exception:
@@ -107,7 +107,7 @@ class Filler:
         """Look at all programs and fill those that lack something. False where that failed. Raises nothing."""
         try:
             async with self._pool.acquire() as connection:
-                needy = await filling.needy_programs(connection)
+                needy = await fill.needy_programs(connection)
         except (*UNAVAILABLE, *_TRANSIENT) as error:
             self._waits(error)
             return False

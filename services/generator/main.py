@@ -12,27 +12,27 @@ import faust
 import structlog
 from aiokafka.errors import KafkaError
 
+from codewell.errors import StackUnavailable
+from codewell.infra.config.settings import GeneratorSettings, read
+from codewell.infra.kafka import clients
+from codewell.infra.postgres import connection as postgres
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.migrations import check_schema
+from codewell.infra.postgres.watch import watch
+from codewell.infra.process import failpoints
+from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, pauses, run, until
+from codewell.infra.telemetry import metrics
+from codewell.infra.telemetry.health import Health, served
+from codewell.infra.telemetry.logs import configure
+from codewell.keys import master_keys
+from codewell.pool.minter_cache import Minters
+from codewell.remote.client import Client
 from schemas import topics
-from services.errors import StackUnavailable
 from services.generator.app import Fill, create_app
+from services.generator.fill_batcher import ALONE_MAX, Gatherer
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
-from services.generator.gatherer import ALONE_MAX, Gatherer
-from services.generator.profiles import ProfileReader
-from services.generator.sender import Limits, Sender
-from services.kafka import clients
-from services.postgres import connection as postgres
-from services.postgres.connection import Connection
-from services.postgres.migrations import check_schema
-from services.postgres.watch import watch
-from services.remote.client import Client
-from services.runtime import failpoints
-from services.runtime.process import CANCEL_TIMEOUT_S, pauses, run, until
-from services.runtime.settings import GeneratorSettings, read
-from services.store import master_keys
-from services.store.minters import Minters
-from services.telemetry import metrics
-from services.telemetry.health import Health, served
-from services.telemetry.logs import configure
+from services.generator.profile_reader import ProfileReader
+from services.generator.remote_sender import Limits, Sender
 
 log = structlog.get_logger()
 

@@ -16,17 +16,17 @@ import structlog
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter, Histogram
 
+from codewell.errors import StackUnavailable
+from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
+from codewell.infra.process.lifecycle import pauses
+from codewell.infra.telemetry.health import Health
+from codewell.infra.telemetry.metrics import Times
+from codewell.issuing.claim import Claimed, Claims
+from codewell.issuing.model import Request
 from schemas.events import Reason
-from services.attaching.model import Request
-from services.errors import StackUnavailable
 from services.issuer.decode import Decoder, Received, Unreadable
-from services.issuer.outbox import Outbox
+from services.issuer.record_buffer import Outbox
 from services.issuer.traces import BatchTrace
-from services.postgres.connection import UNAVAILABLE, Pool, why_away
-from services.runtime.process import pauses
-from services.store.claim import Claimed, Claims
-from services.telemetry.health import Health
-from services.telemetry.metrics import Times
 
 log = structlog.get_logger()
 

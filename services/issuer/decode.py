@@ -10,6 +10,8 @@ from asyncpg.pgproto.pgproto import UUID
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from codewell.issuing.model import Request
+from codewell.minting.template import CODE_CHARACTERS_MAX
 from schemas import topics
 from schemas.events import (
     MESSAGE_RENDER,
@@ -21,8 +23,6 @@ from schemas.events import (
     MessageRender,
     ScenarioStep,
 )
-from services.attaching.model import Request
-from services.codes.template import CODE_CHARACTERS_MAX
 
 GIVE_UP_AT: Final = "codewell_give_up_at"
 ATTEMPT: Final = "codewell_attempt"

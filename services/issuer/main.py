@@ -4,26 +4,26 @@ import asyncio
 import gc
 from typing import Final
 
+from codewell.infra.config.settings import IssuerSettings, read
+from codewell.infra.kafka import clients
+from codewell.infra.postgres import connection as postgres
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.migrations import check_schema
+from codewell.infra.postgres.watch import watch
+from codewell.infra.process import failpoints
+from codewell.infra.process.lifecycle import run, until
+from codewell.infra.telemetry import metrics
+from codewell.infra.telemetry.health import Health, served
+from codewell.infra.telemetry.logs import configure
+from codewell.infra.telemetry.tracing import tracing
+from codewell.issuing.claim import Claims
+from codewell.keys import master_keys
+from codewell.pool.fill import announce_worker
+from codewell.pool.minter_cache import Minters
 from schemas import topics
 from services.issuer.batch import Processor
 from services.issuer.decode import Decoder
 from services.issuer.worker import Worker
-from services.kafka import clients
-from services.postgres import connection as postgres
-from services.postgres.connection import Connection
-from services.postgres.migrations import check_schema
-from services.postgres.watch import watch
-from services.runtime import failpoints
-from services.runtime.process import run, until
-from services.runtime.settings import IssuerSettings, read
-from services.store import master_keys
-from services.store.claim import Claims
-from services.store.filling import announce_worker
-from services.store.minters import Minters
-from services.telemetry import metrics
-from services.telemetry.health import Health, served
-from services.telemetry.logs import configure
-from services.telemetry.tracing import tracing
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2

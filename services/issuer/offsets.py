@@ -9,8 +9,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from services.kafka import clients
-from services.runtime.failpoints import Point, reach
+from codewell.infra.kafka import clients
+from codewell.infra.process.failpoints import Point, reach
 
 log = structlog.get_logger()
 

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord
 
+from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
+from codewell.issuing.claim import Claimed
 from services.issuer.decode import Received
-from services.store.claim import Claimed
-from services.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

@@ -12,21 +12,21 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from codewell.infra.config.settings import IssuerSettings
+from codewell.infra.kafka import clients, lag
+from codewell.infra.kafka.broker_watchdog import SILENCE_TOLD_AFTER_S
+from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.lifecycle import pauses
+from codewell.infra.telemetry.health import Health
+from codewell.infra.telemetry.tracing import Tracing
+from codewell.issuing.claim import Claimed
 from schemas import topics
-from services.issuer.ahead import Ahead, Part
 from services.issuer.batch import Processor, Read, note_answered
 from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
-from services.issuer.outbox import Demands, Outbox
+from services.issuer.prefetcher import Ahead, Part
+from services.issuer.record_buffer import Demands, Outbox
 from services.issuer.traces import BatchTrace
-from services.kafka import clients, lag
-from services.kafka.silence import SILENCE_TOLD_AFTER_S
-from services.runtime.failpoints import Point, reach
-from services.runtime.process import pauses
-from services.runtime.settings import IssuerSettings
-from services.store.claim import Claimed
-from services.telemetry.health import Health
-from services.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import structlog
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
 TAIL_BYTES_MAX = 16 * 1024

@@ -15,7 +15,7 @@ from typing import Self
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.ports import PortBook
 
 DISK_FREE_BYTES_MIN = 1024**3

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 
 DOWNLOADS_AT_ONCE_MAX = 4
 DOWNLOAD_TIMEOUT_S = 30

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 
 JAVA_MAJOR_MIN = 17
 VERSION_TIMEOUT_S = 10.0

@@ -12,7 +12,7 @@ import structlog
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.child import Child
 from services.standalone.class_archive import ClassArchive, user_cache
 from services.standalone.home import Home

@@ -15,20 +15,21 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import structlog
 
-from services.errors import StackUnavailable
-from services.kafka.topics import create_topics
-from services.postgres import logins
-from services.postgres.connection import Connection, connection
-from services.postgres.migrations import migrate
-from services.runtime.process import pauses
-from services.runtime.shown_settings import masked_url
+from codewell.access import tokens
+from codewell.audit import audit_log
+from codewell.errors import StackUnavailable
+from codewell.infra.config.effective_settings import masked_url
+from codewell.infra.kafka.topics import create_topics
+from codewell.infra.postgres import logins
+from codewell.infra.postgres.connection import Connection, connection
+from codewell.infra.postgres.migrations import migrate
+from codewell.infra.process.lifecycle import pauses
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
 from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_ports, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
-from services.store import audit_log, tokens
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 
 LOOPBACK = "127.0.0.1"
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import asyncpg
 import structlog
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.child import Child, RunAs
 from services.standalone.home import Home
 from services.standalone.ports import LOOPBACK, free_port, is_free, taken

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.child import Child, RunAs
 from services.standalone.server_user import give_to
 

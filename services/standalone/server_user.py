@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.child import RunAs
 
 USERS = ("postgres", "nobody")

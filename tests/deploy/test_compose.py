@@ -10,11 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 from ruamel.yaml import YAML
 
+from codewell.infra.config import settings
+from codewell.infra.config.secret_files import is_secret
+from codewell.infra.config.settings import (
+    ConsoleSettings,
+    GeneratorSettings,
+    IssuerSettings,
+    StackSettings,
+    WorkerSettings,
+)
 from services.cli import codewell
-from services.runtime import settings
-from services.runtime.secret_files import is_secret
-from services.runtime.settings import ConsoleSettings, GeneratorSettings, IssuerSettings, StackSettings, WorkerSettings
-from tests.certificates import Authority
 from tests.deploy.deployment import (
     COMMANDS,
     COMPOSE,
@@ -26,6 +31,7 @@ from tests.deploy.deployment import (
     seconds,
     services,
 )
+from tests.support.certificates import Authority
 
 KINDS: dict[str, type[StackSettings]] = {
     "issuer": IssuerSettings,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.e2e.monitoring import BOARD, RULES, tool
+from tests.support.monitoring import BOARD, RULES, tool
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

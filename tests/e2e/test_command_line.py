@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 import pytest_asyncio
 
-from tests.e2e.commands import Stack, running_stack
+from tests.support.commands import Stack, running_stack
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

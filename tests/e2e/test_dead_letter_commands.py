@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.client.exchange import exchange, outgoing
-from services.client.uuid7 import uuid7
-from services.kafka.clients import started_producer
-from tests.e2e.commands import Stack, running_stack
+from codewell.client.exchange import exchange, outgoing
+from codewell.infra.kafka.clients import started_producer
+from codewell.infra.uuid7 import uuid7
+from tests.support.commands import Stack, running_stack
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"

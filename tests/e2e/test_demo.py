@@ -13,15 +13,15 @@ import pytest
 from aiokafka import ConsumerRecord
 from click.testing import CliRunner
 
+from codewell.client.exchange import Answer
+from codewell.infra.uuid7 import uuid7
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from schemas.program import Stock
 from services.cli import codewell
-from services.client.exchange import Answer
-from services.client.uuid7 import uuid7
-from services.demo.checks import Check, check
-from services.demo.main import TEMPLATE
-from tests.e2e.commands import CODEWELL, environment
-from tests.integration.standalone.conditions import processes_in
+from services.standalone.demo import TEMPLATE
+from services.standalone.demo_checks import Check, check
+from tests.support.commands import CODEWELL, environment
+from tests.support.conditions import processes_in
 
 CUSTOMERS = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 120.0
@@ -119,5 +119,5 @@ def test_its_exit_status_says_whether_all_held(monkeypatch: pytest.MonkeyPatch, 
         for held in told:
             result(held)
 
-    monkeypatch.setattr("services.demo.main.demonstrate", demonstrate)
+    monkeypatch.setattr("services.standalone.demo.demonstrate", demonstrate)
     assert CliRunner().invoke(codewell, ["demo", "--exit"]).exit_code == status

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.commands import CODEWELL, Stack, environment, running_stack
+from tests.support.commands import CODEWELL, Stack, environment, running_stack
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

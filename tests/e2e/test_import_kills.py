@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from services.postgres.connection import Connection
-from services.store import programs
-from services.store.audit import audit
-from services.store.minters import Minters
-from tests.e2e.commands import environment
-from tests.e2e.moments import seeded
-from tests.factories import program
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from tests.support.commands import environment
+from tests.support.factories import program
+from tests.support.moments import seeded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
 

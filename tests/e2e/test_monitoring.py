@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from services.generator.levels import NAMED_MAX
-from tests.e2e.commands import Stack, running_stack
-from tests.e2e.monitoring import RULES, board_queries, figures, places, prometheus, selectors, tool
+from services.generator.pool_metrics import NAMED_MAX
 from tests.e2e.test_remote_service import example, secrets_of
+from tests.support.commands import Stack, running_stack
+from tests.support.monitoring import RULES, board_queries, figures, places, prometheus, selectors, tool
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

@@ -16,11 +16,11 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from services.client.exchange import outgoing
-from tests.collector import collector
-from tests.e2e.commands import Stack, running_stack
-from tests.e2e.monitoring import places
+from codewell.client.exchange import outgoing
 from tests.e2e.test_standalone import workers
+from tests.support.collector import collector
+from tests.support.commands import Stack, running_stack
+from tests.support.monitoring import places
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from benchmarks.backlog import REPLY_TOPIC, Answers, Backlog
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.topics import create_topics
+from codewell.infra.postgres.connection import connection
+from codewell.infra.postgres.migrations import migrate
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
 from schemas.events import CODES_ATTACHED
-from services.bench.backlog import REPLY_TOPIC, Answers, Backlog
-from services.kafka import clients
-from services.kafka.topics import create_topics
-from services.postgres.connection import connection
-from services.postgres.migrations import migrate
 from services.standalone.postgres import TESTS
 from services.standalone.servers import Servers, running_servers
-from services.store import programs
-from services.store.minters import Minters
-from tests import factories
-from tests.e2e.consumer_groups import read_all
-from tests.e2e.workers import running_workers
+from tests.support import factories
+from tests.support.consumer_groups import read_all
+from tests.support.worker_processes import running_workers
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

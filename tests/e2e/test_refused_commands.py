@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from services.standalone.ports import free_port
-from tests.e2e import bad_input
-from tests.e2e.commands import Said, Stack, codewell, environment, running_stack
+from tests.support import bad_input
+from tests.support.commands import Said, Stack, codewell, environment, running_stack
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

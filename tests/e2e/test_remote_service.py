@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.commands import Stack, environment, running_stack
+from tests.support.commands import Stack, environment, running_stack
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

@@ -10,12 +10,12 @@ import pytest_asyncio
 
 from services.standalone.home import Home
 from services.standalone.ports import free_port
-from tests.certificates import Authority
-from tests.e2e.commands import codewell, environment
-from tests.e2e.workers import running_workers
-from tests.integration.issuer.running import until
-from tests.secure_kafka import PASSWORD, USER, SecureKafka, secure_kafka
-from tests.secure_postgres import SecurePostgres, secure_postgres, tls_binaries
+from tests.support.certificates import Authority
+from tests.support.commands import codewell, environment
+from tests.support.running import until
+from tests.support.secure_kafka import PASSWORD, USER, SecureKafka, secure_kafka
+from tests.support.secure_postgres import SecurePostgres, secure_postgres, tls_binaries
+from tests.support.worker_processes import running_workers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from services.standalone.child import Child, RunAs
-from tests.e2e.commands import CODEWELL, Stack, codewell, environment, running_stack, starting_stack
-from tests.integration.standalone.conditions import processes_in, until
+from tests.support.commands import CODEWELL, Stack, codewell, environment, running_stack, starting_stack
+from tests.support.conditions import processes_in, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 

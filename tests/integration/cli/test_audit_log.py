@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.postgres.connection import Connection
-from services.store import audit_log
-from tests.e2e.commands import Said, codewell, environment
-from tests.integration.store.test_audit_log import tamper
+from codewell.audit import audit_log
+from codewell.infra.postgres.connection import Connection
+from tests.integration.audit.test_audit_log import tamper
+from tests.support.commands import Said, codewell, environment
 
 PROFILE = "p-nobody-may-read"
 SETTINGS = ("--template", "{upstring 4}-{number 6}", "--codes-max", "1000", "--allow-guessable")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from services.postgres.connection import Connection
-from services.store.audit import audit
-from services.store.minters import Minters
-from tests.e2e.commands import Said, codewell, environment
-from tests.factories import program
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.minter_cache import Minters
+from tests.support.commands import Said, codewell, environment
+from tests.support.factories import program
 
 GENERATE = ("code", "generate", "SPRING", "--profiles")
 

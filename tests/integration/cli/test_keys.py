@@ -4,11 +4,11 @@ import os
 from base64 import b64encode
 from pathlib import Path
 
-from services.postgres.connection import Connection
-from services.store.master_keys import id_of
-from services.store.minters import Minters
-from tests.e2e.commands import Said, codewell, environment
-from tests.factories import program
+from codewell.infra.postgres.connection import Connection
+from codewell.keys.master_keys import id_of
+from codewell.pool.minter_cache import Minters
+from tests.support.commands import Said, codewell, environment
+from tests.support.factories import program
 
 
 async def test_keys_are_wrapped_for_the_first_time_and_with_another_one(

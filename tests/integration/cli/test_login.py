@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from services.postgres.connection import Connection
-from services.store import audit_log
+from codewell.audit import audit_log
+from codewell.infra.postgres.connection import Connection
 from tests.conftest import as_role
-from tests.e2e.commands import Said, codewell, environment
+from tests.support.commands import Said, codewell, environment
 
 
 async def test_a_service_gets_a_user_and_another_password(

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
+from codewell.client.exchange import Answer, Exchange, announce, exchange
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka.clients import started_producer
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PROGRAM_CHANGED
-from services.client.exchange import Answer, Exchange, announce, exchange
-from services.errors import StackUnavailable
-from services.kafka.clients import started_producer
 from services.standalone.ports import free_port
-from tests.integration.issuer.asking import message, step, structured
-from tests.integration.issuer.running import LIMIT_S
-from tests.integration.issuer.site import Site
+from tests.support.asking import message, step, structured
+from tests.support.running import LIMIT_S
+from tests.support.site import Site
 
 QUIET_S = 0.3
 

@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from services.postgres.connection import Pool, pool
+from codewell.infra.postgres.connection import Pool, pool
 from tests.conftest import as_role
-from tests.integration.console.consoles import Consoles
 from tests.integration.issuer.conftest import site
+from tests.support.consoles import Consoles
 
 __all__ = ["site"]
 

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.console import callers
-from services.postgres.connection import Connection, Pool, pool
-from services.store import tokens
-from services.store.tokens import SCOPES
-from tests import factories
-from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
+from codewell.access import tokens
+from codewell.access.tokens import SCOPES
+from codewell.infra.postgres.connection import Connection, Pool, pool
+from services.console.http import auth
+from tests.support import factories
+from tests.support.consoles import Consoles, create_console, is_problem, settings
 
 BODIES: dict[str, dict[str, Any]] = {
     "/api/v1/programs": settings("OTHER", groups=["theirs"]),
@@ -153,8 +153,8 @@ async def test_a_revoked_token_ends_everywhere_once_it_is_forgotten(
     other = await consoles.with_secret(secret, create_console(connections))
     is_problem(await other.get("/programs"), 401)
 
-    assert callers.REMEMBERED_S <= 5
-    monkeypatch.setattr(callers, "REMEMBERED_S", 0)
+    assert auth.REMEMBERED_S <= 5
+    monkeypatch.setattr(auth, "REMEMBERED_S", 0)
     is_problem(await first.get("/programs"), 401)
 
 

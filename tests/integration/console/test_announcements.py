@@ -4,13 +4,13 @@ import json
 
 from structlog.testing import capture_logs
 
-from services.console import announcer
-from services.console.announcer import Announcer
+from services.console.background import announcer
+from services.console.background.announcer import Announcer
 from services.standalone.ports import free_port
-from tests.integration.console.consoles import settings
 from tests.integration.console.test_api import console
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
+from tests.support.consoles import settings
+from tests.support.running import until
+from tests.support.site import Site
 
 GENERATE = "/api/v1/programs/SPRING/codes:generate"
 

@@ -7,14 +7,14 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from codewell.access import tokens
+from codewell.infra.config.settings import ConsoleSettings
+from codewell.infra.postgres import watch
 from services.console import main
-from services.postgres import watch
-from services.runtime.settings import ConsoleSettings
-from services.store import tokens
-from tests.integration.issuer.asking import messages
-from tests.integration.issuer.door import door
-from tests.integration.issuer.running import running, until
-from tests.integration.issuer.site import Site
+from tests.support.asking import messages
+from tests.support.door import door
+from tests.support.running import running, until
+from tests.support.site import Site
 
 
 @asynccontextmanager

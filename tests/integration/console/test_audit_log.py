@@ -4,11 +4,11 @@ from typing import Any
 
 import httpx
 
-from services.postgres.connection import Connection
-from services.store import audit_log
-from services.store.audit_log import Entry
-from tests.integration.console.consoles import Consoles, settings
+from codewell.audit import audit_log
+from codewell.audit.audit_log import Entry
+from codewell.infra.postgres.connection import Connection
 from tests.integration.console.test_access import operations
+from tests.support.consoles import Consoles, settings
 
 PROGRAM = "/programs/SPRING"
 PROFILE = "p-nobody-may-read"

@@ -4,9 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.integration.console.consoles import settings
 from tests.integration.console.test_api import console
-from tests.integration.issuer.site import Site
+from tests.support.consoles import settings
+from tests.support.site import Site
 
 _SEED = "20261123"
 _EXAMPLES_MAX = "20"

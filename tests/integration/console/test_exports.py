@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from services.console import exports
-from services.store import export
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from codewell.codes import export
+from services.console.routes import exports
 from tests.integration.console.test_api import console
-from tests.integration.issuer.running import soon, until
-from tests.integration.issuer.site import Site
+from tests.support.consoles import Consoles, is_problem, settings
+from tests.support.running import soon, until
+from tests.support.site import Site
 
 PATH = "/api/v1/programs/SPRING/codes.csv"
 

@@ -1,8 +1,8 @@
 """Codes made for profiles over HTTP."""
 
-from services.postgres.connection import Connection
-from services.store.audit import audit
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from tests.support.consoles import Consoles, is_problem, settings
 
 GENERATE = "/programs/SPRING/codes:generate"
 

@@ -7,13 +7,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.files.candidates import Chunk
-from services.postgres.connection import Connection
-from services.store import uploads
-from services.store.audit import audit
-from services.store.intake import Intake
-from services.store.stock import DECIDING_LOCK
-from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
+from codewell.audit.promises import audit
+from codewell.imports import uploads
+from codewell.imports.candidates import Chunk
+from codewell.imports.chunk_writer import Intake
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.claim_queries import DECIDING_LOCK
+from tests.support.consoles import Consoles, create_console, is_problem, settings
 
 PATH = "/programs/SPRING/imports"
 

@@ -7,10 +7,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from services.postgres.connection import Connection
-from services.store.audit import audit
-from tests.integration.console.consoles import Consoles, create_console, is_problem, settings
-from tests.integration.issuer.running import until
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from tests.support.consoles import Consoles, create_console, is_problem, settings
+from tests.support.running import until
 
 LATER = "2090-01-01T00:00:00Z"
 

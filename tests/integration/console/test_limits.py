@@ -7,16 +7,16 @@ from typing import Any
 import httpx
 import pytest
 
+from codewell.infra.http import limits
+from codewell.infra.http.limits import HEAD_BYTES_MAX
+from codewell.minting.template import TEMPLATE_CHARACTERS_MAX
 from schemas.program import FIELDS_MAX, GROUPS_MAX
-from services.codes.template import TEMPLATE_CHARACTERS_MAX
-from services.console import bodies
-from services.console.bodies import BODY_BYTES_MAX
-from services.telemetry import http_limits
-from services.telemetry.http_limits import HEAD_BYTES_MAX
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from services.console.http import body_limit
+from services.console.http.body_limit import BODY_BYTES_MAX
 from tests.integration.console.test_api import console
-from tests.integration.issuer.running import LIMIT_S
-from tests.integration.issuer.site import Site
+from tests.support.consoles import Consoles, is_problem, settings
+from tests.support.running import LIMIT_S
+from tests.support.site import Site
 
 JSON = {"Content-Type": "application/json"}
 
@@ -76,7 +76,7 @@ async def test_heads(site: Site) -> None:
             assert (await raw.answer())[0] == 200
         await raw.say(head(HEAD_BYTES_MAX + 1))
         await raw.is_refused(431, "65,536")
-        endless = HEAD_BYTES_MAX + http_limits._LINE_BYTES + 1
+        endless = HEAD_BYTES_MAX + limits._LINE_BYTES + 1
         for said in (
             head(100, "/healthz?" + "q" * HEAD_BYTES_MAX),
             b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * (HEAD_BYTES_MAX // 6) + b"\r\n",
@@ -95,7 +95,7 @@ async def test_heads(site: Site) -> None:
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: "])
 @pytest.mark.parametrize("before", [0, 1])
 async def test_a_head_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyPatch, said: bytes, before: int) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.3)
     async with console(site) as client:
         raw = await Raw.to(client)
         for _ in range(before):
@@ -128,7 +128,7 @@ async def test_lines_behind_a_body_have_an_end(site: Site, line: bytes) -> None:
 async def test_what_is_no_request_keeps_no_connection(
     site: Site, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, bytes]
 ) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.3)
     async with console(site) as client:
         raw = await Raw.to(client)
         await raw.say(said[0])
@@ -138,8 +138,8 @@ async def test_what_is_no_request_keeps_no_connection(
 
 
 async def test_a_body_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(bodies, "UPLOAD_PAUSE_MAX_S", 0.3)
+    monkeypatch.setattr(body_limit, "BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(body_limit, "UPLOAD_PAUSE_MAX_S", 0.3)
     await site.program("SPRING", 10)
     async with console(site) as client:
         token = client.headers["authorization"]

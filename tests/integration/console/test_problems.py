@@ -8,8 +8,8 @@ import pytest
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
-from services.console.bodies import BODY_BYTES_MAX
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from services.console.http.body_limit import BODY_BYTES_MAX
+from tests.support.consoles import Consoles, is_problem, settings
 
 JSON = {"Content-Type": "application/json"}
 

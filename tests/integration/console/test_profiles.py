@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 import pytest
 
-from services.postgres.connection import Connection
-from services.store.audit import audit
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from tests.support.consoles import Consoles, is_problem, settings
 
 
 @pytest.mark.parametrize("name", ["p-1001", "a/b", "ü @?#%", "50%"])

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from fastapi import FastAPI
 
-from services.postgres.connection import Pool
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from codewell.infra.postgres.connection import Pool
+from tests.support.consoles import Consoles, is_problem, settings
 
 
 async def test_a_program_is_made_and_shown(consoles: Consoles) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from services.errors import RemoteFailed
-from services.store import deliveries
-from services.store.audit import audit
-from tests.integration.console.consoles import Consoles, is_problem, settings
+from codewell.audit.promises import audit
+from codewell.errors import RemoteFailed
+from codewell.remote import order_leases
+from tests.support.consoles import Consoles, is_problem, settings
 
 SERVICE = {"kind": "remote", "url": "https://codes.example/orders", "request_max": 10}
 KEY = {"Idempotency-Key": "k-1"}
@@ -33,8 +33,8 @@ async def test_codes_are_ordered_and_what_stands_against_them_is_shown(consoles:
         assert [(row["count"], row["fields"]) for row in rows] == [
             (count, '{"discount": "10"}') for count in (10, 10, 5)
         ]
-        [order] = await deliveries.take(connection, 60, {}, 1, 1)
-        await deliveries.put_off(connection, order, RemoteFailed("The service answered 500 instead of 200."), 60)
+        [order] = await order_leases.take(connection, 60, {}, 1, 1)
+        await order_leases.put_off(connection, order, RemoteFailed("The service answered 500 instead of 200."), 60)
         assert await audit(connection) == []
     shown = (await client.get("/programs/SPRING/remote")).json()
     assert shown.pop("error_at") is not None

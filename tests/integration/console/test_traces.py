@@ -3,13 +3,13 @@
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from codewell.infra.config.settings import ConsoleSettings
+from codewell.infra.postgres.connection import Pool
+from codewell.infra.telemetry.tracing import tracing
 from services.console.api import create_api
 from services.console.context import Context
-from services.postgres.connection import Pool
-from services.runtime.settings import ConsoleSettings
-from services.telemetry.tracing import tracing
-from tests.collector import Collector, Received, collector
-from tests.integration.console.consoles import Consoles, settings
+from tests.support.collector import Collector, Received, collector
+from tests.support.consoles import Consoles, settings
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

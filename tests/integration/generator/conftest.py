@@ -6,8 +6,8 @@ from types import CoroutineType
 
 import pytest
 
-from tests.integration.issuer.running import no_task_left
-from tests.integration.issuer.site import Site, open_site
+from tests.support.running import no_task_left
+from tests.support.site import Site, open_site
 
 _FAUST_WAIT = "mode/utils/locks.py"
 

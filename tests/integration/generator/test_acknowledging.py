@@ -8,11 +8,11 @@ from pathlib import Path
 import faust
 import pytest
 
+from codewell.infra.config.settings import GeneratorSettings
 from services.generator.app import IN_HAND_MAX, create_app
-from services.runtime.settings import GeneratorSettings
-from tests.integration.generator.pools import AUTOMATIC, tell_demand
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
+from tests.support.pools import AUTOMATIC, tell_demand
+from tests.support.running import until
+from tests.support.site import Site
 
 HELD_UP = 0
 

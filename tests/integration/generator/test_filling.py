@@ -1,8 +1,8 @@
 """What wakes a generator up, and what it then makes."""
 
-from tests.integration.generator.pools import AUTOMATIC, check, tell_changed, tell_demand, until_full
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
+from tests.support.pools import AUTOMATIC, check, tell_changed, tell_demand, until_full
+from tests.support.running import until
+from tests.support.site import Site
 
 UNREADABLE = [
     None,

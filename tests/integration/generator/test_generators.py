@@ -2,9 +2,9 @@
 
 import asyncpg
 
-from tests.integration.generator.pools import AUTOMATIC, check, tell_changed, tell_demand, until_full
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
+from tests.support.pools import AUTOMATIC, check, tell_changed, tell_demand, until_full
+from tests.support.running import until
+from tests.support.site import Site
 
 
 async def test_two_generators_make_no_code_too_many(site: Site) -> None:

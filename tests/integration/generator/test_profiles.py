@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
+from codewell.audit.promises import audit
+from codewell.client.exchange import Outgoing
+from codewell.errors import StackUnavailable
+from codewell.infra.config.settings import GeneratorSettings
+from codewell.infra.postgres import connection as postgres
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.telemetry.health import Health
+from codewell.infra.uuid7 import uuid7
+from codewell.profiles import forgetting, profiles
 from schemas.events import PROFILE_CHANGED
-from services.client.exchange import Outgoing
-from services.client.uuid7 import uuid7
-from services.errors import StackUnavailable
-from services.generator import profiles as reading
-from services.generator.profiles import ProfileReader
-from services.postgres import connection as postgres
-from services.postgres.connection import Connection
-from services.runtime.settings import GeneratorSettings
-from services.store import forgetting, profiles
-from services.store.audit import audit
-from services.telemetry.health import Health
-from tests.integration.issuer.asking import messages
-from tests.integration.issuer.running import soon, until
-from tests.integration.issuer.site import Site
+from services.generator import profile_reader as reading
+from services.generator.profile_reader import ProfileReader
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
+from tests.support.asking import messages
+from tests.support.running import soon, until
+from tests.support.site import Site
 
 TOPIC = "profile-changed"
 HEADERS = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/t"), ("ce_type", PROFILE_CHANGED.encode())]

@@ -4,9 +4,9 @@ import json
 from uuid import UUID
 
 from schemas.events import POOL_DEMAND
-from tests.integration.generator.pools import AUTOMATIC, check, until_full
-from tests.integration.issuer.asking import answered, codes, message, messages
-from tests.integration.issuer.site import Site
+from tests.support.asking import answered, codes, message, messages
+from tests.support.pools import AUTOMATIC, check, until_full
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
+from codewell.pool import orders
+from codewell.pool.fill import generate, top_up
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from codewell.remote import order_leases, signing_secrets
 from schemas.program import Program
-from services.generator import sender
-from services.store import deliveries, orders, programs, remote_secrets
-from services.store.filling import generate, top_up
-from services.store.minters import Minters
-from tests.integration.generator.pools import check, tell_demand, until_full
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
-from tests.integration.remote.server import Asked, RemoteServer, Reply, answer, remote_server, reply
+from services.generator import remote_sender
+from tests.support.pools import check, tell_demand, until_full
+from tests.support.remote_server import Asked, RemoteServer, Reply, answer, remote_server, reply
+from tests.support.running import until
+from tests.support.site import Site
 
 HERE = {"remote_allow": ("127.0.0.0/8",)}
 
@@ -21,11 +23,11 @@ HERE = {"remote_allow": ("127.0.0.0/8",)}
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is tried again sooner; how soon is not what these tests are about."""
-    monkeypatch.setattr(deliveries, "BACKOFF_FIRST_S", 0.01)
-    monkeypatch.setattr(deliveries, "BACKOFF_MAX_S", 0.05)
-    monkeypatch.setattr(deliveries, "REST_S", 0.05)
-    monkeypatch.setattr(sender, "LOOK_INTERVAL_S", 0.05)
-    monkeypatch.setattr(sender, "LEASE_MARGIN_S", 0.5)
+    monkeypatch.setattr(order_leases, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(order_leases, "BACKOFF_MAX_S", 0.05)
+    monkeypatch.setattr(order_leases, "REST_S", 0.05)
+    monkeypatch.setattr(remote_sender, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(remote_sender, "LEASE_MARGIN_S", 0.5)
 
 
 async def remote_program(site: Site, name: str, url: str, request_max: int = 10, **given: Any) -> Program:
@@ -108,7 +110,7 @@ async def test_requests_are_signed_with_each_secret_in_force(site: Site) -> None
     async with remote_server(good) as server:
         program = await remote_program(site, "A", server.url)
         minters = Minters(None)
-        await remote_secrets.rotate(site.database, minters, program.id)
+        await signing_secrets.rotate(site.database, minters, program.id)
         async with site.generator(**HERE):
             await until_full(site, program)
         now_s = await site.database.fetchval("SELECT extract(epoch FROM clock_timestamp())::bigint")
@@ -160,7 +162,7 @@ async def test_i7_a_request_of_a_dead_generator_is_sent_again_under_its_key(site
         async with site.generator(**HERE):
             await until_full(site, program)
         await generate(site.database, Minters(None), program.id, 10, None)
-        [dead] = await deliveries.take(site.database, 0.3, {}, 1, 1)
+        [dead] = await order_leases.take(site.database, 0.3, {}, 1, 1)
         # It had its answer, and died with it.
         before = server.new_codes(Asked({"idempotency-key": str(dead.id)}, b'{"program": "A"}'), 10)
         async with site.generator(**HERE):
@@ -197,7 +199,7 @@ async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(
     async with remote_server(good) as server:
         program = await remote_program(site, "A", server.url)
         minters = Minters(None)
-        await remote_secrets.rotate(site.database, minters, program.id)
+        await signing_secrets.rotate(site.database, minters, program.id)
         await top_up(site.database, minters, program.id)
         transaction = site.database.transaction()
         await transaction.start()

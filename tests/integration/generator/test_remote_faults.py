@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from codewell.remote import order_leases
 from schemas.program import Program
-from services.generator import sender
-from services.postgres.connection import Connection
-from services.store import deliveries
-from services.store.audit import audit
-from tests.integration.generator.pools import check
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
-from tests.integration.remote.server import Asked, RemoteServer, Reply, answer, dripping, remote_server, reply
+from services.generator import remote_sender
+from tests.support.pools import check
+from tests.support.remote_server import Asked, RemoteServer, Reply, answer, dripping, remote_server, reply
+from tests.support.running import until
+from tests.support.site import Site
 
 BATCHES = 1_000
 REQUEST_MAX = 5
@@ -96,11 +96,11 @@ class Misbehaving:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is tried again sooner; how soon is not what this is about."""
-    monkeypatch.setattr(deliveries, "BACKOFF_FIRST_S", 0.01)
-    monkeypatch.setattr(deliveries, "BACKOFF_MAX_S", 0.05)
-    monkeypatch.setattr(deliveries, "REST_S", 0.02)
-    monkeypatch.setattr(sender, "LOOK_INTERVAL_S", 0.02)
-    monkeypatch.setattr(sender, "LEASE_MARGIN_S", 0.3)
+    monkeypatch.setattr(order_leases, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(order_leases, "BACKOFF_MAX_S", 0.05)
+    monkeypatch.setattr(order_leases, "REST_S", 0.02)
+    monkeypatch.setattr(remote_sender, "LOOK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(remote_sender, "LEASE_MARGIN_S", 0.3)
 
 
 @asynccontextmanager

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from services.store.audit import audit
-from tests.e2e.moments import seeded
-from tests.e2e.workers import running_workers
-from tests.integration.generator.pools import check
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
-from tests.integration.remote.server import Asked, RemoteServer, Reply, answer, remote_server, reply
+from codewell.audit.promises import audit
+from tests.support.moments import seeded
+from tests.support.pools import check
+from tests.support.remote_server import Asked, RemoteServer, Reply, answer, remote_server, reply
+from tests.support.running import until
+from tests.support.site import Site
+from tests.support.worker_processes import running_workers
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a worker that is left behind ends with the test on Linux only"

@@ -6,10 +6,10 @@ from types import CoroutineType
 
 import pytest
 
-from services.postgres import connection, hosts, watch
-from services.runtime import process
-from tests.integration.issuer.running import no_task_left
-from tests.integration.issuer.site import Site, open_site
+from codewell.infra.postgres import connection, hosts, watch
+from codewell.infra.process import lifecycle
+from tests.support.running import no_task_left
+from tests.support.site import Site, open_site
 
 _FAUST_WAIT = "mode/utils/locks.py"
 
@@ -21,7 +21,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "ACQUIRE_TIMEOUT_S", 2.0)
     monkeypatch.setattr(hosts, "CONNECT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(watch, "LOOK_INTERVAL_S", 0.1)
-    monkeypatch.setattr(process, "_BACKOFF_MAX_S", 0.5)
+    monkeypatch.setattr(lifecycle, "_BACKOFF_MAX_S", 0.5)
 
 
 @pytest.fixture

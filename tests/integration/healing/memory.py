@@ -15,16 +15,18 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import httpx
 
+from codewell.access import tokens
+from codewell.client.exchange import outgoing
+from codewell.infra.kafka.clients import started_producer
+from codewell.infra.kafka.topics import create_topics
+from codewell.infra.postgres.migrations import migrate
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
 from schemas.program import ProgramSettings
-from services.client.exchange import outgoing
-from services.kafka.clients import started_producer
-from services.kafka.topics import create_topics
-from services.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.servers import Servers, running_servers
-from services.store import filling, programs, tokens
-from services.store.minters import Minters
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "90"))
 REQUESTS_PER_S = 500
@@ -70,7 +72,7 @@ async def prepared(servers: Servers, name: str) -> str:
     given = {"name": f"{name}_", "source": {"kind": "template", "template": "{string 12}"}, "codes_max": 10_000_000,
              "pool_max": 1_000_000, "campaign_can_create": True}  # fmt: skip
     program = await programs.create(database, Minters(None), ProgramSettings.model_validate(given), 10)
-    await filling.generate(database, Minters(None), program.id, 1_000_000, None)
+    await fill.generate(database, Minters(None), program.id, 1_000_000, None)
     _, secret = await tokens.create(database, f"t{time.time_ns()}", ["admin"])
     await database.close()
     return secret

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from services.postgres.migrations import migrate
+from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
 from tests.conftest import with_database
-from tests.faults.proxy import LOOPBACK
-from tests.integration.issuer.running import until
+from tests.support.running import until
+from torture.proxy import LOOPBACK
 
 _numbers = itertools.count(1)
 

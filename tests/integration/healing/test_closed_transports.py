@@ -8,7 +8,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from services.kafka import clients
+from codewell.infra.kafka import clients
 
 LIMIT_S = 30
 

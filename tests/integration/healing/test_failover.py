@@ -7,14 +7,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.store.audit import audit
+from codewell.audit.promises import audit
 from tests.conftest import with_database
-from tests.faults.proxy import LOOPBACK, Weather, proxied
 from tests.integration.healing.conftest import end_faust_waits
 from tests.integration.healing.pair import Pair, pair, port_of
 from tests.integration.healing.workers import REPLY, workers
-from tests.integration.issuer.running import no_task_left, until
-from tests.integration.issuer.site import open_site
+from tests.support.running import no_task_left, until
+from tests.support.site import open_site
+from torture.proxy import LOOPBACK, Weather, proxied
 
 DECIDED = "SELECT count(*) FROM answer"
 

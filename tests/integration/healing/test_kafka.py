@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from codewell.infra.kafka import broker_watchdog, clients
 from schemas.topics import TOPICS
-from services.kafka import clients, silence
 from services.standalone.home import Home
 from services.standalone.kafka import KafkaBroker
 from tests.integration.healing.conftest import end_faust_waits
 from tests.integration.healing.workers import workers
-from tests.integration.issuer.running import no_task_left
-from tests.integration.issuer.site import open_site
+from tests.support.running import no_task_left
+from tests.support.site import open_site
 
 _PREFIX = "h."
 # The least that a broker grants.
@@ -45,8 +45,8 @@ async def test_i7_workers_bear_a_broker_that_pauses_past_the_session_and_one_tha
     monkeypatch.setattr(clients, "HEARTBEAT_INTERVAL_MS", 500)
     monkeypatch.setattr(clients, "REQUEST_TIMEOUT_MS", 2_000)
     monkeypatch.setattr(clients, "EXCHANGE_TIMEOUT_S", 10.0)
-    monkeypatch.setattr(silence, "SILENCE_TOLD_AFTER_S", 1.0)
-    monkeypatch.setattr(silence, "SILENCE_MAX_S", 3.0)
+    monkeypatch.setattr(broker_watchdog, "SILENCE_TOLD_AFTER_S", 1.0)
+    monkeypatch.setattr(broker_watchdog, "SILENCE_MAX_S", 3.0)
     async with no_task_left():
         async with open_site(database_url, broker.bootstrap, _PREFIX) as site, workers(site) as running:
             assert broker.child is not None

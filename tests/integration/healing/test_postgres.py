@@ -8,9 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.faults.proxy import LOOPBACK, Proxy, Weather, proxied
 from tests.integration.healing.workers import Workers, workers
-from tests.integration.issuer.site import Site
+from tests.support.site import Site
+from torture.proxy import LOOPBACK, Proxy, Weather, proxied
 
 PASSWORD = secrets.token_urlsafe(16)
 SILENCE = Weather(to_server=False, to_client=False)

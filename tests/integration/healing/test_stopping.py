@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from tests.e2e.workers import STOP_TIMEOUT_S
+from tests.support.worker_processes import STOP_TIMEOUT_S
 
 START_LIMIT_S = 60.0
 

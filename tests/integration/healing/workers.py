@@ -9,15 +9,15 @@ from typing import Any
 
 import httpx
 
+from codewell.access import tokens
+from codewell.infra.config.settings import ConsoleSettings, GeneratorSettings, IssuerSettings
 from services.console.main import serve
 from services.generator.main import generate
 from services.issuer.main import issue
-from services.runtime.settings import ConsoleSettings, GeneratorSettings, IssuerSettings
 from services.standalone.ports import LOOPBACK, free_port
-from services.store import tokens
-from tests.integration.issuer.asking import messages
-from tests.integration.issuer.running import running, until
-from tests.integration.issuer.site import Site
+from tests.support.asking import messages
+from tests.support.running import running, until
+from tests.support.site import Site
 
 # What the product promises, from the end of a fault on (s).
 HEALED_WITHIN_S = 60.0

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.issuer import ahead
-from tests.integration.issuer.running import no_task_left
-from tests.integration.issuer.site import Site, open_site
+from services.issuer import prefetcher
+from tests.support.running import no_task_left
+from tests.support.site import Site, open_site
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ async def site(
 ) -> AsyncIterator[Site]:
     """A database and topics of the test's own."""
     # An issuer with nothing to do looks so often whether it is to stop, and most of these tests stop one.
-    monkeypatch.setattr(ahead, "IDLE_S", 0.1)
+    monkeypatch.setattr(prefetcher, "IDLE_S", 0.1)
     async with no_task_left(), open_site(database_url, kafka_bootstrap, prefix) as opened:
         yield opened

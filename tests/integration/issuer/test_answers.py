@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
+from codewell.client.exchange import Outgoing
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
-from services.client.exchange import Outgoing
-from tests.integration.issuer.asking import answered, data_of, message, renamed, step, structured
-from tests.integration.issuer.site import Site
+from tests.support.asking import answered, data_of, message, renamed, step, structured
+from tests.support.site import Site
 
 # Answers' ids follow from it for ever.
 ANSWERS = UUID("6a3f0bb3-6f0e-4a52-9d7e-0f3c7f1c2b64")

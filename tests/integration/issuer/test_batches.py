@@ -4,8 +4,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
-from services.kafka.batches import Batches
-from services.kafka.clients import started_producer
+from codewell.infra.kafka.clients import started_producer
+from codewell.infra.kafka.record_batches import Batches
 
 TAKEN_BYTES_MAX = 1_000
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from codewell.client.exchange import Outgoing
+from codewell.infra.uuid7 import uuid7
 from schemas.events import VALUE_BYTES_MAX
-from services.client.exchange import Outgoing
-from services.client.uuid7 import uuid7
-from tests.integration.issuer.asking import answered, codes, message, messages, step, structured, with_headers
-from tests.integration.issuer.running import until
-from tests.integration.issuer.site import Site
+from tests.support.asking import answered, codes, message, messages, step, structured, with_headers
+from tests.support.running import until
+from tests.support.site import Site
 
 Headers = list[tuple[str, bytes | None]]
 

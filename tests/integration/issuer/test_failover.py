@@ -10,19 +10,19 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.client.exchange import Outgoing
-from services.postgres.migrations import migrate
+from codewell.audit.promises import audit
+from codewell.client.exchange import Outgoing
+from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
-from services.store.audit import audit
 from tests.conftest import IN_CONTAINERS
-from tests.e2e.commands import Said, codewell, environment
-from tests.integration.issuer import running
-from tests.integration.issuer.asking import data_of, message
-from tests.integration.issuer.site import Site, open_site
+from tests.support import running
+from tests.support.asking import data_of, message
+from tests.support.commands import Said, codewell, environment
+from tests.support.site import Site, open_site
 
 REPLY = "message-render.reply"
 

@@ -3,10 +3,10 @@
 import asyncpg
 import pytest
 
-from services.store import claim
-from tests.integration.issuer.asking import answered, codes, message, messages, step, structured
-from tests.integration.issuer.faults import until_committed
-from tests.integration.issuer.site import Site
+from codewell.issuing import claim
+from tests.support.asking import answered, codes, message, messages, step, structured
+from tests.support.client_faults import until_committed
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 

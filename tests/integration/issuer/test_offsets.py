@@ -8,17 +8,17 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from services.client.exchange import Outgoing
+from codewell.client.exchange import Outgoing
+from codewell.infra.config.settings import IssuerSettings
+from codewell.infra.postgres import connection as postgres
+from codewell.infra.process import lifecycle
 from services.issuer import offsets
 from services.issuer.main import issue
-from services.postgres import connection as postgres
-from services.runtime import process
-from services.runtime.settings import IssuerSettings
-from tests.integration.issuer.asking import answered, codes, copies, message, messages
-from tests.integration.issuer.door import door
-from tests.integration.issuer.faults import Outage, stuck_claim, until_committed, until_stuck
-from tests.integration.issuer.running import STOP_LIMIT_S, soon, until
-from tests.integration.issuer.site import Site
+from tests.support.asking import answered, codes, copies, message, messages
+from tests.support.client_faults import Outage, stuck_claim, until_committed, until_stuck
+from tests.support.door import door
+from tests.support.running import STOP_LIMIT_S, soon, until
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 
@@ -177,7 +177,7 @@ async def test_a_stop_abandons_a_batch_that_takes_too_long(site: Site, connectio
 
 
 async def test_a_stop_ends_though_postgres_has_stopped_answering(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "CANCEL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(lifecycle, "CANCEL_TIMEOUT_S", 0.2)
     monkeypatch.setattr(postgres, "CLOSE_TIMEOUT_S", 0.2)
     await site.program("A", 100)
     first, second = messages(10, "A"), messages(10, "A")

@@ -12,17 +12,17 @@ from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from structlog.testing import capture_logs
 
-from services.attaching.model import Request
-from services.client.exchange import Outgoing
+from codewell.client.exchange import Outgoing
+from codewell.infra.telemetry.masking import mask
+from codewell.issuing.claim import Claimed, Claims
+from codewell.issuing.model import Request
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
 from services.issuer.decode import Decoder, Received
-from services.issuer.outbox import Outbox
-from services.store import filling
-from services.store.claim import Claimed, Claims
-from services.store.minters import Minters
-from services.telemetry.masking import mask
-from tests.integration.issuer.asking import answered, data_of, message, messages, step, with_headers
-from tests.integration.issuer.faults import until_committed
-from tests.integration.issuer.site import Site
+from services.issuer.record_buffer import Outbox
+from tests.support.asking import answered, data_of, message, messages, step, with_headers
+from tests.support.client_faults import until_committed
+from tests.support.site import Site
 
 LONG_CODE = "券" * 190
 PLACEHOLDER = "{loyalty.LONG.promocode}"
@@ -186,7 +186,7 @@ async def test_an_answer_whose_codes_say_more_than_a_topic_takes(site: Site, nam
     long = {f"f{number}": "\u0001" * 600 if not named else "ж" * 2_000 for number in range(64)}
     for name in names:
         made = await site.program(name, fields=[{"name": field} for field in long])
-        await filling.generate(site.database, Minters(None), made.id, 1, json.dumps(long))
+        await fill.generate(site.database, Minters(None), made.id, 1, json.dumps(long))
     await site.program("A", 10)
     before, after = message("p-1", "A"), message("p-2", "A")
     large = message("p", *names)

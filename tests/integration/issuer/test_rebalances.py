@@ -6,15 +6,15 @@ import math
 import asyncpg
 import pytest
 
-from services.client.exchange import Outgoing
+from codewell.client.exchange import Outgoing
+from codewell.infra.kafka import clients
 from services.issuer import offsets
-from services.issuer.outbox import Outbox
-from services.kafka import clients
-from tests.integration.issuer.asking import answered, codes, copies, message, messages
-from tests.integration.issuer.faults import stuck_claim, until_committed, until_stuck
-from tests.integration.issuer.members import Gate, Leader, Watch
-from tests.integration.issuer.running import soon
-from tests.integration.issuer.site import Site
+from services.issuer.record_buffer import Outbox
+from tests.support.asking import answered, codes, copies, message, messages
+from tests.support.client_faults import stuck_claim, until_committed, until_stuck
+from tests.support.members import Gate, Leader, Watch
+from tests.support.running import soon
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from codewell.audit.promises import audit
+from codewell.pool.fill import top_up
+from codewell.pool.minter_cache import Minters
+from codewell.remote import order_leases
 from schemas.program import Program
 from schemas.remote import RemoteCode
-from services.store import deliveries
-from services.store.audit import audit
-from services.store.filling import top_up
-from services.store.minters import Minters
-from tests.integration.issuer.asking import answered, by_request, codes, message, messages, step
-from tests.integration.issuer.faults import until_committed
-from tests.integration.issuer.site import Site
-from tests.integration.store.remote_programs import store
+from tests.support.asking import answered, by_request, codes, message, messages, step
+from tests.support.client_faults import until_committed
+from tests.support.remote_programs import store
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 RETRY = "message-render.retry"
@@ -29,7 +29,7 @@ async def remote_program(site: Site, **given: Any) -> Program:
 async def bring(site: Site, program: Program, *texts: str) -> None:
     """What a generator does, where the service brings these codes."""
     await top_up(site.database, Minters(None), program.id)
-    [order] = await deliveries.take(site.database, 60, {}, 1, 1)
+    [order] = await order_leases.take(site.database, 60, {}, 1, 1)
     assert await store(site.database, order, [RemoteCode(code=text) for text in texts]) == len(texts)
 
 

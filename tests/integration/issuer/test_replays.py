@@ -2,7 +2,7 @@
 
 import json
 
-from tests.integration.issuer.asking import (
+from tests.support.asking import (
     by_request,
     codes,
     copies,
@@ -14,8 +14,8 @@ from tests.integration.issuer.asking import (
     structured,
     with_headers,
 )
-from tests.integration.issuer.faults import until_committed
-from tests.integration.issuer.site import Site
+from tests.support.client_faults import until_committed
+from tests.support.site import Site
 
 REPLY = "message-render.reply"
 

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from services.client import dead_letters, replaying
-from services.client.dead_letters import Wanted
-from services.client.replaying import REPLAYS_MAX, Counts, How
-from services.store.dead_letters import handling
-from tests.integration.issuer.asking import answered, message, with_headers
-from tests.integration.issuer.faults import until_committed
-from tests.integration.issuer.site import Site
+from codewell.recovery import dead_letters, replaying
+from codewell.recovery.dead_letter_log import handling
+from codewell.recovery.dead_letters import Wanted
+from codewell.recovery.replaying import REPLAYS_MAX, Counts, How
+from tests.support.asking import answered, message, with_headers
+from tests.support.client_faults import until_committed
+from tests.support.site import Site
 
 RETRY, REPLY, DLQ = "message-render.retry", "message-render.reply", "message-render.dlq"
 RETRY_GROUP = "codewell-issuer-retry"

@@ -2,10 +2,10 @@
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from services.client.exchange import Outgoing
-from tests.collector import Collector, Received, collector
-from tests.integration.issuer.asking import message, messages, structured, with_headers
-from tests.integration.issuer.site import Site
+from codewell.client.exchange import Outgoing
+from tests.support.asking import message, messages, structured, with_headers
+from tests.support.collector import Collector, Received, collector
+from tests.support.site import Site
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from services.codes.minter import Minter
-from services.postgres.connection import Connection
+from codewell.infra.postgres.connection import Connection
+from codewell.minting.minter import Minter
 
 _TABLES: Final = ("program", "block", "code", "code_state", "answer", "holding")
 Place = tuple[int, int]

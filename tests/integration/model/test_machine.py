@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.e2e.moments import seeded
 from tests.integration.model.machine import Machine
 from tests.integration.model.world import Keys, World
+from tests.support.moments import seeded
 
 EXAMPLES = int(os.environ.get("CODEWELL_MODEL_EXAMPLES", "30"))
 STEPS = 30
@@ -26,9 +26,9 @@ def test_programs_keep_their_promises_whatever_happens_to_them(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys()
-    monkeypatch.setattr("services.store.versions.secrets", SimpleNamespace(token_bytes=keys.token_bytes))
+    monkeypatch.setattr("codewell.programs.template_versions.secrets", SimpleNamespace(token_bytes=keys.token_bytes))
     # No console is there that remembers texts, so nobody is waited for until he has forgotten.
-    monkeypatch.setattr("services.store.foreign._WAIT_S", 0.0)
+    monkeypatch.setattr("codewell.codes.possible_texts._WAIT_S", 0.0)
     with World(database_url, tmp_path, keys) as world:
         Machine.world = world
         run_state_machine_as_test(

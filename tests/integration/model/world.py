@@ -10,24 +10,28 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
+from codewell.audit.promises import Finding, audit
+from codewell.codes import lifecycle
+from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
+from codewell.files.limits import Limits
+from codewell.files.scan import scan
+from codewell.imports import imports, run, undo
+from codewell.infra.postgres.connection import Pool, pool
+from codewell.issuing import assigned, manual
+from codewell.issuing.claim import Claims
+from codewell.issuing.model import AnswerRow, ByHand, Request
+from codewell.minting.minter import Minter
+from codewell.pool import fill
+from codewell.pool.fill_many import top_up_together
+from codewell.pool.minter_cache import Minters
+from codewell.profiles.forgetting import forget
+from codewell.programs import programs
 from schemas.imports import ImportOptions
-from services.attaching.model import AnswerRow, ByHand, Request
-from services.codes.minter import Minter
-from services.errors import CodewellError, ProgramRefused, TemplateInvalid
-from services.files.limits import Limits
-from services.files.scan import scan
-from services.postgres.connection import Pool, pool
-from services.store import by_hand, filling, importing, imports, life, linking, programs, undo
-from services.store.audit import Finding, audit
-from services.store.claim import Claims
-from services.store.filling_together import top_up_together
-from services.store.forgetting import forget
-from services.store.minters import Minters
-from tests.factories import message, program, step
 from tests.integration.model.model import Answer, Asked, Got
 from tests.integration.model.reading import Reading, read, understand
-from tests.integration.store.bringing_in import no_progress
-from tests.integration.store.situations import attach_all
+from tests.support.factories import message, program, step
+from tests.support.import_runs import no_progress
+from tests.support.situations import attach_all
 
 T = TypeVar("T")
 CONNECTIONS: Final = 6
@@ -173,7 +177,7 @@ class World:
     async def attach(self, worker: int, asked: Asked) -> AnswerRow | None:
         """Attach by hand the next code; None where the program refuses."""
         try:
-            return await by_hand.attach(self.workers[worker], asked.names[0], asked.profile, asked.id)
+            return await manual.attach(self.workers[worker], asked.names[0], asked.profile, asked.id)
         except ProgramRefused:
             return None
 
@@ -181,27 +185,29 @@ class World:
 
     async def attach_named(self, name: str, text: str, profile: str, request_id: UUID) -> bool:
         async with self.connections.acquire() as connection:
-            return await _accepted(by_hand.attach_named(connection, self.minters, name, text, profile, request_id))
+            return await _accepted(manual.attach_named(connection, self.minters, name, text, profile, request_id))
 
     async def live(self, what: str, program_id: int, text: str) -> bool:
         """Detach, activate, deactivate or delete a code; whether that was done."""
         async with self.connections.acquire() as connection:
-            return await _accepted(getattr(life, what)(connection, self.minters, program_id, text))
+            return await _accepted(getattr(lifecycle, what)(connection, self.minters, program_id, text))
 
     async def change_end(self, program_id: int, text: str, ends: datetime | None) -> bool:
         async with self.connections.acquire() as connection:
             return await _accepted(
-                life.change(connection, self.minters, program_id, text, lambda facts: life.Change(ends, facts.fields))
+                lifecycle.change(
+                    connection, self.minters, program_id, text, lambda facts: lifecycle.Change(ends, facts.fields)
+                )
             )
 
     async def generate(self, program_id: int, count: int) -> bool:
         async with self.connections.acquire() as connection:
-            return await _accepted(filling.generate(connection, self.minters, program_id, count, None))
+            return await _accepted(fill.generate(connection, self.minters, program_id, count, None))
 
     async def generate_for(self, program_id: int, profiles: Sequence[str], ids: Iterable[UUID]) -> bool:
         async with self.connections.acquire() as connection:
             return await _accepted(
-                linking.generate_for(connection, self.minters, program_id, profiles, iter(ids), None)
+                assigned.generate_for(connection, self.minters, program_id, profiles, iter(ids), None)
             )
 
     async def fill(self, program_ids: Sequence[int]) -> None:
@@ -210,7 +216,7 @@ class World:
             _, left = await top_up_together(connection, program_ids)
         for program_id in left:
             async with self.connections.acquire() as connection:
-                await filling.top_up(connection, self.minters, program_id)
+                await fill.top_up(connection, self.minters, program_id)
 
     async def bring_in(
         self, name: str, rows: Sequence[tuple[str, str, datetime | None]], import_id: UUID, *, profiles: bool
@@ -227,9 +233,7 @@ class World:
                 begun = await imports.begin(
                     connection, import_id, into, self._file.name, scanned, options, uploaded=False
                 )
-                done = await importing.bring_in(
-                    connection, self.minters, begun.id, self._file, scanned, limits, no_progress
-                )
+                done = await run.bring_in(connection, self.minters, begun.id, self._file, scanned, limits, no_progress)
             except ProgramRefused:
                 return None
         return done.imported, done.attached

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 
 def server_tls(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:

@@ -13,24 +13,15 @@ from typing import Any
 
 import pytest
 
+from codewell.errors import RemoteFailed
+from codewell.infra.uuid7 import uuid7
+from codewell.remote import client as remote_client
+from codewell.remote.addresses import Network
+from codewell.remote.client import Client
+from codewell.remote.signing import signed
 from schemas.remote import RemoteCode, RemoteRequest
-from services.client.uuid7 import uuid7
-from services.errors import RemoteFailed
-from services.remote import client as remote_client
-from services.remote.addresses import Network
-from services.remote.client import Client
-from services.remote.signing import signed
 from tests.integration.remote.certificates import server_tls
-from tests.integration.remote.server import (
-    Answering,
-    Asked,
-    RemoteServer,
-    Reply,
-    answer,
-    dripping,
-    remote_server,
-    reply,
-)
+from tests.support.remote_server import Answering, Asked, RemoteServer, Reply, answer, dripping, remote_server, reply
 
 KEYS = [b"k" * 32, b"o" * 32]
 STAMP_S = 1_800_000_000

@@ -7,9 +7,9 @@ import pytest
 import pytest_asyncio
 
 from services.standalone.home import Home
-from tests.certificates import Authority
-from tests.secure_kafka import SecureKafka, secure_kafka
-from tests.secure_postgres import SecurePostgres, secure_postgres, tls_binaries
+from tests.support.certificates import Authority
+from tests.support.secure_kafka import SecureKafka, secure_kafka
+from tests.support.secure_postgres import SecurePostgres, secure_postgres, tls_binaries
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

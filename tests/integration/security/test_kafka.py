@@ -9,16 +9,16 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
+from codewell.client.exchange import exchange, outgoing
+from codewell.errors import NotTrusted, SettingsInvalid, StackUnavailable
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.config import Brokers, SaslMechanism
+from codewell.infra.kafka.reading import Span
+from codewell.infra.kafka.topics import create_topics
+from codewell.recovery import dead_letters
 from schemas.topics import REQUESTS
-from services.client import dead_letters
-from services.client.exchange import exchange, outgoing
-from services.errors import NotTrusted, SettingsInvalid, StackUnavailable
-from services.kafka import clients
-from services.kafka.reading import Span
-from services.kafka.topics import create_topics
-from services.runtime.brokers import Brokers, SaslMechanism
-from tests.certificates import Authority
-from tests.secure_kafka import PASSWORD, USER, SecureKafka
+from tests.support.certificates import Authority
+from tests.support.secure_kafka import PASSWORD, USER, SecureKafka
 
 TOPIC = REQUESTS[0]
 MECHANISMS: list[SaslMechanism] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]

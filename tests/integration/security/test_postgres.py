@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from asyncpg import InvalidAuthorizationSpecificationError
 
-from services.errors import NotTrusted, StackUnavailable
-from services.postgres.connection import Connection, connection, pool, wait_until_up
-from tests.certificates import Authority
-from tests.secure_postgres import SecurePostgres
+from codewell.errors import NotTrusted, StackUnavailable
+from codewell.infra.postgres.connection import Connection, connection, pool, wait_until_up
+from tests.support.certificates import Authority
+from tests.support.secure_postgres import SecurePostgres
 
 ENCRYPTED = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 

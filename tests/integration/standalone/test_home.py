@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.home import Endpoints, Home, read_endpoints
 
 ENDPOINTS = Endpoints(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone import java
 from services.standalone.java import find_java, java_major
 

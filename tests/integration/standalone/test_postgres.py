@@ -11,13 +11,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.child import Child, RunAs
 from services.standalone.home import Home
 from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS, PostgresServer, PostgresSettings
 from services.standalone.postgres_data import binaries
-from tests.integration.standalone.conditions import processes_in
+from tests.support.conditions import processes_in
 
 NOBODY = 65534
 CAP_DAC_READ_SEARCH = 2

@@ -13,14 +13,14 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from services.errors import StackUnavailable
+from codewell.errors import StackUnavailable
 from services.standalone.home import Endpoints, Home, read_endpoints
 from services.standalone.kafka import KafkaBroker
 from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
-from tests.integration.standalone.conditions import processes_in, until
+from tests.support.conditions import processes_in, until
 
 TOPIC = "kept"
 # As long as a message may be.
@@ -83,9 +83,7 @@ def ports_of(endpoints: Endpoints) -> list[int]:
 
 @pytest_asyncio.fixture
 async def owner(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.standalone.stack_process", str(tmp_path)
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.stack_process", str(tmp_path))
     yield process
     if process.returncode is None:
         process.kill()

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from services.files.csv_out import harmless, line, lines, rewritten
+from codewell.files.csv_writer import harmless, line, lines, rewritten
 
 RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
        "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "=", "-"]  # fmt: skip

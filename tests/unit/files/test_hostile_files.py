@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from codewell.errors import FileRefused
+from codewell.files.limits import MIB, Limits
+from codewell.files.scan import scan
+from codewell.files.table import open_table
+from codewell.imports.candidates import Rules, chunks
 from schemas.imports import ImportOptions
-from services.errors import FileRefused
-from services.files.candidates import Rules, chunks
-from services.files.limits import MIB, Limits
-from services.files.scan import scan
-from services.files.table import open_table
-from tests.unit.files.workbooks import packed, workbook
+from tests.support.workbooks import packed, workbook
 
 RULES = Rules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
 

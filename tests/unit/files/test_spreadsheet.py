@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.files.csv_out import line
+from codewell.files.csv_writer import line
 from tests.unit.files.test_csv_out import LEFT, RUN
 
 SOFFICE = shutil.which("soffice")

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from codewell.errors import FileRefused
+from codewell.files.columns import Columns
+from codewell.files.limits import Limits
+from codewell.files.scan import scan
+from codewell.files.table import open_table
+from codewell.imports.candidates import Chunk, Rules, chunks, expiry
 from schemas.imports import ImportOptions
-from services.errors import FileRefused
-from services.files.candidates import Chunk, Rules, chunks, expiry
-from services.files.columns import Columns
-from services.files.limits import Limits
-from services.files.scan import scan
-from services.files.table import open_table
-from tests.unit.files.workbooks import packed, workbook
+from tests.support.workbooks import packed, workbook
 
 RULES = Rules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
 SMALL = Limits(bytes_max=1_000_000, columns_max=1_000)

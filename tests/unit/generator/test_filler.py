@@ -6,10 +6,10 @@ from typing import Never
 
 import pytest
 
+from codewell.infra.postgres.connection import Pool
+from codewell.infra.telemetry.health import STUCK_AFTER_S, Health
+from codewell.pool.minter_cache import Minters
 from services.generator.filler import Filler
-from services.postgres.connection import Pool
-from services.store.minters import Minters
-from services.telemetry.health import STUCK_AFTER_S, Health
 
 
 class Away(Pool):

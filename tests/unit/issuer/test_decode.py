@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from codewell.issuing.model import Source
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender, ScenarioStep
-from services.attaching.model import Source
 from services.issuer.decode import Decoder
-from tests.unit.issuer.records import (
+from tests.support.records import (
     ALLOWED,
     MESSAGE,
     REQUEST_ID,

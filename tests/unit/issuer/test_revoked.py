@@ -8,9 +8,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.issuer import worker as module
-from services.issuer.ahead import Ahead
 from services.issuer.batch import Read
 from services.issuer.offsets import Offsets
+from services.issuer.prefetcher import Ahead
 from services.issuer.worker import Rebalance
 
 A = TopicPartition("message-render", 0)

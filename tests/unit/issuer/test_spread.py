@@ -2,8 +2,8 @@
 
 from aiokafka import TopicPartition
 
-from services.issuer.ahead import Part
 from services.issuer.batch import Read
+from services.issuer.prefetcher import Part
 from services.issuer.worker import spread
 
 DELAY_S = 2.0

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.events import SCENARIO_STEP, VALUE_BYTES_MAX
 from services.issuer.decode import Unreadable
-from tests.unit.issuer.records import (
+from tests.support.records import (
     MESSAGE,
     REQUEST_ID,
     STEP,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.issuer.outbox import FIRST_AT, Outbox
-from tests.unit.issuer.records import decoder, headers, message, record
+from services.issuer.record_buffer import FIRST_AT, Outbox
+from tests.support.records import decoder, headers, message, record
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -4,8 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from services.errors import RemoteFailed
-from services.remote.addresses import is_allowed, resolved
+from codewell.errors import RemoteFailed
+from codewell.remote.addresses import is_allowed, resolved
 
 REFUSED = (
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.9.9.9", "169.254.169.254",

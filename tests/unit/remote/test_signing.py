@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.remote.signing import signed
+from codewell.remote.signing import signed
 
 # The vector of the specification's own libraries.
 KEY = b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

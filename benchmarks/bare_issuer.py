@@ -1,0 +1,71 @@
+"""A ceiling, not a product: the issuer's loop over Kafka without a database. It gives everybody the same code.
+
+It reads batches of the same size, checks each request with the same model, answers with as many bytes and headers
+through the same whole record batches, and commits offsets when the answers are acknowledged. What the product is
+slower than this is the price of its database work and of its faults being survived.
+"""
+
+import asyncio
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+
+from benchmarks.backlog import REPLY_TOPIC, TOPIC
+from codewell.infra.config.settings import IssuerSettings, read
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.record_batches import Batches, Headers
+from codewell.infra.process.lifecycle import run
+from schemas.events import CODES_ATTACHED, MessageRender
+
+GROUP: Final = "bare-issuer"
+_POLL_MS: Final = 500
+_VALIDATE: Final = MessageRender.__pydantic_validator__.validate_json
+_HEAD: Final = [
+    ("ce_specversion", b"1.0"),
+    ("ce_source", b"/codewell/issuer"),
+    ("ce_type", CODES_ATTACHED.encode()),
+    ("content-type", b"application/json"),
+]
+
+
+async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
+    """Answer until told to stop."""
+    bootstrap, prefix = settings.kafka_bootstrap, settings.topic_prefix
+    consumer = clients.consumer(bootstrap, prefix + GROUP)
+    consumer.subscribe([prefix + TOPIC])
+    async with clients.started_producer(bootstrap) as producer:
+        await consumer.start()
+        try:
+            while not stop.is_set():
+                await _batch(consumer, producer, prefix + REPLY_TOPIC, settings.batch_size_max)
+        finally:
+            await consumer.stop()
+
+
+async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_topic: str, size_max: int) -> None:
+    fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=size_max)
+    if not fetched:
+        return
+    batches = Batches(producer)
+    for records in fetched.values():
+        for record in records:
+            batches.add(reply_topic, record.partition, record.key, *answer(record))
+    await batches.send()
+    await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
+
+
+def answer(record: ConsumerRecord) -> tuple[bytes, Headers]:
+    """An answer as the product would give it, but for what the code and the ids say."""
+    request_id = dict(record.headers)["ce_id"]
+    event = _VALIDATE(record.value)
+    data = (
+        f'{{"request_id":"{request_id.decode()}","profile_id":"{event.profile_id}","outcome":"attached","codes":['
+        f'{{"program":"{event.programs[0]}","code":"smFg-2497-DMPB","expires_at":"2026-12-23T00:00:00.123456Z",'
+        '"fields":{}}]}'
+    )
+    return data.encode(), [("ce_id", request_id), *_HEAD]
+
+
+if __name__ == "__main__":
+    _settings = read(IssuerSettings)
+    run(lambda stop: issue(_settings, stop))

@@ -1,0 +1,142 @@
+"""How long the first page of a very large program takes, by each filter, as a client of the API sees it.
+
+The usual build has as many rows as codes are attached here, and says how many pages there are.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
+
+from benchmarks import usual_console
+from benchmarks.fresh import fresh_postgres
+from benchmarks.http_load import request
+from benchmarks.machine import facts
+from benchmarks.report import Goal, Progress, Report
+from benchmarks.serving import Site, console, usual
+from codewell.access import tokens
+from codewell.codes import lifecycle
+from codewell.codes.lifecycle import Change
+from codewell.codes.lookup import CodeFacts
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import Connection, Pool, pool
+from codewell.infra.uuid7 import uuid7
+from codewell.issuing.claim import Claims
+from codewell.issuing.model import ByHand, Request
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.program import ProgramSettings, TemplateSource
+
+PAGE_GOAL_MS: Final = 50
+NAME: Final = "BENCH"
+PEER: Final = "usual build: first page, attached"
+CEILING: Final = "nothing but SELECT 1"
+_PATH: Final = f"/api/v1/programs/{NAME}"
+_TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
+_BATCH: Final = 4_000
+# Of those that are attached.
+_ACTIVATED_SHARE: Final = 10
+_CHANGED: Final = 200
+_MINUTES_S: Final = 300
+_FILTERS: Final = ("", "state=pooled", "state=attached", "state=activated", "state=expired", "state=deleted")
+
+_ACTIVATE: Final = """
+    INSERT INTO code_state (block_id, position, activated_at)
+    SELECT block_id, position, now() FROM answer WHERE position % $1 = 0
+    """
+
+
+async def bench_browse(codes: int, attached: int, repetitions: int, progress: Progress) -> Report:
+    """Make a program of so many codes, of which so many are attached, and ask for pages. Raises CodewellError."""
+    report = Report("browse", facts())
+    async with (
+        fresh_postgres(progress) as (home, postgres),
+        pool(postgres.url, "codewell-bench", 4) as connections,
+    ):
+        async for said in _fill(connections, codes, attached):
+            progress(said)
+        async with connections.acquire() as opened:
+            token = await tokens.replace(opened, "bench", ["admin"])
+            code = await opened.fetchval("SELECT code FROM answer LIMIT 1 OFFSET $1", attached // 2)
+        paths = {f"first page, {one or 'all'}": f"codes?{one}" for one in _FILTERS}
+        paths |= {"codes of a profile": "codes?profile_id=p-77", "one code": f"codes/{quote(code)}"}
+        progress(f"making {attached:,} codes of the usual build")
+        async with connections.acquire() as opened:
+            await usual_console.stock(opened, NAME, attached)
+            await usual_console.give_all(opened, NAME)
+        async with console(home, postgres) as site, usual(home, postgres) as peer:
+            asked = {what: (site, request("GET", f"{_PATH}/{path}", token)) for what, path in paths.items()}
+            asked[PEER] = (peer, request("GET", f"{_PATH}/codes", ""))
+            asked[CEILING] = (peer, request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"}))
+            times = await _timed(asked, repetitions, progress)
+    for what, values in times.items():
+        median = report.add(what, "ms", values)
+        if what in paths:
+            report.goals.append(Goal(f"ms, {what}", median.rate, PAGE_GOAL_MS, at_least=False))
+    first = times["first page, state=attached"]
+    report.add(f"{PEER} / first page, state=attached", "times", _ratios(times[PEER], first))
+    report.add(f"first page, state=attached / {CEILING}", "times", _ratios(first, times[CEILING]))
+    return report
+
+
+async def _timed(asked: Mapping[str, tuple[Site, str]], repetitions: int, progress: Progress) -> dict[str, list[float]]:
+    """How long each answer took, one at a time and all in turn (ms); the first of each warms up."""
+    times: dict[str, list[float]] = {what: [] for what in asked}
+    for repetition in range(repetitions + 1):
+        for what, (site, one) in asked.items():
+            seen = await site.load([one], connections=1)
+            if set(map(int, seen.statuses)) != {200}:
+                raise CodewellError(f"{what} was not answered well: {seen.statuses}.")
+            if repetition:
+                times[what] += seen.times_ms
+        if repetition:
+            progress(f"{repetition} of {repetitions}: " + ", ".join(f"{one[-1]:.3g}" for one in times.values()) + " ms")
+    return times
+
+
+def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ones, others, strict=True)]
+
+
+async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[str]:
+    minters = Minters(None)
+    settings = ProgramSettings(
+        name=NAME, source=TemplateSource(kind="template", template=_TEMPLATE), codes_max=codes, pool_max=1,
+        # So many codes of this template could be guessed, which is not what is measured.
+        allow_guessable=True,
+    )  # fmt: skip
+    async with connections.acquire() as opened:
+        program = await programs.create(opened, minters, settings, guesses_per_s=10)
+        await fill.generate(opened, minters, program.id, codes, None)
+        yield f"{codes:,} codes are made"
+    claims = Claims(connections, minters)
+    for start in range(0, attached, _BATCH):
+        await claims.attach(_requests(start, min(attached, start + _BATCH)))
+    yield f"{attached:,} are attached"
+    async with connections.acquire() as opened:
+        await opened.execute(_ACTIVATE, _ACTIVATED_SHARE, timeout=_MINUTES_S)
+        await _change_some(opened, minters, program.id)
+        await opened.execute("VACUUM ANALYZE", timeout=_MINUTES_S)
+
+
+def _requests(start: int, stop: int) -> Iterator[Request]:
+    for number in range(start, stop):
+        yield Request(uuid7(), ByHand(f"p-{number}", NAME), (NAME,))
+
+
+async def _change_some(opened: Connection, minters: Minters, program_id: int) -> None:
+    """Delete some codes, and let others expire: the last that were attached, so that they are hard to find."""
+    rows = await opened.fetch(
+        "SELECT code FROM answer WHERE position % $1 <> 0 ORDER BY block_id DESC, position DESC LIMIT $2",
+        _ACTIVATED_SHARE,
+        2 * _CHANGED,
+    )
+
+    def expired(now: CodeFacts) -> Change:
+        return Change(now.attached_at, now.fields)
+
+    for number, row in enumerate(rows):
+        if number % 2:
+            await lifecycle.delete(opened, minters, program_id, row["code"])
+        else:
+            await lifecycle.change(opened, minters, program_id, row["code"], expired)

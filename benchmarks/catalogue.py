@@ -1,0 +1,54 @@
+"""All benchmarks, in the order of the page. A new one is a line here and a region in `docs/benchmarks.md`."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from codewell.errors import CodewellError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A command of `codewell bench`, and what its figures are figures of."""
+
+    name: str
+    short: tuple[str, ...] = ()
+    """The options with which `codewell bench check` runs it; none where it has no ceiling."""
+    peers: tuple[str, ...] = ()
+    """How the names of a peer's results begin."""
+    ceilings: tuple[str, ...] = ()
+    """How the names of a ceiling's results begin."""
+
+    def role(self, result: str) -> str:
+        """Whose result this is: `product`, `peer` or `ceiling`."""
+        if result.startswith(self.ceilings):
+            return "ceiling"
+        return "peer" if result.startswith(self.peers) else "product"
+
+
+# Short runs are large enough for the ratio that the whole run has: what is constant must not count in them.
+BENCHMARKS: Final = (
+    Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
+    Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
+    Benchmark("grown", ("--requests=50000", "--attached=2000000", "--random=0"), ceilings=("empty",)),
+    Benchmark("scale"),
+    Benchmark("latency", peers=("Kafka echo",)),
+    Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),
+    Benchmark("mint", ("--codes=500000",), ("dice and a set", "FF1"), ("text of plain counters",)),
+    Benchmark("generate", peers=("COPY",)),
+    Benchmark("fill"),
+    Benchmark("remote", ("--codes=100000",), ("one request at a time",), ("the limit",)),
+    Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
+    Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
+    Benchmark("browse", peers=("usual build",)),
+    Benchmark("http", ("--requests=10000",), ("usual build",), ("nothing but SELECT 1",)),
+    Benchmark("processes"),
+)
+
+
+def chosen(names: tuple[str, ...]) -> list[Benchmark]:
+    """Those of these names in the order of the page, all where no name is given. Raises CodewellError."""
+    unknown = set(names) - {one.name for one in BENCHMARKS}
+    if unknown:
+        known = ", ".join(one.name for one in BENCHMARKS)
+        raise CodewellError(f"There is no benchmark {', '.join(sorted(unknown))}: name some of {known}.")
+    return [one for one in BENCHMARKS if one.name in names or not names]

@@ -1,0 +1,145 @@
+"""Benchmarks of the issuer: how fast requests are answered, and how long one takes."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
+from services.cli.output import as_json
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _each_once(_context: click.Context, _option: click.Parameter, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Each number that was given, from the lowest on."""
+    return tuple(sorted(set(given)))
+
+
+def _requests(default: int) -> Callable[[_F], _F]:
+    return click.option(
+        "--requests",
+        type=click.IntRange(100, 1_000_000),
+        default=default,
+        show_default=True,
+        help="How many requests wait to be answered.",
+    )
+
+
+def _issuers(*default: int) -> Callable[[_F], _F]:
+    return click.option(
+        "--issuers",
+        type=click.IntRange(1, 24),
+        multiple=True,
+        callback=_each_once,
+        default=default,
+        show_default=True,
+        help="How many processes answer; give it once for each number of them.",
+    )
+
+
+@click.command()
+@click.option(
+    "--requests",
+    type=click.IntRange(100, 1_000_000),
+    default=90_000,
+    show_default=True,
+    help="How many requests wait to be answered; the usual build gets an eightieth, or a tenth in batches.",
+)
+@_issuers(1, 2)
+@REPETITIONS
+@as_json
+def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
+    """Answer a backlog of requests: issuers, two usual builds, and the issuer's loop without a database."""
+    from benchmarks.issue import bench_issue
+
+    print_report(measured(lambda: bench_issue(requests, issuers, repetitions, progress)), as_json)
+
+
+@click.command()
+@_requests(120_000)
+@click.option(
+    "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="How many there are."
+)
+@REPETITIONS
+@as_json
+def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None:
+    """Answer requests for many programs, a tenth for two of them, a tenth refused; and for one hot program."""
+    from benchmarks.mixed import bench_mixed
+
+    print_report(measured(lambda: bench_mixed(requests, programs, repetitions, progress)), as_json)
+
+
+@click.command()
+@_requests(100_000)
+@click.option(
+    "--attached",
+    type=click.IntRange(1, 1_000_000_000),
+    multiple=True,
+    callback=_each_once,
+    default=(20_000_000,),
+    show_default=True,
+    help="How many codes are attached before; give it once for each size. A million takes 250 MB of disk.",
+)
+@click.option(
+    "--random", type=click.IntRange(0), default=2_000_000, show_default=True, help="The same with random request ids."
+)
+@click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes minutes.")
+@REPETITIONS
+@as_json
+def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, repetitions: int, as_json: bool) -> None:
+    """Answer requests beside very many answers that are there already, and in an empty database."""
+    from benchmarks.grown import bench_grown
+
+    print_report(measured(lambda: bench_grown(requests, attached, random, repetitions, audit, progress)), as_json)
+
+
+@click.command()
+@_requests(50_000)
+@_issuers(1, 2, 4, 8)
+@REPETITIONS
+@as_json
+def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
+    """Answer requests for one program with more and more issuers; deadlocks and waits for locks."""
+    from benchmarks.scale import bench_scale
+
+    print_report(measured(lambda: bench_scale(requests, issuers, repetitions, progress)), as_json)
+
+
+@click.command()
+@click.option(
+    "--rate",
+    "rates",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    callback=_each_once,
+    default=(1_000, 5_000, 10_000),
+    show_default=True,
+    help="Requests a second; give it once for each rate.",
+)
+@click.option("--seconds", type=click.IntRange(1, 600), default=3, show_default=True, help="How long each load lasts.")
+@click.option(
+    "--warm-up",
+    type=click.IntRange(1, 600),
+    default=15,
+    show_default=True,
+    help="How long each is loaded before all, so that the broker's JVM has optimized what it runs.",
+)
+@REPETITIONS
+@as_json
+def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int, as_json: bool) -> None:
+    """Measure the time from a request that is due to its answer, beside a Kafka echo."""
+    from benchmarks.latency import bench_latency
+
+    print_report(measured(lambda: bench_latency(rates, seconds, warm_up, repetitions, progress)), as_json)
+
+
+@click.command()
+@_requests(100_000)
+@REPETITIONS
+@as_json
+def replay(requests: int, repetitions: int, as_json: bool) -> None:
+    """Answer requests, and answer them again after their group's offsets were reset; all answers are compared."""
+    from benchmarks.replay import bench_replay
+
+    print_report(measured(lambda: bench_replay(requests, repetitions, progress)), as_json)

@@ -1,0 +1,73 @@
+"""Run one benchmark and print what it says."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from codewell.errors import CodewellError
+from services.cli.output import print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from benchmarks.report import Report
+
+REPETITIONS: Final = click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each is measured."
+)
+_FIGURE_WIDTH: Final = 13
+
+
+def measured(work: Callable[[], Awaitable["Report"]]) -> "Report":
+    """Run a benchmark to its end. Raises CodewellError when it is stopped before."""
+    import asyncio
+
+    from codewell.infra.process.lifecycle import run, until
+    from codewell.infra.telemetry.logs import configure
+
+    reports: list[Report] = []
+
+    async def kept(stop: asyncio.Event) -> None:
+        async def working() -> None:
+            reports.append(await work())
+
+        await until(stop, working())
+
+    # Kafka's clients warn of each new partition that has no leader yet.
+    configure("bench", "error")
+    run(kept)
+    if not reports:
+        raise CodewellError("The benchmark was stopped before its end; nothing of it is left running.")
+    return reports[0]
+
+
+def progress(text: str) -> None:
+    """Say how far it is."""
+    click.echo(text, err=True)
+
+
+def print_report(report: "Report", as_json: bool) -> None:
+    """Print what was measured, for a person or as one JSON object."""
+    if as_json:
+        print_json(report.as_json())
+        return
+    print_facts(report.machine)
+    click.echo()
+    head = [f"{word:>{_FIGURE_WIDTH}}" for word in ("median", "lowest", "highest")]
+    rows = [
+        {"measured": one.name, **dict(zip(head, map(_figure, (one.rate, *one.spread)), strict=True)), "unit": one.unit}
+        for one in report.results
+    ]
+    print_table(rows, "Nothing was measured.")
+    click.echo()
+    goals = [
+        {"goal": one.name, f"{'seen':>{_FIGURE_WIDTH}}": _figure(one.value), "wanted": one.goal, "met": one.met}
+        for one in report.goals
+    ]
+    print_table(goals, "There is no goal for this.")
+
+
+def _figure(value: float) -> str:
+    """In columns of one width."""
+    from benchmarks.report import figure
+
+    return f"{figure(value):>{_FIGURE_WIDTH}}"

@@ -1,0 +1,95 @@
+"""Who answers the same requests: the product, the usual build, and a loop without a database."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from benchmarks import bare_issuer, usual_batches, usual_issuer
+from benchmarks.backlog import REPLY_TOPIC, TOPIC
+from codewell.infra.postgres.connection import Connection
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas import topics
+from schemas.program import ProgramSettings, TemplateSource
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One kind of process that answers requests."""
+
+    name: str
+    module: tuple[str, ...]
+    """What `python -m` runs."""
+    group: str
+    """Its consumer group, without the prefix."""
+    topics: tuple[str, ...]
+    """What must be there for it, without the prefix."""
+    stock: Callable[[Connection, str, int], Awaitable[None]]
+    """Makes so many codes of a new program of this name."""
+    given: Callable[[Connection, str], Awaitable[int | None]]
+    """How many codes of the program were given, or None where nobody knows."""
+    wanted: Callable[[str, int], Sequence[str]] | None = None
+    """The programs of a request, by the name and the request's number; without it each wants the one program."""
+
+
+async def _stock_product(connection: Connection, name: str, count: int) -> None:
+    """As the guide's program, with all rules on. Its room is filled, so that nobody asks the generator for more."""
+    now = datetime.now(UTC)
+    settings = ProgramSettings(
+        name=name,
+        source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
+        codes_max=count,
+        pool_max=count,
+        valid_from=now - timedelta(days=1),
+        valid_until=now + timedelta(days=30),
+        scenario_can_create=True,
+        campaign_can_create=True,
+        ttl=timedelta(days=30),
+        reuse="request",
+    )
+    minters = Minters(None)
+    program = await programs.create(connection, minters, settings, guesses_per_s=10)
+    await fill.generate(connection, minters, program.id, count, None)
+
+
+async def _given_by_product(connection: Connection, name: str) -> int:
+    return (await programs.stock(connection, name)).attached
+
+
+async def _stock_nothing(_connection: Connection, _name: str, _count: int) -> None:
+    """It has no database."""
+
+
+async def _given_by_nobody(_connection: Connection, _name: str) -> None:
+    """It has no database."""
+
+
+PRODUCT: Final = Contender(
+    "codewell",
+    ("services", "issuer"),
+    "codewell-issuer",
+    tuple(topic.name for topic in topics.TOPICS),
+    _stock_product,
+    _given_by_product,
+)
+PEER: Final = Contender(
+    "usual build",
+    ("benchmarks.usual_issuer",),
+    usual_issuer.GROUP,
+    (TOPIC, REPLY_TOPIC),
+    usual_issuer.stock,
+    usual_issuer.given,
+)
+BATCHES: Final = replace(
+    PEER, name="usual build in batches", module=("benchmarks.usual_batches",), group=usual_batches.GROUP
+)
+CEILING: Final = Contender(
+    "no database",
+    ("benchmarks.bare_issuer",),
+    bare_issuer.GROUP,
+    (TOPIC, REPLY_TOPIC),
+    _stock_nothing,
+    _given_by_nobody,
+)

@@ -1,0 +1,22 @@
+"""Generators as they run in production, each a process of its own, on the topics that `codewell topics` makes."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from benchmarks import contestants
+from benchmarks.contenders import PRODUCT
+from services.standalone.child import Child
+from services.standalone.servers import Servers
+
+GENERATOR: Final = replace(PRODUCT, name="generator", module=("services", "generator"), group="codewell-generator")
+# Only what the benchmark tells them wakes them up; the first sweep is over before they join.
+_SETTINGS: Final = {"CODEWELL_SWEEP_INTERVAL_S": "3600"}
+
+
+@asynccontextmanager
+async def generators(servers: Servers, count: int, more: Mapping[str, str] | None = None) -> AsyncIterator[list[Child]]:
+    """So many that have their partitions, with `more` settings. Raises CodewellError when one can't start."""
+    async with contestants.processes(servers, GENERATOR, "", count, {**_SETTINGS, **(more or {})}) as children:
+        yield children

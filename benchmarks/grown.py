@@ -1,0 +1,119 @@
+"""How fast requests are answered beside very many answers that are there already.
+
+What was grown has a database of its own on the same server, so that a new, empty one is measured in turn with it.
+Request ids are of version 7; a database where all ids are of version 4 is shown beside them.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from benchmarks.contenders import PRODUCT
+from benchmarks.fresh import fresh_servers
+from benchmarks.grown_answers import IdVersion, grow
+from benchmarks.machine import facts
+from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
+from benchmarks.report import OF_CEILING, Goal, Progress, Report
+from codewell.audit.promises import audit
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import connection
+from codewell.infra.postgres.migrations import migrate
+from codewell.infra.uuid7 import uuid7
+from services.standalone.servers import Servers
+
+RATIO_GOAL: Final = 0.9
+
+
+class Place(NamedTuple):
+    """A database, how much is there before, and which ids its requests have."""
+
+    database: str
+    attached: int
+    version: IdVersion
+
+    @property
+    def label(self) -> str:
+        """As it is shown."""
+        return f"{self.attached:,} attached{', ids of version 4' if self.version == 4 else ''}"
+
+
+async def bench_grown(
+    requests: int, attached: Sequence[int], random: int, repetitions: int, checked: bool, progress: Progress
+) -> Report:
+    """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
+
+    Sizes, which ascend, are reached one after the other in the same database; a size of 0 for `random` leaves that
+    out. `checked` audits each database at the end. Raises CodewellError.
+    """
+    report = Report("grown", facts())
+    rates: dict[str, list[float]] = {}
+    databases: set[str] = set()
+    ratios: dict[Place, list[float]] = {}
+    beside = [Place("random", random, 4)] if random else []
+    async with fresh_servers(progress) as servers:
+        there = 0
+        for size in attached:
+            grown = [Place("grown", size, 7), *beside]
+            await _grow(grown[0], there, servers, progress)
+            for place in beside:
+                await _grow(place, 0, servers, progress)
+            for repetition in range(1, repetitions + 1):
+                number = f"{size}_{repetition}"
+                empty = Place(f"empty_{number}", 0, 7)
+                await _grow(empty, 0, servers, progress)
+                seen = {place: await _rate(place, requests, number, servers) for place in (empty, *grown)}
+                for place, rate in seen.items():
+                    progress(f"{place.label}, {repetition} of {repetitions}: {rate:,.0f} requests/s")
+                    rates.setdefault(place.label, []).append(rate)
+                for place in grown:
+                    ratios.setdefault(place, []).append(seen[place] / seen[empty])
+                databases |= {place.database for place in seen}
+            there, beside = size, []
+        if checked:
+            for database in sorted(databases):
+                await check_audit(_url(database, servers))
+    _report(report, rates, ratios)
+    return report
+
+
+def _report(report: Report, rates: dict[str, list[float]], ratios: dict[Place, list[float]]) -> None:
+    for label, seen in rates.items():
+        report.add(label, "requests/s", seen)
+    for place, shares in ratios.items():
+        ratio = report.add(f"{place.label} / empty", OF_CEILING, shares)
+        if place.version == 7:
+            report.goals.append(Goal(f"share of an empty database, {place.label}", ratio.rate, RATIO_GOAL))
+
+
+def _url(database: str, servers: Servers) -> str:
+    return f"{servers.postgres.url.rpartition('/')[0]}/{database}"
+
+
+async def _grow(place: Place, there: int, servers: Servers, progress: Progress) -> None:
+    """Bring the database from `there` attachments to its size; it is made at the first time."""
+    url = _url(place.database, servers)
+    if not there:
+        async with connection(servers.postgres.url, "codewell-bench") as opened:
+            await opened.execute(f'CREATE DATABASE "{place.database}"')
+        async with connection(url, "codewell-bench") as opened:
+            await migrate(opened)
+    if place.attached > there:
+        async with connection(url, "codewell-bench") as opened:
+            await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
+
+
+async def _rate(place: Place, requests: int, name: str, servers: Servers) -> float:
+    """Requests a second."""
+    warm_up = max(1, requests // WARM_UP_SHARE)
+    new_id = uuid7 if place.version == 7 else uuid4
+    name = f"{place.database}_at_{name}"
+    codes = requests * CODES_A_REQUEST
+    heat = Heat(PRODUCT, 1, requests, warm_up, codes, name, _url(place.database, servers), new_id)
+    return (await run(heat, servers)).rate
+
+
+async def check_audit(url: str) -> None:
+    """Raise CodewellError when a promise is broken in this database."""
+    async with connection(url, "codewell-bench") as opened:
+        for finding in await audit(opened):
+            raise CodewellError(f"The grown database breaks {finding.rule.promise}: {finding.rule.says}.")

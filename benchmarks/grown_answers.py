@@ -1,0 +1,125 @@
+"""Very many attachments that are there already, as the product would have stored them, written as fast as Postgres can.
+
+The program and its blocks are made by the product; what is added is an answer for each of their codes, packed for
+COPY a block at a time, and the blocks' own count of them. `codewell audit` finds nothing wrong with it.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.report import Progress
+from codewell.infra.postgres.connection import Connection
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.program import ProgramSettings, TemplateSource
+
+IdVersion = Literal[4, 7]
+
+_COPY_TIMEOUT_S: Final = 3_600
+_DIGITS: Final = 10
+_TTL: Final = timedelta(days=365)
+# The ids begin a year ago, ten a millisecond, and so end well before those of today's requests.
+_IDS_BEGIN: Final = timedelta(days=365)
+_IDS_A_MS: Final = 10
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+# What begins a binary COPY, and what ends it.
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TAIL: Final = b"\xff\xff"
+
+_COLUMNS: Final = (
+    ("request_id", "V16"), ("ordinal", ">i2"), ("program_id", ">i8"), ("block_id", ">i8"), ("position", ">i8"),
+    ("profile_id", f"S{_DIGITS + 2}"), ("code", f"S{_DIGITS + 4}"), ("expires_at", ">i8"), ("answered_at", ">i8"),
+)  # fmt: skip
+# Each value with its length before it, and before all the number of values.
+_ROW: Final = np.dtype(
+    [("values", ">i2"), *(part for name, kind in _COLUMNS for part in ((f"{name} bytes", ">i4"), (name, kind)))]
+)
+
+_GIVEN: Final = """
+    UPDATE block SET next = size, attached = size, open = false WHERE program_id = $1 AND id = ANY($2::bigint[])
+    """
+
+
+async def grow(connection: Connection, name: str, count: int, first: int, version: IdVersion, said: Progress) -> None:
+    """Make a program of so many codes, all attached, with request ids of this version. Raises what asyncpg raises.
+
+    `first` is how many were grown in this database before: ids, profiles and codes go on from there.
+    """
+    settings = ProgramSettings(
+        name=name,
+        source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
+        codes_max=count,
+        pool_max=count,
+        ttl=_TTL,
+        # So many codes of this template could be guessed, which is not what is measured.
+        allow_guessable=True,
+    )
+    minters = Minters(None)
+    program = await programs.create(connection, minters, settings, guesses_per_s=10)
+    await fill.generate(connection, minters, program.id, count, None)
+    blocks = await connection.fetch(
+        "SELECT id, size, created_at, expires_at FROM block WHERE program_id = $1 ORDER BY id", program.id
+    )
+    await connection.execute("SET synchronous_commit = off")
+    began = time.perf_counter()
+    done = 0
+    for block in blocks:
+        rows = _rows(first + done, block["size"], version)
+        rows["program_id"], rows["block_id"] = program.id, block["id"]
+        rows["expires_at"], rows["answered_at"] = _moment(block["expires_at"]), _moment(block["created_at"])
+        source = memoryview(_HEAD + rows.tobytes() + _TAIL)
+        columns = [column for column, _ in _COLUMNS]
+        async with connection.transaction():
+            await connection.copy_to_table(
+                "answer", source=source, columns=columns, format="binary", timeout=_COPY_TIMEOUT_S
+            )
+            await connection.execute(_GIVEN, program.id, [block["id"]])
+        done += block["size"]
+        if done // 1_000_000 != (done - block["size"]) // 1_000_000:
+            said(f"{name}: {done:,} of {count:,}, {done / (time.perf_counter() - began):,.0f} a second")
+    await connection.execute("RESET synchronous_commit")
+    await connection.execute("VACUUM ANALYZE answer", timeout=_COPY_TIMEOUT_S)
+    await connection.execute("VACUUM ANALYZE block")
+    await connection.execute("CHECKPOINT", timeout=_COPY_TIMEOUT_S)
+
+
+def _rows(first: int, count: int, version: IdVersion) -> NDArray[np.void]:
+    rows = np.zeros(count, _ROW)
+    rows["values"] = len(_COLUMNS)
+    for name, kind in _COLUMNS:
+        rows[f"{name} bytes"] = np.dtype(kind).itemsize
+    numbers = np.arange(first, first + count, dtype=np.int64)
+    rows["request_id"] = _ids(numbers, version).view("V16").reshape(count)
+    rows["position"] = np.arange(count)
+    digits = (numbers[:, None] // 10 ** np.arange(_DIGITS - 1, -1, -1) % 10 + ord("0")).astype(np.uint8)
+    for column, head in (("profile_id", b"p-"), ("code", b"old-")):
+        heads = np.broadcast_to(np.frombuffer(head, np.uint8), (count, len(head)))
+        text = np.ascontiguousarray(np.concatenate([heads, digits], axis=1))
+        rows[column] = text.view(f"S{text.shape[1]}").reshape(count)
+    return rows
+
+
+def _ids(numbers: NDArray[np.int64], version: IdVersion) -> NDArray[np.uint8]:
+    """UUIDs as their 16 bytes: version 4, or version 7 in the order of the numbers."""
+    ids = np.random.default_rng().integers(0, 256, (len(numbers), 16), np.uint8)
+    if version == 7:
+        begin_ms = int(
+            (datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - _IDS_BEGIN).timestamp() * 1000
+        )
+        milliseconds = (begin_ms + numbers // _IDS_A_MS).astype(">i8").view(np.uint8).reshape(-1, 8)
+        ids[:, :6] = milliseconds[:, 2:]
+        fractions = numbers % _IDS_A_MS * (4096 // _IDS_A_MS)
+        ids[:, 6], ids[:, 7] = fractions >> 8, fractions & 0xFF
+    ids[:, 6] = ids[:, 6] & 0x0F | version << 4
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80
+    return ids
+
+
+def _moment(moment: datetime) -> int:
+    """As Postgres has it: microseconds since the beginning of 2000."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)

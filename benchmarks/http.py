@@ -1,0 +1,156 @@
+"""How fast the API attaches and activates, next to the usual build and to a server that does next to nothing."""
+
+import random
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from statistics import quantiles
+from typing import Final
+
+from benchmarks import usual_console
+from benchmarks.fresh import fresh_postgres
+from benchmarks.http_load import Seen, request
+from benchmarks.machine import facts
+from benchmarks.report import OF_CEILING, Goal, Progress, Report
+from benchmarks.serving import console, usual
+from codewell.access import tokens
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import Connection, connection
+from codewell.infra.uuid7 import uuid7
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.program import ProgramSettings, TemplateSource
+from services.standalone.home import Home
+from services.standalone.postgres import PostgresServer
+
+RATE_GOAL: Final = 1_500
+P99_GOAL_MS: Final = 50
+# A statement costs several times as much; what Postgres does by itself meanwhile stays below.
+BOGUS_GOAL_MS: Final = 0.02
+# The ones that warm up are not measured.
+WARM_UP_SHARE: Final = 10
+_TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
+
+
+async def bench_http(requests: int, repetitions: int, progress: Progress) -> Report:
+    """Measure each in turn, so often. Raises CodewellError when one can't run or refuses what it should do."""
+    report = Report("http", facts())
+    seen: dict[str, list[float]] = {}
+    async with fresh_postgres(progress) as (home, postgres):
+        for repetition in range(1, repetitions + 1):
+            name = f"BENCH_{repetition}"
+            async for measured, value in _product(home, postgres, name, requests):
+                seen.setdefault(measured, []).append(value)
+                progress(f"{measured}, {repetition} of {repetitions}: {value:,.4g}")
+            async for measured, value in _peers(home, postgres, name, requests):
+                seen.setdefault(measured, []).append(value)
+                progress(f"{measured}, {repetition} of {repetitions}: {value:,.4g}")
+    for measured, values in seen.items():
+        report.add(measured, _unit(measured), values)
+    for both in ("attach", "activate"):
+        ratios = [ours / theirs for ours, theirs in zip(seen[both], seen[f"usual build: {both}"], strict=True)]
+        report.add(f"{both} / usual build", "times", ratios)
+        ratios = [ours / theirs for ours, theirs in zip(seen[both], seen["nothing but SELECT 1"], strict=True)]
+        report.add(f"{both} / nothing but SELECT 1", OF_CEILING, ratios)
+    medians = {one.name: one.rate for one in report.results}
+    report.add_goal_and_double("attachments a second", medians["attach"], RATE_GOAL)
+    report.add_goal_and_double("activations a second", medians["activate"], RATE_GOAL)
+    # Refused from memory: it costs the server what a request costs, and the database nothing.
+    report.add_goal_and_double("bogus codes refused a second", medians[_BOGUS], RATE_GOAL)
+    report.goals += [
+        Goal("ms at the 99th percentile, at half of that rate", medians[_PACED_P99], P99_GOAL_MS, at_least=False),
+        Goal("ms of Postgres for a bogus code", medians[f"{_BOGUS}: CPU of postgres"], BOGUS_GOAL_MS, at_least=False),
+    ]
+    return report
+
+
+_PACED_P50: Final = f"both in turn, {RATE_GOAL // 2} a second: median"
+_PACED_P99: Final = f"both in turn, {RATE_GOAL // 2} a second: 99th percentile"
+_BOGUS: Final = "look up a code that is not there"
+
+
+def _unit(measured: str) -> str:
+    if measured in {_PACED_P50, _PACED_P99}:
+        return "ms"
+    return "ms/request" if ": CPU of " in measured else "requests/s"
+
+
+async def _product(home: Home, postgres: PostgresServer, name: str, requests: int) -> AsyncIterator[tuple[str, float]]:
+    """Every request that makes something has an idempotency key, as clients should send one."""
+    async with connection(postgres.url, "codewell-bench") as opened:
+        await _stock(name, opened, 4 * requests)
+        token = await tokens.replace(opened, "bench", ["admin"])
+    path = f"/api/v1/programs/{name}/codes"
+
+    def attachments(count: int) -> list[str]:
+        return [
+            request("POST", f"{path}:attach", token, {"profile_id": f"p-{number}"}, str(uuid7()))
+            for number in range(count)
+        ]
+
+    async def activations(count: int) -> list[str]:
+        async with connection(postgres.url, "codewell-bench") as opened:
+            rows = await opened.fetch(
+                "SELECT a.code FROM answer a LEFT JOIN code_state s USING (block_id, position) "
+                "WHERE a.program_id = (SELECT id FROM program WHERE name = $1) AND s.block_id IS NULL LIMIT $2",
+                name,
+                count,
+            )
+        codes = [row["code"] for row in rows]
+        random.shuffle(codes)
+        return [request("POST", f"{path}:activate", token, {"code": code}, str(uuid7())) for code in codes]
+
+    async with console(home, postgres) as site:
+        await site.load(attachments(requests // WARM_UP_SHARE))
+        await site.load(await activations(requests // WARM_UP_SHARE))
+        for measured in ("attach", "activate"):
+            planned = attachments(requests) if measured == "attach" else await activations(requests // 2)
+            yield measured, _rate(await site.load(planned))
+            for kind, spent in site.cpu_ms.items():
+                yield f"{measured}: CPU of {kind}", spent
+        both = [one for pair in zip(attachments(requests // 4), await activations(requests // 4), strict=True)
+                for one in pair]  # fmt: skip
+        paced = await site.load(both, RATE_GOAL / 2)
+        _rate(paced)
+        cuts = quantiles(paced.times_ms, n=100)
+        yield _PACED_P50, cuts[49]
+        yield _PACED_P99, cuts[98]
+        bogus = [request("GET", f"{path}/abCd-{number:04}-ABCD", token) for number in range(requests // 2)]
+        yield _BOGUS, _rate(await site.load(bogus), 404)
+        yield f"{_BOGUS}: CPU of postgres", site.cpu_ms["postgres"]
+
+
+async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int) -> AsyncIterator[tuple[str, float]]:
+    path = f"/api/v1/programs/{name}/codes"
+    asked = [request("POST", f"{path}:attach", "", {"profile_id": f"p-{number}"}) for number in range(requests // 2)]
+    nothing = [request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"})] * requests
+    async with connection(postgres.url, "codewell-bench") as opened:
+        await usual_console.stock(opened, name, 4 * requests)
+    async with usual(home, postgres) as site:
+        await site.load(asked[: requests // WARM_UP_SHARE])
+        yield "usual build: attach", _rate(await site.load(asked))
+        async with connection(postgres.url, "codewell-bench") as opened:
+            rows = await opened.fetch("SELECT code FROM shop_code WHERE program = $1 AND profile_id IS NOT NULL", name)
+        uses = [request("POST", f"{path}:activate", "", {"code": row["code"]}) for row in rows]
+        yield "usual build: activate", _rate(await site.load(uses))
+        yield "nothing but SELECT 1", _rate(await site.load(nothing))
+
+
+async def _stock(name: str, opened: Connection, count: int) -> None:
+    settings = ProgramSettings(
+        name=name,
+        source=TemplateSource(kind="template", template=_TEMPLATE),
+        codes_max=count,
+        pool_max=count,
+        ttl=timedelta(days=30),
+    )
+    minters = Minters(None)
+    program = await programs.create(opened, minters, settings, guesses_per_s=10)
+    await fill.generate(opened, minters, program.id, count, None)
+
+
+def _rate(seen: Seen, wanted: int = 200) -> float:
+    """Answers a second. Raises CodewellError when some were others than wanted: refusals are cheap."""
+    if set(map(int, seen.statuses)) != {wanted}:
+        raise CodewellError(f"Not every answer was {wanted}: {seen.statuses}.")
+    return sum(seen.statuses.values()) / seen.seconds

@@ -1,0 +1,97 @@
+"""A server of the API in a process of its own, and a client that loads it from another."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from benchmarks import usual_console
+from benchmarks.http_load import Plan, Seen
+from benchmarks.loader import loaded
+from benchmarks.usage import cpu_seconds
+from codewell.errors import CodewellError
+from services.standalone.child import Child
+from services.standalone.home import Home
+from services.standalone.ports import LOOPBACK, free_port
+from services.standalone.postgres import PostgresServer
+
+CONNECTIONS: Final = 32
+_START_TIMEOUT_S: Final = 20.0
+_START_POLL_S: Final = 0.05
+_STOP_TIMEOUT_S: Final = 5.0
+
+
+class Site:
+    """A server that is measured: its port, its process, and what it is to be asked."""
+
+    def __init__(self, port: int, child: Child, database: PostgresServer) -> None:
+        self._port = port
+        self._child = child
+        self._database = database
+        self.cpu_ms: dict[str, float] = {}
+        """What one request of the last load cost each kind of process (ms)."""
+
+    async def load(self, requests: Sequence[str], rate: float | None = None, connections: int = CONNECTIONS) -> Seen:
+        """Send these from another process. Raises CodewellError when one of them is not answered well."""
+        kinds = {"server": self._child.pid, "postgres": self._database.child.pid if self._database.child else 0}
+        before = {kind: cpu_seconds([pid]) for kind, pid in kinds.items()}
+        plan = Plan(LOOPBACK, self._port, connections, list(requests), rate)
+        seen = Seen(*await loaded("benchmarks.http_load", plan))
+        self.cpu_ms = {kind: 1_000 * (cpu_seconds([pid]) - before[kind]) / len(requests) for kind, pid in kinds.items()}
+        return seen
+
+
+@asynccontextmanager
+async def serving(
+    home: Home, postgres: PostgresServer, module: Sequence[str], port_variable: str, env: Mapping[str, str]
+) -> AsyncIterator[Site]:
+    """One process of a server, ready. Raises CodewellError."""
+    port = free_port()
+    words = [sys.executable, "-m", *module]
+    child = await Child.start(
+        module[-1], words, log_path=home.logs / f"{module[-1]}.log", env={**os.environ, **env, port_variable: str(port)}
+    )
+    try:
+        await answering(child, port)
+        yield Site(port, child, postgres)
+    finally:
+        await child.stop(timeout_s=_STOP_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
+    """A console, ready, that slows nobody down."""
+    env = {
+        "CODEWELL_POSTGRES_URL": postgres.url,
+        # Nothing here is announced.
+        "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:1",
+        "CODEWELL_MISSES_PER_MINUTE": "1000000",
+    }
+    async with serving(home, postgres, ("services", "console"), "CODEWELL_API_PORT", env) as site:
+        yield site
+
+
+@asynccontextmanager
+async def usual(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
+    """The usual build's console, ready; it has the ceiling's path too."""
+    env = {usual_console.URL_VARIABLE: postgres.url}
+    async with serving(home, postgres, ("benchmarks.usual_console",), usual_console.PORT_VARIABLE, env) as site:
+        yield site
+
+
+async def answering(child: Child, port: int) -> None:
+    """Wait until a server takes connections at its port. Raises CodewellError, with its last words."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            if child.returncode is not None or time.monotonic() > deadline:
+                raise CodewellError(f"{child.name} does not answer: {child.last_words()}") from None
+            await asyncio.sleep(_START_POLL_S)
+        else:
+            writer.close()
+            return

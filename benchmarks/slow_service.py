@@ -1,0 +1,73 @@
+"""A remote service that takes its time: signatures are checked, codes count up, and each answer waits for so long."""
+
+import asyncio
+import hmac
+import json
+import os
+from base64 import b64decode, b64encode
+from itertools import count
+from typing import Final
+
+from codewell.infra.process.lifecycle import run
+from services.standalone.ports import LOOPBACK
+
+PORT_VARIABLE: Final = "BENCH_PORT"
+SECRETS_VARIABLE: Final = "BENCH_SECRETS"
+ANSWER_MS_VARIABLE: Final = "BENCH_ANSWER_MS"
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105  what stands before a secret
+
+
+class SlowService:
+    """Answers any number of requests side by side, each after `answer_s` (s)."""
+
+    def __init__(self, keys: list[bytes], answer_s: float) -> None:
+        self._keys = keys
+        self._answer_s = answer_s
+        self._numbers = count()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer what comes over one connection until it is closed."""
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:]
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head)}
+                body = await reader.readexactly(int(headers["content-length"]))
+                due = asyncio.get_running_loop().time() + self._answer_s
+                status, answer = self._answer(headers, body)
+                await asyncio.sleep(due - asyncio.get_running_loop().time())
+                writer.write(f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n"
+                             f"content-length: {len(answer)}\r\n\r\n".encode() + answer)  # fmt: skip
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            # The other side has all that it wanted.
+            pass
+        finally:
+            writer.close()
+
+    def _answer(self, headers: dict[str, str], body: bytes) -> tuple[str, bytes]:
+        if not self._is_signed(headers, body):
+            return "401 Unauthorized", b"{}"
+        asked = json.loads(body)
+        codes = ",".join([f'{{"code":"R{next(self._numbers):011}"}}' for _ in range(asked["count"])])
+        answer = f'{{"version":1,"request_id":"{asked["request_id"]}","codes":[{codes}]}}'
+        return "200 OK", answer.encode()
+
+    def _is_signed(self, headers: dict[str, str], body: bytes) -> bool:
+        content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        right = ["v1," + b64encode(hmac.digest(key, content, "sha256")).decode() for key in self._keys]
+        return any(hmac.compare_digest(one, given) for one in right for given in headers["webhook-signature"].split())
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Serve until told to stop."""
+    keys = [b64decode(secret.removeprefix(_SECRET_PREFIX)) for secret in os.environ[SECRETS_VARIABLE].split(",")]
+    service = SlowService(keys, float(os.environ[ANSWER_MS_VARIABLE]) / 1_000)
+    server = await asyncio.start_server(service.serve, LOOPBACK, int(os.environ[PORT_VARIABLE]))
+    try:
+        await stop.wait()
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,65 @@
+"""Benchmarks one after the other, each as a person would start it: in a process of its own."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.catalogue import Benchmark
+from benchmarks.report import Progress, Report
+from codewell.errors import CodewellError
+
+# A benchmark that is told to stop stops its Postgres and Kafka first.
+STOP_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One benchmark that has ended."""
+
+    benchmark: Benchmark
+    seconds: float
+    report: Report | None
+    """None where it failed; what it said about that is on standard error."""
+
+
+async def each(
+    benchmarks: Sequence[Benchmark], stop: asyncio.Event, progress: Progress, *, short: bool, repetitions: int | None
+) -> AsyncIterator[Measured]:
+    """Run them with their own sizes or short, and go on when one fails. Raises CodewellError when told to stop."""
+    for number, benchmark in enumerate(benchmarks, 1):
+        progress(f"{benchmark.name}, {number} of {len(benchmarks)}")
+        options = [*(benchmark.short if short else ()), *([f"--repetitions={repetitions}"] if repetitions else ())]
+        began = time.monotonic()
+        report = await _report([benchmark.name, *options], stop)
+        if stop.is_set():
+            raise CodewellError(f"Stopped while {benchmark.name} was measured; nothing of it is left running.")
+        measured = Measured(benchmark, time.monotonic() - began, report)
+        progress(f"{benchmark.name} {'failed after' if report is None else 'took'} {measured.seconds:,.0f} s")
+        yield measured
+
+
+async def _report(words: Sequence[str], stop: asyncio.Event) -> Report | None:
+    """What `codewell bench` says to these words, None when it fails or is stopped."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", "bench", *words, "--json", stdout=asyncio.subprocess.PIPE
+    )
+    ending = asyncio.ensure_future(process.communicate())
+    told = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((ending, told), return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await asyncio.wait((ending,), timeout=STOP_TIMEOUT_S)
+    finally:
+        told.cancel()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+    out, _ = await ending
+    return Report.from_json(json.loads(out)) if process.returncode == 0 else None

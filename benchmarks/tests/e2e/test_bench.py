@@ -1,0 +1,238 @@
+"""Benchmarks as a person runs them, at sizes that measure nothing: they end, say what they found, leave nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.conditions import processes_in, until
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc"),
+    pytest.mark.timeout(180),
+]
+
+
+async def bench(tmp_path: Path, *words: str) -> asyncio.subprocess.Process:
+    """Start a benchmark whose stack is below `tmp_path`."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services",
+        "bench",
+        *words,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def assert_nothing_left(tmp_path: Path) -> None:
+    assert processes_in(tmp_path) == {}
+    assert list(tmp_path.glob("codewell-bench-*")) == []
+
+
+async def report_of(tmp_path: Path, *words: str) -> tuple[dict[str, float], list[str]]:
+    """Run a benchmark to its end: its figures by name, and the names of its goals."""
+    process = await bench(tmp_path, *words, "--repetitions=1", "--json")
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    assert_nothing_left(tmp_path)
+    return {result["name"]: result["rate"] for result in report["results"]}, [goal["name"] for goal in report["goals"]]
+
+
+async def test_issue_measures_all_four_with_one_issuer_and_the_product_with_two(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "issue", "--requests=800")
+
+    names = [f"{name}, 1 issuer" for name in ("codewell", "usual build", "usual build in batches", "no database")]
+    assert min(rates[name] for name in [*names, "codewell, 2 issuers", "no database, 2 issuers"]) > 0
+    ratio = rates["codewell, 1 issuer"] / rates["usual build, 1 issuer"]
+    assert rates["codewell, 1 issuer / usual build"] == pytest.approx(ratio, rel=0.01)
+    assert rates["issuer's peak memory"] > 10
+    assert goals == [
+        "times the usual build",
+        "share of the loop without a database, 1 issuer",
+        "share of the loop without a database, 2 issuers",
+        "MB of the issuer's peak memory",
+    ]
+
+
+async def test_mixed_measures_many_programs_and_one(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "mixed", "--requests=1000", "--programs=50")
+
+    assert rates["mixed / hot"] == pytest.approx(rates["50 programs"] / rates["one hot program"], rel=0.01)
+    assert goals == ["share of the one hot program"]
+
+
+async def test_grown_measures_each_size_and_random_ids_and_its_databases_pass_the_audit(tmp_path: Path) -> None:
+    sizes = ("--attached=3000", "--attached=5000", "--random=2000")
+    rates, goals = await report_of(tmp_path, "grown", "--requests=400", *sizes, "--audit")
+
+    labels = ["3,000 attached", "2,000 attached, ids of version 4", "5,000 attached"]
+    assert min(rates[name] for label in labels for name in (label, f"{label} / empty")) > 0
+    assert goals == [f"share of an empty database, {size} attached" for size in ("3,000", "5,000")]
+
+
+async def test_scale_measures_each_number_of_issuers_and_counts_what_holds_them_up(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "scale", "--requests=800", "--issuers=1", "--issuers=3")
+
+    assert min(rates["1 issuer"], rates["3 issuers"]) > 0
+    assert rates["deadlocks"] == 0
+    assert goals == ["least share of what fewer issuers reach at best", "deadlocks", "waits for a lock over 1 s"]
+
+
+async def test_latency_measures_the_product_and_an_echo(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "latency", "--rate=100", "--rate=1000", "--seconds=1", "--warm-up=1")
+
+    for name in ("codewell at 100/s", "Kafka echo at 1,000/s"):
+        assert 0 < rates[f"{name}, p50"] <= rates[f"{name}, p99"]
+        assert f"{name}, requests late, p99" in rates
+    assert goals == ["ms at 1,000/s, p50", "ms at 1,000/s, p99"]
+
+
+async def test_replay_compares_every_answer(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "replay", "--requests=800")
+
+    assert rates["again / first run"] == pytest.approx(rates["again"] / rates["first run"], rel=0.01)
+    assert rates["answers compared"] == 840
+    assert goals == ["share of the first run"]
+
+
+async def test_generate_measures_ranges_and_rows(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "generate", "--codes=100000", "--stored=1000", "--requests=5000", "--repetitions=1")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    assert "COPY 1,000 codes, unique index" in out.decode()
+    for goal in (
+        "seconds for 100 codes",
+        "times as long for ten times the codes",
+        "share of a small program's issuing",
+    ):
+        assert goal in out.decode()
+    assert_nothing_left(tmp_path)
+
+
+async def test_export_measures_all_three(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "export", "--codes=5000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates.values()) > 0
+    assert rates["peak memory, 5,000 codes"] > 10
+    assert_nothing_left(tmp_path)
+
+
+async def test_import_measures_files_and_rows(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "import", "--rows=2000", "--memory-rows=3000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    rates = {result["name"]: result["rate"] for result in json.loads(out)["results"]}
+    assert min(rates[name] for name in ("CSV", "XLSX", "usual build", "bare COPY")) > 0
+    assert rates["peak memory with 3,000 rows of CSV"] > 10
+    assert_nothing_left(tmp_path)
+
+
+async def test_http_measures_the_api_its_peer_and_its_ceiling(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "http", "--requests=400", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert {goal["name"] for goal in report["goals"]} > {"attachments a second", "attachments a second, doubled"}
+    assert min(rates["attach"], rates["activate"], rates["usual build: attach"], rates["nothing but SELECT 1"]) > 0
+    assert_nothing_left(tmp_path)
+
+
+async def test_browse_asks_for_a_page_by_each_filter(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "browse", "--codes=20000", "--attached=10000", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    assert len(report["goals"]) == 8
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["usual build: first page, attached"], rates["nothing but SELECT 1"]) > 0
+    assert_nothing_left(tmp_path)
+
+
+async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "issue", "--requests=800")
+    try:
+        # Its first issuer runs.
+        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/logs/*.1.log")), "issuer", timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)
+
+
+async def test_fill_measures_one_generator_and_four(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "fill", "--pools=40", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["1 generator"], rates["4 generators"], rates["pools/s of 4 / of 1"]) > 0
+    assert [goal["name"] for goal in report["goals"]] == [
+        "seconds for 40 pools, 1 generator",
+        "seconds for 40 pools, 4 generators",
+    ]
+    assert_nothing_left(tmp_path)
+
+
+async def test_remote_measures_the_service_with_codewell_and_without(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "remote", "--codes=800", "--request-max=50", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    # What is asked is answered by a real service: nobody is faster than its 50 ms allow.
+    assert 0 < rates["codewell"] <= rates["the limit of 8 side by side"] == 8_000
+    assert 0 < rates["one request at a time"] <= 1_000
+    assert [goal["name"] for goal in report["goals"]] == ["share of the limit"]
+    assert_nothing_left(tmp_path)
+
+
+async def test_processes_measures_a_stack_from_start_to_start(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400", "--repetitions=1", "--json")
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    report = json.loads(out)
+    rates = {result["name"]: result["rate"] for result in report["results"]}
+    assert min(rates["start, no data"], rates["start, with data"]) > 0.1
+    assert {f"CPU of {name} for a million requests" for name in ("issuer", "generator", "postgres", "kafka")} < set(
+        rates
+    )
+    assert {goal["name"] for goal in report["goals"] if goal["value"] > 10 and "MB" in goal["name"]} == {
+        f"MB of peak memory of the {name}" for name in ("issuer", "generator", "console")
+    }
+    assert len(report["goals"]) == 5
+    assert_nothing_left(tmp_path)
+
+
+async def test_a_whole_stack_goes_with_a_benchmark_that_is_interrupted(tmp_path: Path) -> None:
+    process = await bench(tmp_path, "processes", "--requests=400")
+    try:
+        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/endpoints.json")), "stack", timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks.catalogue import BENCHMARKS, Benchmark, chosen
+from benchmarks.commands import bench
+from benchmarks.page import DOCS, Page
+from codewell.errors import CodewellError
+from services.cli import codewell
+
+_ROOT = Path(__file__).parents[3]
+
+
+def test_every_benchmark_is_in_the_list_and_on_the_page() -> None:
+    assert codewell.commands["bench"] is bench
+    assert {one.name for one in BENCHMARKS} == set(bench.commands) - {"all", "check"}
+    Page(_ROOT / DOCS)
+
+
+@pytest.mark.parametrize("one", BENCHMARKS, ids=lambda one: one.name)
+def test_its_command_takes_the_options_of_a_short_run(one: Benchmark) -> None:
+    taken = bench.commands[one.name].make_context(one.name, [*one.short, "--repetitions=2", "--json"]).params
+
+    assert (taken["repetitions"], taken["as_json"]) == (2, True)
+    assert bool(one.short) == bool(one.ceilings)
+
+
+def test_roles_follow_the_names_of_results() -> None:
+    one = Benchmark("issue", peers=("usual build",), ceilings=("no database",))
+
+    assert one.role("codewell / no database") == one.role("codewell") == "product"
+    assert one.role("usual build: attach") == "peer"
+    assert one.role("no database") == "ceiling"
+
+
+def test_those_that_are_named_are_chosen_in_the_order_of_the_page() -> None:
+    assert chosen(()) == list(BENCHMARKS)
+    assert [one.name for one in chosen(("mint", "issue"))] == ["issue", "mint"]
+    with pytest.raises(CodewellError, match="There is no benchmark mnit: name some of issue, mixed"):
+        chosen(("mnit", "issue"))

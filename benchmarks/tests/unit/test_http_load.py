@@ -1,0 +1,61 @@
+"""The load generator counts what came back, and counts time from when a request was due."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from benchmarks.http_load import Plan, load, request
+
+
+@asynccontextmanager
+async def serving(statuses: list[int], held: asyncio.Event | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that answers with these statuses in turn, the first once it is let go, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+                asked.append(head + await reader.readexactly(length))
+                if held is not None and len(asked) == 1:
+                    await held.wait()
+                writer.write(b"HTTP/1.1 %d Said\r\nContent-Length: 3\r\n\r\n\r\n\r" % statuses[len(asked) - 1])
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], asked
+
+
+async def test_every_request_is_sent_once_and_its_status_counted() -> None:
+    requests = [request("POST", f"/{number}", "secret", {"n": number}, f"key-{number}") for number in range(4)]
+    async with serving([200, 200, 404, 200]) as (port, asked):
+        seen = await load(Plan("127.0.0.1", port, 1, requests, None))
+
+    assert [one.decode() for one in asked] == requests
+    assert seen.statuses == {200: 3, 404: 1}
+    assert len(seen.times_ms) == 4
+
+
+async def test_who_had_to_wait_for_another_is_counted_from_when_it_was_due() -> None:
+    held = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with serving([200] * 3, held) as (port, _):
+        loop.call_later(0.2, held.set)
+        seen = await load(Plan("127.0.0.1", port, 1, [request("GET", "/", "secret")] * 3, 1_000))
+
+    # All were due within 2 ms, on one connection that was held up for 200.
+    assert min(seen.times_ms) > 150
+
+
+@pytest.mark.parametrize("rate", [None, 1_000])
+async def test_a_server_that_goes_away_is_told_of(rate: float | None) -> None:
+    async with serving([]) as (port, _):
+        pass
+    with pytest.raises(OSError, match=str(port)):
+        await load(Plan("127.0.0.1", port, 1, ["x"], rate))

@@ -1,0 +1,42 @@
+"""How often a token asked for a code that doesn't exist, counted for all consoles together."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from codewell.infra.postgres.connection import Connection
+
+_OF: Final = """
+    SELECT misses, extract(epoch FROM since + interval '1 minute' - now())::float8 AS left_s
+    FROM token_miss WHERE token_id = $1 AND since > now() - interval '1 minute'
+    """
+
+_COUNT: Final = """
+    INSERT INTO token_miss AS m (token_id, since, misses)
+    SELECT token_id, now(), misses FROM unnest($1::bigint[], $2::integer[]) AS w (token_id, misses) ORDER BY token_id
+    ON CONFLICT (token_id) DO UPDATE SET
+        since = CASE WHEN m.since > now() - interval '1 minute' THEN m.since ELSE now() END,
+        misses = CASE WHEN m.since > now() - interval '1 minute' THEN m.misses ELSE 0 END + excluded.misses
+    RETURNING token_id, misses, extract(epoch FROM since + interval '1 minute' - now())::float8 AS left_s
+    """
+
+
+class Misses(NamedTuple):
+    """What a token has asked for in vain in the minute that runs, and how long that minute still runs (s)."""
+
+    had: int
+    left_s: float
+
+
+NONE: Final = Misses(0, 0.0)
+
+
+async def of(connection: Connection, token_id: int) -> Misses:
+    """The misses of a token's minute; none where no minute runs."""
+    row = await connection.fetchrow(_OF, token_id)
+    return NONE if row is None else Misses(*row)
+
+
+async def count(connection: Connection, more: Mapping[int, int]) -> dict[int, Misses]:
+    """Add so many misses of each of these tokens, and return what they have; a minute begins where none is running."""
+    rows = await connection.fetch(_COUNT, list(more), list(more.values()))
+    return {row["token_id"]: Misses(row["misses"], row["left_s"]) for row in rows}

@@ -1,0 +1,87 @@
+"""Answers kept under idempotency keys, in the transaction that made what they tell of.
+
+An answer may name a profile, so whoever looks for one holds DECIDING_LOCK until the transaction ends: who forgets the
+profile waits for those who have read its id and not kept their answer yet.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing import claim_queries
+
+_DELETED_AT_ONCE_MAX: Final = 100
+
+# Two requests with one key come one after the other, in whichever consoles they are.
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($2, $1))"
+
+_FIND: Final = "SELECT fingerprint, status, media_type, body FROM idempotency WHERE token_id = $1 AND key = $2"
+
+_FIND_ALL: Final = """
+    SELECT token_id, key, fingerprint, status, media_type, body FROM idempotency
+    JOIN unnest($1::bigint[], $2::text[]) AS w (token_id, key) USING (token_id, key)
+    """
+
+_KEEP: Final = """
+    INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::bytea[])
+    ORDER BY 1, 2
+    """
+
+# Each new key takes away up to a hundred old ones, so that they never pile up.
+_FORGET: Final = """
+    DELETE FROM idempotency WHERE (token_id, key) IN (
+        SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
+        ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    """
+
+
+TokenKey: TypeAlias = tuple[int, str]
+"""A token's id and the key that it gave."""
+
+
+class KeptAnswer(NamedTuple):
+    """An answer, and the SHA-256 of the request that it was given to."""
+
+    fingerprint: bytes
+    status: int
+    media_type: str
+    body: bytes
+
+
+async def find(connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True) -> KeptAnswer | None:
+    """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
+
+    Whoever says that the answer names no profile may take his time, as nobody waits for him. Waits while another
+    transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
+    """
+    await connection.execute(_LOCK, token_id, key)
+    if may_name_profile:
+        await claim_queries.deciding(connection)
+    row = await connection.fetchrow(_FIND, token_id, key)
+    return None if row is None else KeptAnswer(*row)
+
+
+async def keep(connection: Connection, token_id: int, key: str, answer: KeptAnswer) -> None:
+    """Keep an answer for a day at least. Deletes up to a hundred that are older."""
+    await keep_all(connection, {(token_id, key): answer})
+
+
+async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, KeptAnswer]:
+    """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
+    if not keys:
+        return {}
+    await claim_queries.deciding(connection)
+    tokens, names = [key[0] for key in keys], [key[1] for key in keys]
+    rows = await connection.fetch(_FIND_ALL, tokens, names)
+    return {(row["token_id"], row["key"]): KeptAnswer(*row[2:]) for row in rows}
+
+
+async def keep_all(connection: Connection, answers: Mapping[TokenKey, KeptAnswer]) -> None:
+    """Keep answers as `keep` does.
+
+    Raises asyncpg.UniqueViolationError of `idempotency_once` when one of the keys has an answer already.
+    """
+    columns = zip(*((*key, *answer) for key, answer in answers.items()), strict=True)
+    await connection.execute(_KEEP, *map(list, columns))
+    await connection.execute(_FORGET, _DELETED_AT_ONCE_MAX)

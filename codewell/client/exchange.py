@@ -1,0 +1,142 @@
+"""Requests out, answers in: what a campaign sender does, for the command line, the demo and the tests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from pydantic_core import to_json
+
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.diagnose import why_not
+from codewell.infra.uuid7 import uuid7
+from schemas import events, topics
+
+SOURCE = "/codewell/client"
+
+
+class Outgoing(NamedTuple):
+    """A request that is ready to be published."""
+
+    request_id: UUID
+    topic: str
+    """Without the deployment's prefix."""
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Answer(NamedTuple):
+    """One answer as it was read."""
+
+    event_id: str
+    type: str
+    data: dict[str, Any]
+    record: ConsumerRecord
+
+
+def outgoing(topic: str, data: Mapping[str, object], request_id: UUID | None = None) -> Outgoing:
+    """A request in binary mode with the four headers that CloudEvents asks for."""
+    request_id = request_id or uuid7()
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(request_id).encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", topics.REQUEST_TYPE[topic].encode()),
+    ]
+    return Outgoing(request_id, topic, str(data["profile_id"]).encode(), to_json(data), headers)
+
+
+class Exchange:
+    """Publishes to the request topics and reads the reply topics from where they ended when it was opened."""
+
+    def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, prefix: str) -> None:
+        self._producer = producer
+        self._consumer = consumer
+        self._prefix = prefix
+
+    async def publish(self, requests: Iterable[Outgoing]) -> None:
+        """Publish all and wait until they are stored. Raises what aiokafka raises."""
+        sent = [
+            await self._producer.send(
+                self._prefix + request.topic, request.value, key=request.key, headers=request.headers
+            )
+            for request in requests
+        ]
+        await asyncio.gather(*sent)
+
+    async def answers(self, timeout_s: float) -> AsyncIterator[Answer]:
+        """Answers as they come, to anybody's requests; ends when none has come for `timeout_s`."""
+        while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
+            for records in fetched.values():
+                for record in records:
+                    yield _read(record)
+
+
+def _read(record: ConsumerRecord) -> Answer:
+    headers = dict(record.headers)
+    value = json.loads(record.value)
+    if headers["content-type"].startswith(b"application/cloudevents+json"):
+        return Answer(value["id"], value["type"], value["data"], record)
+    return Answer(headers["ce_id"].decode(), headers["ce_type"].decode(), value, record)
+
+
+@asynccontextmanager
+async def exchange(brokers: Brokers | str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
+    """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
+    async with clients.started_producer(brokers) as producer:
+        consumer = AIOKafkaConsumer(
+            **Brokers.of(brokers).client_options(),
+            enable_auto_commit=False,
+            # A seek may be overtaken by the consumer's own look for where to start.
+            auto_offset_reset="earliest" if from_start else "latest",
+            request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
+        )
+        try:
+            try:
+                await _assign(consumer, producer, prefix)
+            except UnknownTopicOrPartitionError as error:
+                missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
+                raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
+            except KafkaError as error:
+                raise await why_not(brokers) from error
+            yield Exchange(producer, consumer, prefix)
+        finally:
+            await asyncio.shield(consumer.stop())
+
+
+async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix: str) -> None:
+    await consumer.start()
+    partitions = [
+        TopicPartition(topic, partition)
+        for topic in (prefix + topics.reply_to(name) for name in topics.REQUESTS)
+        for partition in await producer.partitions_for(topic)
+    ]
+    consumer.assign(partitions)
+    # Where to start is found out late; asking for the positions fixes them before anything is published.
+    await asyncio.gather(*(consumer.position(partition) for partition in partitions))
+
+
+async def announce(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
+    """Tell the generator that a program was made or changed. False when Kafka would not; its sweep finds it then."""
+    changed = events.ProgramChanged(program_id=program_id, name=name)
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(uuid7()).encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", events.PROGRAM_CHANGED.encode()),
+        ("content-type", b"application/json"),
+    ]
+    try:
+        await producer.send_and_wait(
+            prefix + topics.PROGRAM_CHANGED, to_json(changed), key=str(program_id).encode(), headers=headers
+        )
+    except KafkaError:
+        return False
+    return True

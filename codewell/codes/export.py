@@ -1,0 +1,230 @@
+"""All codes of a program as CSV, from one snapshot, in constant memory.
+
+Postgres writes the lines of the codes that somebody has or that are stored as texts; those that nobody has yet are
+minted here, as they are stored nowhere. Minted codes come first, some blocks at a time, in each the given ones before
+the others; texts come last.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from codewell.errors import StackUnavailable
+from codewell.files import csv_writer
+from codewell.infra.postgres.connection import Connection
+from codewell.minting.minter import Minter
+from codewell.pool.minter_cache import Minters
+from schemas.program import Program, State
+
+# A snapshot keeps vacuum from all that died since, so an export that takes longer is ended.
+TIMEOUT_S: Final = 3_600
+# Only a process that is stopped where it stands is ended by the server.
+_IDLE_TIMEOUT_S: Final = TIMEOUT_S + 60
+COLUMNS: Final = ("code", "state", "profile_id", "attached_at", "activated_at", "expires_at", "deleted_at")
+
+_BLOCKS_AT_ONCE: Final = 50
+# Codes minted without letting anything else run: some milliseconds.
+_RUN_MAX: Final = 8_000
+
+Write = Callable[[bytes], Awaitable[None]]
+
+_BLOCKS: Final = """
+    SELECT id, version, first, size, next, expires_at, fields, coalesce(expires_at <= now(), false) AS over
+    FROM block WHERE program_id = $1 AND kind = $2 ORDER BY version, first, id
+    """
+# What was taken out of turn. Where it is somebody's, or in another block, its line is written there.
+_HOLES: Final = """
+    SELECT s.block_id, s.position, s.deleted_at, a.block_id IS NOT NULL OR s.returned_at IS NOT NULL AS elsewhere
+    FROM code_state s LEFT JOIN answer a ON a.block_id = s.block_id AND a.position = s.position AND NOT a.again
+    WHERE s.block_id = ANY($1::bigint[]) AND s.hole
+    """
+
+# {blocks} are numbers. COPY takes no parameters, and asyncpg would ask the server to quote them.
+_GIVEN: Final = """
+    SELECT {columns} FROM answer a JOIN block b ON b.id = a.block_id
+    LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position {profile}
+    WHERE a.block_id = ANY('{{{blocks}}}'::bigint[]) AND NOT a.again AND s.returned_at IS NULL AND {condition}
+    """
+_LISTED: Final = """
+    SELECT {columns} FROM code c JOIN block b ON b.id = c.block_id
+    LEFT JOIN answer a ON a.block_id = c.block_id AND a.position = c.position AND NOT a.again
+    LEFT JOIN code_state s ON s.block_id = c.block_id AND s.position = c.position {profile}
+    WHERE c.block_id = ANY('{{{blocks}}}'::bigint[]) AND s.returned_at IS NULL AND {condition}
+    """
+_PROFILE: Final = "LEFT JOIN profile p ON p.profile_id = a.profile_id"
+
+_EXPIRES_AT: Final = (
+    "CASE WHEN s.changed THEN s.expires_at WHEN a.block_id IS NULL THEN b.expires_at ELSE a.expires_at END"
+)
+_FIELDS: Final = "CASE WHEN s.changed THEN s.fields WHEN a.block_id IS NULL THEN b.fields ELSE a.fields END"
+# A code that nobody has expires with its block.
+_OVER: Final = f"coalesce(CASE WHEN a.block_id IS NULL THEN b.expires_at ELSE {_EXPIRES_AT} END <= now(), false)"
+_STATE: Final = f"""
+    CASE WHEN s.deleted_at IS NOT NULL THEN 'deleted' WHEN s.activated_at IS NOT NULL THEN 'activated'
+         WHEN {_OVER} THEN 'expired' WHEN a.block_id IS NULL THEN 'pooled' ELSE 'attached' END
+    """
+_UNTOUCHED: Final = "s.deleted_at IS NULL AND s.activated_at IS NULL"
+_CONDITIONS: Final[Mapping[State | None, str]] = {
+    None: "true",
+    "deleted": "s.deleted_at IS NOT NULL",
+    "activated": "s.activated_at IS NOT NULL AND s.deleted_at IS NULL",
+    "expired": f"{_UNTOUCHED} AND {_OVER}",
+    "attached": f"{_UNTOUCHED} AND NOT {_OVER} AND a.block_id IS NOT NULL",
+    "pooled": f"{_UNTOUCHED} AND NOT {_OVER} AND a.block_id IS NULL",
+}
+
+
+class Wanted(NamedTuple):
+    """What is to be in an export: codes of one state or of all, and which fields of the profiles that have them."""
+
+    state: State | None = None
+    profile_fields: Sequence[str] = ()
+    """Short names, each once."""
+    raw: bool = False
+    """Leave cells as they are that a spreadsheet would run."""
+
+
+async def export(connection: Connection, minters: Minters, program: Program, wanted: Wanted, write: Write) -> int:
+    """Write the program's codes as CSV, some kilobytes at a time, and return how many there were.
+
+    All is of the moment at which it begins, and locks nothing. Raises StackUnavailable when it takes longer than
+    TIMEOUT_S, and what `write` raises; what was written then is not whole, and the connection is gone.
+    """
+    transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await transaction.start()
+            # Between two of its statements there may be many codes to mint, and a reader who takes his time.
+            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S}s'")
+            count = await _Export(connection, minters, program, wanted, write).run()
+            await transaction.commit()
+    except BaseException as error:
+        # A COPY that is broken off is not waited for: its server learns from the lost connection.
+        connection.terminate()
+        if not isinstance(error, TimeoutError):
+            raise
+        raise StackUnavailable(
+            f"The export of {program.name} took longer than {TIMEOUT_S // 60} minutes and was ended: export one state "
+            "at a time, or read it faster."
+        ) from error
+    return count
+
+
+class _Export:
+    def __init__(
+        self, connection: Connection, minters: Minters, program: Program, wanted: Wanted, write: Write
+    ) -> None:
+        self._connection = connection
+        self._minters = minters
+        self._program = program
+        self._wanted = wanted
+        self._write = write
+        self._custom = [field.name for field in program.fields if field.save]
+        self._count = 0
+
+    async def run(self) -> int:
+        custom = [f"fields.{name}" for name in self._custom]
+        profile = [f"profile.{name}" for name in self._wanted.profile_fields]
+        await self._write(csv_writer.line([*COLUMNS, *custom, *profile], raw=True).encode())
+        for kind, of_blocks in (("range", self._ranges), ("list", self._lists)):
+            blocks = await self._connection.cursor(_BLOCKS, self._program.id, kind)
+            while group := await blocks.fetch(_BLOCKS_AT_ONCE):
+                await of_blocks(group)
+        return self._count
+
+    async def _ranges(self, blocks: Sequence[asyncpg.Record]) -> None:
+        ids = [block["id"] for block in blocks]
+        if self._wanted.state != "pooled":
+            await self._copy(_GIVEN, "a.code", ids)
+        holes: defaultdict[int, dict[int, datetime | None]] = defaultdict(dict)
+        for block_id, position, deleted_at, elsewhere in await self._connection.fetch(_HOLES, ids):
+            holes[block_id][position] = None if elsewhere else deleted_at
+        for block in blocks:
+            minter = await self._minters.get(self._connection, self._program.id, block["version"])
+            for lines in self._minted(minter, block, holes.get(block["id"], {})):
+                if lines:
+                    await self._write(lines)
+                # A reader who takes all at once must not keep everybody else waiting.
+                await asyncio.sleep(0)
+
+    async def _lists(self, blocks: Sequence[asyncpg.Record]) -> None:
+        await self._copy(_LISTED, "c.text", [block["id"] for block in blocks])
+
+    async def _copy(self, sql: str, text: str, block_ids: Sequence[int]) -> None:
+        """Have Postgres write the lines of the codes of these blocks that are stored."""
+        columns = [
+            text, _STATE, "a.profile_id", _moment("a.answered_at"), _moment("s.activated_at"), _moment(_EXPIRES_AT),
+            _moment("s.deleted_at"),
+            *(_member(_FIELDS, name) for name in self._custom),
+            *(_member("p.fields", name) for name in self._wanted.profile_fields),
+        ]  # fmt: skip
+        query = sql.format(
+            columns=", ".join(columns),
+            blocks=",".join(map(str, block_ids)),
+            condition=_CONDITIONS[self._wanted.state],
+            profile=_PROFILE if self._wanted.profile_fields else "",
+        )
+
+        async def took(copied: bytes) -> None:
+            await self._write(csv_writer.rewritten(copied, self._wanted.raw))
+
+        said = await self._connection.copy_from_query(query, output=took, format="csv", timeout=TIMEOUT_S)
+        self._count += int(said.split()[-1])
+
+    def _minted(self, minter: Minter, block: asyncpg.Record, holes: Mapping[int, datetime | None]) -> Iterator[bytes]:
+        """The lines of a block's codes that nobody ever had: those of its pool, and those deleted from there."""
+        state: State = "expired" if block["over"] else "pooled"
+        shows_pool, shows_deleted = (self._wanted.state in {None, one} for one in (state, "deleted"))
+        deleted = {position: at for position, at in holes.items() if at is not None} if shows_deleted else {}
+        left = range(block["next"], block["size"] if shows_pool else block["next"])
+        for start in _starts(left, deleted):
+            run = range(start, min(start + _RUN_MAX, block["size"]))
+            texts = minter.mint(block["first"] + run.start, len(run))
+            pooled = texts
+            if holes or run.start < left.start or not left:
+                pooled = [text for place, text in zip(run, texts, strict=True) if place in left and place not in holes]
+            yield csv_writer.lines(pooled, self._rest(block, state, None), self._wanted.raw)
+            gone = [place for place in run if place in deleted] if deleted else []
+            for place in gone:
+                rest = self._rest(block, "deleted", deleted[place])
+                yield csv_writer.lines([texts[place - run.start]], rest, self._wanted.raw)
+            self._count += len(pooled) + len(gone)
+
+    def _rest(self, block: asyncpg.Record, state: State, deleted_at: datetime | None) -> list[str]:
+        """The other cells of a code that nobody ever had."""
+        fields: dict[str, Any] = json.loads(block["fields"] or "{}")
+        moments = ["", "", _written(block["expires_at"]), _written(deleted_at)]
+        return [
+            state,
+            "",
+            *moments,
+            *(fields.get(name, "") for name in self._custom),
+            *("" for _ in self._wanted.profile_fields),
+        ]
+
+
+def _starts(left: range, marked: Iterable[int]) -> list[int]:
+    """Where the runs begin in which there is anything to write."""
+    starts = {position - position % _RUN_MAX for position in marked}
+    if left:
+        starts.update(range(left.start - left.start % _RUN_MAX, left.stop, _RUN_MAX))
+    return sorted(starts)
+
+
+def _moment(sql: str) -> str:
+    return f"""to_char(({sql}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+
+def _written(moment: datetime | None) -> str:
+    """A moment as Postgres writes it for `_moment`."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _member(json_sql: str, name: str) -> str:
+    literal = name.replace("'", "''")
+    return f"({json_sql})->>'{literal}'"

@@ -1,0 +1,258 @@
+"""A code's life after it was made: attached by name, returned, activated, changed, deleted.
+
+Each is one transaction that locks the code's row of code_state, made where there is none, and then its block: in this
+order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from codewell.codes import lookup
+from codewell.codes.lookup import At, CodeFacts
+from codewell.errors import CodeUnknown, ProgramRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.minter_cache import Minters
+
+_LOCK_STATE: Final = """
+    INSERT INTO code_state AS s (block_id, position) VALUES ($1, $2)
+    ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
+    """
+_LOCK_BLOCK: Final = "SELECT FROM block WHERE id = $1 FOR NO KEY UPDATE"
+
+# An attached code goes from one counter to another; a pooled one leaves a hole that claims step over.
+_MOVE_COUNT: Final = """
+    UPDATE block SET attached = attached - $2, holes = holes + 1 - $2, open = open AND next + holes + 1 - $2 < size,
+        deleted = deleted + $3, returned = returned + 1 - $3
+    WHERE id = $1
+    """
+_OWN_BLOCK: Final = """
+    INSERT INTO block (program_id, kind, size, expires_at, fields, origin, created_at)
+    VALUES ($1, 'list', 1, $2, $3::jsonb, 'return', statement_timestamp()) RETURNING id
+    """
+_MOVE_TEXT: Final = """
+    INSERT INTO code (block_id, position, program_id, text) VALUES ($1, 0, $2, $3)
+    ON CONFLICT ON CONSTRAINT code_once DO UPDATE SET block_id = excluded.block_id, position = 0
+    """
+# A program that shared its code until now has given it to more profiles than the one that got it first.
+_IS_EVERYBODYS: Final = """
+    SELECT shared OR EXISTS (
+        SELECT FROM holding
+        WHERE program_id = $1 AND profile_id = '' AND scope = '' AND block_id = $2 AND position = $3)
+    FROM program WHERE id = $1
+    """
+# Their index knows them by profile; the empty one is everybody's.
+_OF_CODE: Final = """
+    WHERE program_id = $1 AND profile_id = ANY(ARRAY['', coalesce($2, '')]) AND block_id = $3 AND position = $4
+    """
+_FORGET_HOLDING: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
+_CHANGE_HOLDING: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
+
+# One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
+# holds the row that this one waits for.
+_ACTIVATE: Final = """
+    INSERT INTO code_state AS s (block_id, position, activated_at)
+    SELECT a.block_id, a.position, statement_timestamp() FROM answer a JOIN program p ON p.id = a.program_id
+    LEFT JOIN code_state c ON c.block_id = a.block_id AND c.position = a.position
+    WHERE a.block_id = $1 AND a.position = $2 AND NOT a.again
+      AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
+      AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
+    ON CONFLICT (block_id, position) DO UPDATE SET activated_at = excluded.activated_at
+    WHERE s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
+      AND (NOT s.changed OR s.expires_at IS NULL OR s.expires_at > statement_timestamp())
+    RETURNING s.activated_at
+    """
+
+
+class Change(NamedTuple):
+    """What a code is to become. Both are what counts from then on; None is for ever, and no fields."""
+
+    expires_at: datetime | None
+    fields: str | None
+    """JSON text."""
+
+
+class Locked(NamedTuple):
+    """A code that nobody else changes until the transaction ends."""
+
+    at: At
+    facts: CodeFacts
+    program: str
+
+    @property
+    def is_attached(self) -> bool:
+        return self.facts.profile_id is not None
+
+
+class Moved(Exception):
+    """The code is in another block than a moment ago."""
+
+
+async def detach(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+    """Give an attached code back into the pool, where the next request may get it; its old owner has it no more.
+
+    Raises CodeUnknown, and ProgramRefused when nobody has it, or when it is activated, expired or everybody's.
+    """
+    async with locked_code(connection, minters, program_id, code) as locked:
+        if locked.facts.state != "attached":
+            raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be returned to the pool.")
+        if await connection.fetchval(_IS_EVERYBODYS, program_id, locked.at.block["id"], locked.at.position):
+            raise ProgramRefused(f"{locked.program} gives one code to everybody: delete {code} to give another.")
+        # What it was attached with may count from that moment; in the pool it lives as its block does.
+        own = await _is_changed(connection, locked.at)
+        expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
+        await _move_out(connection, program_id, locked, expires_at, locked.facts.fields)
+    return await _found(connection, minters, program_id, code)
+
+
+async def activate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+    """Use an attached code, once: of any number who try at the same time one succeeds.
+
+    Raises CodeUnknown, and ProgramRefused with what stands against it.
+    """
+    while True:
+        at = await lookup.locate(connection, minters, program_id, code)
+        if at is None:
+            raise CodeUnknown(code)
+        activated_at = await connection.fetchval(_ACTIVATE, at.block["id"], at.position)
+        facts = await _found(connection, minters, program_id, code)
+        if activated_at is not None:
+            return facts
+        if facts.place == at.place:
+            raise ProgramRefused(await against_activating(connection, program_id, facts))
+
+
+async def deactivate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+    """Take an activation back: the code is attached as before. Raises CodeUnknown and ProgramRefused."""
+    async with locked_code(connection, minters, program_id, code) as locked:
+        if locked.facts.state != "activated":
+            raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to take back.")
+        await _mark(connection, locked.at, "activated_at = NULL")
+    return await _found(connection, minters, program_id, code)
+
+
+async def delete(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+    """Delete a pooled, attached or expired code: kept on record, never given or made again.
+
+    Raises CodeUnknown, and ProgramRefused for a code that is activated or deleted already.
+    """
+    async with locked_code(connection, minters, program_id, code) as locked:
+        if locked.facts.state in {"activated", "deleted"}:
+            raise ProgramRefused(f"{code} is {locked.facts.state} and can't be deleted.")
+        await _mark(
+            connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
+        )
+        await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
+        await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
+    return await _found(connection, minters, program_id, code)
+
+
+async def change(
+    connection: Connection, minters: Minters, program_id: int, code: str, to: Callable[[CodeFacts], Change]
+) -> CodeFacts:
+    """Give a code another expiry and other fields, by what it has now; answers that went out say what they said.
+
+    A pooled code goes on in a block of its own. Raises CodeUnknown, and ProgramRefused for a code that is activated or
+    deleted.
+    """
+    async with locked_code(connection, minters, program_id, code) as locked:
+        if locked.facts.state in {"activated", "deleted"}:
+            raise ProgramRefused(f"{code} is {locked.facts.state} and can't be changed.")
+        wanted = to(locked.facts)
+        if locked.is_attached:
+            await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
+            await connection.execute(_CHANGE_HOLDING, *_holding(program_id, locked), *wanted)
+        else:
+            await _move_out(connection, program_id, locked, *wanted)
+    return await _found(connection, minters, program_id, code)
+
+
+@asynccontextmanager
+async def locked_code(connection: Connection, minters: Minters, program_id: int, code: str) -> AsyncIterator[Locked]:
+    """The code, locked until the transaction of the block ends."""
+    while True:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            locked = await _lock(connection, minters, program_id, code)
+        except Moved:
+            await transaction.rollback()
+            continue
+        except BaseException:
+            await transaction.rollback()
+            raise
+        break
+    try:
+        yield locked
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+
+
+async def _lock(connection: Connection, minters: Minters, program_id: int, code: str) -> Locked:
+    at = await lookup.locate(connection, minters, program_id, code)
+    if at is None:
+        raise CodeUnknown(code)
+    await connection.execute(_LOCK_STATE, at.block["id"], at.position)
+    await connection.execute(_LOCK_BLOCK, at.block["id"])
+    now = await lookup.locate(connection, minters, program_id, code)
+    if now is None or (now.block["id"], now.position) != (at.block["id"], at.position):
+        raise Moved
+    [facts] = await lookup.facts_of(connection, minters, program_id, [now], [code])
+    if facts is None:
+        raise Moved
+    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
+    return Locked(now, facts, name)
+
+
+async def _move_out(
+    connection: Connection, program_id: int, locked: Locked, expires_at: datetime | None, fields: str | None
+) -> None:
+    """Let the code go on as a pooled one in a block of its own."""
+    at = locked.at
+    await _mark(connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
+    await connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
+    await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
+    own = await connection.fetchval(_OWN_BLOCK, program_id, expires_at, fields)
+    await connection.execute(_MOVE_TEXT, own, program_id, locked.facts.code)
+
+
+async def _mark(connection: Connection, at: At, what: str, *values: object) -> None:
+    await connection.execute(
+        f"UPDATE code_state SET {what} WHERE block_id = $1 AND position = $2",  # noqa: S608  constants of this module
+        at.block["id"],
+        at.position,
+        *values,
+    )
+
+
+def _holding(program_id: int, locked: Locked) -> tuple[int, str | None, int, int]:
+    """Where it is noted that a code is to be given again."""
+    return program_id, locked.facts.profile_id, locked.at.block["id"], locked.at.position
+
+
+async def _is_changed(connection: Connection, at: At) -> bool:
+    return bool(
+        await connection.fetchval(
+            "SELECT changed FROM code_state WHERE block_id = $1 AND position = $2", at.block["id"], at.position
+        )
+    )
+
+
+async def _found(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+    facts = await lookup.find(connection, minters, program_id, code)
+    if facts is None:
+        raise CodeUnknown(code)
+    return facts
+
+
+async def against_activating(connection: Connection, program_id: int, facts: CodeFacts) -> str:
+    """What stands against activating a code, as a sentence for a person."""
+    if facts.state == "activated":
+        return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
+    if facts.state != "attached":
+        return f"{facts.code} is {facts.state}: only an attached code can be activated."
+    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
+    return f"{name} is switched off, removed or has not begun: its codes can't be activated now."

@@ -1,0 +1,181 @@
+"""A program's codes page by page: all, those of one profile, or those of one state.
+
+No page takes long, however many codes a program has: blocks whose counters say that they hold no such code are left
+out, and who looks for a rare state among many codes gets a short page that says where to go on.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from codewell.codes.lookup import COLUMNS, START, At, CodeFacts, Place, facts_of
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.minter_cache import Minters
+from schemas.program import State
+
+# A page that looks for a rare state ends here: some hundredths of a second.
+SCANNED_MAX: Final = 10_000
+# What it costs to look into a block at all, in places that are looked at.
+_BLOCK_COST: Final = 100
+_BLOCKS_MAX: Final = 200
+_RUN_MAX: Final = 2_500
+
+# Blocks that can hold a code of a state. What is attached has an expiry of its own, whatever its block has.
+_MAY_HOLD: Final[dict[State, str]] = {
+    "pooled": "b.next + b.holes < b.size AND (b.expires_at IS NULL OR b.expires_at > now())",
+    "attached": "b.attached > 0",
+    "activated": "b.attached > 0",
+    "deleted": "b.deleted > 0",
+    "expired": "(b.expires_at <= now() OR b.attached > 0)",
+}
+
+# Within a block, by position from $2 to below $3.
+_MARKED: Final = """
+    SELECT position FROM code_state WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
+      AND {which} ORDER BY position LIMIT $4
+    """
+_OTHERS: Final = """
+    SELECT p.position FROM generate_series($2::bigint, $3::bigint - 1) AS p (position)
+    {join} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
+    LEFT JOIN code_state s ON s.block_id = $1 AND s.position = p.position
+    WHERE s.returned_at IS NULL AND s.deleted_at IS NULL AND s.activated_at IS NULL AND {which}
+    ORDER BY p.position LIMIT $4
+    """
+_OVER: Final = "coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false)"
+_BLOCK_OVER: Final = "SELECT expires_at <= now() FROM block WHERE id = $1"
+_POSITIONS: Final[dict[State, str]] = {
+    "activated": _MARKED.format(which="activated_at IS NOT NULL AND deleted_at IS NULL"),
+    "deleted": _MARKED.format(which="deleted_at IS NOT NULL"),
+    "pooled": _OTHERS.format(join="LEFT JOIN", which="a.position IS NULL"),
+    "attached": _OTHERS.format(join="JOIN", which=f"NOT {_OVER}"),
+    # A pooled code expires with its block.
+    "expired": _OTHERS.format(
+        join="LEFT JOIN",
+        which=f"CASE WHEN a.position IS NULL THEN ({_BLOCK_OVER}) ELSE {_OVER} END",
+    ),
+}
+
+_RANGES: Final = f"""
+    SELECT {COLUMNS} FROM block b
+    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
+      AND {{condition}} ORDER BY version, first LIMIT $4
+    """  # noqa: S608  a constant
+_LISTS: Final = f"""
+    SELECT {COLUMNS} FROM block b
+    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1)
+      AND {{condition}} ORDER BY id LIMIT $4
+    """  # noqa: S608  a constant
+
+_OF_PROFILE: Final = f"""
+    SELECT {COLUMNS}, a.position FROM (
+        SELECT DISTINCT block_id, position FROM answer
+        WHERE profile_id = $2 AND program_id = $1 AND block_id IS NOT NULL
+    ) a JOIN block b ON b.id = a.block_id
+    WHERE ((kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position) > ($3, $4, $5)
+    ORDER BY (kind = 'list')::int, coalesce(version, b.id), coalesce(first, 0) + a.position LIMIT $6
+    """  # noqa: S608  a constant
+
+
+class Page(NamedTuple):
+    """Some codes, and where to go on: None after the last code. A page may be short, even empty, and not the last."""
+
+    codes: list[CodeFacts]
+    next: Place | None
+
+
+async def page(
+    connection: Connection,
+    minters: Minters,
+    program_id: int,
+    after: Place,
+    limit: int,
+    state: State | None = None,
+    profile_id: str | None = None,
+) -> Page:
+    """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
+    end = None
+    if profile_id is not None:
+        rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
+        at = [At(row, row["position"]) for row in rows]
+    elif state is not None:
+        at, end = await _of_state(connection, program_id, after, limit, state)
+    else:
+        at = await _behind(connection, program_id, after, limit)
+    if len(at) == limit:
+        end = at[-1].place
+    found = await facts_of(connection, minters, program_id, at)
+    return Page([one for one in found if one is not None and state in {None, one.state}], end)
+
+
+async def _behind(connection: Connection, program_id: int, after: Place, count: int) -> list[At]:
+    """The next places of a program, `count` at most; none at the end."""
+    found: list[At] = []
+    while len(found) < count:
+        blocks = await _blocks(connection, program_id, after, count - len(found), "true")
+        for block in blocks:
+            first = _start(block, after)
+            found += [At(block, p) for p in range(first, min(block["size"], first + count - len(found)))]
+            if len(found) == count:
+                break
+        if not blocks:
+            break
+        after = At(blocks[-1], blocks[-1]["size"] - 1).place
+    return found
+
+
+async def _of_state(
+    connection: Connection, program_id: int, after: Place, count: int, state: State
+) -> tuple[list[At], Place | None]:
+    """The next places that hold codes of this state, and behind which place to go on: None at the end."""
+    found: list[At] = []
+    scanned = 0
+    while blocks := await _blocks(connection, program_id, after, _BLOCKS_MAX, _MAY_HOLD[state]):
+        for block in blocks:
+            start, end = _bounds(block, state)
+            start = max(start, _start(block, after))
+            scanned += _BLOCK_COST
+            run = end - start if state in {"activated", "deleted"} else count
+            while start < end:
+                stop = min(end, start + run)
+                rows = await connection.fetch(_POSITIONS[state], block["id"], start, stop, count - len(found))
+                found += [At(block, row["position"]) for row in rows]
+                if len(found) == count:
+                    return found, found[-1].place
+                if run <= _RUN_MAX:
+                    scanned += stop - start
+                start, run = stop, min(2 * run, _RUN_MAX)
+                if scanned >= SCANNED_MAX:
+                    return found, At(block, stop - 1).place
+            after = At(block, block["size"] - 1).place
+            if scanned >= SCANNED_MAX:
+                return found, after
+    return found, None
+
+
+def _bounds(block: asyncpg.Record, state: State) -> tuple[int, int]:
+    """From which position to below which a block can hold codes of a state."""
+    if state == "pooled":
+        return block["next"], block["size"]
+    if state == "attached" or (state == "expired" and not block["over"]):
+        return 0, block["next"] if block["holes"] == 0 else block["size"]
+    return 0, block["size"]
+
+
+def _start(block: asyncpg.Record, after: Place) -> int:
+    """The first position of a block that is behind a place."""
+    place = At(block, 0).place
+    return max(0, after.minor + 1 - place.minor) if place[:2] == after[:2] else 0
+
+
+async def _blocks(
+    connection: Connection, program_id: int, after: Place, count: int, condition: str
+) -> Sequence[asyncpg.Record]:
+    """The next blocks of which something is behind a place: those of numbers first, then lists."""
+    found: list[asyncpg.Record] = []
+    for listed, sql in ((0, _RANGES), (1, _LISTS)):
+        if listed < after.listed or len(found) == count:
+            continue
+        _, major, minor = after if listed == after.listed else Place(listed, *START[1:])
+        found += await connection.fetch(sql.format(condition=condition), program_id, major, minor, count - len(found))
+    return found

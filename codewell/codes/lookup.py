@@ -1,0 +1,176 @@
+"""One code, found by its text: where it is, and the facts on it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.minter_cache import Minters
+from schemas.program import State
+
+# Of a block, as `At` needs it.
+COLUMNS: Final = """
+    b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
+    coalesce(b.expires_at <= now(), false) AS over
+    """
+
+_FACTS: Final = """
+    SELECT a.profile_id, a.answered_at, a.expires_at, a.fields, a.code, s.activated_at, s.deleted_at, s.returned_at,
+           coalesce(s.changed, false) AS changed, s.expires_at AS changed_expires_at, s.fields AS changed_fields,
+           coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false) AS over, c.text
+    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
+    LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
+          AND a.block_id IS NOT NULL
+    LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position
+    LEFT JOIN code c ON c.block_id = p.block_id AND c.position = p.position
+    ORDER BY p.n
+    """
+
+_BLOCKS_OF_NUMBERS: Final = f"""
+    SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
+    JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = $2
+         AND int8range(b.first, b.first + b.size) @> n.number
+    """  # noqa: S608  a constant
+
+_BLOCKS_OF_TEXTS: Final = f"""
+    SELECT {COLUMNS}, c.position, c.text FROM code c JOIN block b ON b.id = c.block_id
+    WHERE c.program_id = $1 AND c.text = ANY($2::text[])
+    """  # noqa: S608  a constant
+
+_VERSIONS: Final = """
+    SELECT version, next_number FROM template_version WHERE program_id = $1 AND next_number > 0 ORDER BY version
+    """
+
+
+class Place(NamedTuple):
+    """Where a code stands among its program's: minted ones by version and number, then texts by block and position.
+
+    It stays the same however the generator cuts blocks.
+    """
+
+    listed: int
+    """0 for a minted code, 1 for a text."""
+    major: int
+    minor: int
+
+
+START: Final = Place(0, 0, -1)
+
+
+class CodeFacts(NamedTuple):
+    """What is known of one code."""
+
+    code: str
+    state: State
+    profile_id: str | None
+    attached_at: datetime | None
+    activated_at: datetime | None
+    expires_at: datetime | None
+    fields: str | None
+    place: Place
+
+
+class At(NamedTuple):
+    """Where a code is stored now: a position in a block, the block as the statement that found it read it."""
+
+    block: asyncpg.Record
+    position: int
+
+    @property
+    def place(self) -> Place:
+        if self.block["kind"] == "range":
+            return Place(0, self.block["version"], self.block["first"] + self.position)
+        return Place(1, self.block["id"], self.position)
+
+
+async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
+    """The facts on the program's code of this text, or None when it never made or took in such a code."""
+    at = await locate(connection, minters, program_id, code)
+    return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
+
+
+async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
+    """The block that holds this text now, and its position there."""
+    [at] = await locate_all(connection, minters, program_id, [code])
+    return at
+
+
+async def locate_all(
+    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
+) -> list[At | None]:
+    """Of each text the block that holds it now and its position there, or None."""
+    printable = [text for text in texts if text.isprintable()]
+    found = {
+        row["text"]: At(row, row["position"]) for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+    }
+    missing = [text for text in printable if text not in found]
+    if missing:
+        found |= await minted(connection, minters, program_id, missing)
+    return [found.get(text) for text in texts]
+
+
+async def minted(connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]) -> dict[str, At]:
+    """Where those of these texts are that a template of the program has made, lists left aside."""
+    found: dict[str, At] = {}
+    for version, next_number in await connection.fetch(_VERSIONS, program_id):
+        numbers = (await minters.get(connection, program_id, version)).number_of(texts)
+        text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
+        # Numbers that were left out when their turn came are in no block.
+        for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():
+            found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+    return found
+
+
+async def facts_of(
+    connection: Connection, minters: Minters, program_id: int, at: Sequence[At], known: Sequence[str] | None = None
+) -> list[CodeFacts | None]:
+    """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
+    if not at:
+        return []
+    rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
+    texts: list[str | None] = [] if known is None else list(known)
+    for block, group in groupby(at if known is None else (), key=lambda one: one.block):
+        positions = [one.position for one in group]
+        if block["kind"] == "list":
+            texts += [None] * len(positions)
+            continue
+        minter = await minters.get(connection, program_id, block["version"])
+        minted = minter.mint(block["first"] + positions[0], positions[-1] - positions[0] + 1)
+        texts += [minted[position - positions[0]] for position in positions]
+    return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
+
+
+def _fact(at: At, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
+    if row["returned_at"] is not None:
+        return None
+    attached = row["profile_id"] is not None
+    if not attached and at.block["kind"] == "list" and row["text"] is None:
+        # An undone import took it back.
+        return None
+    given = row if attached else at.block
+    expires_at, fields = given["expires_at"], given["fields"]
+    if row["changed"]:
+        expires_at, fields = row["changed_expires_at"], row["changed_fields"]
+    return CodeFacts(
+        row["code"] or row["text"] or minted or "",
+        _state(row, at.block["over"]),
+        row["profile_id"],
+        row["answered_at"],
+        row["activated_at"],
+        expires_at,
+        fields,
+        at.place,
+    )
+
+
+def _state(row: asyncpg.Record, block_over: bool) -> State:
+    if row["deleted_at"] is not None:
+        return "deleted"
+    if row["activated_at"] is not None:
+        return "activated"
+    if row["profile_id"] is None:
+        return "expired" if block_over else "pooled"
+    return "expired" if row["over"] else "attached"

@@ -1,0 +1,92 @@
+"""Which columns of a file hold what, and whether its first row names them."""
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from codewell.errors import FileRefused
+from schemas.imports import ImportOptions
+
+# What people call the column of the codes; whole words of a name.
+_CODE_WORDS: Final = frozenset(
+    {"code", "codes", "coupon", "coupons", "gutschein", "gutscheincode", "kupon", "promo", "promocode", "promocodes",
+     "voucher", "vouchers", "vouchercode", "couponcode", "код", "промокод"}
+)  # fmt: skip
+_DIGIT: Final = re.compile(r"\d")
+_SHOWN_MAX: Final = 20
+# So many rows with a digit behind a first row without any make that one a head.
+_ROWS_MIN: Final = 3
+
+
+class Columns(NamedTuple):
+    """Places in a row, from 0."""
+
+    header: bool
+    names: tuple[str, ...]
+    """The first row where it is a head, else none."""
+    code: int
+    profile: int | None
+    expiry: int | None
+    fields: tuple[tuple[str, int], ...]
+
+
+def columns_of(first: Sequence[Sequence[str]], options: ImportOptions) -> Columns:
+    """The columns of a file that begins with these rows. Raises FileRefused where one that was asked for is missing."""
+    width = max(map(len, first), default=0)
+    head = tuple(cell.strip() for cell in first[0]) if first else ()
+    asked = [options.column, options.profile_column, options.expiry_column, *options.field_columns.values()]
+    header = options.header if options.header is not None else _has_head(head, first, asked)
+    names = head if header else ()
+
+    def place(column: str | None) -> int | None:
+        return None if column is None else _place(column, names, width)
+
+    code = place(options.column)
+    return Columns(
+        header,
+        names,
+        _code_column(names, width) if code is None else code,
+        place(options.profile_column),
+        place(options.expiry_column),
+        tuple((name, _place(column, names, width)) for name, column in options.field_columns.items()),
+    )
+
+
+def _has_head(head: Sequence[str], first: Sequence[Sequence[str]], asked: Sequence[str | None]) -> bool:
+    if any(column is not None and column in head and not column.isdecimal() for column in asked):
+        return True
+    if any(_is_code_name(name) for name in head):
+        return True
+    behind = [row[0] for row in first[1:] if row]
+    no_digits = all(head) and not any(map(_DIGIT.search, head))
+    return no_digits and len(behind) >= _ROWS_MIN and all(map(_DIGIT.search, behind))
+
+
+def _is_code_name(name: str) -> bool:
+    return not _CODE_WORDS.isdisjoint(re.split(r"[\W_]+", name.lower()))
+
+
+def _code_column(names: Sequence[str], width: int) -> int:
+    found = [place for place, name in enumerate(names) if _is_code_name(name)]
+    if found or width <= 1 or not names:
+        return found[0] if found else 0
+    raise FileRefused(f"Say which column holds the codes: {_listed(names)}.")
+
+
+def _place(column: str, names: Sequence[str], width: int) -> int:
+    """A column by its name, in any case of its letters if need be, or by its number."""
+    for fits in (column.__eq__, lambda name: name.lower() == column.lower()):
+        found = [place for place, name in enumerate(names) if fits(name)]
+        if len(found) > 1:
+            raise FileRefused(f"Two columns are called {column}: say which by its number, from 1 on.")
+        if found:
+            return found[0]
+    if column.isdecimal() and 1 <= int(column) <= width:
+        return int(column) - 1
+    there = _listed(names) if names else f"it has no names, and its columns are 1 to {width}"
+    raise FileRefused(f"There is no column {column} in this file: {there}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
+    return f"it has {', '.join(name[:100] for name in names[:_SHOWN_MAX])}{more}"

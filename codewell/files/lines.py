@@ -1,0 +1,32 @@
+"""Lines of text, none longer than a row may be, so that no file can fill the memory with one."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from codewell.errors import FileRefused
+from codewell.files.limits import Limits
+
+ROW_CHARS_MAX: Final = 1_000_000
+
+
+def text_lines(path: Path, encoding: str, limits: Limits) -> Generator[str, None, None]:
+    """The lines of a text file with their ends as they are. Raises FileRefused where it is not in this encoding."""
+    # Line ends are looked for in text, so an encoding in which \n is two bytes is right too.
+    with path.open(encoding=encoding, newline="") as file:
+        try:
+            yield from bounded(file, limits)
+        except UnicodeError as error:
+            raise FileRefused(
+                f"This file is not in {encoding} from its beginning to its end: say which encoding it has."
+            ) from error
+
+
+def bounded(file: TextIO, limits: Limits) -> Iterator[str]:
+    """Lines that are not longer than a row of this file may be."""
+    size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
+    readline = file.readline
+    while line := readline(size):
+        if len(line) == size:
+            raise FileRefused(f"A row of this file has {size:,} characters or more: this is no list of codes.")
+        yield line

@@ -1,0 +1,64 @@
+"""One look over a whole file: its hash, its size, and what can be said of its bytes."""
+
+import hashlib
+from codecs import getincrementaldecoder
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from codewell.errors import FileRefused
+from codewell.files.limits import MIB, Limits
+
+Kind = Literal["text", "xlsx", "xls"]
+
+_SAMPLE_BYTES: Final = 256 * 1024
+_MAGIC: Final[dict[bytes, Kind]] = {b"PK\x03\x04": "xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "xls"}
+_UTF8: Final = getincrementaldecoder("utf-8")
+
+
+class Scan(NamedTuple):
+    """What one look at a file found."""
+
+    kind: Kind
+    size: int
+    """In bytes."""
+    sha256: bytes
+    is_utf8: bool
+    """Every byte of it."""
+    sample: bytes
+    """Its beginning."""
+    strange: bytes
+    """Where it is not UTF-8, some of what follows there."""
+
+
+def scan(path: Path, limits: Limits) -> Scan:
+    """Read the file once. Raises FileRefused when it is not there, empty or too large."""
+    try:
+        return _scan(path, limits)
+    except OSError as error:
+        raise FileRefused(f"{path} can't be read ({error.strerror}): look at its name and rights.") from error
+
+
+def _scan(path: Path, limits: Limits) -> Scan:
+    digest, size, decoder, is_utf8 = hashlib.sha256(), 0, _UTF8(), True
+    sample, strange = b"", b""
+    with path.open("rb") as file:
+        while piece := file.read(MIB):
+            sample = sample or piece[:_SAMPLE_BYTES]
+            size += len(piece)
+            if size > limits.bytes_max:
+                raise FileRefused(
+                    f"{path.name} has more than {limits.bytes_max:,} bytes: split it, or raise the limit."
+                )
+            digest.update(piece)
+            if is_utf8:
+                try:
+                    decoder.decode(piece)
+                except UnicodeDecodeError:
+                    is_utf8 = False
+            if not is_utf8 and len(strange) < _SAMPLE_BYTES:
+                strange += b"\n".join(line for line in piece.splitlines() if not line.isascii())[:_SAMPLE_BYTES]
+    if not size:
+        raise FileRefused(f"{path.name} is empty: there is nothing to import.")
+    is_utf8 = is_utf8 and not decoder.getstate()[0]
+    kind: Kind = next((kind for magic, kind in _MAGIC.items() if sample.startswith(magic)), "text")
+    return Scan(kind, size, digest.digest(), is_utf8, sample, strange)

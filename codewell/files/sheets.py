@@ -1,0 +1,84 @@
+"""Workbooks: looked at before anything is unpacked, then read by a child process that may not take much."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Generator
+from io import FileIO, TextIOWrapper
+from pathlib import Path
+from threading import Timer
+from typing import BinaryIO, Final, cast
+
+from codewell.errors import FileRefused
+from codewell.files import sheet_child
+from codewell.files.limits import MIB, Limits
+from codewell.files.lines import bounded
+
+# All that makes a workbook: its sheets, a few tables of its own, pictures.
+_ENTRIES_MAX: Final = 10_000
+_DIRECTORY_BYTES_MAX: Final = 2 * MIB
+# What people save unpacks to some ten times its size, sheets full of the same to some fifty times.
+_RATIO_MAX: Final = 200
+# Until the first row comes; from then on the child waits for whoever reads its rows.
+FIRST_ROW_S: Final = 30.0
+_END_S: Final = 10.0
+
+
+class _Packed(FileIO):
+    """A packed file whose directory, which is read as a whole, is refused when it is long."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DIRECTORY_BYTES_MAX:
+            raise zipfile.BadZipFile("its directory is too long")
+        return super().read(size)
+
+
+def check_workbook(path: Path, limits: Limits) -> None:
+    """Raise FileRefused when the directory of an XLSX file can't be read, or says that it unpacks to too much.
+
+    A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
+    """
+    try:
+        with _Packed(path) as file, zipfile.ZipFile(file) as packed:
+            entries = packed.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error
+    size = sum(entry.file_size for entry in entries)
+    if size > limits.unpacked_bytes_max:
+        raise FileRefused(
+            f"This workbook unpacks to {size:,} bytes and may have {limits.unpacked_bytes_max:,}: save it as CSV."
+        )
+    if len(entries) > _ENTRIES_MAX or size > _RATIO_MAX * path.stat().st_size:
+        raise FileRefused("This workbook is packed like none that people save: save its sheet as CSV.")
+    if not any(entry.filename.startswith("xl/") for entry in entries):
+        raise FileRefused("This file is packed but is no workbook: save the codes as CSV, XLS or XLSX.")
+
+
+def sheet_lines(path: Path, sheet: str | None, limits: Limits) -> Generator[str, None, None]:
+    """The lines of the sheet of this name, or of the first, as CSV.
+
+    Raises FileRefused when there is no such sheet, or the child can't read it within its limits. Closing the iterator
+    ends the child.
+    """
+    words = [sys.executable, "-I", sheet_child.__file__, str(path.absolute()), sheet or ""]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603  our own program
+        late = Timer(FIRST_ROW_S, child.kill)
+        late.start()
+        try:
+            out, err = cast("BinaryIO", child.stdout), cast("BinaryIO", child.stderr)
+            with TextIOWrapper(out, "utf-8", newline="") as text:
+                for line in bounded(text, limits):
+                    late.cancel()
+                    yield line
+            said = err.read().decode("utf-8", "replace")
+            status = child.wait(_END_S)
+        finally:
+            late.cancel()
+            child.kill()
+    if status == sheet_child.REFUSED:
+        raise FileRefused(said)
+    if status:
+        raise FileRefused(
+            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_S:.0f} s to "
+            "read: save its sheet as CSV."
+        )

@@ -1,0 +1,114 @@
+"""A file as rows of cells, whatever kind it is of, with what was found out about it."""
+
+import csv
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from codewell.errors import FileRefused
+from codewell.files.columns import Columns, columns_of
+from codewell.files.dialect import Dialect, dialect_of
+from codewell.files.encoding import encoding_of
+from codewell.files.limits import Limits
+from codewell.files.lines import ROW_CHARS_MAX, text_lines
+from codewell.files.scan import Scan
+from codewell.files.sheets import check_workbook, sheet_lines
+from schemas.imports import ImportOptions
+
+# What is looked at to find out about a file.
+_FIRST_ROWS: Final = 100
+# Enough for any list of codes; what is looked at is held as a whole, and parsed once for each delimiter.
+_FIRST_CHARS: Final = 500_000
+
+
+class Rows:
+    """The rows of text lines, none larger than a row may be; `chars` of the text have been read for those that came."""
+
+    def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: Limits) -> None:
+        self.chars = 0
+        self._row_chars_end = ROW_CHARS_MAX
+        self._lines = lines
+        self._dialect = dialect
+        self._limits = limits
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Each row once. Raises FileRefused."""
+        # The limit is one for the whole process, and for all files the same.
+        csv.field_size_limit(self._limits.cell_chars_max)
+        count, columns_max = 0, self._limits.columns_max
+        try:
+            for row in csv.reader(self._fed(), self._dialect):
+                count += 1
+                self._row_chars_end = self.chars + ROW_CHARS_MAX
+                if len(row) > columns_max:
+                    raise FileRefused(
+                        f"Row {count:,} has {len(row):,} columns and may have {columns_max:,}: leave some out."
+                    )
+                yield row
+        except csv.Error as error:
+            if "field larger" not in str(error):
+                raise FileRefused(f"Row {count + 1:,} can't be read ({error}).") from error
+            raise FileRefused(
+                f"Row {count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: is a quote not "
+                "closed?"
+            ) from error
+
+    def _fed(self) -> Iterator[str]:
+        """A row may go over many lines when its cells are quoted, so it is limited by itself."""
+        for line in self._lines:
+            self.chars += len(line)
+            if self.chars > self._row_chars_end:
+                raise FileRefused(
+                    f"A row of this file has more than {ROW_CHARS_MAX:,} characters: is a quote not closed?"
+                )
+            yield line
+
+
+class Table(NamedTuple):
+    """A file that is open."""
+
+    columns: Columns
+    rows: Iterator[list[str]]
+    """All of them, from the head on. Raises FileRefused."""
+    chars: Callable[[], int]
+    """How many characters of the file have been read for the rows that came."""
+
+
+@contextmanager
+def open_table(path: Path, scan: Scan, options: ImportOptions, limits: Limits) -> Iterator[Table]:
+    """Open a file as a table. Raises FileRefused when it can't be one, or has no such columns."""
+    lines = _lines(path, scan, options, limits)
+    try:
+        begin = _begin(lines)
+        dialect = dialect_of(begin, options.delimiter) if scan.kind == "text" else Dialect
+        found = Rows(chain(begin, lines), dialect, limits)
+        rows = iter(found)
+        first: list[list[str]] = []
+        while len(first) < _FIRST_ROWS and found.chars < _FIRST_CHARS and (row := next(rows, None)) is not None:
+            first.append(row)
+        if not any(map(any, first)):
+            raise FileRefused("This file has no rows at its beginning: there is nothing to import.")
+        yield Table(columns_of(first, options), chain(first, rows), lambda: found.chars)
+    finally:
+        lines.close()
+
+
+def _begin(lines: Iterator[str]) -> list[str]:
+    begin: list[str] = []
+    chars = 0
+    while len(begin) < _FIRST_ROWS and chars < _FIRST_CHARS and (line := next(lines, None)) is not None:
+        begin.append(line)
+        chars += len(line)
+    return begin
+
+
+def _lines(path: Path, scan: Scan, options: ImportOptions, limits: Limits) -> Generator[str, None, None]:
+    if scan.kind == "text":
+        if options.sheet is not None:
+            raise FileRefused("This file is text and has no sheets: leave the sheet out.")
+        return text_lines(path, encoding_of(scan, options.encoding), limits)
+    if scan.kind == "xlsx":
+        check_workbook(path, limits)
+    return sheet_lines(path, options.sheet, limits)

@@ -1,0 +1,196 @@
+"""The rows of a table as codes that may enter a program, and those that can't, in chunks."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Final, NamedTuple
+
+from codewell.errors import FileRefused
+from codewell.files.columns import Columns
+from codewell.files.limits import Limits
+from codewell.files.table import Table
+from codewell.minting.template import CODE_CHARACTERS_MAX
+from schemas.imports import Reason
+
+PAIRS_MAX: Final = 1_000
+# A cell of two characters takes some sixty bytes.
+_CHUNK_CHARS: Final = 2_000_000
+_STEP_ROWS: Final = 10
+_BAD_TEXT_MAX: Final = 200
+_FIELD_CHARS_MAX: Final = 2_000
+_PROFILE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+# As for expiries that are set by hand.
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class Rules(NamedTuple):
+    """What the program asks of a row."""
+
+    now: datetime
+    """The database's; an expiry must be later."""
+    saved: frozenset[str]
+    required: frozenset[str]
+    profile_required: bool
+
+
+class Kind(NamedTuple):
+    """What codes of one block have in common. Without an expiry of its own a code lives as the program says."""
+
+    expires_at: datetime | None
+    fields: str | None
+    """JSON text."""
+
+
+class Candidate(NamedTuple):
+    """A code that is right as far as its own row goes."""
+
+    row: int
+    text: str
+    kind: Kind
+    profile_id: str
+    """Who gets it at once; empty for nobody."""
+
+
+class BadRow(NamedTuple):
+    """A row that is left out, its text cut to what a person needs to find it."""
+
+    row: int
+    text: str
+    reason: Reason
+
+
+class Chunk(NamedTuple):
+    """Some rows in a row of a file."""
+
+    after: int
+    """How many rows are before these, the head among them."""
+    rows: int
+    candidates: list[Candidate]
+    bad: list[BadRow]
+
+
+PLAIN: Final = Kind(None, None)
+
+
+def bad_row(row: int, text: str, reason: Reason) -> BadRow:
+    """A bad row as it is stored: no database stores a zero character."""
+    return BadRow(row, text[:_BAD_TEXT_MAX].replace("\0", "\N{REPLACEMENT CHARACTER}"), reason)
+
+
+def chunks(table: Table, rules: Rules, limits: Limits, after: int, size: int) -> Iterator[Chunk]:
+    """All rows behind the first `after` ones, up to `size` at once. Raises FileRefused."""
+    columns = table.columns
+    after = max(after, int(columns.header))
+    next(islice(table.rows, after, after), None)
+    plain = columns.profile is None and columns.expiry is None and not columns.fields
+    judge = _Judge(columns, rules)
+    while rows := _some(table, size):
+        if after + len(rows) - columns.header > limits.rows_max:
+            raise FileRefused(f"This file has more than {limits.rows_max:,} rows: split it, or raise the limit.")
+        chunk = Chunk(after, len(rows), [], [])
+        (_judge_plain if plain else judge.judge)(rows, columns.code, chunk)
+        yield chunk
+        after += len(rows)
+
+
+def _some(table: Table, size: int) -> list[list[str]]:
+    """The next rows, fewer than `size` where they are so long that they would fill the memory."""
+    rows: list[list[str]] = []
+    end = table.chars() + _CHUNK_CHARS
+    while len(rows) < size and table.chars() < end:
+        some = list(islice(table.rows, min(_STEP_ROWS, size - len(rows))))
+        if not some:
+            break
+        rows += some
+    return rows
+
+
+def _judge_plain(rows: list[list[str]], place: int, chunk: Chunk) -> None:
+    """A file of codes alone, which are most: nothing else is looked at."""
+    append = chunk.candidates.append
+    for number, row in enumerate(rows, chunk.after + 1):
+        text = row[place].strip() if len(row) > place else ""
+        if 0 < len(text) <= CODE_CHARACTERS_MAX and text.isprintable():
+            append(Candidate(number, text, PLAIN, ""))
+        else:
+            chunk.bad.append(bad_row(number, text, _wrong(text) or "empty"))
+
+
+def _wrong(text: str) -> Reason | None:
+    if not text:
+        return "empty"
+    if len(text) > CODE_CHARACTERS_MAX:
+        return "too_long"
+    return None if text.isprintable() else "unprintable"
+
+
+class _Judge:
+    """Rows with more than a code."""
+
+    def __init__(self, columns: Columns, rules: Rules) -> None:
+        self._columns = columns
+        self._rules = rules
+        self._kinds: dict[Kind, Kind] = {}
+
+    def judge(self, rows: list[list[str]], place: int, chunk: Chunk) -> None:
+        for number, row in enumerate(rows, chunk.after + 1):
+            text = _cell(row, place)
+            judged = self._row(row, text)
+            if isinstance(judged, str):
+                chunk.bad.append(bad_row(number, text, judged))
+            else:
+                chunk.candidates.append(Candidate(number, text, *judged))
+
+    def _row(self, row: list[str], text: str) -> tuple[Kind, str] | Reason:
+        wrong = _wrong(text)
+        if wrong is not None:
+            return wrong
+        expires_at = None
+        if self._columns.expiry is not None:
+            written = _cell(row, self._columns.expiry)
+            expires_at = expiry(written) if written else None
+            if written and (expires_at is None or expires_at <= self._rules.now):
+                return "bad_expiry"
+        profile_id = _cell(row, self._columns.profile) if self._columns.profile is not None else ""
+        if (self._rules.profile_required and not profile_id) or (profile_id and not _PROFILE.fullmatch(profile_id)):
+            return "bad_profile"
+        fields = {name: cell for name, place in self._columns.fields if (cell := _cell(row, place))}
+        if not self._rules.required <= fields.keys():
+            return "missing_field"
+        if any(len(value) > _FIELD_CHARS_MAX or "\0" in value for value in fields.values()):
+            return "bad_field"
+        saved = {name: value for name, value in fields.items() if name in self._rules.saved}
+        return self._kind(expires_at, json.dumps(saved) if saved else None), profile_id
+
+    def _kind(self, expires_at: datetime | None, fields: str | None) -> Kind:
+        kind = Kind(expires_at, fields)
+        if len(self._kinds) >= PAIRS_MAX and kind not in self._kinds:
+            raise FileRefused(
+                f"This file has more than {PAIRS_MAX:,} different pairs of an expiry and custom fields, and each would "
+                "be a block of its own: leave a column out, or split the file."
+            )
+        return self._kinds.setdefault(kind, kind)
+
+
+def _cell(row: list[str], place: int) -> str:
+    return row[place].strip() if len(row) > place else ""
+
+
+@lru_cache(maxsize=4_096)
+def expiry(written: str) -> datetime | None:
+    """When a code ends: a moment in ISO 8601 with its zone, or a day, to whose end in UTC it lives. None for others."""
+    try:
+        if len(written) <= len("2027-01-31"):
+            day = date.fromisoformat(written)
+            moment = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        else:
+            moment = datetime.fromisoformat(written)
+            if moment.tzinfo is None:
+                return None
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment <= _LATEST else None

@@ -1,0 +1,300 @@
+"""Chunks of a file into codes: each chunk's codes, counters, bad rows and progress in one transaction.
+
+A chunk holds the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
+holds; claims need no program's row. Its blocks grow as its last step before the commit, so that claims miss them for no
+longer than that.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.codes import possible_texts
+from codewell.errors import ProgramRefused
+from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row
+from codewell.imports.known_texts import without_listed, without_minted
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing import claim_queries, copy_binary
+from codewell.issuing.decide import detail, sooner, standing
+from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, Source, holding_key
+from codewell.pool.fill import locked
+from codewell.pool.minter_cache import Minters
+
+BLOCK_CODES_MAX: Final = 100_000
+
+_LOCK: Final = "SELECT state, rows_read, imported, attached, bad, started_at FROM import WHERE id = $1"
+
+_NEW_BLOCKS: Final = """
+    INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
+    SELECT $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
+    FROM unnest($4::bigint[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
+        WITH ORDINALITY AS b (size, given, expires_at, fields, n) ORDER BY b.n
+    RETURNING id
+    """
+
+# A block that claims have emptied meanwhile is closed, and stays so.
+_GROW: Final = """
+    UPDATE block SET size = size + g.more FROM unnest($1::bigint[], $2::bigint[]) AS g (id, more)
+    WHERE block.id = g.id AND open
+    """
+
+_COUNT: Final = """
+    WITH counted AS (
+        UPDATE program SET imported = imported + $2 WHERE id = (SELECT program_id FROM import WHERE id = $1)
+    )
+    UPDATE import SET rows_read = $3, imported = imported + $2, attached = attached + $4, bad = $5::jsonb WHERE id = $1
+    """
+
+
+class Ended(Exception):
+    """The import is undone, or another process has gone on with it."""
+
+
+class _BlockClosed(Exception):
+    """Claims have emptied a block that was to grow."""
+
+
+class _Unannounced(Exception):
+    """It isn't known any more that nobody remembers the program as one that took nothing in."""
+
+
+class _Growing(NamedTuple):
+    """A block that takes more codes of its kind."""
+
+    id: int
+    size: int
+
+
+class _Run(NamedTuple):
+    """Codes that go behind each other into one block."""
+
+    kind: Kind
+    attached: bool
+    candidates: list[Candidate]
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+class Intake:
+    """Takes the chunks of one import in, in their order."""
+
+    def __init__(
+        self, connection: Connection, minters: Minters, program_id: int, import_id: UUID,
+        storing: Callable[[], None] = _nobody,
+    ) -> None:  # fmt: skip
+        """`storing` is called when a chunk's texts go to the database, which takes as long as all else."""
+        self._connection = connection
+        self._minters = minters
+        self._program_id = program_id
+        self._storing = storing
+        self._import_id = import_id
+        self._rows_read: int | None = None
+        self._growing: dict[Kind, _Growing] = {}
+        # Set while texts turn up that the program has already: then it pays to look before storing.
+        self._look_first = False
+
+    async def take(self, chunk: Chunk) -> None:
+        """Store what can be of a chunk, and note what can't.
+
+        Raises Ended when the import is not to go on here, and ProgramRefused when the program's rules forbid it now.
+        """
+        while True:
+            growing = dict(self._growing)
+            try:
+                async with (
+                    possible_texts.taking_in(self._connection, self._program_id) as mark,
+                    self._connection.transaction(),
+                ):
+                    await self._take(chunk, growing, mark)
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name != "code_once" or self._look_first:
+                    raise
+                self._look_first = True
+            except (claim_queries.HoldingTaken, _Unannounced):
+                continue
+            except _BlockClosed:
+                self._growing.clear()
+            else:
+                self._growing = growing
+                self._rows_read = chunk.after + chunk.rows
+                return
+
+    async def _take(self, chunk: Chunk, growing: dict[Kind, _Growing], mark: UUID | None) -> None:
+        if any(one.profile_id for one in chunk.candidates):
+            await claim_queries.deciding(self._connection)
+        row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
+        if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
+            raise Ended
+        program = await locked(self._connection, self._program_id)
+        if program is None:
+            raise Ended
+        if not await possible_texts.may_take_in(self._connection, program.id, mark):
+            raise _Unannounced
+        now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
+        reason = standing(program, now)
+        if reason is not None:
+            raise ProgramRefused(
+                f"{detail(program.name, reason, Source.PERSON)} Change that and give the same file again: it goes on "
+                f"behind row {row['rows_read']:,}."
+            )
+        bad = list(chunk.bad)
+        good = _first_of_each(chunk.candidates, bad)
+        good = await without_minted(self._connection, self._minters, program.id, good, bad)
+        if self._look_first:
+            before = len(good)
+            good = await without_listed(self._connection, program.id, self._import_id, good, bad)
+            self._look_first = len(good) < before
+        good = await self._without_holders(program, now, good, bad)
+        room = max(0, program.room)
+        bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
+        good = good[:room]
+
+        attached = await self._store(program, now, row["started_at"], good, growing) if good else 0
+        counted = Counter(json.loads(row["bad"]))
+        counted.update(one.reason for one in bad)
+        await self._note(bad)
+        await self._connection.execute(
+            _COUNT, self._import_id, len(good), chunk.after + chunk.rows, attached, json.dumps(counted)
+        )
+
+    async def _without_holders(
+        self, program: Program, now: datetime, good: list[Candidate], bad: list[BadRow]
+    ) -> list[Candidate]:
+        """Leave out codes for profiles that have one which they get again."""
+        keys = (
+            {}
+            if not program.gives_again
+            else {one.row: holding_key(program, ByHand(one.profile_id, program.name)) for one in good if one.profile_id}
+        )
+        if not keys:
+            return good
+        held = await claim_queries.held_codes(self._connection, list(set(keys.values())))
+        taken = {key for key, code in held.items() if code.expires_at is None or code.expires_at > now}
+        left = []
+        for one in good:
+            key = keys.get(one.row)
+            if key is not None and key in taken:
+                bad.append(bad_row(one.row, one.text, "profile_has_code"))
+                continue
+            if key is not None:
+                taken.add(key)
+            left.append(one)
+        return left
+
+    async def _store(
+        self,
+        program: Program,
+        now: datetime,
+        started_at: datetime,
+        good: list[Candidate],
+        growing: dict[Kind, _Growing],
+    ) -> int:
+        """Put codes into blocks, and return how many were attached."""
+        runs = _runs(good)
+        grown = [
+            not run.attached and run.kind in growing and growing[run.kind].size + len(run.candidates) <= BLOCK_CODES_MAX
+            for run in runs
+        ]
+        ids = iter(
+            await self._new_blocks(program, now, [run for run, grows in zip(runs, grown, strict=True) if not grows])
+        )
+        placed: list[tuple[_Run, int, int]] = []
+        grow: list[tuple[int, int]] = []
+        for run, grows in zip(runs, grown, strict=True):
+            block_id, first = growing[run.kind] if grows else (next(ids), 0)
+            placed.append((run, block_id, first))
+            if grows:
+                grow.append((block_id, len(run.candidates)))
+            if not run.attached:
+                growing[run.kind] = _Growing(block_id, first + len(run.candidates))
+        texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
+        source = memoryview(copy_binary.packed_codes(program.id, texts))
+        self._storing()
+        await self._connection.copy_to_table("code", source=source, columns=copy_binary.CODE_COLUMNS, format="binary")
+        attached = await self._attach(program, now, started_at, placed)
+        if grow:
+            done = await self._connection.execute(_GROW, [one[0] for one in grow], [one[1] for one in grow])
+            if done != f"UPDATE {len(grow)}":
+                raise _BlockClosed
+        return attached
+
+    async def _new_blocks(self, program: Program, now: datetime, runs: Sequence[_Run]) -> list[int]:
+        if not runs:
+            return []
+        sizes = [len(run.candidates) for run in runs]
+        given = [len(run.candidates) if run.attached else 0 for run in runs]
+        rows = await self._connection.fetch(
+            _NEW_BLOCKS, program.id, self._import_id, now, sizes, given,
+            [_expires_at(program, now, run.kind) for run in runs], [run.kind.fields for run in runs],
+        )  # fmt: skip
+        return [row["id"] for row in rows]
+
+    async def _attach(
+        self, program: Program, now: datetime, started_at: datetime, placed: Sequence[tuple[_Run, int, int]]
+    ) -> int:
+        """Write the answers of codes that are attached from the start."""
+        rows: list[AnswerRow] = []
+        holdings: dict[HoldingKey, Code] = {}
+        for run, block_id, _ in placed:
+            if not run.attached:
+                continue
+            expires_at = _expires_at(program, now, run.kind)
+            if program.ttl is not None and program.ttl_from == "attachment":
+                expires_at = sooner(now + program.ttl, expires_at)
+            for position, one in enumerate(run.candidates):
+                rows.append(AnswerRow(
+                    _request_id(self._import_id, started_at, one.row), 0, program.id, block_id, position, False, False,
+                    one.profile_id, one.text, expires_at, run.kind.fields, None, now,
+                ))  # fmt: skip
+                if program.gives_again:
+                    key = holding_key(program, ByHand(one.profile_id, program.name))
+                    holdings[key] = Code(block_id, position, one.text, expires_at, run.kind.fields)
+        await claim_queries.write(self._connection, Decision(rows, {}, holdings, {}, {}, []))
+        return len(rows)
+
+    async def _note(self, bad: Sequence[BadRow]) -> None:
+        if bad:
+            await self._connection.copy_records_to_table(
+                "import_bad_row", records=[(self._import_id, *one) for one in bad]
+            )
+
+
+def _first_of_each(candidates: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+    first = {one.text: one for one in reversed(candidates)}
+    if len(first) == len(candidates):
+        return candidates
+    good = []
+    for one in candidates:
+        if first[one.text] is one:
+            good.append(one)
+        else:
+            bad.append(bad_row(one.row, one.text, "twice_in_file"))
+    return good
+
+
+def _runs(good: Sequence[Candidate]) -> list[_Run]:
+    """Codes by what their block says of them, in the order of the file."""
+    runs: dict[tuple[Kind, bool], list[Candidate]] = {}
+    for one in good:
+        runs.setdefault((one.kind, one.profile_id != ""), []).append(one)
+    return [_Run(kind, attached, candidates) for (kind, attached), candidates in runs.items()]
+
+
+def _expires_at(program: Program, now: datetime, kind: Kind) -> datetime | None:
+    if kind.expires_at is not None or program.ttl is None or program.ttl_from != "creation":
+        return kind.expires_at
+    return now + program.ttl
+
+
+def _request_id(import_id: UUID, started_at: datetime, row: int) -> UUID:
+    """The id of the request that a row stands for, always the same: time-ordered as a UUID version 7, then the row."""
+    milliseconds = int(started_at.timestamp() * 1_000)
+    own = import_id.int & (1 << 42) - 1
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | (own >> 30) << 64 | 0b10 << 62 | (own & (1 << 30) - 1) << 32 | row)

@@ -1,0 +1,123 @@
+"""Imports as people look at them: begun, found, their bad rows; what a program must be for one."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from codewell.errors import FileRefused, ImportUnknown, ProgramRefused, ProgramUnknown
+from codewell.files import csv_writer
+from codewell.files.scan import Scan
+from codewell.imports.candidates import BadRow
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.decide import detail, standing
+from codewell.issuing.model import Source
+from codewell.pool import fill
+from schemas.imports import Import, ImportOptions
+from schemas.program import Program
+
+# Bad rows read at once.
+BAD_ROWS_MAX: Final = 5_000
+_NAME_MAX: Final = 200
+
+# The same file with the same options goes on where it stopped.
+_BEGIN: Final = """
+    INSERT INTO import AS i (id, program_id, file_name, file_bytes, file_sha256, options, uploaded)
+    VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)
+    ON CONFLICT (program_id, file_sha256, options) WHERE state IN ('running', 'stopped')
+    DO UPDATE SET state = 'running', error = NULL, uploaded = i.uploaded OR excluded.uploaded
+    RETURNING i.id
+    """
+
+_FIND: Final = """
+    SELECT i.id, p.name AS program, i.state, i.file_name AS file, i.file_bytes, i.options, i.rows_read AS rows,
+           i.imported, i.attached, i.taken_back, i.bad, i.error, i.started_at, i.ended_at, p.groups
+    FROM import i JOIN program p ON p.id = i.program_id WHERE i.id = $1
+    """
+
+_BAD_ROWS: Final = """
+    SELECT row_number, text, reason FROM import_bad_row WHERE import_id = $1 AND row_number > $2
+    ORDER BY row_number LIMIT $3
+    """
+
+
+def check(program: Program, options: ImportOptions) -> None:
+    """Raise ProgramRefused where the program can't take in a file with these columns, whatever is in it."""
+    if program.auto_link and options.profile_column is None:
+        raise ProgramRefused(f"{program.name} links codes to profiles at once: say which column holds the profiles.")
+    if program.shared and options.profile_column is not None:
+        raise ProgramRefused(f"{program.name} gives one code to everybody: leave the column of profiles out.")
+    known = {field.name: field for field in program.fields}
+    for name in options.field_columns:
+        if name not in known:
+            raise ProgramRefused(f"{program.name} has no field {name}: it has {', '.join(known) or 'none'}.")
+    for field in program.fields:
+        if field.required and field.name not in options.field_columns:
+            raise ProgramRefused(f"{program.name} asks for the field {field.name}: say which column holds it.")
+
+
+async def begin(
+    connection: Connection,
+    new_id: UUID,
+    program: Program,
+    file_name: str,
+    scan: Scan,
+    options: ImportOptions,
+    *,
+    uploaded: bool,
+) -> Import:
+    """A new import of this id, or the one of this file with these options that has not come to its end.
+
+    Raises ProgramRefused while the program may not take in codes, and FileRefused when its columns have endless names.
+    """
+    # A large file is stored in the same transaction, in which nobody who decides requests may have to wait.
+    rules = await fill.rules(connection, program.id)
+    now = await connection.fetchval("SELECT statement_timestamp()")
+    if rules is None:
+        raise ProgramUnknown(program.name)
+    reason = standing(rules, now)
+    if reason is not None:
+        raise ProgramRefused(f"{detail(program.name, reason, Source.PERSON)} Change that before importing codes.")
+    name = "".join(character for character in file_name if character.isprintable())[-_NAME_MAX:]
+    written = json.dumps(options.model_dump(), sort_keys=True)
+    try:
+        begun = await connection.fetchval(_BEGIN, new_id, program.id, name, scan.size, scan.sha256, written, uploaded)
+    except asyncpg.ProgramLimitExceededError as error:
+        raise FileRefused(
+            "The names of these columns are too long together: say the columns by their numbers."
+        ) from error
+    return await get(connection, begun)
+
+
+async def get(connection: Connection, import_id: UUID) -> Import:
+    """The import as it is now. Raises ImportUnknown."""
+    return (await with_groups(connection, import_id))[0]
+
+
+async def with_groups(connection: Connection, import_id: UUID) -> tuple[Import, list[str]]:
+    """The import, and the access groups of its program. Raises ImportUnknown."""
+    row = await connection.fetchrow(_FIND, import_id)
+    if row is None:
+        raise ImportUnknown(import_id)
+    return _import(row), row["groups"]
+
+
+async def bad_rows(connection: Connection, import_id: UUID, after: int) -> list[BadRow]:
+    """The bad rows behind row `after`, BAD_ROWS_MAX at most."""
+    return [BadRow(*row) for row in await connection.fetch(_BAD_ROWS, import_id, after, BAD_ROWS_MAX)]
+
+
+async def bad_rows_csv(connection: Connection, import_id: UUID) -> AsyncIterator[str]:
+    """The bad rows as CSV, some thousand lines at a time, with cells that no spreadsheet runs."""
+    yield csv_writer.line(("row", "code", "reason"))
+    after = 0
+    while rows := await bad_rows(connection, import_id, after):
+        yield "".join([csv_writer.line((str(one.row), one.text, one.reason.replace("_", " "))) for one in rows])
+        after = rows[-1].row
+
+
+def _import(row: Mapping[str, object] | asyncpg.Record) -> Import:
+    given = {name: row[name] for name in Import.model_fields}
+    return Import.model_validate({**given, **{name: json.loads(str(row[name])) for name in ("options", "bad")}})

@@ -1,0 +1,45 @@
+"""Uploaded files, in pieces in the database until they are brought in, so that any console can do that."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from codewell.files.limits import MIB
+from codewell.infra.postgres.connection import Connection
+
+_WAITING: Final = "SELECT id FROM import WHERE uploaded AND state = 'running' ORDER BY started_at LIMIT 100"
+_IS_WAITING: Final = "SELECT EXISTS (SELECT FROM import WHERE id = $1 AND uploaded AND state = 'running')"
+_HAS: Final = "SELECT EXISTS (SELECT FROM import_piece WHERE import_id = $1)"
+_STORE: Final = "INSERT INTO import_piece (import_id, number, bytes) VALUES ($1, $2, $3)"
+_FETCH: Final = "SELECT bytes FROM import_piece WHERE import_id = $1 AND number = $2"
+
+
+async def store(connection: Connection, import_id: UUID, path: Path) -> None:
+    """Keep the file of an import, where it isn't kept already, in the transaction in hand."""
+    if await connection.fetchval(_HAS, import_id):
+        return
+    with path.open("rb") as file:
+        number = 0
+        while piece := await asyncio.to_thread(file.read, MIB):
+            await connection.execute(_STORE, import_id, number, piece)
+            number += 1
+
+
+async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
+    """Write the file of an import to `path`."""
+    with path.open("wb") as file:
+        number = 0
+        while piece := await connection.fetchval(_FETCH, import_id, number):
+            await asyncio.to_thread(file.write, piece)
+            number += 1
+
+
+async def waiting(connection: Connection) -> list[UUID]:
+    """Imports whose file is here and not brought in, the oldest first; somebody may work on them."""
+    return [row["id"] for row in await connection.fetch(_WAITING)]
+
+
+async def is_waiting(connection: Connection, import_id: UUID) -> bool:
+    """Whether it still waits."""
+    return bool(await connection.fetchval(_IS_WAITING, import_id))

@@ -1,0 +1,165 @@
+"""Settings of the connections to Postgres and Kafka: where they are, and how each is known to be the right one.
+
+What goes beyond this machine goes by TLS, which checks the other side's certificate and name, or not at all, unless a
+setting says that it is meant.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings
+
+from codewell.infra.config.urls import (
+    SSL_MODES,
+    broker_hosts,
+    is_this_machine,
+    postgres_hosts,
+    postgres_options,
+    with_password,
+)
+from codewell.infra.kafka.config import Brokers, SaslMechanism, SecurityProtocol
+
+_BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
+_HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
+_HOSTS: Final = rf"{_HOST}(,{_HOST})*"
+# What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
+_POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
+_POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_ANYWAY: Final = "or, if nobody else is on that network, set CODEWELL_ALLOW_INSECURE=true"
+
+
+def _readable(given: object) -> object:
+    """A file is looked at here, as those who use it later say less of what is wrong. An empty text names none."""
+    if given in (None, ""):
+        return None
+    try:
+        with Path(str(given)).open("rb"):
+            return given
+    except OSError as error:
+        raise ValueError(f"{given} can't be read ({error.strerror})") from error
+
+
+def _is_postgres_url(given: str) -> bool:
+    try:
+        urlsplit(given)
+    except ValueError:
+        # It says what it was given, with the password.
+        return False
+    return bool(_POSTGRES_URL.fullmatch(given))
+
+
+_File = Annotated[Path | None, BeforeValidator(_readable)]
+
+
+class ConnectionSettings(BaseSettings):
+    """What every process must know of Postgres and Kafka."""
+
+    postgres_url: SecretStr = Field(
+        min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
+    )
+    postgres_password: SecretStr | None = Field(None, description="Its password, in place of one in the URL.")
+    kafka_bootstrap: str = Field(pattern=_BROKERS, description="Kafka brokers, as host:port, separated by commas.")
+    kafka_security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT", description="How brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        "SCRAM-SHA-512", description="How the password is shown: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_sasl_username: str = Field("", description="The user, with SASL_PLAINTEXT and SASL_SSL.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Its password.")
+    kafka_ssl_ca_file: _File = Field(
+        None, description="Authorities of brokers' certificates, a file in PEM; the system's where none is given."
+    )
+    kafka_ssl_cert_file: _File = Field(None, description="The certificate to show, with its chain, a file in PEM.")
+    kafka_ssl_key_file: _File = Field(None, description="Its key, where that is not in the same file.")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="What opens the key, where it is locked.")
+    allow_insecure: bool = Field(
+        False,
+        description="Speak to Postgres and Kafka on other machines also without TLS that checks who they are.",
+    )
+
+    @property
+    def brokers(self) -> Brokers:
+        """What every client of Kafka is made with."""
+        return Brokers(
+            bootstrap=self.kafka_bootstrap,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_username=self.kafka_sasl_username,
+            sasl_password=self.kafka_sasl_password,
+            ca_file=self.kafka_ssl_ca_file,
+            cert_file=self.kafka_ssl_cert_file,
+            key_file=self.kafka_ssl_key_file,
+            key_password=self.kafka_ssl_key_password,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_stands_in_the_url(cls, given: dict[str, Any]) -> dict[str, Any]:
+        url, password = given.get("postgres_url"), given.get("postgres_password")
+        if password and isinstance(url, str) and isinstance(password, str) and _is_postgres_url(url):
+            return {**given, "postgres_url": with_password(url, password)}
+        return given
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_a_url_of_postgres(cls, given: SecretStr) -> SecretStr:
+        url = given.get_secret_value()
+        if not _is_postgres_url(url):
+            raise ValueError(
+                "must be like postgresql://user:password@host:5432/database, with %23 for # and so on in the password"
+            )
+        options = postgres_options(url)
+        if options.get("sslmode", SSL_MODES[0]) not in SSL_MODES:
+            raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
+        for name in _POSTGRES_FILES:
+            try:
+                _readable(options.get(name))
+            except ValueError as error:
+                raise ValueError(f"its {name}, {error}") from error
+        return given
+
+    @model_validator(mode="after")
+    def _kafka_settings_fit_each_other(self) -> Self:
+        brokers = self.brokers
+        name = "CODEWELL_KAFKA_SECURITY_PROTOCOL"
+        if brokers.with_sasl and not (brokers.sasl_username and brokers.sasl_password):
+            raise ValueError(
+                f"{name} is {brokers.security_protocol}, which needs a user: set CODEWELL_KAFKA_SASL_USERNAME and "
+                "CODEWELL_KAFKA_SASL_PASSWORD."
+            )
+        if brokers.sasl_username and not brokers.with_sasl:
+            raise ValueError(
+                f"CODEWELL_KAFKA_SASL_USERNAME is set, but {name} is {brokers.security_protocol}: set it to SASL_SSL."
+            )
+        if (brokers.ca_file or brokers.cert_file) and not brokers.with_tls:
+            raise ValueError(
+                f"Certificates for Kafka are set, but {name} is {brokers.security_protocol}: set it to SSL or SASL_SSL."
+            )
+        if brokers.key_file and not brokers.cert_file:
+            raise ValueError("CODEWELL_KAFKA_SSL_KEY_FILE is set: set CODEWELL_KAFKA_SSL_CERT_FILE too.")
+        brokers.tls()
+        return self
+
+    @model_validator(mode="after")
+    def _others_are_known_by_their_certificates(self) -> Self:
+        if self.allow_insecure:
+            return self
+        url = self.postgres_url.get_secret_value()
+        for host in [*postgres_hosts(url)] or os.environ.get("PGHOST", "localhost").split(","):
+            if not is_this_machine(host) and postgres_options(url).get("sslmode") != "verify-full":
+                raise ValueError(
+                    f"CODEWELL_POSTGRES_URL is not right: {host} is another machine, so it must be known by its "
+                    f"certificate: add ?sslmode=verify-full&sslrootcert=FILE with its authority, {_ANYWAY}."
+                )
+        for host in broker_hosts(self.kafka_bootstrap):
+            if not is_this_machine(host) and not self.brokers.with_tls:
+                raise ValueError(
+                    f"CODEWELL_KAFKA_SECURITY_PROTOCOL is not right: {host} is another machine, so it must be known "
+                    f"by its certificate: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_ANYWAY}."
+                )
+        return self

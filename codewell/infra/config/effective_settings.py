@@ -1,0 +1,61 @@
+"""The settings that are in force and where each came from, with nothing in them that is secret."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, JsonConfigSettingsSource
+
+from codewell.infra.config.secret_files import file_of, is_secret
+from codewell.infra.config.settings import home, read
+
+MASK = "********"
+_SECRET_OPTIONS = {"password", "sslpassword"}
+
+
+class Shown(NamedTuple):
+    """One setting."""
+
+    variable: str
+    value: Any
+    source: str
+    """environment, file, stack or default."""
+
+
+def shown(kind: type[BaseSettings]) -> Iterator[Shown]:
+    """Each setting of a process. Raises SettingsInvalid as reading them does."""
+    settings = read(kind)
+    in_environment = {name.upper() for name in os.environ}
+    of_the_stack = JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
+    for name, field in kind.model_fields.items():
+        variable = f"CODEWELL_{name.upper()}"
+        if variable in in_environment:
+            source = "environment"
+        elif is_secret(field) and file_of(name):
+            source = "file"
+        else:
+            source = "stack" if name in of_the_stack else "default"
+        yield Shown(variable, _without_secrets(name, getattr(settings, name)), source)
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return masked_url(value.get_secret_value()) if name == "postgres_url" else MASK
+    if isinstance(value, tuple):
+        return ",".join(MASK if isinstance(one, SecretStr) else str(one) for one in value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def masked_url(url: str) -> str:
+    """A URL of Postgres without its passwords, of which it may have one before the host and two among its options."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if ":" in user:
+        user = f"{user.partition(':')[0]}:{MASK}"
+    options = [
+        f"{name}={MASK}" if unquote(name) in _SECRET_OPTIONS else f"{name}{equals}{value}"
+        for name, equals, value in (option.partition("=") for option in parts.query.split("&"))
+    ]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{hosts}", query="&".join(options)))

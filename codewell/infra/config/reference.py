@@ -1,0 +1,60 @@
+"""The table of all settings in `docs/operations.md`; `python -m codewell.infra.config.reference` brings it up to date."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from codewell.infra.config.settings import (
+    ConsoleSettings,
+    GeneratorSettings,
+    ImportSettings,
+    IssuerSettings,
+    StackSettings,
+    WorkerSettings,
+)
+
+PAGE: Final = Path("docs/operations.md")
+_BEGIN: Final = "<!-- settings: begin -->\n"
+_END: Final = "<!-- settings: end -->\n"
+_READERS: Final[dict[str, type[BaseSettings]]] = {
+    "all": StackSettings,
+    "workers": WorkerSettings,
+    "issuer": IssuerSettings,
+    "generator": GeneratorSettings,
+    "imports": ImportSettings,
+    "console": ConsoleSettings,
+}
+
+
+def settings_table() -> str:
+    """Every setting with who reads it, its default and its meaning, as a Markdown table."""
+    return "\n".join(["| variable | read by | default | meaning |", "|---|---|---|---|", *_rows()]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """The page with the table as it must be now between its two marks."""
+    before, rest = page.split(_BEGIN)
+    _, after = rest.split(_END)
+    return before + _BEGIN + settings_table() + _END + after
+
+
+def _rows() -> Iterator[str]:
+    known: set[str] = set()
+    for reader, settings in _READERS.items():
+        for name, field in settings.model_fields.items():
+            if name not in known:
+                known.add(name)
+                yield f"| `CODEWELL_{name.upper()}` | {reader} | {_default(field)} | {field.description} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "a running stack's"
+    return "none" if field.default in (None, "", ()) else f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")

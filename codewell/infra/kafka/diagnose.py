@@ -1,0 +1,87 @@
+"""Find out why Kafka lets nobody in: its clients only say that they could not connect, and log the reason."""
+
+import ssl
+from typing import Final
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+
+from codewell.errors import NotTrusted, StackUnavailable
+from codewell.infra.kafka.config import Brokers
+
+LOOK_TIMEOUT_MS: Final = 5_000
+# What OpenSSL says of a certificate that is good, but of another name or another address.
+_OTHER_NAME: Final = (62, 64)
+
+
+async def why_not(brokers: Brokers | str) -> StackUnavailable:
+    """The error to raise after a client failed to connect, in words for a person."""
+    brokers = Brokers.of(brokers)
+    if brokers.with_tls or brokers.with_sasl:
+        try:
+            for host, port, _ in collect_hosts(brokers.bootstrap):
+                await _look(brokers, host, port)
+            # They name the brokers that do the work, and those may be called otherwise.
+            for host, port in await _advertised(brokers):
+                await _look(brokers, host, port)
+        except StackUnavailable as refused:
+            return refused
+        except (KafkaError, OSError, TimeoutError):
+            pass
+    return unreachable(brokers)
+
+
+def unreachable(brokers: Brokers | str) -> StackUnavailable:
+    """The error of a Kafka that does not answer."""
+    return StackUnavailable(
+        f"Kafka can't be reached at {Brokers.of(brokers).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to "
+        "where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
+    )
+
+
+async def _look(brokers: Brokers, host: str, port: int) -> None:
+    """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted where waiting won't help."""
+    place = f"Kafka at {host}:{port}"
+    try:
+        connection = await create_conn(host, port, request_timeout_ms=LOOK_TIMEOUT_MS, **brokers.connection_options())
+    except ssl.SSLCertVerificationError as error:
+        raise NotTrusted(_certificate(place, error)) from error
+    except (ssl.SSLError, KafkaConnectionError) as error:
+        # A broker that asks for a certificate hangs up on who has none. One that is being stopped does so too.
+        raise StackUnavailable(
+            f"{place} hangs up ({error}): look at CODEWELL_KAFKA_SECURITY_PROTOCOL, and at "
+            "CODEWELL_KAFKA_SSL_CERT_FILE if it asks for a certificate."
+        ) from error
+    except UnsupportedSaslMechanismError as error:
+        raise NotTrusted(
+            f"{place} does not take {brokers.sasl_mechanism}: set CODEWELL_KAFKA_SASL_MECHANISM to what it takes."
+        ) from error
+    except SaslAuthenticationFailed as error:
+        raise NotTrusted(
+            f"{place} does not let the user {brokers.sasl_username} in: look at CODEWELL_KAFKA_SASL_USERNAME, "
+            "CODEWELL_KAFKA_SASL_PASSWORD and CODEWELL_KAFKA_SASL_MECHANISM."
+        ) from error
+    connection.close()
+
+
+async def _advertised(brokers: Brokers) -> list[tuple[str, int]]:
+    client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **brokers.client_options())
+    try:
+        await client.bootstrap()
+        return [(broker.host, broker.port) for broker in client.cluster.brokers()]
+    finally:
+        await client.close()
+
+
+def _certificate(place: str, error: ssl.SSLCertVerificationError) -> str:
+    why = error.verify_message.rstrip(".")
+    if error.verify_code in _OTHER_NAME:
+        return (
+            f"{place} has a certificate for another name ({why}): call it by the name that is in its certificate, in "
+            "CODEWELL_KAFKA_BOOTSTRAP and in its advertised.listeners."
+        )
+    return (
+        f"{place} has a certificate that is not trusted ({why}): set CODEWELL_KAFKA_SSL_CA_FILE to the certificate of "
+        "its authority."
+    )

@@ -1,0 +1,122 @@
+"""Topics read from one offset to another, by commands that look at what is there and leave."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.diagnose import why_not
+
+_POLL_MS: Final = 500
+_RECORDS_MAX: Final = 1_000
+
+
+class Span(NamedTuple):
+    """Records of a partition from `start` up to and without `end`."""
+
+    start: int
+    end: int
+
+
+async def partitions(brokers: Brokers | str, names: Collection[str]) -> list[TopicPartition]:
+    """All partitions of these topics. Raises StackUnavailable when Kafka or one of them is not there."""
+    async with clients.admin(brokers) as admin:
+        described = await admin.describe_topics(list(names))
+    counts = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
+    missing = sorted(set(names) - counts.keys())
+    if missing:
+        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics.")
+    return [TopicPartition(name, number) for name in names for number in range(counts[name])]
+
+
+class Reader:
+    """Reads what is in partitions now."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def ends(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset behind the last record of each. Raises StackUnavailable."""
+        try:
+            return dict(await self._consumer.end_offsets(list(wanted)))
+        except (KafkaError, TimeoutError) as error:
+            raise _silent(next(iter(wanted)), error) from error
+
+    async def spans(
+        self, wanted: Collection[TopicPartition], since: datetime | None = None
+    ) -> dict[TopicPartition, Span]:
+        """What is in each of these now, or what was written since. Raises StackUnavailable."""
+        ends = await self.ends(wanted)
+        try:
+            starts = await self._consumer.beginning_offsets(list(wanted))
+            if since is not None:
+                moment = int(since.timestamp() * 1000)
+                found = await self._consumer.offsets_for_times(dict.fromkeys(wanted, moment))
+                starts = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
+        except (KafkaError, TimeoutError) as error:
+            raise _silent(next(iter(wanted)), error) from error
+        return {tp: Span(starts[tp], ends[tp]) for tp in wanted}
+
+    async def records(self, tp: TopicPartition, span: Span) -> AsyncIterator[ConsumerRecord]:
+        """The records of a span in their order, but for those that aiokafka can't read. Raises StackUnavailable."""
+        consumer = self._consumer
+        consumer.assign([tp])
+        consumer.seek(tp, span.start)
+        at_once = _RECORDS_MAX
+        moved_at = time.monotonic()
+        try:
+            while (position := await asyncio.wait_for(consumer.position(tp), clients.EXCHANGE_TIMEOUT_S)) < span.end:
+                try:
+                    fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=at_once)
+                except UnicodeDecodeError:
+                    # It takes the names of headers for UTF-8. Found one by one, such a record is stepped over.
+                    consumer.seek(tp, position if at_once > 1 else position + 1)
+                    at_once = 1 if at_once > 1 else _RECORDS_MAX
+                    continue
+                if not fetched:
+                    _check_waits(moved_at)
+                for record in fetched.get(tp, []):
+                    if span.start <= record.offset < span.end:
+                        yield record
+                if fetched:
+                    moved_at = time.monotonic()
+        except (KafkaError, TimeoutError) as error:
+            raise _silent(tp, error) from error
+
+
+@asynccontextmanager
+async def reader(brokers: Brokers | str) -> AsyncIterator[Reader]:
+    """A reader for one command. Raises StackUnavailable when Kafka is not there."""
+    consumer = AIOKafkaConsumer(
+        **Brokers.of(brokers).client_options(),
+        enable_auto_commit=False,
+        # A seek may be overtaken by the consumer's own look for where to start.
+        auto_offset_reset="earliest",
+        request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
+    )
+    try:
+        try:
+            await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
+        except (KafkaError, TimeoutError) as error:
+            raise await why_not(brokers) from error
+        yield Reader(consumer)
+    finally:
+        await clients.stop(consumer)
+
+
+def _check_waits(since: float) -> None:
+    """Raise TimeoutError where that is long ago: aiokafka asks a broker that is away for ever, and says nothing."""
+    if time.monotonic() - since > clients.EXCHANGE_TIMEOUT_S:
+        raise TimeoutError
+
+
+def _silent(tp: TopicPartition, error: Exception) -> StackUnavailable:
+    return StackUnavailable(f"Kafka did not give what is in {tp.topic} ({error!r}): try again.")

@@ -1,0 +1,45 @@
+"""Whole record batches, built by us: one call a record and one future a batch, not one of each a record."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from codewell.infra.kafka.clients import EXCHANGE_TIMEOUT_S
+from codewell.infra.process.failpoints import Point, reach
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Batches:
+    """Records on their way to many partitions, sent together."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._batches: defaultdict[tuple[str, int], list[BatchBuilder]] = defaultdict(list)
+
+    def add(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Add a record behind those of the same partition."""
+        batches = self._batches[topic, partition]
+        if batches and batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is not None:
+            return
+        batch = self._producer.create_batch()
+        # An empty batch takes a record of any size; the broker has the last word.
+        batch.append(timestamp=None, key=key, value=value, headers=headers)
+        batches.append(batch)
+
+    async def send(self) -> None:
+        """Send all and wait until each is on all replicas. Raises what aiokafka raises, and TimeoutError."""
+        sent = []
+        async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+            for (topic, partition), batches in self._batches.items():
+                for batch in batches:
+                    batch.close()
+                    # Waits while an earlier one of the partition has not left.
+                    sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+            self._batches.clear()
+            if sent:
+                sent[0].add_done_callback(lambda _: reach(Point.PRODUCED))
+                await asyncio.gather(*sent)

@@ -1,0 +1,41 @@
+"""Make the topics that are missing."""
+
+from typing import Final
+
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka.clients import admin
+from codewell.infra.kafka.config import Brokers
+from schemas.topics import TOPICS
+
+REPLICATION_DEFAULT: Final = 3
+
+
+async def create_topics(brokers: Brokers | str, prefix: str, replication: int | None = None) -> list[str]:
+    """Make the topics that are missing and return their names. Without a number: 3 replicas, or one for each broker.
+
+    Partitions of a topic that is there already are left as they are, as more of them would send a profile's requests
+    elsewhere. Raises StackUnavailable.
+    """
+    async with admin(brokers) as client:
+        there = set(await client.list_topics())
+        if replication is None:
+            replication = min(REPLICATION_DEFAULT, len((await client.describe_cluster())["brokers"]))
+        wanted = [
+            NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
+            for topic in TOPICS
+            if prefix + topic.name not in there
+        ]
+        if not wanted:
+            return []
+        answer = await client.create_topics(wanted)
+    made = []
+    for name, code, *rest in answer.topic_errors:
+        error = for_code(code)
+        if code == 0:
+            made.append(name)
+        elif error is not TopicAlreadyExistsError:
+            raise StackUnavailable(f"Kafka would not make topic {name} ({rest[0] or error.__name__}).")
+    return made

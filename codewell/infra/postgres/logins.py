@@ -1,0 +1,65 @@
+"""Users of the database that have the rights of one service, or of an auditor, and no others."""
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode
+from typing import Final
+
+import asyncpg
+
+from codewell.errors import SettingsInvalid
+from codewell.infra.postgres.connection import Connection
+
+ROLES: Final = ("issuer", "generator", "console", "auditor")
+PASSWORD_CHARACTERS_MIN: Final = 16
+_SCRAM_ITERATIONS: Final = 4_096
+_SALT_BYTES: Final = 16
+
+_IS_MEMBER: Final = """
+    SELECT ARRAY(SELECT DISTINCT roleid FROM pg_auth_members WHERE member = r.oid) = ARRAY[g.oid]
+        AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolname = session_user)
+    FROM pg_roles r, pg_roles g WHERE r.rolname = $1 AND g.rolname = $2
+    """
+
+
+async def give(connection: Connection, role: str, user: str, password: str) -> None:
+    """Make a user with the rights of a role (one of ROLES), or give the one that was made so another password.
+
+    Raises SettingsInvalid for a password that is too short, a user that is there for something else, and where the
+    connection's own user may not make users.
+    """
+    if len(password) < PASSWORD_CHARACTERS_MIN or not (password.isascii() and password.isprintable()):
+        raise SettingsInvalid(
+            f"The password must have at least {PASSWORD_CHARACTERS_MIN} characters of ASCII: `openssl rand -hex 24` "
+            "makes one."
+        )
+    group = f"codewell_{role}"
+    is_member = await connection.fetchval(_IS_MEMBER, user, group)
+    if is_member is False:
+        raise SettingsInvalid(f"There is a user {user} that has not the role {group} alone: choose another name.")
+    what = "ALTER ROLE %I LOGIN PASSWORD %L" if is_member else "CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I"
+    # Statements of this kind take no arguments; the server itself quotes what is put into them.
+    statement = await connection.fetchval(
+        f"SELECT format('{what}', $1::text, $2::text, $3::text)",
+        user,
+        _verifier(password),
+        group,
+    )
+    try:
+        await connection.execute(statement)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SettingsInvalid(
+            f"CODEWELL_POSTGRES_URL's user may not make users ({error}): run this as one with CREATEROLE, or have a "
+            f"superuser make a user with GRANT {group}."
+        ) from error
+
+
+def _verifier(password: str) -> str:
+    """What the server keeps of a password (RFC 5803): then it is in no log of statements."""
+    salt = secrets.token_bytes(_SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    head = f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{b64encode(salt).decode()}"
+    return f"{head}${b64encode(stored).decode()}:{b64encode(server).decode()}"

@@ -1,0 +1,88 @@
+"""Bring the schema up to date: plain numbered SQL files, each applied once, in order, all or nothing."""
+
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from codewell.errors import SchemaMismatch, SettingsInvalid
+from codewell.infra.postgres.connection import Connection
+
+# Any number that no other program takes on the same database.
+_ADVISORY_LOCK: Final = 0x636F_6465_7765_6C6C >> 1
+
+
+class Migration(NamedTuple):
+    """One file of `schemas/sql`: its number, its name, its statements."""
+
+    number: int
+    name: str
+    sql: str
+
+
+def known() -> list[Migration]:
+    """The migrations that came with this program, by number."""
+    found = (path for path in files("schemas.sql").iterdir() if path.name.endswith(".sql"))
+    return sorted(Migration(int(path.name[:4]), path.name, path.read_text("utf-8")) for path in found)
+
+
+async def migrate(connection: Connection) -> list[str]:
+    """Apply what is missing and return the names applied. Many may call it at once: one does the work.
+
+    Raises SchemaMismatch when the database has a migration that this program doesn't know, or the user of the
+    connection may not do what one needs.
+    """
+    try:
+        return await _migrate(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaMismatch(f"The database's schema stays as it was: {error}") from error
+
+
+async def _migrate(connection: Connection) -> list[str]:
+    applied: list[str] = []
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = 0")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS migration ("
+            "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        version = await _version(connection)
+        _refuse_newer(version)
+        for migration in known()[version:]:
+            await connection.execute(migration.sql)
+            await connection.execute("INSERT INTO migration VALUES ($1, $2)", migration.number, migration.name)
+            applied.append(migration.name)
+    return applied
+
+
+async def check_schema(connection: Connection) -> None:
+    """Raise SchemaMismatch unless the database's schema is the one that this program was made for.
+
+    Raises SettingsInvalid where the connection's user has no right to it at all.
+    """
+    exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
+    try:
+        version = await _version(connection) if exists else 0
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SettingsInvalid(
+            "CODEWELL_POSTGRES_URL's user has no right to the schema: codewell login gives a service a user that has."
+        ) from error
+    _refuse_newer(version)
+    if version < len(known()):
+        raise SchemaMismatch(
+            f"The database's schema is at version {version} and this program needs {len(known())}: "
+            "run codewell migrate first."
+        )
+
+
+async def _version(connection: Connection) -> int:
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM migration") or 0)
+
+
+def _refuse_newer(version: int) -> None:
+    if version > len(known()):
+        raise SchemaMismatch(
+            f"The database's schema is at version {version} and this program knows {len(known())}: "
+            "install the version of codewell that the database was migrated with."
+        )

@@ -1,0 +1,75 @@
+"""The start and stop contract of a process: run until told to stop, stop once however often it is told."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from codewell.errors import CodewellError
+
+log = structlog.get_logger()
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+CANCEL_TIMEOUT_S: Final = 2.0
+
+
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` on an event loop until it returns. The event it is given is set by SIGINT and SIGTERM.
+
+    Raises the first CodewellError of a group as itself: one sentence is enough for a person.
+    """
+    import uvloop
+
+    async def with_signals() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(with_signals())
+        except BaseExceptionGroup as group:
+            refused: BaseException | None = group.subgroup(CodewellError)
+            if refused is None:
+                raise
+            while isinstance(refused, BaseExceptionGroup):
+                refused = refused.exceptions[0]
+            raise refused from group
+
+
+async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
+    """Wait for `work`; once told to stop it has `grace_s` to end by itself, and is cancelled then.
+
+    What it raises is raised here.
+    """
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task,), timeout=grace_s)
+    finally:
+        stopped.cancel()
+        task.cancel()
+        # A call to a server that has stopped answering may not even take its own cancellation.
+        await asyncio.wait((task, stopped), timeout=CANCEL_TIMEOUT_S)
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+async def pauses(stop: asyncio.Event) -> AsyncIterator[float]:
+    """Pause ever longer between attempts, with jitter (s), until told to stop. The first turn comes at once."""
+    pause_s = _BACKOFF_FIRST_S
+    yield 0.0
+    while not stop.is_set():
+        jittered_s = pause_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, keeps no secret
+        try:
+            await asyncio.wait_for(stop.wait(), jittered_s)
+        except TimeoutError:
+            yield jittered_s
+        pause_s = min(pause_s * 2, _BACKOFF_MAX_S)

@@ -1,0 +1,139 @@
+"""Whether a process goes on (`/healthz`), has what it needs (`/readyz`), and its figures (`/metrics`)."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from codewell.errors import StackUnavailable
+from codewell.infra.http.limits import CONNECTIONS_MAX_DEFAULT, LimitedProtocol
+
+log = structlog.get_logger()
+
+WAITING_FOR: Final = Gauge(
+    "codewell_waiting_for", "1 while the process can't go on without it, as /readyz says, else 0.", ["what"]
+)
+
+# A loop that has work and has not come round for so long is stuck, whatever it says. Each call to a server ends much
+# sooner, so that no loop is stuck for the reason that one of them is away.
+STUCK_AFTER_S: Final = 120.0
+_STOP_TIMEOUT_S: Final = 2
+
+
+class Health:
+    """What a process waits for, and when each of its loops last came round."""
+
+    def __init__(self, *waiting_for: str) -> None:
+        self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
+        self._came_round: dict[str, float] = {}
+        for name in waiting_for:
+            WAITING_FOR.labels(name).set(1)
+
+    def waits(self, name: str, why: str) -> None:
+        """Note that the process can't go on without `name`, and log it when that is new."""
+        if self._waiting_for.get(name) != why:
+            log.warning("waiting", waiting_for=name, why=why)
+            WAITING_FOR.labels(name).set(1)
+        self._waiting_for[name] = why
+
+    def has(self, name: str) -> None:
+        """Note that `name` is there."""
+        if self._waiting_for.pop(name, None) is not None:
+            log.info("has", name=name)
+            WAITING_FOR.labels(name).set(0)
+
+    def beat(self, loop: str) -> None:
+        """Note that this loop came round; it is to come round again soon, or to rest."""
+        self._came_round[loop] = time.monotonic()
+
+    def rests(self, loop: str) -> None:
+        """Note that this loop has nothing to do, for as long as it may be."""
+        self._came_round.pop(loop, None)
+
+    @property
+    def waiting_for(self) -> dict[str, str]:
+        """What the process waits for now, and why."""
+        return dict(self._waiting_for)
+
+    @property
+    def stuck(self) -> list[str]:
+        """Loops that have work and have not come round for STUCK_AFTER_S."""
+        now = time.monotonic()
+        return [loop for loop, then in self._came_round.items() if now - then > STUCK_AFTER_S]
+
+
+def routes(health: Health) -> list[Route]:
+    """The three paths that every process serves."""
+
+    async def healthz(_: Request) -> Response:
+        stuck = health.stuck
+        return JSONResponse({"healthy": not stuck, "stuck": stuck}, 503 if stuck else 200)
+
+    async def readyz(_: Request) -> Response:
+        waiting_for = health.waiting_for
+        return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+@asynccontextmanager
+async def served(health: Health, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the three paths while the block runs; a port of -1 serves nothing. Raises StackUnavailable."""
+    if port < 0:
+        yield
+        return
+    async with serving(Starlette(routes=routes(health)), host, port) as taken:
+        log.info("health_served", host=host, port=taken)
+        yield
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the process's own matter."""
+        yield
+
+
+@asynccontextmanager
+async def serving(
+    app: Starlette, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
+) -> AsyncIterator[int]:
+    """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise StackUnavailable(
+            f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
+            "what has it."
+        ) from error
+    # An access log has paths, and a path may hold a code.
+    config = uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        limit_concurrency=connections_max,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+        access_log=False,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

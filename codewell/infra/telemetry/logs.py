@@ -1,0 +1,91 @@
+"""Structured logs on standard error: one JSON object a line, or columns on a terminal.
+
+No line has a code or a profile id, whoever wrote it: `codewell.infra.telemetry.masking` takes out what errors say of data.
+"""
+
+import logging
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Final
+
+import structlog
+
+from codewell.infra.telemetry.masking import mask, mask_arguments
+
+log = structlog.get_logger()
+
+# Where a broker is away, its clients say so seventy times a second.
+_REPEATS: Final = "aiokafka"
+_REPEAT_AFTER_S: Final = 10.0
+
+
+def configure(service: str, level: str) -> None:
+    """Set up logging for this process. Libraries' own warnings go the same way, and so does what nobody caught."""
+
+    def add_service(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {"service": service, **event}
+
+    shared: list[structlog.typing.Processor] = [
+        add_service,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask,
+    ]
+    last: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(mask_arguments)
+    handler.addFilter(_Repeated())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        )
+    )
+    # A library's warning is for the operator; what it does all day is not, and some of it tells of single messages.
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _died
+    threading.excepthook = lambda args: _died(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: log.error("unraisable", exc_info=args.exc_value)
+
+
+class _Repeated(logging.Filter):
+    """Lets a message of the Kafka client's through that was not there for a while, and says how many were not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be written. What tells apart is its text before anything is put into it."""
+        if not record.name.startswith(_REPEATS):
+            return True
+        text, now = str(record.msg), time.monotonic()
+        if now < self._due.get(text, now):
+            self._left_out[text] = self._left_out.get(text, 0) + 1
+            return False
+        self._due[text] = now + _REPEAT_AFTER_S
+        if left_out := self._left_out.pop(text, 0):
+            record.msg = f"{text} ({left_out} more since it was last said)"
+        return True
+
+
+def _died(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    """What nobody caught would be written with all that its text says."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    error = error or kind()
+    log.critical("died", exc_info=error.with_traceback(traceback))

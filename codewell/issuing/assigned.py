@@ -1,0 +1,117 @@
+"""Codes made for profiles: each of them gets one of its own in the transaction that makes it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from codewell.errors import ProgramRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing import claim_queries
+from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, holding_key
+from codewell.minting.minter import Minter
+from codewell.pool import fill
+from codewell.pool.block_sizes import BLOCK_SIZE_MAX
+from codewell.pool.minter_cache import Minters
+from codewell.pool.range_allocation import new_runs
+
+# Rows written at once: some hundredths of a second in which this process does nothing else.
+ROWS_MAX: Final = 5_000
+
+# The blocks are empty from the start: nothing of them was ever in the pool.
+_MAKE: Final = """
+    WITH numbers AS (
+        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
+        WHERE program_id = $1 AND version = $2
+    ), made AS (
+        UPDATE program SET made = made + $3 WHERE id = $1
+    )
+    INSERT INTO block (program_id, kind, version, first, size, next, attached, open, expires_at, fields, origin,
+                       created_at)
+    SELECT $1, 'range', $2, b.first, b.size, b.size, b.size, false, $7, $8::jsonb, 'generate', $9
+    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
+    RETURNING id, first, size
+    """
+
+
+async def generate_for(
+    connection: Connection, minters: Minters, program_id: int, profiles: Sequence[str], request_ids: Iterator[UUID],
+    fields: str | None,
+) -> None:  # fmt: skip
+    """Make a code for each of these profiles and attach it, whatever the program's switches say.
+
+    A profile that has a code already gets a second one; where the program gives codes again, that remains the one it
+    had first. `request_ids` are new ones, best in the order of time; `fields` is JSON text saved on each code. Raises
+    ProgramRefused when the program may not hold that many more, is removed or outside its validity period or gives one
+    code to everybody, or a profile is named twice; then nothing is made.
+    """
+    _refuse_twice(profiles)
+    async with connection.transaction():
+        await claim_queries.deciding(connection)
+        program, now, _ = await fill.locked_to_generate(connection, program_id, len(profiles))
+        if program.codes_from == "remote":
+            raise ProgramRefused(
+                f"The codes of {program.name} come from its service, which takes its time: generate without naming "
+                "profiles, and attach the codes when they are there."
+            )
+        if program.shared:
+            raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
+        expires_at = None if program.ttl is None else now + program.ttl
+        in_pool = expires_at if program.ttl_from == "creation" else None
+        minter = await minters.get(connection, program.id, program.version)
+        block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
+        waiting = iter(profiles)
+        held: dict[HoldingKey, Code] = {}
+        made = 0
+        async for runs, skipped in new_runs(connection, minters, program, block_sizes):
+            firsts, sizes = [run.first for run in runs], [run.size for run in runs]
+            blocks = await connection.fetch(
+                _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, in_pool, fields, now
+            )
+            for block_id, first, size in sorted(blocks):
+                codes = _codes(minter, block_id, first, size, expires_at, fields)
+                held |= await _attach(connection, program, now, codes, waiting, request_ids)
+            made += sum(sizes)
+        fill.check_made(program, made, len(profiles))
+        # In the order of their keys from first to last, as in claims: the two would wait for each other otherwise.
+        ordered = sorted(held.items())
+        for start in range(0, len(ordered), ROWS_MAX):
+            await claim_queries.hold(connection, dict(ordered[start : start + ROWS_MAX]))
+
+
+def _codes(
+    minter: Minter, block_id: int, first: int, size: int, expires_at: datetime | None, fields: str | None
+) -> Iterator[list[Code]]:
+    for start in range(0, size, ROWS_MAX):
+        texts = minter.mint(first + start, min(ROWS_MAX, size - start))
+        yield [Code(block_id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
+
+
+async def _attach(
+    connection: Connection, program: Program, now: datetime, codes: Iterator[list[Code]], profiles: Iterator[str],
+    request_ids: Iterator[UUID],
+) -> dict[HoldingKey, Code]:  # fmt: skip
+    """Attach these codes, and return who is to get which again."""
+    held: dict[HoldingKey, Code] = {}
+    for some in codes:
+        # There are as many profiles as codes, or more.
+        pairs = list(zip(some, profiles, strict=False))
+        rows = [
+            AnswerRow(
+                next(request_ids), 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
+                code.expires_at, code.fields, None, now,
+            )
+            for code, profile_id in pairs
+        ]  # fmt: skip
+        await claim_queries.write(connection, Decision(rows, {}, {}, {}, {}, []))
+        if program.gives_again:
+            held |= {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
+    return held
+
+
+def _refuse_twice(profiles: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for number, profile_id in enumerate(profiles, start=1):
+        if profile_id in seen:
+            raise ProgramRefused(f"Profile {number} of the list is in it twice: each gets one code, name it once.")
+        seen.add(profile_id)

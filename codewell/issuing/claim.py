@@ -1,0 +1,231 @@
+"""A claim: the codes of a whole batch of requests, taken and written in one transaction.
+
+Locks are taken in an order that can't deadlock: block rows only with SKIP LOCKED, or one block while holding
+nothing; requests are written in the order of their ids; a program's row only in a transaction of its own.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from operator import attrgetter
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.infra.postgres.connection import Connection, Pool
+from codewell.infra.process.failpoints import Point, reach
+from codewell.issuing import claim_queries
+from codewell.issuing.decide import decide
+from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, holding_key
+from codewell.minting.minter import Minter
+from codewell.pool.fill import make_in_place
+from codewell.pool.minter_cache import Minters
+
+# How long a claim waits for one program's locked stock or row. The first wait that is in vain ends the batch's claims.
+BUSY_TIMEOUT_MS: Final = 1_000
+# A round decides requests, makes codes, or finds that others were faster. More rounds than this mean a program whose
+# counters lie, and its requests wait for whoever mends it.
+ROUNDS_MAX: Final = 100
+_NAMES: Final = attrgetter("names")
+_IS_PREVIEW: Final = attrgetter("event.preview")
+# Below this share of its mark a pool is to be filled before the next sweep.
+LOW_SHARE: Final = 0.5
+
+
+class Claimed(NamedTuple):
+    """What became of a batch."""
+
+    rows: dict[UUID, list[AnswerRow]]
+    """The stored answer of each request that has one now, by ordinal."""
+    waiting: list[Request]
+    """Requests not decided: their program's stock was locked for longer than a batch may wait, or a remote service
+    is to bring their codes; `give_up_at` says until when they wait for that."""
+    low: dict[int, int]
+    """Program id -> codes left, for pools under their mark that may be filled."""
+    undecidable: dict[UUID, str]
+    """Requests that the database refuses to store, and why; `attach` raises instead."""
+
+    def joined(self, other: "Claimed") -> "Claimed":
+        """What became of two batches together."""
+        return Claimed(
+            self.rows | other.rows,
+            self.waiting + other.waiting,
+            self.low | other.low,
+            self.undecidable | other.undecidable,
+        )
+
+
+class Claims:
+    """Decides batches of requests against one database.
+
+    `remote_wait_s` is how long a request without a deadline waits for a remote service (s).
+    """
+
+    def __init__(self, pool: Pool, minters: Minters, remote_wait_s: float = 30.0) -> None:
+        self._pool = pool
+        self._minters = minters
+        self._remote_wait = timedelta(seconds=remote_wait_s)
+        self.names: dict[int, str] = {}
+        """Short name by program id; a name never changes."""
+        # Set while requests turn up that have their answer already: then it pays to look before claiming.
+        self._replaying = False
+
+    async def attach(self, requests: Iterable[Request]) -> Claimed:
+        """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
+        claimed = Claimed({}, [], {}, {})
+        # Of copies in one batch the first decides, as it does over batches.
+        first = {request.id: request for request in reversed(list(requests))}
+        pending = sorted(first.values(), key=attrgetter("id"))
+        if self._replaying:
+            pending = await self._drop_answered(pending, claimed)
+        wait_for: int | None = None
+        for _ in range(ROUNDS_MAX):
+            if not pending:
+                return claimed
+            try:
+                programs, decision, now = await self._claim(pending, wait_for, claimed)
+            except claim_queries.CONFLICTS as error:
+                if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name != "answer_once":
+                    raise
+                pending = await self._drop_answered(pending, claimed)
+                continue
+            except asyncpg.LockNotAvailableError:
+                # Whoever holds that stock may be stopped; the next batch is not to wait for him as well.
+                break
+            for row in decision.rows:
+                claimed.rows.setdefault(row.request_id, []).append(row)
+            claimed.waiting.extend(self._until(pending[index], now) for index in decision.ordered)
+            await self._make(pending, programs, decision, claimed)
+            wait_for = next(iter(decision.busy), None)
+            undecided = [index for indexes in decision.busy.values() for index in indexes]
+            undecided += [index for indexes in decision.unmade.values() for index in indexes]
+            pending = [pending[index] for index in sorted(undecided)]
+        claimed.waiting.extend(pending)
+        return claimed
+
+    async def _claim(
+        self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed
+    ) -> tuple[dict[int, Program], Decision, datetime]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            if wait_for is not None:
+                await claim_queries.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
+            wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
+            locked = await self._lock_enough(connection, wanted)
+            stocks = {}
+            ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
+            await self._minters.load(
+                connection, {(id_, block.version) for id_, block in ranges if block.kind == "range"}
+            )
+            for name, program in locked.programs.items():
+                self.names[program.id] = name
+                count = _count(program, wanted[name])
+                stocks[program.id] = await claim_queries.draw(
+                    connection, self._minters, program, locked.blocks[name], count
+                )
+            holdings = await self._holdings(connection, pending, locked.programs)
+            previews = await self._preview_minters(connection, pending, locked.programs)
+            decision = decide(
+                pending,
+                locked.programs,
+                stocks,
+                holdings,
+                locked.now,
+                lambda program, request: _preview(previews.get(program.id), program, request),
+            )
+            await claim_queries.write(connection, decision)
+            reach(Point.CLAIMED)
+        reach(Point.COMMITTED)
+        for program in locked.programs.values():
+            left = program.pooled - stocks[program.id].taken
+            if program.is_filled and left + program.on_order < program.pool_max * LOW_SHARE:
+                claimed.low[program.id] = left
+        return {program.id: program for program in locked.programs.values()}, decision, locked.now
+
+    def _until(self, request: Request, now: datetime) -> Request:
+        """The request with the moment when it stops waiting for a remote service, counted from when it began to."""
+        if request.give_up_at is not None:
+            return request
+        return request._replace(give_up_at=request.event.deadline or now + self._remote_wait)
+
+    async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> claim_queries.Locked:
+        """Lock blocks until they hold what is wanted, or no more are to be had."""
+        blocks_max = dict.fromkeys(wanted, 1)
+        while True:
+            locked = await claim_queries.lock(connection, blocks_max)
+            short = [
+                name
+                for name, blocks in locked.blocks.items()
+                if len(blocks) == blocks_max[name]
+                and sum(block.left for block in blocks) < _count(locked.programs[name], wanted[name])
+            ]
+            if not short:
+                return locked
+            for name in short:
+                blocks_max[name] *= 4
+
+    async def _holdings(
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
+    ) -> dict[HoldingKey, Code]:
+        if not any(program.gives_again for program in programs.values()):
+            return {}
+        keys = {
+            holding_key(program, request.event)
+            for request in pending
+            for name in request.names
+            if (program := programs.get(name)) is not None and program.gives_again
+        }
+        return await claim_queries.held_codes(connection, list(keys))
+
+    async def _preview_minters(
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
+    ) -> dict[int, Minter]:
+        if not any(map(_IS_PREVIEW, pending)):
+            return {}
+        shown = {name for request in pending if request.event.preview for name in request.names}
+        return {
+            program.id: await self._minters.get(connection, program.id, program.version)
+            for name, program in programs.items()
+            if name in shown and program.codes_from == "template"
+        }
+
+    async def _make(
+        self, pending: Sequence[Request], programs: dict[int, Program], decision: Decision, claimed: Claimed
+    ) -> None:
+        """Make codes for the undecided whose source may create them; the next round takes them."""
+        for (program_id, source), indexes in list(decision.unmade.items()):
+            try:
+                wanted = _count(programs[program_id], len(indexes))
+                async with self._pool.acquire() as connection:
+                    await make_in_place(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
+            except asyncpg.LockNotAvailableError:
+                claimed.waiting.extend(pending[index] for index in indexes)
+                del decision.unmade[program_id, source]
+
+    async def _drop_answered(self, pending: Sequence[Request], claimed: Claimed) -> list[Request]:
+        """Read the stored answers of `pending`, and return those that have none."""
+        async with self._pool.acquire() as connection:
+            rows = await claim_queries.stored_answers(connection, [request.id for request in pending])
+            if rows:
+                await claim_queries.wait_for_standby(connection)
+            unnamed = {row.program_id for row in rows if row.program_id is not None} - self.names.keys()
+            if unnamed:
+                names = await connection.fetch(
+                    "SELECT id, name FROM program WHERE id = ANY($1::bigint[])", list(unnamed)
+                )
+                self.names.update((row["id"], row["name"]) for row in names)
+        for row in rows:
+            claimed.rows.setdefault(row.request_id, []).append(row)
+        self._replaying = bool(rows)
+        return [request for request in pending if request.id not in claimed.rows]
+
+
+def _preview(minter: Minter | None, program: Program, request: Request) -> str:
+    """A text that belongs to nobody. What a remote service or a file would bring can't be foreseen."""
+    return "PREVIEW" if minter is None else minter.preview(request.id.bytes, program.codes_max)
+
+
+def _count(program: Program, wanted: int) -> int:
+    """How many codes that many requests need: one is enough for a program that gives everybody the same."""
+    return min(1, wanted) if program.shared else wanted

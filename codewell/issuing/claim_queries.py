@@ -1,0 +1,254 @@
+"""The statements of a claim: lock blocks and read their programs, draw texts, write what was decided."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing import copy_binary
+from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Program, Stock
+from codewell.pool.minter_cache import Minters
+
+# The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
+_LOCK: Final = """
+    SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
+           p.valid_from, p.valid_until,
+           p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
+           p.codes_max - p.made - p.imported - p.on_order AS room, p.pool_max, level.pooled, p.version, p.codes_max,
+           p.source->>'kind' AS codes_from, p.on_order,
+           b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
+           b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
+    FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
+    LEFT JOIN program p ON p.name = w.name
+    LEFT JOIN LATERAL (
+        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled FROM block
+        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+    ) level ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM block
+        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+        ORDER BY expires_at, id LIMIT w.blocks FOR NO KEY UPDATE SKIP LOCKED
+    ) b ON true
+    """
+
+_WAIT: Final = """
+    SELECT id FROM block
+    WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+    ORDER BY expires_at, id LIMIT 1 FOR NO KEY UPDATE
+    """
+
+_TAKE: Final = """
+    UPDATE block SET next = t.next, attached = attached + t.given,
+        holes = holes - (t.next - block.next - t.given), open = block.next + holes + t.given < size
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (id, next, given)
+    WHERE block.id = t.id
+    """
+
+_HOLD: Final = """
+    INSERT INTO holding AS h (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                         $7::timestamptz[], $8::jsonb[])
+    ON CONFLICT (program_id, profile_id, scope) DO UPDATE
+    SET block_id = excluded.block_id, position = excluded.position, code = excluded.code,
+        expires_at = excluded.expires_at, fields = excluded.fields
+    WHERE h.expires_at <= now()
+    RETURNING 1
+    """
+
+
+# Written to the log and nowhere else, in a transaction of its own.
+_MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
+
+
+class HoldingTaken(Exception):
+    """Another worker gave this profile its code a moment ago; the batch is to be decided again."""
+
+
+class Block(NamedTuple):
+    """A block that this claim has locked."""
+
+    id: int
+    kind: str
+    version: int
+    first: int
+    next: int
+    size: int
+    left: int
+    holes: int
+    expires_at: datetime | None
+    fields: str | None
+
+
+class Locked(NamedTuple):
+    """The programs that were asked for by name, those that exist, and the blocks locked for each."""
+
+    now: datetime
+    programs: dict[str, Program]
+    blocks: dict[str, list[Block]]
+
+
+# Held by every transaction that decides requests, from before it reads anything until its end, side by side with the
+# others; whoever forgets a profile takes it alone, so that each request is decided wholly before that or after it.
+DECIDING_LOCK: Final = (0x636F6465, 1)
+_DECIDING: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
+
+_PROGRAM_COLUMNS: Final = len(Program._fields)
+
+
+async def deciding(connection: Connection) -> None:
+    """Hold DECIDING_LOCK from now on; to be called before a transaction that attaches codes reads anything."""
+    await connection.execute(_DECIDING)
+
+
+async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
+    """Lock up to so many blocks with stock of each program, soonest to expire first, skipping those locked by others.
+
+    Asked again in the same transaction with a higher number, it gives the same blocks and more.
+    """
+    programs: dict[str, Program] = {}
+    blocks: dict[str, list[Block]] = {}
+    await deciding(connection)
+    rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
+    for row in rows:
+        if row["id"] is None:
+            continue
+        name = row["name"]
+        if name not in programs:
+            programs[name] = Program(*row[1 : 1 + _PROGRAM_COLUMNS])
+            blocks[name] = []
+        if row["block_id"] is not None:
+            blocks[name].append(Block(*row[1 + _PROGRAM_COLUMNS :]))
+    return Locked(rows[0]["now"], programs, blocks)
+
+
+async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
+    """Wait until one block of the program is free, and lock it.
+
+    Only to be called as the first statement of a transaction: who waits must hold nothing. Raises
+    asyncpg.LockNotAvailableError when the time is over.
+    """
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(timeout_ms))
+    await connection.fetchval(_WAIT, program_id)
+
+
+async def draw(
+    connection: Connection, minters: Minters, program: Program, blocks: Sequence[Block], wanted: int
+) -> Stock:
+    """The texts of up to `wanted` codes from locked blocks."""
+    lots: list[Lot] = []
+    count = 0
+    for block in blocks:
+        if count == wanted:
+            break
+        positions = await _positions(connection, block, wanted - count)
+        texts = await _texts(connection, minters, program, block, positions)
+        lots.append(Lot(block.id, positions, texts, block.expires_at, block.fields))
+        count += len(positions)
+    locked = sum(block.left for block in blocks)
+    return Stock(lots, max(0, program.pooled - locked))
+
+
+async def _positions(connection: Connection, block: Block, wanted: int) -> Sequence[int]:
+    if block.holes == 0:
+        return range(block.next, min(block.next + wanted, block.size))
+    rows = await connection.fetch(
+        """
+        SELECT p FROM generate_series($2::bigint, $3::bigint) AS p
+        WHERE NOT EXISTS (
+            SELECT FROM code_state s WHERE s.block_id = $1 AND s.position = p AND s.hole)
+        ORDER BY p LIMIT $4
+        """,
+        block.id,
+        block.next,
+        # The series is made as a whole, and no more than all holes can be stepped over.
+        min(block.next + wanted + block.holes, block.size) - 1,
+        wanted,
+    )
+    return [row["p"] for row in rows]
+
+
+async def _texts(
+    connection: Connection, minters: Minters, program: Program, block: Block, positions: Sequence[int]
+) -> Sequence[str]:
+    first, last = positions[0], positions[-1]
+    if block.kind == "range":
+        number = block.first + first
+        texts = await minters.texts(connection, program.id, block.version, number, last - first + 1)
+        return texts if len(texts) == len(positions) else [texts[position - first] for position in positions]
+    rows = await connection.fetch(
+        "SELECT text FROM code WHERE block_id = $1 AND position = ANY($2::bigint[]) ORDER BY position",
+        block.id,
+        list(positions),
+    )
+    return [row["text"] for row in rows]
+
+
+async def held_codes(connection: Connection, keys: Sequence[HoldingKey]) -> dict[HoldingKey, Code]:
+    """The codes that these profiles have already in programs which give them again."""
+    rows = await connection.fetch(
+        """
+        SELECT h.* FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (program_id, profile_id, scope)
+        JOIN holding h USING (program_id, profile_id, scope)
+        """,
+        *_columns(keys, 3),
+    )
+    return {
+        HoldingKey(row["program_id"], row["profile_id"], row["scope"]): Code(
+            row["block_id"], row["position"], row["code"], row["expires_at"], row["fields"]
+        )
+        for row in rows
+    }
+
+
+async def write(connection: Connection, decision: Decision) -> None:
+    """Append the answers, note who holds what, and move the blocks on.
+
+    Raises asyncpg.UniqueViolationError of `answer_once` when a request has its answer already, and HoldingTaken.
+    """
+    if decision.rows:
+        # Bare bytes would be taken for the path of a file.
+        source = memoryview(copy_binary.packed(decision.rows))
+        await connection.copy_to_table("answer", source=source, columns=copy_binary.COLUMNS, format="binary")
+    if decision.holdings and await hold(connection, decision.holdings) != len(decision.holdings):
+        raise HoldingTaken
+    taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
+    if taken:
+        await connection.execute(_TAKE, *_columns(taken, 3))
+
+
+async def hold(connection: Connection, holdings: Mapping[HoldingKey, Code]) -> int:
+    """Note who gets which code again, and return how many did not have one that lives already."""
+    ordered = sorted(holdings.items())
+    return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
+
+
+async def wait_for_standby(connection: Connection) -> None:
+    """Wait until a synchronous standby, if there is one, has everything that this connection has read.
+
+    What was committed while the standby was away is seen as soon as its own session is cancelled or gone, though a
+    fail-over would lose it. A commit behind it waits for all that lies before it.
+    """
+    await connection.execute(_MARK)
+
+
+async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) -> list[AnswerRow]:
+    """The rows of those requests that have an answer, by request and ordinal."""
+    rows = await connection.fetch(
+        """
+        SELECT request_id, ordinal, program_id, block_id, position, again, preview, profile_id, code, expires_at,
+               fields, refusals, answered_at
+        FROM answer WHERE request_id = ANY($1::uuid[]) ORDER BY request_id, ordinal
+        """,
+        list(request_ids),
+    )
+    return [AnswerRow(*row) for row in rows]
+
+
+def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object]]:
+    return [[row[column] for row in rows] for column in range(count)]
+
+
+CONFLICTS: Final = (asyncpg.UniqueViolationError, HoldingTaken)

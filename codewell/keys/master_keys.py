@@ -1,0 +1,97 @@
+"""Master keys: what keys are wrapped with in the database (RFC 3394), and older ones while they are replaced.
+
+A key that is stored names the master key it is wrapped with by an id, from which nobody learns anything of the key. It
+is unwrapped with any master key that is given, and wrapped with the newest.
+"""
+
+import contextlib
+import hashlib
+from typing import Final, NamedTuple
+
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from codewell.errors import SettingsInvalid, StackUnavailable
+from codewell.infra.postgres.connection import Connection
+
+ID_BYTES: Final = 8
+_ID_OF: Final = b"codewell master key\0"
+# One of each kind that there is, however many keys.
+_KINDS_OF_TEMPLATES: Final = """
+    SELECT DISTINCT ON (key_wrapped, key_id) key AS stored, key_wrapped AS is_wrapped, key_id
+    FROM template_version WHERE key_wrapped
+    """
+_KINDS_OF_SECRETS: Final = """
+    SELECT DISTINCT ON (wrapped, key_id) secret AS stored, wrapped AS is_wrapped, key_id
+    FROM remote_secret WHERE wrapped
+    """
+
+
+class Stored(NamedTuple):
+    """A key as it is stored: plain, or wrapped with the master key of this id; None where that was not noted."""
+
+    stored: bytes
+    is_wrapped: bool
+    key_id: bytes | None
+
+
+class MasterKeys:
+    """The master keys that a process was given, the newest first. With none, keys are stored as they are."""
+
+    def __init__(self, *keys: bytes) -> None:
+        self._keys = {id_of(key): key for key in keys}
+        self.newest_id: bytes | None = id_of(keys[0]) if keys else None
+
+    def wrap(self, secret: bytes) -> Stored:
+        """A new key as it is to be stored."""
+        if self.newest_id is None:
+            return Stored(secret, False, None)
+        return Stored(aes_key_wrap(self._keys[self.newest_id], secret), True, self.newest_id)
+
+    def unwrap(self, stored: Stored) -> bytes:
+        """A stored key as it is used. Raises StackUnavailable, which says what to set, when it can't be unwrapped."""
+        if not stored.is_wrapped:
+            return stored.stored
+        for key_id, key in self._keys.items():
+            if stored.key_id in {None, key_id}:
+                with contextlib.suppress(InvalidUnwrap):
+                    return aes_key_unwrap(key, stored.stored)
+        raise StackUnavailable(self._cannot(stored.key_id))
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The ids of all that were given."""
+        return list(self._keys)
+
+    def _cannot(self, key_id: bytes | None) -> str:
+        which = "a master key" if key_id is None else f"the master key of id {key_id.hex()}"
+        if not self._keys:
+            return f"The database's keys are wrapped with {which}: set CODEWELL_MASTER_KEY to it."
+        given = ", ".join(one.hex() for one in self.ids)
+        return (
+            f"The database's keys are wrapped with {which}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS "
+            f"give {given}: set one of the two to it."
+        )
+
+
+def id_of(key: bytes) -> bytes:
+    """By what a master key is known in the database."""
+    return hashlib.sha256(_ID_OF + key).digest()[:ID_BYTES]
+
+
+async def check(connection: Connection, keys: MasterKeys) -> None:
+    """Raise SettingsInvalid unless every kind of key that is stored can be unwrapped."""
+    await check_for_programs(connection, keys)
+    await _check(connection, keys, _KINDS_OF_SECRETS)
+
+
+async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:
+    """As `check`, for who uses no secret of a remote service, and may read none."""
+    await _check(connection, keys, _KINDS_OF_TEMPLATES)
+
+
+async def _check(connection: Connection, keys: MasterKeys, kinds: str) -> None:
+    for row in await connection.fetch(kinds):
+        try:
+            keys.unwrap(Stored(*row))
+        except StackUnavailable as error:
+            raise SettingsInvalid(str(error)) from error

@@ -1,0 +1,113 @@
+"""Wrap all keys and secrets with the newest master key, while services run; and say with which they are wrapped."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from codewell.audit import audit_log
+from codewell.audit.audit_log import By
+from codewell.errors import SettingsInvalid, StackUnavailable
+from codewell.infra.postgres.connection import Connection
+from codewell.keys import master_keys
+from codewell.keys.master_keys import MasterKeys, Stored
+
+# Their rows are locked together for some milliseconds, and those that fill these programs wait for it.
+AT_ONCE_MAX: Final = 200
+_ROUNDS_MAX: Final = 100
+_PAUSE_S: Final = 0.1
+
+# Rows that somebody has locked are left for the next round: to wait for one while holding others could be for ever.
+_TEMPLATES: Final = """
+    SELECT program_id, version, key AS stored, key_wrapped AS is_wrapped, key_id FROM template_version
+    WHERE key_id IS DISTINCT FROM $1 ORDER BY program_id, version LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    """
+_WRAP_TEMPLATES: Final = """
+    UPDATE template_version v SET key = n.key, key_wrapped = true, key_id = $4
+    FROM unnest($1::bigint[], $2::integer[], $3::bytea[]) AS n (program_id, version, key)
+    WHERE v.program_id = n.program_id AND v.version = n.version
+    """
+_SECRETS: Final = """
+    SELECT id, secret AS stored, wrapped AS is_wrapped, key_id FROM remote_secret
+    WHERE key_id IS DISTINCT FROM $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    """
+_WRAP_SECRETS: Final = """
+    UPDATE remote_secret s SET secret = n.secret, wrapped = true, key_id = $3
+    FROM unnest($1::bigint[], $2::bytea[]) AS n (id, secret) WHERE s.id = n.id
+    """
+_LEFT: Final = """
+    SELECT (SELECT count(*) FROM template_version WHERE key_id IS DISTINCT FROM $1)
+         + (SELECT count(*) FROM remote_secret WHERE key_id IS DISTINCT FROM $1)
+    """
+_STATUS: Final = """
+    SELECT what, is_wrapped, key_id, count(*) FROM (
+        SELECT 'programs' AS what, key_wrapped AS is_wrapped, key_id FROM template_version
+        UNION ALL SELECT 'remote services', wrapped, key_id FROM remote_secret
+    ) k GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """
+
+
+class Wrapped(NamedTuple):
+    """How many keys of programs, or secrets of their remote services, are wrapped with which master key."""
+
+    keys_of: str
+    number: int
+    master_key: str
+    """Its id, `plain`, or `unknown` for keys wrapped before ids were noted."""
+    is_given: bool
+    """Whether this process was given that master key; plain keys need none."""
+    is_newest: bool
+
+
+async def status(connection: Connection, keys: MasterKeys) -> list[Wrapped]:
+    """With which master keys all keys are wrapped."""
+    return [
+        Wrapped(
+            row["what"],
+            row["count"],
+            "plain" if not row["is_wrapped"] else "unknown" if row["key_id"] is None else row["key_id"].hex(),
+            not row["is_wrapped"] or (bool(keys.ids) if row["key_id"] is None else row["key_id"] in keys.ids),
+            row["key_id"] is not None and row["key_id"] == keys.newest_id,
+        )
+        for row in await connection.fetch(_STATUS)
+    ]
+
+
+async def rotate(connection: Connection, keys: MasterKeys, by: By, progress: Callable[[int], None]) -> int:
+    """Wrap all keys with the newest master key, plain ones too, and return how many were not. Safe to kill and repeat.
+
+    `progress` is told how many are done. Raises SettingsInvalid without a master key, or where one can't be unwrapped;
+    StackUnavailable where rows stay locked: the others are wrapped then.
+    """
+    if keys.newest_id is None:
+        raise SettingsInvalid("Set CODEWELL_MASTER_KEY to the key that all others are to be wrapped with.")
+    await master_keys.check(connection, keys)
+    done = 0
+    for _ in range(_ROUNDS_MAX):
+        while some := await _some(connection, keys, by):
+            done += some
+            progress(done)
+        if not await connection.fetchval(_LEFT, keys.newest_id):
+            return done
+        await asyncio.sleep(_PAUSE_S)
+    raise StackUnavailable(
+        f"{done:,} keys are wrapped anew, and the others stay locked by somebody: run the same command again."
+    )
+
+
+async def _some(connection: Connection, keys: MasterKeys, by: By) -> int:
+    """Wrap up to AT_ONCE_MAX of each kind in one transaction."""
+    newest = keys.newest_id
+    async with connection.transaction():
+        templates = await connection.fetch(_TEMPLATES, newest, AT_ONCE_MAX)
+        if templates:
+            wrapped = [keys.wrap(keys.unwrap(Stored(*row[2:]))).stored for row in templates]
+            await connection.execute(
+                _WRAP_TEMPLATES, [row[0] for row in templates], [row[1] for row in templates], wrapped, newest
+            )
+        secrets = await connection.fetch(_SECRETS, newest, AT_ONCE_MAX)
+        if secrets:
+            wrapped = [keys.wrap(keys.unwrap(Stored(*row[1:]))).stored for row in secrets]
+            await connection.execute(_WRAP_SECRETS, [row[0] for row in secrets], wrapped, newest)
+        if templates or secrets:
+            await audit_log.note(connection, by, "key.rotate", programs=len(templates), remote_services=len(secrets))
+    return len(templates) + len(secrets)

@@ -1,0 +1,197 @@
+"""The codes of a template, each a function of its number and of a secret key.
+
+Code number i has the text that P(i) spells in the template, where P is the secret `Permutation` of its space and
+the first place counts most. In a space above 2**62 the leading places, as many as fit in 2**62, are permuted
+alone; the places behind them come from AES of the number under another key, so that a text still follows from its
+number and no two numbers share a text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from codewell.minting.permutation import KEY_BYTES, SIZE_MAX, Blocks, Permutation, block_cipher
+from codewell.minting.template import Template
+
+ALGORITHM = 1
+MINTER_KEY_BYTES = 2 * KEY_BYTES
+# Places times codes handled together: memory stays bounded, and a run's arrays stay in a core's cache.
+RUN_CELLS_MAX = 81_920
+# Characters below this (Latin, Greek, Cyrillic) are found by a table of all of them, ten times as fast as by searching.
+TABLE_POINTS = 0x600
+
+_TAIL_TAG = int.from_bytes(b"CWt\x01", "little")
+_PREVIEW_KEY_BLOCK = bytes(12) + b"CWp\x01"
+_BEYOND_UNICODE = 0xFFFF_FFFF
+
+
+def numbers_of(template: Template) -> int:
+    """How many codes of the template can be minted: its space, or what its leading places have below 2**62."""
+    return _head_of(template)[1]
+
+
+def _head_of(template: Template) -> tuple[int, int]:
+    """How many leading places are permuted, and how many texts these have."""
+    space = 1
+    for place, cell in enumerate(template.cells):
+        if space * len(cell) > SIZE_MAX:
+            return place, space
+        space *= len(cell)
+    return template.length, space
+
+
+class _WayBack(NamedTuple):
+    """Tables from characters to digits: a character's rank among all that occur, then a place's digit for that rank."""
+
+    known: npt.NDArray[np.uint32]
+    """All characters that occur, in order, and one that does not."""
+    digits: npt.NDArray[np.int16]
+    """By alphabet and rank, -1 for none."""
+    ranks: npt.NDArray[np.int64] | None
+    """By code point, where all are low."""
+    starts: npt.NDArray[np.int64]
+    """Where each place's alphabet begins in `digits`."""
+
+
+class Minter:
+    """Makes the codes of one template under one key, and finds their numbers again.
+
+    Several threads may use one at once. It keeps tables of the template's characters, less than 1 MB for the worst
+    template and some kilobytes for a usual one, and nothing of what it minted.
+    """
+
+    def __init__(self, template: Template, key: bytes) -> None:
+        """Raise ValueError unless the key has 32 bytes: 16 for the permutation, 16 for tails and previews."""
+        if len(key) != MINTER_KEY_BYTES:
+            raise ValueError(f"A minter's key has {MINTER_KEY_BYTES} bytes, not {len(key)}.")
+        self.template = template
+        self._head, self.numbers = _head_of(template)
+        self._permutation = Permutation(key[:KEY_BYTES], self.numbers)
+        self._cipher = block_cipher(key[KEY_BYTES:])
+        self._preview_key = self._cipher.encryptor().update(_PREVIEW_KEY_BLOCK)
+        self._run = max(1, RUN_CELLS_MAX // template.length)
+
+        # Rows are places and columns are codes all through: a row is one contiguous vector with one divisor.
+        self._radices = _column([len(cell) for cell in template.cells])
+        heads = [len(cell) for cell in template.cells[: self._head]]
+        behind = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
+        self._weights = _column(list(behind)[::-1])
+
+        alphabets = list(dict.fromkeys(template.cells))
+        starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
+        self._characters = _code_points("".join(alphabets))
+        self._starts = _column([starts[cell] for cell in template.cells])
+
+        self._alphabets = alphabets
+
+    def mint(self, first: int, count: int) -> list[str]:
+        """The texts of the numbers from `first` on, `count` of them; ValueError where there are no such numbers."""
+        if first < 0 or count < 0 or first + count > self.numbers:
+            raise ValueError(f"There are no {count} numbers from {first} on in a template of {self.numbers}.")
+        end = first + count
+        texts: list[str] = []
+        for start in range(first, end, self._run):
+            texts += self._texts(np.arange(start, min(start + self._run, end), dtype=np.int64))
+        return texts
+
+    def number_of(self, codes: Sequence[str]) -> list[int | None]:
+        """The number of each text; None where it isn't one that this minter ever makes."""
+        length = self.template.length
+        numbers: list[int | None] = [None] * len(codes)
+        whole = [place for place, code in enumerate(codes) if len(code) == length]
+        for start in range(0, len(whole), self._run):
+            run = whole[start : start + self._run]
+            rows, found = self._numbers("".join([codes[place] for place in run]))
+            for row, number in zip(rows.tolist(), found.tolist(), strict=True):
+                numbers[run[row]] = number
+        return numbers
+
+    def preview(self, request_id: bytes, codes_max: int) -> str:
+        """A text that fits the template, for a message that is only looked at; one request id has one text.
+
+        `codes_max` is the most codes that the program may ever have. Where that is at most half of `numbers`, the
+        text belongs to a number in the upper half, which is never minted, and depends on the request id alone.
+        Where it is more, the text belongs to a number from `codes_max` on. Where no number is left over it may be
+        the text of a code: the template has no other.
+        """
+        first = max(self.numbers // 2, codes_max)
+        if first >= self.numbers:
+            first = 0
+        digest = hashlib.blake2b(request_id, digest_size=16, key=self._preview_key).digest()
+        # 128 bits over at most 2**62 numbers: no number is likelier than another by more than 2**-66 of its chance.
+        return self.mint(first + int.from_bytes(digest, "little") % (self.numbers - first), 1)[0]
+
+    def _texts(self, numbers: npt.NDArray[np.int64]) -> list[str]:
+        digits = np.empty((self.template.length, len(numbers)), np.int64)
+        heads = digits[: self._head]
+        np.floor_divide(self._permutation.forward(numbers), self._weights, out=heads)
+        # Each quotient holds the digits before its own too: those are the quotient of the row above.
+        heads[1:] -= heads[:-1] * self._radices[1 : self._head]
+        digits[self._head :] = self._tail(numbers)
+        digits += self._starts
+        texts = np.ascontiguousarray(self._characters.take(digits).T).view(f"U{self.template.length}")
+        made: list[str] = texts.reshape(-1).tolist()
+        return made
+
+    @cached_property
+    def _way_back(self) -> _WayBack:
+        """Made when a number is first looked for, which issuers and generators never do."""
+        known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
+        digits = np.full((len(self._alphabets), len(known)), -1, np.int16)
+        for row, alphabet in enumerate(self._alphabets):
+            digits[row, np.searchsorted(known, _code_points(alphabet))] = np.arange(len(alphabet))
+        ranks: npt.NDArray[np.int64] | None = None
+        if int(self._characters.max()) < TABLE_POINTS:
+            ranks = np.searchsorted(known, np.arange(TABLE_POINTS, dtype=np.uint32))
+        rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.cells])
+        return _WayBack(known, digits.reshape(-1), ranks, rows)
+
+    def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which of the joined texts have a number, and these numbers."""
+        # A lone surrogate can't be in a code, but it can be in what somebody types.
+        points = np.ascontiguousarray(_code_points(joined).reshape(-1, self.template.length).T)
+        known, digit_of, rank_of, starts = self._way_back
+        if rank_of is None:
+            ranks = np.searchsorted(known, points)
+        else:
+            ranks = rank_of.take(np.minimum(points, TABLE_POINTS - 1))
+        digits = digit_of.take(ranks + starts)
+        fits = ((digits >= 0) & (known.take(ranks) == points)).all(axis=0)
+        rows = np.flatnonzero(fits)
+        digits = digits.take(rows, axis=1)
+        numbers = self._permutation.inverse((digits[: self._head] * self._weights).sum(axis=0))
+        own = (self._tail(numbers) == digits[self._head :]).all(axis=0)
+        return rows[own], numbers[own]
+
+    def _tail(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The digits of the places behind the permuted ones.
+
+        An AES block holds, little-endian: the number (8 bytes), the pair of places (4), a tag (4). Each half of
+        what it becomes makes one digit. 52 bits are spread over at most 2,000 characters, so a digit's chance
+        is off by at most 2**-52.
+        """
+        count, places = len(numbers), self.template.length - self._head
+        if not places:
+            return np.empty((0, count), np.int64)
+        pairs = (places + 1) // 2
+        plain, secret, encrypt = Blocks(self._cipher, pairs * count).first(pairs * count)
+        plain[:, 0] = np.tile(numbers, pairs)
+        plain[:, 1] = np.repeat(np.arange(pairs) | _TAIL_TAG << 32, count)
+        encrypt()
+        halves = secret.reshape(pairs, count, 2).transpose(0, 2, 1)
+        words = halves.reshape(2 * pairs, count)[:places].view(np.uint64) >> np.uint64(12)
+        digits = words * self._radices[self._head :].view(np.uint64) >> np.uint64(52)
+        return digits.view(np.int64)
+
+
+def _column(values: list[int]) -> npt.NDArray[np.int64]:
+    return np.array(values, np.int64).reshape(-1, 1)
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)

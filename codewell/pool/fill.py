@@ -1,0 +1,268 @@
+"""Make codes: new blocks of a program, under the lock of its row. Nothing else makes any."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from codewell.errors import ProgramRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.failpoints import Point, reach
+from codewell.issuing.decide import detail, standing
+from codewell.issuing.model import Program, Source
+from codewell.pool import orders
+from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
+from codewell.pool.minter_cache import Minters
+from codewell.pool.range_allocation import new_runs
+
+# Any number that no other program takes on the same database; a worker that is there holds it, shared.
+WORKER_LOCK: Final = 0x636F_6465
+
+Origin = Literal["pool", "request", "generate"]
+
+# The columns of a Program, whose `pooled` is not looked at.
+PROGRAM_COLUMNS: Final = """
+    p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until, p.campaign_can_create,
+    p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from, p.codes_max - p.made - p.imported - p.on_order,
+    p.pool_max, 0::bigint, p.version, p.codes_max, p.source->>'kind', p.on_order
+    """
+_PROGRAM: Final = f"SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
+_LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
+
+_LEVEL: Final = """
+    SELECT statement_timestamp() AS now, coalesce(sum(size - next - holes), 0)::bigint AS pooled,
+           count(*) AS blocks
+    FROM block WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
+    """
+
+_WORKERS: Final = """
+    SELECT count(DISTINCT pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid = 0 AND objid = $1::bigint::oid AND granted
+    """
+
+_MAKE: Final = """
+    WITH numbers AS (
+        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
+        WHERE program_id = $1 AND version = $2
+    ), made AS (
+        UPDATE program SET made = made + $3 WHERE id = $1
+    )
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
+    SELECT $1, 'range', $2, b.first, b.size, $7, $8::jsonb, $9, $10, $11
+    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
+    """
+
+_RETIRE: Final = """
+    UPDATE block SET open = false WHERE id IN (
+        SELECT id FROM block WHERE program_id = $1 AND open AND expires_at <= now()
+        FOR NO KEY UPDATE SKIP LOCKED)
+    """
+
+# Halves the largest blocks. A block with holes stays whole, as its count of holes can't be halved.
+_SPLIT: Final = """
+    WITH picked AS (
+        SELECT id, (size - next) / 2 AS half FROM block
+        WHERE program_id = $1 AND open AND kind = 'range' AND holes = 0 AND size - next >= $2
+          AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY size - next DESC LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+    ), kept AS (
+        UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
+        RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, source, created_at
+    )
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
+    SELECT program_id, 'range', version, first, half, expires_at, fields, origin, source, created_at FROM kept
+    """
+
+# Programs whose pool lacks codes or blocks, or has expired blocks to retire. What is found is looked at again under
+# the program's lock, so this may be wrong for a moment.
+_NEEDY: Final = """
+    SELECT p.id FROM program p CROSS JOIN LATERAL (
+        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0) AS pooled,
+               count(*) FILTER (WHERE NOT over) AS blocks,
+               coalesce(bool_or(over), false) AS expired,
+               coalesce(bool_or(NOT over AND kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
+        FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block
+              WHERE program_id = p.id AND open) b
+    ) b
+    WHERE p.removed_at IS NULL AND (b.expired OR (
+        p.active
+        AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
+        AND (p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create)
+                AND b.pooled + p.on_order < p.pool_max AND p.made + p.imported + p.on_order < p.codes_max
+             OR b.blocks < $1 AND b.divisible)))
+    ORDER BY p.id
+    """
+
+
+class Filled(NamedTuple):
+    """What a look at one pool found and did."""
+
+    name: str
+    pooled: int
+    made: int
+    ordered: int = 0
+
+
+async def announce_worker(connection: Connection) -> None:
+    """Let the generator count this worker for as long as the connection lives."""
+    await connection.execute("SELECT pg_advisory_lock_shared($1)", WORKER_LOCK)
+
+
+async def top_up(connection: Connection, minters: Minters, program_id: int) -> Filled | None:
+    """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
+
+    What a remote program lacks is ordered, and what is on order already is counted as if it were there. Returns None
+    for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
+    """
+    async with connection.transaction():
+        program = await locked(connection, program_id)
+        if program is None:
+            return None
+        await connection.execute(_RETIRE, program_id)
+        now, pooled, blocks = await level(connection, program_id)
+        if standing(program, now) is not None:
+            return Filled(program.name, pooled, 0)
+        workers = await count_workers(connection)
+        count = missing(pooled + program.on_order, program.pool_max, program.room) if program.is_filled else 0
+        if program.codes_from == "remote":
+            return Filled(program.name, pooled, 0, await orders.order_for_pool(connection, program, count))
+        made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
+        reach(Point.FILLED)
+        if count == 0 and blocks < blocks_needed(workers):
+            await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
+        return Filled(program.name, pooled, made)
+
+
+async def needy_programs(connection: Connection) -> list[int]:
+    """Ids of the programs for which `top_up` has something to do."""
+    workers = await count_workers(connection)
+    rows = await connection.fetch(_NEEDY, blocks_needed(workers), 2 * BLOCK_SIZE_MIN)
+    return [row["id"] for row in rows]
+
+
+async def make_in_place(
+    connection: Connection, minters: Minters, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
+) -> None:
+    """Make what a batch of requests lacks, and the pool with it, if the source may create codes now.
+
+    Makes nothing where others have filled the pool meanwhile. Raises asyncpg.LockNotAvailableError when the
+    program's row stays locked.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
+        program = await locked(connection, program_id)
+        if program is None:
+            return
+        now, pooled, blocks = await level(connection, program_id)
+        if program.codes_from != "template":
+            return
+        if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
+            return
+        workers = await count_workers(connection)
+        count = missing(pooled, program.pool_max, program.room, wanted)
+        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "request", source=source)
+
+
+async def generate(
+    connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None, given: str = "{}"
+) -> None:
+    """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
+
+    A remote program orders them now, and they come later; `given` is JSON text of all fields, which go along. Raises
+    ProgramRefused when the program may not hold that many more, is removed or outside its validity period, or links its
+    codes to profiles when they are generated.
+    """
+    async with connection.transaction():
+        program, now, blocks = await locked_to_generate(connection, program_id, count)
+        if program.codes_from == "remote":
+            await orders.order_by_hand(connection, program, count, given)
+            return
+        if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
+            raise ProgramRefused(
+                f"{program.name} links its codes when they are generated: give the profiles that are to get them, or "
+                "switch auto_link off."
+            )
+        workers = await count_workers(connection)
+        sizes = block_sizes(count, blocks, workers)
+        check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
+
+
+async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[Program, datetime, int]:
+    """The program, locked as `locked` does, the database's time, and how many blocks of the program stand ready.
+
+    Raises ProgramRefused unless a person may have so many more codes of it made now.
+    """
+    program = await locked(connection, program_id)
+    if program is None:
+        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
+    now, _, blocks = await level(connection, program_id)
+    reason = standing(program, now)
+    if reason is not None:
+        raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+    if program.codes_from == "import":
+        raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
+    if count > program.room:
+        raise ProgramRefused(
+            f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
+            "generate fewer, or raise its maximum."
+        )
+    return program, now, blocks
+
+
+def check_made(program: Program, made: int, wanted: int) -> None:
+    """Raise ProgramRefused when the template had fewer texts left than wanted."""
+    if made < wanted:
+        raise ProgramRefused(
+            f"The template of {program.name} has {made:,} texts left that the program has not had: "
+            "generate fewer, or change the template."
+        )
+
+
+async def locked(connection: Connection, program_id: int) -> Program | None:
+    """The rules of a program, whose row is locked against everybody who makes codes; None where there is none.
+
+    `pooled` is not looked at.
+    """
+    row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
+    return None if row is None else Program(*row)
+
+
+async def rules(connection: Connection, program_id: int) -> Program | None:
+    """As `locked`, for who only looks."""
+    row = await connection.fetchrow(_PROGRAM, program_id)
+    return None if row is None else Program(*row)
+
+
+async def level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
+    """The database's time, how many codes stand ready, and in how many blocks."""
+    [row] = await connection.fetch(_LEVEL, program_id)
+    return row["now"], row["pooled"], row["blocks"]
+
+
+async def _make(
+    connection: Connection, minters: Minters, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
+    fields: str | None = None, source: Source | None = None,
+) -> int:  # fmt: skip
+    """Add blocks of these sizes and return how many codes they have: fewer when the template has no more."""
+    if not sizes:
+        return 0
+    made = 0
+    expires_at = expiry(program, now)
+    async for runs, skipped in new_runs(connection, minters, program, sizes):
+        firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
+        await connection.execute(
+            _MAKE, program.id, program.version, sum(run_sizes), skipped, firsts, run_sizes, expires_at, fields, origin,
+            source, now,
+        )  # fmt: skip
+        made += sum(run_sizes)
+    return made
+
+
+def expiry(program: Program, now: datetime) -> datetime | None:
+    """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
+    return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
+
+
+async def count_workers(connection: Connection) -> int:
+    """How many workers there are that take from pools."""
+    return int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)

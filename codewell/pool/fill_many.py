@@ -1,0 +1,136 @@
+"""Fill many pools in one transaction, as far as they are of the plain kind: six round trips for all of them together.
+
+Plain is a program with one template, nothing imported, and not more to be made than a statement should write. What
+anything else lacks is found by `filling.top_up`, which does for one program all that there is to do.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.failpoints import Point, reach
+from codewell.issuing.decide import standing
+from codewell.issuing.model import Program
+from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
+from codewell.pool.fill import PROGRAM_COLUMNS, Filled, count_workers, expiry
+from codewell.pool.range_allocation import Run, end_of, in_a_row
+
+# So many programs are locked together, for some hundredths of a second.
+TOGETHER_MAX: Final = 100
+
+# It waits for nobody, so that no lock of one program is held while another's is waited for.
+_LOCK: Final = f"""
+    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[])
+    ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
+    """  # noqa: S608  a constant
+
+_RETIRE: Final = """
+    UPDATE block SET open = false WHERE id IN (
+        SELECT id FROM block WHERE program_id = ANY($1::bigint[]) AND open AND expires_at <= now()
+        FOR NO KEY UPDATE SKIP LOCKED)
+    """
+
+# A statement of its own behind the locks: what others made before they let go of a program is seen here, and not there.
+# Programs whose codes come from elsewhere have no template, and no row here.
+_STATE: Final = """
+    SELECT p.id, statement_timestamp() AS now, b.pooled, b.blocks, b.divisible, v.next_number, v.template,
+           p.imported = 0 AND NOT EXISTS (
+               SELECT FROM template_version o
+               WHERE o.program_id = p.id AND o.version < p.version AND o.next_number > 0) AS plain
+    FROM program p JOIN template_version v ON v.program_id = p.id AND v.version = p.version
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled, count(*) AS blocks,
+               coalesce(bool_or(kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
+        FROM block WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+    ) b
+    WHERE p.id = ANY($1::bigint[])
+    """
+
+_MAKE: Final = """
+    WITH numbers AS (
+        UPDATE template_version v SET next_number = next_number + n.count
+        FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS n (program_id, version, count)
+        WHERE v.program_id = n.program_id AND v.version = n.version
+    ), made AS (
+        UPDATE program p SET made = made + n.count
+        FROM unnest($1::bigint[], $3::bigint[]) AS n (program_id, count) WHERE p.id = n.program_id
+    )
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, origin, created_at)
+    SELECT b.program_id, 'range', b.version, b.first, b.size, b.expires_at, 'pool', $9
+    FROM unnest($4::bigint[], $5::integer[], $6::bigint[], $7::bigint[], $8::timestamptz[])
+        AS b (program_id, version, first, size, expires_at)
+    """
+
+
+class Together(NamedTuple):
+    """What a look at many pools found and did, and the programs that have to be looked at one by one."""
+
+    filled: list[Filled]
+    left: list[int]
+
+
+class _Lack(NamedTuple):
+    program: Program
+    runs: list[Run]
+
+    @property
+    def codes(self) -> int:
+        return sum(run.size for run in self.runs)
+
+
+async def top_up_together(connection: Connection, program_ids: Sequence[int]) -> Together:
+    """Bring pools up to their marks and retire their expired blocks, as `filling.top_up` does, in one transaction.
+
+    Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
+    be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
+    """
+    async with connection.transaction():
+        programs = [Program(*row) for row in await connection.fetch(_LOCK, program_ids)]
+        ids = [program.id for program in programs]
+        await connection.execute(_RETIRE, ids)
+        states = {row["id"]: row for row in await connection.fetch(_STATE, ids, 2 * BLOCK_SIZE_MIN)}
+        filled, lacks = _planned(programs, states, await count_workers(connection))
+        if lacks:
+            now = states[lacks[0].program.id]["now"]
+            blocks = [
+                (program.id, program.version, run.first, run.size, expiry(program, now))
+                for program, runs in lacks
+                for run in runs
+            ]
+            await connection.execute(
+                _MAKE, [lack.program.id for lack in lacks], [lack.program.version for lack in lacks],
+                [lack.codes for lack in lacks], *map(list, zip(*blocks, strict=True)), now,
+            )  # fmt: skip
+            reach(Point.FILLED)
+    return Together(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
+
+
+def _planned(
+    programs: Sequence[Program], states: Mapping[int, Any], workers: int
+) -> tuple[dict[int, Filled], list[_Lack]]:
+    """By program what comes of it here, and what is to be made."""
+    filled: dict[int, Filled] = {}
+    lacks: list[_Lack] = []
+    needed = blocks_needed(workers)
+    blocks_left = BLOCKS_AT_ONCE_MAX
+    for program, state in _with_state(programs, states):
+        pooled, blocks = state["pooled"], state["blocks"]
+        stands = standing(program, state["now"]) is None
+        is_filled = stands and program.is_filled
+        count = missing(pooled + program.on_order, program.pool_max, program.room) if is_filled else 0
+        sizes = block_sizes(count, blocks, workers)
+        is_to_be_split = stands and count == 0 and blocks < needed and state["divisible"]
+        if is_to_be_split or (count > 0 and not state["plain"]) or len(sizes) > blocks_left:
+            continue
+        lack = _Lack(program, list(in_a_row(state["next_number"], end_of(state["template"]), sizes)))
+        if lack.runs:
+            lacks.append(lack)
+        blocks_left -= len(sizes)
+        filled[program.id] = Filled(program.name, pooled, lack.codes)
+    return filled, lacks
+
+
+def _with_state(programs: Sequence[Program], states: Mapping[int, Any]) -> Iterator[tuple[Program, Any]]:
+    for program in programs:
+        if program.id in states:
+            yield program, states[program.id]

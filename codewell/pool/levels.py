@@ -1,0 +1,58 @@
+"""How full pools are, for whoever watches: the lowest by name, the rest in one sum."""
+
+from typing import Final, NamedTuple
+
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.orders import FAILURES_MAX
+
+# What stands for all programs that are not told apart. A program may have this name, and is one of them then.
+OTHER: Final = "_other"
+
+# Sums of maxima are beyond what a bigint holds. A program that gives everybody one code has no pool to speak of.
+_LEVELS: Final = """
+    WITH level AS (
+        SELECT p.name, b.pooled, p.pool_max, p.made + p.imported + p.on_order AS codes, p.codes_max,
+               p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create) AS filled
+        FROM program p CROSS JOIN LATERAL (
+            SELECT coalesce(sum(size - next - holes), 0)::float8 AS pooled FROM block
+            WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+        ) b
+        WHERE p.active AND p.removed_at IS NULL AND NOT p.shared
+          AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
+    ), ranked AS (
+        SELECT *, row_number() OVER (ORDER BY pooled / pool_max, name) <= $2 AS named
+        FROM level
+    )
+    SELECT CASE WHEN named THEN name ELSE $1 END AS program, sum(pooled) AS pooled,
+           sum(pool_max::float8) FILTER (WHERE filled) AS mark, sum(codes::float8) AS codes,
+           sum(codes_max::float8) AS codes_max
+    FROM ranked GROUP BY 1
+    """
+
+_CIRCUITS: Final = """
+    SELECT count(*) FROM remote_service s JOIN program p ON p.id = s.program_id
+    WHERE s.failures >= $1 AND p.active AND p.removed_at IS NULL
+    """
+
+
+class Level(NamedTuple):
+    """How full the pool of a program is, or all pools of OTHER together."""
+
+    program: str
+    pooled: float
+    mark: float | None
+    """Up to where generators fill it; None where none does."""
+    codes: float
+    """What counts against the maximum: made, imported and on order."""
+    codes_max: float
+
+
+async def levels(connection: Connection, named_max: int) -> list[Level]:
+    """The pools of all programs that give codes now: by name the `named_max` that are lowest against their marks."""
+    return [Level(*row) for row in await connection.fetch(_LEVELS, OTHER, named_max)]
+
+
+async def circuits_open(connection: Connection) -> int:
+    """How many programs have a remote service that failed so often that it is left alone, or tried with one request."""
+    count: int = await connection.fetchval(_CIRCUITS, FAILURES_MAX)
+    return count

@@ -1,0 +1,86 @@
+"""The minter of each template version, made once from its secret key and kept while it is used."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from codewell.errors import StackUnavailable
+from codewell.infra.postgres.connection import Connection
+from codewell.keys.master_keys import MasterKeys, Stored
+from codewell.minting.minter import ALGORITHM, Minter
+from codewell.minting.template import Template
+
+_MINTERS_MAX: Final = 4_096
+# To mint a code or two takes as long as to mint so many.
+_AHEAD: Final = 64
+
+
+_READ: Final = """
+    SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped, t.key_id
+    FROM unnest($1::bigint[], $2::integer[]) AS k (program_id, version)
+    LEFT JOIN template_version t USING (program_id, version)
+    """
+
+
+class _Texts(NamedTuple):
+    first: int
+    texts: Sequence[str]
+
+
+class Minters:
+    """Minters by (program id, version); the longest unused one is forgotten when there are too many."""
+
+    def __init__(self, master_key: bytes | None, *previous: bytes) -> None:
+        """`previous` are master keys that are being replaced: what they have wrapped is unwrapped with them."""
+        self.keys = MasterKeys(*(() if master_key is None else (master_key, *previous)))
+        self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
+        # What was minted ahead, by the same keys.
+        self._ahead: dict[tuple[int, int], _Texts] = {}
+
+    async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
+        """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
+        key = (program_id, version)
+        await self.load(connection, (key,))
+        self._minters.move_to_end(key)
+        return self._minters[key]
+
+    async def load(self, connection: Connection, keys: Iterable[tuple[int, int]]) -> None:
+        """Have these in memory, all that are missing read at once. Raises as `get` does."""
+        missing = [key for key in keys if key not in self._minters]
+        if not missing:
+            return
+        rows = await connection.fetch(_READ, [key[0] for key in missing], [key[1] for key in missing])
+        try:
+            for row in rows:
+                key = row["program_id"], row["version"]
+                self._minters[key] = self._made(row)
+                self._minters.move_to_end(key)
+        finally:
+            while len(self._minters) > _MINTERS_MAX:
+                forgotten, _ = self._minters.popitem(last=False)
+                self._ahead.pop(forgotten, None)
+
+    def _made(self, row: asyncpg.Record) -> Minter:
+        if row["algorithm"] != ALGORITHM:
+            raise StackUnavailable(
+                f"Template version {row['version']} of program {row['program_id']} can't be minted by this version of "
+                "codewell: install the version that made it."
+            )
+        return Minter(Template.parse(row["template"]), self.keys.unwrap(Stored(*row[4:])))
+
+    async def texts(
+        self, connection: Connection, program_id: int, version: int, first: int, count: int
+    ) -> Sequence[str]:
+        """The texts of the numbers from `first` on, for who comes back for those behind them. Raises as `get` does."""
+        minter = await self.get(connection, program_id, version)
+        if count >= _AHEAD:
+            return minter.mint(first, count)
+        key = (program_id, version)
+        ahead = self._ahead.get(key)
+        if ahead is None or not ahead.first <= first <= first + count <= ahead.first + len(ahead.texts):
+            texts = minter.mint(first, max(count, min(_AHEAD, minter.numbers - first)))
+            ahead = self._ahead[key] = _Texts(first, texts)
+        start = first - ahead.first
+        return ahead.texts[start : start + count]

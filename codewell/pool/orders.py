@@ -1,0 +1,82 @@
+"""Codes ordered from a program's remote service: requests that are stored before anybody sends them."""
+
+from typing import Final, Literal
+
+from codewell.errors import ProgramRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.model import Program
+from schemas.api import RemoteService
+
+# So many failures in a row, and the circuit opens: the service gets a rest, and then one request to try it with.
+FAILURES_MAX: Final = 5
+# What a pool lacks beyond that is ordered as these are done.
+OPEN_MAX: Final = 100
+# What one person orders at once.
+_REQUESTS_MAX: Final = 10_000
+
+Origin = Literal["pool", "generate"]
+
+_PLACE: Final = """
+    WITH program AS (
+        UPDATE program SET on_order = on_order + $2 WHERE id = $1
+        RETURNING id, (source->>'request_max')::bigint AS most
+    )
+    INSERT INTO remote_request (program_id, count, fields, origin, created_at, next_attempt_at)
+    SELECT id, least(most, $2 - n * most), $3::jsonb, $4, statement_timestamp(), statement_timestamp()
+    FROM program, generate_series(0, ($2 - 1) / most) AS n
+    """
+
+_LIMITS: Final = """
+    SELECT (source->>'request_max')::bigint AS most,
+           (SELECT count(*) FROM remote_request WHERE program_id = $1 AND state = 'open') AS open
+    FROM program WHERE id = $1
+    """
+
+_SERVICE: Final = """
+    SELECT p.name AS program, p.source->>'url' AS url, p.on_order,
+           (SELECT count(*) FROM remote_request r WHERE r.program_id = p.id AND r.state = 'open') AS requests_open,
+           CASE WHEN s.failures < $2 THEN 'closed' WHEN s.rest_until > now() THEN 'open' ELSE 'half open' END
+               AS circuit,
+           CASE WHEN s.rest_until > now() THEN s.rest_until END AS rest_until, s.failures, s.error, s.error_at
+    FROM program p JOIN remote_service s ON s.program_id = p.id WHERE p.name = $1
+    """
+
+
+async def add_service(connection: Connection, program_id: int) -> None:
+    """Begin to keep a record of the remote service of a new program."""
+    await connection.execute("INSERT INTO remote_service (program_id) VALUES ($1)", program_id)
+
+
+async def order_for_pool(connection: Connection, program: Program, count: int) -> int:
+    """Order what a pool lacks, as far as not too much is on its way, and return how many codes were ordered.
+
+    The caller has locked the program's row, and `count` is within the program's room.
+    """
+    limits = await connection.fetchrow(_LIMITS, program.id)
+    count = min(count, max(0, OPEN_MAX - limits["open"]) * limits["most"])
+    if count > 0:
+        await connection.execute(_PLACE, program.id, count, "{}", "pool")
+    return count
+
+
+async def order_by_hand(connection: Connection, program: Program, count: int, fields: str) -> None:
+    """Order exactly `count` codes with custom fields, JSON text of all that were given.
+
+    The caller has locked the program's row, and `count` is within the program's room. Raises ProgramRefused when they
+    would be too many requests.
+    """
+    limits = await connection.fetchrow(_LIMITS, program.id)
+    if count > _REQUESTS_MAX * limits["most"]:
+        raise ProgramRefused(
+            f"{program.name} asks its remote service for {limits['most']:,} codes at once, and at most "
+            f"{_REQUESTS_MAX:,} requests can be made together: order fewer codes, or raise request_max."
+        )
+    await connection.execute(_PLACE, program.id, count, fields, "generate")
+
+
+async def service_of(connection: Connection, name: str) -> RemoteService:
+    """How a program's remote service does. Raises ProgramRefused for a program whose codes come from elsewhere."""
+    row = await connection.fetchrow(_SERVICE, name, FAILURES_MAX)
+    if row is None:
+        raise ProgramRefused(f"The codes of {name} come from no remote service: show its stock instead.")
+    return RemoteService(**row)

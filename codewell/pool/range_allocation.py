@@ -1,0 +1,130 @@
+"""Which numbers of a template become codes next: all in a row, but for those whose text the program has already.
+
+A text enters a program once, from whatever template or import it came. Numbers of one template never share a text, so
+a program that had one template only and imported nothing is not looked through, however many codes are made. What was
+returned to the pool is in a list too, but its text is an older number's or an imported one.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.model import Program
+from codewell.minting.minter import Minter, numbers_of
+from codewell.minting.template import Template
+from codewell.pool.minter_cache import Minters
+
+# Texts compared at once: some megabytes, and some hundredths of a second until the database is asked again.
+TEXTS_MAX: Final = 50_000
+
+_STATE: Final = """
+    SELECT v.next_number, v.template, (SELECT imported > 0 FROM program WHERE id = $1) AS has_imported,
+           ARRAY(SELECT o.version FROM template_version o
+                 WHERE o.program_id = $1 AND o.version < $2 AND o.next_number > 0 ORDER BY o.version) AS older,
+           ARRAY(SELECT o.next_number FROM template_version o
+                 WHERE o.program_id = $1 AND o.version < $2 AND o.next_number > 0 ORDER BY o.version) AS minted
+    FROM template_version v WHERE v.program_id = $1 AND v.version = $2
+    """
+
+
+class Run(NamedTuple):
+    """Numbers in a row that become one block."""
+
+    first: int
+    size: int
+
+
+class Runs(NamedTuple):
+    """New blocks, and how many numbers before or between them are left out for ever."""
+
+    blocks: list[Run]
+    skipped: int
+
+
+async def new_runs(
+    connection: Connection, minters: Minters, program: Program, sizes: Sequence[int]
+) -> AsyncIterator[Runs]:
+    """The next numbers of the program's template for blocks of these sizes; a block is cut where numbers are left out.
+
+    The caller has locked the program's row and stores each part before it takes the next. There are fewer codes than
+    asked for when the template has no more numbers.
+    """
+    state = await connection.fetchrow(_STATE, program.id, program.version)
+    number = state["next_number"]
+    end = end_of(state["template"])
+    older = await _older(connection, minters, program, zip(state["older"], state["minted"], strict=True))
+    if not older and not state["has_imported"]:
+        yield Runs(list(in_a_row(number, end, sizes)), 0)
+        return
+    minter = await minters.get(connection, program.id, program.version)
+    for size in sizes:
+        blocks: list[Run] = []
+        skipped = 0
+        missing = size
+        while missing and number < end:
+            count = min(missing, TEXTS_MAX, end - number)
+            texts = minter.mint(number, count)
+            had = _minted(older, texts)
+            if state["has_imported"]:
+                had |= await _listed(connection, program.id, texts)
+            _append(blocks, number, count, had)
+            number += count
+            skipped += len(had)
+            missing -= count - len(had)
+        yield Runs(blocks, skipped)
+
+
+def end_of(template: str) -> int:
+    """How many numbers a template has. Raises TemplateInvalid when it can't be read."""
+    return numbers_of(Template.parse(template))
+
+
+def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[Run]:
+    """Blocks of these sizes from `number` on, with nothing left out; fewer or smaller ones where `end` comes first."""
+    for size in sizes:
+        if number < end:
+            yield Run(number, min(size, end - number))
+        number += size
+
+
+async def _older(
+    connection: Connection, minters: Minters, program: Program, minted: "zip[tuple[int, int]]"
+) -> list[tuple[Minter, int]]:
+    """Minters of older templates that can have made a text of the present one, and below which number they did."""
+    older = [(await minters.get(connection, program.id, version), count) for version, count in minted]
+    if not older:
+        return []
+    template = (await minters.get(connection, program.id, program.version)).template
+    return [(minter, count) for minter, count in older if template.shared_with(minter.template)]
+
+
+def _minted(older: Sequence[tuple[Minter, int]], texts: Sequence[str]) -> set[int]:
+    """The places of those texts that an older template minted."""
+    return {
+        place
+        for minter, minted in older
+        for place, number in enumerate(minter.number_of(texts))
+        if number is not None and number < minted
+    }
+
+
+async def _listed(connection: Connection, program_id: int, texts: Sequence[str]) -> set[int]:
+    """The places of those texts that are in the program's lists."""
+    rows = await connection.fetch(
+        "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])", program_id, texts
+    )
+    listed = {row["text"] for row in rows}
+    return {place for place, text in enumerate(texts) if text in listed} if listed else set()
+
+
+def _append(blocks: list[Run], first: int, count: int, left_out: Collection[int]) -> None:
+    """Add the numbers from `first` on, `count` of them, to the last block or to new ones behind what is left out."""
+    start = 0
+    for stop in [*sorted(left_out), count]:
+        if stop > start:
+            last = blocks[-1] if blocks else None
+            if last is not None and last.first + last.size == first + start:
+                blocks[-1] = last._replace(size=last.size + stop - start)
+            else:
+                blocks.append(Run(first + start, stop - start))
+        start = stop + 1

@@ -1,0 +1,115 @@
+"""Profiles from a file of CSV, however long."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from codewell.audit import audit_log
+from codewell.audit.audit_log import By
+from codewell.errors import ProfileRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.profiles import profiles
+from schemas.events import PROFILE_FIELDS_MAX, ProfileFields
+
+REFUSED_SHOWN_MAX: Final = 20
+_BATCH_SIZE: Final = 5_000
+_ID_COLUMN: Final = "profile_id"
+_FIELDS: Final = TypeAdapter[dict[str, str]](ProfileFields)
+
+
+class Refused(NamedTuple):
+    """A row that is not written: its line in the file, and what is wrong with it."""
+
+    line: int
+    why: str
+
+
+class Imported(NamedTuple):
+    """What became of a file."""
+
+    written: int
+    refused: int
+    first: list[Refused]
+    """The first of those that are refused, REFUSED_SHOWN_MAX at most."""
+
+
+async def import_profiles(
+    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], by: By | None = None
+) -> Imported:
+    """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last counts.
+
+    Logs who did it, each batch for itself.
+
+    `progress` is told how many rows are done. Rows that are written stay so when a later one can't be read. Raises
+    ProfileRefused for a file that is no such CSV.
+    """
+    written = refused = 0
+    first: list[Refused] = []
+    batch: dict[str, dict[str, str]] = {}
+    for found in _rows(lines):
+        if isinstance(found, Refused):
+            refused += 1
+            if len(first) < REFUSED_SHOWN_MAX:
+                first.append(found)
+            continue
+        profile_id, fields = found
+        batch[profile_id] = fields
+        written += 1
+        if len(batch) == _BATCH_SIZE:
+            await _put(connection, batch, by)
+            batch.clear()
+            progress(written + refused)
+    await _put(connection, batch, by)
+    return Imported(written, refused, first)
+
+
+async def _put(connection: Connection, batch: dict[str, dict[str, str]], by: By | None) -> None:
+    async with connection.transaction():
+        await profiles.put(connection, batch)
+        if by is not None and batch:
+            await audit_log.note(connection, by, "profile.import", count=len(batch))
+
+
+def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | Refused]:
+    """Each row's profile id and fields, or why it has none. Empty lines are no rows."""
+    reader = csv.reader(lines, strict=True)
+    try:
+        columns = _columns(next(reader, []))
+        for row in reader:
+            if row:
+                yield _profile(columns, row, reader.line_num)
+    except csv.Error as error:
+        raise ProfileRefused(
+            f"Line {reader.line_num} is no CSV ({error}): what stands before it is written."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ProfileRefused(
+            f"Behind line {reader.line_num} the file is not UTF-8: what stands before it may be written. Save it as "
+            "UTF-8 and import it again."
+        ) from error
+
+
+def _columns(header: list[str]) -> list[str]:
+    if header.count(_ID_COLUMN) != 1 or len(set(header)) != len(header):
+        raise ProfileRefused(f"The first line must name its columns, each once, and one of them {_ID_COLUMN}.")
+    if len(header) > PROFILE_FIELDS_MAX + 1:
+        raise ProfileRefused(f"There are {len(header) - 1:,} fields: a profile has {PROFILE_FIELDS_MAX} at most.")
+    profiles.check_names(header)
+    return header
+
+
+def _profile(columns: list[str], row: list[str], line: int) -> tuple[str, dict[str, str]] | Refused:
+    if len(row) != len(columns):
+        return Refused(line, f"It has {len(row)} cells and the first line has {len(columns)}.")
+    cells = dict(zip(columns, row, strict=True))
+    profile_id = cells.pop(_ID_COLUMN)
+    try:
+        profiles.check_id(profile_id)
+    except ProfileRefused as error:
+        return Refused(line, str(error))
+    try:
+        return profile_id, _FIELDS.validate_python({name: cell for name, cell in cells.items() if cell})
+    except ValidationError as error:
+        return Refused(line, f"{error.errors()[0]['loc'][0]}: it has at most 2,000 characters, none of them NUL.")

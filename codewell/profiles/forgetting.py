@@ -1,0 +1,84 @@
+"""Forgetting a profile: a random id takes the place of its own, and its codes stay used.
+
+It takes three steps, so that no request waits while old answers are looked for. First the codes that it would get again
+are no longer its to get again, while no request is being decided: each request was decided before that moment or is
+decided after it, and then it is a new customer's. Then the answers from before get the random id, and last, once nobody
+is left who has read them before, what was kept for idempotency keys. A crash in between leaves a profile that is to be
+forgotten again.
+"""
+
+import asyncio
+import json
+import random
+from datetime import datetime
+from typing import Final
+from uuid import uuid4
+
+import asyncpg
+
+from codewell.audit import audit_log
+from codewell.audit.audit_log import By
+from codewell.errors import StackUnavailable
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.claim_queries import DECIDING_LOCK
+
+# Requests wait while this waits for those that are being decided, so it gives up soon and comes back later.
+_LOCK_TIMEOUT_MS: Final = 200
+_ATTEMPTS_MAX: Final = 20
+_PAUSE_S: Final = 0.2
+# Answers are found by running through their index of bloom filters, and what it doesn't rule out is read.
+_TIMEOUT_S: Final = 600
+
+_ALONE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
+# The index of holdings begins with the program.
+_LET_GO: Final = """
+    DELETE FROM holding h USING program p WHERE h.program_id = p.id AND h.profile_id = $1 AND h.profile_id <> ''
+    """
+_RENAME: Final = "UPDATE answer SET profile_id = $2 WHERE profile_id = $1 AND answered_at <= $3"
+_KEPT: Final = """
+    UPDATE idempotency SET body = convert_to(replace(convert_from(body, 'UTF8'), $1, $2), 'UTF8')
+    WHERE position(convert_to($1, 'UTF8') IN body) > 0
+    """
+
+
+async def forget(connection: Connection, profile_id: str, by: By | None = None) -> int:
+    """Put one random id in place of the profile's everywhere, and return in how many answers. Safe to repeat.
+
+    Logs who wants it, where a person does.
+
+    Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
+    """
+    before = await _alone(connection, _LET_GO, profile_id)
+    # Whoever sees the new id learns neither the old one nor which other ids were random once.
+    stranger = f"forgotten-{uuid4()}"
+    async with connection.transaction():
+        await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
+        renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
+        answers = int(renamed.rsplit(maxsplit=1)[-1])
+        if by is not None:
+            await audit_log.note(connection, by, "profile.forget", answers=answers)
+    # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
+    await _alone(connection)
+    await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)
+    return answers
+
+
+async def _alone(connection: Connection, *statement: str) -> datetime:
+    """Run the statement while no request is being decided, and return the moment that parts before from after."""
+    for _ in range(_ATTEMPTS_MAX):
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
+                await connection.execute(_ALONE, *DECIDING_LOCK)
+                if statement:
+                    await connection.execute(*statement)
+                moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                return moment
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, keeps no secret
+    raise StackUnavailable("Requests are being decided without end just now: forget the profile in a moment.")
+
+
+def _member(profile_id: str) -> str:
+    """How an answer that is kept for its idempotency key names a profile."""
+    return f'"profile_id":{json.dumps(profile_id, ensure_ascii=False)}'

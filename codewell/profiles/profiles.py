@@ -1,0 +1,58 @@
+"""Profiles: what is known of customers beside their id."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from codewell.errors import ProfileRefused, ProfileUnknown
+from codewell.infra.postgres.connection import Connection
+from schemas.events import Id, ShortName
+from schemas.profile import Profile
+
+_NAME: Final = TypeAdapter[str](ShortName)
+_ID: Final = TypeAdapter[str](Id)
+
+_PUT: Final = """
+    INSERT INTO profile (profile_id, fields)
+    SELECT * FROM unnest($1::text[], $2::jsonb[])
+    ON CONFLICT (profile_id) DO UPDATE SET fields = excluded.fields, changed_at = now()
+    """
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, in their order. Raises ProfileRefused for one that no field can have."""
+    for name in names:
+        try:
+            _NAME.validate_python(name)
+        except ValidationError as error:
+            raise ProfileRefused(
+                f"{name[:80]!r} can't be a field of a profile: its name has 1 to 64 letters, digits and _."
+            ) from error
+    return tuple(dict.fromkeys(names))
+
+
+def check_id(profile_id: str) -> None:
+    """Raise ProfileRefused where this can be no profile's id."""
+    try:
+        _ID.validate_python(profile_id)
+    except ValidationError as error:
+        raise ProfileRefused("A profile id has 1 to 256 characters and no control characters among them.") from error
+
+
+async def put(connection: Connection, profiles: Mapping[str, Mapping[str, str]]) -> None:
+    """Write all fields of each profile, by its id; fields that are left out are gone. The caller has checked them."""
+    # Two who write the same profiles in another order would wait for each other.
+    ordered = sorted(profiles)
+    await connection.execute(_PUT, ordered, [json.dumps(profiles[one]) for one in ordered])
+
+
+async def get(connection: Connection, profile_id: str) -> Profile:
+    """What is known of a profile. Raises ProfileUnknown."""
+    row = await connection.fetchrow(
+        "SELECT profile_id, fields, changed_at FROM profile WHERE profile_id = $1", profile_id
+    )
+    if row is None:
+        raise ProfileUnknown
+    return Profile(profile_id=row["profile_id"], fields=json.loads(row["fields"]), changed_at=row["changed_at"])

@@ -1,0 +1,50 @@
+"""The templates that a program has had: each is a version with a secret key of its own, and codes of all stay valid."""
+
+import secrets
+from typing import Final
+
+from codewell.errors import TemplateInvalid
+from codewell.infra.postgres.connection import Connection
+from codewell.minting.minter import ALGORITHM, numbers_of
+from codewell.minting.template import Template
+from codewell.pool.minter_cache import Minters
+
+_KEY_BYTES: Final = 32
+
+
+async def add(connection: Connection, minters: Minters, program_id: int, version: int, template: str) -> None:
+    """Store a template with a new key, from which codes are minted once the program names this version."""
+    key = minters.keys.wrap(secrets.token_bytes(_KEY_BYTES))
+    await connection.execute(
+        "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped, key_id) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        program_id,
+        version,
+        template,
+        ALGORITHM,
+        *key,
+    )
+
+
+async def check_room(
+    connection: Connection, program_id: int, version: int, template: Template, imported: int, wanted: int
+) -> None:
+    """Raise TemplateInvalid unless the template has texts for `wanted` more codes that the program never had.
+
+    `version` is the template's own, stored or not yet. What older versions minted and what was imported is counted as
+    if all of it fitted the template that can: a text enters a program once.
+    """
+    free = numbers_of(template) - imported
+    rows = await connection.fetch(
+        "SELECT version, template, next_number, skipped FROM template_version WHERE program_id = $1", program_id
+    )
+    for row in rows:
+        minted = row["next_number"] - row["skipped"]
+        free -= (
+            minted if row["version"] == version else min(minted, template.shared_with(Template.parse(row["template"])))
+        )
+    if free < wanted:
+        raise TemplateInvalid(
+            f"The template has {max(free, 0):,} texts left that the program has not had, and up to {wanted:,} codes "
+            "may still be made: add characters to the template, or lower the maximum."
+        )

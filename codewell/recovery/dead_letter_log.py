@@ -1,0 +1,107 @@
+"""What was done about dead letters: which were published again, which were purged, and when."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from codewell.errors import StackUnavailable
+from codewell.infra.postgres.connection import Connection
+
+# Whoever replays or purges has it for as long as his connection lives. Numbers that no other lock has.
+_HANDLING: Final = (0x636F6465, 2)
+
+_PLACES: Final = """
+    unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[]) AS p (topic, partition, "offset", written_at)
+    """
+_FIND: Final = f"""
+    SELECT p.*, d.replayed_at, d.replay_from, d.purged_at FROM {_PLACES}
+    JOIN dead_letter d USING (topic, partition, "offset", written_at)
+    """  # noqa: S608  a constant
+_BEGIN: Final = """
+    INSERT INTO dead_letter (topic, partition, "offset", written_at, replay_from)
+    SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[], $5::bigint[])
+    ON CONFLICT (topic, partition, "offset", written_at) DO UPDATE SET replay_from = excluded.replay_from
+    """
+_REPLAYED: Final = f"""
+    UPDATE dead_letter d SET replayed_at = now() FROM {_PLACES}
+    WHERE (d.topic, d.partition, d."offset", d.written_at) = (p.topic, p.partition, p."offset", p.written_at)
+    """  # noqa: S608  a constant
+_PURGED: Final = f"""
+    INSERT INTO dead_letter (topic, partition, "offset", written_at, purged_at) SELECT p.*, now() FROM {_PLACES}
+    ON CONFLICT (topic, partition, "offset", written_at) DO UPDATE SET purged_at = now()
+    """  # noqa: S608  a constant
+
+
+class Place(NamedTuple):
+    """Where a dead letter stands for ever. `topic` has the deployment's prefix.
+
+    A topic that was made anew counts its offsets anew, so the letter's time belongs to it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    written_at: datetime
+
+
+class Done(NamedTuple):
+    """What was done about one letter."""
+
+    replayed_at: datetime | None = None
+    replay_from: int | None = None
+    """Where in the request topic's partition its event begins to be looked for, once somebody began to publish it."""
+    purged_at: datetime | None = None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether somebody began to publish its event and did not say that it is done."""
+        return self.replay_from is not None and self.replayed_at is None
+
+
+@asynccontextmanager
+async def handling(connection: Connection) -> AsyncIterator[None]:
+    """Replay or purge alone. Raises StackUnavailable while somebody else does.
+
+    The lock goes with the connection, so that nobody waits for who was killed.
+    """
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_HANDLING):
+        raise StackUnavailable("Dead letters are being replayed or purged by somebody else: try again when that ends.")
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_HANDLING)
+
+
+async def done(connection: Connection, places: Sequence[Place]) -> dict[Place, Done]:
+    """What was done about the letters at these places; those about which nothing was are left out."""
+    rows = await connection.fetch(_FIND, *_columns(places))
+    return {Place(*row[:4]): Done(*row[4:]) for row in rows}
+
+
+async def begin_replay(connection: Connection, begun: Mapping[Place, int]) -> None:
+    """Note that these are about to be published again, each at this offset of its partition or behind it."""
+    rows = [(*place, offset) for place, offset in sorted(begun.items())]
+    await connection.execute(_BEGIN, *([row[column] for row in rows] for column in range(5)))
+
+
+async def note_replayed(connection: Connection, places: Iterable[Place]) -> None:
+    """Note that Kafka has the events of these letters again, which somebody had begun to publish."""
+    await connection.execute(_REPLAYED, *_columns(sorted(places)))
+
+
+async def note_purged(connection: Connection, places: Iterable[Place]) -> None:
+    """Note that nobody wants to see these any more."""
+    await connection.execute(_PURGED, *_columns(sorted(places)))
+
+
+async def forget_below(connection: Connection, topic: str, partition: int, offset: int) -> None:
+    """Forget what was done about letters that Kafka has no more."""
+    await connection.execute(
+        'DELETE FROM dead_letter WHERE topic = $1 AND partition = $2 AND "offset" < $3', topic, partition, offset
+    )
+
+
+def _columns(places: Sequence[Place]) -> list[list[object]]:
+    return [[place[column] for place in places] for column in range(len(Place._fields))]

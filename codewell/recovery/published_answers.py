@@ -1,0 +1,89 @@
+"""Answers as they stand in the reply topics."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from codewell.infra.kafka import reading
+from codewell.infra.kafka.config import Brokers
+from codewell.recovery.reconciliation import Published, PublishedCode
+from schemas.events import CODES_ATTACHED, CODES_REFUSED
+
+_AT_ONCE: Final = 5_000
+_OURS: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
+
+
+async def answers(
+    brokers: Brokers | str, topics: Sequence[str], since: datetime | None
+) -> AsyncIterator[list[Published]]:
+    """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
+
+    Records that are no answers of ours are left out: a topic that a request named may be somebody else's too. Raises
+    StackUnavailable.
+    """
+    partitions = await reading.partitions(brokers, topics)
+    async with reading.reader(brokers) as reader:
+        batch: list[Published] = []
+        for tp, span in (await reader.spans(partitions, since)).items():
+            async for record in reader.records(tp, span):
+                answer = read(record)
+                if answer is not None:
+                    batch.append(answer)
+                if len(batch) == _AT_ONCE:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+
+def read(record: ConsumerRecord) -> Published | None:
+    """An answer in either mode, or None for what is none."""
+    try:
+        headers = dict(record.headers)
+        data = json.loads(record.value)
+        kind = (headers.get("ce_type") or b"").decode()
+        if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
+            kind, data = data["type"], data["data"]
+        if kind not in _OURS or not _is_storable(data):
+            return None
+        return _answer(record, data)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _is_storable(data: object) -> bool:
+    """Whether Postgres takes its texts. Raises ValueError for halves of characters."""
+    said = json.dumps(data, ensure_ascii=False)
+    said.encode()
+    return r"\u0000" not in said.replace(r"\\", "")
+
+
+def _answer(record: ConsumerRecord, data: dict[str, Any]) -> Published:
+    refused = data["outcome"] == "refused"
+    codes = [] if refused else data["codes"]
+    return Published(
+        UUID(data["request_id"]),
+        str(data["profile_id"]),
+        f"{record.topic}:{record.partition}:{record.offset}",
+        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        bool(data.get("preview", False)),
+        _text(data["refusals"]) if refused else None,
+        tuple(
+            PublishedCode(
+                code["program"],
+                code["code"],
+                None if code["expires_at"] is None else datetime.fromisoformat(code["expires_at"]),
+                _text(code["fields"]) if code["fields"] else None,
+            )
+            for code in codes
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    """As the issuer writes it, so that an answer that is put back is a true copy."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

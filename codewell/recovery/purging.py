@@ -1,0 +1,95 @@
+"""Dead letters that nobody wants any more.
+
+Kafka deletes records from the beginning of a partition only. So a letter that is purged is marked in the database, is
+no longer listed or replayed, and goes from Kafka once all before it are purged too.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from codewell.infra.kafka import clients
+from codewell.infra.kafka.config import Brokers
+from codewell.infra.postgres.connection import Connection
+from codewell.recovery import dead_letter_log as store
+from codewell.recovery.dead_letters import DeadLetters, Known, Wanted
+
+
+class Purged(NamedTuple):
+    """How many letters were purged, and how many of those and of earlier ones Kafka has deleted."""
+
+    purged: int = 0
+    never_replayed: int = 0
+    """Those of the purged ones whose events were never published again."""
+    deleted: int = 0
+
+
+class Purging:
+    """Purges letters that are wanted gone; those that were never published again only where that was asked for.
+
+    Letters that come meanwhile are not looked at. The caller holds `handling`.
+    """
+
+    def __init__(
+        self, connection: Connection, letters: DeadLetters, wanted: Wanted, *, unreplayed: bool, limit: int | None
+    ) -> None:
+        self._connection = connection
+        self._letters = letters
+        self._wanted = wanted
+        self._unreplayed = unreplayed
+        self._limit = limit
+
+    async def count(self, tell: Callable[[int], None]) -> Purged:
+        """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
+        return await self._run(tell, None)
+
+    async def purge(self, brokers: Brokers | str, tell: Callable[[int], None]) -> Purged:
+        """Mark the letters, and have Kafka delete what stands before all that are kept.
+
+        `tell` is called now and then with how many were looked at.
+        """
+        kept: dict[TopicPartition, int] = {}
+        purged = await self._run(tell, kept)
+        gone = {tp: first for tp, first in kept.items() if first > self._letters.spans[tp].start}
+        if gone:
+            async with clients.admin(brokers) as admin:
+                await admin.delete_records({tp: RecordsToDelete(before_offset=first) for tp, first in gone.items()})
+            for tp, first in gone.items():
+                await store.forget_below(self._connection, tp.topic, tp.partition, first)
+        return purged
+
+    async def _run(self, tell: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> Purged:
+        purged = Purged()
+        looked_at = 0
+        for tp, span in self._letters.spans.items():
+            first_kept: int | None = None
+            leading = 0
+            async for batch in self._letters.known(self._connection, tp):
+                left = None if self._limit is None else self._limit - purged.purged
+                going = [one for one in batch if self._is_to_go(one)][:left]
+                if kept is not None:
+                    await store.note_purged(self._connection, [one.letter.place for one in going])
+                gone = {one.letter.record.offset for one in going}
+                for one in batch:
+                    if first_kept is None and one.done.purged_at is None and one.letter.record.offset not in gone:
+                        first_kept = one.letter.record.offset
+                    leading += first_kept is None
+                never = sum(one.done.replayed_at is None for one in going)
+                purged = purged._replace(
+                    purged=purged.purged + len(going), never_replayed=purged.never_replayed + never
+                )
+                looked_at += len(batch)
+                tell(looked_at)
+            purged = purged._replace(deleted=purged.deleted + leading)
+            if kept is not None:
+                kept[tp] = span.end if first_kept is None else first_kept
+        return purged
+
+    def _is_to_go(self, one: Known) -> bool:
+        return (
+            one.done.purged_at is None
+            and self._wanted.has(one.letter)
+            and (self._unreplayed or one.done.replayed_at is not None)
+        )

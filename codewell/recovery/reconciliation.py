@@ -1,0 +1,192 @@
+"""What was answered and the database does not know: found by comparing what Kafka has with it.
+
+Answers that the database has as they were published are let go of at once: among them its constraints hold. The others
+are kept in temporary tables, so that memory stays the same however many there are, and are judged once all are there.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing import claim_queries
+from codewell.issuing.model import AnswerRow
+
+JUDGED_AT_ONCE: Final = 500
+_TIMEOUT_S: Final = 3_600
+# What the id of a profile becomes in the database when it is forgotten.
+_FORGOTTEN: Final = "forgotten-"
+
+_TABLES: Final = """
+    CREATE TEMP TABLE strange (
+        n          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        request_id uuid NOT NULL,
+        profile_id text NOT NULL,
+        place      text NOT NULL,
+        written_at timestamptz NOT NULL,
+        preview    boolean NOT NULL,
+        refusals   text,
+        codes      text NOT NULL
+    );
+    -- Copies of one answer are one.
+    CREATE UNIQUE INDEX strange_once
+        ON strange (request_id, md5(profile_id || chr(31) || coalesce(refusals, '') || codes));
+    CREATE INDEX strange_order ON strange (written_at, n);
+    CREATE TEMP TABLE strange_code (
+        n          bigint NOT NULL,
+        written_at timestamptz NOT NULL,
+        program    text NOT NULL,
+        code       text NOT NULL,
+        profile_id text NOT NULL
+    );
+    """
+_KEEP: Final = """
+    INSERT INTO strange (request_id, profile_id, place, written_at, preview, refusals, codes)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::boolean[], $6::text[], $7::text[])
+    ON CONFLICT DO NOTHING
+    """
+_KEEP_CODES: Final = """
+    INSERT INTO strange_code
+    SELECT n, written_at, c->>0, c->>1, profile_id FROM strange CROSS JOIN jsonb_array_elements(codes::jsonb) AS c
+    WHERE NOT preview
+    """
+_INDEX_CODES: Final = """
+    CREATE INDEX strange_code_order ON strange_code (md5(program || chr(31) || code), written_at, n);
+    ANALYZE strange; ANALYZE strange_code;
+    """
+_NEXT: Final = """
+    SELECT s.*, (
+        SELECT o.place FROM strange o WHERE o.request_id = s.request_id AND (o.written_at, o.n) < (s.written_at, s.n)
+        ORDER BY o.written_at, o.n LIMIT 1) AS other
+    FROM strange s WHERE (s.written_at, s.n) > ($1, $2) ORDER BY s.written_at, s.n LIMIT $3
+    """
+_FIRST_HOLDERS: Final = """
+    SELECT c.n, c.program, c.code, f.profile_id FROM strange_code c CROSS JOIN LATERAL (
+        SELECT o.profile_id FROM strange_code o
+        WHERE md5(o.program || chr(31) || o.code) = md5(c.program || chr(31) || c.code)
+          AND (o.program, o.code) = (c.program, c.code)
+        ORDER BY o.written_at, o.n LIMIT 1) f
+    WHERE c.n = ANY($1::bigint[])
+    """
+
+
+class PublishedCode(NamedTuple):
+    """One code of an answer. `fields` is JSON text, or None for no fields."""
+
+    program: str
+    text: str
+    expires_at: datetime | None
+    fields: str | None
+
+
+class Published(NamedTuple):
+    """An answer as Kafka has it."""
+
+    request_id: UUID
+    profile_id: str
+    place: str
+    """Topic, partition and offset."""
+    written_at: datetime
+    """By the clock of whoever answered."""
+    preview: bool
+    refusals: str | None
+    """JSON text."""
+    codes: tuple[PublishedCode, ...]
+    """In the order of the request; none where it was refused."""
+
+
+class Strange(NamedTuple):
+    """An answer that the database does not have as it was published."""
+
+    answer: Published
+    other_place: str | None
+    """Where an earlier one with other words to the same request is."""
+    first_holders: Mapping[tuple[str, str], str]
+    """Of each of its codes, by program and text, the profile in the first of these answers that gives it."""
+
+
+class Strangers:
+    """Collects answers that the database does not have, and gives them back in the order in which they were written."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: dict[int, str] = {}
+
+    async def open(self) -> None:
+        """Make the tables, which go with the connection."""
+        await self._connection.execute(_TABLES)
+
+    async def compare(self, answers: Sequence[Published]) -> None:
+        """Keep those of these answers that the database does not have as they are."""
+        stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
+        await self._learn({row.program_id for rows in stored.values() for row in rows if row.program_id is not None})
+        strange = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
+        if strange:
+            rows = [
+                (one.request_id, one.profile_id, one.place, one.written_at, one.preview, one.refusals, _packed(one))
+                for one in strange
+            ]
+            await self._connection.execute(_KEEP, *map(list, zip(*rows, strict=True)))
+
+    async def in_order(self) -> AsyncIterator[list[Strange]]:
+        """Those that were kept, some hundreds at a time, once all answers are compared."""
+        for statement in (_KEEP_CODES, _INDEX_CODES):
+            await self._connection.execute(statement, timeout=_TIMEOUT_S)
+        last: tuple[datetime | None, int] = (None, 0)
+        while True:
+            since = last[0] or await self._connection.fetchval("SELECT '-infinity'::timestamptz")
+            rows = await self._connection.fetch(_NEXT, since, last[1], JUDGED_AT_ONCE)
+            if not rows:
+                return
+            holders: dict[int, dict[tuple[str, str], str]] = {}
+            for n, program, code, profile_id in await self._connection.fetch(
+                _FIRST_HOLDERS, [row["n"] for row in rows]
+            ):
+                holders.setdefault(n, {})[program, code] = profile_id
+            yield [Strange(_answer(row), row["other"], holders.get(row["n"], {})) for row in rows]
+            last = rows[-1]["written_at"], rows[-1]["n"]
+
+    async def _learn(self, program_ids: set[int]) -> None:
+        unnamed = list(program_ids - self._names.keys())
+        if unnamed:
+            rows = await self._connection.fetch("SELECT id, name FROM program WHERE id = ANY($1::bigint[])", unnamed)
+            self._names.update((row["id"], row["name"]) for row in rows)
+
+
+async def stored_by_request(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[AnswerRow]]:
+    """The rows of those requests that have an answer in the database, by ordinal."""
+    stored: dict[UUID, list[AnswerRow]] = {}
+    for row in await claim_queries.stored_answers(connection, request_ids):
+        stored.setdefault(row.request_id, []).append(row)
+    return stored
+
+
+def is_same(answer: Published, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> bool:
+    """Whether the database has this answer. A profile that was forgotten since has another id there."""
+    if not rows or (rows[0].profile_id != answer.profile_id and not rows[0].profile_id.startswith(_FORGOTTEN)):
+        return False
+    if answer.refusals is not None or rows[0].refusals is not None:
+        return (
+            answer.refusals is not None
+            and rows[0].refusals is not None
+            and bool(json.loads(answer.refusals) == json.loads(rows[0].refusals))
+        )
+    given = [(names.get(row.program_id or 0), row.code) for row in rows]
+    return rows[0].preview == answer.preview and given == [(code.program, code.text) for code in answer.codes]
+
+
+def _answer(row: Mapping[str, Any]) -> Published:
+    codes = tuple(
+        PublishedCode(program, code, expires_at and datetime.fromisoformat(expires_at), fields)
+        for program, code, expires_at, fields in json.loads(row["codes"])
+    )
+    kept = {name: row[name] for name in Published._fields if name != "codes"}
+    return Published(**kept, codes=codes)
+
+
+def _packed(answer: Published) -> str:
+    return json.dumps(
+        [[one.program, one.text, one.expires_at and one.expires_at.isoformat(), one.fields] for one in answer.codes]
+    )

@@ -1,0 +1,177 @@
+"""Events of dead letters published again: each letter's once, whoever is killed on the way and how often it is asked.
+
+That a letter's event is about to be published is noted before, with where its partition ends then; that it is, after.
+What lies between the two is looked for in the partition behind that offset: each event names its letter in a header.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka import clients, reading
+from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.reading import Reader, Span
+from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.postgres.connection import Connection
+from codewell.recovery import dead_letter_log as store
+from codewell.recovery.dead_letter_log import Place
+from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, Known, Wanted
+from schemas import topics
+
+# An event that became a dead letter so often again is not published by who asks for all that there are: else somebody
+# who asks every minute would let it go round for ever.
+REPLAYS_MAX: Final = 10
+# What a replay adds to a record is less than this.
+_HEADERS_BYTES_MAX: Final = 1_024
+_RECORD_BYTES_MAX: Final = topics.REQUEST_BYTES_MAX - _HEADERS_BYTES_MAX
+# What Codewell wrote beside the event; the sender's own headers stay.
+_OURS: Final = frozenset(
+    f"codewell_{name}"
+    for name in (
+        "reason", "detail", "topic", "partition", "offset", "time", "attempt", "first_at", "give_up_at", "replays",
+        "replay_of",
+    )
+)  # fmt: skip
+
+
+class Counts(NamedTuple):
+    """What became of the letters that were asked for."""
+
+    replayed: int = 0
+    replayed_before: int = 0
+    too_often: int = 0
+    """Left alone, as their events came back REPLAYS_MAX times."""
+    without_event: int = 0
+    too_large: int = 0
+    """Left alone, as with the headers of a replay no request topic takes them."""
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+class How(NamedTuple):
+    """What else was asked for."""
+
+    again: bool = False
+    """Also what was published again before, and what came back too often."""
+    dry_run: bool = False
+    """Only count."""
+    limit: int | None = None
+
+
+async def replay(
+    connection: Connection,
+    brokers: Brokers | str,
+    prefix: str,
+    letters: DeadLetters,
+    wanted: Wanted,
+    how: How,
+    tell: Callable[[Counts], None],
+) -> Counts:
+    """Publish the events of these letters again, as they came, on the partitions they came on.
+
+    `tell` is called now and then with what was done so far. The caller holds `handling`. Raises StackUnavailable when
+    Kafka stops taking them; what is called again then goes on behind them.
+    """
+    counts = Counts()
+    # Letters are being read while events are looked for, so that takes a reader of its own.
+    async with clients.started_producer(brokers) as producer, reading.reader(brokers) as reader:
+        requests = await reading.partitions(brokers, [prefix + name for name in topics.REQUESTS])
+        replaying = _Replaying(connection, reader, producer, prefix, requests)
+        async for batch in letters.wanted(connection, wanted):
+            left = None if how.limit is None else how.limit - counts.replayed
+            if left == 0:
+                break
+            try:
+                counts = counts.plus(await replaying.publish(batch, how._replace(limit=left)))
+            except (KafkaError, TimeoutError) as error:
+                raise StackUnavailable(
+                    f"Kafka did not take all ({error!r}) after {counts.replayed:,} letters: "
+                    "replay again, those are not published twice."
+                ) from error
+            tell(counts)
+    return counts
+
+
+class _Replaying:
+    def __init__(
+        self,
+        connection: Connection,
+        reader: Reader,
+        producer: AIOKafkaProducer,
+        prefix: str,
+        requests: Sequence[TopicPartition],
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._producer = producer
+        self._prefix = prefix
+        self._partitions = {name: sum(tp.topic == prefix + name for tp in requests) for name in topics.REQUESTS}
+
+    async def publish(self, batch: Sequence[Known], how: How) -> Counts:
+        with_event = [one for one in batch if one.letter.has_event]
+        fitting = [one for one in with_event if _size(one.letter.record) <= _RECORD_BYTES_MAX]
+        seldom = [one for one in fitting if how.again or one.letter.replays < REPLAYS_MAX]
+        due = [one for one in seldom if how.again or one.done.replayed_at is None]
+        counts = Counts(
+            0, len(seldom) - len(due), len(fitting) - len(seldom), len(batch) - len(with_event),
+            len(with_event) - len(fitting),
+        )  # fmt: skip
+        found = await self._published([one for one in due if one.done.is_in_doubt])
+        if found and not how.dry_run:
+            await store.note_replayed(self._connection, found)
+        unpublished = [one.letter for one in due if one.letter.place not in found][: how.limit]
+        if not how.dry_run:
+            await self._send(unpublished)
+        return counts._replace(replayed=len(unpublished), replayed_before=counts.replayed_before + len(found))
+
+    async def _published(self, doubted: Iterable[Known]) -> set[Place]:
+        """Those of these letters whose events are in Kafka, though nobody said so."""
+        starts: dict[TopicPartition, int] = {}
+        names: dict[bytes, Place] = {}
+        for letter, done in doubted:
+            tp = self._target(letter)
+            starts[tp] = min(starts.get(tp, done.replay_from or 0), done.replay_from or 0)
+            names[_name(letter)] = letter.place
+        found: set[Place] = set()
+        for tp, end in (await self._reader.ends(starts)).items() if starts else ():
+            async for record in self._reader.records(tp, Span(starts[tp], end)):
+                name = dict(record.headers).get(REPLAY_OF)
+                if name in names:
+                    found.add(names[name])
+        return found
+
+    async def _send(self, letters: Sequence[DeadLetter]) -> None:
+        if not letters:
+            return
+        targets = {letter.place: self._target(letter) for letter in letters}
+        ends = await self._reader.ends(set(targets.values()))
+        await store.begin_replay(self._connection, {place: ends[tp] for place, tp in targets.items()})
+        batches = Batches(self._producer)
+        for letter in letters:
+            record = letter.record
+            kept = [(name, value) for name, value in record.headers if name not in _OURS]
+            added = [(REPLAYS, str(letter.replays + 1).encode()), (REPLAY_OF, _name(letter))]
+            topic, partition = targets[letter.place]
+            batches.add(topic, partition, record.key, record.value, [*kept, *added])
+        await batches.send()
+        await store.note_replayed(self._connection, targets)
+
+    def _target(self, letter: DeadLetter) -> TopicPartition:
+        """Where the event came from; a profile's events keep their partition."""
+        number = dict(letter.record.headers).get("codewell_partition") or b""
+        came_on = int(number) if number.isdigit() else letter.record.partition
+        return TopicPartition(self._prefix + letter.request_topic, came_on % self._partitions[letter.request_topic])
+
+
+def _name(letter: DeadLetter) -> bytes:
+    return f"{letter.record.topic}:{letter.record.partition}:{letter.record.offset}".encode()
+
+
+def _size(record: ConsumerRecord) -> int:
+    headers = sum(len(name) + len(value or b"") + 16 for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers

@@ -1,0 +1,81 @@
+"""Where a remote service may be: its host is resolved once, and nothing inside the operator's own network is called.
+
+A program's URL comes from a marketer, and the generator stands where databases and the cloud's own services listen.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+import httpcore
+
+from codewell.errors import RemoteFailed
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# IANA's registries of special-purpose addresses, and multicast.
+_REFUSED: Final[tuple[Network, ...]] = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/4", "240.0.0.0/4",
+        # Inside the one range below: Teredo and others, documentation, 6to4.
+        "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+    )
+)  # fmt: skip
+# All that is unicast and global. Loopback, private, link-local, IPv4-mapped and NAT64 addresses are outside.
+_GLOBAL_V6: Final = IPv6Network("2000::/3")
+
+
+def is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
+    """Whether the generator may connect there; `allowed` are networks that the operator has opened."""
+    if any(address in network for network in allowed):
+        return True
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_V6:
+        return False
+    return not any(address in network for network in _REFUSED)
+
+
+async def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[str]:
+    """The addresses of a host, to be tried in this order. One that may not be called refuses them all.
+
+    Raises RemoteFailed.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise RemoteFailed(f"The host {host} can't be found ({type(error).__name__}): look at the URL.") from error
+    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    for address in addresses:
+        if not is_allowed(ip_address(address), allowed):
+            raise RemoteFailed(
+                f"The host {host} is at {address}, which is no public address: the operator can allow it with "
+                "CODEWELL_REMOTE_ALLOW."
+            )
+    return addresses
+
+
+class Places(httpcore.AsyncNetworkBackend):
+    """Opens connections to hosts by their names, at addresses that may be called and nowhere else."""
+
+    def __init__(self, allowed: Sequence[Network]) -> None:
+        self._network = httpcore.AnyIOBackend()
+        self._allowed = allowed
+
+    async def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
+        """A connection to the first address that can be reached. Raises RemoteFailed, and what httpcore raises."""
+        addresses = await resolved(host, port, self._allowed)
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise RemoteFailed(f"The host {host} has no address: look at the URL.")

@@ -1,0 +1,48 @@
+"""What a remote service answered, looked at before anybody uses it: all of it is right, or none of it is used."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from codewell.errors import RemoteFailed
+from codewell.minting.template import CODE_CHARACTERS_MAX
+from schemas.remote import RemoteAnswer, RemoteCode, RemoteRequest
+
+_REASON_CHARACTERS_MAX: Final = 300
+
+
+def checked(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
+    """The codes of an answer to this request. Raises RemoteFailed, naming the field that is wrong.
+
+    Whether the codes are new to the program, and still valid, the database says.
+    """
+    try:
+        answer = RemoteAnswer.model_validate_json(body)
+    except ValidationError as error:
+        raise _refused(_first_mistake(error)) from error
+    if answer.request_id != request.request_id:
+        raise _refused("request_id: must be that of the request")
+    if len(answer.codes) > request.count:
+        raise _refused(f"codes: {len(answer.codes):,} came, and {request.count:,} were asked for")
+    seen: dict[str, int] = {}
+    for place, one in enumerate(answer.codes):
+        if len(one.code) > CODE_CHARACTERS_MAX or not one.code.isprintable() or one.code != one.code.strip():
+            raise _refused(
+                f"codes.{place}.code: must be 1 to {CODE_CHARACTERS_MAX} printable characters, with no space around"
+            )
+        first = seen.setdefault(one.code, place)
+        if first != place:
+            raise _refused(f"codes.{place}.code: is the same as codes.{first}.code")
+    return answer.codes
+
+
+def _refused(why: str) -> RemoteFailed:
+    return RemoteFailed(f"{why[:_REASON_CHARACTERS_MAX]}.", answered=True)
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # A name that the service made up is shown as Python would write it: it may hold anything.
+    where = ".".join(part if part.isidentifier() or part.isdigit() else repr(part) for part in map(str, first["loc"]))
+    return f"{where or 'The answer'}: {first['msg'].removeprefix('Value error, ')}"

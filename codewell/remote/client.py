@@ -1,0 +1,125 @@
+"""One exchange with a remote service: a signed POST to an address that may be called, and an answer within limits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpcore
+import httpx
+
+from codewell.errors import RemoteFailed
+from codewell.remote.addresses import Network, Places
+from codewell.remote.answer_check import checked
+from codewell.remote.signing import signed
+from schemas.remote import RemoteCode, RemoteRequest
+
+ANSWER_BYTES_MAX: Final = 10_000_000
+CONNECT_TIMEOUT_S: Final = 3.0
+# Idle connections that are kept for the next exchange, and for how long: a service that closes them sooner would be
+# talked to over one that it has just closed, and few do.
+KEPT_MAX: Final = 64
+KEPT_S: Final = 1.0
+_JSON: Final = "application/json"
+_OK: Final = 200
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+# What goes wrong between here and there, and URLs that are none.
+_BROKEN: Final = (
+    httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol,
+    httpx.InvalidURL,
+)  # fmt: skip
+
+
+class Client:
+    """Asks remote services for codes. Between two exchanges it keeps connections for a moment, and no cookie.
+
+    A connection is kept for the scheme, name and port that it was opened for, at an address that may be called.
+    """
+
+    def __init__(self, timeout_s: float, allowed: Sequence[Network]) -> None:
+        self._timeout_s = timeout_s
+        self._connections = httpcore.AsyncConnectionPool(
+            # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
+            ssl_context=httpx.create_ssl_context(),
+            # Its callers count their exchanges.
+            max_connections=None,
+            max_keepalive_connections=KEPT_MAX,
+            keepalive_expiry=KEPT_S,
+            network_backend=Places(allowed),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept. Those of an exchange that goes on are cut."""
+        await self._connections.aclose()
+
+    async def order(
+        self, url: str, request: RemoteRequest, keys: Iterable[bytes], stamp_s: int
+    ) -> Sequence[RemoteCode]:
+        """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
+
+        The whole exchange ends within the time limit, however slowly the service talks. Raises RemoteFailed.
+        """
+        body = request.model_dump_json().encode()
+        request_id = str(request.request_id)
+        headers = signed(request_id, stamp_s, body, keys) | {
+            "content-type": _JSON,
+            "accept": _JSON,
+            # What is packed can unpack to any size.
+            "accept-encoding": "identity",
+            "idempotency-key": request_id,
+            "user-agent": "codewell",
+        }
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._exchange(httpx.URL(url), body, headers)
+        except TimeoutError as error:
+            raise RemoteFailed(f"The service gave no whole answer within {self._timeout_s:g} s.") from error
+        except _BROKEN as error:
+            raise RemoteFailed(f"The service can't be reached or talks no HTTP ({type(error).__name__}).") from error
+        return checked(answer, request)
+
+    async def _exchange(self, url: httpx.URL, body: bytes, headers: dict[str, str]) -> bytes:
+        there = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        sent = {**headers, "host": url.netloc.decode(), "content-length": str(len(body))}
+        limits = {"connect": CONNECT_TIMEOUT_S, "read": self._timeout_s, "write": self._timeout_s}
+        async with self._connections.stream(
+            "POST", there, headers=[*sent.items()], content=body, extensions={"timeout": limits}
+        ) as answer:
+            return await _body(answer.status, httpx.Headers(answer.headers), answer.aiter_stream())
+
+
+async def _body(status: int, headers: httpx.Headers, parts: AsyncIterator[bytes]) -> bytes:
+    if status != _OK:
+        raise _refused(status, headers)
+    if headers.get("content-encoding", "identity") != "identity":
+        raise RemoteFailed("The answer is packed (content-encoding), which was not asked for.", answered=True)
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+        raise RemoteFailed(f"The answer's content-type is not {_JSON}.", answered=True)
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > ANSWER_BYTES_MAX:
+            raise RemoteFailed(f"The answer has more than {ANSWER_BYTES_MAX:,} bytes.", answered=True)
+    return bytes(body)
+
+
+def _refused(status: int, headers: httpx.Headers) -> RemoteFailed:
+    """Any status but 200 is something that people mend, so the request is worth another try."""
+    if status in _REDIRECTS:
+        return RemoteFailed(f"The service answered {status}, a redirect, which is not followed.")
+    wait_s = _retry_after_s(headers.get("retry-after"))
+    return RemoteFailed(f"The service answered {status} instead of 200.", wait_s=wait_s)
+
+
+def _retry_after_s(text: str | None) -> float:
+    """How long to wait (s): RFC 9110 has seconds or a date. What is neither says nothing."""
+    if text is None:
+        return 0.0
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,241 @@
+"""Codes that remote services have brought become codes of the program: all of an answer, once, or none."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.errors import RemoteFailed
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.failpoints import Point, reach
+from codewell.issuing.copy_binary import CODE_COLUMNS, packed_codes
+from codewell.issuing.decide import sooner, standing
+from codewell.issuing.model import Program, Source
+from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes
+from codewell.pool.fill import count_workers, level, locked
+from codewell.pool.orders import OPEN_MAX
+from codewell.remote.order_leases import BACKOFF_MAX_S, REST_S, Order, note_failure
+from schemas.remote import RemoteCode
+
+# Of all answers at once; `open` counts what the program has on its way, these among it.
+_REQUESTS: Final = """
+    SELECT r.id, r.state, r.origin, r.count, r.fields, p.fields AS known, statement_timestamp() AS now,
+           (SELECT count(*) FROM remote_request WHERE program_id = $1 AND state = 'open') AS open
+    FROM remote_request r JOIN program p ON p.id = r.program_id
+    WHERE r.program_id = $1 AND r.id = ANY($2::uuid[]) ORDER BY r.id FOR UPDATE OF r
+    """
+
+_PUT_BACK: Final = """
+    UPDATE remote_request SET leased_until = NULL,
+        next_attempt_at = statement_timestamp() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])
+    """
+
+_HAD: Final = "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])"
+
+_BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
+
+# The service's row is written only where that changes something: who takes a request skips a program whose row is
+# locked.
+_WRITE: Final = """
+    WITH done AS (
+        UPDATE remote_request q SET state = 'done', received = d.received, leased_until = NULL,
+            finished_at = statement_timestamp()
+        FROM unnest($2::uuid[], $3::bigint[]) AS d (id, received) WHERE q.id = d.id
+    ), made AS (
+        UPDATE program SET made = made + $4, on_order = on_order - $5 WHERE id = $1
+    ), well AS (
+        UPDATE remote_service SET failures = 0, rest_until = NULL
+        WHERE program_id = $1 AND $4 > 0 AND (failures > 0 OR rest_until IS NOT NULL)
+    )
+    INSERT INTO block (id, program_id, kind, size, expires_at, fields, origin, remote_request_id, created_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT b.id, $1, 'list', b.size, b.expires_at, b.fields, b.origin, b.request_id, $12
+    FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[], $9::jsonb[], $10::text[], $11::uuid[])
+        AS b (id, size, expires_at, fields, origin, request_id)
+    """
+
+# When codes end and which fields they have, as JSON text: codes that have both in common share blocks.
+_Kind = tuple[datetime | None, str | None]
+
+
+class Answer(NamedTuple):
+    """What a service said to one request."""
+
+    order: Order
+    codes: Sequence[RemoteCode]
+
+
+class Stored(NamedTuple):
+    """What became of each answer, in their order, and whether the pool may lack more than is on order now.
+
+    A number of codes that are in the pool. None where that was done before or may not be now: then the request is tried
+    again when it may. RemoteFailed where one of the codes can't be used: then nothing of this answer is stored.
+    """
+
+    outcomes: list[int | RemoteFailed | None]
+    lacks: bool
+
+
+class _Taken(NamedTuple):
+    """An answer that can be stored."""
+
+    order: Order
+    origin: str
+    asked: int
+    kinds: Mapping[_Kind, Sequence[str]]
+    brought: int
+
+
+async def store(connection: Connection, program_id: int, answers: Sequence[Answer]) -> Stored:
+    """Put the codes of a program's answers into its pool in one transaction: all of an answer's, and once, or none.
+
+    An answer that can't be used costs the others nothing. Raises what asyncpg raises; then nothing was stored.
+    """
+    try:
+        return await _store(connection, program_id, answers, look_first=False)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "code_once":
+            raise
+        # Rare, so that nobody looks for texts that the database would refuse anyway, until it does.
+        return await _store(connection, program_id, answers, look_first=True)
+
+
+async def _store(connection: Connection, program_id: int, answers: Sequence[Answer], *, look_first: bool) -> Stored:
+    async with connection.transaction():
+        program = await locked(connection, program_id)
+        rows = await connection.fetch(_REQUESTS, program_id, [order.id for order, _ in answers])
+        if program is None or not rows:
+            return Stored([None] * len(answers), lacks=False)
+        now = rows[0]["now"]
+        had: set[str] = set()
+        if look_first:
+            texts = [one.code for _, codes in answers for one in codes]
+            had = {row["text"] for row in await connection.fetch(_HAD, program_id, texts)}
+        requests = {row["id"]: row for row in rows if row["state"] == "open"}
+        taken: list[_Taken] = []
+        outcomes: list[int | RemoteFailed | None] = []
+        put_back: list[UUID] = []
+        for answer in answers:
+            # Who has a request in hand twice, as its lease was over, stores it once.
+            request = requests.pop(answer.order.id, None)
+            if request is None:
+                outcomes.append(None)
+            elif not _may(program, request["origin"], now):
+                put_back.append(answer.order.id)
+                outcomes.append(None)
+            else:
+                outcome = _looked_at(program, now, request, answer, had if look_first else None)
+                outcomes.append(outcome if isinstance(outcome, RemoteFailed) else outcome.brought)
+                taken += [] if isinstance(outcome, RemoteFailed) else [outcome]
+        if put_back:
+            await connection.execute(_PUT_BACK, put_back, BACKOFF_MAX_S)
+        if taken:
+            await _write(connection, program_id, now, taken)
+            reach(Point.STORED)
+    return Stored(outcomes, _lacks(rows[0]["open"], taken))
+
+
+def _may(program: Program, origin: str, now: datetime) -> bool:
+    """Whether codes may be made now for whoever ordered them."""
+    may = origin == "generate" or any(program.can_create(source) for source in Source)
+    return may and standing(program, now) is None
+
+
+def _lacks(open_before: int, taken: Sequence[_Taken]) -> bool:
+    """Whether more may be to order: codes that did not come, or what was too much to be on its way at once.
+
+    Of the latter it is reminded by those answers only behind which few requests are left, whoever stores them.
+    """
+    left = open_before - len(taken)
+    few = OPEN_MAX // 2
+    return bool(taken) and (any(one.brought < one.asked for one in taken) or left == 0 or left <= few < open_before)
+
+
+def _looked_at(
+    program: Program, now: datetime, request: Mapping[str, Any], answer: Answer, had: set[str] | None
+) -> _Taken | RemoteFailed:
+    """An answer as it can be stored, whose texts are then among those had, or what is wrong with it."""
+    order, codes = answer
+    try:
+        if had is not None:
+            _check_new(program, codes, had)
+        kinds = _kinds(program, now, json.loads(request["known"]), json.loads(request["fields"]), codes)
+    except RemoteFailed as error:
+        return error
+    if had is not None:
+        had.update(one.code for one in codes)
+    origin = "generate" if request["origin"] == "generate" else "remote"
+    return _Taken(order, origin, request["count"], kinds, len(codes))
+
+
+def _check_new(program: Program, codes: Sequence[RemoteCode], had: set[str]) -> None:
+    for place, one in enumerate(codes):
+        if one.code in had:
+            raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
+
+
+def _kinds(
+    program: Program,
+    now: datetime,
+    known: Sequence[Mapping[str, Any]],
+    given: Mapping[str, str],
+    codes: Sequence[RemoteCode],
+) -> dict[_Kind, list[str]]:
+    """The codes' texts by when they end and which fields they have. Raises RemoteFailed."""
+    saved = {field["name"]: field["save"] for field in known}
+    ends = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
+    plain = (ends, _saved(saved, given))
+    kinds: dict[_Kind, list[str]] = {}
+    for place, one in enumerate(codes):
+        if one.expires_at is None and not one.fields:
+            kinds.setdefault(plain, []).append(one.code)
+            continue
+        if one.expires_at is not None and one.expires_at <= now:
+            raise RemoteFailed(f"codes.{place}.expires_at: must be in the future.", answered=True)
+        for name in one.fields:
+            if name not in saved:
+                raise RemoteFailed(f"codes.{place}.fields.{name}: {program.name} has no such field.", answered=True)
+        expires_at = one.expires_at if ends is None else sooner(ends, one.expires_at)
+        kinds.setdefault((expires_at, _saved(saved, {**given, **one.fields})), []).append(one.code)
+    return kinds
+
+
+def _saved(saved: Mapping[str, bool], fields: Mapping[str, str]) -> str | None:
+    # The program may have lost a field since the codes were ordered.
+    kept = {name: value for name, value in fields.items() if saved.get(name)}
+    return json.dumps(kept, sort_keys=True) if kept else None
+
+
+def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
+    """Texts in blocks of the size that the pool's workers need."""
+    rest = iter(texts)
+    return [list(islice(rest, size)) for size in block_sizes(len(texts), blocks, workers)]
+
+
+async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_Taken]) -> None:
+    blocks = workers = 0
+    # So few are one block, whatever the pool has.
+    if any(len(texts) > BLOCK_SIZE_MIN for one in taken for texts in one.kinds.values()):
+        _, _, blocks = await level(connection, program_id)
+        workers = await count_workers(connection)
+    cut = [
+        (one, kind, texts) for one in taken for kind, all_ in one.kinds.items() for texts in _cut(all_, blocks, workers)
+    ]
+    ids = [row[0] for row in await connection.fetch(_BLOCK_IDS, len(cut))]
+    await connection.execute(
+        _WRITE, program_id, [one.order.id for one in taken], [one.brought for one in taken],
+        sum(one.brought for one in taken), sum(one.asked for one in taken),
+        ids, [len(texts) for *_, texts in cut], [kind[0] for _, kind, _ in cut], [kind[1] for _, kind, _ in cut],
+        [one.origin for one, *_ in cut], [one.order.id for one, *_ in cut], now,
+    )  # fmt: skip
+    runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
+    source = memoryview(packed_codes(program_id, runs))
+    await connection.copy_to_table("code", source=source, columns=CODE_COLUMNS, format="binary")
+    for _ in [one for one in taken if not one.brought]:
+        # All is well and yet nothing came: to ask again at once would bring as much.
+        nothing = RemoteFailed("The service answered with no codes at all.", wait_s=REST_S)
+        await note_failure(connection, program_id, nothing)

@@ -1,0 +1,179 @@
+"""Requests to remote services in the hands of generators: taken by one, put off, given up.
+
+Locks are taken in one order: the program's row, the request's, its service's. Who takes a request waits for none.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from codewell.errors import RemoteFailed
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.orders import FAILURES_MAX
+
+# Between two attempts, doubling; and for as long the circuit stays open. Short enough that all is well again within a
+# minute of a service's recovery.
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_MAX_S: Final = 30.0
+REST_S: Final = 15.0
+# What a service may ask for with Retry-After.
+WAIT_MAX_S: Final = 3_600.0
+# The same request gets the same answer, so one that can't be used is not asked for over and over.
+REFUSED_MAX: Final = 5
+
+# Requests of programs that may have codes made for them now, and that nobody has in hand.
+_DUE: Final = f"""
+    r.state = 'open' AND r.next_attempt_at <= statement_timestamp()
+    AND (r.leased_until IS NULL OR r.leased_until <= statement_timestamp())
+    AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
+    AND (p.valid_until IS NULL OR p.valid_until > statement_timestamp())
+    AND (r.origin = 'generate' OR p.campaign_can_create OR p.scenario_can_create)
+    AND (s.rest_until IS NULL OR s.rest_until <= statement_timestamp())
+    AND (s.failures < {FAILURES_MAX} OR NOT EXISTS (
+        SELECT FROM remote_request o WHERE o.program_id = p.id AND o.state = 'open'
+        AND o.leased_until > statement_timestamp()))
+    """
+
+_PICK: Final = f"""
+    SELECT s.program_id, due.count FROM remote_service s JOIN program p ON p.id = s.program_id
+    LEFT JOIN unnest($1::bigint[], $2::bigint[]) AS h (program_id, count) ON h.program_id = p.id
+    CROSS JOIN LATERAL (SELECT min(r.next_attempt_at) AS since, count(*) FROM remote_request r
+                        WHERE r.program_id = p.id AND {_DUE}) due
+    WHERE due.since IS NOT NULL AND coalesce(h.count, 0) < $3
+    ORDER BY coalesce(h.count, 0), due.since LIMIT $4 FOR UPDATE OF s SKIP LOCKED
+    """  # noqa: S608  constants
+
+_TAKE: Final = f"""
+    UPDATE remote_request q SET attempts = attempts + 1,
+        leased_until = statement_timestamp() + make_interval(secs => $2)
+    FROM program w WHERE w.id = $1 AND q.id = ANY(ARRAY(
+        SELECT r.id FROM remote_request r JOIN program p ON p.id = r.program_id
+        JOIN remote_service s ON s.program_id = p.id
+        WHERE p.id = $1 AND {_DUE} ORDER BY r.next_attempt_at
+        LIMIT (SELECT CASE WHEN failures < {FAILURES_MAX} THEN $3::bigint ELSE 1 END
+               FROM remote_service WHERE program_id = $1)
+        FOR UPDATE OF r SKIP LOCKED))
+    RETURNING q.id, q.program_id, w.name, w.source->>'url', q.count, q.fields, q.attempts,
+        extract(epoch FROM statement_timestamp())::bigint
+    """  # noqa: S608  constants
+
+_PUT_OFF: Final = """
+    UPDATE remote_request SET leased_until = NULL, error = $3, refused = refused + $4,
+        next_attempt_at = statement_timestamp() + make_interval(secs => $5)
+    WHERE id = $1 AND state = 'open' AND attempts = $2
+    RETURNING refused >= $6 OR created_at <= statement_timestamp() - make_interval(secs => $7)
+    """
+
+_UNWELL: Final = """
+    UPDATE remote_service SET failures = failures + 1, error = $2, error_at = statement_timestamp(),
+        rest_until = greatest(rest_until, statement_timestamp() + make_interval(secs => $3),
+            CASE WHEN failures + 1 >= $4 THEN statement_timestamp() + make_interval(secs => $5) END)
+    WHERE program_id = $1
+    """
+
+_LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
+
+_GIVE_UP: Final = """
+    WITH program AS (UPDATE program SET on_order = on_order - r.count
+                     FROM remote_request r WHERE r.id = $2 AND program.id = $1)
+    UPDATE remote_request SET state = 'given_up', leased_until = NULL, finished_at = statement_timestamp() WHERE id = $2
+    """
+
+# Those that nobody tries any more, as their program is switched off or has ended.
+_OLD: Final = """
+    SELECT program_id, id FROM remote_request
+    WHERE state = 'open' AND created_at <= now() - make_interval(secs => $1)
+      AND (leased_until IS NULL OR leased_until <= now()) ORDER BY program_id, id LIMIT 1000
+    """
+
+_STILL_OLD: Final = """
+    SELECT state = 'open' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+    FROM remote_request WHERE id = $1 FOR UPDATE
+    """
+
+
+class Order(NamedTuple):
+    """A request in the hands of one generator, until its lease is over."""
+
+    id: UUID
+    program_id: int
+    program: str
+    url: str
+    asked: int
+    fields: dict[str, str]
+    attempt: int
+    taken_s: int
+    """When it was taken, by the database's clock (s since 1970)."""
+
+
+async def take(
+    connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int, most: int
+) -> list[Order]:
+    """Take up to `most` of the requests that are due for `lease_s` (s).
+
+    `in_hand` says how many of each program this generator has: a program with `of_program_max` gets no more, and one
+    with fewer goes first, so that a slow service doesn't hold up the others. While a service is tried after a rest,
+    it gets one request, from whichever generator.
+    """
+    async with connection.transaction():
+        due = await connection.fetch(_PICK, list(in_hand), list(in_hand.values()), of_program_max, most)
+        shares = _shares(dict(due), in_hand, of_program_max, most)
+        rows = [row for program_id, share in shares.items()
+                for row in await connection.fetch(_TAKE, program_id, lease_s, share)]  # fmt: skip
+    return [Order(*row)._replace(fields=json.loads(row["fields"])) for row in rows]
+
+
+def _shares(due: Mapping[int, int], in_hand: Mapping[int, int], of_program_max: int, most: int) -> dict[int, int]:
+    """How many each program with due requests gets: one by one to the one that has fewest."""
+    shares: Counter[int] = Counter()
+    for _ in range(most):
+        may = [one for one, count in due.items() if shares[one] < min(count, of_program_max - in_hand.get(one, 0))]
+        if not may:
+            break
+        shares[min(may, key=lambda one: in_hand.get(one, 0) + shares[one])] += 1
+    return dict(shares)
+
+
+async def put_off(connection: Connection, order: Order, error: RemoteFailed, give_up_s: float) -> bool:
+    """Note that an attempt failed, and when the next may be; True when there is none, as the request is given up.
+
+    That is after `give_up_s` (s) since it was made, or after REFUSED_MAX answers that can't be used. A worker whose
+    lease had ended changes nothing.
+    """
+    backoff_s = min(BACKOFF_FIRST_S * 2.0 ** min(order.attempt - 1, 30), BACKOFF_MAX_S)
+    jittered_s = backoff_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, keeps no secret
+    async with connection.transaction():
+        await connection.execute(_LOCK_PROGRAM, order.program_id)
+        hopeless = await connection.fetchval(
+            _PUT_OFF, order.id, order.attempt, str(error), int(error.answered), jittered_s, REFUSED_MAX, give_up_s
+        )
+        if hopeless is None:
+            return False
+        if hopeless:
+            await connection.execute(_GIVE_UP, order.program_id, order.id)
+        await note_failure(connection, order.program_id, error)
+    return bool(hopeless)
+
+
+async def note_failure(connection: Connection, program_id: int, error: RemoteFailed) -> None:
+    """Remember what was wrong, and let the service rest when it asks for it or has failed too often in a row."""
+    wait_s = min(error.wait_s, WAIT_MAX_S)
+    await connection.execute(_UNWELL, program_id, str(error), wait_s, FAILURES_MAX, REST_S)
+
+
+async def give_up_old(connection: Connection, give_up_s: float) -> int:
+    """Give up requests older than `give_up_s` (s) that nobody has in hand, and give their number.
+
+    Those that are tried are given up when they fail; these are of programs that are switched off or have ended.
+    """
+    given_up = 0
+    for program_id, request_id in await connection.fetch(_OLD, give_up_s):
+        async with connection.transaction():
+            await connection.execute(_LOCK_PROGRAM, program_id)
+            if await connection.fetchval(_STILL_OLD, request_id):
+                await connection.execute(_GIVE_UP, program_id, request_id)
+                given_up += 1
+    return given_up

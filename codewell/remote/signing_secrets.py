@@ -1,0 +1,83 @@
+"""The secrets with which a program's requests to its remote service are signed, several while one is replaced."""
+
+import secrets
+from base64 import b64encode
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from codewell.errors import ProgramRefused
+from codewell.infra.postgres.connection import Connection
+from codewell.keys.master_keys import Stored
+from codewell.pool.minter_cache import Minters
+
+# Standard Webhooks: 24 to 64 bytes, written as base64 behind this prefix.
+PREFIX: Final = "whsec_"
+_SECRET_BYTES: Final = 32
+# How long requests are signed with a replaced secret too, so that the service can change over without a gap.
+KEPT: Final = timedelta(hours=24)
+# Each is a signature in a header of every request.
+IN_FORCE_MAX: Final = 5
+
+_IN_FORCE: Final = """
+    SELECT secret, wrapped, key_id, made_at, ends_at FROM remote_secret
+    WHERE program_id = $1 AND (ends_at IS NULL OR ends_at > statement_timestamp()) ORDER BY id DESC
+    """
+_ADD: Final = "INSERT INTO remote_secret (program_id, secret, wrapped, key_id) VALUES ($1, $2, $3, $4)"
+
+
+class Secret(NamedTuple):
+    """One secret; `ends_at` None is the one in use."""
+
+    key: bytes
+    made_at: datetime
+    ends_at: datetime | None
+
+    @property
+    def text(self) -> str:
+        """As it is given to whoever runs the remote service."""
+        return PREFIX + b64encode(self.key).decode()
+
+    def __repr__(self) -> str:
+        """Without the key, which is for no log."""
+        return f"Secret(made_at={self.made_at}, ends_at={self.ends_at})"
+
+
+async def in_force(connection: Connection, minters: Minters, program_id: int) -> list[Secret]:
+    """The secrets that a program's requests are signed with now, newest first; the first is made where there is none.
+
+    Raises StackUnavailable when they can't be unwrapped.
+    """
+    rows = await connection.fetch(_IN_FORCE, program_id)
+    if not rows:
+        async with connection.transaction():
+            await _lock(connection, program_id)
+            rows = await connection.fetch(_IN_FORCE, program_id)
+            if not rows:
+                await _add(connection, minters, program_id)
+                rows = await connection.fetch(_IN_FORCE, program_id)
+    return [Secret(minters.keys.unwrap(Stored(*row[:3])), row["made_at"], row["ends_at"]) for row in rows]
+
+
+async def rotate(connection: Connection, minters: Minters, program_id: int) -> list[Secret]:
+    """Make a new secret, and let the one before end after KEPT. Raises ProgramRefused when too many are in force."""
+    async with connection.transaction():
+        name = await _lock(connection, program_id)
+        if len(await connection.fetch(_IN_FORCE, program_id)) >= IN_FORCE_MAX:
+            raise ProgramRefused(
+                f"{name} has {IN_FORCE_MAX} secrets in force already: wait until the oldest of them has ended."
+            )
+        await connection.execute(
+            "UPDATE remote_secret SET ends_at = statement_timestamp() + $2 WHERE program_id = $1 AND ends_at IS NULL",
+            program_id,
+            KEPT,
+        )
+        await _add(connection, minters, program_id)
+        return await in_force(connection, minters, program_id)
+
+
+async def _lock(connection: Connection, program_id: int) -> str:
+    return str(await connection.fetchval("SELECT name FROM program WHERE id = $1 FOR NO KEY UPDATE", program_id))
+
+
+async def _add(connection: Connection, minters: Minters, program_id: int) -> None:
+    await connection.execute(_ADD, program_id, *minters.keys.wrap(secrets.token_bytes(_SECRET_BYTES)))

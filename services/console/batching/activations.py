@@ -1,0 +1,73 @@
+"""Activations over HTTP: those of one program's codes that come at the same time are one transaction."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import asyncpg
+from fastapi.responses import Response
+
+from codewell.access import stored_responses
+from codewell.access.stored_responses import KeptAnswer, TokenKey
+from codewell.codes import activate_many
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
+from codewell.infra.process.coalescer import Gathering
+from codewell.pool.minter_cache import Minters
+from services.console.http.auth import Known
+from services.console.http.idempotency import Once, done, repeated
+from services.console.http.problems import refusal
+from services.console.routes.code_shape import shown
+
+
+class _Wish(NamedTuple):
+    once: Once
+    code: str
+
+
+class Activations:
+    """Activates codes once for each idempotency key. An answer is kept in the transaction that activates."""
+
+    def __init__(self, pool: Pool, minters: Minters) -> None:
+        self._pool = pool
+        self._minters = minters
+        self._gathering: Gathering[Known, _Wish, Response | None] = Gathering(
+            self._activate, timeout_s=ACQUIRE_TIMEOUT_S
+        )
+
+    async def activate(self, program: Known, once: Once, code: str) -> Response | None:
+        """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
+        return await self._gathering.ask(program, _Wish(once, code))
+
+    async def _activate(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+        try:
+            return await self._in_one_transaction(program, wishes)
+        except (asyncpg.UniqueViolationError, asyncpg.DataError):
+            # A copy in another console was quicker, or one code can't be a text of Postgres.
+            return [None] * len(wishes)
+
+    async def _in_one_transaction(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+        # Of copies, and of those who want the same code, the first is in this batch, and the others come behind it.
+        of_key: dict[TokenKey, _Wish] = {}
+        of_code: dict[str, _Wish] = {}
+        answers: dict[_Wish, Response] = {}
+        async with self._pool.acquire() as connection, connection.transaction():
+            known = await stored_responses.find_all(connection, [one.once.key for one in wishes if one.once.key])
+            for one in wishes:
+                key = one.once.key
+                if key is not None and key in known:
+                    answers[one] = repeated(known[key], one.once.fingerprint)
+                elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
+                    of_code[one.code] = one
+            outcomes = await activate_many.activate(connection, self._minters, program.id, list(of_code))
+            kept: dict[TokenKey, KeptAnswer] = {}
+            for one, outcome in zip(of_code.values(), outcomes, strict=True):
+                if outcome is None:
+                    continue
+                answers[one] = answer = (
+                    refusal(outcome) if isinstance(outcome, CodewellError) else done(shown(program.name, outcome), 200)
+                )
+                if one.once.key is not None:
+                    kept[one.once.key] = one.once.kept(answer)
+            if kept:
+                await stored_responses.keep_all(connection, kept)
+        return [answers.get(one) for one in wishes]

@@ -1,0 +1,100 @@
+"""Attaching and using a code without FastAPI's machinery, which takes longer than all else that such a request needs.
+
+A request that is as it should be is served here, by the functions that the endpoints of `life.py` call. What has
+anything odd about it goes to these endpoints, which say what is wrong.
+"""
+
+import re
+from collections.abc import MutableMapping
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from codewell.access.tokens import Scope as TokenScope
+from codewell.access.tokens import Token
+from schemas.api import Attach, CodeOnly
+from services.console.context import Context
+from services.console.http.idempotency import KEY_CHARACTERS_MAX, KEY_PATTERN, Once, done, fingerprint, is_json
+from services.console.routes.code_lifecycle import activate, attach
+
+_PATH: Final = re.compile(r"/api/v1/programs/([A-Za-z0-9_]{1,64})/codes:(attach|activate)")
+_KEY: Final = re.compile(f"(?:{KEY_PATTERN})", re.ASCII)
+_SHAPES: Final[dict[str, type[Attach | CodeOnly]]] = {"attach": Attach, "activate": CodeOnly}
+_SCOPES: Final[dict[str, TokenScope]] = {"attach": "write", "activate": "redeem"}
+
+
+class _Route(NamedTuple):
+    path: str
+
+
+# As the endpoints have them: logs and figures tell no difference.
+_ROUTES: Final = {step: _Route(f"/programs/{{name}}/codes:{step}") for step in _SHAPES}
+# Set in the state of a request that the endpoints are to serve after all.
+_NOT_HERE: Final = "not_direct"
+
+
+class Direct(BaseRoute):
+    """The first route of the API. `others` is all of them."""
+
+    def __init__(self, here: Context, others: ASGIApp) -> None:
+        self._here = here
+        self._others = others
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it is a request for one of these steps with nothing odd before its body."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return Match.NONE, {}
+        found = _PATH.fullmatch(scope["path"])
+        if found is None or _NOT_HERE in scope["state"]:
+            return Match.NONE, {}
+        given = [(name, value) for name, value in scope["headers"] if name in {b"content-type", b"idempotency-key"}]
+        headers = {name: value.decode("latin-1") for name, value in given}
+        key = headers.get(b"idempotency-key")
+        caller: Token = scope["state"]["caller"]
+        is_plain = (
+            len(headers) == len(given)
+            and is_json(headers.get(b"content-type", ""))
+            and (key is None or (len(key) <= KEY_CHARACTERS_MAX and _KEY.fullmatch(key) is not None))
+            and caller.may(_SCOPES[found[2]])
+        )
+        if not is_plain:
+            return Match.NONE, {}
+        return Match.FULL, {"route": _ROUTES[found[2]], "path_params": {"name": found[1], "step": found[2], "key": key}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request. Raises what the endpoints raise."""
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
+            return
+        name, step, key = (scope["path_params"][one] for one in ("name", "step", "key"))
+        try:
+            wanted = _SHAPES[step].model_validate_json(body)
+        except ValidationError:
+            scope["state"][_NOT_HERE] = True
+            await self._others(_as_it_came(scope), _again(body, receive), send)
+            return
+        caller: Token = scope["state"]["caller"]
+        once = Once(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
+        if isinstance(wanted, Attach):
+            response = done(await attach(self._here, caller, name, wanted, once), 200)
+        else:
+            response = await activate(self._here, caller, name, wanted.code, once)
+        await response(scope, receive, send)
+
+
+def _as_it_came(scope: MutableMapping[str, Any]) -> Scope:
+    return {name: value for name, value in scope.items() if name not in {"route", "path_params"}}
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that has been read, and then what else comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again

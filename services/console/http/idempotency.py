@@ -1,0 +1,138 @@
+"""A POST that makes something makes it once for each `Idempotency-Key`, and answers the same each time."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+
+import asyncpg
+from fastapi import Depends, Header, HTTPException, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from codewell.access import stored_responses
+from codewell.access.stored_responses import KeptAnswer, TokenKey
+from codewell.access.tokens import Token
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import Connection, Pool
+from services.console.http.problems import RETRY_AFTER_S, problem, refusal, try_later
+
+_JSON: Final = "application/json"
+KEY_PATTERN: Final = r"[!-~]+"
+KEY_CHARACTERS_MAX: Final = 255
+
+M = TypeVar("M", bound=BaseModel)
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=KEY_CHARACTERS_MAX,
+        pattern=f"^{KEY_PATTERN}$",
+        description="The same key with the same request gets the same answer again, for a day at least.",
+        examples=["0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10"],
+    ),
+]
+
+
+class Once:
+    """One request that makes something; `may_name_profile` says whether a profile can be in its answer."""
+
+    def __init__(
+        self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes, *, may_name_profile: bool = True
+    ) -> None:
+        self._pool = pool
+        self._may_name_profile = may_name_profile
+        self.key: TokenKey | None = None if key is None else (token_id, key)
+        self.fingerprint = fingerprint
+
+    async def answer(
+        self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int = 201
+    ) -> Response:
+        """Do the work in one transaction with the key, or repeat the answer that the key had.
+
+        `made` is called after the commit, when the work was done now. What the work refuses is an answer too, kept
+        without what the work did before it refused. Raises what the work raises when there is no key.
+        """
+        try:
+            return await self._answer(work, made, status)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "idempotency_once":
+                raise
+            # Activations that are gathered keep their answers without waiting for the key, and were quicker: nothing
+            # of the work has remained, and there is an answer now.
+            return await self._answer(work, made, status)
+
+    async def _answer(
+        self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int
+    ) -> Response:
+        result = None
+        async with self._pool.acquire() as connection, connection.transaction():
+            if self.key is None:
+                result = await work(connection)
+                response = done(result, status)
+            else:
+                known = await self._known(connection, *self.key)
+                if known is not None:
+                    return known
+                try:
+                    async with connection.transaction():
+                        result = await work(connection)
+                    response = done(result, status)
+                except CodewellError as error:
+                    if error.retriable:
+                        raise
+                    response = refusal(error)
+                await stored_responses.keep(connection, *self.key, self.kept(response))
+        if result is not None:
+            made(result)
+        return response
+
+    def kept(self, response: Response) -> KeptAnswer:
+        """What is kept of the answer to this request."""
+        media_type = response.media_type or _JSON
+        return KeptAnswer(self.fingerprint, response.status_code, media_type, bytes(response.body))
+
+    async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
+        try:
+            known = await stored_responses.find(connection, token_id, key, may_name_profile=self._may_name_profile)
+        except asyncpg.LockNotAvailableError as error:
+            sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
+            raise try_later(409, sentence, RETRY_AFTER_S) from error
+        if known is None:
+            return None
+        return repeated(known, self.fingerprint)
+
+
+def repeated(known: KeptAnswer, fingerprint: bytes) -> Response:
+    """The answer that the key had, or the refusal of another request under the same key."""
+    if known.fingerprint != fingerprint:
+        return problem(422, "This Idempotency-Key came with another request: use a new key for each.")
+    return Response(known.body, known.status, media_type=known.media_type)
+
+
+def done(result: BaseModel, status: int) -> Response:
+    """A good answer."""
+    return Response(result.model_dump_json(), status, media_type=_JSON)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether this header says that the body is JSON."""
+    return content_type.partition(";")[0].strip().lower() == _JSON
+
+
+def fingerprint(method: str, path: str, body: bytes) -> bytes:
+    """By what a request is known again under its key."""
+    return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
+
+
+async def once(request: Request, key: Key = None) -> Once:
+    """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
+    if not is_json(request.headers.get("content-type", "")):
+        raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
+    caller: Token = request.state.caller
+    asked = fingerprint(request.method, request.scope["path"], await request.body())
+    return Once(request.app.state.context.pool, caller.id, key, asked)
+
+
+Making = Annotated[Once, Depends(once)]

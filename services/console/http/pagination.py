@@ -1,0 +1,57 @@
+"""Cursors: where a list goes on, in a form that is good for nothing else."""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated, Final
+
+from fastapi import HTTPException, Query
+
+from codewell.codes.lookup import START, Place
+
+_PLACE_MAX: Final = 2**63 - 1
+
+Limit = Annotated[int, Query(ge=1, le=1_000, description="How many at most.")]
+Cursor = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, description="The next_cursor of the page before.", examples=["U1BSSU5H"]),
+]
+
+
+def of_text(text: str) -> str:
+    """The cursor that stands for this text."""
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def of_place(place: Place) -> str:
+    """The cursor that stands for a code's place."""
+    return of_text(":".join(map(str, place)))
+
+
+def text_of(cursor: str | None, first: str = "") -> str:
+    """What a cursor stands for; `first` where there is none. Raises 422 for one that nobody was given."""
+    if cursor is None:
+        return first
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except (binascii.Error, ValueError) as error:
+        raise _broken() from error
+    if of_text(text) != cursor or "\0" in text:
+        raise _broken()
+    return text
+
+
+def place_of(cursor: str | None) -> Place:
+    """The place behind which a list of codes goes on. Raises 422 for a cursor that nobody was given."""
+    if cursor is None:
+        return START
+    try:
+        listed, major, minor = map(int, text_of(cursor).split(":"))
+    except ValueError as error:
+        raise _broken() from error
+    if listed not in {0, 1} or not (0 <= major <= _PLACE_MAX and 0 <= minor < _PLACE_MAX):
+        raise _broken()
+    return Place(listed, major, minor)
+
+
+def _broken() -> HTTPException:
+    return HTTPException(422, "This cursor can't be read: use the next_cursor of a page, or leave it out.")

@@ -1,0 +1,94 @@
+"""Each request has an id, in its answer and in every log line of it, and an answer even when an endpoint breaks."""
+
+import re
+import time
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing
+from codewell.infra.uuid7 import uuid7
+from services.console.http.problems import problem
+
+log = structlog.get_logger()
+
+REQUESTS: Final = Counter(
+    "codewell_http_requests", "Requests served, by route and status.", ["method", "route", "status"]
+)
+SECONDS: Final = Histogram(
+    "codewell_http_request_seconds", "Time to serve a request, its answer sent.", ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)  # fmt: skip
+
+# What senders make up is told apart no further, or they could make any number of series.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_HEADER: Final = "X-Request-Id"
+_SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+class RequestIds:
+    """Takes or makes the id of each request, and logs what was refused or went wrong."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing | None = None) -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(_HEADER, "")
+        request_id = given if _SANE.fullmatch(given) else str(uuid7())
+        status = 0
+        began = time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[_HEADER] = request_id
+            await send(message)
+
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request_broke")
+            if status:
+                raise
+            sentence = "Something went wrong here: tell the operator the X-Request-Id of this answer."
+            await problem(500, sentence)(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status, time.monotonic() - began)
+            structlog.contextvars.reset_contextvars(**bound)
+
+    def _note(self, scope: Scope, status: int, took_s: float) -> None:
+        # A path may hold a code, and no log does; the route does not. What went well is too much for every day.
+        route = getattr(scope.get("route"), "path", None)
+        labels = scope["method"] if scope["method"] in _METHODS else "other", route or "none"
+        REQUESTS.labels(*labels, status).inc()
+        SECONDS.labels(*labels).observe(took_s)
+        if self._tracing is not None:
+            self._trace(self._tracing, scope, *labels, status, took_s)
+        write = log.debug if status < 400 else log.info
+        write("answered", method=scope["method"], route=route, status=status, took_ms=round(took_s * 1000, 1))
+
+    def _trace(self, tracing: Tracing, scope: Scope, method: str, route: str, status: int, took_s: float) -> None:
+        is_sampled, parent = tracing.sampled(Headers(scope=scope).get(TRACEPARENT))
+        if not is_sampled:
+            return
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        about: Attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+        now_ns = time.time_ns()
+        span = tracing.start(f"{method} {route}", SpanKind.SERVER, about, parent, (), now_ns - int(took_s * 1e9))
+        # What is no program may be anything that somebody put in its place.
+        if status < 400 and (program := scope.get("path_params", {}).get("name")):
+            span.set_attribute("codewell.program", program)
+        if status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(now_ns)

@@ -1,0 +1,191 @@
+"""Endpoints for a code's life: attach, return, use, change, delete."""
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from uuid import UUID, uuid5
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import Response
+
+from codewell.access.tokens import Token
+from codewell.audit import audit_log
+from codewell.codes import lifecycle
+from codewell.codes.lifecycle import Change
+from codewell.codes.lookup import CodeFacts
+from codewell.errors import CodeUnknown
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.uuid7 import uuid7
+from codewell.issuing import manual
+from codewell.issuing.model import AnswerRow
+from codewell.pool.minter_cache import Minters
+from schemas.api import Attach, Code, CodeChanges, CodeOnly
+from schemas.events import ShortName
+from services.console.context import Context, context
+from services.console.http.auth import Redeemer, Writer, visible
+from services.console.http.idempotency import Making, Once
+from services.console.http.problems import documented, documented_making
+from services.console.routes import examples
+from services.console.routes.code_shape import shown
+from services.console.routes.codes import CodeText
+
+router = APIRouter(prefix="/programs/{name}", tags=["codes"])
+Here = Annotated[Context, Depends(context)]
+Step = Callable[[Connection, Minters, int, str], Awaitable[CodeFacts]]
+OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
+
+# Chosen once at random; the request id of an attachment follows from it and the idempotency key for ever.
+_KEYS: Final = UUID("0b7c9d53-0f0f-4c1b-9f0c-6f1f5a4f1f0e")
+_STEP: Final[dict[str, Any]] = {
+    "response_model": Code,
+    "responses": examples.answer(200, "The code as it is now", examples.CODE) | documented_making(404, 429),
+}
+
+
+@router.post(
+    "/codes:attach",
+    responses=examples.answer(200, "The code, attached", examples.CODE) | documented_making(404),
+)
+async def attach_code(
+    here: Here,
+    caller: Writer,
+    once: Making,
+    name: ShortName,
+    wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
+) -> Code:
+    """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
+    return await attach(here, caller, name, wanted, once)
+
+
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: Once) -> Code:
+    """Attach a code, once for a key. Raises CodewellError."""
+    await here.callers.program(caller, name)
+    # The answer is stored under this id, so the same key finds it whatever happens to this console.
+    request_id = uuid7() if once.key is None else uuid5(_KEYS, f"{caller.id}\n{once.key[1]}")
+    if wanted.code is None:
+        row = await manual.attach(here.claims, name, wanted.profile_id, request_id)
+    else:
+        async with here.pool.acquire() as connection:
+            row = await manual.attach_named(
+                connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.by
+            )
+    return _given(name, row)
+
+
+@router.post("/codes:detach", **_STEP)
+async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Return an attached code to the pool, where somebody else may get it."""
+    return await _stepped(here, caller, once, name, wanted.code, lifecycle.detach, "code.detach")
+
+
+@router.post("/codes:activate", **_STEP)
+async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Use an attached code, which can be done once."""
+    return await activate(here, caller, name, wanted.code, once)
+
+
+async def activate(here: Context, caller: Token, name: str, code: str, once: Once) -> Response:
+    """Use a code, once for a key. Raises CodewellError, and HTTPException for who asks for too many that are none."""
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
+    # Under a key the refusal would have to be kept.
+    if once.key is None and await here.strangers.know(program.id, code):
+        here.guessers.count(caller.id)
+        raise CodeUnknown(code)
+    response = await here.activations.activate(program, once, code)
+    if response is None:
+        return await _stepped(here, caller, once, name, code, lifecycle.activate)
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        here.guessers.count(caller.id)
+    return response
+
+
+@router.post("/codes:deactivate", **_STEP)
+async def deactivate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+    """Take an activation back."""
+    return await _stepped(here, caller, once, name, wanted.code, lifecycle.deactivate, "code.deactivate")
+
+
+@router.patch(
+    "/codes/{code:path}",
+    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(400, 404, 409, 413, 415),
+)
+async def change_code(
+    here: Here,
+    caller: Writer,
+    name: ShortName,
+    code: CodeText,
+    changes: Annotated[CodeChanges, Body(examples=[examples.CHANGES])],
+) -> Code:
+    """Give a code another expiry or other fields; answers that went out say what they said."""
+
+    def to(now: CodeFacts) -> Change:
+        given = changes.model_fields_set
+        return Change(
+            changes.expires_at if "expires_at" in given else now.expires_at,
+            json.dumps(changes.fields) if "fields" in given else now.fields,
+        )
+
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        async with connection.transaction():
+            changed = await lifecycle.change(connection, here.minters, program.id, code, to)
+            details = sorted(changes.model_fields_set)
+            await audit_log.note(connection, caller.by, "code.update", name, place=changed.place, changed=details)
+    return shown(name, changed)
+
+
+@router.delete(
+    "/codes/{code:path}",
+    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(404, 409),
+)
+async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeText) -> Code:
+    """Delete a pooled or attached code: it stays on record and is never made again."""
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        async with connection.transaction():
+            deleted = await lifecycle.delete(connection, here.minters, program.id, code)
+            await audit_log.note(connection, caller.by, "code.delete", name, place=deleted.place)
+    return shown(name, deleted)
+
+
+async def _stepped(
+    here: Context, caller: Token, once: Once, name: str, code: str, step: Step, verb: str | None = None
+) -> Response:
+    """Take a step in one code's life, once for a key, and log it where it has a verb."""
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
+
+    async def work(connection: Connection) -> Code:
+        now = await step(connection, here.minters, program.id, code)
+        if verb is not None:
+            await audit_log.note(connection, caller.by, verb, name, place=now.place)
+        return shown(name, now)
+
+    try:
+        response: Response = await once.answer(work, _nothing, 200)
+    except CodeUnknown:
+        here.guessers.count(caller.id)
+        raise
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        here.guessers.count(caller.id)
+    return response
+
+
+def _nothing(_: Code) -> None:
+    """Nobody has to be told."""
+
+
+def _given(program: str, row: AnswerRow) -> Code:
+    """An attachment as it was when it was made, whatever became of the code since."""
+    return Code(
+        code=row.code or "",
+        program=program,
+        state="attached",
+        profile_id=row.profile_id,
+        attached_at=row.answered_at,
+        activated_at=None,
+        expires_at=row.expires_at,
+        fields=json.loads(row.fields or "{}"),
+    )

@@ -1,0 +1,20 @@
+"""A code as the API tells of it."""
+
+import json
+
+from codewell.codes.lookup import CodeFacts
+from schemas.api import Code
+
+
+def shown(program: str, facts: CodeFacts) -> Code:
+    """The facts as the API tells them."""
+    return Code(
+        code=facts.code,
+        program=program,
+        state=facts.state,
+        profile_id=facts.profile_id,
+        attached_at=facts.attached_at,
+        activated_at=facts.activated_at,
+        expires_at=facts.expires_at,
+        fields=json.loads(facts.fields or "{}"),
+    )

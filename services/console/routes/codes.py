@@ -1,0 +1,108 @@
+"""Endpoints for the codes of a program."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi.responses import Response
+
+from codewell.audit import audit_log
+from codewell.codes import listing, lookup
+from codewell.errors import CodeUnknown
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.uuid7 import uuid7
+from codewell.issuing import assigned
+from codewell.pool import fill
+from codewell.programs import programs
+from schemas.api import Code, Generate, Page
+from schemas.events import Id, ShortName
+from schemas.program import State, Stock
+from services.console.context import Context, context
+from services.console.http import pagination
+from services.console.http.auth import Looker, Reader, Writer, visible
+from services.console.http.idempotency import Making
+from services.console.http.problems import documented, documented_making
+from services.console.routes import examples
+from services.console.routes.code_shape import shown
+
+router = APIRouter(prefix="/programs/{name}", tags=["codes"])
+Here = Annotated[Context, Depends(context)]
+CodeText = Annotated[str, Path(max_length=1_000, description="The code; / too may be in it.")]
+
+
+@router.post(
+    "/codes:generate",
+    status_code=201,
+    response_model=Stock,
+    responses=examples.answer(201, "The codes are made; the stock with them", examples.STOCK) | documented_making(404),
+)
+async def generate_codes(
+    here: Here,
+    caller: Writer,
+    once: Making,
+    name: ShortName,
+    wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
+) -> Response:
+    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once.
+
+    A remote service brings them later, and without profiles: see `on_order`.
+    """
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+
+    async def work(connection: Connection) -> Stock:
+        saved = programs.saved_fields(program, wanted.fields)
+        fields, given = json.dumps(saved) if saved else None, json.dumps(wanted.fields)
+        if wanted.profiles is not None:
+            ids = (uuid7() for _ in wanted.profiles)
+            await assigned.generate_for(connection, here.minters, program.id, wanted.profiles, ids, fields)
+        else:
+            await fill.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
+        made = len(wanted.profiles) if wanted.profiles is not None else wanted.count
+        await audit_log.note(
+            connection, caller.by, "code.generate", name, count=made, attached=wanted.profiles is not None
+        )
+        return await programs.stock(connection, name)
+
+    return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))
+
+
+@router.get(
+    "/codes", responses=examples.answer(200, "A page of codes, in the order in which they were made", examples.CODES)
+    | documented(404),
+)  # fmt: skip
+async def list_codes(
+    here: Here,
+    caller: Reader,
+    name: ShortName,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+    state: State | None = None,
+    profile_id: Annotated[Id | None, Query(description="Only codes that this profile has or had.")] = None,
+) -> Page[Code]:
+    """Browse the codes of a program. A page may be short, even empty, and not the last: `next_cursor` says."""
+    place = pagination.place_of(cursor)
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        found = await listing.page(connection, here.minters, program.id, place, limit, state, profile_id)
+    return Page(
+        items=[shown(name, one) for one in found.codes],
+        next_cursor=None if found.next is None else pagination.of_place(found.next),
+    )
+
+
+@router.get(
+    "/codes/{code:path}", responses=examples.answer(200, "The facts on the code", examples.CODE) | documented(404, 429)
+)
+async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText) -> Code:
+    """Look a code up. A token that asks for too many that don't exist waits."""
+    program = await here.callers.program(caller, name)
+    await here.guessers.refuse(caller.id)
+    found = None
+    if not await here.strangers.know(program.id, code):
+        async with here.pool.acquire() as connection:
+            found = await lookup.find(connection, here.minters, program.id, code)
+    if found is None:
+        here.guessers.count(caller.id)
+        raise CodeUnknown(code)
+    return shown(name, found)

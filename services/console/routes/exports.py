@@ -1,0 +1,125 @@
+"""The endpoint that exports a program's codes as a file, some kilobytes at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from codewell.audit import audit_log
+from codewell.codes import export
+from codewell.codes.export import Wanted, Write
+from codewell.files.csv_writer import MEDIA_TYPE
+from schemas.events import SHORT_NAME_PATTERN, ShortName
+from schemas.program import State
+from services.console.context import Context, context
+from services.console.http.auth import Reader, visible
+from services.console.http.problems import documented
+
+router = APIRouter(prefix="/programs/{name}", tags=["codes"])
+Here = Annotated[Context, Depends(context)]
+
+# What is sent at once; smaller pieces cost more than they carry.
+_PIECE_BYTES: Final = 64 * 1024
+# A reader that takes nothing for so long has gone without saying so.
+SEND_TIMEOUT_S: Final = 60.0
+_NAMES: Final = f"{SHORT_NAME_PATTERN[1:-1]}(,{SHORT_NAME_PATTERN[1:-1]}){{0,63}}"
+_EXAMPLE: Final = (
+    "code,state,profile_id,attached_at,activated_at,expires_at,deleted_at,fields.discount,profile.email\r\n"
+    "smFg-2497-DMPB,attached,p-1001,2026-11-23T10:00:00.000000Z,,2026-12-23T10:00:00.000000Z,,10,a@example.com\r\n"
+)
+
+_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The codes, as CSV",
+        "content": {"text/csv": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    }
+}
+
+log = structlog.get_logger()
+
+
+@router.get("/codes.csv", response_class=Response, responses=_FILE | documented(404))
+async def export_codes(
+    here: Here,
+    caller: Reader,
+    name: ShortName,
+    fields: Annotated[
+        str | None,
+        Query(pattern=f"^{_NAMES}$", max_length=4_200, description="Fields of the profiles, separated by commas.",
+              examples=["email"]),
+    ] = None,
+    state: State | None = None,
+    raw: Annotated[bool, Query(description="Leave cells as they are that a spreadsheet would run.")] = False,
+) -> Response:  # fmt: skip
+    """Export the codes as CSV, all of one moment: the facts on each, its custom fields, and fields of its profile.
+
+    A file that breaks off was not whole: its connection ends without the last piece.
+    """
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+    wanted = Wanted(state, tuple(dict.fromkeys(fields.split(","))) if fields else (), raw)
+
+    async def work(write: Write) -> None:
+        with here.exports.turn():
+            async with here.pool.acquire() as connection:
+                # What has left can't be called back, so it is logged before.
+                await audit_log.note(connection, caller.by, "code.export", name, state=state, fields=fields)
+                await export.export(connection, here.minters, program, wanted, write)
+
+    return _Download(f"{name}-codes.csv", work)
+
+
+class _Download(Response):
+    """A file that is sent while it is made. What goes wrong before its first piece is a problem like any other."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, file_name: str, work: Callable[[Write], Awaitable[None]]) -> None:
+        super().__init__(headers={"Content-Disposition": f'attachment; filename="{file_name}"'})
+        del self.headers["content-length"]
+        self._work = work
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file. Raises what making it raises, so that the connection ends before the file does."""
+        making = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            making.cancel()
+            await asyncio.wait((making, leaving))
+        if making.cancelled():
+            log.info("export_left")
+        else:
+            making.result()
+
+    async def _send(self, send: Send) -> None:
+        waiting = bytearray()
+        began = False
+
+        async def piece(more: bool) -> None:
+            nonlocal began
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                if not began:
+                    began = True
+                    await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": bytes(waiting), "more_body": more})
+            waiting.clear()
+
+        async def write(some: bytes) -> None:
+            waiting.extend(some)
+            if len(waiting) >= _PIECE_BYTES:
+                await piece(more=True)
+
+        await self._work(write)
+        await piece(more=False)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,160 @@
+"""Endpoints for files of codes: send one, see how far it is, take it back."""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, File, Form, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response, StreamingResponse
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from codewell.access.tokens import Token
+from codewell.audit import audit_log
+from codewell.errors import ImportUnknown
+from codewell.files.scan import Scan, scan
+from codewell.files.table import open_table
+from codewell.imports import imports, undo, uploads
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.uuid7 import uuid7
+from schemas.events import ShortName
+from schemas.imports import Import, ImportOptions
+from services.console.context import Context, context
+from services.console.http.auth import Reader, Writer, visible
+from services.console.http.idempotency import Key, Once
+from services.console.http.problems import documented, documented_making
+from services.console.routes import examples
+
+router = APIRouter(tags=["imports"])
+Here = Annotated[Context, Depends(context)]
+_Column = Annotated[str | None, Form(description="A column by its name, or by its number from 1.")]
+_Field = Annotated[list[str], Form(description="NAME=COLUMN for each custom field.", examples=[["discount=Discount"]])]
+_CSV: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The rows that were left out, with why",
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": "row,code,reason\r\n7,AB12,twice in file\r\n"}
+        },
+    }
+}
+
+
+@router.post(
+    "/programs/{name}/imports",
+    status_code=202,
+    # Fields are held in memory, each as a whole, and so are the beginnings of files.
+    form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024},
+    response_model=Import,
+    responses=examples.answer(202, "The file has come and is being brought in", examples.IMPORT)
+    | documented_making(404),
+)
+async def import_file(
+    here: Here,
+    caller: Writer,
+    request: Request,
+    name: ShortName,
+    file: Annotated[UploadFile, File(description="CSV, XLS or XLSX.")],
+    column: _Column = None,
+    profile_column: _Column = None,
+    expiry_column: _Column = None,
+    field_column: _Field = [],  # noqa: B006  FastAPI copies it
+    encoding: Annotated[str | None, Form(description="Such as windows-1252.")] = None,
+    delimiter: Annotated[str | None, Form(description="A comma, a semicolon, a tab or a bar.")] = None,
+    sheet: Annotated[str | None, Form(description="The sheet of a workbook; the first is the default.")] = None,
+    header: Annotated[bool | None, Form(description="Whether the first row names the columns.")] = None,
+    key: Key = None,
+) -> Response:
+    """Take the codes of a file into the program, in the background. What is left out is found out.
+
+    The same file with the same columns goes on where it stopped.
+    """
+    options = _options(
+        column=column, profile_column=profile_column, expiry_column=expiry_column, field_columns=_fields(field_column),
+        encoding=encoding, delimiter=delimiter, sheet=sheet, header=header,
+    )  # fmt: skip
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+    imports.check(program, options)
+    with TemporaryDirectory(prefix="codewell-upload-") as directory:
+        path = Path(directory) / "file"
+        scanned = await asyncio.to_thread(_taken, here, file, path, options)
+
+        async def work(connection: Connection) -> Import:
+            begun = await imports.begin(
+                connection, uuid7(), program, file.filename or "", scanned, options, uploaded=True
+            )
+            await uploads.store(connection, begun.id, path)
+            await audit_log.note(connection, caller.by, "import.begin", name, id=str(begun.id), file_bytes=scanned.size)
+            return begun
+
+        parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
+        fingerprint = hashlib.sha256("\n".join(parts).encode()).digest()
+        once = Once(here.pool, caller.id, key, fingerprint, may_name_profile=False)
+        return await once.answer(work, lambda _: here.importer.tell(), 202)
+
+
+@router.get(
+    "/imports/{import_id:uuid}", responses=examples.answer(200, "The import", examples.IMPORT) | documented(404)
+)
+async def show_import(here: Here, caller: Reader, import_id: UUID) -> Import:
+    """See how far an import is."""
+    async with here.pool.acquire() as connection:
+        return await _visible(connection, caller, import_id)
+
+
+@router.get("/imports/{import_id:uuid}/bad-rows.csv", response_class=Response, responses=_CSV | documented(404))
+async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResponse:
+    """Get the rows that were left out up to now, as CSV with cells that no spreadsheet runs."""
+    async with here.pool.acquire() as connection:
+        await _visible(connection, caller, import_id)
+
+    async def lines() -> AsyncIterator[str]:
+        async with here.pool.acquire() as connection:
+            async for some in imports.bad_rows_csv(connection, import_id):
+                yield some
+
+    return StreamingResponse(lines(), media_type="text/csv")
+
+
+@router.post(
+    "/imports/{import_id:uuid}:undo",
+    responses=examples.answer(200, "The import, taken back", examples.IMPORT | {"state": "undone"}) | documented(404),
+)
+async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
+    """Take back the codes of an import that nobody has; one that is running ends. It may be asked for again."""
+    async with here.pool.acquire() as connection:
+        await _visible(connection, caller, import_id)
+        return await undo.undo(connection, import_id, caller.by)
+
+
+async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Import:
+    found, groups = await imports.with_groups(connection, import_id)
+    if not caller.sees(groups):
+        raise ImportUnknown(import_id)
+    return found
+
+
+def _taken(here: Context, file: UploadFile, path: Path, options: ImportOptions) -> Scan:
+    """Put the upload where a workbook's child can read it, and refuse what is no table with these columns."""
+    with path.open("wb") as out:
+        shutil.copyfileobj(file.file, out)
+    scanned = scan(path, here.importer.limits)
+    with open_table(path, scanned, options, here.importer.limits):
+        return scanned
+
+
+def _options(**given: Any) -> ImportOptions:
+    try:
+        return ImportOptions(**given)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
+def _fields(given: list[str]) -> dict[str, str]:
+    return {name: column for name, _, column in (one.partition("=") for one in given)}

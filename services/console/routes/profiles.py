@@ -1,0 +1,61 @@
+"""Endpoints for profiles: what is known of customers beside their id, and forgetting them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Path
+
+from codewell.access.tokens import Token
+from codewell.audit import audit_log
+from codewell.profiles import forgetting, profiles
+from schemas.events import Id
+from schemas.profile import Forgotten, Profile, ProfileSettings
+from services.console.context import Context, context
+from services.console.http.auth import Reader, Writer
+from services.console.http.problems import documented
+from services.console.routes import examples
+
+router = APIRouter(prefix="/profiles", tags=["profiles"])
+Here = Annotated[Context, Depends(context)]
+ProfileId = Annotated[Id, Path(description="The profile's id; / too may be in it.", examples=["p-1001"])]
+
+
+@router.get("/{id:path}", responses=examples.answer(200, "The profile", examples.PROFILE) | documented(404))
+async def show_profile(here: Here, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  as the path has it
+    """Show what is known of a profile beside its codes."""
+    _refuse_restricted(caller)
+    async with here.pool.acquire() as connection:
+        return await profiles.get(connection, id)
+
+
+@router.put(
+    "/{id:path}", responses=examples.answer(200, "The profile as it is now", examples.PROFILE)
+    | documented(400, 404, 413, 415),
+)  # fmt: skip
+async def put_profile(
+    here: Here,
+    caller: Writer,
+    id: ProfileId,  # noqa: A002
+    given: Annotated[ProfileSettings, Body(examples=[examples.PROFILE_FIELDS])],
+) -> Profile:
+    """Write all fields of a profile; those that are left out are gone."""
+    _refuse_restricted(caller)
+    async with here.pool.acquire() as connection:
+        put = {id: given.fields}
+        await audit_log.noted(connection, caller.by, lambda: profiles.put(connection, put), "profile.put", count=1)
+        return await profiles.get(connection, id)
+
+
+@router.delete(
+    "/{id:path}", responses=examples.answer(200, "The profile is forgotten", examples.FORGOTTEN) | documented(404)
+)
+async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten:  # noqa: A002
+    """Forget a profile: its fields go, and a random id takes the place of its own; its codes stay used."""
+    _refuse_restricted(caller)
+    async with here.pool.acquire() as connection:
+        return Forgotten(answers=await forgetting.forget(connection, id, caller.by))
+
+
+def _refuse_restricted(caller: Token) -> None:
+    """Profiles are of no access group: a customer has codes of everybody's programs."""
+    if caller.groups:
+        raise HTTPException(403, "Profiles belong to no access group: this needs a token without groups.")

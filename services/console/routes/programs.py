@@ -1,0 +1,172 @@
+"""Endpoints for programs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Body, Depends, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import ValidationError
+
+from codewell.access.tokens import Token
+from codewell.audit import audit_log
+from codewell.infra.postgres.connection import Connection
+from codewell.programs import programs
+from schemas.api import Clone, Page
+from schemas.events import ShortName
+from schemas.program import Program, ProgramChanges, ProgramSettings, Stock
+from services.console.context import Context, context
+from services.console.http import pagination
+from services.console.http.auth import Reader, Writer, visible
+from services.console.http.idempotency import Making
+from services.console.http.problems import documented, documented_making
+from services.console.routes import examples
+
+router = APIRouter(prefix="/programs", tags=["programs"])
+Here = Annotated[Context, Depends(context)]
+_CHANGED: Final = examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(404, 409)
+
+
+@router.get("", responses=examples.answer(200, "A page of programs, by name", examples.PROGRAMS) | documented())
+async def list_programs(
+    here: Here, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> Page[Program]:
+    """List the programs of the token's access groups that are not removed."""
+    after = pagination.text_of(cursor)
+    async with here.pool.acquire() as connection:
+        found = await programs.page(connection, caller.groups, after, limit + 1)
+    more = len(found) > limit
+    return Page(items=found[:limit], next_cursor=pagination.of_text(found[limit - 1].name) if more else None)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Program,
+    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(),
+)
+async def create_program(
+    here: Here, caller: Writer, once: Making, settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])]
+) -> Response:
+    """Make a program. A token with access groups makes programs in some of these only."""
+    _refuse_other_groups(caller, settings.groups)
+
+    async def work(connection: Connection) -> Program:
+        made = await programs.create(connection, here.minters, settings, here.guesses_per_s)
+        await audit_log.note(connection, caller.by, "program.create", made.name, source=settings.source.kind)
+        return made
+
+    return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
+
+
+@router.get("/{name}", responses=examples.answer(200, "The program", examples.PROGRAM) | documented(404))
+async def show_program(here: Here, caller: Reader, name: ShortName) -> Program:
+    """Show a program."""
+    async with here.pool.acquire() as connection:
+        return await visible(connection, caller, name)
+
+
+@router.get("/{name}/stock", responses=examples.answer(200, "The stock", examples.STOCK) | documented(404))
+async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
+    """Show where the program's codes are now."""
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        return await programs.stock(connection, name)
+
+
+@router.patch(
+    "/{name}",
+    responses=examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(400, 404, 409, 413, 415),
+)
+async def change_program(
+    here: Here,
+    caller: Writer,
+    name: ShortName,
+    changes: Annotated[ProgramChanges, Body(examples=[examples.PROGRAM_CHANGES])],
+) -> Program:
+    """Change a program's settings. A new template is a new version; codes of the old one stay valid."""
+    given = changes.model_dump(exclude_unset=True)
+    if "groups" in given:
+        _refuse_other_groups(caller, given["groups"] or ())
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        with _as_body():
+            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.by)
+    here.callers.forget(name)
+    return _told(here, changed)
+
+
+@router.post(
+    "/{name}/clone",
+    status_code=201,
+    response_model=Program,
+    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(404),
+)
+async def clone_program(
+    here: Here, caller: Writer, once: Making, name: ShortName, wanted: Annotated[Clone, Body(examples=[examples.CLONE])]
+) -> Response:
+    """Make a program with the settings of another, without any codes."""
+    async with here.pool.acquire() as connection:
+        _refuse_other_groups(caller, (await visible(connection, caller, name)).groups)
+
+    async def work(connection: Connection) -> Program:
+        with _as_body():
+            made = await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
+        await audit_log.note(connection, caller.by, "program.clone", made.name, of=name)
+        return made
+
+    return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
+
+
+@router.post("/{name}/activate", responses=_CHANGED)
+async def activate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Switch a program on."""
+    return await _switched(here, caller, name, active=True)
+
+
+@router.post("/{name}/deactivate", responses=_CHANGED)
+async def deactivate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Switch a program off: it makes and gives no codes until it is switched on again."""
+    return await _switched(here, caller, name, active=False)
+
+
+@router.delete("/{name}", responses=_CHANGED)
+async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program:
+    """Remove a program for good: its codes stay on record, and its name is not used again."""
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        removed = await audit_log.noted(
+            connection, caller.by, lambda: programs.remove(connection, name), "program.remove", name
+        )
+    return _told(here, removed)
+
+
+async def _switched(here: Context, caller: Token, name: str, *, active: bool) -> Program:
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        verb = f"program.{'activate' if active else 'deactivate'}"
+        switched = await audit_log.noted(
+            connection, caller.by, lambda: programs.set_active(connection, name, active), verb, name
+        )
+    return _told(here, switched)
+
+
+def _told(here: Context, program: Program) -> Program:
+    here.announcer.tell(program.id, program.name)
+    return program
+
+
+@contextmanager
+def _as_body() -> Iterator[None]:
+    """Settings that can't be together are the body's fault."""
+    try:
+        yield
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
+
+
+def _refuse_other_groups(caller: Token, groups: Sequence[str]) -> None:
+    if caller.groups and not (groups and set(groups) <= set(caller.groups)):
+        own = ", ".join(caller.groups)
+        raise HTTPException(403, f"This token makes programs in its own groups only: set groups to some of {own}.")

@@ -1,0 +1,65 @@
+"""Endpoints for the remote service of a program: how it does, and the secrets that it knows Codewell by."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from codewell.audit import audit_log
+from codewell.pool import orders
+from codewell.remote import signing_secrets
+from codewell.remote.signing_secrets import Secret
+from schemas.api import RemoteSecret, RemoteSecrets, RemoteService
+from schemas.events import ShortName
+from services.console.context import Context, context
+from services.console.http.auth import Admin, Reader, visible
+from services.console.http.problems import documented
+from services.console.routes import examples
+
+router = APIRouter(prefix="/programs/{name}/remote", tags=["remote service"])
+Here = Annotated[Context, Depends(context)]
+
+
+@router.get(
+    "", responses=examples.answer(200, "How the service does", examples.REMOTE_SERVICE) | documented(404, 409)
+)  # fmt: skip
+async def show_remote_service(here: Here, caller: Reader, name: ShortName) -> RemoteService:
+    """Show what the program's remote service still owes, whether anything is sent to it, and what was wrong last."""
+    async with here.pool.acquire() as connection:
+        await visible(connection, caller, name)
+        return await orders.service_of(connection, name)
+
+
+@router.get(
+    "/secrets", responses=examples.answer(200, "The secrets in force", examples.REMOTE_SECRETS) | documented(404, 409)
+)
+async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
+    """Show the secrets with which requests to the program's remote service are signed, newest first."""
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        await orders.service_of(connection, name)
+        return _shown(name, await signing_secrets.in_force(connection, here.minters, program.id))
+
+
+@router.post(
+    "/secrets:rotate",
+    responses=examples.answer(200, "The secrets in force from now on", examples.REMOTE_SECRETS) | documented(404, 409),
+)
+async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
+    """Make a new secret. Requests are signed with the old one too for a day, so that the service can change over."""
+    async with here.pool.acquire() as connection:
+        program = await visible(connection, caller, name)
+        await orders.service_of(connection, name)
+        rotated = await audit_log.noted(
+            connection,
+            caller.by,
+            lambda: signing_secrets.rotate(connection, here.minters, program.id),
+            "secret.rotate",
+            name,
+        )
+    return _shown(name, rotated)
+
+
+def _shown(program: str, secrets: Sequence[Secret]) -> RemoteSecrets:
+    shown = [RemoteSecret(secret=one.text, made_at=one.made_at, ends_at=one.ends_at) for one in secrets]
+    return RemoteSecrets(program=program, secrets=shown)

@@ -1,0 +1,192 @@
+"""Start a fresh stack, make a program as in the guide, publish requests, check and show their answers."""
+
+import asyncio
+import csv
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from codewell.client.exchange import Answer, Exchange, Outgoing, announce, exchange, outgoing
+from codewell.errors import CodewellError, StackUnavailable
+from codewell.infra.config.effective_settings import masked_url
+from codewell.infra.config.settings import home
+from codewell.infra.kafka.clients import started_producer
+from codewell.infra.postgres.connection import connection
+from codewell.infra.telemetry.logs import configure
+from codewell.minting.template import Template
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.program import ProgramSettings, Stock, TemplateSource
+from services.standalone.demo_checks import Check, check
+from services.standalone.home import Endpoints, Home
+from services.standalone.main import StackOptions, stack
+
+_CUSTOMERS: Final = Path("examples/customers.csv")
+_QUIET_TIMEOUT_S: Final = 15.0
+_POOL_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+_SHOWN: Final = 10
+
+TEMPLATE: Final = Template.parse("{string 4}-{number 4}-{upstring 4}")
+PROGRAM: Final = ProgramSettings(
+    name="SPRING",
+    title="Spring sale",
+    source=TemplateSource(kind="template", template=TEMPLATE.text),
+    scenario_can_create=True,
+    campaign_can_create=True,
+    codes_max=1_000_000,
+    pool_max=100_000,
+    ttl=timedelta(days=30),
+)
+
+
+async def demonstrate(
+    messages: int, steps: int, leave: bool, stop: asyncio.Event, result: Callable[[bool], None]
+) -> None:
+    """Run the demo; `result` is told whether all held. Raises CodewellError when the stack can't start."""
+    console = Console(highlight=False)
+    configure("demo", "error")
+    customers = _customers()
+    where = home() / "demo"
+    await _make_fresh(where)
+    with console.status("starting Postgres and Kafka") as status:
+        started = time.monotonic()
+        options = StackOptions(where, issuers=2, progress=status.update)
+        async with stack(options, stop) as endpoints:
+            status.stop()
+            if endpoints is None:
+                return
+            console.print(f"Postgres, Kafka, 1 generator, 2 issuers and the console are ready after "
+                          f"{time.monotonic() - started:.1f} s.")  # fmt: skip
+            await _make_program(endpoints, console)
+            held = await _issue(endpoints, _requests(customers, messages, steps), console)
+            result(held)
+            _show_endpoints(endpoints, where, console)
+            if not leave:
+                console.print("\nCtrl-C stops everything.")
+                await stop.wait()
+
+
+async def _make_fresh(where: Path) -> None:
+    """Take the directory, so that no running demo loses its data, and empty it."""
+    if where.exists():
+        (await Home.open(where)).close()
+        shutil.rmtree(where)
+
+
+def _customers() -> list[str]:
+    try:
+        with _CUSTOMERS.open(newline="", encoding="utf-8") as file:
+            return [row["profile_id"] for row in csv.DictReader(file)]
+    except OSError as error:
+        raise StackUnavailable(f"{_CUSTOMERS} can't be read: run the demo in the repository's folder.") from error
+
+
+def _requests(customers: Sequence[str], messages: int, steps: int) -> list[Outgoing]:
+    profiles = cycle(customers)
+    template = "Hello! Your code is {loyalty.SPRING.promocode}"
+    requests = [
+        outgoing("message-render", {"profile_id": profile, "campaign_id": "spring", "template": template})
+        for profile in islice(profiles, messages)
+    ]
+    requests += [
+        outgoing(
+            "scenario-step",
+            {"profile_id": profile, "scenario_id": "welcome", "step_id": "s-3", "program": PROGRAM.name},
+        )
+        for profile in islice(profiles, steps)
+    ]
+    return requests
+
+
+async def _make_program(endpoints: Endpoints, console: Console) -> None:
+    """Make the program, and wait until the generator has filled its pool by itself."""
+    async with connection(endpoints.postgres_url, "codewell-demo") as opened:
+        program = await programs.create(opened, Minters(None), PROGRAM, guesses_per_s=10)
+    started = time.monotonic()
+    async with started_producer(endpoints.kafka_bootstrap) as producer:
+        await announce(producer, "", program.id, program.name)
+    while (stock := await _stock(endpoints)).pooled < program.pool_max:
+        if time.monotonic() - started > _POOL_TIMEOUT_S:
+            raise CodewellError("The generator did not fill the pool: look at its log.")
+        await asyncio.sleep(_POLL_S)
+    console.print(
+        f"Program {program.name} ({TEMPLATE.text}) is made, and the generator has filled its pool with "
+        f"{stock.pooled:,} codes in {time.monotonic() - started:.2f} s."
+    )
+
+
+async def _issue(endpoints: Endpoints, requests: Sequence[Outgoing], console: Console) -> bool:
+    asked = [request.request_id for request in requests]
+    async with exchange(endpoints.kafka_bootstrap, "") as opened:
+        started = time.monotonic()
+        publishing = asyncio.create_task(opened.publish(requests))
+        answers, last = await _collect(opened, asked, console)
+        await publishing
+    checks = check(asked, answers, TEMPLATE, await _stock(endpoints))
+    _show(answers, checks, last - started, console)
+    return all(one.held for one in checks)
+
+
+async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) -> tuple[list[Answer], float]:
+    """All answers until each request has one, and when the last one came."""
+    missing = {str(request_id) for request_id in asked}
+    answers: list[Answer] = []
+    columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("answers", total=len(missing))
+        last = time.monotonic()
+        async for answer in opened.answers(_QUIET_TIMEOUT_S):
+            answers.append(answer)
+            last = time.monotonic()
+            missing.discard(answer.data["request_id"])
+            progress.update(task, completed=len(asked) - len(missing))
+            if not missing:
+                break
+    return answers, last
+
+
+async def _stock(endpoints: Endpoints) -> Stock:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {endpoints.admin_token}"}
+        answer = await client.get(f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock", headers=headers)
+        return Stock.model_validate(answer.raise_for_status().json())
+
+
+def _show(answers: Sequence[Answer], checks: Sequence[Check], took_s: float, console: Console) -> None:
+    table = Table("request", "profile", "code", "expires", "rendered", title="The first ten answers")
+    for answer in answers[:_SHOWN]:
+        codes = answer.data.get("codes") or [{"code": "refused", "expires_at": None}]
+        table.add_row(
+            answer.data["request_id"],
+            answer.data["profile_id"],
+            codes[0]["code"],
+            (codes[0]["expires_at"] or "")[:10],
+            answer.data.get("rendered", ""),
+        )
+    console.print(table)
+    for one in checks:
+        console.print(f"  [{'green' if one.held else 'bold red'}]{'✓' if one.held else '✗'}[/] {one.says}: {one.seen}")
+    console.print(
+        f"  {len(answers):,} answers in {took_s:.2f} s, {len(answers) / took_s:,.0f} a second, publishing included"
+    )
+
+
+def _show_endpoints(endpoints: Endpoints, where: Path, console: Console) -> None:
+    console.print(f"\nKafka     {endpoints.kafka_bootstrap}")
+    console.print(f"Postgres  {masked_url(endpoints.postgres_url)}, its password in endpoints.json")
+    console.print(f"Console   {endpoints.api_url}  (try /readyz, /metrics, /openapi.json)")
+    # One line, however narrow the terminal, so that it can be copied.
+    stock_url = f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock"
+    console.print(f"Stock     curl -H 'Authorization: Bearer {endpoints.admin_token}' {stock_url}", soft_wrap=True)
+    console.print(f"Commands  CODEWELL_HOME={where} codewell program show {PROGRAM.name}")

@@ -1,0 +1,42 @@
+"""What the demo checks of its answers. Each check is a sentence, whether it held, and what was seen."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from codewell.client.exchange import Answer
+from codewell.minting.template import Template
+from schemas.program import Stock
+
+
+class Check(NamedTuple):
+    """One line of the demo's result."""
+
+    says: str
+    held: bool
+    seen: str
+
+
+def check(asked: Sequence[UUID], answers: Sequence[Answer], template: Template, stock: Stock) -> list[Check]:
+    """Compare what was asked, what was answered, and what the database says of its stock."""
+    wanted = {str(request_id) for request_id in asked}
+    answered = Counter(answer.data["request_id"] for answer in answers)
+    refused = [answer for answer in answers if answer.data["outcome"] != "attached"]
+    codes = [code["code"] for answer in answers for code in answer.data.get("codes", ())]
+    unfit = [code for code in codes if not template.fits(code)]
+    twice = sum(count > 1 for count in answered.values())
+    parts = (stock.pooled, stock.attached, stock.expired, stock.deleted)
+    return [
+        Check("every request was answered", wanted == answered.keys(), f"{len(answered):,} of {len(wanted):,}"),
+        Check("each was answered once", twice == 0, f"{twice:,} were answered again"),
+        Check("each got a code", not refused, f"{len(refused):,} were refused"),
+        Check("all codes differ", len(set(codes)) == len(codes), f"{len(set(codes)):,} different of {len(codes):,}"),
+        Check("all codes fit the template", not unfit, f"{len(unfit):,} do not fit {template.text}"),
+        Check(
+            "stock is conserved",
+            stock.made + stock.imported == sum(parts) and stock.attached == len(codes),
+            f"{stock.made + stock.imported:,} made = {stock.pooled:,} pooled + {stock.attached:,} attached "
+            f"+ {stock.expired:,} expired + {stock.deleted:,} deleted",
+        ),
+    ]

@@ -1,0 +1,90 @@
+"""The short way and the endpoints are one: what is plain goes the short way, and nobody can tell from the answer."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from tests.support.consoles import Consoles, is_problem, settings
+
+CODES = "/programs/SPRING/codes"
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+async def client(consoles: Consoles) -> httpx.AsyncClient:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings(pool_max=10))
+    await client.post(f"{CODES}:generate", json={"count": 10})
+    return client
+
+
+async def post(client: httpx.AsyncClient, step: str, body: Any, encoding: str, **headers: str) -> httpx.Response:
+    content = json.dumps(body).encode(encoding)
+    return await client.post(f"{CODES}:{step}", content=content, headers=JSON | headers)
+
+
+@pytest.fixture
+def endpoints_are_broken(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handle(*_: object) -> None:
+        raise AssertionError("an endpoint was asked")
+
+    monkeypatch.setattr(APIRoute, "handle", handle)
+
+
+@pytest.mark.usefixtures("endpoints_are_broken")
+async def test_plain_requests_need_no_endpoint(client: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k-1"}
+    attached = await post(client, "attach", {"profile_id": "p-1"}, "utf-8", **key)
+    assert attached.status_code == 200
+    used = await post(client, "activate", {"code": attached.json()["code"]}, "utf-8")
+    assert (used.status_code, used.json()["state"]) == (200, "activated")
+    is_problem(await post(client, "activate", {"code": attached.json()["code"]}, "utf-8"), 409, "activated")
+    is_problem(await post(client, "activate", {"code": "nobody"}, "utf-8"), 404, "nobody")
+    assert used.headers["x-request-id"]
+
+
+async def test_the_endpoints_give_the_same_answers(client: httpx.AsyncClient, connection: Connection) -> None:
+    """UTF-16 is JSON too, and goes the long way."""
+    answers = [
+        await post(client, "attach", {"profile_id": "p-1", "code": "OUTSIDE"}, encoding, **{"Idempotency-Key": "k-1"})
+        for encoding in ("utf-8", "utf-16")
+    ]
+    assert answers[0].content == answers[1].content
+    assert dict(answers[0].headers)["content-type"] == dict(answers[1].headers)["content-type"]
+    refused = [await post(client, "activate", {"code": "nobody"}, encoding) for encoding in ("utf-8", "utf-16")]
+    assert refused[0].json() == refused[1].json()
+    used = [await post(client, "activate", {"code": "OUTSIDE"}, encoding) for encoding in ("utf-16", "utf-8")]
+    assert [one.status_code for one in used] == [200, 409]
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "detail"),
+    [
+        (b'{"profile_id": ""}', {}, 422, "body.profile_id"),
+        (b'{"profile_id": "p-1", "more": 1}', {}, 422, "body.more"),
+        (b"{", {}, 422, "body"),
+        (b'{"profile_id": "p-1"}', {"content-type": "text/plain"}, 415, "application/json"),
+        (b'{"profile_id": "p-1"}', {"Idempotency-Key": "two words"}, 422, "Idempotency-Key"),
+        (b'{"profile_id": "p-1"}', {"Idempotency-Key": "k" * 256}, 422, "Idempotency-Key"),
+    ],
+)
+async def test_what_is_odd_is_told_what_is_wrong(
+    client: httpx.AsyncClient, content: bytes, headers: dict[str, str], status: int, detail: str
+) -> None:
+    is_problem(await client.post(f"{CODES}:attach", content=content, headers=JSON | headers), status, detail)
+    assert (await client.get("/programs/SPRING/stock")).json()["attached"] == 0
+
+
+async def test_who_may_not_gets_nothing(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    shop, sender = await consoles.client("redeem"), await consoles.client("write")
+    is_problem(await post(shop, "attach", {"profile_id": "p"}, "utf-8"), 403, "scope")
+    is_problem(await post(sender, "activate", {"code": "A"}, "utf-8"), 403, "scope")
+    other = await consoles.client("write", groups=["theirs"])
+    is_problem(await post(other, "attach", {"profile_id": "p"}, "utf-8"), 404, "SPRING")
+    assert (await client.get("/programs/SPRING/stock")).json()["attached"] == 0

@@ -1,0 +1,253 @@
+"""A forgotten profile is nowhere any more, its codes stay used, and every promise holds."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from codewell.access import stored_responses, tokens
+from codewell.access.stored_responses import KeptAnswer
+from codewell.audit.promises import audit
+from codewell.codes import lifecycle, listing
+from codewell.codes.lookup import START
+from codewell.errors import StackUnavailable
+from codewell.imports.candidates import PLAIN, Candidate, Chunk
+from codewell.imports.chunk_writer import Intake
+from codewell.infra.postgres.connection import Connection, Pool
+from codewell.infra.uuid7 import uuid7
+from codewell.issuing import assigned, claim_queries, manual
+from codewell.issuing.claim import Claims
+from codewell.issuing.reply import answer_event
+from codewell.pool.fill import generate
+from codewell.pool.minter_cache import Minters
+from codewell.profiles import forgetting, profiles
+from codewell.profiles.forgetting import forget
+from tests.support.factories import OFF, message, program, step
+from tests.support.import_runs import Files
+from tests.support.situations import stop_in_the_middle, until_waiting
+
+WHO = 'p-"secret"\\é'
+
+
+async def places_of(connection: Connection, text: str) -> list[str]:
+    """Every table that holds the text anywhere, in whatever form."""
+    found = []
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        for row in await connection.fetch(f'SELECT * FROM "{table}"'):
+            cells = " ".join(cell.decode("latin-1") if isinstance(cell, bytes) else str(cell) for cell in row)
+            as_bytes = " ".join(form.encode().decode("latin-1") for form in forms)
+            if any(form in cells for form in (*forms, *as_bytes.split(" "))):
+                found.append(table)
+    return found
+
+
+async def test_no_table_holds_the_id_and_the_codes_stay_used(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name, changed in (("SPRING", {}), ("AGAIN", {"reuse": "profile"}), ("SHARED", {"shared": True})):
+        made = await program(connection, minters, name, **OFF, **changed)
+        await generate(connection, minters, made.id, 6, None)
+    requests = [
+        message("SPRING", "AGAIN", profile_id=WHO), message("AGAIN", profile_id=WHO), step("SPRING", profile_id=WHO),
+        message("SHARED", profile_id=WHO), message("NOBODY", profile_id=WHO), message("SPRING", profile_id="p-2"),
+        message("SPRING", profile_id=WHO, preview=True),
+    ]  # fmt: skip
+    before = (await claims.attach(requests)).rows
+    named = await manual.attach_named(connection, minters, "AGAIN", "OUTSIDE", "p-3", uuid7())
+    await lifecycle.activate(
+        connection, minters, before[requests[0].id][0].program_id or 0, before[requests[0].id][0].code or ""
+    )
+    await profiles.put(connection, {WHO: {"email": "a"}, "p-2": {}})
+    token, _ = await tokens.create(connection, "t", ["write"], [])
+    body = json.dumps({"code": "A", "profile_id": WHO}, ensure_ascii=False, separators=(",", ":")).encode()
+    for key, kept in (("k", body), ("other", b'{"profile_id":"p-2"}')):
+        await stored_responses.keep(connection, token.id, key, KeptAnswer(bytes(32), 200, "application/json", kept))
+    assert set(await places_of(connection, WHO)) == {"answer", "holding", "profile", "idempotency"}
+
+    assert await forget(connection, WHO) == 7
+
+    assert await places_of(connection, WHO) == []
+    rows = await connection.fetch("SELECT DISTINCT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%'")
+    [[stranger]] = rows
+    kept_answer = json.loads(await connection.fetchval("SELECT body FROM idempotency WHERE key = 'k'"))
+    assert kept_answer == {"code": "A", "profile_id": stranger}
+    assert await connection.fetchval("SELECT body FROM idempotency WHERE key = 'other'") == b'{"profile_id":"p-2"}'
+    assert (await profiles.get(connection, "p-2")).fields == {}
+    assert named.profile_id == "p-3"
+    after = [(one.code, one.state) for one in (await listing.page(connection, minters, 1, START, 10)).codes]
+    assert [state for _, state in after] == ["activated", "attached", "attached", "pooled", "pooled", "pooled"]
+    assert await audit(connection) == []
+
+    # Who comes again is new, and gets another code.
+    again = message("AGAIN", profile_id=WHO)
+    [row] = (await claims.attach([again])).rows[again.id]
+    assert row.code not in {one.code for rows in before.values() for one in rows}
+    assert await audit(connection) == []
+    # Forgotten once more, it becomes somebody else.
+    assert await forget(connection, WHO) == 1
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer WHERE profile_id LIKE 'forg%'") == 2
+    assert await forget(connection, WHO) == 0
+    assert await audit(connection) == []
+
+
+async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    asked = message("SPRING", profile_id=WHO)
+    [row] = (await claims.attach([asked])).rows[asked.id]
+    token, _ = await tokens.create(connection, "t", ["write"], [])
+    async with connections.acquire() as one, connections.acquire() as other:
+        step = one.transaction()
+        await step.start()
+        assert await stored_responses.find(one, token.id, "k") is None
+        used = await lifecycle.activate(one, minters, spring.id, row.code or "")
+        forgetting_it = asyncio.ensure_future(forget(other, WHO))
+        await until_waiting(connection)
+        body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
+        await stored_responses.keep(one, token.id, "k", KeptAnswer(bytes(32), 200, "application/json", body))
+        await step.commit()
+        assert await forgetting_it == 1
+    assert await places_of(connection, WHO) == []
+
+
+async def test_i2_a_request_that_is_replayed_gets_the_same_code(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
+    request = message("SPRING", profile_id=WHO)
+    [first] = (await claims.attach([request])).rows[request.id]
+    await forget(connection, WHO)
+
+    [row] = (await others.attach([request])).rows[request.id]
+
+    assert row._replace(profile_id=WHO) == first
+    assert WHO not in answer_event(request, [row], {row.program_id or 0: "SPRING"})[1]
+    assert await audit(connection) == []
+
+
+async def test_i1_it_waits_for_requests_that_are_being_decided(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    """One that gives a code again is committed before, or gives none of the codes from before."""
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 5, None)
+    await claims.attach([message("SPRING", profile_id=WHO)])
+    late = message("SPRING", profile_id=WHO)
+    stopped = await stop_in_the_middle(bystander, late)
+    deciding = asyncio.ensure_future(claims.attach([late]))
+    await until_waiting(connection)
+
+    async with connections.acquire() as forgetter:
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        assert await connection.fetchval("SELECT count(*) FROM holding") == 1
+        await stopped.rollback()
+        assert await forgetting_it == 2
+    await deciding
+    assert await places_of(connection, WHO) == []
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 1
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("way", ["made for profiles", "from a file"])
+async def test_it_waits_for_codes_that_are_attached_as_they_come(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, tmp_path: Path, way: str
+) -> None:
+    """Else the codes of a transaction that began before would be noted under the old id behind it."""
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    async with connections.acquire() as worker, connections.acquire() as forgetter:
+        files = Files(worker, minters, tmp_path)
+        begun = await files.begin(f"A,{WHO}\n", column="1", profile_column="2")
+        made = (
+            assigned.generate_for(worker, minters, spring.id, [WHO], iter([uuid7()]), None)
+            if way == "made for profiles"
+            else Intake(worker, minters, spring.id, begun.id).take(Chunk(0, 1, [Candidate(1, "A", PLAIN, WHO)], []))
+        )
+        # The first text from outside waits until nobody remembers that there was none.
+        await manual.attach_named(connection, minters, "SPRING", "FIRST", "p-1", uuid7())
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM program FOR NO KEY UPDATE")
+        making = asyncio.ensure_future(made)
+        await until_waiting(connection)
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        await bystander.execute("ROLLBACK")
+        await making
+        assert await forgetting_it == 1
+    assert await places_of(connection, WHO) == []
+    assert await audit(connection) == []
+
+
+async def test_requests_are_not_kept_waiting_by_one_that_waits(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, **OFF)).id, 5, None)
+    async with connections.acquire() as stuck, connections.acquire() as forgetter:
+        transaction = stuck.transaction()
+        await transaction.start()
+        await claim_queries.lock(stuck, {"SPRING": 0})
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection)
+        request = message("SPRING", profile_id=WHO)
+        assert request.id in (await claims.attach([request])).rows
+        await transaction.rollback()
+        assert await forgetting_it == 1
+
+
+async def test_it_gives_up_where_one_is_decided_without_end(
+    connections: Pool, connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "_ATTEMPTS_MAX", 2)
+    async with connections.acquire() as stuck, stuck.transaction():
+        await claim_queries.lock(stuck, {"SPRING": 0})
+        with pytest.raises(StackUnavailable, match="in a moment"):
+            await forget(connection, WHO)
+
+
+async def test_i1_while_its_requests_come_and_go(connections: Pool, minters: Minters) -> None:
+    async with connections.acquire() as connection:
+        for name, reuse in (("AGAIN", "profile"), ("ONCE", "request"), ("STEP", "campaign")):
+            made = await program(connection, minters, name, reuse=reuse, **OFF)
+            await generate(connection, minters, made.id, 400, None)
+        going = True
+
+        async def ask() -> None:
+            worker = Claims(connections, Minters(None))
+            while going:
+                await worker.attach(
+                    [message("AGAIN", "ONCE", "STEP", profile_id=WHO), message("AGAIN", profile_id=WHO)]
+                )
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(3)]
+        for _ in range(15):
+            async with connections.acquire() as forgetter:
+                await forget(forgetter, WHO)
+            assert await audit(connection) == []
+        going = False
+        await asyncio.gather(*asking)
+        await forget(connection, WHO)
+        assert await places_of(connection, WHO) == []
+        assert await audit(connection) == []
+
+
+async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    await generate(connection, minters, (await program(connection, minters, codes_max=100_000, **OFF)).id, 40_000, None)
+    for part in range(4):
+        await claims.attach([message("SPRING", profile_id=f"p-{part}-{n}") for n in range(8_000)])
+        await claims.attach([message("SPRING", profile_id=WHO)])
+        if part == 1:
+            await connection.execute("VACUUM answer")
+    await connection.execute("ANALYZE; SET enable_seqscan = off")
+    plan = await connection.fetch("EXPLAIN UPDATE answer SET profile_id = 'x' WHERE profile_id = 'y'")
+    assert any("answer_profile" in line[0] for line in plan)
+
+    assert await forget(connection, WHO) == 4
+    assert await places_of(connection, WHO) == []
+    page = await listing.page(connection, minters, 1, START, 10, profile_id=await connection.fetchval(
+        "SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1"))  # fmt: skip
+    assert len(page.codes) == 4

@@ -1,0 +1,99 @@
+"""What Kafka knows of the workers' consumer groups, and what its own tools can do to one."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from codewell.infra.kafka import clients
+from schemas import topics
+
+ISSUER = "codewell-issuer"
+GENERATOR = "codewell-generator"
+ISSUER_RETRY = "codewell-issuer-retry"
+READS = {
+    ISSUER: list(topics.REQUESTS),
+    ISSUER_RETRY: [topics.retry_of(name) for name in topics.REQUESTS],
+}
+
+
+class Group(NamedTuple):
+    """A group as its coordinator describes it; a dead member counts until its session has timed out."""
+
+    state: str
+    member_ids: list[str]
+
+
+async def described(bootstrap: str, group: str) -> Group:
+    """The group as it is now."""
+    async with clients.admin(bootstrap) as admin:
+        [answer] = await admin.describe_consumer_groups([group])
+    [(_, _, state, _, _, members, *_)] = answer.groups
+    return Group(state, [member[0] for member in members])
+
+
+async def evict(bootstrap: str, group: str, member_ids: list[str]) -> None:
+    """Make members leave, as Kafka's admin client does for an operator who does not wait for dead ones.
+
+    A living one among them finds itself fenced with its batch in hand, and has to join anew.
+    """
+    async with clients.admin(bootstrap) as admin:
+        coordinator = await admin.find_coordinator(group)
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    try:
+        await client.bootstrap()
+        await client.ready(coordinator)
+        for member_id in member_ids:
+            await client.send(coordinator, LeaveGroupRequest(group, member_id))
+    finally:
+        await client.close()
+
+
+async def partitions(bootstrap: str, names: list[str]) -> list[TopicPartition]:
+    """All partitions of these topics."""
+    async with clients.admin(bootstrap) as admin:
+        found = await admin.describe_topics(names)
+    return [TopicPartition(topic["topic"], one["partition"]) for topic in found for one in topic["partitions"]]
+
+
+async def end_offsets(bootstrap: str, names: list[str]) -> dict[TopicPartition, int]:
+    """Where each partition of these topics ends."""
+    wanted = await partitions(bootstrap, names)
+    assert wanted, f"no partition of {names}"
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        found: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def committed_and_ends(bootstrap: str, prefix: str, group: str) -> dict[TopicPartition, tuple[int, int]]:
+    """The committed offset and the end of each partition that the group reads; nothing committed counts as 0."""
+    ends = await end_offsets(bootstrap, [prefix + name for name in READS[group]])
+    async with clients.admin(bootstrap) as admin:
+        offsets = await admin.list_consumer_group_offsets(prefix + group)
+    committed = {partition: found.offset for partition, found in offsets.items()}
+    return {partition: (max(0, committed.get(partition, 0)), end) for partition, end in ends.items()}
+
+
+async def read_all(bootstrap: str, names: Iterable[str]) -> list[ConsumerRecord]:
+    """Every record that is in these topics, from the first one on."""
+    ends = {partition: end for partition, end in (await end_offsets(bootstrap, list(names))).items() if end > 0}
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    records: list[ConsumerRecord] = []
+    try:
+        consumer.assign(list(ends))
+        await consumer.seek_to_beginning()
+        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+            for found in (await consumer.getmany(timeout_ms=1_000, max_records=5_000)).values():
+                records += [
+                    record for record in found if record.offset < ends[TopicPartition(record.topic, record.partition)]
+                ]
+    finally:
+        await consumer.stop()
+    return records

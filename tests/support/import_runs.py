@@ -1,0 +1,61 @@
+"""Files brought into programs as the command line and the console do it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codewell.files.limits import Limits
+from codewell.files.scan import scan
+from codewell.imports import imports, run
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.uuid7 import uuid7
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.imports import Import, ImportOptions
+
+
+def no_progress(_: int) -> None:
+    """Nobody watches."""
+
+
+class Files:
+    """Brings files into SPRING."""
+
+    def __init__(self, connection: Connection, minters: Minters, directory: Path) -> None:
+        self.connection = connection
+        self.minters = minters
+        self.path = directory / "codes.csv"
+
+    async def begin(self, content: str | bytes, **options: Any) -> Import:
+        """Write the file and begin its import, or find the one that is not at its end."""
+        self.path.write_bytes(content.encode() if isinstance(content, str) else content)
+        given = ImportOptions(**options)
+        program = await programs.get(self.connection, "SPRING")
+        imports.check(program, given)
+        scanned = scan(self.path, Limits())
+        return await imports.begin(self.connection, uuid7(), program, "codes.csv", scanned, given, uploaded=False)
+
+    async def go_on(self, begun: Import, connection: Connection | None = None, limits: Limits | None = None) -> Import:
+        """Bring the rest of it in."""
+        return await run.bring_in(
+            connection or self.connection, self.minters, begun.id, self.path, scan(self.path, Limits()),
+            limits or Limits(), no_progress,
+        )  # fmt: skip
+
+    async def bring_in(self, content: str | bytes, limits: Limits | None = None, **options: Any) -> Import:
+        """All of a file."""
+        return await self.go_on(await self.begin(content, **options), limits=limits)
+
+    async def bad(self, done: Import) -> list[tuple[int, str, str]]:
+        """Its bad rows."""
+        return [(one.row, one.text, one.reason) for one in await imports.bad_rows(self.connection, done.id, 0)]
+
+    async def texts(self) -> list[str]:
+        """All texts of lists, in the order of the file."""
+        rows = await self.connection.fetch("SELECT text FROM code ORDER BY block_id, position")
+        return [row["text"] for row in rows]
+
+
+def lines(texts: Sequence[str]) -> str:
+    """A file of codes alone."""
+    return "".join(f"{text}\n" for text in texts)

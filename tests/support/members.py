@@ -1,0 +1,135 @@
+"""Members of the issuers' groups, watched, held and led."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+from schemas import topics
+from services.issuer import worker
+from services.issuer.decode import Decoder, Received
+from tests.support.running import soon, until
+from tests.support.site import Site
+
+
+class Watch:
+    """What happens to the partitions of fresh requests at the issuers of this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = asyncio.Event()
+        self.given_up = asyncio.Event()
+        self.assignments = 0
+        self.left_empty = asyncio.Event()
+        revoked, assigned = worker.Rebalance.on_partitions_revoked, worker.Rebalance.on_partitions_assigned
+        watch = self
+
+        async def on_revoked(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
+            fresh = are_fresh(partitions)
+            if fresh:
+                watch.asked.set()
+            await revoked(listener, partitions)
+            if fresh:
+                watch.given_up.set()
+
+        async def on_assigned(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
+            await assigned(listener, partitions)
+            watch.assignments += are_fresh(partitions)
+            if not list(partitions):
+                watch.left_empty.set()
+
+        monkeypatch.setattr(worker.Rebalance, "on_partitions_revoked", on_revoked)
+        monkeypatch.setattr(worker.Rebalance, "on_partitions_assigned", on_assigned)
+
+    async def assigned(self, times: int) -> None:
+        """Wait until issuers were given partitions so often altogether."""
+
+        async def there() -> bool:
+            return self.assignments >= times
+
+        await until(there, f"{times} assignments")
+
+
+def are_fresh(partitions: Iterable[TopicPartition]) -> bool:
+    return any(not tp.topic.endswith(".retry") for tp in partitions)
+
+
+class Leader(ConsumerRebalanceListener):
+    """A member of the issuers' group who was there first, and so says who has the partitions: all he, or all they."""
+
+    def __init__(self, site: Site, *, retries: bool = False) -> None:
+        self.has_all = True
+        self.assigned = asyncio.Event()
+        self._topics = [site.prefix + (topics.retry_of(name) if retries else name) for name in topics.REQUESTS]
+        leader = self
+
+        class Dictated(RoundRobinPartitionAssignor):
+            @classmethod
+            def assign(
+                cls, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+            ) -> dict[str, ConsumerProtocolMemberAssignment]:
+                own = {name: member for name, member in members.items() if member.user_data == b"leader"}
+                others = {name: member for name, member in members.items() if name not in own}
+                wanted = own if leader.has_all or not others else others
+                nothing = ConsumerProtocolMemberAssignment(0, [], b"")
+                shared_out: dict[str, ConsumerProtocolMemberAssignment] = super().assign(cluster, wanted)
+                return dict.fromkeys(members, nothing) | shared_out
+
+            @classmethod
+            def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+                return ConsumerProtocolMemberMetadata(0, list(topics), b"leader")
+
+        self.consumer = AIOKafkaConsumer(
+            bootstrap_servers=site.bootstrap,
+            group_id=f"{site.prefix}codewell-issuer" + ("-retry" if retries else ""),
+            enable_auto_commit=False,
+            heartbeat_interval_ms=100,
+            partition_assignment_strategy=(Dictated,),
+        )
+
+    async def on_partitions_revoked(self, _: Iterable[TopicPartition]) -> None:
+        self.assigned.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        if list(assigned):
+            self.assigned.set()
+
+    async def begin(self) -> None:
+        """Join, and have all partitions."""
+        self.consumer.subscribe(self._topics, listener=self)
+        await soon(self.assigned)
+
+    def share_out(self, *, has_all: bool) -> None:
+        """Begin a rebalance after which it has all partitions, or none."""
+        self.has_all = has_all
+        self.consumer._coordinator.request_rejoin()
+
+
+class Gate:
+    """Holds what the retry worker has in hand until it is opened, and then nothing more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        self.passed = asyncio.Event()
+        self.read_ahead = asyncio.Event()
+        """Set by a record that is read while others are in hand."""
+        gate = self
+        read = Decoder.read
+
+        def watched_read(decoder: Decoder, record: ConsumerRecord) -> Received:
+            if gate.reached.is_set():
+                gate.read_ahead.set()
+            return read(decoder, record)
+
+        async def let_wait(one: worker.Worker, *_: object) -> None:
+            if one._name == "retry":
+                gate.reached.set()
+                await gate.opened.wait()
+                gate.passed.set()
+
+        monkeypatch.setattr(worker.Worker, "_let_wait", let_wait)
+        monkeypatch.setattr(Decoder, "read", watched_read)

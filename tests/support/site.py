@@ -1,0 +1,234 @@
+"""What a test of workers stands on: its database, its topics, the workers it starts, and what they publish."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from codewell.client.exchange import Outgoing
+from codewell.infra.config.settings import GeneratorSettings, IssuerSettings
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas import topics
+from schemas.program import Program, ProgramSettings, Stock
+from services.generator.main import generate
+from services.issuer.main import issue
+from tests.conftest import as_role
+from tests.support.running import LIMIT_S, running, until
+
+# A consumer of the tests must not stumble over what they put there for the issuer to stumble over.
+_WATCHED = tuple(topic.name for topic in topics.TOPICS if topic.name not in topics.REQUESTS)
+_BATCH_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Site:
+    """One database and one set of topics, with a producer into them and a consumer of what comes out."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        bootstrap: str,
+        prefix: str,
+        database: asyncpg.Connection,
+        producer: AIOKafkaProducer,
+        consumer: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+    ) -> None:
+        self.postgres_url = postgres_url
+        self.bootstrap = bootstrap
+        self.prefix = prefix
+        self.database = database
+        self.producer = producer
+        self.admin = admin
+        self._consumer = consumer
+        self._seen: defaultdict[str, list[ConsumerRecord]] = defaultdict(list)
+
+    def settings(self, role: str) -> dict[str, Any]:
+        """What all workers here have in common. Each may do in the database what its role may."""
+        return {
+            "postgres_url": as_role(self.postgres_url, role),
+            "kafka_bootstrap": self.bootstrap,
+            "topic_prefix": self.prefix,
+            "health_port": -1,
+        }
+
+    def issuer(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
+        """An issuer that runs while the block runs, or until the event that it gives is set."""
+        fast = {"retry_delay_s": 0.1, "demand_interval_s": 0.05}
+        return running(issue, IssuerSettings(**self.settings("issuer") | fast | given))
+
+    def generator(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
+        """A generator that runs while the block runs. It sweeps at its start and then never, unless told to."""
+        return running(generate, GeneratorSettings(**self.settings("generator") | {"sweep_interval_s": 3_600} | given))
+
+    async def program(self, name: str, codes: int = 0, **given: object) -> Program:
+        """A program with so many codes in its pool, which nobody makes more codes for unless its switches say so."""
+        settings = {
+            "name": name,
+            "source": {"kind": "template", "template": name + "-{string 12}"},
+            "codes_max": 1_000_000,
+            "pool_max": 1_000,
+            **given,
+        }
+        minters = Minters(None)
+        made = await programs.create(self.database, minters, ProgramSettings.model_validate(settings), 10)
+        if codes:
+            await fill.generate(self.database, minters, made.id, codes, None)
+        return made
+
+    async def stock(self, name: str) -> Stock:
+        return await programs.stock(self.database, name)
+
+    async def publish(self, requests: Iterable[Outgoing], partition: int | None = None) -> None:
+        """Publish in order and wait until all are stored; with a partition as one batch, which is read as one too."""
+        if partition is not None:
+            await self._publish_together(list(requests), partition)
+            return
+        sent = [
+            await self.producer.send(self.prefix + one.topic, one.value, key=one.key, headers=one.headers)
+            for one in requests
+        ]
+        await asyncio.gather(*sent)
+
+    async def _publish_together(self, requests: Sequence[Outgoing], partition: int) -> None:
+        batch = self._batch(requests)
+        await (await self.producer.send_batch(batch, self.prefix + requests[0].topic, partition=partition))
+
+    def bytes_of(self, request: Outgoing) -> int:
+        """The size of a batch in which the request is alone, which is what a topic limits."""
+        size: int = self._batch([request]).size()
+        return size
+
+    def _batch(self, requests: Sequence[Outgoing]) -> BatchBuilder:
+        batch = self.producer.create_batch()
+        for one in requests:
+            assert one.topic == requests[0].topic
+            assert batch.append(timestamp=None, key=one.key, value=one.value, headers=one.headers) is not None
+        batch.close()
+        return batch
+
+    async def put(
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        key: bytes | None = b"p",
+        partition: int = 0,
+    ) -> ConsumerRecord:
+        """Publish anything, a record without key and value too, and wait until it is stored."""
+        batch = self.producer.create_batch()
+        batch.append(timestamp=None, key=key, value=value, headers=list(headers))
+        batch.close()
+        sent = await self.producer.send_batch(batch, self.prefix + topic, partition=partition)
+        return await sent
+
+    async def came(self, topic: str, count: int, timeout_s: float = LIMIT_S) -> list[ConsumerRecord]:
+        """All records of a topic once there are so many; those of each partition in order."""
+        seen = self._seen[topic]
+
+        async def enough() -> bool:
+            if len(seen) < count:
+                await self._fetch(100)
+            return len(seen) >= count
+
+        await until(enough, f"{count} records in {topic}", timeout_s)
+        return seen
+
+    async def all_of(self, topic: str) -> list[ConsumerRecord]:
+        """All records that are in a topic now."""
+        partitions = [tp for tp in self._consumer.assignment() if tp.topic == self.prefix + topic]
+        ends = await self._consumer.end_offsets(partitions)
+        for tp, end in ends.items():
+            while await self._consumer.position(tp) < end:
+                await self._fetch(1_000)
+        return self._seen[topic]
+
+    @asynccontextmanager
+    async def own_topic(self, name: str, partitions: int) -> AsyncIterator[None]:
+        """A topic of the test's own, watched like the others."""
+        await self.admin.create_topics([NewTopic(name, partitions, 1)])
+        try:
+            # It exists once the broker names its partitions.
+            there = [TopicPartition(name, n) for n in await self.producer.partitions_for(name)]
+            await self._watch([*self._consumer.assignment(), *there])
+            yield
+        finally:
+            await self._watch([tp for tp in self._consumer.assignment() if tp.topic != name])
+            await self.admin.delete_topics([name])
+
+    async def _watch(self, partitions: Sequence[TopicPartition]) -> None:
+        positions = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}
+        self._consumer.assign(partitions)
+        for tp in positions.keys() & set(partitions):
+            self._consumer.seek(tp, positions[tp])
+
+    async def _fetch(self, timeout_ms: int) -> None:
+        for tp, records in (await self._consumer.getmany(timeout_ms=timeout_ms)).items():
+            self._seen[tp.topic.removeprefix(self.prefix)] += records
+
+    async def uncommitted(self, topic: str = "message-render", group: str = "codewell-issuer") -> int:
+        """How many records of a topic lie past what the group has committed."""
+        name = self.prefix + topic
+        partitions = [TopicPartition(name, number) for number in await self.producer.partitions_for(name)]
+        try:
+            committed = await self.admin.list_consumer_group_offsets(self.prefix + group, partitions=partitions)
+        except GroupCoordinatorNotAvailableError:
+            # The broker makes its topic of offsets when the first group asks for it.
+            return -1
+        ends = await self._consumer.end_offsets(partitions)
+        return sum(end - max(0, committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
+
+    async def record_bytes_max(self, topic: str) -> int:
+        """The largest batch that a topic takes, of one record or many."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, self.prefix + topic)
+        [answer] = await self.admin.describe_configs([resource])
+        [(_, _, _, _, entries)] = answer.resources
+        return int(next(entry[1] for entry in entries if entry[0] == "max.message.bytes"))
+
+    async def terminate_connections(self, application_name: str) -> int:
+        """Cut a worker's connections to Postgres, and give their number."""
+        number: int = await self.database.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE application_name = $1 AND datname = current_database()",
+            application_name,
+        )
+        return number
+
+    async def waits_for_lock(self, application_name: str = "codewell-issuer") -> bool:
+        """Whether a statement of such a worker waits for somebody's lock."""
+        waits: bool = await self.database.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 "
+            "AND datname = current_database() AND wait_event_type = 'Lock')",
+            application_name,
+        )
+        return waits
+
+
+@asynccontextmanager
+async def open_site(postgres_url: str, bootstrap: str, prefix: str) -> AsyncIterator[Site]:
+    database = await asyncpg.connect(postgres_url, server_settings={"timezone": "UTC"})
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, max_request_size=_BATCH_BYTES_MAX, max_batch_size=_BATCH_BYTES_MAX
+    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        for client in (producer, consumer, admin):
+            await client.start()
+        names = [prefix + name for name in _WATCHED]
+        consumer.assign([TopicPartition(name, n) for name in names for n in await producer.partitions_for(name)])
+        yield Site(postgres_url, bootstrap, prefix, database, producer, consumer, admin)
+    finally:
+        await producer.stop()
+        await consumer.stop()
+        await admin.close()
+        await database.close()

@@ -1,0 +1,116 @@
+"""Situations that tests make or wait for: blocks of texts, holes, workers that wait for one another."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from asyncpg.transaction import Transaction
+
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.claim import Claims
+from codewell.issuing.model import AnswerRow, Request
+
+POLL_S: Final = 0.01
+TIMEOUT_S: Final = 30.0
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until the condition holds, within a limit."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not await condition():
+        assert time.monotonic() < deadline, f"no {what} within {TIMEOUT_S} s"
+        await asyncio.sleep(POLL_S)
+
+
+async def until_waiting(connection: Connection, count: int = 1) -> None:
+    """Wait until so many sessions of this database wait for a lock."""
+
+    async def waits() -> bool:
+        waiting: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting >= count
+
+    await until(waits, "session that waits for a lock")
+
+
+async def list_block(
+    connection: Connection,
+    program_id: int,
+    texts: Sequence[str],
+    *,
+    lives: timedelta | None = None,
+    fields: str | None = None,
+) -> int:
+    """Take texts in as an import does, and return their block. A negative life is over."""
+    async with connection.transaction():
+        block_id: int = await connection.fetchval(
+            """
+            INSERT INTO block (program_id, kind, size, expires_at, fields, origin)
+            VALUES ($1, 'list', $2, now() + $3::interval, $4::jsonb, 'generate') RETURNING id
+            """,
+            program_id,
+            len(texts),
+            lives,
+            fields,
+        )
+        await connection.copy_records_to_table(
+            "code", records=[(block_id, position, program_id, text) for position, text in enumerate(texts)]
+        )
+        await connection.execute("UPDATE program SET imported = imported + $2 WHERE id = $1", program_id, len(texts))
+    return block_id
+
+
+async def delete_codes(connection: Connection, block_id: int, positions: Iterable[int]) -> None:
+    """Delete pooled codes, as by hand."""
+    given = list(positions)
+    async with connection.transaction():
+        await connection.executemany(
+            "INSERT INTO code_state (block_id, position, deleted_at, hole) VALUES ($1, $2, now(), true)",
+            [(block_id, position) for position in given],
+        )
+        await connection.execute(
+            """
+            UPDATE block SET deleted = deleted + $2, holes = holes + $2, open = next + holes + $2 < size WHERE id = $1
+            """,
+            block_id,
+            len(given),
+        )
+
+
+async def stop_in_the_middle(bystander: Connection, request: Request) -> Transaction:
+    """Make whoever answers this request wait at its answer, with its blocks locked and codes drawn."""
+    answer = AnswerRow(request.id, 0, None, None, None, False, False, "p-0", None, None, None, "[]", datetime.now(UTC))
+    transaction = bystander.transaction()
+    await transaction.start()
+    await bystander.copy_records_to_table("answer", records=[answer], columns=AnswerRow._fields)
+    return transaction
+
+
+async def attach_all(claims: Claims, requests: Iterable[Request]) -> dict[UUID, list[AnswerRow]]:
+    """Give what had to wait to the next claim, as the retry topic does, until all are answered."""
+    rows: dict[UUID, list[AnswerRow]] = {}
+    pending = list(requests)
+    deadline = time.monotonic() + TIMEOUT_S
+    while pending:
+        assert time.monotonic() < deadline, f"{len(pending)} requests still wait"
+        claimed = await claims.attach(pending)
+        assert not claimed.undecidable
+        rows |= claimed.rows
+        pending = claimed.waiting
+    return rows
+
+
+def codes(rows: dict[UUID, list[AnswerRow]], requests: Iterable[Request]) -> list[str | None]:
+    """The code of each request for one program, in the order of the requests; None for a refusal."""
+    return [rows[request.id][0].code for request in requests]
+
+
+def reasons(rows: Sequence[AnswerRow]) -> str:
+    """The refusals of an answer as they are stored."""
+    [row] = rows
+    assert row.refusals is not None
+    return row.refusals

@@ -1,0 +1,32 @@
+"""What is said of a database that is away, and which hosts of a URL are tried."""
+
+import asyncpg
+import pytest
+
+from codewell.infra.postgres.connection import why_away
+from codewell.infra.postgres.hosts import each_host
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncpg.DiskFullError("could not extend file\nDETAIL: x"), "DiskFullError (53100): could not extend file"),
+        (asyncpg.AdminShutdownError("going down"), "AdminShutdownError (57P01): going down"),
+        # The sentence of such an error can hold a code or a customer's id.
+        (asyncpg.InvalidTextRepresentationError('invalid: "p-1001"'), "InvalidTextRepresentationError (22P02)"),
+        (asyncpg.exceptions.InterfaceError("invalid input for $1: 'p-1001'"), "InterfaceError"),
+        (ConnectionRefusedError(111, "Connect call failed"), "ConnectionRefusedError: [Errno 111] Connect call failed"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_a_cause_is_named_without_anything_of_ours(error: Exception, said: str) -> None:
+    assert why_away(error) == said
+
+
+def test_each_host_has_a_url_of_its_own() -> None:
+    assert each_host("postgresql://u:a%2Cb@one:1,[::1]:2,three/db?x=y") == {
+        "one:1": "postgresql://u:a%2Cb@one:1/db?x=y",
+        "[::1]:2": "postgresql://u:a%2Cb@[::1]:2/db?x=y",
+        "three": "postgresql://u:a%2Cb@three/db?x=y",
+    }
+    assert each_host("postgresql:///db?host=/tmp") == {"": "postgresql:///db?host=/tmp"}

@@ -1,0 +1,82 @@
+"""When a consumer counts as one that hears nothing."""
+
+import time
+
+import pytest
+from aiokafka import TopicPartition
+
+from codewell.infra.kafka.broker_watchdog import REBALANCE_MAX_S, SILENCE_MAX_S, Silence
+
+A, B = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Consumer:
+    """What of a consumer is looked at, set by hand."""
+
+    def __init__(self) -> None:
+        self.polled: dict[TopicPartition, int | None] = {A: 1, B: None}
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self.polled)
+
+    def last_poll_timestamp(self, tp: TopicPartition) -> int | None:
+        return self.polled[tp]
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> None:
+    consumer = Consumer()
+    silence = Silence(consumer)
+    for stamp in range(2, 10):
+        # The local clock may jump; that it moves is enough.
+        consumer.polled[A] = -stamp
+        silence.fetched(records=False)
+        now_s[0] += SILENCE_MAX_S
+        silence.check()
+    assert silence.seconds == 0
+
+
+def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now_s: list[float]) -> None:
+    silence = Silence(Consumer())
+    silence.fetched(records=False)
+    # As long as records are there, or nobody fetches, nothing is known.
+    now_s[0] += 2 * SILENCE_MAX_S
+    silence.fetched(records=True)
+    silence.check()
+    silence.fetched(records=False)
+    now_s[0] += SILENCE_MAX_S + 1
+    assert silence.seconds == SILENCE_MAX_S + 1
+    with pytest.raises(TimeoutError, match="no broker answered"):
+        silence.check()
+
+
+def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
+    consumer = Consumer()
+    consumer.polled.clear()
+    silence = Silence(consumer)
+    silence.fetched(records=False)
+    silence.fetched(records=False)
+    now_s[0] += 2 * SILENCE_MAX_S
+    silence.check()
+
+
+def test_a_rebalance_may_take_its_time_and_no_more(now_s: list[float]) -> None:
+    silence = Silence(Consumer())
+    silence.fetched(records=False)
+    silence.fetched(records=False)
+    silence.rebalances()
+    now_s[0] += REBALANCE_MAX_S
+    silence.check()
+    silence.rebalanced()
+    now_s[0] += REBALANCE_MAX_S
+    silence.check()
+    silence.rebalances()
+    now_s[0] += REBALANCE_MAX_S + 1
+    with pytest.raises(TimeoutError, match="rebalance"):
+        silence.check()

@@ -1,0 +1,100 @@
+"""What is gathered is done at once, side by side with other groups, and nobody's fault is another's loss of order."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from codewell.infra.process.coalescer import AT_ONCE_MAX, Gathering
+
+
+class Work:
+    """Doubles numbers once it is let go, and keeps what came together."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, list[int]]] = []
+        self.go = {"a": asyncio.Event(), "b": asyncio.Event()}
+
+    async def __call__(self, group: str, wishes: Sequence[int]) -> list[int]:
+        self.batches.append((group, list(wishes)))
+        await self.go[group].wait()
+        if 0 in wishes:
+            raise ValueError("0")
+        return [2 * wish for wish in wishes]
+
+
+async def some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_what_comes_meanwhile_is_done_together() -> None:
+    work = Work()
+    gathered = Gathering(work)
+    first = asyncio.create_task(gathered.ask("a", 1))
+    await some_turns()
+    more = [asyncio.create_task(gathered.ask("a", wish)) for wish in (2, 3, 4)]
+    await some_turns()
+    work.go["a"].set()
+
+    assert await asyncio.gather(first, *more) == [2, 4, 6, 8]
+    assert work.batches == [("a", [1]), ("a", [2, 3, 4])]
+    assert await gathered.ask("a", 5) == 10
+
+
+async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
+    work = Work()
+    gathered = Gathering(work)
+    held = asyncio.create_task(gathered.ask("a", 1))
+    await some_turns()
+    work.go["b"].set()
+
+    assert await gathered.ask("b", 2) == 4
+    assert not held.done()
+    work.go["a"].set()
+    assert await held == 2
+
+
+async def test_what_fails_fails_for_those_who_were_with_it() -> None:
+    work = Work()
+    work.go["a"].set()
+    gathered = Gathering(work)
+    results = await asyncio.gather(*(gathered.ask("a", wish) for wish in (0, 1)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [ValueError, ValueError]
+    assert await gathered.ask("a", 1) == 2
+
+
+async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit() -> None:
+    work = Work()
+    gathered = Gathering(work, at_once_max=2)
+    asked = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 2, 3, 4, 5)]
+    await some_turns()
+    asked[3].cancel()
+    await some_turns()
+    work.go["a"].set()
+
+    assert await asyncio.gather(*asked[:3], asked[4]) == [2, 4, 6, 10]
+    assert 4 not in [wish for _, wishes in work.batches for wish in wishes]
+    assert max(len(wishes) for _, wishes in work.batches) == 2
+
+
+async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
+    async def work(_: str, wishes: Sequence[int]) -> list[int | Exception]:
+        return [wish or ValueError("0") for wish in wishes]
+
+    gathered = Gathering(work)
+    first, odd, last = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 0, 2)]
+    assert [await first, await last] == [1, 2]
+    with pytest.raises(ValueError, match="0"):
+        await odd
+
+
+async def test_nobody_waits_longer_than_the_limit_and_who_has_gone_is_not_worked_for() -> None:
+    work = Work()
+    gathered: Gathering[str, int, int] = Gathering(work, timeout_s=0.5)
+    outcomes = await asyncio.gather(*(gathered.ask("a", wish) for wish in range(1, 1_000)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {TimeoutError}
+    work.go["a"].set()
+    assert await gathered.ask("a", 1_000) == 2_000
+    assert [len(wishes) for _, wishes in work.batches] == [AT_ONCE_MAX, 1]

@@ -1,0 +1,47 @@
+"""What is read ahead has a limit in bytes too: four thousand large records are more than a small machine has."""
+
+import asyncio
+from collections.abc import Iterable
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from services.issuer.batch import Read
+from services.issuer.prefetcher import BYTES_MAX, Ahead
+
+A = TopicPartition("message-render", 0)
+VALUE = bytes(256 * 1024)
+ROUNDS = 1_000
+
+
+class Consumer:
+    """Has more large records however many were read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    async def getmany(self, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        self.read += 1
+        return {A: [ConsumerRecord(A.topic, 0, self.read, 0, 0, b"p-1", VALUE, None, 3, len(VALUE), ())]}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {A}
+
+    def last_poll_timestamp(self, _: TopicPartition) -> int:
+        return self.read
+
+
+def read(_: Iterable[ConsumerRecord]) -> Read:
+    return Read([], [])
+
+
+async def test_large_records_are_not_read_without_end() -> None:
+    consumer = Consumer()
+    ahead = Ahead(consumer, read, 4_000_000)
+    ahead.resume()
+    for taken in range(1, 4):
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert consumer.read == taken * BYTES_MAX // len(VALUE)
+        _, parts = await ahead.take()
+        assert len(parts) == BYTES_MAX // len(VALUE)
+    await ahead.close()

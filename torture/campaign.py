@@ -1,0 +1,103 @@
+"""The programs under fault, and an endless mix of requests for them; everything from a seed."""
+
+import random
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.client.exchange import Outgoing, announce, outgoing
+from codewell.infra.kafka.clients import started_producer
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from schemas.program import Program, ProgramSettings, RemoteSource, TemplateSource
+
+# As in the guide, with a small pool and mark, so that the generator is busy and issuers run dry now and then.
+SPRING: Final = ProgramSettings(
+    name="SPRING",
+    title="Spring sale",
+    source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
+    scenario_can_create=True,
+    campaign_can_create=True,
+    codes_max=10_000_000,
+    allow_guessable=True,
+    pool_max=1_500,
+    ttl="P30D",
+)
+LOYAL: Final = SPRING.model_copy(update={"name": "LOYAL", "reuse": "profile", "pool_max": 100, "ttl": None})
+EVERYBODY: Final = SPRING.model_copy(
+    update={"name": "EVERYBODY", "shared": True, "codes_max": 1, "pool_max": 1, "ttl": None}
+)
+# One worker's claim often has all that is ready of it, so that the others have to wait.
+TIGHT: Final = SPRING.model_copy(update={"name": "TIGHT", "pool_max": 10})
+# It runs empty early, and from then on refuses until its maximum is raised.
+SCARCE: Final = SPRING.model_copy(
+    update={"name": "SCARCE", "codes_max": 60, "pool_max": 20, "scenario_can_create": False, "ttl": None}
+)
+ALL: Final = (SPRING, LOYAL, EVERYBODY, TIGHT, SCARCE)
+REMOTE: Final = "REMOTE"
+UNHEARD_OF: Final = "UNHEARD_OF"
+
+_PROFILES: Final = 400
+# How often requests name these programs, in the order of the request.
+_WANTS: Final = {
+    ("SPRING",): 50,
+    ("TIGHT",): 10,
+    ("LOYAL",): 12,
+    ("EVERYBODY",): 4,
+    ("SCARCE",): 4,
+    (REMOTE,): 4,
+    ("SPRING", "LOYAL"): 10,
+    ("SPRING", "EVERYBODY"): 5,
+    ("SPRING", "SCARCE"): 3,
+    (UNHEARD_OF,): 2,
+}
+
+
+class Asked(NamedTuple):
+    """One request as it is published."""
+
+    request: Outgoing
+    programs: tuple[str, ...]
+
+
+async def create_programs(
+    connection: asyncpg.Connection, bootstrap: str, prefix: str, service_url: str
+) -> dict[str, Program]:
+    """Make all programs, as `codewell program create` does."""
+    remote = SPRING.model_copy(
+        update={
+            "name": REMOTE,
+            "source": RemoteSource(kind="remote", url=service_url, request_max=20),
+            "pool_max": 200,
+            "ttl": None,
+        }
+    )
+    made = {}
+    async with started_producer(bootstrap) as producer:
+        for settings in (*ALL, remote):
+            program = await programs.create(connection, Minters(None), settings, guesses_per_s=10)
+            assert await announce(producer, prefix, program.id, program.name)
+            made[program.name] = program
+    return made
+
+
+def requests(chance: random.Random) -> Iterator[Asked]:
+    """Requests for ever: of both kinds, for one program or two, with a template or a list of programs."""
+    wants, weights = list(_WANTS), list(_WANTS.values())
+    while True:
+        profile_id = f"p-{chance.randrange(_PROFILES)}"
+        [wanted] = chance.choices(wants, weights)
+        # A version 4 id now and then, as some senders have them.
+        request_id = UUID(int=chance.getrandbits(128), version=4) if chance.random() < 0.02 else None
+        if len(wanted) == 1 and chance.random() < 0.4:
+            step = {"profile_id": profile_id, "scenario_id": "welcome", "step_id": "s-3", "program": wanted[0]}
+            yield Asked(outgoing("scenario-step", step, request_id), wanted)
+            continue
+        message: dict[str, object] = {"profile_id": profile_id, "campaign_id": "spring"}
+        if chance.random() < 0.5:
+            message["template"] = "Hello! " + " and ".join(f"{{loyalty.{name}.promocode}}" for name in wanted)
+        else:
+            message["programs"] = wanted
+        yield Asked(outgoing("message-render", message, request_id), wanted)

@@ -1,0 +1,292 @@
+"""Reads the topics and the database while faults go on, and says which promise is broken. It uses none of the
+product's code: what it knows of tables and topics is written here once more.
+"""
+
+import asyncio
+import re
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from torture.ledger import REQUESTS, Ledger, Rule
+
+_GROUPS: Final = ("codewell-issuer", "codewell-issuer-retry")
+_KINDS: Final = ("", ".reply", ".retry", ".dlq")
+_TOKENS: Final = {"string": "[A-Za-z]", "number": "[0-9]", "upstring": "[A-Z]"}
+_POLL_S: Final = 0.1
+_PAUSE_S: Final = 0.02
+_LOOK_INTERVAL_S: Final = 0.5
+_WAIT_MS: Final = 50
+_RECORDS_MAX: Final = 5_000
+# Past this a look is given up: whatever it looks at is under fault.
+_LOOK_S: Final = 10.0
+# The last is what asyncpg makes of a server that goes in the middle of an exchange.
+_AWAY: Final = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
+_WHOLE_S: Final = 120.0
+# Offset, length, leader's epoch, magic; then CRC, attributes, last offset, two times; then the producer's id.
+_BATCH: Final = struct.Struct(">qiib26xq")
+_MAGIC: Final = 2
+_RULES: Final = """
+    SELECT name, shared, reuse, source->>'template' AS template, campaign_can_create AND scenario_can_create AS creates
+    FROM program"""
+_STORED: Final = """
+    SELECT a.request_id, p.name, a.code, a.profile_id FROM answer a LEFT JOIN program p ON p.id = a.program_id"""
+
+# Each finds rows that must not be.
+_OF_BLOCKS: Final = {
+    ("I4", "a block's codes don't add up"): """
+        SELECT id FROM block WHERE next + holes <> attached + deleted + returned + undone OR next + holes > size
+            OR least(next, holes, attached, deleted, returned) < 0""",
+    ("I4", "a program's codes don't add up"): """
+        SELECT p.name, p.made, p.imported, sum(b.size - b.returned - b.undone) FROM program p
+        LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id
+        HAVING p.made + p.imported <> coalesce(sum(b.size - b.returned - b.undone), 0)""",
+    ("I5", "a program has more codes than its maximum"): """
+        SELECT p.name, p.codes_max, sum(b.size - b.returned - b.undone) FROM program p
+        JOIN block b ON b.program_id = p.id GROUP BY p.id
+        HAVING sum(b.size - b.returned - b.undone) + p.on_order > p.codes_max""",
+    ("I5", "a pool is above its mark"): """
+        SELECT p.name, p.pool_max, sum(b.size - b.next - b.holes) FROM program p JOIN block b ON b.program_id = p.id
+        WHERE b.open AND p.source->>'kind' = 'template' AND b.origin = 'pool' GROUP BY p.id
+        HAVING sum(b.size - b.next - b.holes) > p.pool_max""",
+    ("I1", "two blocks have the same numbers"): """
+        SELECT id, before FROM (SELECT id, first, max(first + size) OVER (PARTITION BY program_id, version
+            ORDER BY first, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+            FROM block WHERE kind = 'range') x WHERE before > first""",
+    ("I4", "a remote service's codes are not all there"): """
+        SELECT r.id, r.received, coalesce(sum(b.size), 0) FROM remote_request r
+        LEFT JOIN block b ON b.remote_request_id = r.id GROUP BY r.id HAVING r.received <> coalesce(sum(b.size), 0)""",
+}
+_OF_ANSWERS: Final = {
+    ("I1", "a place in a block is given twice"): """
+        SELECT block_id, position FROM answer WHERE block_id IS NOT NULL AND NOT again
+        GROUP BY block_id, position HAVING count(*) > 1""",
+    ("I1", "a code of a program is two profiles'"): """
+        SELECT a.program_id, md5(a.code) FROM answer a JOIN program p ON p.id = a.program_id
+        WHERE NOT p.shared AND a.block_id IS NOT NULL GROUP BY a.program_id, a.code
+        HAVING count(DISTINCT a.profile_id) > 1""",
+    ("I2", "a request has two answers in the database"): """
+        SELECT request_id FROM answer GROUP BY request_id HAVING count(*) <> count(DISTINCT ordinal)
+            OR count(*) <> max(ordinal) + 1 OR count(DISTINCT refusals IS NULL) > 1
+            OR count(DISTINCT profile_id) > 1""",
+    ("I4", "a block counts other codes than it gave"): """
+        SELECT b.id, b.attached, count(a.block_id) FROM block b
+        LEFT JOIN answer a ON a.block_id = b.id AND NOT a.again GROUP BY b.id HAVING b.attached <> count(a.block_id)""",
+    ("I6", "a code is given after its end"): """
+        SELECT request_id FROM answer WHERE block_id IS NOT NULL AND answered_at >= expires_at""",
+}
+
+
+class Figures(NamedTuple):
+    """What was seen so far."""
+
+    requests: int
+    answers: int
+    copies: int
+    retries: int
+    dead_letters: int
+
+
+class Checker:
+    """Watches one deployment. `postgres_url` is asked for anew each time, as it changes with a fail-over."""
+
+    def __init__(self, bootstrap: str, prefix: str, postgres_url: Callable[[], str], rules: dict[str, Rule]) -> None:
+        self.ledger = Ledger(prefix, rules)
+        self._bootstrap = bootstrap
+        self._prefix = prefix
+        self._postgres_url = postgres_url
+        self._requests, self._results = (
+            AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+            for _ in range(2)
+        )
+        self._fetched: list[dict[TopicPartition, list[ConsumerRecord]]] = []
+        self._reading = asyncio.Lock()
+
+    @property
+    def figures(self) -> Figures:
+        """What was seen so far."""
+        ledger = self.ledger
+        return Figures(
+            len(ledger.asked),
+            len(ledger.answered),
+            ledger.answer_records - len(ledger.answered),
+            ledger.retried,
+            len(ledger.buried),
+        )
+
+    async def open(self) -> None:
+        """Begin with the first record of all topics."""
+        for consumer, kinds in ((self._requests, _KINDS[:1]), (self._results, _KINDS[1:])):
+            await consumer.start()
+            names = [f"{self._prefix}{topic}{kind}" for topic in REQUESTS for kind in kinds]
+            async with self._admin() as admin:
+                found = await admin.describe_topics(names)
+            consumer.assign(
+                [TopicPartition(topic["topic"], one["partition"]) for topic in found for one in topic["partitions"]]
+            )
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await asyncio.gather(self._requests.stop(), self._results.stop())
+
+    async def watch(self) -> None:
+        """Read on until cancelled."""
+        while True:
+            try:
+                async with self._reading:
+                    await self._read()
+            except (KafkaError, OSError, TimeoutError):
+                await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def watch_database(self) -> None:
+        """Look at the blocks now and then, until cancelled."""
+        while True:
+            await self.look_at_database(whole=False)
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+
+    async def _read(self) -> None:
+        """Read on. Requests are read after what came of them and noted before it, so that no answer is to nobody."""
+        # Kept where what follows fails: they would not come a second time.
+        self._fetched.append(await self._results.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX))
+        ends = await self._requests.end_offsets(list(self._requests.assignment()))
+        while await self._is_behind(self._requests, ends):
+            self._take(await self._requests.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX))
+        for results in self._fetched:
+            self._take(results)
+        self._fetched.clear()
+
+    def _take(self, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        for records in fetched.values():
+            for record in records:
+                self.ledger.take(record)
+
+    async def _is_behind(self, consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:
+        return any([await consumer.position(tp) < end for tp, end in ends.items()])
+
+    async def look_at_offsets(self) -> bool:
+        """Whether all offsets that are committed now could be judged; not so while the broker is away."""
+        try:
+            async with asyncio.timeout(_LOOK_S), self._reading:
+                committed = await self._committed()
+                ends = await self._results.end_offsets(list(self._results.assignment()))
+                await self._read()
+                while await self._is_behind(self._results, ends):
+                    await self._read()
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        for tp, offset in committed.items():
+            self.ledger.committed(tp.topic, tp.partition, offset)
+        return True
+
+    async def _committed(self) -> dict[TopicPartition, int]:
+        async with self._admin() as admin:
+            found = [await admin.list_consumer_group_offsets(self._prefix + group) for group in _GROUPS]
+        return {tp: one.offset for offsets in found for tp, one in offsets.items()}
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+    async def behind(self) -> dict[TopicPartition, int]:
+        """How many records of each partition are not committed."""
+        committed = await self._committed()
+        requests = await self._requests.end_offsets(list(self._requests.assignment()))
+        retries = [tp for tp in self._results.assignment() if tp.topic.endswith(".retry")]
+        ends = requests | await self._results.end_offsets(retries)
+        lags = {tp: end - max(0, committed.get(tp, 0)) for tp, end in ends.items()}
+        past = {tp: lag for tp, lag in lags.items() if lag < 0}
+        if past:
+            self.ledger.violate("I7", "an offset past the end", repr(past))
+        return {tp: lag for tp, lag in lags.items() if lag > 0}
+
+    async def look_at_database(self, *, whole: bool) -> bool:
+        """Whether the database could be looked at, in one snapshot; `whole` reads every answer."""
+        queries = _OF_BLOCKS | (_OF_ANSWERS if whole else {})
+        try:
+            connection = await asyncpg.connect(self._postgres_url(), timeout=_LOOK_S, command_timeout=_WHOLE_S)
+        except _AWAY:
+            return False
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                for (promise, check), query in queries.items():
+                    if rows := await connection.fetch(query):
+                        self.ledger.violate(promise, check, f"{len(rows)} times, as {tuple(rows[0])}")
+        except _AWAY:
+            return False
+        finally:
+            connection.terminate()
+        return True
+
+    async def compare(self) -> None:
+        """At the end: what is stored was answered, and the other way round, code by code."""
+        connection = await asyncpg.connect(self._postgres_url())
+        stored: set[str] = set()
+        try:
+            async with connection.transaction():
+                async for row in connection.cursor(_STORED, prefetch=10_000):
+                    stored.add(str(row["request_id"]))
+                    if not self.ledger.was_given(row["name"], row["code"], row["profile_id"]):
+                        self.ledger.violate("I1", "a stored code is not the one in the answer", str(row["request_id"]))
+        finally:
+            await connection.close()
+        if unanswered := stored - self.ledger.answered.keys():
+            self.ledger.violate("I3", "stored and never answered", f"{len(unanswered)}, as {min(unanswered)}")
+        if unknown := self.ledger.answered.keys() - stored:
+            self.ledger.violate("I1", "answered and not stored", f"{len(unknown)}, as {min(unknown)}")
+
+
+def look_at_producers(ledger: Ledger, data: Path, prefix: str) -> None:
+    """Read the broker's own files: each batch of answers has a producer that the broker keeps from writing it twice.
+
+    The head of a batch is that of Kafka's message format 2 (kafka.apache.org/documentation/#recordbatch).
+    """
+    for log in data.glob(f"{prefix}*.reply-*/*.log"):
+        raw = log.read_bytes()
+        at = 0
+        while at + _BATCH.size <= len(raw):
+            offset, length, _, magic, producer_id = _BATCH.unpack_from(raw, at)
+            if magic == _MAGIC and producer_id < 0:
+                ledger.violate("I2", "answers of a producer that is not idempotent", f"{log.parent.name}: {offset}")
+                return
+            at += 12 + length
+
+
+async def rules(postgres_url: str) -> dict[str, Rule]:
+    """What the programs of a database promise."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        rows = await connection.fetch(_RULES)
+    finally:
+        await connection.close()
+    return {
+        row["name"]: Rule(
+            row["shared"], row["reuse"], _pattern(row["template"]), not row["creates"] or not row["template"]
+        )
+        for row in rows
+    }
+
+
+def _pattern(template: str | None) -> re.Pattern[str] | None:
+    if template is None:
+        return None
+    parts = re.split(r"\{(\w+) (\d+)\}", template)
+    literals, names, counts = parts[::3], parts[1::3], parts[2::3]
+    tokens = [f"{_TOKENS[name]}{{{count}}}" for name, count in zip(names, counts, strict=True)]
+    return re.compile(
+        "".join(re.escape(literal) + token for literal, token in zip(literals, [*tokens, ""], strict=True))
+    )

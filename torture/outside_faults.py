@@ -1,0 +1,56 @@
+"""What others do: members that come and go, senders of nonsense, a remote service, a marketer."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from torture.ledger import REQUESTS
+from torture.moment import Moment
+from torture.site import PREFIX, Site
+
+
+async def rebalance_storm(site: Site, moment: Moment) -> None:
+    """Members that take partitions, do nothing with them, and leave."""
+
+    async def join() -> None:
+        consumer = AIOKafkaConsumer(
+            *(PREFIX + name for name in REQUESTS), bootstrap_servers=site.bootstrap, enable_auto_commit=False,
+            group_id=f"{PREFIX}codewell-issuer", session_timeout_ms=15_000, rebalance_timeout_ms=30_000,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(30):
+                await consumer.start()
+            await asyncio.sleep(moment.chance.uniform(0.5, 2))
+        except (KafkaError, OSError, TimeoutError):
+            pass
+        finally:
+            await consumer.stop()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(moment.times):
+            group.create_task(join())
+            await asyncio.sleep(moment.chance.uniform(0.3, 1))
+
+
+async def poison(site: Site, moment: Moment) -> None:
+    assert site.load is not None
+    for _ in range(moment.times):
+        with suppress(KafkaError, TimeoutError):
+            await site.load.poison(10)
+        await asyncio.sleep(0.1)
+
+
+async def remote_misbehaves(site: Site, moment: Moment) -> None:
+    site.service.misbehaves = True
+    await asyncio.sleep(moment.lasts_s)
+    site.service.misbehaves = False
+
+
+async def refilled(site: Site, moment: Moment) -> None:
+    """A program that ran empty under more demand than it has codes may have some more."""
+    with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+        await site.run_sql("UPDATE program SET codes_max = codes_max + 60 WHERE name = 'SCARCE'")
+    await asyncio.sleep(1)

@@ -1,0 +1,118 @@
+"""Postgres and Kafka that are killed, paused, replaced, or run out of disk."""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+
+from tests.support.debian import unpacked
+from torture.moment import Moment
+from torture.site import Site
+
+
+async def broker_paused(site: Site, moment: Moment) -> None:
+    async with site.kafka_in_hand:
+        assert site.broker.child is not None
+        os.kill(site.broker.child.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(moment.lasts_s)
+        finally:
+            os.kill(site.broker.child.pid, signal.SIGCONT)
+
+
+async def broker_killed(site: Site, moment: Moment) -> None:
+    async with site.kafka_in_hand:
+        for _ in range(moment.times):
+            await site.restart_kafka()
+            await asyncio.sleep(moment.chance.uniform(0.5, 2))
+
+
+async def postgres_killed(site: Site, moment: Moment) -> None:
+    async with site.postgres_in_hand:
+        for _ in range(moment.times):
+            await site.restart_postgres(moment.chance.choice((signal.SIGKILL, signal.SIGQUIT)))
+            await asyncio.sleep(moment.chance.uniform(0.5, 2))
+
+
+async def sessions_killed(site: Site, moment: Moment) -> None:
+    for _ in range(moment.times):
+        which = "" if moment.chance.random() < 0.3 else "ORDER BY random() LIMIT 1"
+        with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+            await site.run_sql(
+                "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity "
+                f"WHERE application_name LIKE 'codewell-%' {which}) x"
+            )
+        await asyncio.sleep(moment.chance.uniform(0.1, 0.5))
+
+
+async def failover(site: Site, moment: Moment) -> None:
+    """To a synchronous standby. For a moment all connections lead to it while it still refuses to write."""
+    async with site.postgres_in_hand:
+        await site.pair.protect()
+        await asyncio.sleep(1)
+        await site.pair.kill(signal.SIGQUIT)
+        site.lead_to(site.pair.standby.url)
+        await asyncio.sleep(moment.chance.uniform(0.2, 1.5))
+        await site.pair.promote()
+        site.follow()
+
+
+async def disk_fails(site: Site, moment: Moment) -> None:
+    """Postgres' writes to its log take long, or fail once: then it restarts by itself."""
+    strace = _strace()
+    assert strace is not None
+    async with site.postgres_in_hand:
+        child = site.pair.primary.child
+        assert child is not None
+        what = moment.chance.choice(("error=EIO:when=1", "delay_enter=300ms"))
+        words = ["-f", "-qq", "-o", os.devnull, "-e", f"inject=fsync,fdatasync:{what}"]
+        for pid in (child.pid, *_children(child.pid)):
+            words += ["-p", str(pid)]
+        environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(str(one) for one in strace.glob("usr/lib/*"))}
+        tracing = await asyncio.create_subprocess_exec(
+            strace / "usr/bin/strace", *words, env=environment, stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await asyncio.sleep(moment.lasts_s)
+        finally:
+            with suppress(ProcessLookupError):
+                tracing.send_signal(signal.SIGINT)
+            await tracing.wait()
+
+
+async def disk_full(site: Site, moment: Moment) -> None:
+    """Whatever Postgres does then, it is started again when there is space."""
+    async with site.postgres_in_hand:
+        folder = site.pair.data.parent
+        ballast = folder / "ballast"
+        with ballast.open("wb") as file:
+            free = os.statvfs(folder)
+            os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - 4096))
+        try:
+            await asyncio.sleep(moment.lasts_s)
+        finally:
+            ballast.unlink()
+        child = site.pair.primary.child
+        if child is not None and child.returncode is not None:
+            await site.pair.primary.start()
+            site.follow()
+
+
+def _strace() -> Path | None:
+    return unpacked("strace", "libunwind8")
+
+
+def needs_strace(_: Site) -> str | None:
+    return None if _strace() else "apt brings no strace"
+
+
+def needs_small_disk(site: Site) -> str | None:
+    return None if site.has_small_disk else "only root may mount a small disk"
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(one) for one in text.split()]

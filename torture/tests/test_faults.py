@@ -1,0 +1,61 @@
+"""Every kind of fault once, under load, with all promises checked by somebody who believes nobody."""
+
+import os
+import random
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.support.moments import VARIABLE
+from torture.guards import GUARDS, Guard, without
+from torture.kinds import KINDS
+from torture.run import run
+from torture.schedule import Plan, What, schedule
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="a worker that is left behind ends with the test on Linux only"
+)
+
+
+# Three minutes where the machine does nothing else.
+@pytest.mark.timeout(900)
+async def test_every_kind_of_fault_once(tmp_path: Path) -> None:
+    seed = int(os.environ.get(VARIABLE) or random.SystemRandom().randrange(10**6))
+    sys.stdout.write(f"{VARIABLE}={seed}\n")
+    plan = Plan(seed, requests=5_000, rate_per_s=400, what="once")
+    outcome = await run(plan, tmp_path, KINDS, lambda line: sys.stdout.write(f"{line}\n"))
+
+    assert outcome.violations == [], outcome
+    assert outcome.mishaps == []
+    assert set(outcome.times) | set(outcome.left_out) == {kind.name for kind in KINDS}
+    assert outcome.deaths_at_points > 0
+    assert outcome.answers_lost > 0
+    assert outcome.failovers == 1
+
+
+@pytest.mark.parametrize("what", get_args(What))
+def test_the_same_seed_gives_the_same_schedule(what: What) -> None:
+    plan = Plan(17, requests=0, rate_per_s=1, what=what)
+    steps, again = schedule(plan, KINDS), schedule(plan, KINDS)
+    assert steps == again
+    assert [[moment.chance.random() for moment in step.moments()] for step in steps] == [
+        [moment.chance.random() for moment in step.moments()] for step in again
+    ]
+    assert schedule(plan._replace(seed=18), KINDS) != steps
+
+
+def test_every_kind_and_every_pair_has_its_turn() -> None:
+    plan = Plan(17, requests=0, rate_per_s=1, what="kinds")
+    assert {kind for step in schedule(plan, KINDS) for kind in step.kinds} == set(KINDS)
+    pairs = [frozenset(kind.name for kind in step.kinds) for step in schedule(plan._replace(what="pairs"), KINDS)]
+    assert len(pairs) == len(set(pairs)) == len(KINDS) * (len(KINDS) - 1) // 2
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_every_guard_can_be_taken_out(guard: Guard, tmp_path: Path) -> None:
+    assert guard.under
+    # Raises where the source has changed, and the long run would test nothing.
+    copy = without(guard.edits, tmp_path)
+    assert (copy / "services" / "issuer" / "worker.py").exists()

@@ -1,0 +1,150 @@
+"""Workers that are killed, stopped, frozen, or have another time."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from codewell.infra.process.failpoints import Point
+from tests.support.debian import unpacked
+from torture.moment import Moment
+from torture.site import GENERATORS, ISSUERS, Site
+
+_ISSUER_POINTS: Final = (
+    Point.FETCHED, Point.CLAIMED, Point.COMMITTED, Point.PRODUCED, Point.ACKNOWLEDGED, Point.OFFSETS_COMMITTED,
+    Point.REVOKING, Point.CLOSING,
+)  # fmt: skip
+_GENERATOR_POINTS: Final = (Point.FILLED, Point.ORDERED, Point.ANSWERED, Point.STORED)
+_DEATH_LIMIT_S: Final = 20.0
+_POLL_S: Final = 0.05
+
+
+async def issuer_killed(site: Site, moment: Moment) -> None:
+    for _ in range(moment.times):
+        await asyncio.sleep(moment.chance.uniform(0.2, 1.2))
+        await site.kill(moment.chance.choice(ISSUERS), moment.chance)
+
+
+async def issuer_killed_at_a_point(site: Site, moment: Moment) -> None:
+    for _ in range(moment.times):
+        name, other = moment.chance.sample(ISSUERS, 2)
+        point = moment.chance.choice(_ISSUER_POINTS)
+        is_rare = point in {Point.REVOKING, Point.CLOSING}
+        failpoint = f"{point}=kill@{1 if is_rare else moment.chance.randrange(1, 40)}"
+        pid = await _replaced(site, name, moment, failpoint)
+        if is_rare:
+            await site.issuers_work()
+        if point is Point.REVOKING:
+            await site.kill(other, moment.chance)
+        elif point is Point.CLOSING:
+            site.workers.send(name, signal.SIGTERM)
+        await _died(site, name, pid)
+
+
+async def generator_killed(site: Site, moment: Moment) -> None:
+    for _ in range(moment.times):
+        await asyncio.sleep(moment.chance.uniform(0.2, 1.2))
+        await site.kill(moment.chance.choice(GENERATORS), moment.chance)
+
+
+async def generator_killed_at_a_point(site: Site, moment: Moment) -> None:
+    for _ in range(moment.times):
+        name = moment.chance.choice(GENERATORS)
+        point = moment.chance.choice(_GENERATOR_POINTS)
+        pid = await _replaced(site, name, moment, f"{point}=kill@{moment.chance.randrange(1, 4)}")
+        await _died(site, name, pid)
+
+
+async def workers_stopped(site: Site, moment: Moment) -> None:
+    """One after the other, as a rolling restart does."""
+    names = moment.chance.sample((*ISSUERS, *GENERATORS), min(moment.times, 5))
+    for name in names:
+        status = await site.workers.terminate(name)
+        # One that is still being started has nothing to finish, and ends of the signal itself.
+        if status not in {0, -signal.SIGKILL, -signal.SIGTERM}:
+            raise AssertionError(f"{name} ended with {status} when it was told to stop")
+
+
+async def issuer_frozen(site: Site, moment: Moment) -> None:
+    """At any moment, or with a claim that is written and not committed."""
+    name = moment.chance.choice(ISSUERS)
+    if moment.chance.random() < 0.5:
+        os.kill(site.workers.pid(name), signal.SIGSTOP)
+    else:
+        await _stopped(site, name, moment, f"{Point.CLAIMED}=stop@{moment.chance.randrange(1, 40)}")
+    await _woken_later(site.workers.pid(name), moment.lasts_s)
+
+
+async def generator_frozen(site: Site, moment: Moment) -> None:
+    """With codes that are made and not committed, while the other one goes on."""
+    name = moment.chance.choice(GENERATORS)
+    await _stopped(site, name, moment, f"{Point.FILLED}=stop@{moment.chance.randrange(1, 4)}")
+    await _woken_later(site.workers.pid(name), moment.lasts_s)
+
+
+async def clock_off(site: Site, moment: Moment) -> None:
+    """A worker whose clock is ten minutes ahead, and then jumps back to ten minutes late."""
+    library = next(iter(_faketime() or ()), None)
+    assert library is not None
+    with tempfile.TemporaryDirectory() as directory:
+        offset = Path(directory) / "offset"
+        offset.write_text("+600")
+        name = moment.chance.choice((*ISSUERS, *GENERATORS))
+        site.workers.at_next_start[name] = {
+            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
+        await site.kill(name, moment.chance)
+        await asyncio.sleep(moment.lasts_s)
+        offset.write_text("-600")
+        await asyncio.sleep(moment.lasts_s)
+        # The next one has the machine's clock again.
+        await site.kill(name, moment.chance)
+
+
+def _faketime() -> list[Path] | None:
+    root = unpacked("libfaketime")
+    return None if root is None else list(root.glob("usr/lib/*/faketime/libfaketimeMT.so.1"))
+
+
+def needs_faketime(_: Site) -> str | None:
+    return None if _faketime() else "apt brings no libfaketime"
+
+
+async def _replaced(site: Site, name: str, moment: Moment, failpoint: str) -> int:
+    """Kill a worker, and give the pid of the one after it, which dies at the failpoint."""
+    pid = site.workers.pid(name)
+    await site.kill(name, moment.chance, failpoint)
+    while site.workers.pid(name) == pid:
+        await asyncio.sleep(_POLL_S)
+    return site.workers.pid(name)
+
+
+async def _stopped(site: Site, name: str, moment: Moment, failpoint: str) -> None:
+    """Kill a worker, and wait until the one after it has stopped at the failpoint, if it gets there."""
+    pid = await _replaced(site, name, moment, failpoint)
+    with suppress(TimeoutError, FileNotFoundError):
+        async with asyncio.timeout(_DEATH_LIMIT_S):
+            # The state stands behind the name, which is in brackets (proc(5)).
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(_POLL_S)
+
+
+async def _woken_later(pid: int, after_s: float) -> None:
+    try:
+        await asyncio.sleep(after_s)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _died(site: Site, name: str, pid: int) -> None:
+    """Wait until a worker has died where it was to; one that never gets there lives on."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DEATH_LIMIT_S):
+            while site.workers.pid(name) == pid:
+                await asyncio.sleep(_POLL_S)
+            site.deaths_at_points += 1
