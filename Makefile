@@ -60,7 +60,7 @@ torture: setup
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
 docs: setup
 	$(BIN)/python -m schemas
-	$(BIN)/python -m codewell.infra.config.reference
+	$(BIN)/python -m services.cli.settings_reference
 	$(BIN)/python -m benchmarks.page
 
 # Pin the newest versions that pyproject.toml allows; needs uv.

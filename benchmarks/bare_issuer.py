@@ -11,11 +11,12 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
-from codewell.infra.config.settings import IssuerSettings, read
+from codewell.infra.config.settings import read
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.record_batches import Batches, Headers
 from codewell.infra.process.lifecycle import run
 from schemas.events import CODES_ATTACHED, MessageRender
+from services.issuer.settings import IssuerSettings
 
 GROUP: Final = "bare-issuer"
 _POLL_MS: Final = 500

@@ -2,11 +2,14 @@
 
 import click
 
+from benchmarks.commands_all import bench_all, check
+from benchmarks.commands_issuer import grown, issue, latency, mixed, replay, scale
 from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
+from services.cli.commands import Commands
 from services.cli.output import as_json
 
 
-@click.group()
+@click.group(cls=Commands)
 def bench() -> None:
     """Measure this machine with a fresh stack, which is gone afterwards. A figure is a median with its spread."""
 
@@ -171,3 +174,7 @@ def processes(requests: int, repetitions: int, as_json: bool) -> None:
     from benchmarks.processes import bench_processes
 
     print_report(measured(lambda: bench_processes(requests, repetitions, progress)), as_json)
+
+
+for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
+    bench.add_command(_benchmark)

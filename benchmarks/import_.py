@@ -19,8 +19,8 @@ from benchmarks.mint import TEMPLATE
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, connection
-from codewell.issuing.copy_binary import CODE_COLUMNS, packed_codes
 from codewell.minting.minter import MINTER_KEY_BYTES, Minter
+from codewell.pool import copy_codes
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ImportSource, ProgramSettings
@@ -150,9 +150,11 @@ async def _copy(opened: Connection, name: str, texts: Sequence[str]) -> float:
     """Rows a second of one COPY into the same table with the same indexes."""
     program_id = await _program(opened, name, len(texts))
     block_id = await _block(opened, program_id, len(texts))
-    source = memoryview(packed_codes(program_id, [(block_id, 0, texts)]))
+    source = memoryview(copy_codes.encode(program_id, [(block_id, 0, texts)]))
     began = time.perf_counter()
-    await opened.copy_to_table("code", source=source, columns=CODE_COLUMNS, format="binary", timeout=_COPY_TIMEOUT_S)
+    await opened.copy_to_table(
+        "code", source=source, columns=copy_codes.COLUMNS, format="binary", timeout=_COPY_TIMEOUT_S
+    )
     return len(texts) / (time.perf_counter() - began)
 
 

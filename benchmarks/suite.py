@@ -46,7 +46,7 @@ async def each(
 async def _report(words: Sequence[str], stop: asyncio.Event) -> Report | None:
     """What `codewell bench` says to these words, None when it fails or is stopped."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services", "bench", *words, "--json", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "benchmarks", *words, "--json", stdout=asyncio.subprocess.PIPE
     )
     ending = asyncio.ensure_future(process.communicate())
     told = asyncio.ensure_future(stop.wait())

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing import claim_queries
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 _DELETED_AT_ONCE_MAX: Final = 100
 
@@ -57,7 +57,7 @@ async def find(connection: Connection, token_id: int, key: str, *, may_name_prof
     """
     await connection.execute(_LOCK, token_id, key)
     if may_name_profile:
-        await claim_queries.deciding(connection)
+        await hold_deciding_lock(connection)
     row = await connection.fetchrow(_FIND, token_id, key)
     return None if row is None else KeptAnswer(*row)
 
@@ -71,7 +71,7 @@ async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[T
     """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
     if not keys:
         return {}
-    await claim_queries.deciding(connection)
+    await hold_deciding_lock(connection)
     tokens, names = [key[0] for key in keys], [key[1] for key in keys]
     rows = await connection.fetch(_FIND_ALL, tokens, names)
     return {(row["token_id"], row["key"]): KeptAnswer(*row[2:]) for row in rows}

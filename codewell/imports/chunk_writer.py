@@ -19,11 +19,13 @@ from codewell.errors import ProgramRefused
 from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row
 from codewell.imports.known_texts import without_listed, without_minted
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing import claim_queries, copy_binary
-from codewell.issuing.decide import detail, sooner, standing
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, Source, holding_key
+from codewell.issuing import claim_queries
+from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, holding_key
+from codewell.pool import copy_codes
 from codewell.pool.fill import locked
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 BLOCK_CODES_MAX: Final = 100_000
 
@@ -128,7 +130,7 @@ class Intake:
 
     async def _take(self, chunk: Chunk, growing: dict[Kind, _Growing], mark: UUID | None) -> None:
         if any(one.profile_id for one in chunk.candidates):
-            await claim_queries.deciding(self._connection)
+            await hold_deciding_lock(self._connection)
         row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise Ended
@@ -138,11 +140,11 @@ class Intake:
         if not await possible_texts.may_take_in(self._connection, program.id, mark):
             raise _Unannounced
         now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
-        reason = standing(program, now)
+        reason = closed_reason(program, now)
         if reason is not None:
             raise ProgramRefused(
-                f"{detail(program.name, reason, Source.PERSON)} Change that and give the same file again: it goes on "
-                f"behind row {row['rows_read']:,}."
+                f"{refusal_sentence(program.name, reason, Source.PERSON)} Change that and give the same file again: "
+                f"it goes on behind row {row['rows_read']:,}."
             )
         bad = list(chunk.bad)
         good = _first_of_each(chunk.candidates, bad)
@@ -170,7 +172,7 @@ class Intake:
         """Leave out codes for profiles that have one which they get again."""
         keys = (
             {}
-            if not program.gives_again
+            if not program.reuses_codes
             else {one.row: holding_key(program, ByHand(one.profile_id, program.name)) for one in good if one.profile_id}
         )
         if not keys:
@@ -215,9 +217,9 @@ class Intake:
             if not run.attached:
                 growing[run.kind] = _Growing(block_id, first + len(run.candidates))
         texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
-        source = memoryview(copy_binary.packed_codes(program.id, texts))
+        source = memoryview(copy_codes.encode(program.id, texts))
         self._storing()
-        await self._connection.copy_to_table("code", source=source, columns=copy_binary.CODE_COLUMNS, format="binary")
+        await self._connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
         attached = await self._attach(program, now, started_at, placed)
         if grow:
             done = await self._connection.execute(_GROW, [one[0] for one in grow], [one[1] for one in grow])
@@ -247,13 +249,13 @@ class Intake:
                 continue
             expires_at = _expires_at(program, now, run.kind)
             if program.ttl is not None and program.ttl_from == "attachment":
-                expires_at = sooner(now + program.ttl, expires_at)
+                expires_at = earlier_expiry(now + program.ttl, expires_at)
             for position, one in enumerate(run.candidates):
                 rows.append(AnswerRow(
                     _request_id(self._import_id, started_at, one.row), 0, program.id, block_id, position, False, False,
                     one.profile_id, one.text, expires_at, run.kind.fields, None, now,
                 ))  # fmt: skip
-                if program.gives_again:
+                if program.reuses_codes:
                     key = holding_key(program, ByHand(one.profile_id, program.name))
                     holdings[key] = Code(block_id, position, one.text, expires_at, run.kind.fields)
         await claim_queries.write(self._connection, Decision(rows, {}, holdings, {}, {}, []))

@@ -12,9 +12,8 @@ from codewell.files import csv_writer
 from codewell.files.scan import Scan
 from codewell.imports.candidates import BadRow
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.decide import detail, standing
-from codewell.issuing.model import Source
 from codewell.pool import fill
+from codewell.pool.program_rules import Source, closed_reason, refusal_sentence
 from schemas.imports import Import, ImportOptions
 from schemas.program import Program
 
@@ -77,9 +76,11 @@ async def begin(
     now = await connection.fetchval("SELECT statement_timestamp()")
     if rules is None:
         raise ProgramUnknown(program.name)
-    reason = standing(rules, now)
+    reason = closed_reason(rules, now)
     if reason is not None:
-        raise ProgramRefused(f"{detail(program.name, reason, Source.PERSON)} Change that before importing codes.")
+        raise ProgramRefused(
+            f"{refusal_sentence(program.name, reason, Source.PERSON)} Change that before importing codes."
+        )
     name = "".join(character for character in file_name if character.isprintable())[-_NAME_MAX:]
     written = json.dumps(options.model_dump(), sort_keys=True)
     try:

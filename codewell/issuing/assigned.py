@@ -8,12 +8,14 @@ from uuid import UUID
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, Program, holding_key
+from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, holding_key
 from codewell.minting.minter import Minter
 from codewell.pool import fill
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program
 from codewell.pool.range_allocation import new_runs
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # Rows written at once: some hundredths of a second in which this process does nothing else.
 ROWS_MAX: Final = 5_000
@@ -47,7 +49,7 @@ async def generate_for(
     """
     _refuse_twice(profiles)
     async with connection.transaction():
-        await claim_queries.deciding(connection)
+        await hold_deciding_lock(connection)
         program, now, _ = await fill.locked_to_generate(connection, program_id, len(profiles))
         if program.codes_from == "remote":
             raise ProgramRefused(
@@ -104,7 +106,7 @@ async def _attach(
             for code, profile_id in pairs
         ]  # fmt: skip
         await claim_queries.write(connection, Decision(rows, {}, {}, {}, {}, []))
-        if program.gives_again:
+        if program.reuses_codes:
             held |= {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
     return held
 

@@ -18,10 +18,11 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.process.failpoints import Point, reach
 from codewell.issuing import claim_queries
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Program, Request, holding_key
+from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Request, holding_key
 from codewell.minting.minter import Minter
 from codewell.pool.fill import make_in_place
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program
 
 # How long a claim waits for one program's locked stock or row. The first wait that is in vain ends the batch's claims.
 BUSY_TIMEOUT_MS: Final = 1_000
@@ -168,13 +169,13 @@ class Claims:
     async def _holdings(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
     ) -> dict[HoldingKey, Code]:
-        if not any(program.gives_again for program in programs.values()):
+        if not any(program.reuses_codes for program in programs.values()):
             return {}
         keys = {
             holding_key(program, request.event)
             for request in pending
             for name in request.names
-            if (program := programs.get(name)) is not None and program.gives_again
+            if (program := programs.get(name)) is not None and program.reuses_codes
         }
         return await claim_queries.held_codes(connection, list(keys))
 

@@ -8,9 +8,11 @@ from uuid import UUID
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing import copy_binary
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Program, Stock
+from codewell.issuing import copy_answers
+from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Stock
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
 _LOCK: Final = """
@@ -90,17 +92,7 @@ class Locked(NamedTuple):
     blocks: dict[str, list[Block]]
 
 
-# Held by every transaction that decides requests, from before it reads anything until its end, side by side with the
-# others; whoever forgets a profile takes it alone, so that each request is decided wholly before that or after it.
-DECIDING_LOCK: Final = (0x636F6465, 1)
-_DECIDING: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
-
 _PROGRAM_COLUMNS: Final = len(Program._fields)
-
-
-async def deciding(connection: Connection) -> None:
-    """Hold DECIDING_LOCK from now on; to be called before a transaction that attaches codes reads anything."""
-    await connection.execute(_DECIDING)
 
 
 async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
@@ -110,7 +102,7 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
     """
     programs: dict[str, Program] = {}
     blocks: dict[str, list[Block]] = {}
-    await deciding(connection)
+    await hold_deciding_lock(connection)
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
         if row["id"] is None:
@@ -210,8 +202,8 @@ async def write(connection: Connection, decision: Decision) -> None:
     """
     if decision.rows:
         # Bare bytes would be taken for the path of a file.
-        source = memoryview(copy_binary.packed(decision.rows))
-        await connection.copy_to_table("answer", source=source, columns=copy_binary.COLUMNS, format="binary")
+        source = memoryview(copy_answers.encode(decision.rows))
+        await connection.copy_to_table("answer", source=source, columns=copy_answers.COLUMNS, format="binary")
     if decision.holdings and await hold(connection, decision.holdings) != len(decision.holdings):
         raise HoldingTaken
     taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]

@@ -5,18 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from codewell.issuing.model import (
-    AnswerRow,
-    Code,
-    CodeFields,
-    Decision,
-    HoldingKey,
-    Program,
-    Request,
-    Source,
-    Stock,
-    holding_key,
-)
+from codewell.issuing.model import AnswerRow, Code, CodeFields, Decision, HoldingKey, Request, Stock, holding_key
+from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
 from schemas.events import Reason, Refusal
 
 Preview = Callable[[Program, Request], str]
@@ -46,7 +36,7 @@ def decide(
 class _Wanted(NamedTuple):
     program: Program
     stock: Stock
-    gives_again: bool
+    reuses_codes: bool
 
 
 class _Batch:
@@ -92,11 +82,11 @@ class _Batch:
         refusals: list[tuple[str, Reason]] = []
         for name in names:
             program = self._programs.get(name)
-            reason = "program_unknown" if program is None else standing(program, self._now)
+            reason = "program_unknown" if program is None else closed_reason(program, self._now)
             if reason is not None:
                 refusals.append((name, reason))
             elif program is not None:
-                wanted.append(_Wanted(program, self._stocks[program.id], program.gives_again))
+                wanted.append(_Wanted(program, self._stocks[program.id], program.reuses_codes))
         return wanted, refusals
 
     def _give_or_wait(self, index: int, request: Request, wanted: list[_Wanted]) -> None:
@@ -156,7 +146,7 @@ class _Batch:
     def _give(self, request: Request, wanted: list[_Wanted]) -> None:
         request_id, event, _, _ = request
         for ordinal, one in enumerate(wanted):
-            held = self._held(one, request) if one.gives_again else None
+            held = self._held(one, request) if one.reuses_codes else None
             block_id, position, text, expires_at, fields = held or self._take(one, request)
             self.decision.rows.append(
                 # Half as long as by its own constructor, for which this is the most frequent place.
@@ -167,18 +157,18 @@ class _Batch:
             )  # fmt: skip
 
     def _take(self, wanted: _Wanted, request: Request) -> CodeFields:
-        program, stock, gives_again = wanted
+        program, stock, reuses_codes = wanted
         code = stock.take()
         if program.ttl is not None and program.ttl_from == "attachment":
             block_id, position, text, ends, fields = code
-            code = (block_id, position, text, sooner(self._now + program.ttl, ends), fields)
-        if gives_again:
+            code = (block_id, position, text, earlier_expiry(self._now + program.ttl, ends), fields)
+        if reuses_codes:
             self.decision.holdings[holding_key(program, request.event)] = Code(*code)
         return code
 
     def _held(self, wanted: _Wanted, request: Request) -> Code | None:
         """The code that the profile has already and gets again, while it lives."""
-        if not wanted.gives_again:
+        if not wanted.reuses_codes:
             return None
         key = holding_key(wanted.program, request.event)
         code = self.decision.holdings.get(key) or self._holdings.get(key)
@@ -211,38 +201,7 @@ class _Batch:
 def _refusals(reasons: Sequence[tuple[str, Reason]], source: Source) -> str:
     """The JSON text of these refusals."""
     refusals = [
-        Refusal(program=name, reason=reason, detail=detail(name, reason, source)).model_dump()
+        Refusal(program=name, reason=reason, detail=refusal_sentence(name, reason, source)).model_dump()
         for name, reason in reasons
     ]
     return json.dumps(refusals, ensure_ascii=False, separators=(",", ":"))
-
-
-def sooner(ends: datetime, own: datetime | None) -> datetime:
-    """When a code ends that may live until `ends`, but not past the end of its own that it came with."""
-    return ends if own is None else min(ends, own)
-
-
-def standing(program: Program, now: datetime) -> Reason | None:
-    """Why the program gives nothing at this time, or None while it may."""
-    if not program.active:
-        return "program_inactive"
-    if program.valid_from is not None and now < program.valid_from:
-        return "program_not_started"
-    if program.valid_until is not None and now >= program.valid_until:
-        return "program_ended"
-    return None
-
-
-def detail(name: str, reason: Reason, source: Source) -> str:
-    """The refusal as a sentence for a person."""
-    whose = {Source.CAMPAIGN: "campaigns", Source.SCENARIO: "scenarios", Source.PERSON: "people"}[source]
-    return {
-        "program_unknown": f"No program has the short name {name}.",
-        "program_inactive": f"{name} is switched off or removed.",
-        "program_not_started": f"The validity period of {name} has not begun.",
-        "program_ended": f"The validity period of {name} has ended.",
-        "pool_empty": f"{name} has no code left and {whose} may not create any.",
-        "maximum_reached": f"{name} has no code left and holds as many as it may ever have.",
-        "remote_failed": f"The remote service of {name} gave no code in time.",
-        "deadline_passed": "The deadline of the request had passed before it was decided.",
-    }[reason]

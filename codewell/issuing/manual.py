@@ -15,10 +15,10 @@ from codewell.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackU
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.claim import Claimed
-from codewell.issuing.decide import detail, sooner, standing
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, Program, Request, Source, holding_key
+from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, Request, holding_key
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
 
 _TAKE_OUT: Final = """
     UPDATE block SET attached = attached + 1, holes = holes + 1, open = open AND next + holes + 1 < size WHERE id = $1
@@ -140,7 +140,7 @@ async def _take_in(
         if await lookup.locate(connection, minters, program.id, code) is not None:
             raise lifecycle.Moved
         if program.room < 1:
-            raise ProgramRefused(detail(name, "maximum_reached", Source.PERSON))
+            raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
         expires_at = now + program.ttl if program.ttl is not None else None
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
         row = await _write(connection, program, now, request, Code(block_id, 0, code, expires_at, None))
@@ -151,13 +151,13 @@ async def _take_in(
 
 async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:
     if program.ttl is not None and program.ttl_from == "attachment":
-        code = code._replace(expires_at=sooner(now + program.ttl, code.expires_at))
+        code = code._replace(expires_at=earlier_expiry(now + program.ttl, code.expires_at))
     profile_id = request.event.profile_id
     row = AnswerRow(
         request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
         code.expires_at, code.fields, None, now,
     )  # fmt: skip
-    holdings = {holding_key(program, request.event): code} if program.gives_again else {}
+    holdings = {holding_key(program, request.event): code} if program.reuses_codes else {}
     try:
         await claim_queries.write(connection, Decision([row], {}, holdings, {}, {}, []))
     except claim_queries.HoldingTaken as error:
@@ -170,9 +170,9 @@ async def _write(connection: Connection, program: Program, now: datetime, reques
 async def _may_attach(connection: Connection, request: Request) -> tuple[Program, datetime]:
     """The program's rules and the database's time, where the rules allow attaching now."""
     program, now = await _rules(connection, request.event.program_names[0])
-    reason = standing(program, now)
+    reason = closed_reason(program, now)
     if reason is not None:
-        raise ProgramRefused(detail(program.name, reason, Source.PERSON))
+        raise ProgramRefused(refusal_sentence(program.name, reason, Source.PERSON))
     if program.shared:
         raise ProgramRefused(f"{program.name} gives one code to everybody: attach without naming one.")
     return program, now

@@ -1,23 +1,14 @@
 """What a claim works with: requests, the programs they name, the codes in hand, and the answers."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from hashlib import blake2b
 from itertools import chain, repeat
 from typing import NamedTuple
 from uuid import UUID
 
+from codewell.pool.program_rules import Program, Source
 from schemas.events import MessageRender, ScenarioStep
-
-
-class Source(StrEnum):
-    """Who asks for codes. Each has a switch on the program that says whether codes may be made for it."""
-
-    CAMPAIGN = "campaign"
-    SCENARIO = "scenario"
-    PERSON = "person"
-    """Somebody who attaches a code by hand. No switch is theirs: they take what is in the pool."""
 
 
 class ByHand(NamedTuple):
@@ -57,56 +48,6 @@ class Request(NamedTuple):
                 return Source.SCENARIO
             case ByHand():
                 return Source.PERSON
-
-
-class Program(NamedTuple):
-    """A program's rules and the state of its pool, as the database had them when the claim began."""
-
-    id: int
-    name: str
-    active: bool
-    valid_from: datetime | None
-    valid_until: datetime | None
-    campaign_can_create: bool
-    scenario_can_create: bool
-    shared: bool
-    reuse: str
-    ttl: timedelta | None
-    ttl_from: str
-    room: int
-    """How many codes may still be made before the maximum."""
-    pool_max: int
-    pooled: int
-    """Codes in unexpired open blocks, whoever has locked them."""
-    version: int
-    """The template version that new codes are minted from; previews too."""
-    codes_max: int
-    codes_from: str
-    """Where codes come from: a `template`, a `remote` service, or `import` alone."""
-    on_order: int
-    """Codes that the remote service was asked for and has not brought. There is no room where they will be."""
-
-    def can_create(self, source: Source) -> bool:
-        """Whether codes may be made for this source without anyone asking."""
-        if self.codes_from == "import":
-            return False
-        match source:
-            case Source.CAMPAIGN:
-                return self.campaign_can_create
-            case Source.SCENARIO:
-                return self.scenario_can_create
-            case Source.PERSON:
-                return False
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether the generator keeps its pool full, and there is room for more."""
-        return self.room > 0 and (self.can_create(Source.CAMPAIGN) or self.can_create(Source.SCENARIO))
-
-    @property
-    def gives_again(self) -> bool:
-        """Whether a profile may get a code that was given before."""
-        return self.shared or self.reuse != "request"
 
 
 class Code(NamedTuple):

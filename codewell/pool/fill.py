@@ -7,11 +7,10 @@ from typing import Final, Literal, NamedTuple
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Point, reach
-from codewell.issuing.decide import detail, standing
-from codewell.issuing.model import Program, Source
 from codewell.pool import orders
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program, Source, closed_reason, refusal_sentence
 from codewell.pool.range_allocation import new_runs
 
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
@@ -120,7 +119,7 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
             return None
         await connection.execute(_RETIRE, program_id)
         now, pooled, blocks = await level(connection, program_id)
-        if standing(program, now) is not None:
+        if closed_reason(program, now) is not None:
             return Filled(program.name, pooled, 0)
         workers = await count_workers(connection)
         count = missing(pooled + program.on_order, program.pool_max, program.room) if program.is_filled else 0
@@ -156,7 +155,7 @@ async def make_in_place(
         now, pooled, blocks = await level(connection, program_id)
         if program.codes_from != "template":
             return
-        if pooled >= wanted or not program.can_create(source) or standing(program, now) is not None:
+        if pooled >= wanted or not program.can_create(source) or closed_reason(program, now) is not None:
             return
         workers = await count_workers(connection)
         count = missing(pooled, program.pool_max, program.room, wanted)
@@ -196,9 +195,11 @@ async def locked_to_generate(connection: Connection, program_id: int, count: int
     if program is None:
         raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
     now, _, blocks = await level(connection, program_id)
-    reason = standing(program, now)
+    reason = closed_reason(program, now)
     if reason is not None:
-        raise ProgramRefused(f"{detail(program.name, reason, Source.CAMPAIGN)} Change that before making codes.")
+        raise ProgramRefused(
+            f"{refusal_sentence(program.name, reason, Source.CAMPAIGN)} Change that before making codes."
+        )
     if program.codes_from == "import":
         raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
     if count > program.room:

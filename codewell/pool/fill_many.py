@@ -9,10 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Point, reach
-from codewell.issuing.decide import standing
-from codewell.issuing.model import Program
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
 from codewell.pool.fill import PROGRAM_COLUMNS, Filled, count_workers, expiry
+from codewell.pool.program_rules import Program, closed_reason
 from codewell.pool.range_allocation import Run, end_of, in_a_row
 
 # So many programs are locked together, for some hundredths of a second.
@@ -115,7 +114,7 @@ def _planned(
     blocks_left = BLOCKS_AT_ONCE_MAX
     for program, state in _with_state(programs, states):
         pooled, blocks = state["pooled"], state["blocks"]
-        stands = standing(program, state["now"]) is None
+        stands = closed_reason(program, state["now"]) is None
         is_filled = stands and program.is_filled
         count = missing(pooled + program.on_order, program.pool_max, program.room) if is_filled else 0
         sizes = block_sizes(count, blocks, workers)

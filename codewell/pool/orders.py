@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.model import Program
+from codewell.pool.program_rules import Program
 from schemas.api import RemoteService
 
 # So many failures in a row, and the circuit opens: the service gets a rest, and then one request to try it with.

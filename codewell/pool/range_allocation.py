@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.model import Program
 from codewell.minting.minter import Minter, numbers_of
 from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program
 
 # Texts compared at once: some megabytes, and some hundredths of a second until the database is asked again.
 TEXTS_MAX: Final = 50_000

@@ -20,7 +20,7 @@ from codewell.audit import audit_log
 from codewell.audit.audit_log import By
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.claim_queries import DECIDING_LOCK
+from codewell.profiles.deciding_lock import DECIDING_LOCK
 
 # Requests wait while this waits for those that are being decided, so it gives up soon and comes back later.
 _LOCK_TIMEOUT_MS: Final = 200

@@ -17,6 +17,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow, Code, Decision
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.recovery.reconciliation import PublishedCode, Strange, stored_by_request
 from codewell.recovery.repair_plan import Case, KnownProgram, Plan, Spot, add, judge, spot_of
 
@@ -119,7 +120,7 @@ class Restoring:
     async def _repair(self, strange: Sequence[Strange], expected: Plan, marks: Mapping[int, UUID | None]) -> list[Case]:
         connection = self._connection
         async with connection.transaction():
-            await claim_queries.deciding(connection)
+            await hold_deciding_lock(connection)
             await connection.execute(_LOCK_PROGRAMS, sorted(expected.taken_in))
             for program_id, mark in marks.items():
                 if not await possible_texts.may_take_in(connection, program_id, mark):

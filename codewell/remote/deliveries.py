@@ -12,12 +12,11 @@ import asyncpg
 from codewell.errors import RemoteFailed
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Point, reach
-from codewell.issuing.copy_binary import CODE_COLUMNS, packed_codes
-from codewell.issuing.decide import sooner, standing
-from codewell.issuing.model import Program, Source
+from codewell.pool import copy_codes
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes
 from codewell.pool.fill import count_workers, level, locked
 from codewell.pool.orders import OPEN_MAX
+from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry
 from codewell.remote.order_leases import BACKOFF_MAX_S, REST_S, Order, note_failure
 from schemas.remote import RemoteCode
 
@@ -142,7 +141,7 @@ async def _store(connection: Connection, program_id: int, answers: Sequence[Answ
 def _may(program: Program, origin: str, now: datetime) -> bool:
     """Whether codes may be made now for whoever ordered them."""
     may = origin == "generate" or any(program.can_create(source) for source in Source)
-    return may and standing(program, now) is None
+    return may and closed_reason(program, now) is None
 
 
 def _lacks(open_before: int, taken: Sequence[_Taken]) -> bool:
@@ -199,7 +198,7 @@ def _kinds(
         for name in one.fields:
             if name not in saved:
                 raise RemoteFailed(f"codes.{place}.fields.{name}: {program.name} has no such field.", answered=True)
-        expires_at = one.expires_at if ends is None else sooner(ends, one.expires_at)
+        expires_at = one.expires_at if ends is None else earlier_expiry(ends, one.expires_at)
         kinds.setdefault((expires_at, _saved(saved, {**given, **one.fields})), []).append(one.code)
     return kinds
 
@@ -233,8 +232,8 @@ async def _write(connection: Connection, program_id: int, now: datetime, taken: 
         [one.origin for one, *_ in cut], [one.order.id for one, *_ in cut], now,
     )  # fmt: skip
     runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
-    source = memoryview(packed_codes(program_id, runs))
-    await connection.copy_to_table("code", source=source, columns=CODE_COLUMNS, format="binary")
+    source = memoryview(copy_codes.encode(program_id, runs))
+    await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
     for _ in [one for one in taken if not one.brought]:
         # All is well and yet nothing came: to ask again at once would bring as much.
         nothing = RemoteFailed("The service answered with no codes at all.", wait_s=REST_S)

@@ -4,15 +4,13 @@ import logging
 
 import click
 
-from benchmarks.commands import bench
-from benchmarks.commands_all import bench_all, check
-from benchmarks.commands_issuer import grown, issue, latency, mixed, replay, scale
-from codewell.errors import CodewellError
 from services.cli.audit import audit
+from services.cli.bench import bench
 from services.cli.code import code
 from services.cli.code_export import export
 from services.cli.code_import import import_, undo_import
 from services.cli.code_life import activate, attach, deactivate, delete, detach, update
+from services.cli.commands import Commands
 from services.cli.config import config
 from services.cli.dlq import dlq
 from services.cli.dlq_handling import purge
@@ -26,16 +24,7 @@ from services.cli.stack import console, demo, generator, issuer, login, migrate,
 from services.cli.token import token
 
 
-class _Commands(click.Group):
-    def invoke(self, ctx: click.Context) -> object:
-        """What Codewell refuses is one sentence on standard error and exit status 1."""
-        try:
-            return super().invoke(ctx)
-        except CodewellError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="codewell", message="%(prog)s %(version)s")
 def codewell() -> None:
     """Codewell attaches promo codes to customers and keeps the pools of codes full.
@@ -53,8 +42,6 @@ for _step in (attach, detach, activate, deactivate, update, delete, import_, und
     code.add_command(_step)
 for _handling in (replay_letters, purge):
     dlq.add_command(_handling)
-for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
-    bench.add_command(_benchmark)
 
 
 def main() -> None:

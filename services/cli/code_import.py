@@ -93,7 +93,8 @@ async def _bring_in(
     from codewell.files.scan import scan
     from codewell.files.table import open_table
     from codewell.imports import imports, run
-    from codewell.infra.config.settings import ImportSettings, read
+    from codewell.imports.settings import ImportSettings
+    from codewell.infra.config.settings import read
     from codewell.infra.uuid7 import uuid7
     from codewell.programs import programs
 

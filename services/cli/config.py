@@ -15,14 +15,12 @@ def config() -> None:
 @as_json
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
+    from codewell.imports.settings import ImportSettings
     from codewell.infra.config.effective_settings import shown
-    from codewell.infra.config.settings import (
-        ConsoleSettings,
-        GeneratorSettings,
-        ImportSettings,
-        IssuerSettings,
-        StackSettings,
-    )
+    from codewell.infra.config.settings import StackSettings
+    from services.console.settings import ConsoleSettings
+    from services.generator.settings import GeneratorSettings
+    from services.issuer.settings import IssuerSettings
 
     kinds: dict[str, type[StackSettings]] = {
         "issuer": IssuerSettings,

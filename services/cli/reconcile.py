@@ -33,11 +33,12 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
 
     async def work(connection: Any, settings: Any) -> dict[str, int]:
         from codewell.audit import audit_log
-        from codewell.infra.config.settings import IssuerSettings, read
+        from codewell.infra.config.settings import read
         from codewell.pool.minter_cache import Minters
         from codewell.recovery import published_answers
         from codewell.recovery.reconciliation import Strangers
         from codewell.recovery.repair import Restoring
+        from services.issuer.settings import IssuerSettings
 
         counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
         topics = [settings.topic_prefix + name for name in _reply_topics()]

@@ -5,7 +5,6 @@ from typing import Self
 
 from fastapi import Request
 
-from codewell.infra.config.settings import ConsoleSettings
 from codewell.infra.postgres.connection import Pool
 from codewell.pool.minter_cache import Minters
 from services.console.background.announcer import Announcer
@@ -16,6 +15,7 @@ from services.console.http.auth import Callers
 from services.console.http.concurrency_limit import Turns
 from services.console.http.failed_lookup_limiter import Guessers
 from services.console.http.negative_cache import Strangers
+from services.console.settings import ConsoleSettings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from codewell.infra.config.settings import ConsoleSettings, read
+from codewell.infra.config.settings import read
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema
@@ -22,6 +22,7 @@ from codewell.keys import master_keys
 from codewell.keys.master_keys import MasterKeys
 from services.console.api import create_api
 from services.console.context import Context
+from services.console.settings import ConsoleSettings
 
 log = structlog.get_logger()
 

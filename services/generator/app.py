@@ -15,10 +15,10 @@ import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from codewell.infra.config.settings import GeneratorSettings
 from codewell.infra.kafka.config import Brokers
 from schemas import topics
 from schemas.events import PoolDemand, ProgramChanged
+from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
-from codewell.infra.config.settings import GeneratorSettings, read
+from codewell.infra.config.settings import read
 from codewell.infra.kafka import clients
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
@@ -33,6 +33,7 @@ from services.generator.fill_batcher import ALONE_MAX, Gatherer
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.generator.profile_reader import ProfileReader
 from services.generator.remote_sender import Limits, Sender
+from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 

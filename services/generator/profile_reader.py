@@ -17,7 +17,6 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from prometheus_client import Counter
 
 from codewell.errors import StackUnavailable
-from codewell.infra.config.settings import GeneratorSettings
 from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import SILENCE_TOLD_AFTER_S, Silence
 from codewell.infra.postgres import connection as postgres
@@ -27,6 +26,7 @@ from codewell.infra.telemetry.health import Health
 from codewell.profiles import forgetting, profiles
 from schemas import topics
 from services.generator.profile_events import Changes, Unreadable, read
+from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 from typing import Final
 
-from codewell.infra.config.settings import IssuerSettings, read
+from codewell.infra.config.settings import read
 from codewell.infra.kafka import clients
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
@@ -23,6 +23,7 @@ from codewell.pool.minter_cache import Minters
 from schemas import topics
 from services.issuer.batch import Processor
 from services.issuer.decode import Decoder
+from services.issuer.settings import IssuerSettings
 from services.issuer.worker import Worker
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.

@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
-from codewell.infra.config.settings import IssuerSettings
 from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import SILENCE_TOLD_AFTER_S
 from codewell.infra.process.failpoints import Point, reach
@@ -26,6 +25,7 @@ from services.issuer.decode import Unreadable
 from services.issuer.offsets import Offsets
 from services.issuer.prefetcher import Ahead, Part
 from services.issuer.record_buffer import Demands, Outbox
+from services.issuer.settings import IssuerSettings
 from services.issuer.traces import BatchTrace
 
 log = structlog.get_logger()

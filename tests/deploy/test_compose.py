@@ -12,14 +12,11 @@ from ruamel.yaml import YAML
 
 from codewell.infra.config import settings
 from codewell.infra.config.secret_files import is_secret
-from codewell.infra.config.settings import (
-    ConsoleSettings,
-    GeneratorSettings,
-    IssuerSettings,
-    StackSettings,
-    WorkerSettings,
-)
+from codewell.infra.config.settings import StackSettings, WorkerSettings
 from services.cli import codewell
+from services.console.settings import ConsoleSettings
+from services.generator.settings import GeneratorSettings
+from services.issuer.settings import IssuerSettings
 from tests.deploy.deployment import (
     COMMANDS,
     COMPOSE,

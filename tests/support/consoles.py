@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 from codewell.access import tokens
 from codewell.access.tokens import Scope
-from codewell.infra.config.settings import ConsoleSettings
 from codewell.infra.postgres.connection import Pool
 from services.console.api import create_api
 from services.console.context import Context
+from services.console.settings import ConsoleSettings
 
 _NOWHERE = "127.0.0.1:1"
 

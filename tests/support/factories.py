@@ -7,8 +7,8 @@ from uuid import UUID
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing.model import AnswerRow, Lot, Request, Stock
-from codewell.issuing.model import Program as Rules
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Program as Rules
 from codewell.programs import programs
 from schemas.events import MessageRender, ScenarioStep
 from schemas.program import Program, ProgramSettings, TemplateSource

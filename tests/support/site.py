@@ -14,14 +14,15 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from codewell.client.exchange import Outgoing
-from codewell.infra.config.settings import GeneratorSettings, IssuerSettings
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas import topics
 from schemas.program import Program, ProgramSettings, Stock
 from services.generator.main import generate
+from services.generator.settings import GeneratorSettings
 from services.issuer.main import issue
+from services.issuer.settings import IssuerSettings
 from tests.conftest import as_role
 from tests.support.running import LIMIT_S, running, until
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from benchmarks.page import Page
-from codewell.infra.config.reference import with_table
 from schemas.json_schema import documents
+from services.cli.settings_reference import with_table
 
 _ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ import pytest
 
 from benchmarks import catalogue, page
 from benchmarks.catalogue import Benchmark
+from benchmarks.commands import bench as bench_command
 from benchmarks.suite import Measured, each
 from benchmarks.tests.e2e.test_bench import assert_nothing_left, bench
-from services.cli import codewell
 from tests.support.conditions import until
 
 pytestmark = [
@@ -30,7 +30,7 @@ def docs(tmp_path: Path) -> Path:
     """The page of this source, with nothing recorded."""
     to = tmp_path / "docs"
     to.mkdir()
-    shutil.copy(Path(__file__).parents[2] / "docs" / "benchmarks.md", to)
+    shutil.copy(Path(__file__).parents[3] / "docs" / "benchmarks.md", to)
     return to
 
 
@@ -98,7 +98,7 @@ def test_a_failed_one_ends_with_status_1_and_leaves_what_is_recorded(
     path.write_text(path.read_text() + "<!-- missing -->\nof before\n<!-- /missing -->\n")
 
     with pytest.raises(click.ClickException, match="Failed: missing"):
-        codewell(["bench", "all", f"--docs={docs}"], standalone_mode=False)
+        bench_command(["all", f"--docs={docs}"], standalone_mode=False)
     assert "of before" in path.read_text()
     assert "No such command 'missing'" in capfd.readouterr().err
 

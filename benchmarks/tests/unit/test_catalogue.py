@@ -6,13 +6,11 @@ from benchmarks.catalogue import BENCHMARKS, Benchmark, chosen
 from benchmarks.commands import bench
 from benchmarks.page import DOCS, Page
 from codewell.errors import CodewellError
-from services.cli import codewell
 
 _ROOT = Path(__file__).parents[3]
 
 
 def test_every_benchmark_is_in_the_list_and_on_the_page() -> None:
-    assert codewell.commands["bench"] is bench
     assert {one.name for one in BENCHMARKS} == set(bench.commands) - {"all", "check"}
     Page(_ROOT / DOCS)
 

@@ -1,4 +1,4 @@
-"""Settings of the services: one frozen class each, read once from `CODEWELL_*` variables.
+"""The settings that every process has, read once from `CODEWELL_*` variables; each service adds a class of its own.
 
 Where Postgres and Kafka are may also come from the `endpoints.json` of a stack in `CODEWELL_HOME`.
 """
@@ -6,7 +6,6 @@ Where Postgres and Kafka are may also come from the `endpoints.json` of a stack 
 import os
 from base64 import b64decode
 from binascii import Error as NotBase64
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -20,13 +19,11 @@ from pydantic_settings import (
 )
 
 from codewell.errors import SettingsInvalid
-from codewell.files.limits import Limits
 from codewell.infra.config.connections import ConnectionSettings
 from codewell.infra.config.secret_files import SecretFiles
 
 HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
-_LIMITS: Final = Limits()
 
 
 def _split(given: object) -> object:
@@ -36,7 +33,7 @@ def _split(given: object) -> object:
 
 
 # Texts that one variable gives, separated by commas.
-_Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 def _is_key(text: str) -> bool:
@@ -137,102 +134,6 @@ class WorkerSettings(StackSettings):
     )
     failpoints: str = Field(
         "", description="Moments at which this worker is to die, for tests of crashes; never in use."
-    )
-
-
-class IssuerSettings(WorkerSettings):
-    """The issuer's own."""
-
-    batch_size_max: int = Field(4_000, ge=1, le=50_000, description="Requests decided in one transaction, at most.")
-    reply_topics: _Several = Field(
-        (), description="Topics that a request may name in kafka_replyTopic, separated by commas."
-    )
-    retry_delay_s: float = Field(
-        1.0,
-        ge=0.05,
-        le=60,
-        description="How long a request waits in a retry topic, at most, before it is tried again (s); half at least.",
-    )
-    retries_max: int = Field(
-        10_000, ge=1, le=1_000_000, description="How often a request waits; then it is refused or a dead letter."
-    )
-    demand_interval_s: float = Field(
-        0.25, ge=0.01, le=60, description="The least time between two pool-demand events of a program (s)."
-    )
-    remote_wait_s: float = Field(
-        30.0,
-        ge=0.1,
-        le=3_600,
-        description="How long a request without a deadline waits for the remote service of an empty program (s).",
-    )
-
-
-class GeneratorSettings(WorkerSettings):
-    """The generator's own."""
-
-    sweep_interval_s: float = Field(
-        60.0, ge=0.1, le=3_600, description="How often all programs are looked at, whatever events came (s)."
-    )
-    remote_concurrency: int = Field(
-        8, ge=2, le=256, description="Requests to remote services side by side; one program has half of them at most."
-    )
-    remote_timeout_s: float = Field(
-        10.0, ge=0.1, le=300, description="How long one exchange with a remote service may take, all in all (s)."
-    )
-    remote_give_up_s: float = Field(
-        86_400.0,
-        ge=1,
-        le=30 * 86_400,
-        description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
-    )
-    remote_allow: _Several = Field(
-        (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
-    )
-
-    @field_validator("remote_allow")
-    @classmethod
-    def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for text in given:
-            try:
-                ip_network(text)
-            except ValueError as error:
-                raise ValueError(f"{text} must be a network such as 10.1.0.0/16") from error
-        return given
-
-
-class ImportSettings(StackSettings):
-    """How large files that are imported may be."""
-
-    import_bytes_max: int = Field(_LIMITS.bytes_max, ge=1, le=2**40, description="Bytes of a file that is imported.")
-    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Rows of a file that is imported.")
-    import_unpacked_bytes_max: int = Field(
-        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Bytes that a workbook may unpack to."
-    )
-    import_columns_max: int = Field(_LIMITS.columns_max, ge=1, le=20_000, description="Columns of a file.")
-    import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
-
-    @property
-    def import_limits(self) -> Limits:
-        """All of them."""
-        return Limits(
-            self.import_bytes_max,
-            self.import_rows_max,
-            self.import_unpacked_bytes_max,
-            self.import_columns_max,
-            self.import_cell_chars_max,
-        )
-
-
-class ConsoleSettings(WorkerSettings, ImportSettings):
-    """The console's own; it serves its health on its API's port."""
-
-    api_host: str = Field("127.0.0.1", description="Where the API listens.")
-    api_port: int = Field(8080, ge=0, le=65_535, description="Its port; 0 takes a free one.")
-    connections_max: int = Field(
-        500, ge=1, le=100_000, description="Connections at once; one more is told to come again, except probes."
-    )
-    misses_per_minute: int = Field(
-        60, ge=1, le=1_000_000, description="Codes that don't exist which a token may look up in a minute (1/min)."
     )
 
 

@@ -1,6 +1,6 @@
 """Structured logs on standard error: one JSON object a line, or columns on a terminal.
 
-No line has a code or a profile id, whoever wrote it: `codewell.infra.telemetry.masking` takes out what errors say of data.
+No line holds a code or a profile id: `masking` removes what error messages quote of data.
 """
 
 import logging

@@ -9,9 +9,9 @@ from codewell.audit.promises import audit
 from codewell.imports import run
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import Source
 from codewell.pool.fill import generate, make_in_place, top_up
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Source
 from codewell.programs import programs
 from tests.support.concurrent_users import Everybody, look_at_all
 from tests.support.factories import message, program

@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from codewell.access import tokens
-from codewell.infra.config.settings import ConsoleSettings
 from codewell.infra.postgres import watch
 from services.console import main
+from services.console.settings import ConsoleSettings
 from tests.support.asking import messages
 from tests.support.door import door
 from tests.support.running import running, until

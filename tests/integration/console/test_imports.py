@@ -12,7 +12,7 @@ from codewell.imports import uploads
 from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import Intake
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.claim_queries import DECIDING_LOCK
+from codewell.profiles.deciding_lock import DECIDING_LOCK
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 
 PATH = "/programs/SPRING/imports"

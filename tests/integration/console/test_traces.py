@@ -3,11 +3,11 @@
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from codewell.infra.config.settings import ConsoleSettings
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.telemetry.tracing import tracing
 from services.console.api import create_api
 from services.console.context import Context
+from services.console.settings import ConsoleSettings
 from tests.support.collector import Collector, Received, collector
 from tests.support.consoles import Consoles, settings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import faust
 import pytest
 
-from codewell.infra.config.settings import GeneratorSettings
 from services.generator.app import IN_HAND_MAX, create_app
+from services.generator.settings import GeneratorSettings
 from tests.support.pools import AUTOMATIC, tell_demand
 from tests.support.running import until
 from tests.support.site import Site

@@ -10,7 +10,6 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.client.exchange import Outgoing
 from codewell.errors import StackUnavailable
-from codewell.infra.config.settings import GeneratorSettings
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.telemetry.health import Health
@@ -19,6 +18,7 @@ from codewell.profiles import forgetting, profiles
 from schemas.events import PROFILE_CHANGED
 from services.generator import profile_reader as reading
 from services.generator.profile_reader import ProfileReader
+from services.generator.settings import GeneratorSettings
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
 from tests.support.asking import messages
 from tests.support.running import soon, until

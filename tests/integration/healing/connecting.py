@@ -3,10 +3,10 @@
 import asyncio
 import sys
 
-from codewell.infra.config.settings import GeneratorSettings
 from codewell.infra.process.lifecycle import run
 from codewell.infra.telemetry.health import Health
 from services.generator import main
+from services.generator.settings import GeneratorSettings
 
 
 async def _connect(stop: asyncio.Event) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 
 from codewell.access import tokens
-from codewell.infra.config.settings import ConsoleSettings, GeneratorSettings, IssuerSettings
 from services.console.main import serve
+from services.console.settings import ConsoleSettings
 from services.generator.main import generate
+from services.generator.settings import GeneratorSettings
 from services.issuer.main import issue
+from services.issuer.settings import IssuerSettings
 from services.standalone.ports import LOOPBACK, free_port
 from tests.support.asking import messages
 from tests.support.running import running, until

@@ -13,7 +13,7 @@ from codewell.files import lines as file_lines
 from codewell.files.limits import Limits
 from codewell.imports import chunk_writer, imports, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
-from codewell.issuing.claim_queries import DECIDING_LOCK
+from codewell.profiles.deciding_lock import DECIDING_LOCK
 from schemas.imports import Import
 from tests.integration.imports.test_imports import IMPORT, Crash, files, stock
 from tests.support.factories import program

@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from codewell.client.exchange import Outgoing
-from codewell.infra.config.settings import IssuerSettings
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.process import lifecycle
 from services.issuer import offsets
 from services.issuer.main import issue
+from services.issuer.settings import IssuerSettings
 from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import Outage, stuck_claim, until_committed, until_stuck
 from tests.support.door import door

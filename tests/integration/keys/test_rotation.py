@@ -11,7 +11,6 @@ import pytest
 from codewell.audit import audit_log
 from codewell.audit.audit_log import By
 from codewell.errors import SettingsInvalid, StackUnavailable
-from codewell.infra.config.settings import ConsoleSettings, GeneratorSettings, IssuerSettings
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.keys import rotation
@@ -21,8 +20,11 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.remote import signing_secrets
 from services.console.main import serve
+from services.console.settings import ConsoleSettings
 from services.generator.main import generate
+from services.generator.settings import GeneratorSettings
 from services.issuer.main import issue
+from services.issuer.settings import IssuerSettings
 from tests.conftest import as_role
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote

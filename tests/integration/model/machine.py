@@ -155,7 +155,7 @@ class Machine(Changes):
         program, before, import_id = self.program(name), self.model.before(), self.new_id()
         lines = [(text, "" if program.shared else who, self.moment(end)) for text, who, end in rows]
         done = self.run(self.world.bring_in(program.name, lines, import_id, profiles=not program.shared))
-        if self.model.programs[program.name].standing(self.model.day) is not None:
+        if self.model.programs[program.name].closed_reason(self.model.day) is not None:
             assert done is None
         else:
             ends_on = [None if end is None else self.model.day + end for _, _, end in rows]

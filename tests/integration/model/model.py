@@ -59,7 +59,7 @@ class Program:
         return self.codes_max - self.made - self.imported
 
     @property
-    def gives_again(self) -> bool:
+    def reuses_codes(self) -> bool:
         return self.shared or self.reuse != "request"
 
     def may_create(self, source: str) -> bool:
@@ -67,7 +67,7 @@ class Program:
         switches = {"campaign": self.campaign, "scenario": self.scenario, "hand": False}
         return self.kind == "template" and switches[source]
 
-    def standing(self, day: int) -> str | None:
+    def closed_reason(self, day: int) -> str | None:
         """Why nothing is given or made on this day."""
         if self.removed or not self.active:
             return "program_inactive"
@@ -152,7 +152,7 @@ class Model:
 
     def held(self, program: Program, asked: Asked) -> str | None:
         """The living code that this request is to get again."""
-        text = program.holdings.get(self.scope(program, asked)) if program.gives_again else None
+        text = program.holdings.get(self.scope(program, asked)) if program.reuses_codes else None
         return None if text is None or self.is_over(program.codes[text]) else text
 
     # Codes come.
@@ -166,11 +166,11 @@ class Model:
         return code
 
     def may_generate(self, program: Program, count: int) -> bool:
-        return program.standing(self.day) is None and program.kind == "template" and count <= program.room
+        return program.closed_reason(self.day) is None and program.kind == "template" and count <= program.room
 
     def missing(self, program: Program) -> int:
         """How many codes the generator is to make."""
-        if program.standing(self.day) or not (program.may_create("campaign") or program.may_create("scenario")):
+        if program.closed_reason(self.day) or not (program.may_create("campaign") or program.may_create("scenario")):
             return 0
         return max(0, min(program.room, program.pool_max - self.pooled(program)))
 
@@ -214,12 +214,14 @@ class Model:
     def give(self, program: Program, asked: Asked, text: str, *, holds: bool = True) -> None:
         """Attach a pooled code."""
         code = program.codes[text]
-        assert program.standing(self.day) is None, f"I6: {text} was given, and the program is {program.standing(0)}"
+        assert program.closed_reason(self.day) is None, (
+            f"I6: {text} was given, and the program is {program.closed_reason(0)}"
+        )
         assert self.state(code) == "pooled", f"I1: {text} was given to {asked.profile}, and is {code}"
         code.state, code.profile, code.import_id = "attached", asked.profile, None
         own = None if program.ttl is None or program.ttl_from == "creation" else self.day + program.ttl
         code.ends = min((end for end in (own, code.pool_ends) if end is not None), default=None)
-        if program.gives_again and holds:
+        if program.reuses_codes and holds:
             program.holdings[self.scope(program, asked)] = text
             if program.shared:
                 program.everybodys.add(text)
@@ -256,7 +258,7 @@ class Model:
     def _judge_rules(self, asked: Asked, answer: Answer) -> None:
         """What the programs' rules alone say of the answer."""
         reasons = [
-            (name, "program_unknown" if name not in self.programs else self.programs[name].standing(self.day))
+            (name, "program_unknown" if name not in self.programs else self.programs[name].closed_reason(self.day))
             for name in asked.names
         ]
         wrong = tuple((name, reason) for name, reason in reasons if reason is not None)
@@ -299,7 +301,7 @@ class Model:
         why = f"I6: {made} codes were made by {program} of {before} for {wanting}"
         if made == 0:
             return
-        assert program.standing(self.day) is None, why
+        assert program.closed_reason(self.day) is None, why
         is_filled = filling and (program.may_create("campaign") or program.may_create("scenario"))
         assert is_filled or (creating and before.pooled < wanting + went), why
         assert made <= before.room, why
@@ -319,7 +321,7 @@ class Model:
 
     def activate(self, program: Program, text: str) -> bool:
         code = program.codes.get(text)
-        stands = program.standing(self.day) in {None, "program_ended"}
+        stands = program.closed_reason(self.day) in {None, "program_ended"}
         if code is None or self.state(code) != "attached" or not stands:
             return False
         code.state = "activated"
@@ -352,7 +354,7 @@ class Model:
 
     def attach_named(self, program: Program, text: str, asked: Asked) -> bool:
         """Attach this very code, which is taken in where there is none."""
-        if program.standing(self.day) is not None or program.shared:
+        if program.closed_reason(self.day) is not None or program.shared:
             return False
         if text in program.codes:
             if self.state(program.codes[text]) != "pooled" or self.held(program, asked) is not None:

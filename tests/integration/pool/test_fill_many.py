@@ -9,11 +9,11 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import Source
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX, BLOCKS_AT_ONCE_MAX
 from codewell.pool.fill import Filled, generate, make_in_place, needy_programs, top_up
 from codewell.pool.fill_many import Together, top_up_together
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Source
 from codewell.programs import programs
 from schemas.program import Program
 from tests.support.factories import OFF, message, program

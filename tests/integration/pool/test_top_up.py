@@ -8,9 +8,9 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import Source
 from codewell.pool.fill import Filled, generate, make_in_place, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Source
 from codewell.programs import programs
 from tests.support.factories import OFF, message, program
 from tests.support.situations import attach_all, codes, list_block

@@ -11,9 +11,9 @@ from codewell.audit.promises import audit
 from codewell.infra.postgres import migrations
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import Source
 from codewell.pool.fill import generate, make_in_place, top_up
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Source
 from codewell.programs import programs
 from tests.support.factories import OFF, message, program, step
 from tests.support.situations import codes

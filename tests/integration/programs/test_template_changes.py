@@ -10,10 +10,10 @@ from codewell.codes.lookup import START, find
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import Source
 from codewell.pool import range_allocation
 from codewell.pool.fill import generate, make_in_place, top_up
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_rules import Source
 from codewell.programs import programs
 from tests.support.factories import OFF, message, program
 from tests.support.situations import attach_all, codes, list_block

@@ -13,9 +13,12 @@ from click.testing import CliRunner
 
 from codewell.errors import SettingsInvalid
 from codewell.infra.config.secret_files import BYTES_MAX, is_secret
-from codewell.infra.config.settings import ConsoleSettings, GeneratorSettings, IssuerSettings, StackSettings, read
+from codewell.infra.config.settings import StackSettings, read
 from codewell.infra.telemetry.logs import configure
 from services.cli import codewell
+from services.console.settings import ConsoleSettings
+from services.generator.settings import GeneratorSettings
+from services.issuer.settings import IssuerSettings
 
 KEY = b64encode(b"k" * 32).decode()
 SECRETS = {

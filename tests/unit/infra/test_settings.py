@@ -7,15 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from codewell.errors import SettingsInvalid
-from codewell.infra.config.settings import (
-    ConsoleSettings,
-    GeneratorSettings,
-    IssuerSettings,
-    StackSettings,
-    WorkerSettings,
-    home,
-    read,
-)
+from codewell.infra.config.settings import StackSettings, WorkerSettings, home, read
+from services.console.settings import ConsoleSettings
+from services.generator.settings import GeneratorSettings
+from services.issuer.settings import IssuerSettings
 
 URL = "postgresql://user:secret@localhost:5432/codewell"
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from codewell.issuing.model import Source
+from codewell.pool.program_rules import Source
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender, ScenarioStep
 from services.issuer.decode import Decoder
 from tests.support.records import (

@@ -2,7 +2,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Program, Request, Source, Stock
+from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Request, Stock
+from codewell.pool.program_rules import Program, Source
 from tests.support.factories import NOW, message, rules, step, stock
 
 

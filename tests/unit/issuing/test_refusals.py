@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from codewell.issuing.decide import decide, detail, standing
-from codewell.issuing.model import Decision, Program, Request, Source, Stock
+from codewell.issuing.decide import decide
+from codewell.issuing.model import Decision, Request, Stock
+from codewell.pool.program_rules import Program, Source, closed_reason, refusal_sentence
 from tests.support.factories import NOW, message, rules, step, stock
 
 
@@ -135,8 +136,11 @@ def test_rules_are_judged_before_stock() -> None:
     ],
 )
 def test_the_period_holds_its_first_moment_and_not_its_last(changed: dict[str, Any], reason: str | None) -> None:
-    assert standing(rules(**changed), NOW) == reason
+    assert closed_reason(rules(**changed), NOW) == reason
 
 
 def test_a_remote_service_that_failed_is_named() -> None:
-    assert detail("SPRING", "remote_failed", Source.CAMPAIGN) == "The remote service of SPRING gave no code in time."
+    assert (
+        refusal_sentence("SPRING", "remote_failed", Source.CAMPAIGN)
+        == "The remote service of SPRING gave no code in time."
+    )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Decision, Request, Source, Stock
+from codewell.issuing.model import Decision, Request, Stock
+from codewell.pool.program_rules import Source
 from tests.support.factories import NOW, message, rules, step, stock
 
 SECOND = timedelta(seconds=1)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Code, Decision, HoldingKey, Program, Request, Stock, holding_key
+from codewell.issuing.model import Code, Decision, HoldingKey, Request, Stock, holding_key
+from codewell.pool.program_rules import Program
 from tests.support.factories import NOW, message, rules, step, stock
 
 

@@ -1,4 +1,4 @@
-"""The table of all settings in `docs/operations.md`; `python -m codewell.infra.config.reference` brings it up to date."""
+"""The table of all settings in `docs/operations.md`; `python -m services.cli.settings_reference` writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,11 @@ from typing import Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from codewell.infra.config.settings import (
-    ConsoleSettings,
-    GeneratorSettings,
-    ImportSettings,
-    IssuerSettings,
-    StackSettings,
-    WorkerSettings,
-)
+from codewell.imports.settings import ImportSettings
+from codewell.infra.config.settings import StackSettings, WorkerSettings
+from services.console.settings import ConsoleSettings
+from services.generator.settings import GeneratorSettings
+from services.issuer.settings import IssuerSettings
 
 PAGE: Final = Path("docs/operations.md")
 _BEGIN: Final = "<!-- settings: begin -->\n"

@@ -1,0 +1,33 @@
+"""Settings of every process that imports files."""
+
+from typing import Final
+
+from pydantic import Field
+
+from codewell.files.limits import Limits
+from codewell.infra.config.settings import StackSettings
+
+_LIMITS: Final = Limits()
+
+
+class ImportSettings(StackSettings):
+    """How large files that are imported may be."""
+
+    import_bytes_max: int = Field(_LIMITS.bytes_max, ge=1, le=2**40, description="Bytes of a file that is imported.")
+    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Rows of a file that is imported.")
+    import_unpacked_bytes_max: int = Field(
+        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Bytes that a workbook may unpack to."
+    )
+    import_columns_max: int = Field(_LIMITS.columns_max, ge=1, le=20_000, description="Columns of a file.")
+    import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
+
+    @property
+    def import_limits(self) -> Limits:
+        """All of them."""
+        return Limits(
+            self.import_bytes_max,
+            self.import_rows_max,
+            self.import_unpacked_bytes_max,
+            self.import_columns_max,
+            self.import_cell_chars_max,
+        )

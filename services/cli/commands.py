@@ -1,0 +1,16 @@
+"""A group of commands whose refusals are sentences."""
+
+import click
+
+from codewell.errors import CodewellError
+
+
+class Commands(click.Group):
+    """Prints what Codewell refuses as one sentence on standard error, and ends with status 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except CodewellError as error:
+            raise click.ClickException(str(error)) from error
