@@ -9,7 +9,7 @@ from zlib import crc32
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from codewell.client.exchange import outgoing
-from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.uuid7 import uuid7
 from schemas import topics
 
@@ -34,7 +34,7 @@ class Backlog:
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
         # One for each partition, as they are sent side by side.
-        self._batches = [Batches(producer) for _ in range(PARTITIONS)]
+        self._batches = [RecordBatches(producer) for _ in range(PARTITIONS)]
         for number in range(count):
             request = outgoing(
                 TOPIC,

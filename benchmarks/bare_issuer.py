@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
 from codewell.infra.config.settings import read
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.record_batches import Batches, Headers
+from codewell.infra.kafka.record_batches import Headers, RecordBatches
 from codewell.infra.process.lifecycle import run
 from schemas.events import CODES_ATTACHED, MessageRender
 from services.issuer.settings import IssuerSettings
@@ -47,7 +47,7 @@ async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_t
     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=size_max)
     if not fetched:
         return
-    batches = Batches(producer)
+    batches = RecordBatches(producer)
     for records in fetched.values():
         for record in records:
             batches.add(reply_topic, record.partition, record.key, *answer(record))

@@ -15,13 +15,13 @@ from benchmarks.report import Goal, Progress, Report
 from benchmarks.serving import Site, console, usual
 from codewell.access import tokens
 from codewell.codes import lifecycle
-from codewell.codes.lifecycle import Change
+from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import ByHand, Request
+from codewell.issuing.model import ManualRequest, Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
@@ -121,7 +121,7 @@ async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[s
 
 def _requests(start: int, stop: int) -> Iterator[Request]:
     for number in range(start, stop):
-        yield Request(uuid7(), ByHand(f"p-{number}", NAME), (NAME,))
+        yield Request(uuid7(), ManualRequest(f"p-{number}", NAME), (NAME,))
 
 
 async def _change_some(opened: Connection, minters: Minters, program_id: int) -> None:
@@ -132,8 +132,8 @@ async def _change_some(opened: Connection, minters: Minters, program_id: int) ->
         2 * _CHANGED,
     )
 
-    def expired(now: CodeFacts) -> Change:
-        return Change(now.attached_at, now.fields)
+    def expired(now: CodeFacts) -> CodeChange:
+        return CodeChange(now.attached_at, now.fields)
 
     for number, row in enumerate(rows):
         if number % 2:

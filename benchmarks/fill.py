@@ -26,7 +26,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas import topics
 from schemas.program import ProgramSettings, TemplateSource
-from services.issuer.record_buffer import Demands
+from services.issuer.record_buffer import DemandPublisher
 from services.standalone.child import Child
 from services.standalone.servers import Servers
 
@@ -120,7 +120,7 @@ async def _heat(servers: Servers, count: int, warm_up: Sequence[int], measured: 
         clients.started_producer(servers.kafka.bootstrap) as producer,
     ):
         # As an issuer tells them, but each heat anew.
-        demands = Demands(producer, topics.POOL_DEMAND, 0)
+        demands = DemandPublisher(producer, topics.POOL_DEMAND, 0)
         pids = [child.pid for child in children]
         await _fill(opened, demands, warm_up, children)
         before_s = cpu_seconds(pids)
@@ -131,7 +131,7 @@ async def _heat(servers: Servers, count: int, warm_up: Sequence[int], measured: 
         return Filled(seconds, cpu_s, max(map(peak_memory_mb, pids)))
 
 
-async def _fill(opened: Connection, demands: Demands, ids: Sequence[int], children: Sequence[Child]) -> float:
+async def _fill(opened: Connection, demands: DemandPublisher, ids: Sequence[int], children: Sequence[Child]) -> float:
     """How long all of these took from the first word of them until the last is full (s)."""
     raised = await opened.fetch(_RAISE, ids)
     wanted = sum(row["pool_max"] for row in raised)

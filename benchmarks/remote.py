@@ -29,11 +29,11 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import signing_secrets
 from codewell.remote.signing import signed
-from codewell.remote.signing_secrets import Secret
+from codewell.remote.signing_secrets import SigningSecret
 from schemas import topics
 from schemas.program import ProgramSettings, RemoteSource
 from schemas.remote import RemoteRequest
-from services.issuer.record_buffer import Demands
+from services.issuer.record_buffer import DemandPublisher
 from services.standalone.child import Child
 from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.servers import Servers
@@ -71,7 +71,7 @@ async def bench_remote(codes: int, request_max: int, repetitions: int, progress:
         ):  # fmt: skip
             # The first request of each warms up.
             await _until_made(opened, len(PROGRAMS) * request_max, children)
-            demands = Demands(producer, topics.POOL_DEMAND, 0)
+            demands = DemandPublisher(producer, topics.POOL_DEMAND, 0)
             database = servers.postgres.child
             pids = {"generator": children[0].pid, "postgres": database.pid if database else 0}
             for repetition in range(1, repetitions + 1):
@@ -101,7 +101,7 @@ def _fill_in(report: Report, limit: float, product: list[float], peer: list[floa
     report.goals.append(Goal("share of the limit", share.rate, SHARE_GOAL))
 
 
-async def _make(opened: Connection, port: int, request_max: int, codes: int) -> list[Secret]:
+async def _make(opened: Connection, port: int, request_max: int, codes: int) -> list[SigningSecret]:
     """The programs, whose pools one request fills; the secrets that the service knows them by."""
     minters = Minters(None)
     secrets = []
@@ -116,7 +116,7 @@ async def _make(opened: Connection, port: int, request_max: int, codes: int) -> 
 
 
 @asynccontextmanager
-async def _service(servers: Servers, port: int, secrets: Sequence[Secret]) -> AsyncIterator[list[bytes]]:
+async def _service(servers: Servers, port: int, secrets: Sequence[SigningSecret]) -> AsyncIterator[list[bytes]]:
     """The service, answering; the keys that it knows."""
     env = {
         **os.environ,
@@ -133,7 +133,7 @@ async def _service(servers: Servers, port: int, secrets: Sequence[Secret]) -> As
         await child.stop(timeout_s=_STOP_TIMEOUT_S)
 
 
-async def _fill(opened: Connection, demands: Demands, each: int, children: Sequence[Child]) -> float:
+async def _fill(opened: Connection, demands: DemandPublisher, each: int, children: Sequence[Child]) -> float:
     """How long it took from the word that each program lacks so many until all of them are stored (s)."""
     raised = await opened.fetch(_RAISE, each)
     began = time.perf_counter()

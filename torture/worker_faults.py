@@ -8,16 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from codewell.infra.process.failpoints import Point
+from codewell.infra.process.failpoints import Failpoint
 from tests.support.debian import unpacked
 from torture.moment import Moment
 from torture.site import GENERATORS, ISSUERS, Site
 
 _ISSUER_POINTS: Final = (
-    Point.FETCHED, Point.CLAIMED, Point.COMMITTED, Point.PRODUCED, Point.ACKNOWLEDGED, Point.OFFSETS_COMMITTED,
-    Point.REVOKING, Point.CLOSING,
-)  # fmt: skip
-_GENERATOR_POINTS: Final = (Point.FILLED, Point.ORDERED, Point.ANSWERED, Point.STORED)
+    Failpoint.FETCHED,
+    Failpoint.CLAIMED,
+    Failpoint.COMMITTED,
+    Failpoint.PRODUCED,
+    Failpoint.ACKNOWLEDGED,
+    Failpoint.OFFSETS_COMMITTED,
+    Failpoint.REVOKING,
+    Failpoint.CLOSING,
+)
+_GENERATOR_POINTS: Final = (Failpoint.FILLED, Failpoint.ORDERED, Failpoint.ANSWERED, Failpoint.STORED)
 _DEATH_LIMIT_S: Final = 20.0
 _POLL_S: Final = 0.05
 
@@ -32,14 +38,14 @@ async def issuer_killed_at_a_point(site: Site, moment: Moment) -> None:
     for _ in range(moment.times):
         name, other = moment.chance.sample(ISSUERS, 2)
         point = moment.chance.choice(_ISSUER_POINTS)
-        is_rare = point in {Point.REVOKING, Point.CLOSING}
+        is_rare = point in {Failpoint.REVOKING, Failpoint.CLOSING}
         failpoint = f"{point}=kill@{1 if is_rare else moment.chance.randrange(1, 40)}"
         pid = await _replaced(site, name, moment, failpoint)
         if is_rare:
             await site.issuers_work()
-        if point is Point.REVOKING:
+        if point is Failpoint.REVOKING:
             await site.kill(other, moment.chance)
-        elif point is Point.CLOSING:
+        elif point is Failpoint.CLOSING:
             site.workers.send(name, signal.SIGTERM)
         await _died(site, name, pid)
 
@@ -74,14 +80,14 @@ async def issuer_frozen(site: Site, moment: Moment) -> None:
     if moment.chance.random() < 0.5:
         os.kill(site.workers.pid(name), signal.SIGSTOP)
     else:
-        await _stopped(site, name, moment, f"{Point.CLAIMED}=stop@{moment.chance.randrange(1, 40)}")
+        await _stopped(site, name, moment, f"{Failpoint.CLAIMED}=stop@{moment.chance.randrange(1, 40)}")
     await _woken_later(site.workers.pid(name), moment.lasts_s)
 
 
 async def generator_frozen(site: Site, moment: Moment) -> None:
     """With codes that are made and not committed, while the other one goes on."""
     name = moment.chance.choice(GENERATORS)
-    await _stopped(site, name, moment, f"{Point.FILLED}=stop@{moment.chance.randrange(1, 4)}")
+    await _stopped(site, name, moment, f"{Failpoint.FILLED}=stop@{moment.chance.randrange(1, 4)}")
     await _woken_later(site.workers.pid(name), moment.lasts_s)
 
 

@@ -20,23 +20,23 @@ _COUNT: Final = """
     """
 
 
-class Misses(NamedTuple):
+class FailedLookups(NamedTuple):
     """What a token has asked for in vain in the minute that runs, and how long that minute still runs (s)."""
 
     had: int
     left_s: float
 
 
-NONE: Final = Misses(0, 0.0)
+NONE: Final = FailedLookups(0, 0.0)
 
 
-async def of(connection: Connection, token_id: int) -> Misses:
+async def of(connection: Connection, token_id: int) -> FailedLookups:
     """The misses of a token's minute; none where no minute runs."""
     row = await connection.fetchrow(_OF, token_id)
-    return NONE if row is None else Misses(*row)
+    return NONE if row is None else FailedLookups(*row)
 
 
-async def count(connection: Connection, more: Mapping[int, int]) -> dict[int, Misses]:
+async def count(connection: Connection, more: Mapping[int, int]) -> dict[int, FailedLookups]:
     """Add so many misses of each of these tokens, and return what they have; a minute begins where none is running."""
     rows = await connection.fetch(_COUNT, list(more), list(more.values()))
-    return {row["token_id"]: Misses(row["misses"], row["left_s"]) for row in rows}
+    return {row["token_id"]: FailedLookups(row["misses"], row["left_s"]) for row in rows}

@@ -40,7 +40,7 @@ TokenKey: TypeAlias = tuple[int, str]
 """A token's id and the key that it gave."""
 
 
-class KeptAnswer(NamedTuple):
+class StoredResponse(NamedTuple):
     """An answer, and the SHA-256 of the request that it was given to."""
 
     fingerprint: bytes
@@ -49,7 +49,9 @@ class KeptAnswer(NamedTuple):
     body: bytes
 
 
-async def find(connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True) -> KeptAnswer | None:
+async def find(
+    connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True
+) -> StoredResponse | None:
     """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
 
     Whoever says that the answer names no profile may take his time, as nobody waits for him. Waits while another
@@ -59,25 +61,25 @@ async def find(connection: Connection, token_id: int, key: str, *, may_name_prof
     if may_name_profile:
         await hold_deciding_lock(connection)
     row = await connection.fetchrow(_FIND, token_id, key)
-    return None if row is None else KeptAnswer(*row)
+    return None if row is None else StoredResponse(*row)
 
 
-async def keep(connection: Connection, token_id: int, key: str, answer: KeptAnswer) -> None:
+async def keep(connection: Connection, token_id: int, key: str, answer: StoredResponse) -> None:
     """Keep an answer for a day at least. Deletes up to a hundred that are older."""
     await keep_all(connection, {(token_id, key): answer})
 
 
-async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, KeptAnswer]:
+async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, StoredResponse]:
     """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
     if not keys:
         return {}
     await hold_deciding_lock(connection)
     tokens, names = [key[0] for key in keys], [key[1] for key in keys]
     rows = await connection.fetch(_FIND_ALL, tokens, names)
-    return {(row["token_id"], row["key"]): KeptAnswer(*row[2:]) for row in rows}
+    return {(row["token_id"], row["key"]): StoredResponse(*row[2:]) for row in rows}
 
 
-async def keep_all(connection: Connection, answers: Mapping[TokenKey, KeptAnswer]) -> None:
+async def keep_all(connection: Connection, answers: Mapping[TokenKey, StoredResponse]) -> None:
     """Keep answers as `keep` does.
 
     Raises asyncpg.UniqueViolationError of `idempotency_once` when one of the keys has an answer already.

@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import asyncpg
 
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import TokenRefused
 from codewell.infra.postgres.connection import Connection
 from schemas.events import SHORT_NAME_PATTERN
@@ -56,9 +56,9 @@ class Token(NamedTuple):
     expires_at: datetime | None = None
 
     @property
-    def by(self) -> By:
+    def by(self) -> Actor:
         """Who it is in the audit log."""
-        return By("token", self.name)
+        return Actor("token", self.name)
 
     def may(self, *scopes: Scope) -> bool:
         """Whether it has one of these scopes; `admin` is all of them."""

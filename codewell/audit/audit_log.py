@@ -1,7 +1,7 @@
 """What people did, in a chain of hashes: written in the transaction that does it, read, and verified.
 
 Each entry's hash covers the one before it, so that nothing but the last entries can be changed, taken out or put in
-without a trace; whoever keeps a head from before (`Head`) sees what was done to these too.
+without a trace; whoever keeps a head from before (`ChainHead`) sees what was done to these too.
 """
 
 import getpass
@@ -42,14 +42,14 @@ _UNCHAINED: Final = """
     """
 
 
-class By(NamedTuple):
+class Actor(NamedTuple):
     """Who did it, and by which way: with the token of this name, or by a command as this user."""
 
     via: Literal["token", "command"]
     actor: str
 
 
-class Entry(NamedTuple):
+class AuditEntry(NamedTuple):
     """What somebody did. Its place is that of its commit."""
 
     place: int
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
     details: dict[str, Any]
 
 
-class Head(NamedTuple):
+class ChainHead(NamedTuple):
     """The last entry's place and hash, which stand for all entries up to it; (0, "") is an empty log's."""
 
     place: int
@@ -73,15 +73,15 @@ class Head(NamedTuple):
         return f"{self.place}:{self.hash}"
 
 
-class Verdict(NamedTuple):
+class ChainVerdict(NamedTuple):
     """How many entries are as they were written, up to which head, and what is wrong first, if anything is."""
 
     entries: int
-    head: Head
+    head: ChainHead
     wrong: str | None
 
 
-def by_command() -> By:
+def by_command() -> Actor:
     """Whoever runs this process on this machine."""
     try:
         user = getpass.getuser()
@@ -89,10 +89,10 @@ def by_command() -> By:
         # In a container users may have numbers alone, which say nothing of people.
         user = "unknown"
     name = f"{user}@{socket.gethostname()}"
-    return By("command", "".join(one for one in name if one.isprintable())[:_ACTOR_MAX])
+    return Actor("command", "".join(one for one in name if one.isprintable())[:_ACTOR_MAX])
 
 
-async def note(connection: Connection, by: By, verb: str, program: str | None = None, **details: object) -> None:
+async def record(connection: Connection, by: Actor, verb: str, program: str | None = None, **details: object) -> None:
     """Log what is done in the transaction in hand. `details` hold counts and names, never a code or a profile's id.
 
     To be called as its last statement, or near it: those who log wait for one another from the first commit on.
@@ -100,14 +100,14 @@ async def note(connection: Connection, by: By, verb: str, program: str | None = 
     await connection.execute(_NOTE, *by, verb, program, json.dumps(details))
 
 
-async def noted(
-    connection: Connection, by: By, work: Callable[[], Awaitable[T]], verb: str, program: str | None = None,
+async def recorded(
+    connection: Connection, by: Actor, work: Callable[[], Awaitable[T]], verb: str, program: str | None = None,
     **details: object,
 ) -> T:  # fmt: skip
     """Do the work and log it, both or neither. The work is one that may be done within a transaction."""
     async with connection.transaction():
         result = await work()
-        await note(connection, by, verb, program, **details)
+        await record(connection, by, verb, program, **details)
     return result
 
 
@@ -120,25 +120,25 @@ async def page(
     program: str | None = None,
     verb: str | None = None,
     since: datetime | None = None,
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """Up to `limit` entries before this place, the newest first. `verb` may be the first half of one, as `program`."""
     rows = await connection.fetch(_LIST, before or 2**63 - 1, actor, program, verb, since, limit)
-    return [Entry(**{**row, "details": json.loads(row["details"])}) for row in rows]
+    return [AuditEntry(**{**row, "details": json.loads(row["details"])}) for row in rows]
 
 
-async def verify(connection: Connection, anchor: Head | None = None) -> Verdict:
+async def verify(connection: Connection, anchor: ChainHead | None = None) -> ChainVerdict:
     """Walk the whole chain in one snapshot, up to the first entry that is not as it was written.
 
     `anchor` is a head from before, kept where nobody who may write here may write: it must be in the chain still.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        head, wrong = Head(0, ""), None
+        head, wrong = ChainHead(0, ""), None
         met = anchor is None or anchor == head
         async for row in _chain(connection):
             wrong = _wrong(row, head)
             if wrong is not None:
                 break
-            head = Head(row["place"], row["hash"].hex())
+            head = ChainHead(row["place"], row["hash"].hex())
             if anchor is not None and head.place == anchor.place:
                 met = head == anchor
                 if not met:
@@ -150,7 +150,7 @@ async def verify(connection: Connection, anchor: Head | None = None) -> Verdict:
             unchained = await connection.fetchval(_UNCHAINED)
             if unchained is not None:
                 wrong = f"The entry of id {unchained} is not in the chain: it was put in from outside."
-    return Verdict(head.place, head, wrong)
+    return ChainVerdict(head.place, head, wrong)
 
 
 async def _chain(connection: Connection) -> AsyncIterator[Any]:
@@ -162,7 +162,7 @@ async def _chain(connection: Connection) -> AsyncIterator[Any]:
         place = rows[-1]["place"]
 
 
-def _wrong(row: Any, before: Head) -> str | None:
+def _wrong(row: Any, before: ChainHead) -> str | None:
     """What is wrong with the entry behind a head."""
     if row["place"] != before.place + 1:
         return f"Entry {before.place + 1} is missing: the next one is {row['place']}."

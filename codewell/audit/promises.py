@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 3_600
 _LATE_S: Final = 2 * COMMAND_TIMEOUT_S
 
 
-class Rule(NamedTuple):
+class AuditRule(NamedTuple):
     """One thing that must never be: the promise it breaks, a sentence, and the statement that finds its rows."""
 
     promise: str
@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 class Finding(NamedTuple):
     """How many rows break a rule, and the first of them."""
 
-    rule: Rule
+    rule: AuditRule
     breaking: int
     rows: list[dict[str, Any]]
 
@@ -49,13 +49,13 @@ _LEFT: Final = (
 )
 
 RULES: Final = (
-    Rule(
+    AuditRule(
         "I1",
         "a place in a block was given twice",
         f"SELECT block_id, position, array_agg(profile_id) AS profiles FROM ({_GIVEN}) a "
         "GROUP BY block_id, position HAVING count(*) > 1",
     ),
-    Rule(
+    AuditRule(
         "I1",
         "a code of a program was given to two profiles",
         "SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles "
@@ -64,45 +64,45 @@ RULES: Final = (
         f"AND NOT EXISTS ({_LEFT}) "
         "GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1",
     ),
-    Rule(
+    AuditRule(
         "I1",
         "a code was given again that was never given first",
         "SELECT a.request_id, a.block_id, a.position, a.code FROM answer a WHERE a.again AND NOT EXISTS ("
         "SELECT FROM answer f WHERE f.block_id = a.block_id AND f.position = a.position AND NOT f.again "
         "AND f.code = a.code)",
     ),
-    Rule(
+    AuditRule(
         "I1",
         "two blocks hold the same numbers",
         "SELECT a.id AS block, b.id AS other, a.program_id, a.version FROM block a JOIN block b "
         "ON a.program_id = b.program_id AND a.version = b.version AND a.id < b.id "
         "AND int8range(a.first, a.first + a.size) && int8range(b.first, b.first + b.size)",
     ),
-    Rule(
+    AuditRule(
         "I2",
         "a request has two answers",
         "SELECT request_id, ordinal, array_agg(coalesce(code, 'refused')) AS answers FROM answer "
         "GROUP BY request_id, ordinal HAVING count(*) > 1",
     ),
-    Rule(
+    AuditRule(
         "I2",
         "a request was both refused and given codes, or has two profiles",
         "SELECT request_id, array_agg(DISTINCT profile_id) AS profiles FROM answer GROUP BY request_id "
         "HAVING count(DISTINCT profile_id) > 1 OR count(DISTINCT (refusals IS NULL)) > 1",
     ),
-    Rule(
+    AuditRule(
         "I3",
         "a part of an answer is missing",
         "SELECT request_id, count(*) AS parts, max(ordinal) + 1 AS expected FROM answer GROUP BY request_id "
         "HAVING count(*) <> max(ordinal) + 1",
     ),
-    Rule(
+    AuditRule(
         "I3",
         "codes were taken from a block that nobody was given",
         "SELECT b.id AS block, b.program_id, b.next, b.holes, b.attached, b.deleted, b.returned, b.undone "
         "FROM block b WHERE b.next + b.holes <> b.attached + b.deleted + b.returned + b.undone",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a block counts other codes than it gave",
         "SELECT b.id AS block, b.program_id, b.attached, coalesce(a.given, 0) AS given FROM block b LEFT JOIN ("
@@ -110,7 +110,7 @@ RULES: Final = (
         "WHERE s.deleted_at IS NULL AND s.returned_at IS NULL GROUP BY block_id) a ON a.block_id = b.id "
         "WHERE b.attached <> coalesce(a.given, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a block counts other returned codes or holes than there are",
         "SELECT b.id AS block, b.program_id, b.returned, b.holes, coalesce(s.returned, 0) AS marked_returned, "
@@ -120,27 +120,27 @@ RULES: Final = (
         "FROM code_state JOIN block ON block.id = block_id GROUP BY block_id) s ON s.block_id = b.id "
         "WHERE b.returned <> coalesce(s.returned, 0) OR b.holes <> coalesce(s.holes, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a program's returned codes are not in as many blocks of their own",
         "SELECT program_id, sum(returned) AS returned, count(*) FILTER (WHERE origin = 'return') AS blocks FROM block "
         "GROUP BY program_id HAVING sum(returned) <> count(*) FILTER (WHERE origin = 'return')",
     ),
-    Rule(
+    AuditRule(
         "I2",
         "a profile would get a code again that is not its own",
         "SELECT h.program_id, h.profile_id, h.code FROM holding h WHERE NOT EXISTS ("
         "SELECT FROM answer a WHERE a.block_id = h.block_id AND a.position = h.position AND NOT a.again "
         f"AND a.code = h.code AND h.profile_id IN ('', a.profile_id) AND NOT EXISTS ({_LEFT}))",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a block counts other deleted codes than there are",
         "SELECT b.id AS block, b.program_id, b.deleted, coalesce(s.deleted, 0) AS marked FROM block b LEFT JOIN ("
         "SELECT block_id, count(*) AS deleted FROM code_state WHERE deleted_at IS NOT NULL GROUP BY block_id"
         ") s ON s.block_id = b.id WHERE b.deleted <> coalesce(s.deleted, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a code was given from a block that doesn't hold it",
         "SELECT a.request_id, a.block_id, a.position FROM answer a LEFT JOIN block b ON b.id = a.block_id "
@@ -148,7 +148,7 @@ RULES: Final = (
         "AND s.position = a.position WHERE a.block_id IS NOT NULL AND (b.id IS NULL OR a.position < 0 "
         "OR a.position >= b.size OR a.position >= b.next AND s.hole IS NOT true)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a program's blocks hold another number of codes than it made and took in",
         "SELECT p.name AS program, p.made, p.imported, coalesce(b.held, 0) AS held FROM program p LEFT JOIN ("
@@ -156,33 +156,33 @@ RULES: Final = (
         "GROUP BY program_id) b ON b.program_id = p.id "
         "WHERE p.made + p.imported <> coalesce(b.held, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a block of texts holds another number of texts than it has codes",
         "SELECT b.id AS block, b.program_id, b.size, b.returned, b.undone, coalesce(c.texts, 0) AS texts FROM block b "
         "LEFT JOIN (SELECT block_id, count(*) AS texts FROM code GROUP BY block_id) c ON c.block_id = b.id "
         "WHERE b.kind = 'list' AND b.size - b.returned - b.undone <> coalesce(c.texts, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a text is in no place of a block of its program",
         "SELECT c.block_id, c.position, c.program_id FROM code c LEFT JOIN block b ON b.id = c.block_id "
         "AND b.program_id = c.program_id AND b.kind = 'list' AND c.position < b.size WHERE b.id IS NULL",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "an import counts other codes than its blocks hold",
         "SELECT i.id, i.imported, i.taken_back, b.size, b.undone FROM import i LEFT JOIN ("
         "SELECT import_id, sum(size) AS size, sum(undone) AS undone FROM block GROUP BY import_id"
         ") b ON b.import_id = i.id WHERE i.imported <> coalesce(b.size, 0) OR i.taken_back <> coalesce(b.undone, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a closed block that has not expired holds codes still",
         "SELECT id AS block, program_id, size, next, holes FROM block WHERE NOT open "
         "AND (expires_at IS NULL OR expires_at > now()) AND next + holes < size",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a template minted other numbers than are in blocks",
         "SELECT v.program_id, v.version, v.next_number, v.skipped, coalesce(b.size, 0) AS in_blocks "
@@ -191,7 +191,7 @@ RULES: Final = (
         "WHERE kind = 'range' GROUP BY program_id, version) b USING (program_id, version) "
         "WHERE v.next_number <> coalesce(b.size, 0) + v.skipped OR b.past > v.next_number",
     ),
-    Rule(
+    AuditRule(
         "I5",
         "a program holds more codes than its maximum",
         "SELECT p.name AS program, p.codes_max, p.made, p.imported, p.on_order, "
@@ -199,14 +199,14 @@ RULES: Final = (
         "LEFT JOIN block b ON b.program_id = p.id GROUP BY p.id "
         "HAVING p.made + p.imported + p.on_order > p.codes_max OR sum(b.size - b.returned - b.undone) > p.codes_max",
     ),
-    Rule(
+    AuditRule(
         "I5",
         "a program has other codes on order than its open requests ask for",
         "SELECT p.name AS program, p.on_order, coalesce(r.asked, 0) AS asked FROM program p LEFT JOIN ("
         "SELECT program_id, sum(count) AS asked FROM remote_request WHERE state = 'open' GROUP BY program_id) r "
         "ON r.program_id = p.id WHERE p.on_order <> coalesce(r.asked, 0)",
     ),
-    Rule(
+    AuditRule(
         "I4",
         "a remote service brought other codes than are in blocks",
         "SELECT r.id AS request_id, r.program_id, r.state, r.received, coalesce(b.size, 0) AS in_blocks, "
@@ -217,13 +217,13 @@ RULES: Final = (
         "ON b.id = r.id AND b.program_id = r.program_id "
         "WHERE r.received <> coalesce(b.size, 0) OR r.received <> coalesce(b.texts, 0)",
     ),
-    Rule(
+    AuditRule(
         "I6",
         "a code was given after it had expired",
         "SELECT request_id, code, expires_at, answered_at FROM answer "
         "WHERE block_id IS NOT NULL AND answered_at >= expires_at",
     ),
-    Rule(
+    AuditRule(
         "I6",
         "a code was given outside the program's validity period, or while it was switched off or removed",
         "SELECT a.request_id, p.name AS program, a.answered_at FROM answer a JOIN program p ON p.id = a.program_id "
@@ -231,7 +231,7 @@ RULES: Final = (
         "AND h.active AND NOT h.removed AND (h.valid_from IS NULL OR h.valid_from <= a.answered_at) "
         "AND (h.valid_until IS NULL OR h.valid_until > a.answered_at))",
     ),
-    Rule(
+    AuditRule(
         "I6",
         "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
         "that may not create any",

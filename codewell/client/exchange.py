@@ -13,8 +13,8 @@ from pydantic_core import to_json
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.config import Brokers
-from codewell.infra.kafka.diagnose import why_not
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.diagnose import why_refused
 from codewell.infra.uuid7 import uuid7
 from schemas import events, topics
 
@@ -32,7 +32,7 @@ class Outgoing(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class Answer(NamedTuple):
+class ReceivedAnswer(NamedTuple):
     """One answer as it was read."""
 
     event_id: str
@@ -71,7 +71,7 @@ class Exchange:
         ]
         await asyncio.gather(*sent)
 
-    async def answers(self, timeout_s: float) -> AsyncIterator[Answer]:
+    async def answers(self, timeout_s: float) -> AsyncIterator[ReceivedAnswer]:
         """Answers as they come, to anybody's requests; ends when none has come for `timeout_s`."""
         while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
             for records in fetched.values():
@@ -79,20 +79,20 @@ class Exchange:
                     yield _read(record)
 
 
-def _read(record: ConsumerRecord) -> Answer:
+def _read(record: ConsumerRecord) -> ReceivedAnswer:
     headers = dict(record.headers)
     value = json.loads(record.value)
     if headers["content-type"].startswith(b"application/cloudevents+json"):
-        return Answer(value["id"], value["type"], value["data"], record)
-    return Answer(headers["ce_id"].decode(), headers["ce_type"].decode(), value, record)
+        return ReceivedAnswer(value["id"], value["type"], value["data"], record)
+    return ReceivedAnswer(headers["ce_id"].decode(), headers["ce_type"].decode(), value, record)
 
 
 @asynccontextmanager
-async def exchange(brokers: Brokers | str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
+async def exchange(brokers: KafkaConfig | str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
     async with clients.started_producer(brokers) as producer:
         consumer = AIOKafkaConsumer(
-            **Brokers.of(brokers).client_options(),
+            **KafkaConfig.of(brokers).client_options(),
             enable_auto_commit=False,
             # A seek may be overtaken by the consumer's own look for where to start.
             auto_offset_reset="earliest" if from_start else "latest",
@@ -105,7 +105,7 @@ async def exchange(brokers: Brokers | str, prefix: str, *, from_start: bool = Fa
                 missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
                 raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
             except KafkaError as error:
-                raise await why_not(brokers) from error
+                raise await why_refused(brokers) from error
             yield Exchange(producer, consumer, prefix)
         finally:
             await asyncio.shield(consumer.stop())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from codewell.codes import lifecycle, lookup
-from codewell.codes.lookup import At, CodeFacts
+from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
@@ -56,5 +56,5 @@ async def activate(
     return outcomes
 
 
-def _key(at: At) -> tuple[int, int]:
+def _key(at: LocatedCode) -> tuple[int, int]:
     return at.block["id"], at.position

@@ -79,7 +79,7 @@ _CONDITIONS: Final[Mapping[State | None, str]] = {
 }
 
 
-class Wanted(NamedTuple):
+class ExportOptions(NamedTuple):
     """What is to be in an export: codes of one state or of all, and which fields of the profiles that have them."""
 
     state: State | None = None
@@ -89,7 +89,9 @@ class Wanted(NamedTuple):
     """Leave cells as they are that a spreadsheet would run."""
 
 
-async def export(connection: Connection, minters: Minters, program: Program, wanted: Wanted, write: Write) -> int:
+async def export(
+    connection: Connection, minters: Minters, program: Program, wanted: ExportOptions, write: Write
+) -> int:
     """Write the program's codes as CSV, some kilobytes at a time, and return how many there were.
 
     All is of the moment at which it begins, and locks nothing. Raises StackUnavailable when it takes longer than
@@ -117,7 +119,7 @@ async def export(connection: Connection, minters: Minters, program: Program, wan
 
 class _Export:
     def __init__(
-        self, connection: Connection, minters: Minters, program: Program, wanted: Wanted, write: Write
+        self, connection: Connection, minters: Minters, program: Program, wanted: ExportOptions, write: Write
     ) -> None:
         self._connection = connection
         self._minters = minters

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from codewell.codes import lookup
-from codewell.codes.lookup import At, CodeFacts
+from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.errors import CodeUnknown, ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
@@ -65,7 +65,7 @@ _ACTIVATE: Final = """
     """
 
 
-class Change(NamedTuple):
+class CodeChange(NamedTuple):
     """What a code is to become. Both are what counts from then on; None is for ever, and no fields."""
 
     expires_at: datetime | None
@@ -73,10 +73,10 @@ class Change(NamedTuple):
     """JSON text."""
 
 
-class Locked(NamedTuple):
+class LockedCode(NamedTuple):
     """A code that nobody else changes until the transaction ends."""
 
-    at: At
+    at: LocatedCode
     facts: CodeFacts
     program: str
 
@@ -85,7 +85,7 @@ class Locked(NamedTuple):
         return self.facts.profile_id is not None
 
 
-class Moved(Exception):
+class CodeMoved(Exception):
     """The code is in another block than a moment ago."""
 
 
@@ -149,7 +149,7 @@ async def delete(connection: Connection, minters: Minters, program_id: int, code
 
 
 async def change(
-    connection: Connection, minters: Minters, program_id: int, code: str, to: Callable[[CodeFacts], Change]
+    connection: Connection, minters: Minters, program_id: int, code: str, to: Callable[[CodeFacts], CodeChange]
 ) -> CodeFacts:
     """Give a code another expiry and other fields, by what it has now; answers that went out say what they said.
 
@@ -169,14 +169,16 @@ async def change(
 
 
 @asynccontextmanager
-async def locked_code(connection: Connection, minters: Minters, program_id: int, code: str) -> AsyncIterator[Locked]:
+async def locked_code(
+    connection: Connection, minters: Minters, program_id: int, code: str
+) -> AsyncIterator[LockedCode]:
     """The code, locked until the transaction of the block ends."""
     while True:
         transaction = connection.transaction()
         await transaction.start()
         try:
             locked = await _lock(connection, minters, program_id, code)
-        except Moved:
+        except CodeMoved:
             await transaction.rollback()
             continue
         except BaseException:
@@ -191,7 +193,7 @@ async def locked_code(connection: Connection, minters: Minters, program_id: int,
     await transaction.commit()
 
 
-async def _lock(connection: Connection, minters: Minters, program_id: int, code: str) -> Locked:
+async def _lock(connection: Connection, minters: Minters, program_id: int, code: str) -> LockedCode:
     at = await lookup.locate(connection, minters, program_id, code)
     if at is None:
         raise CodeUnknown(code)
@@ -199,16 +201,16 @@ async def _lock(connection: Connection, minters: Minters, program_id: int, code:
     await connection.execute(_LOCK_BLOCK, at.block["id"])
     now = await lookup.locate(connection, minters, program_id, code)
     if now is None or (now.block["id"], now.position) != (at.block["id"], at.position):
-        raise Moved
+        raise CodeMoved
     [facts] = await lookup.facts_of(connection, minters, program_id, [now], [code])
     if facts is None:
-        raise Moved
+        raise CodeMoved
     name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
-    return Locked(now, facts, name)
+    return LockedCode(now, facts, name)
 
 
 async def _move_out(
-    connection: Connection, program_id: int, locked: Locked, expires_at: datetime | None, fields: str | None
+    connection: Connection, program_id: int, locked: LockedCode, expires_at: datetime | None, fields: str | None
 ) -> None:
     """Let the code go on as a pooled one in a block of its own."""
     at = locked.at
@@ -219,7 +221,7 @@ async def _move_out(
     await connection.execute(_MOVE_TEXT, own, program_id, locked.facts.code)
 
 
-async def _mark(connection: Connection, at: At, what: str, *values: object) -> None:
+async def _mark(connection: Connection, at: LocatedCode, what: str, *values: object) -> None:
     await connection.execute(
         f"UPDATE code_state SET {what} WHERE block_id = $1 AND position = $2",  # noqa: S608  constants of this module
         at.block["id"],
@@ -228,12 +230,12 @@ async def _mark(connection: Connection, at: At, what: str, *values: object) -> N
     )
 
 
-def _holding(program_id: int, locked: Locked) -> tuple[int, str | None, int, int]:
+def _holding(program_id: int, locked: LockedCode) -> tuple[int, str | None, int, int]:
     """Where it is noted that a code is to be given again."""
     return program_id, locked.facts.profile_id, locked.at.block["id"], locked.at.position
 
 
-async def _is_changed(connection: Connection, at: At) -> bool:
+async def _is_changed(connection: Connection, at: LocatedCode) -> bool:
     return bool(
         await connection.fetchval(
             "SELECT changed FROM code_state WHERE block_id = $1 AND position = $2", at.block["id"], at.position

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from codewell.codes.lookup import COLUMNS, START, At, CodeFacts, Place, facts_of
+from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
 from schemas.program import State
@@ -77,27 +77,27 @@ _OF_PROFILE: Final = f"""
     """  # noqa: S608  a constant
 
 
-class Page(NamedTuple):
+class CodePage(NamedTuple):
     """Some codes, and where to go on: None after the last code. A page may be short, even empty, and not the last."""
 
     codes: list[CodeFacts]
-    next: Place | None
+    next: CodePlace | None
 
 
 async def page(
     connection: Connection,
     minters: Minters,
     program_id: int,
-    after: Place,
+    after: CodePlace,
     limit: int,
     state: State | None = None,
     profile_id: str | None = None,
-) -> Page:
+) -> CodePage:
     """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
     end = None
     if profile_id is not None:
         rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
-        at = [At(row, row["position"]) for row in rows]
+        at = [LocatedCode(row, row["position"]) for row in rows]
     elif state is not None:
         at, end = await _of_state(connection, program_id, after, limit, state)
     else:
@@ -105,30 +105,30 @@ async def page(
     if len(at) == limit:
         end = at[-1].place
     found = await facts_of(connection, minters, program_id, at)
-    return Page([one for one in found if one is not None and state in {None, one.state}], end)
+    return CodePage([one for one in found if one is not None and state in {None, one.state}], end)
 
 
-async def _behind(connection: Connection, program_id: int, after: Place, count: int) -> list[At]:
+async def _behind(connection: Connection, program_id: int, after: CodePlace, count: int) -> list[LocatedCode]:
     """The next places of a program, `count` at most; none at the end."""
-    found: list[At] = []
+    found: list[LocatedCode] = []
     while len(found) < count:
         blocks = await _blocks(connection, program_id, after, count - len(found), "true")
         for block in blocks:
             first = _start(block, after)
-            found += [At(block, p) for p in range(first, min(block["size"], first + count - len(found)))]
+            found += [LocatedCode(block, p) for p in range(first, min(block["size"], first + count - len(found)))]
             if len(found) == count:
                 break
         if not blocks:
             break
-        after = At(blocks[-1], blocks[-1]["size"] - 1).place
+        after = LocatedCode(blocks[-1], blocks[-1]["size"] - 1).place
     return found
 
 
 async def _of_state(
-    connection: Connection, program_id: int, after: Place, count: int, state: State
-) -> tuple[list[At], Place | None]:
+    connection: Connection, program_id: int, after: CodePlace, count: int, state: State
+) -> tuple[list[LocatedCode], CodePlace | None]:
     """The next places that hold codes of this state, and behind which place to go on: None at the end."""
-    found: list[At] = []
+    found: list[LocatedCode] = []
     scanned = 0
     while blocks := await _blocks(connection, program_id, after, _BLOCKS_MAX, _MAY_HOLD[state]):
         for block in blocks:
@@ -139,15 +139,15 @@ async def _of_state(
             while start < end:
                 stop = min(end, start + run)
                 rows = await connection.fetch(_POSITIONS[state], block["id"], start, stop, count - len(found))
-                found += [At(block, row["position"]) for row in rows]
+                found += [LocatedCode(block, row["position"]) for row in rows]
                 if len(found) == count:
                     return found, found[-1].place
                 if run <= _RUN_MAX:
                     scanned += stop - start
                 start, run = stop, min(2 * run, _RUN_MAX)
                 if scanned >= SCANNED_MAX:
-                    return found, At(block, stop - 1).place
-            after = At(block, block["size"] - 1).place
+                    return found, LocatedCode(block, stop - 1).place
+            after = LocatedCode(block, block["size"] - 1).place
             if scanned >= SCANNED_MAX:
                 return found, after
     return found, None
@@ -162,20 +162,20 @@ def _bounds(block: asyncpg.Record, state: State) -> tuple[int, int]:
     return 0, block["size"]
 
 
-def _start(block: asyncpg.Record, after: Place) -> int:
+def _start(block: asyncpg.Record, after: CodePlace) -> int:
     """The first position of a block that is behind a place."""
-    place = At(block, 0).place
+    place = LocatedCode(block, 0).place
     return max(0, after.minor + 1 - place.minor) if place[:2] == after[:2] else 0
 
 
 async def _blocks(
-    connection: Connection, program_id: int, after: Place, count: int, condition: str
+    connection: Connection, program_id: int, after: CodePlace, count: int, condition: str
 ) -> Sequence[asyncpg.Record]:
     """The next blocks of which something is behind a place: those of numbers first, then lists."""
     found: list[asyncpg.Record] = []
     for listed, sql in ((0, _RANGES), (1, _LISTS)):
         if listed < after.listed or len(found) == count:
             continue
-        _, major, minor = after if listed == after.listed else Place(listed, *START[1:])
+        _, major, minor = after if listed == after.listed else CodePlace(listed, *START[1:])
         found += await connection.fetch(sql.format(condition=condition), program_id, major, minor, count - len(found))
     return found

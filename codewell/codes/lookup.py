@@ -11,7 +11,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
 from schemas.program import State
 
-# Of a block, as `At` needs it.
+# Of a block, as `LocatedCode` needs it.
 COLUMNS: Final = """
     b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
     coalesce(b.expires_at <= now(), false) AS over
@@ -45,7 +45,7 @@ _VERSIONS: Final = """
     """
 
 
-class Place(NamedTuple):
+class CodePlace(NamedTuple):
     """Where a code stands among its program's: minted ones by version and number, then texts by block and position.
 
     It stays the same however the generator cuts blocks.
@@ -57,7 +57,7 @@ class Place(NamedTuple):
     minor: int
 
 
-START: Final = Place(0, 0, -1)
+START: Final = CodePlace(0, 0, -1)
 
 
 class CodeFacts(NamedTuple):
@@ -70,20 +70,20 @@ class CodeFacts(NamedTuple):
     activated_at: datetime | None
     expires_at: datetime | None
     fields: str | None
-    place: Place
+    place: CodePlace
 
 
-class At(NamedTuple):
+class LocatedCode(NamedTuple):
     """Where a code is stored now: a position in a block, the block as the statement that found it read it."""
 
     block: asyncpg.Record
     position: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> CodePlace:
         if self.block["kind"] == "range":
-            return Place(0, self.block["version"], self.block["first"] + self.position)
-        return Place(1, self.block["id"], self.position)
+            return CodePlace(0, self.block["version"], self.block["first"] + self.position)
+        return CodePlace(1, self.block["id"], self.position)
 
 
 async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
@@ -92,7 +92,7 @@ async def find(connection: Connection, minters: Minters, program_id: int, code: 
     return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
 
 
-async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> At | None:
+async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> LocatedCode | None:
     """The block that holds this text now, and its position there."""
     [at] = await locate_all(connection, minters, program_id, [code])
     return at
@@ -100,11 +100,12 @@ async def locate(connection: Connection, minters: Minters, program_id: int, code
 
 async def locate_all(
     connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> list[At | None]:
+) -> list[LocatedCode | None]:
     """Of each text the block that holds it now and its position there, or None."""
     printable = [text for text in texts if text.isprintable()]
     found = {
-        row["text"]: At(row, row["position"]) for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+        row["text"]: LocatedCode(row, row["position"])
+        for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
     }
     missing = [text for text in printable if text not in found]
     if missing:
@@ -112,20 +113,26 @@ async def locate_all(
     return [found.get(text) for text in texts]
 
 
-async def minted(connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]) -> dict[str, At]:
+async def minted(
+    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
+) -> dict[str, LocatedCode]:
     """Where those of these texts are that a template of the program has made, lists left aside."""
-    found: dict[str, At] = {}
+    found: dict[str, LocatedCode] = {}
     for version, next_number in await connection.fetch(_VERSIONS, program_id):
         numbers = (await minters.get(connection, program_id, version)).number_of(texts)
         text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
         # Numbers that were left out when their turn came are in no block.
         for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():
-            found.setdefault(text_of[row["number"]], At(row, row["number"] - row["first"]))
+            found.setdefault(text_of[row["number"]], LocatedCode(row, row["number"] - row["first"]))
     return found
 
 
 async def facts_of(
-    connection: Connection, minters: Minters, program_id: int, at: Sequence[At], known: Sequence[str] | None = None
+    connection: Connection,
+    minters: Minters,
+    program_id: int,
+    at: Sequence[LocatedCode],
+    known: Sequence[str] | None = None,
 ) -> list[CodeFacts | None]:
     """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
     if not at:
@@ -143,7 +150,7 @@ async def facts_of(
     return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
 
 
-def _fact(at: At, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
+def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
     if row["returned_at"] is not None:
         return None
     attached = row["profile_id"] is not None

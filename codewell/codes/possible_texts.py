@@ -37,7 +37,7 @@ _MAY_TAKE_IN: Final = """
     """
 
 
-class Limits(NamedTuple):
+class TextBounds(NamedTuple):
     """Which texts may be a program's: of each template, those of the numbers below a limit."""
 
     templates: tuple[tuple[Minter, int], ...]
@@ -53,12 +53,12 @@ class Limits(NamedTuple):
         return True
 
 
-async def limits(connection: Connection, minters: Minters, program_id: int) -> Limits | None:
+async def limits(connection: Connection, minters: Minters, program_id: int) -> TextBounds | None:
     """What may be remembered for REMEMBERED_S from before this call; None for a program of which nothing may be."""
     rows = await connection.fetch(_LIMITS, program_id)
     if not rows:
         return None
-    return Limits(tuple([(await minters.get(connection, program_id, row[0]), row[1]) for row in rows]))
+    return TextBounds(tuple([(await minters.get(connection, program_id, row[0]), row[1]) for row in rows]))
 
 
 @asynccontextmanager

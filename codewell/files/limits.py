@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 MIB: Final = 1024 * 1024
 
 
-class Limits(NamedTuple):
+class FileLimits(NamedTuple):
     """What a file must keep to; the sentence of each refusal names the limit."""
 
     bytes_max: int = 1024 * MIB

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from codewell.errors import FileRefused
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 
 ROW_CHARS_MAX: Final = 1_000_000
 
 
-def text_lines(path: Path, encoding: str, limits: Limits) -> Generator[str, None, None]:
+def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, None, None]:
     """The lines of a text file with their ends as they are. Raises FileRefused where it is not in this encoding."""
     # Line ends are looked for in text, so an encoding in which \n is two bytes is right too.
     with path.open(encoding=encoding, newline="") as file:
@@ -22,7 +22,7 @@ def text_lines(path: Path, encoding: str, limits: Limits) -> Generator[str, None
             ) from error
 
 
-def bounded(file: TextIO, limits: Limits) -> Iterator[str]:
+def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
     """Lines that are not longer than a row of this file may be."""
     size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
     readline = file.readline

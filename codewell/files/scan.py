@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from codewell.errors import FileRefused
-from codewell.files.limits import MIB, Limits
+from codewell.files.limits import MIB, FileLimits
 
 Kind = Literal["text", "xlsx", "xls"]
 
@@ -30,7 +30,7 @@ class Scan(NamedTuple):
     """Where it is not UTF-8, some of what follows there."""
 
 
-def scan(path: Path, limits: Limits) -> Scan:
+def scan(path: Path, limits: FileLimits) -> Scan:
     """Read the file once. Raises FileRefused when it is not there, empty or too large."""
     try:
         return _scan(path, limits)
@@ -38,7 +38,7 @@ def scan(path: Path, limits: Limits) -> Scan:
         raise FileRefused(f"{path} can't be read ({error.strerror}): look at its name and rights.") from error
 
 
-def _scan(path: Path, limits: Limits) -> Scan:
+def _scan(path: Path, limits: FileLimits) -> Scan:
     digest, size, decoder, is_utf8 = hashlib.sha256(), 0, _UTF8(), True
     sample, strange = b"", b""
     with path.open("rb") as file:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, cast
 
 from codewell.errors import FileRefused
 from codewell.files import sheet_child
-from codewell.files.limits import MIB, Limits
+from codewell.files.limits import MIB, FileLimits
 from codewell.files.lines import bounded
 
 # All that makes a workbook: its sheets, a few tables of its own, pictures.
@@ -33,7 +33,7 @@ class _Packed(FileIO):
         return super().read(size)
 
 
-def check_workbook(path: Path, limits: Limits) -> None:
+def check_workbook(path: Path, limits: FileLimits) -> None:
     """Raise FileRefused when the directory of an XLSX file can't be read, or says that it unpacks to too much.
 
     A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
@@ -54,7 +54,7 @@ def check_workbook(path: Path, limits: Limits) -> None:
         raise FileRefused("This file is packed but is no workbook: save the codes as CSV, XLS or XLSX.")
 
 
-def sheet_lines(path: Path, sheet: str | None, limits: Limits) -> Generator[str, None, None]:
+def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[str, None, None]:
     """The lines of the sheet of this name, or of the first, as CSV.
 
     Raises FileRefused when there is no such sheet, or the child can't read it within its limits. Closing the iterator

@@ -11,7 +11,7 @@ from codewell.errors import FileRefused
 from codewell.files.columns import Columns, columns_of
 from codewell.files.dialect import Dialect, dialect_of
 from codewell.files.encoding import encoding_of
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.lines import ROW_CHARS_MAX, text_lines
 from codewell.files.scan import Scan
 from codewell.files.sheets import check_workbook, sheet_lines
@@ -26,7 +26,7 @@ _FIRST_CHARS: Final = 500_000
 class Rows:
     """The rows of text lines, none larger than a row may be; `chars` of the text have been read for those that came."""
 
-    def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: Limits) -> None:
+    def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
         self.chars = 0
         self._row_chars_end = ROW_CHARS_MAX
         self._lines = lines
@@ -77,7 +77,7 @@ class Table(NamedTuple):
 
 
 @contextmanager
-def open_table(path: Path, scan: Scan, options: ImportOptions, limits: Limits) -> Iterator[Table]:
+def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Iterator[Table]:
     """Open a file as a table. Raises FileRefused when it can't be one, or has no such columns."""
     lines = _lines(path, scan, options, limits)
     try:
@@ -104,7 +104,7 @@ def _begin(lines: Iterator[str]) -> list[str]:
     return begin
 
 
-def _lines(path: Path, scan: Scan, options: ImportOptions, limits: Limits) -> Generator[str, None, None]:
+def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Generator[str, None, None]:
     if scan.kind == "text":
         if options.sheet is not None:
             raise FileRefused("This file is text and has no sheets: leave the sheet out.")

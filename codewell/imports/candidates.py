@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from codewell.errors import FileRefused
 from codewell.files.columns import Columns
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.table import Table
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from schemas.imports import Reason
@@ -26,7 +26,7 @@ _PROFILE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class Rules(NamedTuple):
+class CandidateRules(NamedTuple):
     """What the program asks of a row."""
 
     now: datetime
@@ -80,7 +80,7 @@ def bad_row(row: int, text: str, reason: Reason) -> BadRow:
     return BadRow(row, text[:_BAD_TEXT_MAX].replace("\0", "\N{REPLACEMENT CHARACTER}"), reason)
 
 
-def chunks(table: Table, rules: Rules, limits: Limits, after: int, size: int) -> Iterator[Chunk]:
+def chunks(table: Table, rules: CandidateRules, limits: FileLimits, after: int, size: int) -> Iterator[Chunk]:
     """All rows behind the first `after` ones, up to `size` at once. Raises FileRefused."""
     columns = table.columns
     after = max(after, int(columns.header))
@@ -130,7 +130,7 @@ def _wrong(text: str) -> Reason | None:
 class _Judge:
     """Rows with more than a code."""
 
-    def __init__(self, columns: Columns, rules: Rules) -> None:
+    def __init__(self, columns: Columns, rules: CandidateRules) -> None:
         self._columns = columns
         self._rules = rules
         self._kinds: dict[Kind, Kind] = {}

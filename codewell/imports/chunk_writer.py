@@ -20,11 +20,11 @@ from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row
 from codewell.imports.known_texts import without_listed, without_minted
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, holding_key
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, ManualRequest, PooledCode, assignment_key
 from codewell.pool import copy_codes
 from codewell.pool.fill import locked
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 BLOCK_CODES_MAX: Final = 100_000
@@ -53,7 +53,7 @@ _COUNT: Final = """
     """
 
 
-class Ended(Exception):
+class ImportEnded(Exception):
     """The import is undone, or another process has gone on with it."""
 
 
@@ -84,7 +84,7 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
-class Intake:
+class ChunkWriter:
     """Takes the chunks of one import in, in their order."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Intake:
                 if error.constraint_name != "code_once" or self._look_first:
                     raise
                 self._look_first = True
-            except (claim_queries.HoldingTaken, _Unannounced):
+            except (claim_queries.AssignmentTaken, _Unannounced):
                 continue
             except _BlockClosed:
                 self._growing.clear()
@@ -133,10 +133,10 @@ class Intake:
             await hold_deciding_lock(self._connection)
         row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
-            raise Ended
+            raise ImportEnded
         program = await locked(self._connection, self._program_id)
         if program is None:
-            raise Ended
+            raise ImportEnded
         if not await possible_texts.may_take_in(self._connection, program.id, mark):
             raise _Unannounced
         now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
@@ -167,17 +167,21 @@ class Intake:
         )
 
     async def _without_holders(
-        self, program: Program, now: datetime, good: list[Candidate], bad: list[BadRow]
+        self, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
     ) -> list[Candidate]:
         """Leave out codes for profiles that have one which they get again."""
         keys = (
             {}
             if not program.reuses_codes
-            else {one.row: holding_key(program, ByHand(one.profile_id, program.name)) for one in good if one.profile_id}
+            else {
+                one.row: assignment_key(program, ManualRequest(one.profile_id, program.name))
+                for one in good
+                if one.profile_id
+            }
         )
         if not keys:
             return good
-        held = await claim_queries.held_codes(self._connection, list(set(keys.values())))
+        held = await claim_queries.assigned_codes(self._connection, list(set(keys.values())))
         taken = {key for key, code in held.items() if code.expires_at is None or code.expires_at > now}
         left = []
         for one in good:
@@ -192,7 +196,7 @@ class Intake:
 
     async def _store(
         self,
-        program: Program,
+        program: ProgramRules,
         now: datetime,
         started_at: datetime,
         good: list[Candidate],
@@ -227,7 +231,7 @@ class Intake:
                 raise _BlockClosed
         return attached
 
-    async def _new_blocks(self, program: Program, now: datetime, runs: Sequence[_Run]) -> list[int]:
+    async def _new_blocks(self, program: ProgramRules, now: datetime, runs: Sequence[_Run]) -> list[int]:
         if not runs:
             return []
         sizes = [len(run.candidates) for run in runs]
@@ -239,11 +243,11 @@ class Intake:
         return [row["id"] for row in rows]
 
     async def _attach(
-        self, program: Program, now: datetime, started_at: datetime, placed: Sequence[tuple[_Run, int, int]]
+        self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_Run, int, int]]
     ) -> int:
         """Write the answers of codes that are attached from the start."""
         rows: list[AnswerRow] = []
-        holdings: dict[HoldingKey, Code] = {}
+        holdings: dict[AssignmentKey, PooledCode] = {}
         for run, block_id, _ in placed:
             if not run.attached:
                 continue
@@ -256,8 +260,8 @@ class Intake:
                     one.profile_id, one.text, expires_at, run.kind.fields, None, now,
                 ))  # fmt: skip
                 if program.reuses_codes:
-                    key = holding_key(program, ByHand(one.profile_id, program.name))
-                    holdings[key] = Code(block_id, position, one.text, expires_at, run.kind.fields)
+                    key = assignment_key(program, ManualRequest(one.profile_id, program.name))
+                    holdings[key] = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
         await claim_queries.write(self._connection, Decision(rows, {}, holdings, {}, {}, []))
         return len(rows)
 
@@ -289,7 +293,7 @@ def _runs(good: Sequence[Candidate]) -> list[_Run]:
     return [_Run(kind, attached, candidates) for (kind, attached), candidates in runs.items()]
 
 
-def _expires_at(program: Program, now: datetime, kind: Kind) -> datetime | None:
+def _expires_at(program: ProgramRules, now: datetime, kind: Kind) -> datetime | None:
     if kind.expires_at is not None or program.ttl is None or program.ttl_from != "creation":
         return kind.expires_at
     return now + program.ttl

@@ -10,12 +10,12 @@ from uuid import UUID
 import asyncpg
 
 from codewell.errors import FileRefused, ProgramRefused
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan
 from codewell.files.table import Table, open_table
 from codewell.imports import imports
-from codewell.imports.candidates import Chunk, Rules, chunks
-from codewell.imports.chunk_writer import Ended, Intake
+from codewell.imports.candidates import CandidateRules, Chunk, chunks
+from codewell.imports.chunk_writer import ChunkWriter, ImportEnded
 from codewell.imports.undo import refuse
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
@@ -37,13 +37,13 @@ Progress = Callable[[int], None]
 """Told how many rows of the file have been read up to now."""
 
 
-async def bring_in(
+async def import_file(
     connection: Connection,
     minters: Minters,
     import_id: UUID,
     path: Path,
     scan: Scan,
-    limits: Limits,
+    limits: FileLimits,
     progress: Progress,
 ) -> Import:
     """Bring the rest of an import's file in, and return the import at its end.
@@ -54,11 +54,11 @@ async def bring_in(
     async with held(connection, import_id):
         found = await imports.get(connection, import_id)
         try:
-            await _bring_in(connection, minters, found, path, scan, limits, progress)
+            await _import_file(connection, minters, found, path, scan, limits, progress)
         except FileRefused as error:
             await refuse(connection, import_id, str(error))
             raise
-        except Ended:
+        except ImportEnded:
             return await imports.get(connection, import_id)
         except ProgramRefused as error:
             await connection.execute(_STOP, import_id, str(error))
@@ -69,8 +69,14 @@ async def bring_in(
     return await imports.get(connection, import_id)
 
 
-async def _bring_in(
-    connection: Connection, minters: Minters, found: Import, path: Path, scan: Scan, limits: Limits, progress: Progress
+async def _import_file(
+    connection: Connection,
+    minters: Minters,
+    found: Import,
+    path: Path,
+    scan: Scan,
+    limits: FileLimits,
+    progress: Progress,
 ) -> None:
     if found.state == "running" and (found.error or found.taken_back):
         # Its process ended while it took back what had come.
@@ -80,8 +86,8 @@ async def _bring_in(
     opened = open_table(path, scan, found.options, limits)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
-        ahead = _Ahead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
-        intake = Intake(connection, minters, program.id, found.id, ahead.begin)
+        ahead = _ReadAhead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
+        intake = ChunkWriter(connection, minters, program.id, found.id, ahead.begin)
         try:
             while (chunk := await ahead.take()) is not None:
                 await intake.take(chunk)
@@ -92,7 +98,7 @@ async def _bring_in(
         opened.__exit__(None, None, None)
 
 
-class _Ahead:
+class _ReadAhead:
     """Chunks, each read in a thread while the database stores the one before.
 
     Not sooner: beside the short statements that come before, the two would only wait for each other's turn in Python.
@@ -122,8 +128,8 @@ class _Ahead:
             await asyncio.gather(asyncio.shield(self._reading), return_exceptions=True)
 
 
-async def _rules(connection: Connection, program: Program) -> Rules:
-    return Rules(
+async def _rules(connection: Connection, program: Program) -> CandidateRules:
+    return CandidateRules(
         await connection.fetchval("SELECT statement_timestamp()"),
         frozenset(field.name for field in program.fields if field.save),
         frozenset(field.name for field in program.fields if field.required),

@@ -4,10 +4,10 @@ from typing import Final
 
 from pydantic import Field
 
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.infra.config.settings import StackSettings
 
-_LIMITS: Final = Limits()
+_LIMITS: Final = FileLimits()
 
 
 class ImportSettings(StackSettings):
@@ -22,9 +22,9 @@ class ImportSettings(StackSettings):
     import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
 
     @property
-    def import_limits(self) -> Limits:
+    def import_limits(self) -> FileLimits:
         """All of them."""
-        return Limits(
+        return FileLimits(
             self.import_bytes_max,
             self.import_rows_max,
             self.import_unpacked_bytes_max,

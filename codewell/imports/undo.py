@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import ImportUnknown
 from codewell.imports import imports
 from codewell.infra.postgres.connection import Connection
@@ -35,7 +35,7 @@ _COUNT: Final = """
     """
 
 
-async def undo(connection: Connection, import_id: UUID, by: By | None = None) -> Import:
+async def undo(connection: Connection, import_id: UUID, by: Actor | None = None) -> Import:
     """Take back what nobody has yet of an import, and end it if it runs still.
 
     Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
@@ -47,7 +47,7 @@ async def undo(connection: Connection, import_id: UUID, by: By | None = None) ->
         await connection.execute(_FORGET_FILE, import_id)
         found = await imports.get(connection, import_id)
         if by is not None:
-            await audit_log.note(connection, by, "import.undo", found.program, id=str(import_id))
+            await audit_log.record(connection, by, "import.undo", found.program, id=str(import_id))
     await _take_blocks(connection, import_id)
     return await imports.get(connection, import_id)
 

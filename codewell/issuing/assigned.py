@@ -8,13 +8,13 @@ from uuid import UUID
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, HoldingKey, holding_key
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, ManualRequest, PooledCode, assignment_key
 from codewell.minting.minter import Minter
 from codewell.pool import fill
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program
-from codewell.pool.range_allocation import new_runs
+from codewell.pool.program_rules import ProgramRules
+from codewell.pool.range_allocation import allocate
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # Rows written at once: some hundredths of a second in which this process does nothing else.
@@ -63,9 +63,9 @@ async def generate_for(
         minter = await minters.get(connection, program.id, program.version)
         block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
         waiting = iter(profiles)
-        held: dict[HoldingKey, Code] = {}
+        held: dict[AssignmentKey, PooledCode] = {}
         made = 0
-        async for runs, skipped in new_runs(connection, minters, program, block_sizes):
+        async for runs, skipped in allocate(connection, minters, program, block_sizes):
             firsts, sizes = [run.first for run in runs], [run.size for run in runs]
             blocks = await connection.fetch(
                 _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, in_pool, fields, now
@@ -78,23 +78,27 @@ async def generate_for(
         # In the order of their keys from first to last, as in claims: the two would wait for each other otherwise.
         ordered = sorted(held.items())
         for start in range(0, len(ordered), ROWS_MAX):
-            await claim_queries.hold(connection, dict(ordered[start : start + ROWS_MAX]))
+            await claim_queries.assign(connection, dict(ordered[start : start + ROWS_MAX]))
 
 
 def _codes(
     minter: Minter, block_id: int, first: int, size: int, expires_at: datetime | None, fields: str | None
-) -> Iterator[list[Code]]:
+) -> Iterator[list[PooledCode]]:
     for start in range(0, size, ROWS_MAX):
         texts = minter.mint(first + start, min(ROWS_MAX, size - start))
-        yield [Code(block_id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
+        yield [PooledCode(block_id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
 
 
 async def _attach(
-    connection: Connection, program: Program, now: datetime, codes: Iterator[list[Code]], profiles: Iterator[str],
+    connection: Connection,
+    program: ProgramRules,
+    now: datetime,
+    codes: Iterator[list[PooledCode]],
+    profiles: Iterator[str],
     request_ids: Iterator[UUID],
-) -> dict[HoldingKey, Code]:  # fmt: skip
+) -> dict[AssignmentKey, PooledCode]:
     """Attach these codes, and return who is to get which again."""
-    held: dict[HoldingKey, Code] = {}
+    held: dict[AssignmentKey, PooledCode] = {}
     for some in codes:
         # There are as many profiles as codes, or more.
         pairs = list(zip(some, profiles, strict=False))
@@ -107,7 +111,9 @@ async def _attach(
         ]  # fmt: skip
         await claim_queries.write(connection, Decision(rows, {}, {}, {}, {}, []))
         if program.reuses_codes:
-            held |= {holding_key(program, ByHand(profile_id, program.name)): code for code, profile_id in pairs}
+            held |= {
+                assignment_key(program, ManualRequest(profile_id, program.name)): code for code, profile_id in pairs
+            }
     return held
 
 

@@ -15,14 +15,14 @@ from uuid import UUID
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection, Pool
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing import claim_queries
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Request, holding_key
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, PooledCode, Request, assignment_key
 from codewell.minting.minter import Minter
-from codewell.pool.fill import make_in_place
+from codewell.pool.fill import make_for_request
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program
+from codewell.pool.program_rules import ProgramRules
 
 # How long a claim waits for one program's locked stock or row. The first wait that is in vain ends the batch's claims.
 BUSY_TIMEOUT_MS: Final = 1_000
@@ -35,7 +35,7 @@ _IS_PREVIEW: Final = attrgetter("event.preview")
 LOW_SHARE: Final = 0.5
 
 
-class Claimed(NamedTuple):
+class ClaimResult(NamedTuple):
     """What became of a batch."""
 
     rows: dict[UUID, list[AnswerRow]]
@@ -48,9 +48,9 @@ class Claimed(NamedTuple):
     undecidable: dict[UUID, str]
     """Requests that the database refuses to store, and why; `attach` raises instead."""
 
-    def joined(self, other: "Claimed") -> "Claimed":
+    def joined(self, other: "ClaimResult") -> "ClaimResult":
         """What became of two batches together."""
-        return Claimed(
+        return ClaimResult(
             self.rows | other.rows,
             self.waiting + other.waiting,
             self.low | other.low,
@@ -73,9 +73,9 @@ class Claims:
         # Set while requests turn up that have their answer already: then it pays to look before claiming.
         self._replaying = False
 
-    async def attach(self, requests: Iterable[Request]) -> Claimed:
+    async def attach(self, requests: Iterable[Request]) -> ClaimResult:
         """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
-        claimed = Claimed({}, [], {}, {})
+        claimed = ClaimResult({}, [], {}, {})
         # Of copies in one batch the first decides, as it does over batches.
         first = {request.id: request for request in reversed(list(requests))}
         pending = sorted(first.values(), key=attrgetter("id"))
@@ -107,8 +107,8 @@ class Claims:
         return claimed
 
     async def _claim(
-        self, pending: Sequence[Request], wait_for: int | None, claimed: Claimed
-    ) -> tuple[dict[int, Program], Decision, datetime]:
+        self, pending: Sequence[Request], wait_for: int | None, claimed: ClaimResult
+    ) -> tuple[dict[int, ProgramRules], Decision, datetime]:
         async with self._pool.acquire() as connection, connection.transaction():
             if wait_for is not None:
                 await claim_queries.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
@@ -136,8 +136,8 @@ class Claims:
                 lambda program, request: _preview(previews.get(program.id), program, request),
             )
             await claim_queries.write(connection, decision)
-            reach(Point.CLAIMED)
-        reach(Point.COMMITTED)
+            reach(Failpoint.CLAIMED)
+        reach(Failpoint.COMMITTED)
         for program in locked.programs.values():
             left = program.pooled - stocks[program.id].taken
             if program.is_filled and left + program.on_order < program.pool_max * LOW_SHARE:
@@ -150,7 +150,7 @@ class Claims:
             return request
         return request._replace(give_up_at=request.event.deadline or now + self._remote_wait)
 
-    async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> claim_queries.Locked:
+    async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> claim_queries.LockedPrograms:
         """Lock blocks until they hold what is wanted, or no more are to be had."""
         blocks_max = dict.fromkeys(wanted, 1)
         while True:
@@ -167,20 +167,20 @@ class Claims:
                 blocks_max[name] *= 4
 
     async def _holdings(
-        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
-    ) -> dict[HoldingKey, Code]:
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
+    ) -> dict[AssignmentKey, PooledCode]:
         if not any(program.reuses_codes for program in programs.values()):
             return {}
         keys = {
-            holding_key(program, request.event)
+            assignment_key(program, request.event)
             for request in pending
             for name in request.names
             if (program := programs.get(name)) is not None and program.reuses_codes
         }
-        return await claim_queries.held_codes(connection, list(keys))
+        return await claim_queries.assigned_codes(connection, list(keys))
 
     async def _preview_minters(
-        self, connection: Connection, pending: Sequence[Request], programs: dict[str, Program]
+        self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
     ) -> dict[int, Minter]:
         if not any(map(_IS_PREVIEW, pending)):
             return {}
@@ -192,19 +192,19 @@ class Claims:
         }
 
     async def _make(
-        self, pending: Sequence[Request], programs: dict[int, Program], decision: Decision, claimed: Claimed
+        self, pending: Sequence[Request], programs: dict[int, ProgramRules], decision: Decision, claimed: ClaimResult
     ) -> None:
         """Make codes for the undecided whose source may create them; the next round takes them."""
         for (program_id, source), indexes in list(decision.unmade.items()):
             try:
                 wanted = _count(programs[program_id], len(indexes))
                 async with self._pool.acquire() as connection:
-                    await make_in_place(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
+                    await make_for_request(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
             except asyncpg.LockNotAvailableError:
                 claimed.waiting.extend(pending[index] for index in indexes)
                 del decision.unmade[program_id, source]
 
-    async def _drop_answered(self, pending: Sequence[Request], claimed: Claimed) -> list[Request]:
+    async def _drop_answered(self, pending: Sequence[Request], claimed: ClaimResult) -> list[Request]:
         """Read the stored answers of `pending`, and return those that have none."""
         async with self._pool.acquire() as connection:
             rows = await claim_queries.stored_answers(connection, [request.id for request in pending])
@@ -222,11 +222,11 @@ class Claims:
         return [request for request in pending if request.id not in claimed.rows]
 
 
-def _preview(minter: Minter | None, program: Program, request: Request) -> str:
+def _preview(minter: Minter | None, program: ProgramRules, request: Request) -> str:
     """A text that belongs to nobody. What a remote service or a file would bring can't be foreseen."""
     return "PREVIEW" if minter is None else minter.preview(request.id.bytes, program.codes_max)
 
 
-def _count(program: Program, wanted: int) -> int:
+def _count(program: ProgramRules, wanted: int) -> int:
     """How many codes that many requests need: one is enough for a program that gives everybody the same."""
     return min(1, wanted) if program.shared else wanted

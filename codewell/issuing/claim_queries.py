@@ -9,9 +9,9 @@ import asyncpg
 
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Stock
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program
+from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
@@ -65,11 +65,11 @@ _HOLD: Final = """
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
 
 
-class HoldingTaken(Exception):
+class AssignmentTaken(Exception):
     """Another worker gave this profile its code a moment ago; the batch is to be decided again."""
 
 
-class Block(NamedTuple):
+class LockedBlock(NamedTuple):
     """A block that this claim has locked."""
 
     id: int
@@ -84,24 +84,24 @@ class Block(NamedTuple):
     fields: str | None
 
 
-class Locked(NamedTuple):
+class LockedPrograms(NamedTuple):
     """The programs that were asked for by name, those that exist, and the blocks locked for each."""
 
     now: datetime
-    programs: dict[str, Program]
-    blocks: dict[str, list[Block]]
+    programs: dict[str, ProgramRules]
+    blocks: dict[str, list[LockedBlock]]
 
 
-_PROGRAM_COLUMNS: Final = len(Program._fields)
+_PROGRAM_COLUMNS: Final = len(ProgramRules._fields)
 
 
-async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
+async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> LockedPrograms:
     """Lock up to so many blocks with stock of each program, soonest to expire first, skipping those locked by others.
 
     Asked again in the same transaction with a higher number, it gives the same blocks and more.
     """
-    programs: dict[str, Program] = {}
-    blocks: dict[str, list[Block]] = {}
+    programs: dict[str, ProgramRules] = {}
+    blocks: dict[str, list[LockedBlock]] = {}
     await hold_deciding_lock(connection)
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
@@ -109,11 +109,11 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> Locked:
             continue
         name = row["name"]
         if name not in programs:
-            programs[name] = Program(*row[1 : 1 + _PROGRAM_COLUMNS])
+            programs[name] = ProgramRules(*row[1 : 1 + _PROGRAM_COLUMNS])
             blocks[name] = []
         if row["block_id"] is not None:
-            blocks[name].append(Block(*row[1 + _PROGRAM_COLUMNS :]))
-    return Locked(rows[0]["now"], programs, blocks)
+            blocks[name].append(LockedBlock(*row[1 + _PROGRAM_COLUMNS :]))
+    return LockedPrograms(rows[0]["now"], programs, blocks)
 
 
 async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
@@ -127,8 +127,8 @@ async def wait_for_block(connection: Connection, program_id: int, timeout_ms: in
 
 
 async def draw(
-    connection: Connection, minters: Minters, program: Program, blocks: Sequence[Block], wanted: int
-) -> Stock:
+    connection: Connection, minters: Minters, program: ProgramRules, blocks: Sequence[LockedBlock], wanted: int
+) -> LockedStock:
     """The texts of up to `wanted` codes from locked blocks."""
     lots: list[Lot] = []
     count = 0
@@ -140,10 +140,10 @@ async def draw(
         lots.append(Lot(block.id, positions, texts, block.expires_at, block.fields))
         count += len(positions)
     locked = sum(block.left for block in blocks)
-    return Stock(lots, max(0, program.pooled - locked))
+    return LockedStock(lots, max(0, program.pooled - locked))
 
 
-async def _positions(connection: Connection, block: Block, wanted: int) -> Sequence[int]:
+async def _positions(connection: Connection, block: LockedBlock, wanted: int) -> Sequence[int]:
     if block.holes == 0:
         return range(block.next, min(block.next + wanted, block.size))
     rows = await connection.fetch(
@@ -163,7 +163,7 @@ async def _positions(connection: Connection, block: Block, wanted: int) -> Seque
 
 
 async def _texts(
-    connection: Connection, minters: Minters, program: Program, block: Block, positions: Sequence[int]
+    connection: Connection, minters: Minters, program: ProgramRules, block: LockedBlock, positions: Sequence[int]
 ) -> Sequence[str]:
     first, last = positions[0], positions[-1]
     if block.kind == "range":
@@ -178,7 +178,7 @@ async def _texts(
     return [row["text"] for row in rows]
 
 
-async def held_codes(connection: Connection, keys: Sequence[HoldingKey]) -> dict[HoldingKey, Code]:
+async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
     """The codes that these profiles have already in programs which give them again."""
     rows = await connection.fetch(
         """
@@ -188,7 +188,7 @@ async def held_codes(connection: Connection, keys: Sequence[HoldingKey]) -> dict
         *_columns(keys, 3),
     )
     return {
-        HoldingKey(row["program_id"], row["profile_id"], row["scope"]): Code(
+        AssignmentKey(row["program_id"], row["profile_id"], row["scope"]): PooledCode(
             row["block_id"], row["position"], row["code"], row["expires_at"], row["fields"]
         )
         for row in rows
@@ -204,14 +204,14 @@ async def write(connection: Connection, decision: Decision) -> None:
         # Bare bytes would be taken for the path of a file.
         source = memoryview(copy_answers.encode(decision.rows))
         await connection.copy_to_table("answer", source=source, columns=copy_answers.COLUMNS, format="binary")
-    if decision.holdings and await hold(connection, decision.holdings) != len(decision.holdings):
-        raise HoldingTaken
+    if decision.holdings and await assign(connection, decision.holdings) != len(decision.holdings):
+        raise AssignmentTaken
     taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
     if taken:
         await connection.execute(_TAKE, *_columns(taken, 3))
 
 
-async def hold(connection: Connection, holdings: Mapping[HoldingKey, Code]) -> int:
+async def assign(connection: Connection, holdings: Mapping[AssignmentKey, PooledCode]) -> int:
     """Note who gets which code again, and return how many did not have one that lives already."""
     ordered = sorted(holdings.items())
     return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
@@ -243,4 +243,4 @@ def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object
     return [[row[column] for row in rows] for column in range(count)]
 
 
-CONFLICTS: Final = (asyncpg.UniqueViolationError, HoldingTaken)
+CONFLICTS: Final = (asyncpg.UniqueViolationError, AssignmentTaken)

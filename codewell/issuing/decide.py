@@ -5,18 +5,27 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from codewell.issuing.model import AnswerRow, Code, CodeFields, Decision, HoldingKey, Request, Stock, holding_key
-from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.issuing.model import (
+    AnswerRow,
+    AssignmentKey,
+    Decision,
+    LockedStock,
+    PooledCode,
+    PooledCodeFields,
+    Request,
+    assignment_key,
+)
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
 from schemas.events import Reason, Refusal
 
-Preview = Callable[[Program, Request], str]
+Preview = Callable[[ProgramRules, Request], str]
 
 
 def decide(
     requests: Sequence[Request],
-    programs: Mapping[str, Program],
-    stocks: Mapping[int, Stock],
-    holdings: Mapping[HoldingKey, Code],
+    programs: Mapping[str, ProgramRules],
+    stocks: Mapping[int, LockedStock],
+    holdings: Mapping[AssignmentKey, PooledCode],
     now: datetime,
     preview: Preview,
 ) -> Decision:
@@ -34,17 +43,17 @@ def decide(
 
 
 class _Wanted(NamedTuple):
-    program: Program
-    stock: Stock
+    program: ProgramRules
+    stock: LockedStock
     reuses_codes: bool
 
 
 class _Batch:
     def __init__(
         self,
-        programs: Mapping[str, Program],
-        stocks: Mapping[int, Stock],
-        holdings: Mapping[HoldingKey, Code],
+        programs: Mapping[str, ProgramRules],
+        stocks: Mapping[int, LockedStock],
+        holdings: Mapping[AssignmentKey, PooledCode],
         now: datetime,
         preview: Preview,
     ) -> None:
@@ -102,7 +111,7 @@ class _Batch:
     def _refuse_or_wait(self, index: int, request: Request, wanted: list[_Wanted]) -> None:
         """What becomes of a request for which not all codes are there."""
         refusals: list[tuple[str, Reason]] = []
-        lacking: list[Program] = []
+        lacking: list[ProgramRules] = []
         for one in wanted:
             program, stock, _ = one
             if stock.left > 0 or self._held(one, request) is not None:
@@ -119,7 +128,7 @@ class _Batch:
         else:
             self._wait(index, request, lacking)
 
-    def _why_none(self, program: Program, request: Request) -> Reason | None:
+    def _why_none(self, program: ProgramRules, request: Request) -> Reason | None:
         """Why an empty pool gives this request nothing, or None where codes may come."""
         if program.room <= 0 and program.on_order == 0:
             return "maximum_reached"
@@ -128,7 +137,7 @@ class _Batch:
         is_over = request.give_up_at is not None and request.give_up_at <= self._now
         return "remote_failed" if is_over and program.codes_from == "remote" else None
 
-    def _wait(self, index: int, request: Request, lacking: list[Program]) -> None:
+    def _wait(self, index: int, request: Request, lacking: list[ProgramRules]) -> None:
         """Let a request wait for what takes least time first: for other workers, its codes to be made, or brought."""
         busy = next((program for program in lacking if self._stocks[program.id].elsewhere > 0), None)
         unmade = next((program for program in lacking if program.codes_from != "remote"), None)
@@ -156,21 +165,21 @@ class _Batch:
                 )
             )  # fmt: skip
 
-    def _take(self, wanted: _Wanted, request: Request) -> CodeFields:
+    def _take(self, wanted: _Wanted, request: Request) -> PooledCodeFields:
         program, stock, reuses_codes = wanted
         code = stock.take()
         if program.ttl is not None and program.ttl_from == "attachment":
             block_id, position, text, ends, fields = code
             code = (block_id, position, text, earlier_expiry(self._now + program.ttl, ends), fields)
         if reuses_codes:
-            self.decision.holdings[holding_key(program, request.event)] = Code(*code)
+            self.decision.holdings[assignment_key(program, request.event)] = PooledCode(*code)
         return code
 
-    def _held(self, wanted: _Wanted, request: Request) -> Code | None:
+    def _held(self, wanted: _Wanted, request: Request) -> PooledCode | None:
         """The code that the profile has already and gets again, while it lives."""
         if not wanted.reuses_codes:
             return None
-        key = holding_key(wanted.program, request.event)
+        key = assignment_key(wanted.program, request.event)
         code = self.decision.holdings.get(key) or self._holdings.get(key)
         if code is None or (code.expires_at is not None and code.expires_at <= self._now):
             return None

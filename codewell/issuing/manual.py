@@ -9,16 +9,16 @@ from uuid import UUID
 import asyncpg
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.codes import lifecycle, lookup, possible_texts
 from codewell.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.claim import Claimed
-from codewell.issuing.model import AnswerRow, ByHand, Code, Decision, Request, holding_key
+from codewell.issuing.claim import ClaimResult
+from codewell.issuing.model import AnswerRow, Decision, ManualRequest, PooledCode, Request, assignment_key
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
 
 _TAKE_OUT: Final = """
     UPDATE block SET attached = attached + 1, holes = holes + 1, open = open AND next + holes + 1 < size WHERE id = $1
@@ -34,24 +34,24 @@ _TAKE_IN: Final = """
     """
 
 
-class Attaching(Protocol):
+class Attacher(Protocol):
     """Decides requests for codes: `Claims`, or what gathers many requests before it asks them."""
 
     @property
     def names(self) -> Mapping[int, str]:
         """Short name by program id, of the programs that it has met."""
 
-    async def attach(self, requests: Sequence[Request]) -> Claimed:
+    async def attach(self, requests: Sequence[Request]) -> ClaimResult:
         """Decide each of these, perhaps with others."""
 
 
-async def attach(claims: Attaching, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
+async def attach(claims: Attacher, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
     """Attach the next code of the pool, or the one that the profile has where the program gives it again.
 
     The same request id gets the same answer. Raises ProgramRefused with the reason where there is none, and
     StackUnavailable while others hold the stock.
     """
-    claimed = await claims.attach([Request(request_id, ByHand(profile_id, program), (program,))])
+    claimed = await claims.attach([Request(request_id, ManualRequest(profile_id, program), (program,))])
     rows = claimed.rows.get(request_id)
     if rows is None:
         raise StackUnavailable(f"All stock of {program} is held by others just now: try again in a moment.")
@@ -68,14 +68,14 @@ async def attach(claims: Attaching, program: str, profile_id: str, request_id: U
 
 async def attach_named(
     connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID,
-    by: By | None = None,
+    by: Actor | None = None,
 ) -> AnswerRow:  # fmt: skip
     """Attach this very code of a program; a text that the program has never seen is taken in first.
 
     The same request id gets the same answer. Logs who did it. Raises ProgramRefused where the code is not free or
     can't be one, or the program's rules forbid it.
     """
-    request = Request(request_id, ByHand(profile_id, name), (name,))
+    request = Request(request_id, ManualRequest(profile_id, name), (name,))
     while True:
         program, _ = await _rules(connection, name)
         stored = await claim_queries.stored_answers(connection, [request_id])
@@ -88,7 +88,7 @@ async def attach_named(
                 return await _take_in_first(connection, minters, request, program.id, code, by)
             async with lifecycle.locked_code(connection, minters, program.id, code) as locked:
                 return await _take_out(connection, request, locked, by)
-        except lifecycle.Moved:
+        except lifecycle.CodeMoved:
             continue
         except asyncpg.UniqueViolationError as error:
             # A copy of this request was quicker, in another process.
@@ -96,26 +96,28 @@ async def attach_named(
                 raise
 
 
-async def _take_out(connection: Connection, request: Request, locked: lifecycle.Locked, by: By | None) -> AnswerRow:
+async def _take_out(
+    connection: Connection, request: Request, locked: lifecycle.LockedCode, by: Actor | None
+) -> AnswerRow:
     """Attach a pooled code out of its turn."""
     program, now = await _may_attach(connection, request)
     facts = locked.facts
     if facts.state != "pooled":
         raise ProgramRefused(f"{facts.code} is {facts.state}: only a pooled code can be attached.")
     block_id, position = locked.at.block["id"], locked.at.position
-    code = Code(block_id, position, facts.code, facts.expires_at, facts.fields)
+    code = PooledCode(block_id, position, facts.code, facts.expires_at, facts.fields)
     row = await _write(connection, program, now, request, code)
     await connection.execute(
         "UPDATE code_state SET hole = true WHERE block_id = $1 AND position = $2", block_id, position
     )
     await connection.execute(_TAKE_OUT, block_id)
     if by is not None:
-        await audit_log.note(connection, by, "code.attach", program.name, place=locked.at.place)
+        await audit_log.record(connection, by, "code.attach", program.name, place=locked.at.place)
     return row
 
 
 async def _take_in_first(
-    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, by: By | None
+    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, by: Actor | None
 ) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
@@ -128,7 +130,7 @@ async def _take_in_first(
 
 
 async def _take_in(
-    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, by: By | None
+    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, by: Actor | None
 ) -> AnswerRow:
     name = request.event.program_names[0]
     async with connection.transaction():
@@ -136,20 +138,24 @@ async def _take_in(
         await connection.execute("SELECT FROM program WHERE name = $1 FOR NO KEY UPDATE", name)
         program, now = await _may_attach(connection, request)
         if not await possible_texts.may_take_in(connection, program.id, mark):
-            raise lifecycle.Moved
+            raise lifecycle.CodeMoved
         if await lookup.locate(connection, minters, program.id, code) is not None:
-            raise lifecycle.Moved
+            raise lifecycle.CodeMoved
         if program.room < 1:
             raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
         expires_at = now + program.ttl if program.ttl is not None else None
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
-        row = await _write(connection, program, now, request, Code(block_id, 0, code, expires_at, None))
+        row = await _write(connection, program, now, request, PooledCode(block_id, 0, code, expires_at, None))
         if by is not None:
-            await audit_log.note(connection, by, "code.attach", name, place=lookup.Place(1, block_id, 0), new=True)
+            await audit_log.record(
+                connection, by, "code.attach", name, place=lookup.CodePlace(1, block_id, 0), new=True
+            )
         return row
 
 
-async def _write(connection: Connection, program: Program, now: datetime, request: Request, code: Code) -> AnswerRow:
+async def _write(
+    connection: Connection, program: ProgramRules, now: datetime, request: Request, code: PooledCode
+) -> AnswerRow:
     if program.ttl is not None and program.ttl_from == "attachment":
         code = code._replace(expires_at=earlier_expiry(now + program.ttl, code.expires_at))
     profile_id = request.event.profile_id
@@ -157,17 +163,17 @@ async def _write(connection: Connection, program: Program, now: datetime, reques
         request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
         code.expires_at, code.fields, None, now,
     )  # fmt: skip
-    holdings = {holding_key(program, request.event): code} if program.reuses_codes else {}
+    holdings = {assignment_key(program, request.event): code} if program.reuses_codes else {}
     try:
         await claim_queries.write(connection, Decision([row], {}, holdings, {}, {}, []))
-    except claim_queries.HoldingTaken as error:
+    except claim_queries.AssignmentTaken as error:
         raise ProgramRefused(
             f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."
         ) from error
     return row
 
 
-async def _may_attach(connection: Connection, request: Request) -> tuple[Program, datetime]:
+async def _may_attach(connection: Connection, request: Request) -> tuple[ProgramRules, datetime]:
     """The program's rules and the database's time, where the rules allow attaching now."""
     program, now = await _rules(connection, request.event.program_names[0])
     reason = closed_reason(program, now)
@@ -178,7 +184,7 @@ async def _may_attach(connection: Connection, request: Request) -> tuple[Program
     return program, now
 
 
-async def _rules(connection: Connection, name: str) -> tuple[Program, datetime]:
+async def _rules(connection: Connection, name: str) -> tuple[ProgramRules, datetime]:
     locked = await claim_queries.lock(connection, {name: 0})
     if name not in locked.programs:
         raise ProgramUnknown(name)

@@ -7,11 +7,11 @@ from itertools import chain, repeat
 from typing import NamedTuple
 from uuid import UUID
 
-from codewell.pool.program_rules import Program, Source
+from codewell.pool.program_rules import ProgramRules, Source
 from schemas.events import MessageRender, ScenarioStep
 
 
-class ByHand(NamedTuple):
+class ManualRequest(NamedTuple):
     """What a person wants when attaching one code of a program to a profile."""
 
     profile_id: str
@@ -25,14 +25,14 @@ class ByHand(NamedTuple):
         return (self.program,)
 
 
-Wish = MessageRender | ScenarioStep | ByHand
+RequestEvent = MessageRender | ScenarioStep | ManualRequest
 
 
 class Request(NamedTuple):
     """One request for codes. Its id names it for ever: the same id again is the same request."""
 
     id: UUID
-    event: Wish
+    event: RequestEvent
     names: tuple[str, ...]
     """The event's `program_names`, worked out once."""
     give_up_at: datetime | None = None
@@ -46,11 +46,11 @@ class Request(NamedTuple):
                 return Source.CAMPAIGN
             case ScenarioStep():
                 return Source.SCENARIO
-            case ByHand():
+            case ManualRequest():
                 return Source.PERSON
 
 
-class Code(NamedTuple):
+class PooledCode(NamedTuple):
     """One code that can be given. `fields` is JSON text, or None for no fields."""
 
     block_id: int
@@ -60,7 +60,7 @@ class Code(NamedTuple):
     fields: str | None
 
 
-CodeFields = tuple[int, int, str, datetime | None, str | None]
+PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
 """A Code's fields, or the Code itself."""
 
 
@@ -75,7 +75,7 @@ class Lot(NamedTuple):
     fields: str | None
 
 
-class Stock:
+class LockedStock:
     """The codes of one program that a claim has locked, in the order in which they are given."""
 
     def __init__(self, lots: Sequence[Lot], elsewhere: int) -> None:
@@ -88,7 +88,7 @@ class Stock:
             zip(repeat(lot.block_id), lot.positions, lot.texts, repeat(lot.expires_at), repeat(lot.fields))
             for lot in lots
         )
-        self._codes: Iterator[CodeFields] = chain.from_iterable(columns)
+        self._codes: Iterator[PooledCodeFields] = chain.from_iterable(columns)
         self.left = self._drawn
         self.elsewhere = elsewhere
         """Codes in blocks that other workers have locked. They can't be known to be gone until those let go."""
@@ -98,7 +98,7 @@ class Stock:
         """How many were given."""
         return self._drawn - self.left
 
-    def take(self) -> CodeFields:
+    def take(self) -> PooledCodeFields:
         """The next code. Callers look at `left` first, as a request gets all of its codes or none."""
         self.left -= 1
         return next(self._codes)
@@ -114,7 +114,7 @@ class Stock:
             yield lot.block_id, (lot.positions[given - 1] + 1, given)
 
 
-class HoldingKey(NamedTuple):
+class AssignmentKey(NamedTuple):
     """Whose code is given again, and within what: the program, one campaign or one step."""
 
     program_id: int
@@ -125,14 +125,14 @@ class HoldingKey(NamedTuple):
 EVERYBODY = ""
 
 
-def holding_key(program: Program, event: Wish) -> HoldingKey:
+def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
     """The key under which the program gives this profile the same code again.
 
     A campaign is to a message what a scenario is to a step; a message has no finer step than its campaign. What is
     attached by hand is given again by hand.
     """
     if program.shared:
-        return HoldingKey(program.id, EVERYBODY, "")
+        return AssignmentKey(program.id, EVERYBODY, "")
     match program.reuse, event:
         case "profile", _:
             scope = ""
@@ -144,9 +144,9 @@ def holding_key(program: Program, event: Wish) -> HoldingKey:
             scope = f"scenario:{event.scenario_id}"
         case _, MessageRender():
             scope = f"campaign:{event.campaign_id}"
-        case _, ByHand():
+        case _, ManualRequest():
             scope = "hand"
-    return HoldingKey(program.id, event.profile_id, scope)
+    return AssignmentKey(program.id, event.profile_id, scope)
 
 
 class AnswerRow(NamedTuple):
@@ -174,7 +174,7 @@ class Decision(NamedTuple):
     rows: list[AnswerRow]
     taken: dict[int, tuple[int, int]]
     """Block id -> (position after the last one taken, how many codes were given)."""
-    holdings: dict[HoldingKey, Code]
+    holdings: dict[AssignmentKey, PooledCode]
     """Codes that from now on their profile has."""
     busy: dict[int, list[int]]
     """Program id -> indexes of requests for which it has stock, all locked by other workers."""

@@ -26,7 +26,7 @@ _KINDS_OF_SECRETS: Final = """
     """
 
 
-class Stored(NamedTuple):
+class WrappedKey(NamedTuple):
     """A key as it is stored: plain, or wrapped with the master key of this id; None where that was not noted."""
 
     stored: bytes
@@ -41,13 +41,13 @@ class MasterKeys:
         self._keys = {id_of(key): key for key in keys}
         self.newest_id: bytes | None = id_of(keys[0]) if keys else None
 
-    def wrap(self, secret: bytes) -> Stored:
+    def wrap(self, secret: bytes) -> WrappedKey:
         """A new key as it is to be stored."""
         if self.newest_id is None:
-            return Stored(secret, False, None)
-        return Stored(aes_key_wrap(self._keys[self.newest_id], secret), True, self.newest_id)
+            return WrappedKey(secret, False, None)
+        return WrappedKey(aes_key_wrap(self._keys[self.newest_id], secret), True, self.newest_id)
 
-    def unwrap(self, stored: Stored) -> bytes:
+    def unwrap(self, stored: WrappedKey) -> bytes:
         """A stored key as it is used. Raises StackUnavailable, which says what to set, when it can't be unwrapped."""
         if not stored.is_wrapped:
             return stored.stored
@@ -92,6 +92,6 @@ async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:
 async def _check(connection: Connection, keys: MasterKeys, kinds: str) -> None:
     for row in await connection.fetch(kinds):
         try:
-            keys.unwrap(Stored(*row))
+            keys.unwrap(WrappedKey(*row))
         except StackUnavailable as error:
             raise SettingsInvalid(str(error)) from error

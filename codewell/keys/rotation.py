@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.keys import master_keys
-from codewell.keys.master_keys import MasterKeys, Stored
+from codewell.keys.master_keys import MasterKeys, WrappedKey
 
 # Their rows are locked together for some milliseconds, and those that fill these programs wait for it.
 AT_ONCE_MAX: Final = 200
@@ -46,7 +46,7 @@ _STATUS: Final = """
     """
 
 
-class Wrapped(NamedTuple):
+class RotationCounts(NamedTuple):
     """How many keys of programs, or secrets of their remote services, are wrapped with which master key."""
 
     keys_of: str
@@ -58,10 +58,10 @@ class Wrapped(NamedTuple):
     is_newest: bool
 
 
-async def status(connection: Connection, keys: MasterKeys) -> list[Wrapped]:
+async def status(connection: Connection, keys: MasterKeys) -> list[RotationCounts]:
     """With which master keys all keys are wrapped."""
     return [
-        Wrapped(
+        RotationCounts(
             row["what"],
             row["count"],
             "plain" if not row["is_wrapped"] else "unknown" if row["key_id"] is None else row["key_id"].hex(),
@@ -72,7 +72,7 @@ async def status(connection: Connection, keys: MasterKeys) -> list[Wrapped]:
     ]
 
 
-async def rotate(connection: Connection, keys: MasterKeys, by: By, progress: Callable[[int], None]) -> int:
+async def rotate(connection: Connection, keys: MasterKeys, by: Actor, progress: Callable[[int], None]) -> int:
     """Wrap all keys with the newest master key, plain ones too, and return how many were not. Safe to kill and repeat.
 
     `progress` is told how many are done. Raises SettingsInvalid without a master key, or where one can't be unwrapped;
@@ -94,20 +94,20 @@ async def rotate(connection: Connection, keys: MasterKeys, by: By, progress: Cal
     )
 
 
-async def _some(connection: Connection, keys: MasterKeys, by: By) -> int:
+async def _some(connection: Connection, keys: MasterKeys, by: Actor) -> int:
     """Wrap up to AT_ONCE_MAX of each kind in one transaction."""
     newest = keys.newest_id
     async with connection.transaction():
         templates = await connection.fetch(_TEMPLATES, newest, AT_ONCE_MAX)
         if templates:
-            wrapped = [keys.wrap(keys.unwrap(Stored(*row[2:]))).stored for row in templates]
+            wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[2:]))).stored for row in templates]
             await connection.execute(
                 _WRAP_TEMPLATES, [row[0] for row in templates], [row[1] for row in templates], wrapped, newest
             )
         secrets = await connection.fetch(_SECRETS, newest, AT_ONCE_MAX)
         if secrets:
-            wrapped = [keys.wrap(keys.unwrap(Stored(*row[1:]))).stored for row in secrets]
+            wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[1:]))).stored for row in secrets]
             await connection.execute(_WRAP_SECRETS, [row[0] for row in secrets], wrapped, newest)
         if templates or secrets:
-            await audit_log.note(connection, by, "key.rotate", programs=len(templates), remote_services=len(secrets))
+            await audit_log.record(connection, by, "key.rotate", programs=len(templates), remote_services=len(secrets))
     return len(templates) + len(secrets)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from codewell.minting.permutation import KEY_BYTES, SIZE_MAX, Blocks, Permutation, block_cipher
+from codewell.minting.permutation import KEY_BYTES, SIZE_MAX, CipherBlocks, Permutation, block_cipher
 from codewell.minting.template import Template
 
 ALGORITHM = 1
@@ -45,7 +45,7 @@ def _head_of(template: Template) -> tuple[int, int]:
     return template.length, space
 
 
-class _WayBack(NamedTuple):
+class _Inverse(NamedTuple):
     """Tables from characters to digits: a character's rank among all that occur, then a place's digit for that rank."""
 
     known: npt.NDArray[np.uint32]
@@ -139,7 +139,7 @@ class Minter:
         return made
 
     @cached_property
-    def _way_back(self) -> _WayBack:
+    def _way_back(self) -> _Inverse:
         """Made when a number is first looked for, which issuers and generators never do."""
         known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
         digits = np.full((len(self._alphabets), len(known)), -1, np.int16)
@@ -149,7 +149,7 @@ class Minter:
         if int(self._characters.max()) < TABLE_POINTS:
             ranks = np.searchsorted(known, np.arange(TABLE_POINTS, dtype=np.uint32))
         rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.cells])
-        return _WayBack(known, digits.reshape(-1), ranks, rows)
+        return _Inverse(known, digits.reshape(-1), ranks, rows)
 
     def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which of the joined texts have a number, and these numbers."""
@@ -179,7 +179,7 @@ class Minter:
         if not places:
             return np.empty((0, count), np.int64)
         pairs = (places + 1) // 2
-        plain, secret, encrypt = Blocks(self._cipher, pairs * count).first(pairs * count)
+        plain, secret, encrypt = CipherBlocks(self._cipher, pairs * count).first(pairs * count)
         plain[:, 0] = np.tile(numbers, pairs)
         plain[:, 1] = np.repeat(np.arange(pairs) | _TAIL_TAG << 32, count)
         encrypt()

@@ -71,7 +71,7 @@ class Permutation:
         if numbers.size and int(numbers.view(np.uint64).max()) >= self.size:
             raise ValueError(f"A permutation of {self.size} takes numbers from 0 to {self.size - 1}.")
         walked = numbers.astype(np.int64)
-        blocks = Blocks(self._cipher, min(len(walked), RUN_NUMBERS_MAX))
+        blocks = CipherBlocks(self._cipher, min(len(walked), RUN_NUMBERS_MAX))
         blocks.plain[:, 1] = self.size
         step = self._decipher if backward else self._encipher
         for first in range(0, len(walked), RUN_NUMBERS_MAX):
@@ -85,7 +85,7 @@ class Permutation:
                 outside = outside[moved >= self.size]
         return walked
 
-    def _encipher(self, numbers: npt.NDArray[np.int64], blocks: "Blocks") -> npt.NDArray[np.int64]:
+    def _encipher(self, numbers: npt.NDArray[np.int64], blocks: "CipherBlocks") -> npt.NDArray[np.int64]:
         plain, secret, encrypt = blocks.first(len(numbers))
         halves, answers = plain[:, 0], secret[:, 0]
         left, right = numbers >> self._right_bits, numbers & self._right_mask
@@ -95,7 +95,7 @@ class Permutation:
             left, right = right, left ^ (answers & mask)
         return left << self._right_bits | right
 
-    def _decipher(self, numbers: npt.NDArray[np.int64], blocks: "Blocks") -> npt.NDArray[np.int64]:
+    def _decipher(self, numbers: npt.NDArray[np.int64], blocks: "CipherBlocks") -> npt.NDArray[np.int64]:
         plain, secret, encrypt = blocks.first(len(numbers))
         halves, answers = plain[:, 0], secret[:, 0]
         left, right = numbers >> self._right_bits, numbers & self._right_mask
@@ -111,7 +111,7 @@ def block_cipher(key: bytes) -> Cipher[modes.ECB]:
     return Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - a round function is a bare block cipher
 
 
-class Blocks:
+class CipherBlocks:
     """Room for AES blocks, each a row of two cells of 64 bits, with a context of the cipher: one call's own.
 
     None is shared, since a context refuses a second thread while it works.

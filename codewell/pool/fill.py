@@ -6,12 +6,12 @@ from typing import Final, Literal, NamedTuple
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool import orders
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program, Source, closed_reason, refusal_sentence
-from codewell.pool.range_allocation import new_runs
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
+from codewell.pool.range_allocation import allocate
 
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
 WORKER_LOCK: Final = 0x636F_6465
@@ -93,7 +93,7 @@ _NEEDY: Final = """
     """
 
 
-class Filled(NamedTuple):
+class FillResult(NamedTuple):
     """What a look at one pool found and did."""
 
     name: str
@@ -107,7 +107,7 @@ async def announce_worker(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_lock_shared($1)", WORKER_LOCK)
 
 
-async def top_up(connection: Connection, minters: Minters, program_id: int) -> Filled | None:
+async def top_up(connection: Connection, minters: Minters, program_id: int) -> FillResult | None:
     """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
 
     What a remote program lacks is ordered, and what is on order already is counted as if it were there. Returns None
@@ -120,16 +120,16 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         await connection.execute(_RETIRE, program_id)
         now, pooled, blocks = await level(connection, program_id)
         if closed_reason(program, now) is not None:
-            return Filled(program.name, pooled, 0)
+            return FillResult(program.name, pooled, 0)
         workers = await count_workers(connection)
         count = missing(pooled + program.on_order, program.pool_max, program.room) if program.is_filled else 0
         if program.codes_from == "remote":
-            return Filled(program.name, pooled, 0, await orders.order_for_pool(connection, program, count))
+            return FillResult(program.name, pooled, 0, await orders.order_for_pool(connection, program, count))
         made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
-        reach(Point.FILLED)
+        reach(Failpoint.FILLED)
         if count == 0 and blocks < blocks_needed(workers):
             await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
-        return Filled(program.name, pooled, made)
+        return FillResult(program.name, pooled, made)
 
 
 async def needy_programs(connection: Connection) -> list[int]:
@@ -139,7 +139,7 @@ async def needy_programs(connection: Connection) -> list[int]:
     return [row["id"] for row in rows]
 
 
-async def make_in_place(
+async def make_for_request(
     connection: Connection, minters: Minters, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
 ) -> None:
     """Make what a batch of requests lacks, and the pool with it, if the source may create codes now.
@@ -186,7 +186,7 @@ async def generate(
         check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
 
 
-async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[Program, datetime, int]:
+async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[ProgramRules, datetime, int]:
     """The program, locked as `locked` does, the database's time, and how many blocks of the program stand ready.
 
     Raises ProgramRefused unless a person may have so many more codes of it made now.
@@ -210,7 +210,7 @@ async def locked_to_generate(connection: Connection, program_id: int, count: int
     return program, now, blocks
 
 
-def check_made(program: Program, made: int, wanted: int) -> None:
+def check_made(program: ProgramRules, made: int, wanted: int) -> None:
     """Raise ProgramRefused when the template had fewer texts left than wanted."""
     if made < wanted:
         raise ProgramRefused(
@@ -219,19 +219,19 @@ def check_made(program: Program, made: int, wanted: int) -> None:
         )
 
 
-async def locked(connection: Connection, program_id: int) -> Program | None:
+async def locked(connection: Connection, program_id: int) -> ProgramRules | None:
     """The rules of a program, whose row is locked against everybody who makes codes; None where there is none.
 
     `pooled` is not looked at.
     """
     row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
-    return None if row is None else Program(*row)
+    return None if row is None else ProgramRules(*row)
 
 
-async def rules(connection: Connection, program_id: int) -> Program | None:
+async def rules(connection: Connection, program_id: int) -> ProgramRules | None:
     """As `locked`, for who only looks."""
     row = await connection.fetchrow(_PROGRAM, program_id)
-    return None if row is None else Program(*row)
+    return None if row is None else ProgramRules(*row)
 
 
 async def level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
@@ -241,15 +241,21 @@ async def level(connection: Connection, program_id: int) -> tuple[datetime, int,
 
 
 async def _make(
-    connection: Connection, minters: Minters, program: Program, now: datetime, sizes: Sequence[int], origin: Origin,
-    fields: str | None = None, source: Source | None = None,
-) -> int:  # fmt: skip
+    connection: Connection,
+    minters: Minters,
+    program: ProgramRules,
+    now: datetime,
+    sizes: Sequence[int],
+    origin: Origin,
+    fields: str | None = None,
+    source: Source | None = None,
+) -> int:
     """Add blocks of these sizes and return how many codes they have: fewer when the template has no more."""
     if not sizes:
         return 0
     made = 0
     expires_at = expiry(program, now)
-    async for runs, skipped in new_runs(connection, minters, program, sizes):
+    async for runs, skipped in allocate(connection, minters, program, sizes):
         firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
         await connection.execute(
             _MAKE, program.id, program.version, sum(run_sizes), skipped, firsts, run_sizes, expires_at, fields, origin,
@@ -259,7 +265,7 @@ async def _make(
     return made
 
 
-def expiry(program: Program, now: datetime) -> datetime | None:
+def expiry(program: ProgramRules, now: datetime) -> datetime | None:
     """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
     return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
 

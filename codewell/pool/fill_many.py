@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
-from codewell.pool.fill import PROGRAM_COLUMNS, Filled, count_workers, expiry
-from codewell.pool.program_rules import Program, closed_reason
-from codewell.pool.range_allocation import Run, end_of, in_a_row
+from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers, expiry
+from codewell.pool.program_rules import ProgramRules, closed_reason
+from codewell.pool.range_allocation import NumberRange, end_of, in_a_row
 
 # So many programs are locked together, for some hundredths of a second.
-TOGETHER_MAX: Final = 100
+PROGRAMS_MAX: Final = 100
 
 # It waits for nobody, so that no lock of one program is held while another's is waited for.
 _LOCK: Final = f"""
@@ -61,30 +61,30 @@ _MAKE: Final = """
     """
 
 
-class Together(NamedTuple):
+class FillManyResult(NamedTuple):
     """What a look at many pools found and did, and the programs that have to be looked at one by one."""
 
-    filled: list[Filled]
+    filled: list[FillResult]
     left: list[int]
 
 
 class _Lack(NamedTuple):
-    program: Program
-    runs: list[Run]
+    program: ProgramRules
+    runs: list[NumberRange]
 
     @property
     def codes(self) -> int:
         return sum(run.size for run in self.runs)
 
 
-async def top_up_together(connection: Connection, program_ids: Sequence[int]) -> Together:
+async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> FillManyResult:
     """Bring pools up to their marks and retire their expired blocks, as `filling.top_up` does, in one transaction.
 
     Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
     be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
     """
     async with connection.transaction():
-        programs = [Program(*row) for row in await connection.fetch(_LOCK, program_ids)]
+        programs = [ProgramRules(*row) for row in await connection.fetch(_LOCK, program_ids)]
         ids = [program.id for program in programs]
         await connection.execute(_RETIRE, ids)
         states = {row["id"]: row for row in await connection.fetch(_STATE, ids, 2 * BLOCK_SIZE_MIN)}
@@ -100,15 +100,15 @@ async def top_up_together(connection: Connection, program_ids: Sequence[int]) ->
                 _MAKE, [lack.program.id for lack in lacks], [lack.program.version for lack in lacks],
                 [lack.codes for lack in lacks], *map(list, zip(*blocks, strict=True)), now,
             )  # fmt: skip
-            reach(Point.FILLED)
-    return Together(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
+            reach(Failpoint.FILLED)
+    return FillManyResult(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
 
 
 def _planned(
-    programs: Sequence[Program], states: Mapping[int, Any], workers: int
-) -> tuple[dict[int, Filled], list[_Lack]]:
+    programs: Sequence[ProgramRules], states: Mapping[int, Any], workers: int
+) -> tuple[dict[int, FillResult], list[_Lack]]:
     """By program what comes of it here, and what is to be made."""
-    filled: dict[int, Filled] = {}
+    filled: dict[int, FillResult] = {}
     lacks: list[_Lack] = []
     needed = blocks_needed(workers)
     blocks_left = BLOCKS_AT_ONCE_MAX
@@ -125,11 +125,11 @@ def _planned(
         if lack.runs:
             lacks.append(lack)
         blocks_left -= len(sizes)
-        filled[program.id] = Filled(program.name, pooled, lack.codes)
+        filled[program.id] = FillResult(program.name, pooled, lack.codes)
     return filled, lacks
 
 
-def _with_state(programs: Sequence[Program], states: Mapping[int, Any]) -> Iterator[tuple[Program, Any]]:
+def _with_state(programs: Sequence[ProgramRules], states: Mapping[int, Any]) -> Iterator[tuple[ProgramRules, Any]]:
     for program in programs:
         if program.id in states:
             yield program, states[program.id]

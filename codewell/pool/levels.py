@@ -35,7 +35,7 @@ _CIRCUITS: Final = """
     """
 
 
-class Level(NamedTuple):
+class PoolLevel(NamedTuple):
     """How full the pool of a program is, or all pools of OTHER together."""
 
     program: str
@@ -47,9 +47,9 @@ class Level(NamedTuple):
     codes_max: float
 
 
-async def levels(connection: Connection, named_max: int) -> list[Level]:
+async def levels(connection: Connection, named_max: int) -> list[PoolLevel]:
     """The pools of all programs that give codes now: by name the `named_max` that are lowest against their marks."""
-    return [Level(*row) for row in await connection.fetch(_LEVELS, OTHER, named_max)]
+    return [PoolLevel(*row) for row in await connection.fetch(_LEVELS, OTHER, named_max)]
 
 
 async def circuits_open(connection: Connection) -> int:

@@ -8,7 +8,7 @@ import asyncpg
 
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
-from codewell.keys.master_keys import MasterKeys, Stored
+from codewell.keys.master_keys import MasterKeys, WrappedKey
 from codewell.minting.minter import ALGORITHM, Minter
 from codewell.minting.template import Template
 
@@ -68,7 +68,7 @@ class Minters:
                 f"Template version {row['version']} of program {row['program_id']} can't be minted by this version of "
                 "codewell: install the version that made it."
             )
-        return Minter(Template.parse(row["template"]), self.keys.unwrap(Stored(*row[4:])))
+        return Minter(Template.parse(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.program_rules import Program
+from codewell.pool.program_rules import ProgramRules
 from schemas.api import RemoteService
 
 # So many failures in a row, and the circuit opens: the service gets a rest, and then one request to try it with.
@@ -47,7 +47,7 @@ async def add_service(connection: Connection, program_id: int) -> None:
     await connection.execute("INSERT INTO remote_service (program_id) VALUES ($1)", program_id)
 
 
-async def order_for_pool(connection: Connection, program: Program, count: int) -> int:
+async def order_for_pool(connection: Connection, program: ProgramRules, count: int) -> int:
     """Order what a pool lacks, as far as not too much is on its way, and return how many codes were ordered.
 
     The caller has locked the program's row, and `count` is within the program's room.
@@ -59,7 +59,7 @@ async def order_for_pool(connection: Connection, program: Program, count: int) -
     return count
 
 
-async def order_by_hand(connection: Connection, program: Program, count: int, fields: str) -> None:
+async def order_by_hand(connection: Connection, program: ProgramRules, count: int, fields: str) -> None:
     """Order exactly `count` codes with custom fields, JSON text of all that were given.
 
     The caller has locked the program's row, and `count` is within the program's room. Raises ProgramRefused when they

@@ -19,7 +19,7 @@ class Source(StrEnum):
     """Somebody who attaches a code by hand. No switch is theirs: they take what is in the pool."""
 
 
-class Program(NamedTuple):
+class ProgramRules(NamedTuple):
     """A program's rules and the state of its pool, as the database had them when the claim began."""
 
     id: int
@@ -74,7 +74,7 @@ def earlier_expiry(ends: datetime, own: datetime | None) -> datetime:
     return ends if own is None else min(ends, own)
 
 
-def closed_reason(program: Program, now: datetime) -> Reason | None:
+def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
     """Why the program gives nothing at this time, or None while it may."""
     if not program.active:
         return "program_inactive"

@@ -12,7 +12,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter, numbers_of
 from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program
+from codewell.pool.program_rules import ProgramRules
 
 # Texts compared at once: some megabytes, and some hundredths of a second until the database is asked again.
 TEXTS_MAX: Final = 50_000
@@ -27,23 +27,23 @@ _STATE: Final = """
     """
 
 
-class Run(NamedTuple):
+class NumberRange(NamedTuple):
     """Numbers in a row that become one block."""
 
     first: int
     size: int
 
 
-class Runs(NamedTuple):
+class NumberRanges(NamedTuple):
     """New blocks, and how many numbers before or between them are left out for ever."""
 
-    blocks: list[Run]
+    blocks: list[NumberRange]
     skipped: int
 
 
-async def new_runs(
-    connection: Connection, minters: Minters, program: Program, sizes: Sequence[int]
-) -> AsyncIterator[Runs]:
+async def allocate(
+    connection: Connection, minters: Minters, program: ProgramRules, sizes: Sequence[int]
+) -> AsyncIterator[NumberRanges]:
     """The next numbers of the program's template for blocks of these sizes; a block is cut where numbers are left out.
 
     The caller has locked the program's row and stores each part before it takes the next. There are fewer codes than
@@ -54,11 +54,11 @@ async def new_runs(
     end = end_of(state["template"])
     older = await _older(connection, minters, program, zip(state["older"], state["minted"], strict=True))
     if not older and not state["has_imported"]:
-        yield Runs(list(in_a_row(number, end, sizes)), 0)
+        yield NumberRanges(list(in_a_row(number, end, sizes)), 0)
         return
     minter = await minters.get(connection, program.id, program.version)
     for size in sizes:
-        blocks: list[Run] = []
+        blocks: list[NumberRange] = []
         skipped = 0
         missing = size
         while missing and number < end:
@@ -71,7 +71,7 @@ async def new_runs(
             number += count
             skipped += len(had)
             missing -= count - len(had)
-        yield Runs(blocks, skipped)
+        yield NumberRanges(blocks, skipped)
 
 
 def end_of(template: str) -> int:
@@ -79,16 +79,16 @@ def end_of(template: str) -> int:
     return numbers_of(Template.parse(template))
 
 
-def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[Run]:
+def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[NumberRange]:
     """Blocks of these sizes from `number` on, with nothing left out; fewer or smaller ones where `end` comes first."""
     for size in sizes:
         if number < end:
-            yield Run(number, min(size, end - number))
+            yield NumberRange(number, min(size, end - number))
         number += size
 
 
 async def _older(
-    connection: Connection, minters: Minters, program: Program, minted: "zip[tuple[int, int]]"
+    connection: Connection, minters: Minters, program: ProgramRules, minted: "zip[tuple[int, int]]"
 ) -> list[tuple[Minter, int]]:
     """Minters of older templates that can have made a text of the present one, and below which number they did."""
     older = [(await minters.get(connection, program.id, version), count) for version, count in minted]
@@ -117,7 +117,7 @@ async def _listed(connection: Connection, program_id: int, texts: Sequence[str])
     return {place for place, text in enumerate(texts) if text in listed} if listed else set()
 
 
-def _append(blocks: list[Run], first: int, count: int, left_out: Collection[int]) -> None:
+def _append(blocks: list[NumberRange], first: int, count: int, left_out: Collection[int]) -> None:
     """Add the numbers from `first` on, `count` of them, to the last block or to new ones behind what is left out."""
     start = 0
     for stop in [*sorted(left_out), count]:
@@ -126,5 +126,5 @@ def _append(blocks: list[Run], first: int, count: int, left_out: Collection[int]
             if last is not None and last.first + last.size == first + start:
                 blocks[-1] = last._replace(size=last.size + stop - start)
             else:
-                blocks.append(Run(first + start, stop - start))
+                blocks.append(NumberRange(first + start, stop - start))
         start = stop + 1

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import ProfileRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles import profiles
@@ -19,25 +19,25 @@ _ID_COLUMN: Final = "profile_id"
 _FIELDS: Final = TypeAdapter[dict[str, str]](ProfileFields)
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that is not written: its line in the file, and what is wrong with it."""
 
     line: int
     why: str
 
 
-class Imported(NamedTuple):
+class ImportedProfiles(NamedTuple):
     """What became of a file."""
 
     written: int
     refused: int
-    first: list[Refused]
+    first: list[RefusedRow]
     """The first of those that are refused, REFUSED_SHOWN_MAX at most."""
 
 
 async def import_profiles(
-    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], by: By | None = None
-) -> Imported:
+    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], by: Actor | None = None
+) -> ImportedProfiles:
     """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last counts.
 
     Logs who did it, each batch for itself.
@@ -46,10 +46,10 @@ async def import_profiles(
     ProfileRefused for a file that is no such CSV.
     """
     written = refused = 0
-    first: list[Refused] = []
+    first: list[RefusedRow] = []
     batch: dict[str, dict[str, str]] = {}
     for found in _rows(lines):
-        if isinstance(found, Refused):
+        if isinstance(found, RefusedRow):
             refused += 1
             if len(first) < REFUSED_SHOWN_MAX:
                 first.append(found)
@@ -62,17 +62,17 @@ async def import_profiles(
             batch.clear()
             progress(written + refused)
     await _put(connection, batch, by)
-    return Imported(written, refused, first)
+    return ImportedProfiles(written, refused, first)
 
 
-async def _put(connection: Connection, batch: dict[str, dict[str, str]], by: By | None) -> None:
+async def _put(connection: Connection, batch: dict[str, dict[str, str]], by: Actor | None) -> None:
     async with connection.transaction():
         await profiles.put(connection, batch)
         if by is not None and batch:
-            await audit_log.note(connection, by, "profile.import", count=len(batch))
+            await audit_log.record(connection, by, "profile.import", count=len(batch))
 
 
-def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | Refused]:
+def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | RefusedRow]:
     """Each row's profile id and fields, or why it has none. Empty lines are no rows."""
     reader = csv.reader(lines, strict=True)
     try:
@@ -100,16 +100,16 @@ def _columns(header: list[str]) -> list[str]:
     return header
 
 
-def _profile(columns: list[str], row: list[str], line: int) -> tuple[str, dict[str, str]] | Refused:
+def _profile(columns: list[str], row: list[str], line: int) -> tuple[str, dict[str, str]] | RefusedRow:
     if len(row) != len(columns):
-        return Refused(line, f"It has {len(row)} cells and the first line has {len(columns)}.")
+        return RefusedRow(line, f"It has {len(row)} cells and the first line has {len(columns)}.")
     cells = dict(zip(columns, row, strict=True))
     profile_id = cells.pop(_ID_COLUMN)
     try:
         profiles.check_id(profile_id)
     except ProfileRefused as error:
-        return Refused(line, str(error))
+        return RefusedRow(line, str(error))
     try:
         return profile_id, _FIELDS.validate_python({name: cell for name, cell in cells.items() if cell})
     except ValidationError as error:
-        return Refused(line, f"{error.errors()[0]['loc'][0]}: it has at most 2,000 characters, none of them NUL.")
+        return RefusedRow(line, f"{error.errors()[0]['loc'][0]}: it has at most 2,000 characters, none of them NUL.")

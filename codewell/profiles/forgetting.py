@@ -17,7 +17,7 @@ from uuid import uuid4
 import asyncpg
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import DECIDING_LOCK
@@ -41,7 +41,7 @@ _KEPT: Final = """
     """
 
 
-async def forget(connection: Connection, profile_id: str, by: By | None = None) -> int:
+async def forget(connection: Connection, profile_id: str, by: Actor | None = None) -> int:
     """Put one random id in place of the profile's everywhere, and return in how many answers. Safe to repeat.
 
     Logs who wants it, where a person does.
@@ -56,7 +56,7 @@ async def forget(connection: Connection, profile_id: str, by: By | None = None) 
         renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
         answers = int(renamed.rsplit(maxsplit=1)[-1])
         if by is not None:
-            await audit_log.note(connection, by, "profile.forget", answers=answers)
+            await audit_log.record(connection, by, "profile.forget", answers=answers)
     # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
     await _alone(connection)
     await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.codes import possible_texts
 from codewell.errors import ProgramRefused, ProgramTaken, ProgramUnknown, TemplateInvalid
 from codewell.files.csv_writer import harmless
@@ -58,7 +58,7 @@ _STOCK: Final = """
     """
 
 
-class Glance(NamedTuple):
+class ProgramSummary(NamedTuple):
     """A program, whether it gives codes now, how many stand ready, and how many it has had."""
 
     program: Program
@@ -110,7 +110,7 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
 
 async def update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
-    by: By | None = None,
+    by: Actor | None = None,
 ) -> Program:  # fmt: skip
     """Change the settings that `changes` names, by the names that a program's JSON has; None stands for the default.
 
@@ -137,7 +137,7 @@ class _Overtaken(Exception):
 
 async def _update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
-    mark: UUID | None, by: By | None,
+    mark: UUID | None, by: Actor | None,
 ) -> Program:  # fmt: skip
     async with connection.transaction():
         row = await _locked(connection, name)
@@ -166,7 +166,7 @@ async def _update(
             *given.values(),
         )
         if by is not None:
-            await audit_log.note(connection, by, "program.update", name, changed=sorted(changes))
+            await audit_log.record(connection, by, "program.update", name, changed=sorted(changes))
     return Program(id=present.id, **settings.model_dump())
 
 
@@ -224,10 +224,10 @@ async def page(connection: Connection, groups: Sequence[str], after: str, limit:
     return [_program(row) for row in rows]
 
 
-async def overview(connection: Connection) -> list[Glance]:
+async def overview(connection: Connection) -> list[ProgramSummary]:
     """All programs that are not removed, by name, with what a person wants to see at a glance."""
     rows = await connection.fetch(_OVERVIEW)
-    return [Glance(_program(row), row["state"], row["pooled"], row["had"]) for row in rows]
+    return [ProgramSummary(_program(row), row["state"], row["pooled"], row["had"]) for row in rows]
 
 
 async def stock(connection: Connection, name: str) -> Stock:

@@ -33,7 +33,7 @@ _PURGED: Final = f"""
     """  # noqa: S608  a constant
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where a dead letter stands for ever. `topic` has the deployment's prefix.
 
     A topic that was made anew counts its offsets anew, so the letter's time belongs to it.
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     written_at: datetime
 
 
-class Done(NamedTuple):
+class LetterHandling(NamedTuple):
     """What was done about one letter."""
 
     replayed_at: datetime | None = None
@@ -74,24 +74,24 @@ async def handling(connection: Connection) -> AsyncIterator[None]:
             await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_HANDLING)
 
 
-async def done(connection: Connection, places: Sequence[Place]) -> dict[Place, Done]:
+async def done(connection: Connection, places: Sequence[RecordPlace]) -> dict[RecordPlace, LetterHandling]:
     """What was done about the letters at these places; those about which nothing was are left out."""
     rows = await connection.fetch(_FIND, *_columns(places))
-    return {Place(*row[:4]): Done(*row[4:]) for row in rows}
+    return {RecordPlace(*row[:4]): LetterHandling(*row[4:]) for row in rows}
 
 
-async def begin_replay(connection: Connection, begun: Mapping[Place, int]) -> None:
+async def begin_replay(connection: Connection, begun: Mapping[RecordPlace, int]) -> None:
     """Note that these are about to be published again, each at this offset of its partition or behind it."""
     rows = [(*place, offset) for place, offset in sorted(begun.items())]
     await connection.execute(_BEGIN, *([row[column] for row in rows] for column in range(5)))
 
 
-async def note_replayed(connection: Connection, places: Iterable[Place]) -> None:
+async def note_replayed(connection: Connection, places: Iterable[RecordPlace]) -> None:
     """Note that Kafka has the events of these letters again, which somebody had begun to publish."""
     await connection.execute(_REPLAYED, *_columns(sorted(places)))
 
 
-async def note_purged(connection: Connection, places: Iterable[Place]) -> None:
+async def note_purged(connection: Connection, places: Iterable[RecordPlace]) -> None:
     """Note that nobody wants to see these any more."""
     await connection.execute(_PURGED, *_columns(sorted(places)))
 
@@ -103,5 +103,5 @@ async def forget_below(connection: Connection, topic: str, partition: int, offse
     )
 
 
-def _columns(places: Sequence[Place]) -> list[list[object]]:
-    return [[place[column] for place in places] for column in range(len(Place._fields))]
+def _columns(places: Sequence[RecordPlace]) -> list[list[object]]:
+    return [[place[column] for place in places] for column in range(len(RecordPlace._fields))]

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from aiokafka import ConsumerRecord, TopicPartition
 
 from codewell.infra.kafka import reading
-from codewell.infra.kafka.config import Brokers
-from codewell.infra.kafka.reading import Reader, Span
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.reading import OffsetRange, TopicReader
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
-from codewell.recovery.dead_letter_log import Done, Place
+from codewell.recovery.dead_letter_log import LetterHandling, RecordPlace
 from schemas import topics
 
 # How often its event was published again, and from which letter the last time. Beside the issuer's headers.
@@ -43,9 +43,9 @@ class DeadLetter(NamedTuple):
         return f"{self.request_topic}:{self.record.partition}:{self.record.offset}"
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordPlace:
         """Its name in the database."""
-        return Place(self.record.topic, self.record.partition, self.record.offset, self.written_at)
+        return RecordPlace(self.record.topic, self.record.partition, self.record.offset, self.written_at)
 
     @property
     def has_event(self) -> bool:
@@ -68,7 +68,7 @@ class DeadLetter(NamedTuple):
         return named if isinstance(named, str) else None
 
 
-class Wanted(NamedTuple):
+class LetterFilter(NamedTuple):
     """Which letters a command is about. What is None or empty is not asked for."""
 
     topic: str | None = None
@@ -91,22 +91,22 @@ class Wanted(NamedTuple):
         )
 
 
-class Known(NamedTuple):
+class HandledLetters(NamedTuple):
     """A letter and what was done about it."""
 
     letter: DeadLetter
-    done: Done
+    done: LetterHandling
 
 
 class DeadLetters:
     """The letters that were there when this was opened, however many come meanwhile."""
 
-    def __init__(self, reader: Reader, prefix: str, spans: Mapping[TopicPartition, Span]) -> None:
+    def __init__(self, reader: TopicReader, prefix: str, spans: Mapping[TopicPartition, OffsetRange]) -> None:
         self._reader = reader
         self.spans = spans
         self._topics = {prefix + topics.dead_letters_of(name): name for name in topics.REQUESTS}
 
-    async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[Known]]:
+    async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[HandledLetters]]:
         """The letters of a partition in their order, some hundreds at a time. Raises StackUnavailable."""
         batch: list[DeadLetter] = []
         async for record in self._reader.records(tp, self.spans[tp]):
@@ -117,7 +117,7 @@ class DeadLetters:
         if batch:
             yield await _with_what_was_done(connection, batch)
 
-    async def wanted(self, connection: Connection, wanted: Wanted) -> AsyncIterator[list[Known]]:
+    async def wanted(self, connection: Connection, wanted: LetterFilter) -> AsyncIterator[list[HandledLetters]]:
         """Those of all partitions that are wanted and not purged, some hundreds at a time at most.
 
         Raises StackUnavailable.
@@ -126,21 +126,21 @@ class DeadLetters:
             async for batch in self.known(connection, tp):
                 yield [one for one in batch if one.done.purged_at is None and wanted.has(one.letter)]
 
-    async def find(self, connection: Connection, at: str) -> Known | None:
+    async def find(self, connection: Connection, at: str) -> HandledLetters | None:
         """The letter of this name, purged or not. Raises StackUnavailable."""
         name, partition, offset = at.split(":")
         found = [tp for tp in self.spans if self._topics[tp.topic] == name and tp.partition == int(partition)]
         for tp in found:
             start = int(offset)
             if self.spans[tp].start <= start < self.spans[tp].end:
-                async for record in self._reader.records(tp, Span(start, start + 1)):
+                async for record in self._reader.records(tp, OffsetRange(start, start + 1)):
                     [one] = await _with_what_was_done(connection, [_letter(name, record)])
                     return one
         return None
 
 
 @asynccontextmanager
-async def opened(brokers: Brokers | str, prefix: str) -> AsyncIterator[DeadLetters]:
+async def opened(brokers: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
     partitions = await reading.partitions(brokers, names)
@@ -148,9 +148,9 @@ async def opened(brokers: Brokers | str, prefix: str) -> AsyncIterator[DeadLette
         yield DeadLetters(reader, prefix, await reader.spans(partitions))
 
 
-async def _with_what_was_done(connection: Connection, letters: list[DeadLetter]) -> list[Known]:
+async def _with_what_was_done(connection: Connection, letters: list[DeadLetter]) -> list[HandledLetters]:
     done = await store.done(connection, [letter.place for letter in letters])
-    return [Known(letter, done.get(letter.place, Done())) for letter in letters]
+    return [HandledLetters(letter, done.get(letter.place, LetterHandling())) for letter in letters]
 
 
 def _letter(request_topic: str, record: ConsumerRecord) -> DeadLetter:

@@ -9,8 +9,8 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from codewell.infra.kafka import reading
-from codewell.infra.kafka.config import Brokers
-from codewell.recovery.reconciliation import Published, PublishedCode
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.recovery.reconciliation import PublishedAnswer, PublishedCode
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 
 _AT_ONCE: Final = 5_000
@@ -18,8 +18,8 @@ _OURS: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
 
 
 async def answers(
-    brokers: Brokers | str, topics: Sequence[str], since: datetime | None
-) -> AsyncIterator[list[Published]]:
+    brokers: KafkaConfig | str, topics: Sequence[str], since: datetime | None
+) -> AsyncIterator[list[PublishedAnswer]]:
     """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
 
     Records that are no answers of ours are left out: a topic that a request named may be somebody else's too. Raises
@@ -27,7 +27,7 @@ async def answers(
     """
     partitions = await reading.partitions(brokers, topics)
     async with reading.reader(brokers) as reader:
-        batch: list[Published] = []
+        batch: list[PublishedAnswer] = []
         for tp, span in (await reader.spans(partitions, since)).items():
             async for record in reader.records(tp, span):
                 answer = read(record)
@@ -40,7 +40,7 @@ async def answers(
             yield batch
 
 
-def read(record: ConsumerRecord) -> Published | None:
+def read(record: ConsumerRecord) -> PublishedAnswer | None:
     """An answer in either mode, or None for what is none."""
     try:
         headers = dict(record.headers)
@@ -62,10 +62,10 @@ def _is_storable(data: object) -> bool:
     return r"\u0000" not in said.replace(r"\\", "")
 
 
-def _answer(record: ConsumerRecord, data: dict[str, Any]) -> Published:
+def _answer(record: ConsumerRecord, data: dict[str, Any]) -> PublishedAnswer:
     refused = data["outcome"] == "refused"
     codes = [] if refused else data["codes"]
-    return Published(
+    return PublishedAnswer(
         UUID(data["request_id"]),
         str(data["profile_id"]),
         f"{record.topic}:{record.partition}:{record.offset}",

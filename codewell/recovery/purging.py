@@ -11,13 +11,13 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
-from codewell.recovery.dead_letters import DeadLetters, Known, Wanted
+from codewell.recovery.dead_letters import DeadLetters, HandledLetters, LetterFilter
 
 
-class Purged(NamedTuple):
+class PurgeResult(NamedTuple):
     """How many letters were purged, and how many of those and of earlier ones Kafka has deleted."""
 
     purged: int = 0
@@ -26,14 +26,14 @@ class Purged(NamedTuple):
     deleted: int = 0
 
 
-class Purging:
+class Purge:
     """Purges letters that are wanted gone; those that were never published again only where that was asked for.
 
     Letters that come meanwhile are not looked at. The caller holds `handling`.
     """
 
     def __init__(
-        self, connection: Connection, letters: DeadLetters, wanted: Wanted, *, unreplayed: bool, limit: int | None
+        self, connection: Connection, letters: DeadLetters, wanted: LetterFilter, *, unreplayed: bool, limit: int | None
     ) -> None:
         self._connection = connection
         self._letters = letters
@@ -41,11 +41,11 @@ class Purging:
         self._unreplayed = unreplayed
         self._limit = limit
 
-    async def count(self, tell: Callable[[int], None]) -> Purged:
+    async def count(self, tell: Callable[[int], None]) -> PurgeResult:
         """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
         return await self._run(tell, None)
 
-    async def purge(self, brokers: Brokers | str, tell: Callable[[int], None]) -> Purged:
+    async def purge(self, brokers: KafkaConfig | str, tell: Callable[[int], None]) -> PurgeResult:
         """Mark the letters, and have Kafka delete what stands before all that are kept.
 
         `tell` is called now and then with how many were looked at.
@@ -60,8 +60,8 @@ class Purging:
                 await store.forget_below(self._connection, tp.topic, tp.partition, first)
         return purged
 
-    async def _run(self, tell: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> Purged:
-        purged = Purged()
+    async def _run(self, tell: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> PurgeResult:
+        purged = PurgeResult()
         looked_at = 0
         for tp, span in self._letters.spans.items():
             first_kept: int | None = None
@@ -87,7 +87,7 @@ class Purging:
                 kept[tp] = span.end if first_kept is None else first_kept
         return purged
 
-    def _is_to_go(self, one: Known) -> bool:
+    def _is_to_go(self, one: HandledLetters) -> bool:
         return (
             one.done.purged_at is None
             and self._wanted.has(one.letter)

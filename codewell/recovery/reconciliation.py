@@ -81,7 +81,7 @@ class PublishedCode(NamedTuple):
     fields: str | None
 
 
-class Published(NamedTuple):
+class PublishedAnswer(NamedTuple):
     """An answer as Kafka has it."""
 
     request_id: UUID
@@ -97,17 +97,17 @@ class Published(NamedTuple):
     """In the order of the request; none where it was refused."""
 
 
-class Strange(NamedTuple):
+class MissingAnswer(NamedTuple):
     """An answer that the database does not have as it was published."""
 
-    answer: Published
+    answer: PublishedAnswer
     other_place: str | None
     """Where an earlier one with other words to the same request is."""
     first_holders: Mapping[tuple[str, str], str]
     """Of each of its codes, by program and text, the profile in the first of these answers that gives it."""
 
 
-class Strangers:
+class AnswerComparison:
     """Collects answers that the database does not have, and gives them back in the order in which they were written."""
 
     def __init__(self, connection: Connection) -> None:
@@ -118,7 +118,7 @@ class Strangers:
         """Make the tables, which go with the connection."""
         await self._connection.execute(_TABLES)
 
-    async def compare(self, answers: Sequence[Published]) -> None:
+    async def compare(self, answers: Sequence[PublishedAnswer]) -> None:
         """Keep those of these answers that the database does not have as they are."""
         stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
         await self._learn({row.program_id for rows in stored.values() for row in rows if row.program_id is not None})
@@ -130,7 +130,7 @@ class Strangers:
             ]
             await self._connection.execute(_KEEP, *map(list, zip(*rows, strict=True)))
 
-    async def in_order(self) -> AsyncIterator[list[Strange]]:
+    async def in_order(self) -> AsyncIterator[list[MissingAnswer]]:
         """Those that were kept, some hundreds at a time, once all answers are compared."""
         for statement in (_KEEP_CODES, _INDEX_CODES):
             await self._connection.execute(statement, timeout=_TIMEOUT_S)
@@ -145,7 +145,7 @@ class Strangers:
                 _FIRST_HOLDERS, [row["n"] for row in rows]
             ):
                 holders.setdefault(n, {})[program, code] = profile_id
-            yield [Strange(_answer(row), row["other"], holders.get(row["n"], {})) for row in rows]
+            yield [MissingAnswer(_answer(row), row["other"], holders.get(row["n"], {})) for row in rows]
             last = rows[-1]["written_at"], rows[-1]["n"]
 
     async def _learn(self, program_ids: set[int]) -> None:
@@ -163,7 +163,7 @@ async def stored_by_request(connection: Connection, request_ids: Sequence[UUID])
     return stored
 
 
-def is_same(answer: Published, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> bool:
+def is_same(answer: PublishedAnswer, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> bool:
     """Whether the database has this answer. A profile that was forgotten since has another id there."""
     if not rows or (rows[0].profile_id != answer.profile_id and not rows[0].profile_id.startswith(_FORGOTTEN)):
         return False
@@ -177,16 +177,16 @@ def is_same(answer: Published, rows: Sequence[AnswerRow], names: Mapping[int, st
     return rows[0].preview == answer.preview and given == [(code.program, code.text) for code in answer.codes]
 
 
-def _answer(row: Mapping[str, Any]) -> Published:
+def _answer(row: Mapping[str, Any]) -> PublishedAnswer:
     codes = tuple(
         PublishedCode(program, code, expires_at and datetime.fromisoformat(expires_at), fields)
         for program, code, expires_at, fields in json.loads(row["codes"])
     )
-    kept = {name: row[name] for name in Published._fields if name != "codes"}
-    return Published(**kept, codes=codes)
+    kept = {name: row[name] for name in PublishedAnswer._fields if name != "codes"}
+    return PublishedAnswer(**kept, codes=codes)
 
 
-def _packed(answer: Published) -> str:
+def _packed(answer: PublishedAnswer) -> str:
     return json.dumps(
         [[one.program, one.text, one.expires_at and one.expires_at.isoformat(), one.fields] for one in answer.codes]
     )

@@ -12,14 +12,14 @@ from uuid import UUID
 import asyncpg
 
 from codewell.codes import lifecycle, lookup, possible_texts
-from codewell.codes.lookup import At, CodeFacts
+from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, Code, Decision
+from codewell.issuing.model import AnswerRow, Decision, PooledCode
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.deciding_lock import hold_deciding_lock
-from codewell.recovery.reconciliation import PublishedCode, Strange, stored_by_request
-from codewell.recovery.repair_plan import Case, KnownProgram, Plan, Spot, add, judge, spot_of
+from codewell.recovery.reconciliation import MissingAnswer, PublishedCode, stored_by_request
+from codewell.recovery.repair_plan import CodeSpot, KnownProgram, RepairCase, RepairPlan, add, judge, spot_of
 
 _ROUNDS_MAX: Final = 10
 # Clocks of those who answer may be off by so much.
@@ -78,23 +78,23 @@ _TAKE_IN: Final = """
 _Span = tuple[datetime, datetime | None]
 
 
-class Restoring:
+class Repair:
     """Judges answers that the database does not have, and puts them back."""
 
     def __init__(self, connection: Connection, minters: Minters) -> None:
         self._connection = connection
         self._minters = minters
 
-    async def judge(self, strange: Sequence[Strange]) -> list[Case]:
+    async def judge(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What is wrong with these; nothing is changed."""
         while True:
             try:
                 return (await self._plan(strange)).cases
-            except lifecycle.Moved:
+            except lifecycle.CodeMoved:
                 # Somebody returned one of these codes between two looks at it.
                 continue
 
-    async def repair(self, strange: Sequence[Strange]) -> list[Case]:
+    async def repair(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What was wrong with these; in one transaction, all that can be repaired is. Raises what asyncpg raises."""
         for _ in range(_ROUNDS_MAX):
             try:
@@ -107,37 +107,39 @@ class Restoring:
                         for program_id in sorted(expected.taken_in)
                     }
                     return await self._repair(strange, expected, marks)
-            except (lifecycle.Moved, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+            except (lifecycle.CodeMoved, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
                 # Somebody was at these codes or requests at the same time.
                 continue
         return await self._repair_none(strange)
 
-    async def _repair_none(self, strange: Sequence[Strange]) -> list[Case]:
+    async def _repair_none(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
         cases = await self.judge(strange)
         why = "Others change these codes without end: stop the issuers and run it again."
         return [case._replace(can_repair=False, detail=why) if case.can_repair else case for case in cases]
 
-    async def _repair(self, strange: Sequence[Strange], expected: Plan, marks: Mapping[int, UUID | None]) -> list[Case]:
+    async def _repair(
+        self, strange: Sequence[MissingAnswer], expected: RepairPlan, marks: Mapping[int, UUID | None]
+    ) -> list[RepairCase]:
         connection = self._connection
         async with connection.transaction():
             await hold_deciding_lock(connection)
             await connection.execute(_LOCK_PROGRAMS, sorted(expected.taken_in))
             for program_id, mark in marks.items():
                 if not await possible_texts.may_take_in(connection, program_id, mark):
-                    raise lifecycle.Moved
+                    raise lifecycle.CodeMoved
             places = sorted(expected.attached)
             columns = [block for block, _ in places], [position for _, position in places]
             await connection.execute(_LOCK_STATES, *columns)
             await connection.execute(_LOCK_BLOCKS, columns[0])
             plan = await self._plan(strange)
             if not plan.is_like(expected):
-                raise lifecycle.Moved
+                raise lifecycle.CodeMoved
             await connection.execute(_TAKE_OUT, *columns)
             await connection.execute(_STEP_OVER, columns[0])
             await self._write(plan)
         return plan.cases
 
-    async def _write(self, plan: Plan) -> None:
+    async def _write(self, plan: RepairPlan) -> None:
         spots: dict[tuple[int, str], tuple[int, int]] = {}
         for program_id, texts in plan.taken_in.items():
             given_at = min(row.answered_at for row in plan.rows if row.program_id == program_id and row.code in texts)
@@ -151,17 +153,17 @@ class Restoring:
         rows = [placed(row) for row in plan.rows]
         await claim_queries.write(self._connection, Decision(rows, {}, {}, {}, {}, []))
         holdings = {
-            key: Code(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
+            key: PooledCode(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
             for key, row in ((key, placed(row)) for key, row in plan.holdings.items())
         }
-        await claim_queries.hold(self._connection, holdings)
+        await claim_queries.assign(self._connection, holdings)
 
-    async def _plan(self, strange: Sequence[Strange]) -> Plan:
+    async def _plan(self, strange: Sequence[MissingAnswer]) -> RepairPlan:
         connection = self._connection
         now = await connection.fetchval("SELECT statement_timestamp()")
         stored = await stored_by_request(connection, [one.answer.request_id for one in strange])
         spots = await self._spots(strange)
-        plan = Plan()
+        plan = RepairPlan()
         for one, of_answer in zip(strange, spots, strict=True):
             answer = one.answer
             if answer.request_id in stored:
@@ -171,7 +173,7 @@ class Restoring:
             judge(plan, one, of_answer, now, is_first=answer.request_id not in stored and one.other_place is None)
         return plan
 
-    async def _spots(self, strange: Sequence[Strange]) -> list[list[Spot]]:
+    async def _spots(self, strange: Sequence[MissingAnswer]) -> list[list[CodeSpot]]:
         """Of each answer, what can be done about each of its codes."""
         names = {code.program for one in strange for code in one.answer.codes}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
@@ -181,11 +183,11 @@ class Restoring:
         for program_id, start, end in await self._connection.fetch(_SHARED, [one.id for one in programs.values()]):
             shared.setdefault(program_id, []).append((start, end))
 
-        def spot(one: Strange, code: PublishedCode) -> Spot:
+        def spot(one: MissingAnswer, code: PublishedCode) -> CodeSpot:
             program = programs.get(code.program)
             if program is None or one.answer.preview:
                 why = f"The database has no program {code.program}: make it again, then run this again."
-                return Spot(code, program, None, "no", "" if program else why)
+                return CodeSpot(code, program, None, "no", "" if program else why)
             written_at = one.answer.written_at
             is_everybodys = any(
                 start <= written_at + _SLACK and (end is None or end > written_at - _SLACK)
@@ -198,8 +200,8 @@ class Restoring:
         return [[spot(one, code) for code in one.answer.codes] for one in strange]
 
     async def _found(
-        self, strange: Sequence[Strange], programs: Mapping[str, KnownProgram]
-    ) -> dict[tuple[int, str], tuple[At, CodeFacts]]:
+        self, strange: Sequence[MissingAnswer], programs: Mapping[str, KnownProgram]
+    ) -> dict[tuple[int, str], tuple[LocatedCode, CodeFacts]]:
         """Where the codes of these answers are and what is known of each, by program and text."""
         texts: dict[int, list[str]] = {}
         for one in strange:
@@ -215,6 +217,6 @@ class Restoring:
             )
             for (text, at), fact in zip(there, facts, strict=True):
                 if fact is None:
-                    raise lifecycle.Moved
+                    raise lifecycle.CodeMoved
                 found[program_id, text] = (at, fact)
         return found

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID, uuid5
 
-from codewell.codes.lookup import At, CodeFacts
-from codewell.issuing.model import EVERYBODY, AnswerRow, HoldingKey
-from codewell.recovery.reconciliation import Published, PublishedCode, Strange
+from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.issuing.model import EVERYBODY, AnswerRow, AssignmentKey
+from codewell.recovery.reconciliation import MissingAnswer, PublishedAnswer, PublishedCode
 
 _KEPT: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
 
@@ -21,7 +21,7 @@ _BEFORE: Final = "Another answer gave it to another profile before."
 Kind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
 
 
-class Case(NamedTuple):
+class RepairCase(NamedTuple):
     """One thing that Kafka says and the database does not."""
 
     kind: Kind
@@ -44,28 +44,28 @@ class KnownProgram(NamedTuple):
     codes_from: str
 
 
-class Spot(NamedTuple):
+class CodeSpot(NamedTuple):
     """What can be done about one code: `at` is where it is, None where the program does not have it."""
 
     code: PublishedCode
     program: KnownProgram | None
-    at: At | None
+    at: LocatedCode | None
     how: Literal["attach", "deleted", "again", "take_in", "other", "no"]
     why: str = ""
 
 
-class Plan:
+class RepairPlan:
     """What is found out about some answers, and what putting them back takes."""
 
     def __init__(self) -> None:
-        self.cases: list[Case] = []
+        self.cases: list[RepairCase] = []
         self.rows: list[AnswerRow] = []
         self.attached: list[tuple[int, int]] = []
         self.taken_in: dict[int, list[str]] = {}
-        self.holdings: dict[HoldingKey, AnswerRow] = {}
+        self.holdings: dict[AssignmentKey, AnswerRow] = {}
         self.given: dict[tuple[int, str], str] = {}
 
-    def is_like(self, other: "Plan") -> bool:
+    def is_like(self, other: "RepairPlan") -> bool:
         """Whether both lock the same."""
         return self.attached == other.attached and self.taken_in.keys() == other.taken_in.keys()
 
@@ -73,31 +73,31 @@ class Plan:
 def spot_of(
     code: PublishedCode,
     program: KnownProgram,
-    found: tuple[At, CodeFacts] | None,
+    found: tuple[LocatedCode, CodeFacts] | None,
     profile_id: str,
     first_holder: str | None,
     *,
     is_everybodys: bool,
-) -> Spot:
+) -> CodeSpot:
     """What can be done about one code that was given to this profile."""
     if found is None:
         if program.codes_from == "remote" and program.on_order > 0:
             why = f"{program.name} has codes on order: run the generator until it has none, then run this again."
-            return Spot(code, program, None, "no", why)
+            return CodeSpot(code, program, None, "no", why)
         is_others = first_holder not in {None, profile_id}
-        return Spot(code, program, None, "other" if is_others else "take_in", _BEFORE)
+        return CodeSpot(code, program, None, "other" if is_others else "take_in", _BEFORE)
     at, facts = found
     if facts.profile_id is not None:
         is_own = is_everybodys or facts.profile_id == profile_id
-        return Spot(code, program, at, "again" if is_own else "other", _OTHERS)
+        return CodeSpot(code, program, at, "again" if is_own else "other", _OTHERS)
     if first_holder not in {None, profile_id}:
-        return Spot(code, program, at, "other", _BEFORE)
+        return CodeSpot(code, program, at, "other", _BEFORE)
     if facts.state != "deleted" and at.position < at.block["next"]:
-        return Spot(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
-    return Spot(code, program, at, "deleted" if facts.state == "deleted" else "attach")
+        return CodeSpot(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
+    return CodeSpot(code, program, at, "deleted" if facts.state == "deleted" else "attach")
 
 
-def judge(plan: Plan, one: Strange, spots: Sequence[Spot], now: datetime, *, is_first: bool) -> None:
+def judge(plan: RepairPlan, one: MissingAnswer, spots: Sequence[CodeSpot], now: datetime, *, is_first: bool) -> None:
     """Add what becomes of one answer to the plan."""
     answer = one.answer
     if answer.refusals is not None or answer.preview:
@@ -120,7 +120,7 @@ def judge(plan: Plan, one: Strange, spots: Sequence[Spot], now: datetime, *, is_
             _give(plan, answer, spot, uuid5(_KEPT, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
 
 
-def _with_room(plan: Plan, spot: Spot, profile_id: str) -> Spot:
+def _with_room(plan: RepairPlan, spot: CodeSpot, profile_id: str) -> CodeSpot:
     """The same, with what the answers before it in the plan change."""
     program = spot.program
     if program is None or spot.how not in {"attach", "take_in", "deleted"}:
@@ -136,11 +136,13 @@ def _with_room(plan: Plan, spot: Spot, profile_id: str) -> Spot:
     return spot
 
 
-def _is_given(plan: Plan, spot: Spot) -> bool:
+def _is_given(plan: RepairPlan, spot: CodeSpot) -> bool:
     return spot.program is not None and (spot.program.id, spot.code.text) in plan.given
 
 
-def _give(plan: Plan, answer: Published, spot: Spot, request_id: UUID, ordinal: int, now: datetime) -> None:
+def _give(
+    plan: RepairPlan, answer: PublishedAnswer, spot: CodeSpot, request_id: UUID, ordinal: int, now: datetime
+) -> None:
     """Plan the row of one code, and what it changes in its block."""
     code, program, at = spot.code, spot.program, spot.at
     if program is None:
@@ -160,10 +162,10 @@ def _give(plan: Plan, answer: Published, spot: Spot, request_id: UUID, ordinal: 
     elif spot.how == "attach" and at is not None:
         plan.attached.append((at.block["id"], at.position))
     if spot.how != "deleted" and (program.shared or program.reuse == "profile"):
-        plan.holdings.setdefault(HoldingKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row)
+        plan.holdings.setdefault(AssignmentKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row)
 
 
-def _put_back_as_it_is(plan: Plan, answer: Published, spots: Sequence[Spot], now: datetime) -> None:
+def _put_back_as_it_is(plan: RepairPlan, answer: PublishedAnswer, spots: Sequence[CodeSpot], now: datetime) -> None:
     """Plan the rows of a refusal or of a preview: they have nobody's codes."""
     for spot in spots:
         if spot.program is None:
@@ -183,17 +185,23 @@ def _put_back_as_it_is(plan: Plan, answer: Published, spots: Sequence[Spot], now
         )  # fmt: skip
 
 
-def _answered_at(answer: Published, expires_at: datetime | None, now: datetime) -> datetime:
+def _answered_at(answer: PublishedAnswer, expires_at: datetime | None, now: datetime) -> datetime:
     """When it was decided, as far as one can tell: by the clock of whoever answered, which may be wrong."""
     latest = now if expires_at is None else min(now, expires_at - timedelta(microseconds=1))
     return min(answer.written_at, latest)
 
 
 def add(
-    plan: Plan, kind: Kind, answer: Published, code: PublishedCode | None, detail: str, *, can_repair: bool = False
+    plan: RepairPlan,
+    kind: Kind,
+    answer: PublishedAnswer,
+    code: PublishedCode | None,
+    detail: str,
+    *,
+    can_repair: bool = False,
 ) -> None:
     plan.cases.append(
-        Case(
+        RepairCase(
             kind, answer.place, answer.request_id, answer.profile_id, code and code.program, code and code.text,
             can_repair, detail,
         )

@@ -12,13 +12,13 @@ from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients, reading
-from codewell.infra.kafka.config import Brokers
-from codewell.infra.kafka.reading import Reader, Span
-from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.reading import OffsetRange, TopicReader
+from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
-from codewell.recovery.dead_letter_log import Place
-from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, Known, Wanted
+from codewell.recovery.dead_letter_log import RecordPlace
+from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, HandledLetters, LetterFilter
 from schemas import topics
 
 # An event that became a dead letter so often again is not published by who asks for all that there are: else somebody
@@ -37,7 +37,7 @@ _OURS: Final = frozenset(
 )  # fmt: skip
 
 
-class Counts(NamedTuple):
+class ReplayCounts(NamedTuple):
     """What became of the letters that were asked for."""
 
     replayed: int = 0
@@ -48,12 +48,12 @@ class Counts(NamedTuple):
     too_large: int = 0
     """Left alone, as with the headers of a replay no request topic takes them."""
 
-    def plus(self, other: "Counts") -> "Counts":
+    def plus(self, other: "ReplayCounts") -> "ReplayCounts":
         """Both together."""
-        return Counts(*(one + another for one, another in zip(self, other, strict=True)))
+        return ReplayCounts(*(one + another for one, another in zip(self, other, strict=True)))
 
 
-class How(NamedTuple):
+class ReplayOptions(NamedTuple):
     """What else was asked for."""
 
     again: bool = False
@@ -65,19 +65,19 @@ class How(NamedTuple):
 
 async def replay(
     connection: Connection,
-    brokers: Brokers | str,
+    brokers: KafkaConfig | str,
     prefix: str,
     letters: DeadLetters,
-    wanted: Wanted,
-    how: How,
-    tell: Callable[[Counts], None],
-) -> Counts:
+    wanted: LetterFilter,
+    how: ReplayOptions,
+    tell: Callable[[ReplayCounts], None],
+) -> ReplayCounts:
     """Publish the events of these letters again, as they came, on the partitions they came on.
 
     `tell` is called now and then with what was done so far. The caller holds `handling`. Raises StackUnavailable when
     Kafka stops taking them; what is called again then goes on behind them.
     """
-    counts = Counts()
+    counts = ReplayCounts()
     # Letters are being read while events are looked for, so that takes a reader of its own.
     async with clients.started_producer(brokers) as producer, reading.reader(brokers) as reader:
         requests = await reading.partitions(brokers, [prefix + name for name in topics.REQUESTS])
@@ -101,7 +101,7 @@ class _Replaying:
     def __init__(
         self,
         connection: Connection,
-        reader: Reader,
+        reader: TopicReader,
         producer: AIOKafkaProducer,
         prefix: str,
         requests: Sequence[TopicPartition],
@@ -112,12 +112,12 @@ class _Replaying:
         self._prefix = prefix
         self._partitions = {name: sum(tp.topic == prefix + name for tp in requests) for name in topics.REQUESTS}
 
-    async def publish(self, batch: Sequence[Known], how: How) -> Counts:
+    async def publish(self, batch: Sequence[HandledLetters], how: ReplayOptions) -> ReplayCounts:
         with_event = [one for one in batch if one.letter.has_event]
         fitting = [one for one in with_event if _size(one.letter.record) <= _RECORD_BYTES_MAX]
         seldom = [one for one in fitting if how.again or one.letter.replays < REPLAYS_MAX]
         due = [one for one in seldom if how.again or one.done.replayed_at is None]
-        counts = Counts(
+        counts = ReplayCounts(
             0, len(seldom) - len(due), len(fitting) - len(seldom), len(batch) - len(with_event),
             len(with_event) - len(fitting),
         )  # fmt: skip
@@ -129,17 +129,17 @@ class _Replaying:
             await self._send(unpublished)
         return counts._replace(replayed=len(unpublished), replayed_before=counts.replayed_before + len(found))
 
-    async def _published(self, doubted: Iterable[Known]) -> set[Place]:
+    async def _published(self, doubted: Iterable[HandledLetters]) -> set[RecordPlace]:
         """Those of these letters whose events are in Kafka, though nobody said so."""
         starts: dict[TopicPartition, int] = {}
-        names: dict[bytes, Place] = {}
+        names: dict[bytes, RecordPlace] = {}
         for letter, done in doubted:
             tp = self._target(letter)
             starts[tp] = min(starts.get(tp, done.replay_from or 0), done.replay_from or 0)
             names[_name(letter)] = letter.place
-        found: set[Place] = set()
+        found: set[RecordPlace] = set()
         for tp, end in (await self._reader.ends(starts)).items() if starts else ():
-            async for record in self._reader.records(tp, Span(starts[tp], end)):
+            async for record in self._reader.records(tp, OffsetRange(starts[tp], end)):
                 name = dict(record.headers).get(REPLAY_OF)
                 if name in names:
                     found.add(names[name])
@@ -151,7 +151,7 @@ class _Replaying:
         targets = {letter.place: self._target(letter) for letter in letters}
         ends = await self._reader.ends(set(targets.values()))
         await store.begin_replay(self._connection, {place: ends[tp] for place, tp in targets.items()})
-        batches = Batches(self._producer)
+        batches = RecordBatches(self._producer)
         for letter in letters:
             record = letter.record
             kept = [(name, value) for name, value in record.headers if name not in _OURS]

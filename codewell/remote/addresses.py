@@ -59,7 +59,7 @@ async def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[str
     return addresses
 
 
-class Places(httpcore.AsyncNetworkBackend):
+class AllowedAddresses(httpcore.AsyncNetworkBackend):
     """Opens connections to hosts by their names, at addresses that may be called and nowhere else."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:

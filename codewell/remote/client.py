@@ -10,7 +10,7 @@ import httpcore
 import httpx
 
 from codewell.errors import RemoteFailed
-from codewell.remote.addresses import Network, Places
+from codewell.remote.addresses import AllowedAddresses, Network
 from codewell.remote.answer_check import checked
 from codewell.remote.signing import signed
 from schemas.remote import RemoteCode, RemoteRequest
@@ -46,7 +46,7 @@ class Client:
             max_connections=None,
             max_keepalive_connections=KEPT_MAX,
             keepalive_expiry=KEPT_S,
-            network_backend=Places(allowed),
+            network_backend=AllowedAddresses(allowed),
         )
 
     async def aclose(self) -> None:

@@ -11,12 +11,12 @@ import asyncpg
 
 from codewell.errors import RemoteFailed
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool import copy_codes
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes
 from codewell.pool.fill import count_workers, level, locked
 from codewell.pool.orders import OPEN_MAX
-from codewell.pool.program_rules import Program, Source, closed_reason, earlier_expiry
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry
 from codewell.remote.order_leases import BACKOFF_MAX_S, REST_S, Order, note_failure
 from schemas.remote import RemoteCode
 
@@ -61,14 +61,14 @@ _WRITE: Final = """
 _Kind = tuple[datetime | None, str | None]
 
 
-class Answer(NamedTuple):
+class ServiceAnswer(NamedTuple):
     """What a service said to one request."""
 
     order: Order
     codes: Sequence[RemoteCode]
 
 
-class Stored(NamedTuple):
+class StoreResult(NamedTuple):
     """What became of each answer, in their order, and whether the pool may lack more than is on order now.
 
     A number of codes that are in the pool. None where that was done before or may not be now: then the request is tried
@@ -89,7 +89,7 @@ class _Taken(NamedTuple):
     brought: int
 
 
-async def store(connection: Connection, program_id: int, answers: Sequence[Answer]) -> Stored:
+async def store(connection: Connection, program_id: int, answers: Sequence[ServiceAnswer]) -> StoreResult:
     """Put the codes of a program's answers into its pool in one transaction: all of an answer's, and once, or none.
 
     An answer that can't be used costs the others nothing. Raises what asyncpg raises; then nothing was stored.
@@ -103,12 +103,14 @@ async def store(connection: Connection, program_id: int, answers: Sequence[Answe
         return await _store(connection, program_id, answers, look_first=True)
 
 
-async def _store(connection: Connection, program_id: int, answers: Sequence[Answer], *, look_first: bool) -> Stored:
+async def _store(
+    connection: Connection, program_id: int, answers: Sequence[ServiceAnswer], *, look_first: bool
+) -> StoreResult:
     async with connection.transaction():
         program = await locked(connection, program_id)
         rows = await connection.fetch(_REQUESTS, program_id, [order.id for order, _ in answers])
         if program is None or not rows:
-            return Stored([None] * len(answers), lacks=False)
+            return StoreResult([None] * len(answers), lacks=False)
         now = rows[0]["now"]
         had: set[str] = set()
         if look_first:
@@ -134,11 +136,11 @@ async def _store(connection: Connection, program_id: int, answers: Sequence[Answ
             await connection.execute(_PUT_BACK, put_back, BACKOFF_MAX_S)
         if taken:
             await _write(connection, program_id, now, taken)
-            reach(Point.STORED)
-    return Stored(outcomes, _lacks(rows[0]["open"], taken))
+            reach(Failpoint.STORED)
+    return StoreResult(outcomes, _lacks(rows[0]["open"], taken))
 
 
-def _may(program: Program, origin: str, now: datetime) -> bool:
+def _may(program: ProgramRules, origin: str, now: datetime) -> bool:
     """Whether codes may be made now for whoever ordered them."""
     may = origin == "generate" or any(program.can_create(source) for source in Source)
     return may and closed_reason(program, now) is None
@@ -155,7 +157,7 @@ def _lacks(open_before: int, taken: Sequence[_Taken]) -> bool:
 
 
 def _looked_at(
-    program: Program, now: datetime, request: Mapping[str, Any], answer: Answer, had: set[str] | None
+    program: ProgramRules, now: datetime, request: Mapping[str, Any], answer: ServiceAnswer, had: set[str] | None
 ) -> _Taken | RemoteFailed:
     """An answer as it can be stored, whose texts are then among those had, or what is wrong with it."""
     order, codes = answer
@@ -171,14 +173,14 @@ def _looked_at(
     return _Taken(order, origin, request["count"], kinds, len(codes))
 
 
-def _check_new(program: Program, codes: Sequence[RemoteCode], had: set[str]) -> None:
+def _check_new(program: ProgramRules, codes: Sequence[RemoteCode], had: set[str]) -> None:
     for place, one in enumerate(codes):
         if one.code in had:
             raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
 
 
 def _kinds(
-    program: Program,
+    program: ProgramRules,
     now: datetime,
     known: Sequence[Mapping[str, Any]],
     given: Mapping[str, str],

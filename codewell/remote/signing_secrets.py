@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
-from codewell.keys.master_keys import Stored
+from codewell.keys.master_keys import WrappedKey
 from codewell.pool.minter_cache import Minters
 
 # Standard Webhooks: 24 to 64 bytes, written as base64 behind this prefix.
@@ -25,7 +25,7 @@ _IN_FORCE: Final = """
 _ADD: Final = "INSERT INTO remote_secret (program_id, secret, wrapped, key_id) VALUES ($1, $2, $3, $4)"
 
 
-class Secret(NamedTuple):
+class SigningSecret(NamedTuple):
     """One secret; `ends_at` None is the one in use."""
 
     key: bytes
@@ -42,7 +42,7 @@ class Secret(NamedTuple):
         return f"Secret(made_at={self.made_at}, ends_at={self.ends_at})"
 
 
-async def in_force(connection: Connection, minters: Minters, program_id: int) -> list[Secret]:
+async def in_force(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
     """The secrets that a program's requests are signed with now, newest first; the first is made where there is none.
 
     Raises StackUnavailable when they can't be unwrapped.
@@ -55,10 +55,10 @@ async def in_force(connection: Connection, minters: Minters, program_id: int) ->
             if not rows:
                 await _add(connection, minters, program_id)
                 rows = await connection.fetch(_IN_FORCE, program_id)
-    return [Secret(minters.keys.unwrap(Stored(*row[:3])), row["made_at"], row["ends_at"]) for row in rows]
+    return [SigningSecret(minters.keys.unwrap(WrappedKey(*row[:3])), row["made_at"], row["ends_at"]) for row in rows]
 
 
-async def rotate(connection: Connection, minters: Minters, program_id: int) -> list[Secret]:
+async def rotate(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
     """Make a new secret, and let the one before end after KEPT. Raises ProgramRefused when too many are in force."""
     async with connection.transaction():
         name = await _lock(connection, program_id)

@@ -100,12 +100,12 @@ def verify(head: str | None, as_json: bool) -> None:
 
 
 def _head(given: str | None) -> Any:
-    from codewell.audit.audit_log import Head
+    from codewell.audit.audit_log import ChainHead
 
     if given is None:
         return None
     place, _, digits = given.partition(":")
     try:
-        return Head(int(place), bytes.fromhex(digits).hex())
+        return ChainHead(int(place), bytes.fromhex(digits).hex())
     except ValueError as error:
         raise click.BadParameter("is PLACE:HASH, as codewell audit verify prints it.", param_hint="--head") from error

@@ -56,7 +56,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
             else:
                 await fill.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
             made = count if linked is None else len(linked)
-            await audit_log.note(
+            await audit_log.record(
                 connection, audit_log.by_command(), "code.generate", program, count=made, attached=linked is not None
             )
         return await programs.stock(connection, program)
@@ -157,7 +157,7 @@ def _ids(lines: Any) -> list[str]:
 
 
 def _place(written: str | None) -> Any:
-    from codewell.codes.lookup import START, Place
+    from codewell.codes.lookup import START, CodePlace
 
     if written is None:
         return START
@@ -165,7 +165,7 @@ def _place(written: str | None) -> Any:
         listed, major, minor = map(int, written.split(":"))
     except ValueError as error:
         raise click.BadParameter("is three numbers, as the last line of a list says.", param_hint="--after") from error
-    return Place(listed, major, minor)
+    return CodePlace(listed, major, minor)
 
 
 def _written(place: Any) -> str:

@@ -30,16 +30,16 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
     Beside the facts on each code there is a column for each custom field of the program that is saved, and for each
     --field of the profile that has the code. With --json it says how many codes there were; then give --output.
     """
-    from codewell.codes.export import Wanted
+    from codewell.codes.export import ExportOptions
     from codewell.profiles.profiles import check_names
 
     if as_json and output is None:
         raise click.UsageError("--json tells of a file: give --output too.")
-    wanted = Wanted(state, check_names(fields), raw)
+    wanted = ExportOptions(state, check_names(fields), raw)
     try:
         with _opened(output) as file:
             count = with_database(lambda connection, settings: _export(connection, settings, program, wanted, file))
-    except _NobodyReads:
+    except _ReaderGone:
         # What Python would still write at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -58,7 +58,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
     found = await programs.get(connection, program)
     # What has left can't be called back, so it is logged before.
     who, fields = audit_log.by_command(), list(wanted.profile_fields)
-    await audit_log.note(connection, who, "code.export", program, state=wanted.state, fields=fields)
+    await audit_log.record(connection, who, "code.export", program, state=wanted.state, fields=fields)
     shows = file is not sys.stdout.buffer and sys.stderr.isatty()
     lines, told_at = 0, time.monotonic()
 
@@ -99,7 +99,7 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
-class _NobodyReads(Exception):
+class _ReaderGone(Exception):
     """Whoever read standard output has left, as `head` does."""
 
 
@@ -109,7 +109,7 @@ def _told_apart() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise _NobodyReads from error
+        raise _ReaderGone from error
     except OSError as error:
         raise CodewellError(
             f"The export can't be written ({error.strerror or error}): make room for it, or name another file."

@@ -107,9 +107,9 @@ async def _bring_in(
     async with connection.transaction():
         begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
         who, size = audit_log.by_command(), scanned.size
-        await audit_log.note(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
+        await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)
-    return await run.bring_in(connection, minters, begun.id, file, scanned, limits, progress)
+    return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress)
 
 
 @contextmanager

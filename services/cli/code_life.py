@@ -16,7 +16,7 @@ from services.cli.code import facts_of, pairs
 from services.cli.output import as_json, print_facts, print_json, with_database
 
 if TYPE_CHECKING:
-    from codewell.codes.lifecycle import Change
+    from codewell.codes.lifecycle import CodeChange
     from codewell.codes.lookup import CodeFacts
 
 _PROGRAM = click.argument("program")
@@ -56,7 +56,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
                 row = await manual.attach(Claims(opened, minters), program, profile, known_as)
             # The claim has had its own transaction, and its answer is on record.
-            await audit_log.note(
+            await audit_log.record(
                 connection, audit_log.by_command(), "code.attach", program, request_id=str(row.request_id)
             )
         found = await programs.get(connection, program)
@@ -107,15 +107,15 @@ def deactivate(program: str, text: str, as_json: bool) -> None:
 def update(program: str, text: str, expires_at: str | None, fields: tuple[str, ...], as_json: bool) -> None:
     """Give CODE of PROGRAM another expiry or other fields."""
     from codewell.codes import lifecycle
-    from codewell.codes.lifecycle import Change
+    from codewell.codes.lifecycle import CodeChange
 
     if expires_at is None and not fields:
         raise click.UsageError("Give --expires-at or --field.")
     until = _moment(expires_at)
     given = json.dumps(pairs(fields))
 
-    def to(now: "CodeFacts") -> "Change":
-        return Change(now.expires_at if expires_at is None else until, given if fields else now.fields)
+    def to(now: "CodeFacts") -> "CodeChange":
+        return CodeChange(now.expires_at if expires_at is None else until, given if fields else now.fields)
 
     async def changes(connection: Any, minters: Any, program_id: int, written: str) -> Any:
         return await lifecycle.change(connection, minters, program_id, written, to)
@@ -143,7 +143,7 @@ def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str
         found = await programs.get(connection, program)
         async with connection.transaction():
             done = await step(connection, Minters(*settings.master_keys), found.id, text)
-            await audit_log.note(connection, audit_log.by_command(), f"code.{verb}", program, place=done.place)
+            await audit_log.record(connection, audit_log.by_command(), f"code.{verb}", program, place=done.place)
         return done
 
     return with_database(work)

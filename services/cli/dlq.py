@@ -13,7 +13,7 @@ from services.cli.dlq_filters import filters, place, wanted
 from services.cli.output import as_json, masked, print_facts, print_json, print_table, printable, with_database
 
 if TYPE_CHECKING:
-    from codewell.recovery.dead_letters import Known
+    from codewell.recovery.dead_letters import HandledLetters
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BYTES_A_LINE = 16
@@ -35,11 +35,11 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
     What may be a profile's id is masked; `codewell dlq show PLACE` prints one letter whole.
     """
 
-    async def work(connection: Any, settings: Any) -> tuple[int, list["Known"]]:
+    async def work(connection: Any, settings: Any) -> tuple[int, list["HandledLetters"]]:
         from codewell.recovery import dead_letters
 
         count = 0
-        newest: list[tuple[datetime, int, Known]] = []
+        newest: list[tuple[datetime, int, HandledLetters]] = []
         async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
             async for batch in letters.wanted(connection, wanted(**given)):
                 for one in batch:
@@ -70,7 +70,7 @@ def show(at: str, as_json: bool) -> None:
     PLACE is what `codewell dlq list` prints, like message-render:0:17.
     """
 
-    async def work(connection: Any, settings: Any) -> "Known | None":
+    async def work(connection: Any, settings: Any) -> "HandledLetters | None":
         from codewell.recovery import dead_letters
 
         async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
@@ -94,7 +94,7 @@ def show(at: str, as_json: bool) -> None:
     click.echo(_readable(value or b""))
 
 
-def _summary(one: "Known", *, unmasked: bool) -> dict[str, Any]:
+def _summary(one: "HandledLetters", *, unmasked: bool) -> dict[str, Any]:
     """What is known of a letter, without the event itself."""
     letter, done = one
     secrets = {text for text in (letter.key, letter.profile_id) if text}
@@ -122,7 +122,7 @@ def _summary(one: "Known", *, unmasked: bool) -> dict[str, Any]:
     }
 
 
-def _whole(one: "Known") -> dict[str, Any]:
+def _whole(one: "HandledLetters") -> dict[str, Any]:
     """The letter with its event; a value that is no UTF-8 is given in base64."""
     record = one.letter.record
     came_from = {name: dict(record.headers).get(f"codewell_{name}") for name in ("topic", "partition", "offset")}

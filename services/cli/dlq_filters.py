@@ -10,7 +10,7 @@ from schemas.events import DeadReason
 from schemas.topics import REQUESTS
 
 if TYPE_CHECKING:
-    from codewell.recovery.dead_letters import Wanted
+    from codewell.recovery.dead_letters import LetterFilter
 
 _F = TypeVar("_F", bound=Callable[..., None])
 
@@ -51,8 +51,8 @@ def filters(command: _F) -> _F:
     return command
 
 
-def wanted(**given: object) -> "Wanted":
+def wanted(**given: object) -> "LetterFilter":
     """The letters that the options of `filters` name."""
-    from codewell.recovery.dead_letters import Wanted
+    from codewell.recovery.dead_letters import LetterFilter
 
-    return Wanted(**given)  # type: ignore[arg-type]
+    return LetterFilter(**given)  # type: ignore[arg-type]

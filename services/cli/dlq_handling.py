@@ -8,8 +8,8 @@ from services.cli.dlq_filters import filters, wanted
 from services.cli.output import Progress, as_json, print_json, with_database
 
 if TYPE_CHECKING:
-    from codewell.recovery.purging import Purged
-    from codewell.recovery.replaying import Counts
+    from codewell.recovery.purging import PurgeResult
+    from codewell.recovery.replaying import ReplayCounts
 
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of a partition first.")
 
@@ -26,24 +26,24 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
     One that still can't be read becomes a dead letter anew. A request that has its answer gets the same one.
     """
 
-    async def work(connection: Any, settings: Any) -> "Counts":
+    async def work(connection: Any, settings: Any) -> "ReplayCounts":
         from codewell.audit import audit_log
         from codewell.recovery import dead_letters
         from codewell.recovery.dead_letter_log import handling
-        from codewell.recovery.replaying import How
+        from codewell.recovery.replaying import ReplayOptions
         from codewell.recovery.replaying import replay as publish
 
         where = settings.brokers, settings.topic_prefix
         progress = Progress("published again")
         if not dry_run:
-            await audit_log.note(connection, audit_log.by_command(), "dlq.replay", begun=True)
+            await audit_log.record(connection, audit_log.by_command(), "dlq.replay", begun=True)
         async with handling(connection), dead_letters.opened(*where) as letters:
-            how = How(again, dry_run, limit)
+            how = ReplayOptions(again, dry_run, limit)
             counts = await publish(
                 connection, *where, letters, wanted(**given), how, lambda counts: progress.tell(counts.replayed)
             )
         if counts.replayed and not dry_run:
-            await audit_log.note(connection, audit_log.by_command(), "dlq.replay", count=counts.replayed)
+            await audit_log.record(connection, audit_log.by_command(), "dlq.replay", count=counts.replayed)
         return counts
 
     counts = with_database(work)
@@ -75,22 +75,22 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     that is kept is there until that one goes too, or until the topic's retention takes it.
     """
 
-    async def work(connection: Any, settings: Any) -> "tuple[Purged, bool]":
+    async def work(connection: Any, settings: Any) -> "tuple[PurgeResult, bool]":
         from codewell.audit import audit_log
         from codewell.recovery import dead_letters
         from codewell.recovery.dead_letter_log import handling
-        from codewell.recovery.purging import Purging
+        from codewell.recovery.purging import Purge
 
         brokers = settings.brokers
         async with handling(connection), dead_letters.opened(brokers, settings.topic_prefix) as letters:
-            purging = Purging(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
+            purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
             tell = Progress("dead letters looked at").tell
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False
-            await audit_log.note(connection, audit_log.by_command(), "dlq.purge", begun=True)
+            await audit_log.record(connection, audit_log.by_command(), "dlq.purge", begun=True)
             purged = await purging.purge(brokers, tell)
-        await audit_log.note(connection, audit_log.by_command(), "dlq.purge", count=purged.purged)
+        await audit_log.record(connection, audit_log.by_command(), "dlq.purge", count=purged.purged)
         return purged, True
 
     purged, is_done = with_database(work)
@@ -102,7 +102,7 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     click.echo(f"Kafka {'has' if is_done else 'would have'} deleted {purged.deleted:,} that stood before all others.")
 
 
-def _is_sure(found: "Purged") -> bool:
+def _is_sure(found: "PurgeResult") -> bool:
     if not found.purged:
         return True
     click.confirm(

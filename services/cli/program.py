@@ -26,7 +26,7 @@ def program() -> None:
 @as_json
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
     from codewell.programs import programs
 
     wanted = given(**options) | ({} if name is None else {"name": name})
@@ -37,7 +37,7 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
         work = partial(programs.create, connection, minters, settings, guesses_per_s)
         kind = settings.source.kind
-        return await noted(connection, by_command(), work, "program.create", settings.name, source=kind)
+        return await recorded(connection, by_command(), work, "program.create", settings.name, source=kind)
 
     made = _announced(make)
     _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
@@ -75,12 +75,12 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @as_json
 def clone(name: str, new_name: str, as_json: bool) -> None:
     """Make program NEW with the settings of program NAME, without any codes."""
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
     from codewell.programs import programs
 
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
         work = partial(programs.clone, connection, minters, name, new_name, guesses_per_s)
-        return await noted(connection, by_command(), work, "program.clone", new_name, of=name)
+        return await recorded(connection, by_command(), work, "program.clone", new_name, of=name)
 
     try:
         made = _announced(make)
@@ -112,11 +112,13 @@ def deactivate(name: str, as_json: bool) -> None:
 @as_json
 def remove(name: str, as_json: bool) -> None:
     """Remove program NAME for good: its codes stay on record, and its name is not used again."""
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
     from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
-        return await noted(connection, by_command(), partial(programs.remove, connection, name), "program.remove", name)
+        return await recorded(
+            connection, by_command(), partial(programs.remove, connection, name), "program.remove", name
+        )
 
     removed = _announced(change)
     _print(removed, as_json, f"Program {name} is removed. Its codes stay on record: codewell code list {name}")
@@ -187,7 +189,7 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def secret(name: str, rotate: bool, as_json: bool) -> None:
     """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
     from codewell.pool import orders
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -200,7 +202,7 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
         if not rotate:
             return await signing_secrets.in_force(connection, minters, found.id)
         change = partial(signing_secrets.rotate, connection, minters, found.id)
-        return await noted(connection, by_command(), change, "secret.rotate", name)
+        return await recorded(connection, by_command(), change, "secret.rotate", name)
 
     rows = [{"secret": one.text, "made": one.made_at, "ends": one.ends_at} for one in with_database(work)]
     if as_json:
@@ -211,12 +213,14 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
 
 
 def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
     from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
         verb = f"program.{'activate' if active else 'deactivate'}"
-        return await noted(connection, by_command(), partial(programs.set_active, connection, name, active), verb, name)
+        return await recorded(
+            connection, by_command(), partial(programs.set_active, connection, name, active), verb, name
+        )
 
     return change
 

@@ -9,7 +9,7 @@ from services.cli.dlq_filters import moment
 from services.cli.output import Progress, as_json, masked, print_json, with_database
 
 if TYPE_CHECKING:
-    from codewell.recovery.repair_plan import Case
+    from codewell.recovery.repair_plan import RepairCase
 
 _SAYS = {
     "lost_answer": "an answer that the database does not know",
@@ -36,14 +36,14 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         from codewell.infra.config.settings import read
         from codewell.pool.minter_cache import Minters
         from codewell.recovery import published_answers
-        from codewell.recovery.reconciliation import Strangers
-        from codewell.recovery.repair import Restoring
+        from codewell.recovery.reconciliation import AnswerComparison
+        from codewell.recovery.repair import Repair
         from services.issuer.settings import IssuerSettings
 
         counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
         topics = [settings.topic_prefix + name for name in _reply_topics()]
         topics += [name for name in read(IssuerSettings).reply_topics if name not in topics]
-        strangers = Strangers(connection)
+        strangers = AnswerComparison(connection)
         await strangers.open()
         progress = Progress("answers compared")
         async for answers in published_answers.answers(settings.brokers, topics, since):
@@ -51,8 +51,8 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
         if repair:
-            await audit_log.note(connection, audit_log.by_command(), "reconcile.repair", begun=True)
-        restoring = Restoring(connection, Minters(*settings.master_keys))
+            await audit_log.record(connection, audit_log.by_command(), "reconcile.repair", begun=True)
+        restoring = Repair(connection, Minters(*settings.master_keys))
         progress = Progress("cases")
         async for strange in strangers.in_order():
             for case in await (restoring.repair if repair else restoring.judge)(strange):
@@ -61,7 +61,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)
             progress.tell(counts["cases"])
         if counts["repaired"]:
-            await audit_log.note(connection, audit_log.by_command(), "reconcile.repair", count=counts["repaired"])
+            await audit_log.record(connection, audit_log.by_command(), "reconcile.repair", count=counts["repaired"])
         return counts
 
     counts = with_database(work)
@@ -81,7 +81,7 @@ def _reply_topics() -> list[str]:
     return [reply_to(name) for name in REQUESTS]
 
 
-def _say(case: "Case", *, repair: bool, unmasked: bool, as_json: bool) -> None:
+def _say(case: "RepairCase", *, repair: bool, unmasked: bool, as_json: bool) -> None:
     def shown(text: str | None) -> str | None:
         return text if text is None or unmasked else masked(text)
 

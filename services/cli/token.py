@@ -42,12 +42,12 @@ def create(
 ) -> None:
     """Make token NAME and print its secret, which is shown this once."""
     from codewell.access import tokens
-    from codewell.audit.audit_log import by_command, noted
+    from codewell.audit.audit_log import by_command, recorded
 
     async def work(connection: Any, _: Any) -> Any:
         make = partial(tokens.create, connection, name, scopes, groups, expires_in)
         who = by_command()
-        return await noted(connection, who, make, "token.create", token=name, scopes=scopes, groups=groups,
+        return await recorded(connection, who, make, "token.create", token=name, scopes=scopes, groups=groups,
                            expires_in=None if expires_in is None else str(expires_in))  # fmt: skip
 
     made, secret = with_database(work)
@@ -88,12 +88,12 @@ def list_(as_json: bool) -> None:
 def revoke(name_or_id: str, as_json: bool) -> None:
     """End a token for good. A console may still know it for 5 seconds."""
     from codewell.access import tokens
-    from codewell.audit.audit_log import by_command, note
+    from codewell.audit.audit_log import by_command, record
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction():
             ended = await tokens.revoke(connection, name_or_id)
-            await note(connection, by_command(), "token.revoke", token=ended.name)
+            await record(connection, by_command(), "token.revoke", token=ended.name)
         return ended
 
     ended = with_database(work)

@@ -8,9 +8,9 @@ from starlette.middleware import Middleware
 from codewell.infra.telemetry.tracing import Tracing
 from schemas.api import Problem
 from services.console.context import Context
-from services.console.http.auth import Doorkeeper
+from services.console.http.auth import AuthMiddleware
 from services.console.http.body_limit import BodyLimit
-from services.console.http.fast_path import Direct
+from services.console.http.fast_path import FastPath
 from services.console.http.problems import handle
 from services.console.http.request_ids import RequestIds
 from services.console.routes import code_lifecycle, codes, exports, imports, profiles, programs, remote
@@ -38,7 +38,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(RequestIds, tracing),
-            Middleware(Doorkeeper, context.callers),
+            Middleware(AuthMiddleware, context.callers),
             Middleware(BodyLimit, context.importer.limits.bytes_max),
         ],
     )
@@ -46,7 +46,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
     # A path is looked for in this order: those of every customer and every purchase come first.
     for module in (code_lifecycle, codes, programs, remote, imports, exports, profiles):
         api.include_router(module.router, prefix=_PREFIX)
-    api.router.routes.insert(0, Direct(context, api.router))
+    api.router.routes.insert(0, FastPath(context, api.router))
     handle(api)
 
     return api

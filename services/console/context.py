@@ -10,11 +10,11 @@ from codewell.pool.minter_cache import Minters
 from services.console.background.announcer import Announcer
 from services.console.background.importer import Importer
 from services.console.batching.activations import Activations
-from services.console.batching.attachments import GatheredClaims
-from services.console.http.auth import Callers
-from services.console.http.concurrency_limit import Turns
-from services.console.http.failed_lookup_limiter import Guessers
-from services.console.http.negative_cache import Strangers
+from services.console.batching.attachments import ClaimBatcher
+from services.console.http.auth import Authenticator
+from services.console.http.concurrency_limit import ConcurrencyLimit
+from services.console.http.failed_lookup_limiter import FailedLookupLimiter
+from services.console.http.negative_cache import NegativeCache
 from services.console.settings import ConsoleSettings
 
 
@@ -24,14 +24,14 @@ class Context:
 
     pool: Pool
     minters: Minters
-    callers: Callers
+    callers: Authenticator
     announcer: Announcer
-    claims: GatheredClaims
+    claims: ClaimBatcher
     activations: Activations
-    guessers: Guessers
-    strangers: Strangers
+    guessers: FailedLookupLimiter
+    strangers: NegativeCache
     guesses_per_s: float
-    exports: Turns
+    exports: ConcurrencyLimit
     importer: Importer
 
     @classmethod
@@ -41,14 +41,14 @@ class Context:
         return cls(
             pool=pool,
             minters=minters,
-            callers=Callers(pool),
+            callers=Authenticator(pool),
             announcer=Announcer(settings.brokers, settings.topic_prefix),
-            claims=GatheredClaims(pool, minters),
+            claims=ClaimBatcher(pool, minters),
             activations=Activations(pool, minters),
-            guessers=Guessers(pool, settings.misses_per_minute),
-            strangers=Strangers(pool, minters),
+            guessers=FailedLookupLimiter(pool, settings.misses_per_minute),
+            strangers=NegativeCache(pool, minters),
             guesses_per_s=settings.guesses_per_s,
-            exports=Turns(),
+            exports=ConcurrencyLimit(),
             importer=Importer(pool, minters, settings.import_limits),
         )
 

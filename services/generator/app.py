@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 from pydantic import ValidationError
 
-from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.config import KafkaConfig
 from schemas import topics
 from schemas.events import PoolDemand, ProgramChanged
 from services.generator.settings import GeneratorSettings
@@ -71,7 +71,7 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
     return app
 
 
-def _credentials(brokers: Brokers) -> faust.SASLCredentials | faust.SSLCredentials | None:
+def _credentials(brokers: KafkaConfig) -> faust.SASLCredentials | faust.SSLCredentials | None:
     tls = brokers.tls()
     if brokers.with_sasl:
         return faust.SASLCredentials(

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from codewell.infra.process.coalescer import Gathering
-from codewell.pool.fill_many import TOGETHER_MAX
+from codewell.infra.process.coalescer import Coalescer
+from codewell.pool.fill_many import PROGRAMS_MAX
 from services.generator.filler import Filler
 
 # Pools that can't be filled with others, side by side.
 ALONE_MAX: Final = 4
 
 
-class Gatherer:
+class FillBatcher:
     """Fills what was asked for while others were being filled in one go, and the rest of it one by one."""
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
-        self._gathering: Gathering[None, int, bool] = Gathering(self._fill_together, TOGETHER_MAX)
+        self._gathering: Coalescer[None, int, bool] = Coalescer(self._fill_together, PROGRAMS_MAX)
         self._slots = asyncio.Semaphore(ALONE_MAX)
 
     async def fill(self, program_id: int) -> None:

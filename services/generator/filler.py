@@ -13,7 +13,7 @@ from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
 from codewell.infra.process.lifecycle import pauses
 from codewell.infra.telemetry.health import Health
 from codewell.pool import fill
-from codewell.pool.fill_many import TOGETHER_MAX, top_up_together
+from codewell.pool.fill_many import PROGRAMS_MAX, top_up_many
 from codewell.pool.minter_cache import Minters
 from services.generator.app import WAKE_UPS
 from services.generator.pool_metrics import note_levels
@@ -72,7 +72,7 @@ class Filler:
         async for _ in pauses(self._stop):
             try:
                 async with self._pool.acquire() as connection:
-                    filled, left = await top_up_together(connection, program_ids)
+                    filled, left = await top_up_many(connection, program_ids)
             except (*UNAVAILABLE, *_TRANSIENT) as error:
                 self._waits(error)
             except Exception:
@@ -141,7 +141,7 @@ class Filler:
 
     async def _fill_together(self, program_ids: Sequence[int]) -> list[int]:
         left: list[int] = []
-        for first in range(0, len(program_ids), TOGETHER_MAX):
-            left += await self.fill_together(program_ids[first : first + TOGETHER_MAX])
+        for first in range(0, len(program_ids), PROGRAMS_MAX):
+            left += await self.fill_together(program_ids[first : first + PROGRAMS_MAX])
             self._health.beat(_SWEEP)
         return left

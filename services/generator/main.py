@@ -29,10 +29,10 @@ from codewell.pool.minter_cache import Minters
 from codewell.remote.client import Client
 from schemas import topics
 from services.generator.app import Fill, create_app
-from services.generator.fill_batcher import ALONE_MAX, Gatherer
+from services.generator.fill_batcher import ALONE_MAX, FillBatcher
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.generator.profile_reader import ProfileReader
-from services.generator.remote_sender import Limits, Sender
+from services.generator.remote_sender import RemoteSender, SendLimits
 from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
@@ -80,8 +80,8 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         ):
             ordered = asyncio.Event()
             filler = Filler(pool, minters, health, stop, ordered)
-            limits = Limits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
-            sender = Sender(pool, minters, client, limits, filler.fill, health, ordered)
+            limits = SendLimits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
+            sender = RemoteSender(pool, minters, client, limits, filler.fill, health, ordered)
             reader = ProfileReader(settings, pool, health, stop)
             works = [
                 sender.run(stop, settings.stop_timeout_s),
@@ -91,7 +91,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             ]
             tasks = [asyncio.create_task(work) for work in works]
             try:
-                await _listen_on(settings, Gatherer(filler).fill, health, stop)
+                await _listen_on(settings, FillBatcher(filler).fill, health, stop)
             finally:
                 stop.set()
                 await asyncio.gather(*tasks)

@@ -18,19 +18,19 @@ from prometheus_client import Counter
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients, lag
-from codewell.infra.kafka.broker_watchdog import SILENCE_TOLD_AFTER_S, Silence
+from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S, BrokerWatchdog
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import UNAVAILABLE, Pool
 from codewell.infra.process.lifecycle import pauses
 from codewell.infra.telemetry.health import Health
 from codewell.profiles import forgetting, profiles
 from schemas import topics
-from services.generator.profile_events import Changes, Unreadable, read
+from services.generator.profile_events import ProfileChanges, UnreadableChange, read
 from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 
-EVENTS: Final = Counter("codewell_profile_events", "Changes of profiles, by what became of them.", ["outcome"])
+EVENTS: Final = Counter("codewell_profile_events", "ProfileChanges of profiles, by what became of them.", ["outcome"])
 for _outcome in ("written", "forgotten", "unreadable"):
     EVENTS.labels(_outcome)
 
@@ -105,7 +105,7 @@ class ProfileReader(ConsumerRebalanceListener):
             if self._careful:
                 await self._step_over(consumer)
                 self._careful = False
-            silence = Silence(consumer)
+            silence = BrokerWatchdog(consumer)
             async with lag.watched(consumer):
                 while not self._stop.is_set():
                     self._health.beat(_LOOP)
@@ -118,10 +118,10 @@ class ProfileReader(ConsumerRebalanceListener):
         finally:
             await asyncio.shield(clients.stop(consumer))
 
-    def _listen(self, silence: Silence, *, records: bool) -> None:
+    def _listen(self, silence: BrokerWatchdog, *, records: bool) -> None:
         """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
         silence.fetched(records=records)
-        if silence.seconds > SILENCE_TOLD_AFTER_S:
+        if silence.seconds > SILENCE_REPORTED_AFTER_S:
             self._health.waits(_KAFKA, "no broker answers")
         else:
             self._health.has(_KAFKA)
@@ -153,23 +153,23 @@ class ProfileReader(ConsumerRebalanceListener):
     async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
         async with self._in_hand:
-            era, changes, offsets = self._era, Changes(), dict[TopicPartition, int]()
+            era, changes, offsets = self._era, ProfileChanges(), dict[TopicPartition, int]()
             ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
             for record in chain.from_iterable(ours):
                 try:
                     changes.add(read(record))
-                except Unreadable as error:
+                except UnreadableChange as error:
                     _note_unreadable(record.partition, record.offset, str(error))
                 offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
                 if len(changes.forgotten) == _FORGOTTEN_MAX:
                     if not await self._written(changes, era):
                         return
                     await _commit(consumer, offsets)
-                    changes, offsets = Changes(), {}
+                    changes, offsets = ProfileChanges(), {}
             if await self._written(changes, era):
                 await _commit(consumer, offsets)
 
-    async def _written(self, changes: Changes, era: int) -> bool:
+    async def _written(self, changes: ProfileChanges, era: int) -> bool:
         """Write the changes, trying again until it is done; False when told to stop before, or others may have them."""
         if not changes.forgotten and not changes.written:
             return True

@@ -8,9 +8,9 @@ import structlog
 from prometheus_client import Counter
 
 from codewell.infra.postgres.connection import Pool
-from codewell.infra.process.coalescer import Gathering
+from codewell.infra.process.coalescer import Coalescer
 from codewell.remote import deliveries
-from codewell.remote.deliveries import Answer
+from codewell.remote.deliveries import ServiceAnswer
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode
 
@@ -26,26 +26,26 @@ CODES_AT_ONCE_MAX: Final = 20_000
 Fill = Callable[[int], Awaitable[None]]
 
 
-class Receiver:
+class RemoteReceiver:
     """Stores answers, and calls `fill` where the pool may lack more than they brought. `fill` may not raise."""
 
     def __init__(self, pool: Pool, fill: Fill) -> None:
         self._pool = pool
         self._fill = fill
-        self._gathering: Gathering[int, Answer, int | None] = Gathering(self._store)
+        self._gathering: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store)
 
     async def store(self, order: Order, codes: Sequence[RemoteCode]) -> int | None:
         """How many codes of this answer are in the pool now, as in `arrivals.Stored`.
 
         Raises RemoteFailed where it can't be used, and what asyncpg raises; then nothing of it is stored.
         """
-        stored = await self._gathering.ask(order.program_id, Answer(order, codes))
+        stored = await self._gathering.ask(order.program_id, ServiceAnswer(order, codes))
         if stored:
             RECEIVED.inc(stored)
             log.info("codes_received", program=order.program, request_id=str(order.id), received=stored)
         return stored
 
-    async def _store(self, program_id: int, answers: Sequence[Answer]) -> list[int | Exception | None]:
+    async def _store(self, program_id: int, answers: Sequence[ServiceAnswer]) -> list[int | Exception | None]:
         outcomes: list[int | Exception | None] = []
         lacks = False
         for some in _portions(answers):
@@ -62,9 +62,9 @@ class Receiver:
         return outcomes
 
 
-def _portions(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
+def _portions(answers: Sequence[ServiceAnswer]) -> Iterator[list[ServiceAnswer]]:
     """The answers in the portions of one transaction each."""
-    portion: list[Answer] = []
+    portion: list[ServiceAnswer] = []
     count = 0
     for answer in answers:
         if portion and count + len(answer.codes) > CODES_AT_ONCE_MAX:

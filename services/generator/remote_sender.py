@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 
 from codewell.errors import RemoteFailed, StackUnavailable
 from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S
 from codewell.infra.telemetry.health import Health
 from codewell.pool.minter_cache import Minters
@@ -21,7 +21,7 @@ from codewell.remote import order_leases, signing_secrets
 from codewell.remote.client import Client
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode, RemoteRequest
-from services.generator.remote_receiver import TRANSIENT, Fill, Receiver
+from services.generator.remote_receiver import TRANSIENT, Fill, RemoteReceiver
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ KEYS_KEPT_S: Final = 1.0
 LEASE_MARGIN_S: Final = 5.0
 
 
-class Limits(NamedTuple):
+class SendLimits(NamedTuple):
     """How many requests are out at once, how long each may take (s), and for how long each is tried again (s)."""
 
     concurrency: int
@@ -50,7 +50,7 @@ class Limits(NamedTuple):
     give_up_s: float
 
 
-class Sender:
+class RemoteSender:
     """Takes stored requests that are due, and has up to so many of them out at once."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Sender:
         pool: Pool,
         minters: Minters,
         client: Client,
-        limits: Limits,
+        limits: SendLimits,
         fill: Fill,
         health: Health,
         wake: asyncio.Event,
@@ -68,7 +68,7 @@ class Sender:
         self._client = client
         self._limits = limits
         self._fill = fill
-        self._receiver = Receiver(pool, fill)
+        self._receiver = RemoteReceiver(pool, fill)
         self._health = health
         self._wake = wake
         self._out: dict[asyncio.Task[None], int] = {}
@@ -152,10 +152,10 @@ class Sender:
     async def _exchange(self, order: Order) -> None:
         """Send one request and store its answer, or note why there is none. Raises nothing."""
         try:
-            reach(Point.ORDERED)
+            reach(Failpoint.ORDERED)
             try:
                 codes = await self._codes(order)
-                reach(Point.ANSWERED)
+                reach(Failpoint.ANSWERED)
                 self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()

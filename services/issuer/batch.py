@@ -21,11 +21,11 @@ from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
 from codewell.infra.process.lifecycle import pauses
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import Times
-from codewell.issuing.claim import Claimed, Claims
+from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from schemas.events import Reason
-from services.issuer.decode import Decoder, Received, Unreadable
-from services.issuer.record_buffer import Outbox
+from services.issuer.decode import Decoder, ReceivedRequest, UnreadableRecord
+from services.issuer.record_buffer import RecordBuffer
 from services.issuer.traces import BatchTrace
 
 log = structlog.get_logger()
@@ -85,14 +85,14 @@ def note_answered(came_ms: list[int]) -> None:
     ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(came_ms, np.float64) / 1000, 0))
 
 
-class Read(NamedTuple):
+class DecodedBatch(NamedTuple):
     """Records that were read: those that can be answered, and those that can't, with the reason."""
 
-    received: list[Received]
-    unreadable: list[tuple[ConsumerRecord, Unreadable]]
+    received: list[ReceivedRequest]
+    unreadable: list[tuple[ConsumerRecord, UnreadableRecord]]
 
 
-class Processor:
+class BatchProcessor:
     """Takes batches of records through, one after the other."""
 
     def __init__(
@@ -105,20 +105,20 @@ class Processor:
         self._health = health
         self._stop = stop
 
-    def read(self, records: Iterable[ConsumerRecord]) -> Read:
+    def read(self, records: Iterable[ConsumerRecord]) -> DecodedBatch:
         """Read records; nothing leaves yet."""
-        read = Read([], [])
+        read = DecodedBatch([], [])
         for record in records:
             try:
                 read.received.append(self._decoder.read(record))
-            except Unreadable as why:
+            except UnreadableRecord as why:
                 read.unreadable.append((record, why))
             except Exception as error:  # noqa: BLE001
                 # A mistake of ours. Raised here, it would end each issuer that the partition comes to.
                 read.unreadable.append((record, _broken(record, error)))
         return read
 
-    async def decide(self, read: Read) -> Claimed | None:
+    async def decide(self, read: DecodedBatch) -> ClaimResult | None:
         """Decide the requests of a batch, however long the database is away. None when told to stop meanwhile."""
         requests = [one.request for one in read.received]
         started = time.monotonic()
@@ -134,7 +134,9 @@ class Processor:
                 return claimed
         return None
 
-    async def answer(self, read: Read, claimed: Claimed, outbox: Outbox, trace: BatchTrace | None) -> list[int]:
+    async def answer(
+        self, read: DecodedBatch, claimed: ClaimResult, outbox: RecordBuffer, trace: BatchTrace | None
+    ) -> list[int]:
         """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
 
         It uses `read` up, and gives way now and then: meanwhile the next batch is being decided. Returns when the
@@ -154,10 +156,10 @@ class Processor:
 
     def _answer_some(
         self,
-        received: list[Received],
-        claimed: Claimed,
+        received: list[ReceivedRequest],
+        claimed: ClaimResult,
         waits_until: Mapping[UUID, datetime | None],
-        outbox: Outbox,
+        outbox: RecordBuffer,
         answered_ms: list[int],
         trace: BatchTrace | None,
     ) -> None:
@@ -173,7 +175,7 @@ class Processor:
                     self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
                     continue
                 outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
-            except Unreadable as why:
+            except UnreadableRecord as why:
                 outbox.bury(one.record, why)
                 continue
             except Exception as error:  # noqa: BLE001
@@ -192,18 +194,20 @@ class Processor:
             for refusal in json.loads(refusals):
                 REFUSALS.labels(refusal["reason"]).inc(count)
 
-    def _put_off(self, one: Received, outbox: Outbox, claimed: Claimed, give_up_at: datetime | None) -> None:
-        why: Unreadable | None = None
+    def _put_off(
+        self, one: ReceivedRequest, outbox: RecordBuffer, claimed: ClaimResult, give_up_at: datetime | None
+    ) -> None:
+        why: UnreadableRecord | None = None
         if one.request.id in claimed.undecidable:
-            why = Unreadable("undecidable", claimed.undecidable[one.request.id])
+            why = UnreadableRecord("undecidable", claimed.undecidable[one.request.id])
         elif self._decoder.is_last(one.record):
-            why = Unreadable("retries_exhausted", _EXHAUSTED)
+            why = UnreadableRecord("retries_exhausted", _EXHAUSTED)
         if why is not None:
             outbox.bury(one.record, why)
         else:
             outbox.retry(one, give_up_at)
 
-    async def _decide_each(self, requests: list[Request]) -> Claimed:
+    async def _decide_each(self, requests: list[Request]) -> ClaimResult:
         """Decide the batch; where the database can't take it, find the request at fault by halves."""
         try:
             return await self._claims.attach(requests)
@@ -216,23 +220,25 @@ class Processor:
             first = await self._decide_each(requests[:middle])
             return first.joined(await self._decide_each(requests[middle:]))
 
-    def _undecided(self, request: Request, error: Exception) -> Claimed:
+    def _undecided(self, request: Request, error: Exception) -> ClaimResult:
         if isinstance(error, StackUnavailable):
             # Its program's key can't be read here; whoever mends that finds the request in the retry topic.
             log.error("program_unusable", request_id=str(request.id), why=str(error))
-            return Claimed({}, [request], {}, {})
+            return ClaimResult({}, [request], {}, {})
         # The text after the first line may hold codes and profile ids, and any of what is no error of the database.
         said = str(error) if isinstance(error, asyncpg.PostgresError) else _line_of(error)
         why = said.partition("\n")[0]
         log.error("undecidable", request_id=str(request.id), error=error)
-        return Claimed({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
+        return ClaimResult({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
 
 
-def _broken(record: ConsumerRecord, error: Exception) -> Unreadable:
+def _broken(record: ConsumerRecord, error: Exception) -> UnreadableRecord:
     # What the error says may hold codes and profile ids.
     log.error("undecidable", topic=record.topic, partition=record.partition, offset=record.offset,
               error=type(error).__name__, why=_line_of(error))  # fmt: skip
-    return Unreadable("undecidable", f"Codewell could not deal with it ({type(error).__name__}): its log says where.")
+    return UnreadableRecord(
+        "undecidable", f"Codewell could not deal with it ({type(error).__name__}): its log says where."
+    )
 
 
 def _line_of(error: Exception) -> str:

@@ -44,7 +44,7 @@ _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
 }
 
 
-class Received(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """A request, the record that brought it, and how its sender wants the answer."""
 
     request: Request
@@ -55,7 +55,7 @@ class Received(NamedTuple):
     correlation_id: bytes | None
 
 
-class Unreadable(Exception):
+class UnreadableRecord(Exception):
     """Why a record can't be answered: one word of the contract, and a sentence."""
 
     def __init__(self, reason: DeadReason, detail: str) -> None:
@@ -77,14 +77,16 @@ class Decoder:
         self._reply_topics = reply_topics
         self._retries_max = retries_max
 
-    def read(self, record: ConsumerRecord) -> Received:
+    def read(self, record: ConsumerRecord) -> ReceivedRequest:
         """Raise Unreadable when the record is no request."""
         headers = dict(record.headers)
         value = record.value
         if not value:
-            raise Unreadable("not_json", "The value is empty; it must be the event's data as JSON.")
+            raise UnreadableRecord("not_json", "The value is empty; it must be the event's data as JSON.")
         if len(value) > VALUE_BYTES_MAX:
-            raise Unreadable("too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed.")
+            raise UnreadableRecord(
+                "too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed."
+            )
         content_type = headers.get("content-type")
         structured = content_type is not None and content_type.lower().startswith(STRUCTURED)
         try:
@@ -93,10 +95,10 @@ class Decoder:
             else:
                 event_id, event_type = _attribute(headers, "ce_id"), _attribute(headers, "ce_type")
                 if headers.get("ce_specversion", b"1.0") != b"1.0":
-                    raise Unreadable("invalid_event", "ce_specversion must be 1.0.")
+                    raise UnreadableRecord("invalid_event", "ce_specversion must be 1.0.")
             expected = self._request_types[record.topic]
             if event_type != expected:
-                raise Unreadable(
+                raise UnreadableRecord(
                     "unknown_type",
                     f"The type {event_type[:200]!r} is not read from this topic; it must be {expected}.",
                 )
@@ -112,10 +114,10 @@ class Decoder:
         request = Request(_uuid(event_id), event, event.program_names, give_up_at)
         correlation_id = headers.get("kafka_correlationId")
         if correlation_id is not None and len(correlation_id) > CORRELATION_ID_BYTES_MAX:
-            raise Unreadable("too_large", f"kafka_correlationId has more than {CORRELATION_ID_BYTES_MAX} bytes.")
+            raise UnreadableRecord("too_large", f"kafka_correlationId has more than {CORRELATION_ID_BYTES_MAX} bytes.")
         wanted = headers.get("kafka_replyTopic")
         reply_topic = None if wanted is None else self._reply_topic(wanted)
-        return Received(request, record, structured, reply_topic, correlation_id)
+        return ReceivedRequest(request, record, structured, reply_topic, correlation_id)
 
     def is_last(self, record: ConsumerRecord) -> bool:
         """Whether a request may not be let wait once more."""
@@ -124,7 +126,7 @@ class Decoder:
     def _reply_topic(self, wanted: bytes) -> str:
         topic = wanted.decode("utf-8", "replace")
         if topic not in self._reply_topics:
-            raise Unreadable(
+            raise UnreadableRecord(
                 "reply_topic_refused", f"Answers may not go to {topic[:200]!r}; the operator allows it, or not."
             )
         return topic
@@ -134,13 +136,13 @@ def _check_rendered(template: str) -> None:
     """Refuse a template whose rendered text would be larger than the broker takes, for then nobody could answer it."""
     placeholders = len(PLACEHOLDER.findall(template))
     if len(template.encode()) + placeholders * CODE_BYTES_MAX > RENDERED_BYTES_MAX:
-        raise Unreadable("too_large", f"With {placeholders} codes in it the template would be too long to send.")
+        raise UnreadableRecord("too_large", f"With {placeholders} codes in it the template would be too long to send.")
 
 
 def _attribute(headers: Mapping[str, bytes | None], name: str) -> str:
     value = headers.get(name)
     if not value:
-        raise Unreadable("invalid_event", f"The header {name} is missing.")
+        raise UnreadableRecord("invalid_event", f"The header {name} is missing.")
     return value.decode("utf-8", "replace")
 
 
@@ -151,7 +153,7 @@ def _uuid(text: str) -> UUID:
             return UUID(text)
     except ValueError:
         pass
-    raise Unreadable("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
+    raise UnreadableRecord("invalid_event", f"The event's id must be a UUID, not {text[:200]!r}.")
 
 
 def attempt_of(record: ConsumerRecord) -> int:
@@ -181,12 +183,12 @@ def _opened(value: bytes) -> tuple[str, str, bytes]:
     try:
         return envelope.id, envelope.type, b64decode(envelope.data_base64, validate=True)
     except ValueError as error:
-        raise Unreadable("invalid_event", "data_base64 is no base64.") from error
+        raise UnreadableRecord("invalid_event", "data_base64 is no base64.") from error
 
 
-def _unreadable(error: ValidationError) -> Unreadable:
+def _unreadable(error: ValidationError) -> UnreadableRecord:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return Unreadable("not_json", f"The value is no JSON that can be read: {first['msg']}.")
+        return UnreadableRecord("not_json", f"The value is no JSON that can be read: {first['msg']}.")
     where = ".".join(str(part) for part in first["loc"])
-    return Unreadable("invalid_event", f"{where or 'The data'}: {first['msg']}."[:500])
+    return UnreadableRecord("invalid_event", f"{where or 'The data'}: {first['msg']}."[:500])

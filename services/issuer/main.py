@@ -21,10 +21,10 @@ from codewell.keys import master_keys
 from codewell.pool.fill import announce_worker
 from codewell.pool.minter_cache import Minters
 from schemas import topics
-from services.issuer.batch import Processor
+from services.issuer.batch import BatchProcessor
 from services.issuer.decode import Decoder
 from services.issuer.settings import IssuerSettings
-from services.issuer.worker import Worker
+from services.issuer.worker import IssuerWorker
 
 # One for fresh requests and one for those that wait: each runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2
@@ -72,6 +72,8 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
             group.create_task(watch(pool, health, stop))
             for retries in (False, True):
                 name = "retry" if retries else "issue"
-                processor = Processor(name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop)
-                worker = Worker(name, settings, processor, health, traces, retries=retries)
+                processor = BatchProcessor(
+                    name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop
+                )
+                worker = IssuerWorker(name, settings, processor, health, traces, retries=retries)
                 group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from codewell.infra.kafka import clients
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 
 log = structlog.get_logger()
 
@@ -44,6 +44,6 @@ class Offsets:
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await self._consumer.commit(finished)
-            reach(Point.OFFSETS_COMMITTED)
+            reach(Failpoint.OFFSETS_COMMITTED)
         except (CommitFailedError, IllegalStateError) as error:
             log.warning("commit_refused", error=repr(error))

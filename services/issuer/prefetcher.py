@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from codewell.infra.kafka.broker_watchdog import Silence
-from services.issuer.batch import Read
+from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
+from services.issuer.batch import DecodedBatch
 
 IDLE_S: Final = 0.5
 # After so many records the decision in hand gets its turn again: two milliseconds' work.
@@ -15,14 +15,14 @@ RECORDS_A_TURN_MAX: Final = 250
 # Records may be large, and four thousand of them more than a small machine has.
 BYTES_MAX: Final = 16 * 1024 * 1024
 
-Reader = Callable[[Iterable[ConsumerRecord]], Read]
+Reader = Callable[[Iterable[ConsumerRecord]], DecodedBatch]
 
 
-class Part(NamedTuple):
+class FetchedPart(NamedTuple):
     """What was read of one partition in one turn."""
 
     tp: TopicPartition
-    read: Read
+    read: DecodedBatch
     next_offset: int
     newest_ms: int
 
@@ -32,14 +32,14 @@ class Part(NamedTuple):
         return cls(tp, reader(records), records[-1].offset + 1, max(record.timestamp for record in records))
 
 
-class _Turn(NamedTuple):
+class _Fetch(NamedTuple):
     era: int
-    parts: list[Part]
+    parts: list[FetchedPart]
     size_bytes: int
     error: Exception | None
 
 
-class Ahead:
+class Prefetcher:
     """Reads up to one batch ahead of what is being decided, from one rebalance to the next.
 
     What was read before a rebalance is forgotten with it, whoever has the partition afterwards: its owner begins at the
@@ -50,16 +50,16 @@ class Ahead:
         self._consumer = consumer
         self._reader = reader
         self._turn_max = min(RECORDS_A_TURN_MAX, records_max)
-        self._turns: asyncio.Queue[_Turn] = asyncio.Queue(records_max // self._turn_max)
+        self._turns: asyncio.Queue[_Fetch] = asyncio.Queue(records_max // self._turn_max)
         self._held_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._reading: asyncio.Task[None] | None = None
         # Kept when the wait for it ends: a task that is cancelled could take a turn with it.
-        self._next: asyncio.Task[_Turn] | None = None
+        self._next: asyncio.Task[_Fetch] | None = None
         self.era = 0
         """How many rebalances there were. Parts of an earlier era are not to be used."""
-        self.silence = Silence(consumer)
+        self.silence = BrokerWatchdog(consumer)
 
     def resume(self) -> None:
         """Read on from where the partitions that are assigned now stand."""
@@ -77,7 +77,7 @@ class Ahead:
         await self.forget()
         await _end(self._next)
 
-    async def take(self) -> tuple[int, list[Part]]:
+    async def take(self) -> tuple[int, list[FetchedPart]]:
         """The era, and all that has been read in it since the last call; nothing after IDLE_S without a record.
 
         Raises what aiokafka raised while reading, and TimeoutError when no broker has said anything for long.
@@ -92,7 +92,7 @@ class Ahead:
         while not self._turns.empty():
             turns.append(self._turns.get_nowait())
         self._hold(-sum(turn.size_bytes for turn in turns))
-        parts: list[Part] = []
+        parts: list[FetchedPart] = []
         for turn in turns:
             if turn.era != self.era:
                 continue
@@ -107,13 +107,13 @@ class Ahead:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
                 self.silence.fetched(records=bool(fetched))
-                parts = [Part.of(tp, records, self._reader) for tp, records in fetched.items()]
+                parts = [FetchedPart.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
-                await self._turns.put(_Turn(era, [], 0, error))
+                await self._turns.put(_Fetch(era, [], 0, error))
                 return
             if parts:
                 size = sum(len(record.value or b"") for records in fetched.values() for record in records)
-                await self._turns.put(_Turn(era, parts, size, None))
+                await self._turns.put(_Fetch(era, parts, size, None))
                 self._hold(size)
             # A fetch that is served from memory does not give way by itself.
             await asyncio.sleep(0)

@@ -15,11 +15,11 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter
 from pydantic_core import to_json
 
-from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.issuing.model import AnswerRow
 from codewell.issuing.reply import answer_event, answer_id
 from schemas import events, topics
-from services.issuer.decode import ATTEMPT, GIVE_UP_AT, Received, Unreadable, attempt_of
+from services.issuer.decode import ATTEMPT, GIVE_UP_AT, ReceivedRequest, UnreadableRecord, attempt_of
 
 log = structlog.get_logger()
 
@@ -52,16 +52,16 @@ _HEADS: Final = {
 }
 
 
-class Outbox:
+class RecordBuffer:
     """Collects the records of one batch and sends them together."""
 
     def __init__(self, producer: AIOKafkaProducer, partitions: dict[str, int]) -> None:
-        self._batches = Batches(producer)
+        self._batches = RecordBatches(producer)
         self._partitions = partitions
 
     def answer(
         self,
-        received: Received,
+        received: ReceivedRequest,
         rows: Sequence[AnswerRow],
         names: dict[int, str],
         more_headers: list[tuple[str, bytes]] | None = None,
@@ -89,10 +89,12 @@ class Outbox:
         topic = reply_topic or _reply_topic(record.topic)
         encoded = value.encode()
         if len(encoded) > _ANSWER_BYTES_MAX and (reply_topic is not None or len(encoded) > _OWN_ANSWER_BYTES_MAX):
-            raise Unreadable("too_large", f"The answer would have {len(encoded):,} bytes, more than {topic} may take.")
+            raise UnreadableRecord(
+                "too_large", f"The answer would have {len(encoded):,} bytes, more than {topic} may take."
+            )
         self._add(topic, record.partition, rows[0].profile_id.encode(), encoded, headers)
 
-    def retry(self, received: Received, give_up_at: datetime | None = None) -> None:
+    def retry(self, received: ReceivedRequest, give_up_at: datetime | None = None) -> None:
         """Let a request wait, and count how often it did; `give_up_at` is when it is to wait no longer.
 
         The time when it came first goes along too.
@@ -110,7 +112,7 @@ class Outbox:
         RETRIES.inc()
         self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempts + 1).encode())])
 
-    def bury(self, record: ConsumerRecord, why: Unreadable) -> None:
+    def bury(self, record: ConsumerRecord, why: UnreadableRecord) -> None:
         """Keep what can't be read, as it came, with the reason."""
         reason = {
             "codewell_reason": why.reason,
@@ -143,7 +145,7 @@ def _came_at(record: ConsumerRecord) -> datetime:
         return datetime.now(UTC)
 
 
-class Demands:
+class DemandPublisher:
     """Tells the generator of pools under their mark, each at most once in an interval, the last word included."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, interval_s: float) -> None:

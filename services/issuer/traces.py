@@ -12,8 +12,8 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
-from codewell.issuing.claim import Claimed
-from services.issuer.decode import Received
+from codewell.issuing.claim import ClaimResult
+from services.issuer.decode import ReceivedRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -25,7 +25,7 @@ _KAFKA: Final = {"messaging.system": "kafka"}
 class BatchTrace:
     """The spans of one batch: its own, and one of each sampled request in it."""
 
-    def __init__(self, tracing: Tracing, received: Iterable[Received], group: str) -> None:
+    def __init__(self, tracing: Tracing, received: Iterable[ReceivedRequest], group: str) -> None:
         from opentelemetry.trace import SpanKind
 
         records = [(one.request.id, one.record, tracing.sampled(_traceparent(one))) for one in received]
@@ -47,7 +47,7 @@ class BatchTrace:
             name = f"process {record.topic}"
             self._spans[request_id] = tracing.start(name, SpanKind.CONSUMER, about, parent, batch)
 
-    def decided(self, claimed: Claimed) -> None:
+    def decided(self, claimed: ClaimResult) -> None:
         """Note that the batch is decided, and how."""
         for request_id, span in self._spans.items():
             rows = claimed.rows.get(request_id)
@@ -58,7 +58,7 @@ class BatchTrace:
             span.set_attribute("codewell.outcome", outcome)
             span.add_event("decided")
 
-    def headers(self, one: Received) -> list[tuple[str, bytes]]:
+    def headers(self, one: ReceivedRequest) -> list[tuple[str, bytes]]:
         """The headers that give the trace on with a request's answer: in binary mode the event's extension."""
         span = self._spans.get(one.request.id)
         if span is None:
@@ -85,7 +85,7 @@ def _about(request_id: UUID, record: ConsumerRecord) -> Attributes:
     }
 
 
-def _traceparent(one: Received) -> str | None:
+def _traceparent(one: ReceivedRequest) -> str | None:
     """What a record says of the trace that it is part of: as an event's extension, or as Kafka's own header."""
     headers = dict(one.record.headers)
     if one.structured:

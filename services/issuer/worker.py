@@ -13,18 +13,18 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from codewell.infra.kafka import clients, lag
-from codewell.infra.kafka.broker_watchdog import SILENCE_TOLD_AFTER_S
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S
+from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import pauses
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.tracing import Tracing
-from codewell.issuing.claim import Claimed
+from codewell.issuing.claim import ClaimResult
 from schemas import topics
-from services.issuer.batch import Processor, Read, note_answered
-from services.issuer.decode import Unreadable
+from services.issuer.batch import BatchProcessor, DecodedBatch, note_answered
+from services.issuer.decode import UnreadableRecord
 from services.issuer.offsets import Offsets
-from services.issuer.prefetcher import Ahead, Part
-from services.issuer.record_buffer import Demands, Outbox
+from services.issuer.prefetcher import FetchedPart, Prefetcher
+from services.issuer.record_buffer import DemandPublisher, RecordBuffer
 from services.issuer.settings import IssuerSettings
 from services.issuer.traces import BatchTrace
 
@@ -43,14 +43,14 @@ _UNREADABLE: Final = (
 )
 
 
-class Worker:
+class IssuerWorker:
     """One member of one consumer group: fresh requests, or those that wait in the retry topics."""
 
     def __init__(
         self,
         name: str,
         settings: IssuerSettings,
-        processor: Processor,
+        processor: BatchProcessor,
         health: Health,
         tracing: Tracing | None,
         *,
@@ -97,12 +97,12 @@ class Worker:
         producer = clients.producer(self._settings.brokers)
         consumer = clients.consumer(self._settings.brokers, self._group)
         offsets = Offsets(consumer)
-        ahead = None if self._careful else Ahead(consumer, self._processor.read, self._settings.batch_size_max)
+        ahead = None if self._careful else Prefetcher(consumer, self._processor.read, self._settings.batch_size_max)
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=Rebalance(self._no_batch_in_hand, offsets, ahead))
+                consumer.subscribe(self._topics, listener=RebalanceListener(self._no_batch_in_hand, offsets, ahead))
                 await consumer.start()
             self._health.has(self._kafka)
             async with lag.watched(consumer):
@@ -114,7 +114,7 @@ class Worker:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
-            reach(Point.CLOSING)
+            reach(Failpoint.CLOSING)
             if ahead is not None:
                 await ahead.close()
             if self._sending is not None:
@@ -126,7 +126,7 @@ class Worker:
 
     async def _consume(
         self,
-        ahead: Ahead,
+        ahead: Prefetcher,
         offsets: Offsets,
         producer: AIOKafkaProducer,
         partitions: dict[str, int],
@@ -137,11 +137,11 @@ class Worker:
         A batch is what was read since the last one.
         """
         prefix = self._settings.topic_prefix
-        demands = Demands(producer, prefix + topics.POOL_DEMAND, self._settings.demand_interval_s)
+        demands = DemandPublisher(producer, prefix + topics.POOL_DEMAND, self._settings.demand_interval_s)
         while not stop.is_set():
             self._health.beat(self._name)
             era, parts = await ahead.take()
-            if ahead.silence.seconds > SILENCE_TOLD_AFTER_S:
+            if ahead.silence.seconds > SILENCE_REPORTED_AFTER_S:
                 self._health.waits(self._kafka, "no broker answers")
             else:
                 self._health.has(self._kafka)
@@ -149,7 +149,7 @@ class Worker:
                 await self._settled(offsets)
                 await demands.tell({})
                 continue
-            reach(Point.FETCHED)
+            reach(Failpoint.FETCHED)
             for due_s, some in spread(parts, self._delay_s):
                 self._health.beat(self._name)
                 await self._let_wait(due_s, stop)
@@ -157,18 +157,18 @@ class Worker:
                     # What is left out here comes again, as nothing behind it of its partition is committed.
                     if era != ahead.era or (self._delay_s and stop.is_set()):
                         break
-                    low = await self._take(some, offsets, Outbox(producer, partitions))
+                    low = await self._take(some, offsets, RecordBuffer(producer, partitions))
                 if low is None:
                     break
                 await demands.tell(low)
         await self._settled(offsets)
 
-    async def _take(self, parts: list[Part], offsets: Offsets, outbox: Outbox) -> dict[int, int] | None:
+    async def _take(self, parts: list[FetchedPart], offsets: Offsets, outbox: RecordBuffer) -> dict[int, int] | None:
         """Use these parts up: decide them as one batch, and begin to send it once the batch before is sent.
 
         None when told to stop before it was decided.
         """
-        read = Read(
+        read = DecodedBatch(
             [one for part in parts for one in part.read.received],
             [one for part in parts for one in part.read.unreadable],
         )
@@ -188,9 +188,9 @@ class Worker:
 
     async def _send(
         self,
-        read: Read,
-        claimed: Claimed,
-        outbox: Outbox,
+        read: DecodedBatch,
+        claimed: ClaimResult,
+        outbox: RecordBuffer,
         offsets: Offsets,
         next_offsets: Mapping[TopicPartition, int],
         trace: BatchTrace | None,
@@ -198,7 +198,7 @@ class Worker:
         """Answer a batch; once the answers are stored, it is done."""
         answered_ms = await self._processor.answer(read, claimed, outbox, trace)
         await outbox.send()
-        reach(Point.ACKNOWLEDGED)
+        reach(Failpoint.ACKNOWLEDGED)
         note_answered(answered_ms)
         if trace is not None:
             trace.answered()
@@ -250,14 +250,14 @@ class Worker:
     ) -> bool:
         """Process what can be read of one partition, and bury the record behind it if there is one that can't be."""
         records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
-        parts = [Part.of(tp, records, self._processor.read)] if records else []
-        if await self._take(parts, offsets, Outbox(producer, partitions)) is None:
+        parts = [FetchedPart.of(tp, records, self._processor.read)] if records else []
+        if await self._take(parts, offsets, RecordBuffer(producer, partitions)) is None:
             return False
         await self._settled(offsets)
         if unreadable is None:
             return False
-        outbox = Outbox(producer, partitions)
-        outbox.bury(unreadable, Unreadable("invalid_event", _UNREADABLE))
+        outbox = RecordBuffer(producer, partitions)
+        outbox.bury(unreadable, UnreadableRecord("invalid_event", _UNREADABLE))
         await outbox.send()
         await offsets.finish({tp: unreadable.offset + 1})
         await offsets.commit()
@@ -274,7 +274,7 @@ class Worker:
                 return
 
 
-def spread(parts: list[Part], delay_s: float) -> list[tuple[float, list[Part]]]:
+def spread(parts: list[FetchedPart], delay_s: float) -> list[tuple[float, list[FetchedPart]]]:
     """Which of these are to be decided together, and when (s since 1970): fresh ones, without a delay, all at once.
 
     Those that wait come back partition by partition, each some time between half its wait and the whole of it, so that
@@ -282,7 +282,7 @@ def spread(parts: list[Part], delay_s: float) -> list[tuple[float, list[Part]]]:
     """
     if delay_s == 0:
         return [(0.0, parts)]
-    together: dict[TopicPartition, list[Part]] = {}
+    together: dict[TopicPartition, list[FetchedPart]] = {}
     for part in parts:
         together.setdefault(part.tp, []).append(part)
     newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in together.items()}
@@ -290,11 +290,11 @@ def spread(parts: list[Part], delay_s: float) -> list[tuple[float, list[Part]]]:
     return sorted(waits, key=itemgetter(0))
 
 
-class Rebalance(ConsumerRebalanceListener):
+class RebalanceListener(ConsumerRebalanceListener):
     """Lets go of what this member has in hand when its partitions are dealt out anew."""
 
     def __init__(
-        self, no_batch_in_hand: Callable[[], Awaitable[object]], offsets: Offsets, ahead: Ahead | None
+        self, no_batch_in_hand: Callable[[], Awaitable[object]], offsets: Offsets, ahead: Prefetcher | None
     ) -> None:
         self._no_batch_in_hand = no_batch_in_hand
         self._offsets = offsets
@@ -302,7 +302,7 @@ class Rebalance(ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
-        reach(Point.REVOKING)
+        reach(Failpoint.REVOKING)
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
                 await self._no_batch_in_hand()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from codewell.client.exchange import Answer, Exchange, Outgoing, announce, exchange, outgoing
+from codewell.client.exchange import Exchange, Outgoing, ReceivedAnswer, announce, exchange, outgoing
 from codewell.errors import CodewellError, StackUnavailable
 from codewell.infra.config.effective_settings import masked_url
 from codewell.infra.config.settings import home
@@ -27,7 +27,7 @@ from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ProgramSettings, Stock, TemplateSource
-from services.standalone.demo_checks import Check, check
+from services.standalone.demo_checks import DemoCheck, check
 from services.standalone.home import Endpoints, Home
 from services.standalone.main import StackOptions, stack
 
@@ -138,10 +138,10 @@ async def _issue(endpoints: Endpoints, requests: Sequence[Outgoing], console: Co
     return all(one.held for one in checks)
 
 
-async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) -> tuple[list[Answer], float]:
+async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) -> tuple[list[ReceivedAnswer], float]:
     """All answers until each request has one, and when the last one came."""
     missing = {str(request_id) for request_id in asked}
-    answers: list[Answer] = []
+    answers: list[ReceivedAnswer] = []
     columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("answers", total=len(missing))
@@ -163,7 +163,7 @@ async def _stock(endpoints: Endpoints) -> Stock:
         return Stock.model_validate(answer.raise_for_status().json())
 
 
-def _show(answers: Sequence[Answer], checks: Sequence[Check], took_s: float, console: Console) -> None:
+def _show(answers: Sequence[ReceivedAnswer], checks: Sequence[DemoCheck], took_s: float, console: Console) -> None:
     table = Table("request", "profile", "code", "expires", "rendered", title="The first ten answers")
     for answer in answers[:_SHOWN]:
         codes = answer.data.get("codes") or [{"code": "refused", "expires_at": None}]

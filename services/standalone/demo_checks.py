@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from codewell.client.exchange import Answer
+from codewell.client.exchange import ReceivedAnswer
 from codewell.minting.template import Template
 from schemas.program import Stock
 
 
-class Check(NamedTuple):
+class DemoCheck(NamedTuple):
     """One line of the demo's result."""
 
     says: str
@@ -18,7 +18,9 @@ class Check(NamedTuple):
     seen: str
 
 
-def check(asked: Sequence[UUID], answers: Sequence[Answer], template: Template, stock: Stock) -> list[Check]:
+def check(
+    asked: Sequence[UUID], answers: Sequence[ReceivedAnswer], template: Template, stock: Stock
+) -> list[DemoCheck]:
     """Compare what was asked, what was answered, and what the database says of its stock."""
     wanted = {str(request_id) for request_id in asked}
     answered = Counter(answer.data["request_id"] for answer in answers)
@@ -28,12 +30,14 @@ def check(asked: Sequence[UUID], answers: Sequence[Answer], template: Template, 
     twice = sum(count > 1 for count in answered.values())
     parts = (stock.pooled, stock.attached, stock.expired, stock.deleted)
     return [
-        Check("every request was answered", wanted == answered.keys(), f"{len(answered):,} of {len(wanted):,}"),
-        Check("each was answered once", twice == 0, f"{twice:,} were answered again"),
-        Check("each got a code", not refused, f"{len(refused):,} were refused"),
-        Check("all codes differ", len(set(codes)) == len(codes), f"{len(set(codes)):,} different of {len(codes):,}"),
-        Check("all codes fit the template", not unfit, f"{len(unfit):,} do not fit {template.text}"),
-        Check(
+        DemoCheck("every request was answered", wanted == answered.keys(), f"{len(answered):,} of {len(wanted):,}"),
+        DemoCheck("each was answered once", twice == 0, f"{twice:,} were answered again"),
+        DemoCheck("each got a code", not refused, f"{len(refused):,} were refused"),
+        DemoCheck(
+            "all codes differ", len(set(codes)) == len(codes), f"{len(set(codes)):,} different of {len(codes):,}"
+        ),
+        DemoCheck("all codes fit the template", not unfit, f"{len(unfit):,} do not fit {template.text}"),
+        DemoCheck(
             "stock is conserved",
             stock.made + stock.imported == sum(parts) and stock.attached == len(codes),
             f"{stock.made + stock.imported:,} made = {stock.pooled:,} pooled + {stock.attached:,} attached "

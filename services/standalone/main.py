@@ -58,7 +58,7 @@ class StackOptions:
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerProcess:
     """One service of the stack: how it is started, and where it says whether it is ready."""
 
     name: str
@@ -100,7 +100,7 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
             urls = await _service_urls(opened, url, servers.home)
             # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
             make = partial(tokens.replace, opened, ADMIN, ["admin"])
-            admin_token = await audit_log.noted(opened, audit_log.by_command(), make, "token.replace", token=ADMIN)
+            admin_token = await audit_log.recorded(opened, audit_log.by_command(), make, "token.replace", token=ADMIN)
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, urls, bootstrap)
         options.progress("starting the services")
@@ -133,7 +133,7 @@ async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, s
     }
 
 
-def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[Worker]:
+def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[WorkerProcess]:
     names = [("generator", "generator")]
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
     names += [("console", "console")]
@@ -148,12 +148,12 @@ def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> 
             "CODEWELL_STOP_TIMEOUT_S": str(WORKER_STOP_TIMEOUT_S - 1),
             "PYTHONUNBUFFERED": "1",
         }
-        workers.append(Worker(name, service, env, f"http://127.0.0.1:{port}"))
+        workers.append(WorkerProcess(name, service, env, f"http://127.0.0.1:{port}"))
     return workers
 
 
 @asynccontextmanager
-async def _supervised(workers: list[Worker], home: Home) -> AsyncIterator[None]:
+async def _supervised(workers: list[WorkerProcess], home: Home) -> AsyncIterator[None]:
     """Keep one process of each worker running while the block runs, then stop them all side by side."""
     running: dict[str, Child] = {}
     closing = asyncio.Event()
@@ -171,7 +171,7 @@ async def _supervised(workers: list[Worker], home: Home) -> AsyncIterator[None]:
         await asyncio.gather(*(child.stop(timeout_s=WORKER_STOP_TIMEOUT_S) for child in running.values()))
 
 
-async def _keep(worker: Worker, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
+async def _keep(worker: WorkerProcess, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
     while True:
         # The first of these pauses is none, and each is longer than the last, until one start lasts.
         async for _ in pauses(closing):
@@ -212,7 +212,7 @@ async def _watched(servers: Servers, stop: asyncio.Event) -> AsyncIterator[None]
         raise StackUnavailable(f"{child.name} died, and the stack with it: its log is {child.log_path}; start again.")
 
 
-async def _start(worker: Worker, home: Home) -> Child:
+async def _start(worker: WorkerProcess, home: Home) -> Child:
     return await Child.start(
         worker.name,
         [sys.executable, "-m", "services", worker.service],
@@ -226,7 +226,7 @@ def _for_workers(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(_ELSEWHERE)}
 
 
-async def _all_ready(workers: list[Worker], home: Home, stop: asyncio.Event) -> bool:
+async def _all_ready(workers: list[WorkerProcess], home: Home, stop: asyncio.Event) -> bool:
     """Wait until each worker says that it is ready; False when told to stop meanwhile."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -245,7 +245,7 @@ async def _all_ready(workers: list[Worker], home: Home, stop: asyncio.Event) -> 
     return True
 
 
-async def _ready(client: httpx.AsyncClient, worker: Worker) -> bool:
+async def _ready(client: httpx.AsyncClient, worker: WorkerProcess) -> bool:
     try:
         return (await client.get(f"{worker.health_url}/readyz")).status_code == httpx.codes.OK
     except httpx.HTTPError:

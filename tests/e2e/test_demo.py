@@ -13,13 +13,13 @@ import pytest
 from aiokafka import ConsumerRecord
 from click.testing import CliRunner
 
-from codewell.client.exchange import Answer
+from codewell.client.exchange import ReceivedAnswer
 from codewell.infra.uuid7 import uuid7
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from schemas.program import Stock
 from services.cli import codewell
 from services.standalone.demo import TEMPLATE
-from services.standalone.demo_checks import Check, check
+from services.standalone.demo_checks import DemoCheck, check
 from tests.support.commands import CODEWELL, environment
 from tests.support.conditions import processes_in
 
@@ -74,11 +74,11 @@ def record() -> ConsumerRecord:
     return ConsumerRecord("message-render.reply", 0, 0, 0, 0, b"", b"", 0, 0, 0, ())
 
 
-def answer(request_id: UUID, code: str | None) -> Answer:
+def answer(request_id: UUID, code: str | None) -> ReceivedAnswer:
     data: dict[str, Any] = {"request_id": str(request_id), "profile_id": "p-1", "outcome": "refused", "refusals": []}
     if code is not None:
         data |= {"outcome": "attached", "codes": [{"program": "SPRING", "code": code}]}
-    return Answer(str(uuid7()), CODES_REFUSED if code is None else CODES_ATTACHED, data, record())
+    return ReceivedAnswer(str(uuid7()), CODES_REFUSED if code is None else CODES_ATTACHED, data, record())
 
 
 ASKED = [uuid7() for _ in range(3)]
@@ -88,9 +88,9 @@ STOCK = Stock(program="SPRING", made=10, imported=0, pooled=7, attached=3, activ
               on_order=0, codes_max=1_000_000, pool_max=100)  # fmt: skip
 
 
-def broken(answers: Sequence[Answer], stock: Stock = STOCK) -> set[str]:
+def broken(answers: Sequence[ReceivedAnswer], stock: Stock = STOCK) -> set[str]:
     """Which checks did not hold."""
-    checks: list[Check] = check(ASKED, answers, TEMPLATE, stock)
+    checks: list[DemoCheck] = check(ASKED, answers, TEMPLATE, stock)
     assert len(checks) == 6
     return {one.says for one in checks if not one.held}
 

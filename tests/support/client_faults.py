@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from aiokafka.errors import RequestTimedOutError
 
-from services.issuer.record_buffer import Outbox
+from services.issuer.record_buffer import RecordBuffer
 from tests.support.running import until
 from tests.support.site import Site
 
@@ -17,13 +17,13 @@ class Outage:
     """Between a claim and its answers: the first sends hang, or fail, and later ones are real."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._send = Outbox.send
+        self._send = RecordBuffer.send
         self._left = 0
         self._hangs = False
         self.reached = asyncio.Event()
         outage = self
 
-        async def send(outbox: Outbox) -> None:
+        async def send(outbox: RecordBuffer) -> None:
             if outage._left == 0:
                 await outage._send(outbox)
                 return
@@ -33,7 +33,7 @@ class Outage:
                 await asyncio.Event().wait()
             raise RequestTimedOutError
 
-        monkeypatch.setattr(Outbox, "send", send)
+        monkeypatch.setattr(RecordBuffer, "send", send)
 
     def begin(self, sends: int, *, hangs: bool = False) -> None:
         self._left, self._hangs = sends, hangs

@@ -15,10 +15,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from codewell.codes import activate_many, lifecycle, listing
-from codewell.codes.export import Wanted, export
+from codewell.codes.export import ExportOptions, export
 from codewell.codes.lookup import START
 from codewell.errors import ProgramRefused, RemoteFailed, StackUnavailable
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.imports import imports, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
@@ -26,7 +26,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import assigned, manual
 from codewell.issuing.claim import Claims
 from codewell.pool import fill
-from codewell.pool.fill_many import top_up_together
+from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import programs
@@ -116,7 +116,11 @@ class Everybody:
             now = await connection.fetchval("SELECT now()")
             expires_at = self._random.choice([None, now])
             await lifecycle.change(
-                connection, self._minters, self._ids[name], code, lambda one: lifecycle.Change(expires_at, one.fields)
+                connection,
+                self._minters,
+                self._ids[name],
+                code,
+                lambda one: lifecycle.CodeChange(expires_at, one.fields),
             )
 
     async def _activate_many(self) -> None:
@@ -137,7 +141,7 @@ class Everybody:
 
     async def _fill(self) -> None:
         async with self._connections.acquire() as connection:
-            _, left = await top_up_together(connection, list(self._ids.values()))
+            _, left = await top_up_many(connection, list(self._ids.values()))
         for program_id in left:
             async with self._connections.acquire() as connection:
                 await fill.top_up(connection, self._minters, program_id)
@@ -179,13 +183,13 @@ class Everybody:
         texts = self._random.sample(range(1_500), 60)
         rows = [f"I-{text},{self._random.choice(['', '', '', self._random.choice(_PROFILES)])}\n" for text in texts]
         path.write_text(f"code,who\n{''.join(rows)}")
-        scanned, limits = scan(path, Limits()), Limits()
+        scanned, limits = scan(path, FileLimits()), FileLimits()
         async with self._connections.acquire() as connection:
             program = await programs.get(connection, name)
             options = ImportOptions(profile_column="who")
             begun = await imports.begin(connection, uuid7(), program, path.name, scanned, options, uploaded=False)
             self._imports.append(begun.id)
-            await run.bring_in(connection, self._minters, begun.id, path, scanned, limits, no_progress)
+            await run.import_file(connection, self._minters, begun.id, path, scanned, limits, no_progress)
         self._seen += [(name, f"I-{text}") for text in texts]
 
     async def _undo(self) -> None:
@@ -215,7 +219,7 @@ class Everybody:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             stock = await programs.stock(connection, name)
-            await export(connection, self._minters, await programs.get(connection, name), Wanted(), write)
+            await export(connection, self._minters, await programs.get(connection, name), ExportOptions(), write)
         rows = list(csv.DictReader(io.StringIO(b"".join(written).decode(), newline="")))
         assert len({row["code"] for row in rows}) == len(rows) == stock.made + stock.imported
         states = Counter(row["state"] for row in rows)

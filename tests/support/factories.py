@@ -6,9 +6,9 @@ from uuid import UUID
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
-from codewell.issuing.model import AnswerRow, Lot, Request, Stock
+from codewell.issuing.model import AnswerRow, LockedStock, Lot, Request
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import Program as Rules
+from codewell.pool.program_rules import ProgramRules as Rules
 from codewell.programs import programs
 from schemas.events import MessageRender, ScenarioStep
 from schemas.program import Program, ProgramSettings, TemplateSource
@@ -61,10 +61,10 @@ def rules(name: str = "SPRING", **changed: Any) -> Rules:
     return ready._replace(**changed)
 
 
-def stock(count: int, elsewhere: int = 0, block_id: int = 1, **code: Any) -> Stock:
+def stock(count: int, elsewhere: int = 0, block_id: int = 1, **code: Any) -> LockedStock:
     """Stock of one block, whose codes are C0, C1 and so on."""
     texts = [f"C{n}" for n in range(count)]
-    return Stock([Lot(block_id, range(count), texts, code.get("expires_at"), code.get("fields"))], elsewhere)
+    return LockedStock([Lot(block_id, range(count), texts, code.get("expires_at"), code.get("fields"))], elsewhere)
 
 
 def given_row(request: Request, code: str = "AB-12", **changed: Any) -> AnswerRow:

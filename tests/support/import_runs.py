@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.imports import imports, run
 from codewell.infra.postgres.connection import Connection
@@ -32,17 +32,19 @@ class Files:
         given = ImportOptions(**options)
         program = await programs.get(self.connection, "SPRING")
         imports.check(program, given)
-        scanned = scan(self.path, Limits())
+        scanned = scan(self.path, FileLimits())
         return await imports.begin(self.connection, uuid7(), program, "codes.csv", scanned, given, uploaded=False)
 
-    async def go_on(self, begun: Import, connection: Connection | None = None, limits: Limits | None = None) -> Import:
+    async def go_on(
+        self, begun: Import, connection: Connection | None = None, limits: FileLimits | None = None
+    ) -> Import:
         """Bring the rest of it in."""
-        return await run.bring_in(
-            connection or self.connection, self.minters, begun.id, self.path, scan(self.path, Limits()),
-            limits or Limits(), no_progress,
+        return await run.import_file(
+            connection or self.connection, self.minters, begun.id, self.path, scan(self.path, FileLimits()),
+            limits or FileLimits(), no_progress,
         )  # fmt: skip
 
-    async def bring_in(self, content: str | bytes, limits: Limits | None = None, **options: Any) -> Import:
+    async def bring_in(self, content: str | bytes, limits: FileLimits | None = None, **options: Any) -> Import:
         """All of a file."""
         return await self.go_on(await self.begin(content, **options), limits=limits)
 

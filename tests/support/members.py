@@ -11,7 +11,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from schemas import topics
 from services.issuer import worker
-from services.issuer.decode import Decoder, Received
+from services.issuer.decode import Decoder, ReceivedRequest
 from tests.support.running import soon, until
 from tests.support.site import Site
 
@@ -24,10 +24,13 @@ class Watch:
         self.given_up = asyncio.Event()
         self.assignments = 0
         self.left_empty = asyncio.Event()
-        revoked, assigned = worker.Rebalance.on_partitions_revoked, worker.Rebalance.on_partitions_assigned
+        revoked, assigned = (
+            worker.RebalanceListener.on_partitions_revoked,
+            worker.RebalanceListener.on_partitions_assigned,
+        )
         watch = self
 
-        async def on_revoked(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
+        async def on_revoked(listener: worker.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
             fresh = are_fresh(partitions)
             if fresh:
                 watch.asked.set()
@@ -35,14 +38,14 @@ class Watch:
             if fresh:
                 watch.given_up.set()
 
-        async def on_assigned(listener: worker.Rebalance, partitions: Iterable[TopicPartition]) -> None:
+        async def on_assigned(listener: worker.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
             await assigned(listener, partitions)
             watch.assignments += are_fresh(partitions)
             if not list(partitions):
                 watch.left_empty.set()
 
-        monkeypatch.setattr(worker.Rebalance, "on_partitions_revoked", on_revoked)
-        monkeypatch.setattr(worker.Rebalance, "on_partitions_assigned", on_assigned)
+        monkeypatch.setattr(worker.RebalanceListener, "on_partitions_revoked", on_revoked)
+        monkeypatch.setattr(worker.RebalanceListener, "on_partitions_assigned", on_assigned)
 
     async def assigned(self, times: int) -> None:
         """Wait until issuers were given partitions so often altogether."""
@@ -120,16 +123,16 @@ class Gate:
         gate = self
         read = Decoder.read
 
-        def watched_read(decoder: Decoder, record: ConsumerRecord) -> Received:
+        def watched_read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
             if gate.reached.is_set():
                 gate.read_ahead.set()
             return read(decoder, record)
 
-        async def let_wait(one: worker.Worker, *_: object) -> None:
+        async def let_wait(one: worker.IssuerWorker, *_: object) -> None:
             if one._name == "retry":
                 gate.reached.set()
                 await gate.opened.wait()
                 gate.passed.set()
 
-        monkeypatch.setattr(worker.Worker, "_let_wait", let_wait)
+        monkeypatch.setattr(worker.IssuerWorker, "_let_wait", let_wait)
         monkeypatch.setattr(Decoder, "read", watched_read)

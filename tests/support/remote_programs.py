@@ -43,7 +43,9 @@ async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:
 
 async def store(connection: Connection, order: Order, given: Sequence[RemoteCode]) -> int | None:
     """Store one answer by itself."""
-    [outcome] = (await deliveries.store(connection, order.program_id, [deliveries.Answer(order, given)])).outcomes
+    [outcome] = (
+        await deliveries.store(connection, order.program_id, [deliveries.ServiceAnswer(order, given)])
+    ).outcomes
     if isinstance(outcome, RemoteFailed):
         raise outcome
     return outcome

@@ -11,7 +11,7 @@ from codewell.client.exchange import outgoing
 from codewell.issuing.model import AnswerRow
 from schemas.events import MESSAGE_RENDER
 from services.issuer.decode import Decoder
-from services.issuer.record_buffer import Outbox
+from services.issuer.record_buffer import RecordBuffer
 
 TOPIC = "message-render"
 REPLY_TOPIC = "message-render.reply"
@@ -30,7 +30,7 @@ async def product_answer(record: ConsumerRecord) -> Kept:
         received.request.id, 0, 1, 1, 0, False, False, "p-1", "abCd-1234-EFGH", expires_at, None, None, expires_at
     )  # fmt: skip
     producer = RecordingProducer()
-    outbox = Outbox(producer, {REPLY_TOPIC: 24})
+    outbox = RecordBuffer(producer, {REPLY_TOPIC: 24})
     outbox.answer(received, [row], {1: "SPRING"})
     await outbox.send()
     [kept] = producer.kept[REPLY_TOPIC]

@@ -21,7 +21,7 @@ from codewell.infra.config.urls import (
     postgres_options,
     with_password,
 )
-from codewell.infra.kafka.config import Brokers, SaslMechanism, SecurityProtocol
+from codewell.infra.kafka.config import KafkaConfig, SaslMechanism, SecurityProtocol
 
 _BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
@@ -83,9 +83,9 @@ class ConnectionSettings(BaseSettings):
     )
 
     @property
-    def brokers(self) -> Brokers:
+    def brokers(self) -> KafkaConfig:
         """What every client of Kafka is made with."""
-        return Brokers(
+        return KafkaConfig(
             bootstrap=self.kafka_bootstrap,
             security_protocol=self.kafka_security_protocol,
             sasl_mechanism=self.kafka_sasl_mechanism,

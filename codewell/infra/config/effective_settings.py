@@ -15,7 +15,7 @@ MASK = "********"
 _SECRET_OPTIONS = {"password", "sslpassword"}
 
 
-class Shown(NamedTuple):
+class EffectiveSetting(NamedTuple):
     """One setting."""
 
     variable: str
@@ -24,7 +24,7 @@ class Shown(NamedTuple):
     """environment, file, stack or default."""
 
 
-def shown(kind: type[BaseSettings]) -> Iterator[Shown]:
+def shown(kind: type[BaseSettings]) -> Iterator[EffectiveSetting]:
     """Each setting of a process. Raises SettingsInvalid as reading them does."""
     settings = read(kind)
     in_environment = {name.upper() for name in os.environ}
@@ -37,7 +37,7 @@ def shown(kind: type[BaseSettings]) -> Iterator[Shown]:
             source = "file"
         else:
             source = "stack" if name in of_the_stack else "default"
-        yield Shown(variable, _without_secrets(name, getattr(settings, name)), source)
+        yield EffectiveSetting(variable, _without_secrets(name, getattr(settings, name)), source)
 
 
 def _without_secrets(name: str, value: Any) -> Any:

@@ -1,5 +1,5 @@
 """Consumers, producers and topics of Kafka, with a limit on everything."""
 
-from codewell.infra.kafka.aiokafka_patch import mend
+from codewell.infra.kafka.aiokafka_patch import patch
 
-mend()
+patch()

@@ -21,6 +21,6 @@ def _send_or_break(self: AIOKafkaConnection, request: Any, expect_response: bool
         raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
 
-def mend() -> None:
+def patch() -> None:
     """Make a broken connection of it, which aiokafka opens anew. For every client of this process, Faust's too."""
     AIOKafkaConnection.send = _send_or_break

@@ -6,14 +6,14 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 
 # A broker answers a fetch within half a second, also where there is nothing to be fetched.
-SILENCE_TOLD_AFTER_S: Final = 10.0
+SILENCE_REPORTED_AFTER_S: Final = 10.0
 # As long as an exchange may take.
 SILENCE_MAX_S: Final = 30.0
 # As long as a dead member's session and then a slow member's last batch may hold a group up, and some seconds more.
 REBALANCE_MAX_S: Final = 60.0
 
 
-class Silence:
+class BrokerWatchdog:
     """Watches one consumer. To be told of each fetch, and of the begin and end of each rebalance."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:

@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from codewell.errors import StackUnavailable
-from codewell.infra.kafka.config import Brokers
-from codewell.infra.kafka.diagnose import why_not
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.diagnose import why_refused
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 
 log = structlog.get_logger()
@@ -33,10 +33,10 @@ CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 
 
-def producer(brokers: Brokers | str) -> AIOKafkaProducer:
+def producer(brokers: KafkaConfig | str) -> AIOKafkaProducer:
     """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
     return AIOKafkaProducer(
-        **Brokers.of(brokers).client_options(),
+        **KafkaConfig.of(brokers).client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES_MAX,
@@ -45,10 +45,10 @@ def producer(brokers: Brokers | str) -> AIOKafkaProducer:
     )
 
 
-def consumer(brokers: Brokers | str, group_id: str) -> AIOKafkaConsumer:
+def consumer(brokers: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a group that commits nothing by itself and begins with the oldest record."""
     return AIOKafkaConsumer(
-        **Brokers.of(brokers).client_options(),
+        **KafkaConfig.of(brokers).client_options(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -65,28 +65,28 @@ def consumer(brokers: Brokers | str, group_id: str) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(brokers: Brokers | str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(brokers: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
-    client = AIOKafkaAdminClient(**Brokers.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaAdminClient(**KafkaConfig.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
-        raise await why_not(brokers) from error
+        raise await why_refused(brokers) from error
     finally:
         await client.close()
 
 
 @asynccontextmanager
-async def started_producer(brokers: Brokers | str) -> AsyncIterator[AIOKafkaProducer]:
+async def started_producer(brokers: KafkaConfig | str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, in words for a person."""
     client = producer(brokers)
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
         await stop(client)
-        raise await why_not(brokers) from error
+        raise await why_refused(brokers) from error
     try:
         yield client
     finally:
@@ -129,7 +129,7 @@ def why_away(error: BaseException) -> str:
     return said if name in said else f"{name}: {said}" if said else name
 
 
-async def wait_until_up(brokers: Brokers | str, topics: Iterable[str], timeout_s: float) -> None:
+async def wait_until_up(brokers: KafkaConfig | str, topics: Iterable[str], timeout_s: float) -> None:
     """Wait until Kafka answers and has the topics, or raise StackUnavailable; NotTrusted at once."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -141,7 +141,7 @@ async def wait_until_up(brokers: Brokers | str, topics: Iterable[str], timeout_s
         await asyncio.sleep(_START_PAUSE_S)
 
 
-async def _check(brokers: Brokers | str, topics: Iterable[str]) -> None:
+async def _check(brokers: KafkaConfig | str, topics: Iterable[str]) -> None:
     async with admin(brokers) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:

@@ -14,7 +14,7 @@ SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 @dataclass(frozen=True)
-class Brokers:
+class KafkaConfig:
     """What every client of one Kafka must know. Its passwords are in no `repr`."""
 
     bootstrap: str
@@ -30,7 +30,7 @@ class Brokers:
     key_password: SecretStr | None = None
 
     @classmethod
-    def of(cls, given: "Brokers | str") -> "Brokers":
+    def of(cls, given: "KafkaConfig | str") -> "KafkaConfig":
         """A text names brokers that are spoken to plainly, as those of a stack on this machine are."""
         return cls(given) if isinstance(given, str) else given
 

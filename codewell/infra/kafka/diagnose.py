@@ -8,16 +8,16 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from codewell.errors import NotTrusted, StackUnavailable
-from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.config import KafkaConfig
 
 LOOK_TIMEOUT_MS: Final = 5_000
 # What OpenSSL says of a certificate that is good, but of another name or another address.
 _OTHER_NAME: Final = (62, 64)
 
 
-async def why_not(brokers: Brokers | str) -> StackUnavailable:
+async def why_refused(brokers: KafkaConfig | str) -> StackUnavailable:
     """The error to raise after a client failed to connect, in words for a person."""
-    brokers = Brokers.of(brokers)
+    brokers = KafkaConfig.of(brokers)
     if brokers.with_tls or brokers.with_sasl:
         try:
             for host, port, _ in collect_hosts(brokers.bootstrap):
@@ -32,15 +32,15 @@ async def why_not(brokers: Brokers | str) -> StackUnavailable:
     return unreachable(brokers)
 
 
-def unreachable(brokers: Brokers | str) -> StackUnavailable:
+def unreachable(brokers: KafkaConfig | str) -> StackUnavailable:
     """The error of a Kafka that does not answer."""
     return StackUnavailable(
-        f"Kafka can't be reached at {Brokers.of(brokers).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to "
+        f"Kafka can't be reached at {KafkaConfig.of(brokers).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to "
         "where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
     )
 
 
-async def _look(brokers: Brokers, host: str, port: int) -> None:
+async def _look(brokers: KafkaConfig, host: str, port: int) -> None:
     """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted where waiting won't help."""
     place = f"Kafka at {host}:{port}"
     try:
@@ -65,7 +65,7 @@ async def _look(brokers: Brokers, host: str, port: int) -> None:
     connection.close()
 
 
-async def _advertised(brokers: Brokers) -> list[tuple[str, int]]:
+async def _advertised(brokers: KafkaConfig) -> list[tuple[str, int]]:
     client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **brokers.client_options())
     try:
         await client.bootstrap()

@@ -12,21 +12,21 @@ from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.config import Brokers
-from codewell.infra.kafka.diagnose import why_not
+from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.diagnose import why_refused
 
 _POLL_MS: Final = 500
 _RECORDS_MAX: Final = 1_000
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """Records of a partition from `start` up to and without `end`."""
 
     start: int
     end: int
 
 
-async def partitions(brokers: Brokers | str, names: Collection[str]) -> list[TopicPartition]:
+async def partitions(brokers: KafkaConfig | str, names: Collection[str]) -> list[TopicPartition]:
     """All partitions of these topics. Raises StackUnavailable when Kafka or one of them is not there."""
     async with clients.admin(brokers) as admin:
         described = await admin.describe_topics(list(names))
@@ -37,7 +37,7 @@ async def partitions(brokers: Brokers | str, names: Collection[str]) -> list[Top
     return [TopicPartition(name, number) for name in names for number in range(counts[name])]
 
 
-class Reader:
+class TopicReader:
     """Reads what is in partitions now."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
@@ -52,7 +52,7 @@ class Reader:
 
     async def spans(
         self, wanted: Collection[TopicPartition], since: datetime | None = None
-    ) -> dict[TopicPartition, Span]:
+    ) -> dict[TopicPartition, OffsetRange]:
         """What is in each of these now, or what was written since. Raises StackUnavailable."""
         ends = await self.ends(wanted)
         try:
@@ -63,9 +63,9 @@ class Reader:
                 starts = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
         except (KafkaError, TimeoutError) as error:
             raise _silent(next(iter(wanted)), error) from error
-        return {tp: Span(starts[tp], ends[tp]) for tp in wanted}
+        return {tp: OffsetRange(starts[tp], ends[tp]) for tp in wanted}
 
-    async def records(self, tp: TopicPartition, span: Span) -> AsyncIterator[ConsumerRecord]:
+    async def records(self, tp: TopicPartition, span: OffsetRange) -> AsyncIterator[ConsumerRecord]:
         """The records of a span in their order, but for those that aiokafka can't read. Raises StackUnavailable."""
         consumer = self._consumer
         consumer.assign([tp])
@@ -93,10 +93,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def reader(brokers: Brokers | str) -> AsyncIterator[Reader]:
+async def reader(brokers: KafkaConfig | str) -> AsyncIterator[TopicReader]:
     """A reader for one command. Raises StackUnavailable when Kafka is not there."""
     consumer = AIOKafkaConsumer(
-        **Brokers.of(brokers).client_options(),
+        **KafkaConfig.of(brokers).client_options(),
         enable_auto_commit=False,
         # A seek may be overtaken by the consumer's own look for where to start.
         auto_offset_reset="earliest",
@@ -106,8 +106,8 @@ async def reader(brokers: Brokers | str) -> AsyncIterator[Reader]:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:
-            raise await why_not(brokers) from error
-        yield Reader(consumer)
+            raise await why_refused(brokers) from error
+        yield TopicReader(consumer)
     finally:
         await clients.stop(consumer)
 

@@ -8,12 +8,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from codewell.infra.kafka.clients import EXCHANGE_TIMEOUT_S
-from codewell.infra.process.failpoints import Point, reach
+from codewell.infra.process.failpoints import Failpoint, reach
 
 Headers = Sequence[tuple[str, bytes]]
 
 
-class Batches:
+class RecordBatches:
     """Records on their way to many partitions, sent together."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
@@ -41,5 +41,5 @@ class Batches:
                     sent.append(await self._producer.send_batch(batch, topic, partition=partition))
             self._batches.clear()
             if sent:
-                sent[0].add_done_callback(lambda _: reach(Point.PRODUCED))
+                sent[0].add_done_callback(lambda _: reach(Failpoint.PRODUCED))
                 await asyncio.gather(*sent)

@@ -7,13 +7,13 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import admin
-from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.config import KafkaConfig
 from schemas.topics import TOPICS
 
 REPLICATION_DEFAULT: Final = 3
 
 
-async def create_topics(brokers: Brokers | str, prefix: str, replication: int | None = None) -> list[str]:
+async def create_topics(brokers: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
     """Make the topics that are missing and return their names. Without a number: 3 replicas, or one for each broker.
 
     Partitions of a topic that is there already are left as they are, as more of them would send a profile's requests

@@ -14,7 +14,7 @@ W = TypeVar("W")
 R = TypeVar("R")
 
 
-class Gathering(Generic[G, W, R]):
+class Coalescer(Generic[G, W, R]):
     """Does at once what is asked for while the same is being done for others, and for a moment behind that.
 
     What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 _ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-class Point(StrEnum):
+class Failpoint(StrEnum):
     """Every moment that can be named."""
 
     FETCHED = "fetched"
@@ -44,7 +44,7 @@ class Point(StrEnum):
 
 
 # How often each armed point is still to be passed, and what happens then.
-_armed: dict[Point, tuple[int, signal.Signals]] = {}
+_armed: dict[Failpoint, tuple[int, signal.Signals]] = {}
 
 
 def arm(text: str) -> None:
@@ -56,17 +56,17 @@ def arm(text: str) -> None:
     for one in filter(None, (part.strip() for part in text.split(","))):
         name, _, rest = one.partition("=")
         action, _, count = rest.partition("@")
-        if name not in list(Point) or action not in _ACTIONS or not (count or "1").isdigit() or int(count or 1) < 1:
+        if name not in list(Failpoint) or action not in _ACTIONS or not (count or "1").isdigit() or int(count or 1) < 1:
             raise SettingsInvalid(
                 f"CODEWELL_FAILPOINTS is not right: {one} must be like claimed=kill@3, of "
-                f"{', '.join(Point)} and {', '.join(_ACTIONS)}."
+                f"{', '.join(Failpoint)} and {', '.join(_ACTIONS)}."
             )
-        _armed[Point(name)] = (int(count or 1), _ACTIONS[action])
+        _armed[Failpoint(name)] = (int(count or 1), _ACTIONS[action])
     if _armed:
         log.warning("failpoints_armed", failpoints=text)
 
 
-def reach(point: Point) -> None:
+def reach(point: Failpoint) -> None:
     """Say that this moment has come."""
     if not _armed or point not in _armed:
         return

@@ -9,14 +9,14 @@ from aiokafka.errors import KafkaError
 from codewell.client.exchange import announce
 from codewell.errors import CodewellError
 from codewell.infra.kafka.clients import EXCHANGE_TIMEOUT_S, started_producer
-from codewell.infra.kafka.config import Brokers
+from codewell.infra.kafka.config import KafkaConfig
 
 log = structlog.get_logger()
 
 _WAITING_MAX: Final = 1_000
 
 
-class _News(NamedTuple):
+class _Announcement(NamedTuple):
     program_id: int
     name: str
 
@@ -24,15 +24,15 @@ class _News(NamedTuple):
 class Announcer:
     """Announces in the background. What Kafka does not take is logged and lost; the generator's sweep finds it."""
 
-    def __init__(self, brokers: Brokers | str, prefix: str) -> None:
+    def __init__(self, brokers: KafkaConfig | str, prefix: str) -> None:
         self._brokers = brokers
         self._prefix = prefix
-        self._waiting: asyncio.Queue[_News] = asyncio.Queue(_WAITING_MAX)
+        self._waiting: asyncio.Queue[_Announcement] = asyncio.Queue(_WAITING_MAX)
 
     def tell(self, program_id: int, name: str) -> None:
         """Announce a program soon. Never waits and never fails."""
         try:
-            self._waiting.put_nowait(_News(program_id, name))
+            self._waiting.put_nowait(_Announcement(program_id, name))
         except asyncio.QueueFull:
             _note_lost(program_id, "too many wait")
 
@@ -50,7 +50,7 @@ class Announcer:
                 log.exception("announcer_broke")
                 _note_lost(news.program_id, "it broke")
 
-    async def _announce(self, news: _News | None) -> None:
+    async def _announce(self, news: _Announcement | None) -> None:
         """Announce this and what comes after it, as long as Kafka takes it."""
         async with started_producer(self._brokers) as producer:
             while news is not None:

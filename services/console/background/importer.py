@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from codewell.errors import CodewellError, FileRefused
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.imports import run, undo, uploads
 from codewell.infra.postgres.connection import Connection, Pool
@@ -27,7 +27,7 @@ _REFUSED_DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationE
 class Importer:
     """One console's own. Uploads wait in the database, so that any console takes one up where another left it."""
 
-    def __init__(self, pool: Pool, minters: Minters, limits: Limits) -> None:
+    def __init__(self, pool: Pool, minters: Minters, limits: FileLimits) -> None:
         self.limits = limits
         self._pool = pool
         self._minters = minters
@@ -72,7 +72,7 @@ class Importer:
             await uploads.fetch(connection, import_id, path)
             try:
                 scanned = await asyncio.to_thread(scan, path, self.limits)
-                done = await run.bring_in(connection, self._minters, import_id, path, scanned, self.limits, _nothing)
+                done = await run.import_file(connection, self._minters, import_id, path, scanned, self.limits, _nothing)
             except FileRefused as error:
                 # A file that is larger than a limit is now is refused before it is opened.
                 await undo.refuse(connection, import_id, str(error))

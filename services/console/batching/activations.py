@@ -7,20 +7,20 @@ import asyncpg
 from fastapi.responses import Response
 
 from codewell.access import stored_responses
-from codewell.access.stored_responses import KeptAnswer, TokenKey
+from codewell.access.stored_responses import StoredResponse, TokenKey
 from codewell.codes import activate_many
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
-from codewell.infra.process.coalescer import Gathering
+from codewell.infra.process.coalescer import Coalescer
 from codewell.pool.minter_cache import Minters
-from services.console.http.auth import Known
-from services.console.http.idempotency import Once, done, repeated
+from services.console.http.auth import KnownToken
+from services.console.http.idempotency import Idempotency, done, repeated
 from services.console.http.problems import refusal
 from services.console.routes.code_shape import shown
 
 
 class _Wish(NamedTuple):
-    once: Once
+    once: Idempotency
     code: str
 
 
@@ -30,22 +30,22 @@ class Activations:
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._gathering: Gathering[Known, _Wish, Response | None] = Gathering(
+        self._gathering: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
-    async def activate(self, program: Known, once: Once, code: str) -> Response | None:
+    async def activate(self, program: KnownToken, once: Idempotency, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
         return await self._gathering.ask(program, _Wish(once, code))
 
-    async def _activate(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+    async def _activate(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
         try:
             return await self._in_one_transaction(program, wishes)
         except (asyncpg.UniqueViolationError, asyncpg.DataError):
             # A copy in another console was quicker, or one code can't be a text of Postgres.
             return [None] * len(wishes)
 
-    async def _in_one_transaction(self, program: Known, wishes: Sequence[_Wish]) -> list[Response | None]:
+    async def _in_one_transaction(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
         # Of copies, and of those who want the same code, the first is in this batch, and the others come behind it.
         of_key: dict[TokenKey, _Wish] = {}
         of_code: dict[str, _Wish] = {}
@@ -59,7 +59,7 @@ class Activations:
                 elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
                     of_code[one.code] = one
             outcomes = await activate_many.activate(connection, self._minters, program.id, list(of_code))
-            kept: dict[TokenKey, KeptAnswer] = {}
+            kept: dict[TokenKey, StoredResponse] = {}
             for one, outcome in zip(of_code.values(), outcomes, strict=True):
                 if outcome is None:
                     continue

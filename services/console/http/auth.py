@@ -25,7 +25,7 @@ _REMEMBERED_MAX: Final = 10_000
 _MUST_AUTHENTICATE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
 
 
-class Known(NamedTuple):
+class KnownToken(NamedTuple):
     """What of a program decides who sees it."""
 
     id: int
@@ -33,13 +33,13 @@ class Known(NamedTuple):
     groups: tuple[str, ...]
 
 
-class Callers:
+class Authenticator:
     """Finds tokens by their secrets, and remembers those in force for some seconds."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._remembered: dict[bytes, tuple[float, Token]] = {}
-        self._programs: dict[str, tuple[float, Known]] = {}
+        self._programs: dict[str, tuple[float, KnownToken]] = {}
 
     async def find(self, authorization: str | None) -> Token | None:
         """The token in force that this header gives, or None. Raises what asyncpg raises."""
@@ -60,7 +60,7 @@ class Callers:
             self._remembered[key] = (now, token)
         return token
 
-    async def program(self, caller: Token, name: str) -> Known:
+    async def program(self, caller: Token, name: str) -> KnownToken:
         """The program of this name, if it is the caller's: ProgramUnknown otherwise. Remembered for some seconds.
 
         Only who may see it is remembered; its rules are the database's, at the moment of each step. Who may not see it
@@ -72,7 +72,7 @@ class Callers:
         if known is None or now - seen_at >= REMEMBERED_S or not caller.sees(known.groups):
             async with self._pool.acquire() as connection:
                 found = await programs.get(connection, name)
-            known = Known(found.id, found.name, found.groups)
+            known = KnownToken(found.id, found.name, found.groups)
             if len(self._programs) >= _REMEMBERED_MAX:
                 self._programs.clear()
             self._programs[name] = (now, known)
@@ -85,10 +85,10 @@ class Callers:
         self._programs.pop(name, None)
 
 
-class Doorkeeper:
+class AuthMiddleware:
     """Lets nobody without a token in force through to the API, whatever the path and whatever else is wrong."""
 
-    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+    def __init__(self, app: ASGIApp, callers: Authenticator) -> None:
         self._app = app
         self._callers = callers
 
@@ -116,7 +116,7 @@ _BEARER: Final = HTTPBearer(auto_error=False, description="A token that `codewel
 Given = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 
 
-class Needs:
+class RequiresScope:
     """A dependency that gives the caller's token when it has one of these scopes, and refuses it otherwise."""
 
     def __init__(self, *scopes: Scope) -> None:
@@ -130,12 +130,12 @@ class Needs:
         return caller
 
 
-Reader = Annotated[Token, Depends(Needs("read"))]
-Writer = Annotated[Token, Depends(Needs("write"))]
+Reader = Annotated[Token, Depends(RequiresScope("read"))]
+Writer = Annotated[Token, Depends(RequiresScope("write"))]
 # The shop looks at a code before it redeems it.
-Looker = Annotated[Token, Depends(Needs("read", "redeem"))]
-Redeemer = Annotated[Token, Depends(Needs("redeem"))]
-Admin = Annotated[Token, Depends(Needs("admin"))]
+Viewer = Annotated[Token, Depends(RequiresScope("read", "redeem"))]
+Redeemer = Annotated[Token, Depends(RequiresScope("redeem"))]
+Admin = Annotated[Token, Depends(RequiresScope("admin"))]
 
 
 async def visible(connection: Connection, caller: Token, name: str) -> Program:

@@ -10,7 +10,7 @@ EXPORTS_MAX: Final = 2
 _RETRY_AFTER_S: Final = 30
 
 
-class Turns:
+class ConcurrencyLimit:
     """So many may work at once; whoever comes then is told to try again."""
 
     def __init__(self, at_once_max: int = EXPORTS_MAX) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from codewell.access import failed_lookups
-from codewell.access.failed_lookups import Misses
+from codewell.access.failed_lookups import FailedLookups
 from codewell.infra.postgres.connection import Pool
 from services.console.http.problems import AWAY, try_later
 
@@ -29,10 +29,10 @@ _MINUTE_S: Final = 60.0
 
 class _Seen(NamedTuple):
     at_s: float
-    misses: Misses
+    misses: FailedLookups
 
 
-class Guessers:
+class FailedLookupLimiter:
     """Counts the misses of tokens against their budget of a minute."""
 
     def __init__(self, pool: Pool, misses_per_minute: int) -> None:
@@ -77,7 +77,7 @@ class Guessers:
                 self._remember(token_id, now)
             self._untold -= told
 
-    def _remember(self, token_id: int, found: Misses) -> _Seen:
+    def _remember(self, token_id: int, found: FailedLookups) -> _Seen:
         if len(self._seen) >= _REMEMBERED_MAX:
             self._seen.clear()
         self._seen[token_id] = seen = _Seen(time.monotonic(), found)

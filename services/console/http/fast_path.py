@@ -17,7 +17,7 @@ from codewell.access.tokens import Scope as TokenScope
 from codewell.access.tokens import Token
 from schemas.api import Attach, CodeOnly
 from services.console.context import Context
-from services.console.http.idempotency import KEY_CHARACTERS_MAX, KEY_PATTERN, Once, done, fingerprint, is_json
+from services.console.http.idempotency import KEY_CHARACTERS_MAX, KEY_PATTERN, Idempotency, done, fingerprint, is_json
 from services.console.routes.code_lifecycle import activate, attach
 
 _PATH: Final = re.compile(r"/api/v1/programs/([A-Za-z0-9_]{1,64})/codes:(attach|activate)")
@@ -36,7 +36,7 @@ _ROUTES: Final = {step: _Route(f"/programs/{{name}}/codes:{step}") for step in _
 _NOT_HERE: Final = "not_direct"
 
 
-class Direct(BaseRoute):
+class FastPath(BaseRoute):
     """The first route of the API. `others` is all of them."""
 
     def __init__(self, here: Context, others: ASGIApp) -> None:
@@ -78,7 +78,7 @@ class Direct(BaseRoute):
             await self._others(_as_it_came(scope), _again(body, receive), send)
             return
         caller: Token = scope["state"]["caller"]
-        once = Once(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
+        once = Idempotency(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
         if isinstance(wanted, Attach):
             response = done(await attach(self._here, caller, name, wanted, once), 200)
         else:

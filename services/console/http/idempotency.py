@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from codewell.access import stored_responses
-from codewell.access.stored_responses import KeptAnswer, TokenKey
+from codewell.access.stored_responses import StoredResponse, TokenKey
 from codewell.access.tokens import Token
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, Pool
@@ -35,7 +35,7 @@ Key = Annotated[
 ]
 
 
-class Once:
+class Idempotency:
     """One request that makes something; `may_name_profile` says whether a profile can be in its answer."""
 
     def __init__(
@@ -88,10 +88,10 @@ class Once:
             made(result)
         return response
 
-    def kept(self, response: Response) -> KeptAnswer:
+    def kept(self, response: Response) -> StoredResponse:
         """What is kept of the answer to this request."""
         media_type = response.media_type or _JSON
-        return KeptAnswer(self.fingerprint, response.status_code, media_type, bytes(response.body))
+        return StoredResponse(self.fingerprint, response.status_code, media_type, bytes(response.body))
 
     async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
         try:
@@ -104,7 +104,7 @@ class Once:
         return repeated(known, self.fingerprint)
 
 
-def repeated(known: KeptAnswer, fingerprint: bytes) -> Response:
+def repeated(known: StoredResponse, fingerprint: bytes) -> Response:
     """The answer that the key had, or the refusal of another request under the same key."""
     if known.fingerprint != fingerprint:
         return problem(422, "This Idempotency-Key came with another request: use a new key for each.")
@@ -126,13 +126,13 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
 
 
-async def once(request: Request, key: Key = None) -> Once:
+async def once(request: Request, key: Key = None) -> Idempotency:
     """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
     if not is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller
     asked = fingerprint(request.method, request.scope["path"], await request.body())
-    return Once(request.app.state.context.pool, caller.id, key, asked)
+    return Idempotency(request.app.state.context.pool, caller.id, key, asked)
 
 
-Making = Annotated[Once, Depends(once)]
+Making = Annotated[Idempotency, Depends(once)]

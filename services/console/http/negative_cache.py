@@ -4,20 +4,20 @@ import time
 from typing import Final
 
 from codewell.codes import possible_texts
-from codewell.codes.possible_texts import REMEMBERED_S, Limits
+from codewell.codes.possible_texts import REMEMBERED_S, TextBounds
 from codewell.infra.postgres.connection import Pool
 from codewell.pool.minter_cache import Minters
 
 _REMEMBERED_MAX: Final = 10_000
 
 
-class Strangers:
+class NegativeCache:
     """Remembers for a moment which texts can't be the programs' that are asked for."""
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._remembered: dict[int, tuple[float, Limits | None]] = {}
+        self._remembered: dict[int, tuple[float, TextBounds | None]] = {}
 
     async def know(self, program_id: int, text: str) -> bool:
         """Whether this text is none of the program's codes; where it says no, the database is to be asked.

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import HTTPException, Query
 
-from codewell.codes.lookup import START, Place
+from codewell.codes.lookup import START, CodePlace
 
 _PLACE_MAX: Final = 2**63 - 1
 
@@ -22,7 +22,7 @@ def of_text(text: str) -> str:
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def of_place(place: Place) -> str:
+def of_place(place: CodePlace) -> str:
     """The cursor that stands for a code's place."""
     return of_text(":".join(map(str, place)))
 
@@ -40,7 +40,7 @@ def text_of(cursor: str | None, first: str = "") -> str:
     return text
 
 
-def place_of(cursor: str | None) -> Place:
+def place_of(cursor: str | None) -> CodePlace:
     """The place behind which a list of codes goes on. Raises 422 for a cursor that nobody was given."""
     if cursor is None:
         return START
@@ -50,7 +50,7 @@ def place_of(cursor: str | None) -> Place:
         raise _broken() from error
     if listed not in {0, 1} or not (0 <= major <= _PLACE_MAX and 0 <= minor < _PLACE_MAX):
         raise _broken()
-    return Place(listed, major, minor)
+    return CodePlace(listed, major, minor)
 
 
 def _broken() -> HTTPException:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from codewell.access.tokens import Token
 from codewell.audit import audit_log
 from codewell.codes import lifecycle
-from codewell.codes.lifecycle import Change
+from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
 from codewell.errors import CodeUnknown
 from codewell.infra.postgres.connection import Connection
@@ -24,7 +24,7 @@ from schemas.api import Attach, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
 from services.console.context import Context, context
 from services.console.http.auth import Redeemer, Writer, visible
-from services.console.http.idempotency import Making, Once
+from services.console.http.idempotency import Idempotency, Making
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
 from services.console.routes.code_shape import shown
@@ -58,7 +58,7 @@ async def attach_code(
     return await attach(here, caller, name, wanted, once)
 
 
-async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: Once) -> Code:
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: Idempotency) -> Code:
     """Attach a code, once for a key. Raises CodewellError."""
     await here.callers.program(caller, name)
     # The answer is stored under this id, so the same key finds it whatever happens to this console.
@@ -85,7 +85,7 @@ async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortN
     return await activate(here, caller, name, wanted.code, once)
 
 
-async def activate(here: Context, caller: Token, name: str, code: str, once: Once) -> Response:
+async def activate(here: Context, caller: Token, name: str, code: str, once: Idempotency) -> Response:
     """Use a code, once for a key. Raises CodewellError, and HTTPException for who asks for too many that are none."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)
@@ -120,9 +120,9 @@ async def change_code(
 ) -> Code:
     """Give a code another expiry or other fields; answers that went out say what they said."""
 
-    def to(now: CodeFacts) -> Change:
+    def to(now: CodeFacts) -> CodeChange:
         given = changes.model_fields_set
-        return Change(
+        return CodeChange(
             changes.expires_at if "expires_at" in given else now.expires_at,
             json.dumps(changes.fields) if "fields" in given else now.fields,
         )
@@ -132,7 +132,7 @@ async def change_code(
         async with connection.transaction():
             changed = await lifecycle.change(connection, here.minters, program.id, code, to)
             details = sorted(changes.model_fields_set)
-            await audit_log.note(connection, caller.by, "code.update", name, place=changed.place, changed=details)
+            await audit_log.record(connection, caller.by, "code.update", name, place=changed.place, changed=details)
     return shown(name, changed)
 
 
@@ -146,12 +146,12 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
         program = await visible(connection, caller, name)
         async with connection.transaction():
             deleted = await lifecycle.delete(connection, here.minters, program.id, code)
-            await audit_log.note(connection, caller.by, "code.delete", name, place=deleted.place)
+            await audit_log.record(connection, caller.by, "code.delete", name, place=deleted.place)
     return shown(name, deleted)
 
 
 async def _stepped(
-    here: Context, caller: Token, once: Once, name: str, code: str, step: Step, verb: str | None = None
+    here: Context, caller: Token, once: Idempotency, name: str, code: str, step: Step, verb: str | None = None
 ) -> Response:
     """Take a step in one code's life, once for a key, and log it where it has a verb."""
     program = await here.callers.program(caller, name)
@@ -160,7 +160,7 @@ async def _stepped(
     async def work(connection: Connection) -> Code:
         now = await step(connection, here.minters, program.id, code)
         if verb is not None:
-            await audit_log.note(connection, caller.by, verb, name, place=now.place)
+            await audit_log.record(connection, caller.by, verb, name, place=now.place)
         return shown(name, now)
 
     try:

@@ -19,7 +19,7 @@ from schemas.events import Id, ShortName
 from schemas.program import State, Stock
 from services.console.context import Context, context
 from services.console.http import pagination
-from services.console.http.auth import Looker, Reader, Writer, visible
+from services.console.http.auth import Reader, Viewer, Writer, visible
 from services.console.http.idempotency import Making
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
@@ -59,7 +59,7 @@ async def generate_codes(
         else:
             await fill.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
         made = len(wanted.profiles) if wanted.profiles is not None else wanted.count
-        await audit_log.note(
+        await audit_log.record(
             connection, caller.by, "code.generate", name, count=made, attached=wanted.profiles is not None
         )
         return await programs.stock(connection, name)
@@ -94,7 +94,7 @@ async def list_codes(
 @router.get(
     "/codes/{code:path}", responses=examples.answer(200, "The facts on the code", examples.CODE) | documented(404, 429)
 )
-async def show_code(here: Here, caller: Looker, name: ShortName, code: CodeText) -> Code:
+async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText) -> Code:
     """Look a code up. A token that asks for too many that don't exist waits."""
     program = await here.callers.program(caller, name)
     await here.guessers.refuse(caller.id)

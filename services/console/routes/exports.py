@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from codewell.audit import audit_log
 from codewell.codes import export
-from codewell.codes.export import Wanted, Write
+from codewell.codes.export import ExportOptions, Write
 from codewell.files.csv_writer import MEDIA_TYPE
 from schemas.events import SHORT_NAME_PATTERN, ShortName
 from schemas.program import State
@@ -61,13 +61,13 @@ async def export_codes(
     """
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-    wanted = Wanted(state, tuple(dict.fromkeys(fields.split(","))) if fields else (), raw)
+    wanted = ExportOptions(state, tuple(dict.fromkeys(fields.split(","))) if fields else (), raw)
 
     async def work(write: Write) -> None:
         with here.exports.turn():
             async with here.pool.acquire() as connection:
                 # What has left can't be called back, so it is logged before.
-                await audit_log.note(connection, caller.by, "code.export", name, state=state, fields=fields)
+                await audit_log.record(connection, caller.by, "code.export", name, state=state, fields=fields)
                 await export.export(connection, here.minters, program, wanted, write)
 
     return _Download(f"{name}-codes.csv", work)

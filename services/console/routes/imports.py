@@ -27,7 +27,7 @@ from schemas.events import ShortName
 from schemas.imports import Import, ImportOptions
 from services.console.context import Context, context
 from services.console.http.auth import Reader, Writer, visible
-from services.console.http.idempotency import Key, Once
+from services.console.http.idempotency import Idempotency, Key
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
 
@@ -90,12 +90,14 @@ async def import_file(
                 connection, uuid7(), program, file.filename or "", scanned, options, uploaded=True
             )
             await uploads.store(connection, begun.id, path)
-            await audit_log.note(connection, caller.by, "import.begin", name, id=str(begun.id), file_bytes=scanned.size)
+            await audit_log.record(
+                connection, caller.by, "import.begin", name, id=str(begun.id), file_bytes=scanned.size
+            )
             return begun
 
         parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
         fingerprint = hashlib.sha256("\n".join(parts).encode()).digest()
-        once = Once(here.pool, caller.id, key, fingerprint, may_name_profile=False)
+        once = Idempotency(here.pool, caller.id, key, fingerprint, may_name_profile=False)
         return await once.answer(work, lambda _: here.importer.tell(), 202)
 
 

@@ -41,7 +41,7 @@ async def put_profile(
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
         put = {id: given.fields}
-        await audit_log.noted(connection, caller.by, lambda: profiles.put(connection, put), "profile.put", count=1)
+        await audit_log.recorded(connection, caller.by, lambda: profiles.put(connection, put), "profile.put", count=1)
         return await profiles.get(connection, id)
 
 

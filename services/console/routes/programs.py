@@ -54,7 +54,7 @@ async def create_program(
 
     async def work(connection: Connection) -> Program:
         made = await programs.create(connection, here.minters, settings, here.guesses_per_s)
-        await audit_log.note(connection, caller.by, "program.create", made.name, source=settings.source.kind)
+        await audit_log.record(connection, caller.by, "program.create", made.name, source=settings.source.kind)
         return made
 
     return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
@@ -113,7 +113,7 @@ async def clone_program(
     async def work(connection: Connection) -> Program:
         with _as_body():
             made = await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
-        await audit_log.note(connection, caller.by, "program.clone", made.name, of=name)
+        await audit_log.record(connection, caller.by, "program.clone", made.name, of=name)
         return made
 
     return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
@@ -136,7 +136,7 @@ async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program
     """Remove a program for good: its codes stay on record, and its name is not used again."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
-        removed = await audit_log.noted(
+        removed = await audit_log.recorded(
             connection, caller.by, lambda: programs.remove(connection, name), "program.remove", name
         )
     return _told(here, removed)
@@ -146,7 +146,7 @@ async def _switched(here: Context, caller: Token, name: str, *, active: bool) ->
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         verb = f"program.{'activate' if active else 'deactivate'}"
-        switched = await audit_log.noted(
+        switched = await audit_log.recorded(
             connection, caller.by, lambda: programs.set_active(connection, name, active), verb, name
         )
     return _told(here, switched)

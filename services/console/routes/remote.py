@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from codewell.audit import audit_log
 from codewell.pool import orders
 from codewell.remote import signing_secrets
-from codewell.remote.signing_secrets import Secret
+from codewell.remote.signing_secrets import SigningSecret
 from schemas.api import RemoteSecret, RemoteSecrets, RemoteService
 from schemas.events import ShortName
 from services.console.context import Context, context
@@ -50,7 +50,7 @@ async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> Re
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         await orders.service_of(connection, name)
-        rotated = await audit_log.noted(
+        rotated = await audit_log.recorded(
             connection,
             caller.by,
             lambda: signing_secrets.rotate(connection, here.minters, program.id),
@@ -60,6 +60,6 @@ async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> Re
     return _shown(name, rotated)
 
 
-def _shown(program: str, secrets: Sequence[Secret]) -> RemoteSecrets:
+def _shown(program: str, secrets: Sequence[SigningSecret]) -> RemoteSecrets:
     shown = [RemoteSecret(secret=one.text, made_at=one.made_at, ends_at=one.ends_at) for one in secrets]
     return RemoteSecrets(program=program, secrets=shown)

@@ -7,19 +7,19 @@ import asyncpg
 import pytest
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By, Head, note, noted, verify
+from codewell.audit.audit_log import Actor, ChainHead, record, recorded, verify
 from codewell.infra.postgres.connection import Connection, Pool
 
-ANNA = By("token", "anna")
-BERT = By("command", "bert@host")
+ANNA = Actor("token", "anna")
+BERT = Actor("command", "bert@host")
 TABLES = ("audit_entry", "audit_chain")
 
 
-async def write(connection: Connection, count: int) -> list[Head]:
+async def write(connection: Connection, count: int) -> list[ChainHead]:
     """So many entries, each in a transaction of its own, and the head behind each."""
     heads = []
     for number in range(1, count + 1):
-        await note(connection, ANNA, "program.update", "SPRING", changed=["title"], number=number)
+        await record(connection, ANNA, "program.update", "SPRING", changed=["title"], number=number)
         heads.append((await verify(connection)).head)
     return heads
 
@@ -38,8 +38,8 @@ async def tamper(connection: Connection, *statements: str) -> None:
 
 async def test_who_did_what_and_when_by_the_clock_of_the_database(connection: Connection) -> None:
     before = await connection.fetchval("SELECT clock_timestamp()")
-    await note(connection, BERT, "code.generate", "SPRING", count=5)
-    await note(connection, ANNA, "token.create", token="ü\n€")
+    await record(connection, BERT, "code.generate", "SPRING", count=5)
+    await record(connection, ANNA, "token.create", token="ü\n€")
     latest, first = await audit_log.page(connection, 10)
     assert (first.place, first.via, first.actor, first.verb, first.program) == (1, *BERT, "code.generate", "SPRING")
     assert (first.details, latest.details, latest.program) == ({"count": 5}, {"token": "ü\n€"}, None)
@@ -49,7 +49,7 @@ async def test_who_did_what_and_when_by_the_clock_of_the_database(connection: Co
 
 
 async def test_an_empty_log_is_whole(connection: Connection) -> None:
-    assert await verify(connection) == (0, Head(0, ""), None)
+    assert await verify(connection) == (0, ChainHead(0, ""), None)
 
 
 async def test_what_is_rolled_back_is_not_in_the_log_and_leaves_no_gap(connection: Connection) -> None:
@@ -58,10 +58,10 @@ async def test_what_is_rolled_back_is_not_in_the_log_and_leaves_no_gap(connectio
 
     await write(connection, 1)
     with pytest.raises(LookupError):
-        await noted(connection, ANNA, refused, "program.create")
+        await recorded(connection, ANNA, refused, "program.create")
     transaction = connection.transaction()
     await transaction.start()
-    await note(connection, ANNA, "program.create")
+    await record(connection, ANNA, "program.create")
     await transaction.rollback()
     await write(connection, 1)
     verdict = await verify(connection)
@@ -72,7 +72,7 @@ async def test_many_at_once_are_one_chain(connections: Pool) -> None:
     async def notes(number: int) -> None:
         for _ in range(20):
             async with connections.acquire() as own:
-                await note(own, By("token", f"t{number}"), "code.delete", "SPRING", count=1)
+                await record(own, Actor("token", f"t{number}"), "code.delete", "SPRING", count=1)
 
     await asyncio.gather(*(notes(number) for number in range(8)))
     async with connections.acquire() as own:
@@ -84,9 +84,9 @@ async def test_who_takes_long_over_his_transaction_keeps_nobody_waiting(
     connection: Connection, connections: Pool
 ) -> None:
     async with connection.transaction():
-        await note(connection, ANNA, "code.generate", count=100_000)
+        await record(connection, ANNA, "code.generate", count=100_000)
         async with connections.acquire() as other, asyncio.timeout(5):
-            await note(other, BERT, "code.delete", count=1)
+            await record(other, BERT, "code.delete", count=1)
     # The order is that of the commits.
     assert [entry.actor for entry in await audit_log.page(connection, 10)] == ["anna", "bert@host"]
     assert (await verify(connection)).wrong is None
@@ -207,7 +207,7 @@ async def test_entries_are_found_by_who_what_and_when(connection: Connection) ->
         (BERT, "program.remove", "AUTUMN"),
         (ANNA, "code.delete", "SPRING"),
     ):
-        await note(connection, by, verb, name)
+        await record(connection, by, verb, name)
 
     async def places(**filters: object) -> list[int]:
         return [entry.place for entry in await audit_log.page(connection, 10, **filters)]  # type: ignore[arg-type]
@@ -224,7 +224,11 @@ async def test_entries_are_found_by_who_what_and_when(connection: Connection) ->
 
 
 async def test_what_can_not_be_told_apart_when_hashed_is_refused(connection: Connection) -> None:
-    for by, verb in ((By("token", "an\nna"), "program.create"), (ANNA, "program\ncreate"), (By("token", ""), "a.b")):
+    for by, verb in (
+        (Actor("token", "an\nna"), "program.create"),
+        (ANNA, "program\ncreate"),
+        (Actor("token", ""), "a.b"),
+    ):
         with pytest.raises(asyncpg.CheckViolationError):
-            await note(connection, by, verb)
+            await record(connection, by, verb)
     assert "\n" not in audit_log.by_command().actor

@@ -9,7 +9,7 @@ from codewell.audit.promises import audit
 from codewell.imports import run
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.issuing.claim import Claims
-from codewell.pool.fill import generate, make_in_place, top_up
+from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import programs
@@ -32,7 +32,7 @@ async def test_stock_is_conserved_at_every_commit(
             async with connections.acquire() as one:
                 await top_up(one, minters, spring.id)
             async with connections.acquire() as one:
-                await make_in_place(one, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
+                await make_for_request(one, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
             async with connections.acquire() as one:
                 await generate(one, minters, spring.id, 20, None)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
-from codewell.client.exchange import Answer, Exchange, announce, exchange
+from codewell.client.exchange import Exchange, ReceivedAnswer, announce, exchange
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import started_producer
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PROGRAM_CHANGED
@@ -18,9 +18,9 @@ from tests.support.site import Site
 QUIET_S = 0.3
 
 
-async def collect(opened: Exchange, count: int) -> dict[str, Answer]:
+async def collect(opened: Exchange, count: int) -> dict[str, ReceivedAnswer]:
     """So many answers, by the topic they came from and their request."""
-    found: dict[str, Answer] = {}
+    found: dict[str, ReceivedAnswer] = {}
     async for answer in opened.answers(LIMIT_S):
         found[answer.data["request_id"]] = answer
         if len(found) == count:

@@ -11,7 +11,7 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import export, lifecycle, listing
-from codewell.codes.export import Wanted
+from codewell.codes.export import ExportOptions
 from codewell.codes.lookup import START, CodeFacts
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
@@ -26,11 +26,13 @@ from tests.support.factories import OFF, message, program
 from tests.support.situations import list_block, until
 
 FIELDS = ({"name": "discount"}, {"name": "note"}, {"name": "secret", "save": False})
-ALL = Wanted()
+ALL = ExportOptions()
 HEAD = [*export.COLUMNS, "fields.discount", "fields.note"]
 
 
-async def exported(connection: Connection, minters: Minters, of: Program, wanted: Wanted = ALL) -> list[dict[str, str]]:
+async def exported(
+    connection: Connection, minters: Minters, of: Program, wanted: ExportOptions = ALL
+) -> list[dict[str, str]]:
     """The rows of an export, by its header; its lines end as they should, and are as many as it says."""
     written: list[bytes] = []
 
@@ -91,10 +93,10 @@ async def all_kinds(connection: Connection, claims: Claims, minters: Minters) ->
             minters,
             spring.id,
             texts[place],
-            lambda _: lifecycle.Change(datetime(2050, 1, 1, tzinfo=UTC), '{"note": "changed"}'),
+            lambda _: lifecycle.CodeChange(datetime(2050, 1, 1, tzinfo=UTC), '{"note": "changed"}'),
         )
     await lifecycle.change(connection, minters, spring.id, texts[5],
-                      lambda one: lifecycle.Change(datetime.now(UTC) - timedelta(days=1), one.fields))  # fmt: skip
+                      lambda one: lifecycle.CodeChange(datetime.now(UTC) - timedelta(days=1), one.fields))  # fmt: skip
     await list_block(connection, spring.id, ["LISTED-1", "LISTED-2"], fields='{"note": "listed"}')
     await list_block(connection, spring.id, ["OVER-1", "OVER-2"], lives=timedelta(seconds=-1))
     await connection.execute("UPDATE block SET open = false WHERE expires_at <= now()")
@@ -121,7 +123,7 @@ async def test_an_export_says_what_the_list_says(
     assert {code for code, at in deleted_at.items() if at} == {one.code for one in facts if one.state == "deleted"}
 
     for state in get_args(State):
-        some = await exported(connection, minters, spring, Wanted(state))
+        some = await exported(connection, minters, spring, ExportOptions(state))
         assert sorted(some, key=str) == sorted((row for row in rows if row["state"] == state), key=str), state
     assert await audit(connection) == []
 
@@ -135,8 +137,8 @@ async def test_codes_of_an_expired_pool_are_expired(connection: Connection, clai
     rows = await exported(connection, minters, spring)
 
     assert [row["state"] for row in rows] == ["attached", *["expired"] * 4]
-    assert len(await exported(connection, minters, spring, Wanted("expired"))) == 4
-    assert await exported(connection, minters, spring, Wanted("pooled")) == []
+    assert len(await exported(connection, minters, spring, ExportOptions("expired"))) == 4
+    assert await exported(connection, minters, spring, ExportOptions("pooled")) == []
     assert await audit(connection) == []
 
 
@@ -158,7 +160,7 @@ async def test_chosen_fields_of_profiles_stand_beside_their_codes(
         connection, {"p-0": {"email": "a@example.com", "name": 'Ann "A", Lee\r\nx'}, "p-1": {"age": "1"}}
     )
 
-    rows = await exported(connection, minters, spring, Wanted(profile_fields=("name", "email")))
+    rows = await exported(connection, minters, spring, ExportOptions(profile_fields=("name", "email")))
 
     assert list(rows[0]) == [*export.COLUMNS, "profile.name", "profile.email"]
     found = {row["profile_id"]: (row["profile.name"], row["profile.email"]) for row in rows}
@@ -179,8 +181,8 @@ async def test_cells_that_a_spreadsheet_would_run(
     await claims.attach([message("SPRING", profile_id=who) for who in bad[-4:]])
     await profiles.put(connection, {who: {"name": "@x\n=y"} for who in bad})
 
-    rows = await exported(connection, minters, spring, Wanted(raw=raw, profile_fields=("name",)))
-    minted = await exported(connection, minters, dice, Wanted(raw=raw))
+    rows = await exported(connection, minters, spring, ExportOptions(raw=raw, profile_fields=("name",)))
+    minted = await exported(connection, minters, dice, ExportOptions(raw=raw))
 
     sign = "" if raw else "'"
     assert {row["code"] for row in rows} == {"a", *(sign + code for code in bad[:4])}
@@ -207,10 +209,10 @@ async def test_an_export_is_of_one_moment(connections: Pool, claims: Claims, min
                 await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(25)])
                 await generate(other, minters, spring.id, 10, None)
 
-        count = await export.export(connection, minters, spring, Wanted(), write)
+        count = await export.export(connection, minters, spring, ExportOptions(), write)
         assert count == 30
         assert b"".join(written).count(b"pooled") == 30
-        assert len(await exported(connection, minters, spring, Wanted("attached"))) == 25
+        assert len(await exported(connection, minters, spring, ExportOptions("attached"))) == 25
         assert await audit(connection) == []
 
 
@@ -232,7 +234,7 @@ async def test_everybody_else_goes_on_while_codes_are_minted(
         seen.append(turns)
 
     going = asyncio.ensure_future(others())
-    await export.export(connection, minters, spring, Wanted("pooled"), write)
+    await export.export(connection, minters, spring, ExportOptions("pooled"), write)
     going.cancel()
     assert len(seen) == 11
     assert len(set(seen[1:])) == 10
@@ -254,7 +256,7 @@ async def test_one_that_takes_too_long_is_ended(
 
     with pytest.raises(StackUnavailable, match="took longer"):
         async with connections.acquire() as exporting:
-            await export.export(exporting, minters, spring, Wanted(), once)
+            await export.export(exporting, minters, spring, ExportOptions(), once)
     assert len(written) == 2
     assert await connections.fetchval("SELECT 1") == 1
 

@@ -9,9 +9,9 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle
-from codewell.codes.lifecycle import Change
+from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
-from codewell.codes.lookup import START, Place, find
+from codewell.codes.lookup import START, CodePlace, find
 from codewell.errors import CodeUnknown, ProgramRefused
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
@@ -50,7 +50,7 @@ async def state(connection: Connection, minters: Minters, program_id: int, code:
 
 
 async def change_expiry(connection: Connection, minters: Minters, program_id: int, code: str) -> object:
-    return await lifecycle.change(connection, minters, program_id, code, lambda _: Change(LATER, None))
+    return await lifecycle.change(connection, minters, program_id, code, lambda _: CodeChange(LATER, None))
 
 
 STEPS: dict[str, Step] = {
@@ -152,13 +152,13 @@ async def test_expired_codes_are_not_used_and_can_be_brought_back(
 ) -> None:
     spring = await stocked(connection, minters, 2, ttl="P1D")
     [code] = await attached(claims, 1)
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: Change(EARLIER, None))
+    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(EARLIER, None))
     assert await state(connection, minters, spring.id, code) == "expired"
     for step in ("detach", "activate", "deactivate"):
         with pytest.raises(ProgramRefused, match=f"{code} is expired"):
             await STEPS[step](connection, minters, spring.id, code)
 
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: Change(None, '{"note": "kept"}'))
+    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(None, '{"note": "kept"}'))
     facts = await lifecycle.activate(connection, minters, spring.id, code)
 
     assert (facts.state, facts.expires_at, facts.fields) == ("activated", None, '{"note": "kept"}')
@@ -171,7 +171,7 @@ async def test_a_changed_pooled_code_is_given_with_what_it_has_now(
     spring = await stocked(connection, minters, 3, ttl="P1D")
     code = (await minters.get(connection, spring.id, 1)).mint(1, 1)[0]
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: Change(soon, '{"colour": "red"}'))
+    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(soon, '{"colour": "red"}'))
     requests = [message("SPRING") for _ in range(3)]
     rows = {row.code: row for found in (await claims.attach(requests)).rows.values() for row in found}
 
@@ -283,11 +283,11 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
     await lifecycle.activate(connection, minters, spring.id, given[5])
     await lifecycle.delete(connection, minters, spring.id, given[1])
     await lifecycle.detach(connection, minters, spring.id, given[6])
-    await lifecycle.change(connection, minters, spring.id, given[2], lambda _: Change(EARLIER, None))
+    await lifecycle.change(connection, minters, spring.id, given[2], lambda _: CodeChange(EARLIER, None))
 
     async def listed(state: State | None = None, profile_id: str | None = None) -> list[str]:
         found: list[str] = []
-        after: Place | None = START
+        after: CodePlace | None = START
         while after is not None:
             one = await page(connection, minters, spring.id, after, 2, state, profile_id)
             found += [facts.code for facts in one.codes]

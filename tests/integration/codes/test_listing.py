@@ -7,9 +7,9 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle, listing
-from codewell.codes.lifecycle import Change
+from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
-from codewell.codes.lookup import START, CodeFacts, Place
+from codewell.codes.lookup import START, CodeFacts, CodePlace
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
@@ -26,7 +26,7 @@ async def all_of(
     connection: Connection, minters: Minters, program_id: int, limit: int, state: State | None
 ) -> list[CodeFacts]:
     found: list[CodeFacts] = []
-    after: Place | None = START
+    after: CodePlace | None = START
     while after is not None:
         some = await page(connection, minters, program_id, after, limit, state)
         assert len(some.codes) <= limit
@@ -60,7 +60,7 @@ async def test_pages_of_a_state_are_all_of_its_codes(
     await manual.attach_named(connection, minters, "SPRING", pooled[3], "p-x", message("SPRING").id)
     await lifecycle.detach(connection, minters, spring.id, attached[3])
     for code in (attached[2], pooled[7]):
-        await lifecycle.change(connection, minters, spring.id, code, lambda _: Change(LONG_AGO, None))
+        await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(LONG_AGO, None))
 
     everything = await all_of(connection, minters, spring.id, 50, None)
     assert {one.state for one in everything} == set(get_args(State))

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from codewell.codes.listing import Page, page
-from codewell.codes.lookup import START, CodeFacts, Place, find
+from codewell.codes.listing import CodePage, page
+from codewell.codes.lookup import START, CodeFacts, CodePlace, find
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
@@ -46,8 +46,8 @@ async def test_pages_follow_each_other_through_all_blocks(connection: Connection
 async def test_a_program_without_codes_has_an_empty_page(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters)
 
-    assert await page(connection, minters, spring.id, START, 10) == Page([], None)
-    assert await page(connection, minters, 4_711, START, 10) == Page([], None)
+    assert await page(connection, minters, spring.id, START, 10) == CodePage([], None)
+    assert await page(connection, minters, 4_711, START, 10) == CodePage([], None)
 
 
 async def test_a_page_says_what_became_of_each_code(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -86,7 +86,7 @@ async def test_a_code_is_found_with_what_was_given(connection: Connection, claim
 
     minter = await minters.get(connection, spring.id, 1)
     pooled = await find(connection, minters, spring.id, minter.mint(14, 1)[0])
-    assert pooled == CodeFacts(minter.mint(14, 1)[0], "pooled", None, None, None, None, None, Place(0, 1, 14))
+    assert pooled == CodeFacts(minter.mint(14, 1)[0], "pooled", None, None, None, None, None, CodePlace(0, 1, 14))
 
 
 async def test_a_code_of_a_list_is_found(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -98,7 +98,7 @@ async def test_a_code_of_a_list_is_found(connection: Connection, claims: Claims,
     facts = [await find(connection, minters, spring.id, text) for text in texts]
 
     assert [fact and (fact.code, fact.state, fact.fields, fact.place) for fact in facts] == [
-        (text, "attached" if position == 0 else "pooled", '{"discount": "5"}', Place(1, block_id, position))
+        (text, "attached" if position == 0 else "pooled", '{"discount": "5"}', CodePlace(1, block_id, position))
         for position, text in enumerate(texts)
     ]
 
@@ -130,4 +130,4 @@ async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, 
     found = await find(connection, minters, spring.id, text)
 
     assert found is not None
-    assert found.place == Place(1, block_id, 0)
+    assert found.place == CodePlace(1, block_id, 0)

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import Entry
+from codewell.audit.audit_log import AuditEntry
 from codewell.infra.postgres.connection import Connection
 from tests.integration.console.test_access import operations
 from tests.support.consoles import Consoles, settings
@@ -89,7 +89,7 @@ async def test_each_change_is_logged_with_who_did_it_and_without_codes_or_profil
     assert (await audit_log.verify(connection)).wrong is None
 
 
-async def logged(connection: Connection) -> list[Entry]:
+async def logged(connection: Connection) -> list[AuditEntry]:
     return await audit_log.page(connection, 100)
 
 

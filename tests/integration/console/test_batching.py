@@ -7,11 +7,11 @@ import asyncpg
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
-from codewell.issuing.claim import Claimed
-from codewell.issuing.model import ByHand, Request
+from codewell.issuing.claim import ClaimResult
+from codewell.issuing.model import ManualRequest, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from services.console.batching.attachments import GatheredClaims
+from services.console.batching.attachments import ClaimBatcher
 from tests.support.factories import program
 
 
@@ -19,9 +19,9 @@ async def test_a_request_that_can_not_be_stored_fails_alone(
     connection: Connection, connections: Pool, minters: Minters
 ) -> None:
     await generate(connection, minters, (await program(connection, minters)).id, 5, None)
-    claims = GatheredClaims(connections, minters)
+    claims = ClaimBatcher(connections, minters)
     profiles = ["p-1", "p-2", "p-\x00", "p-4"]
-    requests = [Request(uuid7(), ByHand(profile_id, "SPRING"), ("SPRING",)) for profile_id in profiles]
+    requests = [Request(uuid7(), ManualRequest(profile_id, "SPRING"), ("SPRING",)) for profile_id in profiles]
 
     results = await asyncio.gather(*(claims.attach([one]) for one in requests), return_exceptions=True)
 
@@ -29,6 +29,6 @@ async def test_a_request_that_can_not_be_stored_fails_alone(
         if place == 2:
             assert isinstance(result, asyncpg.DataError)
         else:
-            assert isinstance(result, Claimed)
+            assert isinstance(result, ClaimResult)
             assert result.rows[request.id][0].code is not None
     assert await audit(connection) == []

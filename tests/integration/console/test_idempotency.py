@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from codewell.access import stored_responses
-from codewell.access.stored_responses import KeptAnswer
+from codewell.access.stored_responses import StoredResponse
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.programs import programs
@@ -187,7 +187,7 @@ async def test_activations_that_are_gathered_may_be_quicker_with_the_same_key(
     async with consoles.pool.acquire() as gathered:
         transaction = gathered.transaction()
         await transaction.start()
-        kept = KeptAnswer(bytes(32), 200, "application/json", b"{}")
+        kept = StoredResponse(bytes(32), 200, "application/json", b"{}")
         await stored_responses.keep(gathered, token_id, "k-1", kept)
         late = asyncio.ensure_future(client.post(GENERATE, json={"count": 5}, headers=keyed()))
 

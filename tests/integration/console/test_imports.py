@@ -10,7 +10,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.imports import uploads
 from codewell.imports.candidates import Chunk
-from codewell.imports.chunk_writer import Intake
+from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import DECIDING_LOCK
 from tests.support.consoles import Consoles, create_console, is_problem, settings
@@ -180,14 +180,14 @@ async def test_a_file_that_the_database_refuses_holds_up_no_other(
     consoles: Consoles, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = [(await client.post(PATH, files=sent(content))).json()["id"] for content in ("A\n", "B\n")]
-    real = Intake.take
+    real = ChunkWriter.take
 
-    async def take(self: Intake, chunk: Chunk) -> None:
+    async def take(self: ChunkWriter, chunk: Chunk) -> None:
         if chunk.candidates[0].text == "A":
             await self._connection.execute("""SELECT '"\\ud800"'::jsonb""")
         await real(self, chunk)
 
-    monkeypatch.setattr(Intake, "take", take)
+    monkeypatch.setattr(ChunkWriter, "take", take)
     await consoles.api.state.context.importer.work_off()
     assert [(await client.get(f"/imports/{one}")).json()["state"] for one in (first, second)] == ["running", "done"]
 

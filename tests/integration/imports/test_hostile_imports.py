@@ -10,7 +10,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.errors import FileRefused
 from codewell.files import lines as file_lines
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, imports, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.profiles.deciding_lock import DECIDING_LOCK
@@ -31,10 +31,10 @@ async def test_an_undo_and_another_import_of_the_same_texts_wait_for_each_other_
     await program(files.connection, files.minters, **IMPORT)
     first = await files.bring_in(lines(TEXTS))
     second = await files.begin(lines([*TEXTS, "NEW"]))
-    real = chunk_writer.Intake._store
+    real = chunk_writer.ChunkWriter._store
     undoing: list[asyncio.Future[Import]] = []
 
-    async def store(self: chunk_writer.Intake, *given: Any) -> int:
+    async def store(self: chunk_writer.ChunkWriter, *given: Any) -> int:
         # The program's row is locked here, and the texts are not stored.
         if not undoing:
             undoing.append(asyncio.ensure_future(undo.undo(bystander, first.id)))
@@ -42,7 +42,7 @@ async def test_an_undo_and_another_import_of_the_same_texts_wait_for_each_other_
                 await until_waiting(watching)
         return await real(self, *given)
 
-    monkeypatch.setattr(chunk_writer.Intake, "_store", store)
+    monkeypatch.setattr(chunk_writer.ChunkWriter, "_store", store)
     done = await files.go_on(second)
     assert (await undoing[0]).taken_back == 40
     assert done.imported + done.bad.get("already_in_program", 0) == 41
@@ -96,7 +96,7 @@ async def test_what_was_half_taken_back_never_ends_as_done(files: Files, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(undo, "_take_block", crash)
         with pytest.raises(Crash):
-            await files.go_on(begun, limits=Limits(rows_max=30))
+            await files.go_on(begun, limits=FileLimits(rows_max=30))
     again = await files.begin(lines(TEXTS))
     assert again.id == begun.id
     with pytest.raises(FileRefused, match="taken back"):
@@ -113,7 +113,7 @@ async def test_an_undone_import_stays_undone_when_its_file_is_refused_then(
     begun = await files.begin(lines(TEXTS))
     await undo.undo(bystander, begun.id)
     with pytest.raises(FileRefused, match="more than 15 rows"):
-        await files.go_on(begun, limits=Limits(rows_max=15))
+        await files.go_on(begun, limits=FileLimits(rows_max=15))
     assert (await imports.get(files.connection, begun.id)).state == "undone"
 
 
@@ -141,7 +141,7 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
     reading, go_on = threading.Event(), threading.Event()
     real = file_lines.bounded
 
-    def bounded(file: TextIO, limits: Limits) -> Iterator[str]:
+    def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
         for number, line in enumerate(real(file, limits)):
             if number == 150:
                 reading.set()

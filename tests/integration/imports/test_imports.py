@@ -10,7 +10,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.codes.lookup import find
 from codewell.errors import FileRefused, ProgramRefused
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, run
 from codewell.imports.candidates import PLAIN, Candidate, Chunk
 from codewell.infra.postgres import connection as postgres
@@ -199,15 +199,15 @@ async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_l
     await program(files.connection, files.minters, **IMPORT)
     texts = [f"C-{n}" for n in range(30)]
     begun = await files.begin(lines(texts))
-    real = chunk_writer.Intake.take
+    real = chunk_writer.ChunkWriter.take
 
-    async def take(self: chunk_writer.Intake, chunk: Any) -> None:
+    async def take(self: chunk_writer.ChunkWriter, chunk: Any) -> None:
         if chunk.after == 20:
             await programs.set_active(files.connection, "SPRING", False)
         await real(self, chunk)
 
     with monkeypatch.context() as patched:
-        patched.setattr(chunk_writer.Intake, "take", take)
+        patched.setattr(chunk_writer.ChunkWriter, "take", take)
         with pytest.raises(ProgramRefused, match="behind row 20"):
             await files.go_on(begun)
     assert await stock(files.connection) == (20, 20, 0)
@@ -231,15 +231,15 @@ async def test_after_a_crash_it_goes_on_without_doubling(
     await program(files.connection, files.minters, **IMPORT)
     content = lines([f"C-{n % 27}" for n in range(35)])
     begun = await files.begin(content)
-    real, calls = chunk_writer.Intake._note, iter(range(10))
+    real, calls = chunk_writer.ChunkWriter._note, iter(range(10))
 
-    async def crash(self: chunk_writer.Intake, bad: Any) -> None:
+    async def crash(self: chunk_writer.ChunkWriter, bad: Any) -> None:
         if next(calls) == number:
             raise Crash
         await real(self, bad)
 
     with monkeypatch.context() as patched:
-        patched.setattr(chunk_writer.Intake, "_note", crash)
+        patched.setattr(chunk_writer.ChunkWriter, "_note", crash)
         with pytest.raises(Crash):
             await files.go_on(begun)
     assert (await stock(files.connection))[0] == min(27, 10 * number)
@@ -273,12 +273,12 @@ async def test_who_was_overtaken_stores_nothing_more(files: Files) -> None:
     """A process that lost its lock with its session, and does not know it yet."""
     its = await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines([f"C-{n}" for n in range(30)]))
-    slow = chunk_writer.Intake(files.connection, files.minters, its.id, begun.id)
+    slow = chunk_writer.ChunkWriter(files.connection, files.minters, its.id, begun.id)
 
     chunks = [Chunk(n, 10, [Candidate(n + 1, f"C-{n}", PLAIN, "")], []) for n in (0, 10)]
     await slow.take(chunks[0])
     await files.connection.execute("UPDATE import SET rows_read = 20")
-    with pytest.raises(chunk_writer.Ended):
+    with pytest.raises(chunk_writer.ImportEnded):
         await slow.take(chunks[1])
     assert await files.texts() == ["C-0"]
 
@@ -287,13 +287,13 @@ async def test_a_block_that_claims_have_emptied_is_left_closed(
     files: Files, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await program(files.connection, files.minters, **IMPORT)
-    real = chunk_writer.Intake.take
+    real = chunk_writer.ChunkWriter.take
 
-    async def take(self: chunk_writer.Intake, chunk: Any) -> None:
+    async def take(self: chunk_writer.ChunkWriter, chunk: Any) -> None:
         await real(self, chunk)
         await claims.attach([message("SPRING") for _ in range(10)])
 
-    monkeypatch.setattr(chunk_writer.Intake, "take", take)
+    monkeypatch.setattr(chunk_writer.ChunkWriter, "take", take)
     done = await files.bring_in(lines([f"C-{n}" for n in range(30)]))
     assert done.imported == 30
     assert await stock(files.connection) == (30, 0, 30)
@@ -317,9 +317,9 @@ async def test_a_file_that_breaks_in_the_middle_leaves_nothing(files: Files) -> 
 async def test_more_rows_than_the_limit_leave_nothing(files: Files) -> None:
     await program(files.connection, files.minters, **IMPORT)
     with pytest.raises(FileRefused, match="more than 15 rows"):
-        await files.bring_in(lines([f"C-{n}" for n in range(16)]), limits=Limits(rows_max=15))
+        await files.bring_in(lines([f"C-{n}" for n in range(16)]), limits=FileLimits(rows_max=15))
     assert await files.texts() == []
-    assert (await files.bring_in(lines([f"C-{n}" for n in range(15)]), limits=Limits(rows_max=15))).imported == 15
+    assert (await files.bring_in(lines([f"C-{n}" for n in range(15)]), limits=FileLimits(rows_max=15))).imported == 15
 
 
 async def test_i4_is_true_at_every_commit_while_others_work(

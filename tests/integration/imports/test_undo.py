@@ -73,14 +73,14 @@ async def test_an_import_that_runs_is_ended(
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(TEXTS))
-    real = chunk_writer.Intake.take
+    real = chunk_writer.ChunkWriter.take
 
-    async def take(self: chunk_writer.Intake, chunk: object) -> None:
+    async def take(self: chunk_writer.ChunkWriter, chunk: object) -> None:
         if chunk.after == 20:  # type: ignore[attr-defined]
             await undo(bystander, begun.id)
         await real(self, chunk)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(chunk_writer.Intake, "take", take)
+    monkeypatch.setattr(chunk_writer.ChunkWriter, "take", take)
     ended = await files.go_on(begun)
     assert (ended.state, ended.imported, ended.taken_back) == ("undone", 20, 20)
     assert await files.texts() == []

@@ -5,7 +5,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
 from codewell.infra.kafka.clients import started_producer
-from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.kafka.record_batches import RecordBatches
 
 TAKEN_BYTES_MAX = 1_000
 
@@ -19,7 +19,7 @@ async def test_a_record_that_the_broker_refuses_is_not_sent(kafka_bootstrap: str
         await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limit)])
         async with started_producer(kafka_bootstrap) as producer:
             await producer.partitions_for(topic)
-            batches = Batches(producer)
+            batches = RecordBatches(producer)
             batches.add(topic, 0, b"p-1", b"small", [])
             await batches.send()
             batches.add(topic, 0, b"p-1", bytes(2 * TAKEN_BYTES_MAX), [])

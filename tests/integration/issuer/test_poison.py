@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 
 from codewell.client.exchange import Outgoing
 from codewell.infra.telemetry.masking import mask
-from codewell.issuing.claim import Claimed, Claims
+from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
-from services.issuer.decode import Decoder, Received
-from services.issuer.record_buffer import Outbox
+from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.record_buffer import RecordBuffer
 from tests.support.asking import answered, data_of, message, messages, step, with_headers
 from tests.support.client_faults import until_committed
 from tests.support.site import Site
@@ -127,19 +127,19 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     """It would end each issuer that the partition comes to, one after the other."""
     await site.program("A", 100)
     bad, *good = messages(5, "A")
-    real_read, real_attach, real_answer = Decoder.read, Claims.attach, Outbox.answer
+    real_read, real_attach, real_answer = Decoder.read, Claims.attach, RecordBuffer.answer
 
-    def read(decoder: Decoder, record: ConsumerRecord) -> Received:
+    def read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
         if record.key == bad.key:
             raise KeyError(record.key)
         return real_read(decoder, record)
 
-    async def attach(claims: Claims, requests: Sequence[Request]) -> Claimed:
+    async def attach(claims: Claims, requests: Sequence[Request]) -> ClaimResult:
         if bad.request_id in {request.id for request in requests}:
             raise KeyError(bad.key)
         return await real_attach(claims, requests)
 
-    def answer(outbox: Outbox, received: Received, *given: Any) -> None:
+    def answer(outbox: RecordBuffer, received: ReceivedRequest, *given: Any) -> None:
         if received.record.key == bad.key:
             raise KeyError(bad.key)
         real_answer(outbox, received, *given)
@@ -147,7 +147,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     broken = {
         "read": (Decoder, "read", read),
         "decide": (Claims, "attach", attach),
-        "answer": (Outbox, "answer", answer),
+        "answer": (RecordBuffer, "answer", answer),
     }
     monkeypatch.setattr(*broken[step])
     with capture_logs([mask]) as logs:
@@ -168,7 +168,7 @@ async def test_a_database_that_is_not_trusted_for_a_while_is_nothing_that_a_requ
     asked = messages(3, "A")
     real, failures = Claims.attach, iter([error, error])
 
-    async def attach(claims: Claims, requests: Sequence[Request]) -> Claimed:
+    async def attach(claims: Claims, requests: Sequence[Request]) -> ClaimResult:
         for one in failures:
             raise one
         return await real(claims, requests)

@@ -9,7 +9,7 @@ import pytest
 from codewell.client.exchange import Outgoing
 from codewell.infra.kafka import clients
 from services.issuer import offsets
-from services.issuer.record_buffer import Outbox
+from services.issuer.record_buffer import RecordBuffer
 from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import stuck_claim, until_committed, until_stuck
 from tests.support.members import Gate, Leader, Watch
@@ -117,13 +117,13 @@ async def test_i7_no_offset_is_committed_past_a_record_that_was_dropped_in_a_reb
     await site.program("A", 10)
     gate = Gate(monkeypatch)
     seen: list[int] = []
-    send = Outbox.send
+    send = RecordBuffer.send
 
-    async def look_and_send(outbox: Outbox) -> None:
+    async def look_and_send(outbox: RecordBuffer) -> None:
         seen.append(await site.uncommitted("message-render.retry", "codewell-issuer-retry"))
         await send(outbox)
 
-    monkeypatch.setattr(Outbox, "send", look_and_send)
+    monkeypatch.setattr(RecordBuffer, "send", look_and_send)
     first, second = messages(2, "A")
     leader = Leader(site, retries=True)
     async with leader.consumer:

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from codewell.recovery import dead_letters, replaying
 from codewell.recovery.dead_letter_log import handling
-from codewell.recovery.dead_letters import Wanted
-from codewell.recovery.replaying import REPLAYS_MAX, Counts, How
+from codewell.recovery.dead_letters import LetterFilter
+from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
 from tests.support.asking import answered, message, with_headers
 from tests.support.client_faults import until_committed
 from tests.support.site import Site
@@ -20,10 +20,10 @@ async def break_key(site: Site, *, broken: bool = True) -> None:
     await site.database.execute("UPDATE template_version SET key_wrapped = $1 WHERE program_id = 1", broken)
 
 
-async def replay(site: Site) -> Counts:
+async def replay(site: Site) -> ReplayCounts:
     async with handling(site.database), dead_letters.opened(site.bootstrap, site.prefix) as letters:
         return await replaying.replay(
-            site.database, site.bootstrap, site.prefix, letters, Wanted(), How(), lambda _: None
+            site.database, site.bootstrap, site.prefix, letters, LetterFilter(), ReplayOptions(), lambda _: None
         )
 
 
@@ -49,7 +49,7 @@ async def test_a_request_that_waits_in_vain_becomes_a_dead_letter_and_is_answere
     assert (letter.key, letter.value, headers["codewell_first_at"]) == (asked.key, asked.value, first_at)
     assert (await site.stock("A")).attached == 0
     await break_key(site, broken=False)
-    assert await replay(site) == Counts(1)
+    assert await replay(site) == ReplayCounts(1)
     async with site.issuer(retries_max=3):
         answered([*others, asked], await site.came(REPLY, 3))
 

@@ -114,7 +114,7 @@ async def test_a_shared_code_that_ended_is_followed_by_the_next_one(
         elif ending == "expired":
             now = await connection.fetchval("SELECT clock_timestamp()")
             await lifecycle.change(
-                connection, minters, spring.id, code, lambda facts: lifecycle.Change(now, facts.fields)
+                connection, minters, spring.id, code, lambda facts: lifecycle.CodeChange(now, facts.fields)
             )
         else:
             await connection.execute("UPDATE holding SET expires_at = now()")

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from codewell.audit import audit_log
-from codewell.audit.audit_log import By
+from codewell.audit.audit_log import Actor
 from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
@@ -32,7 +32,7 @@ from tests.support.situations import codes
 
 OLD, NEW = os.urandom(24), os.urandom(32)
 BOTH = MasterKeys(NEW, OLD)
-WHO = By("command", "anna@host")
+WHO = Actor("command", "anna@host")
 # Minted from this key and template for ever.
 GOLDEN_KEY = bytes(range(32))
 GOLDEN = ["GPGD-976089", "HNBL-275982", "YEQF-747839", "AYGK-149466", "JOKL-497182"]

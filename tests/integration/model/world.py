@@ -13,16 +13,16 @@ from uuid import UUID
 from codewell.audit.promises import Finding, audit
 from codewell.codes import lifecycle
 from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.imports import imports, run, undo
 from codewell.infra.postgres.connection import Pool, pool
 from codewell.issuing import assigned, manual
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import AnswerRow, ByHand, Request
+from codewell.issuing.model import AnswerRow, ManualRequest, Request
 from codewell.minting.minter import Minter
 from codewell.pool import fill
-from codewell.pool.fill_many import top_up_together
+from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import programs
@@ -196,7 +196,7 @@ class World:
         async with self.connections.acquire() as connection:
             return await _accepted(
                 lifecycle.change(
-                    connection, self.minters, program_id, text, lambda facts: lifecycle.Change(ends, facts.fields)
+                    connection, self.minters, program_id, text, lambda facts: lifecycle.CodeChange(ends, facts.fields)
                 )
             )
 
@@ -213,7 +213,7 @@ class World:
     async def fill(self, program_ids: Sequence[int]) -> None:
         """As the generator does: many at once, and one by one what is not plain."""
         async with self.connections.acquire() as connection:
-            _, left = await top_up_together(connection, program_ids)
+            _, left = await top_up_many(connection, program_ids)
         for program_id in left:
             async with self.connections.acquire() as connection:
                 await fill.top_up(connection, self.minters, program_id)
@@ -224,7 +224,7 @@ class World:
         """Import rows of text, profile and end; how many came and how many of them to somebody. None for refused."""
         lines = (f"{text},{profile},{ends.isoformat() if ends else ''}\n" for text, profile, ends in rows)
         self._file.write_text(f"code,who,until\n{''.join(lines)}")
-        scanned, limits = scan(self._file, Limits()), Limits()
+        scanned, limits = scan(self._file, FileLimits()), FileLimits()
         options = ImportOptions(profile_column="who" if profiles else None, expiry_column="until", header=True)
         async with self.connections.acquire() as connection:
             try:
@@ -233,7 +233,9 @@ class World:
                 begun = await imports.begin(
                     connection, import_id, into, self._file.name, scanned, options, uploaded=False
                 )
-                done = await run.bring_in(connection, self.minters, begun.id, self._file, scanned, limits, no_progress)
+                done = await run.import_file(
+                    connection, self.minters, begun.id, self._file, scanned, limits, no_progress
+                )
             except ProgramRefused:
                 return None
         return done.imported, done.attached
@@ -270,7 +272,7 @@ def _request(asked: Asked) -> Request:
         return message(*asked.names, campaign_id=asked.where, **given)
     if asked.source == "scenario":
         return step(asked.names[0], step_id=asked.where, **given)
-    return Request(asked.id, ByHand(asked.profile, asked.names[0]), asked.names)
+    return Request(asked.id, ManualRequest(asked.profile, asked.names[0]), asked.names)
 
 
 def answer_of(names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Answer:

@@ -11,7 +11,7 @@ from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.issuing.claim import Claims
 from codewell.pool.block_sizes import blocks_needed
-from codewell.pool.fill import Filled, announce_worker, generate, needy_programs, top_up
+from codewell.pool.fill import FillResult, announce_worker, generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from tests.support.factories import message, program
@@ -141,7 +141,7 @@ async def test_a_block_with_holes_or_in_use_stays_whole(
     await delete_codes(connection, 1, [7])
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block WHERE id = 2 FOR UPDATE")
-        assert await top_up(connection, minters, spring.id) == Filled("SPRING", 7_999, 0)
+        assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 7_999, 0)
 
     assert await open_blocks(connection) == [4_000, 4_000]
     await top_up(connection, minters, spring.id)

@@ -10,8 +10,8 @@ from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX, BLOCKS_AT_ONCE_MAX
-from codewell.pool.fill import Filled, generate, make_in_place, needy_programs, top_up
-from codewell.pool.fill_many import Together, top_up_together
+from codewell.pool.fill import FillResult, generate, make_for_request, needy_programs, top_up
+from codewell.pool.fill_many import FillManyResult, top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import programs
@@ -48,7 +48,7 @@ async def test_each_pool_is_filled_as_it_would_be_alone(
     await attach_all(claims, [message(name) for name in ("HALF", "NEARLY_ALL") for _ in range(50)])
     await connection.execute("UPDATE program SET removed_at = now() WHERE name = 'INACTIVE'")
 
-    together = await top_up_together(connection, list(ids.values()))
+    together = await top_up_many(connection, list(ids.values()))
 
     assert together.left == []
     assert {one.name: (one.pooled, one.made) for one in together.filled} == {
@@ -69,7 +69,7 @@ async def test_codes_that_were_made_together_are_given_like_others(
 ) -> None:
     ids = [(await program(connection, minters, name)).id for name in ("A", "B")]
     for _ in range(3):
-        await top_up_together(connection, ids)
+        await top_up_many(connection, ids)
         await attach_all(claims, [message("A", "B") for _ in range(70)])
 
     codes = await connection.fetch("SELECT program_id, code FROM answer")
@@ -96,13 +96,13 @@ async def test_what_is_not_plain_is_left(connection: Connection, minters: Minter
     plain = await program(connection, minters, "PLAIN")
     left = [imported.id, changed.id, from_files.id, distant.id, to_split.id, 4_711]
 
-    assert await top_up_together(connection, [plain.id, *left]) == Together([Filled("PLAIN", 0, 100)], left)
+    assert await top_up_many(connection, [plain.id, *left]) == FillManyResult([FillResult("PLAIN", 0, 100)], left)
     assert await made(connection, "IMPORTED", "CHANGED", "FROM_FILES", "DISTANT", "TO_SPLIT") == [0, 5, 0, 0, 4_000]
     for program_id in [*left, to_split.id]:
         await top_up(connection, minters, program_id)
     assert await needy_programs(connection) == []
     # Where nothing is to be made or split, nothing is left to do for those of one template or more.
-    _, left = await top_up_together(connection, [plain.id, *left])
+    _, left = await top_up_many(connection, [plain.id, *left])
     assert left == [from_files.id, distant.id, 4_711]
     assert await audit(connection) == []
 
@@ -111,7 +111,7 @@ async def test_a_new_template_of_which_no_older_code_exists_is_plain(connection:
     spring = await program(connection, minters)
     await programs.update(connection, minters, "SPRING", LARGE, 10)
 
-    assert await top_up_together(connection, [spring.id]) == Together([Filled("SPRING", 0, 100)], [])
+    assert await top_up_many(connection, [spring.id]) == FillManyResult([FillResult("SPRING", 0, 100)], [])
     assert await connection.fetchval("SELECT DISTINCT version FROM block") == 2
     assert await audit(connection) == []
 
@@ -120,8 +120,8 @@ async def test_a_template_that_runs_out_makes_what_it_has(connection: Connection
     spring = await program(connection, minters)
     await connection.execute("UPDATE template_version SET next_number = $1, skipped = $1", 26**4 * 10**6 - 30)
 
-    assert (await top_up_together(connection, [spring.id])).filled == [Filled("SPRING", 0, 30)]
-    assert (await top_up_together(connection, [spring.id])).filled == [Filled("SPRING", 30, 0)]
+    assert (await top_up_many(connection, [spring.id])).filled == [FillResult("SPRING", 0, 30)]
+    assert (await top_up_many(connection, [spring.id])).filled == [FillResult("SPRING", 30, 0)]
     assert await made(connection, "SPRING") == [30]
 
 
@@ -132,30 +132,30 @@ async def test_a_locked_program_is_left_and_not_waited_for(
     await connection.execute("SET lock_timeout = '100 ms'")
     async with bystander.transaction():
         await bystander.execute("UPDATE program SET title = '' WHERE id = $1", ids[1])
-        together = await top_up_together(connection, ids)
+        together = await top_up_many(connection, ids)
 
-    assert together == Together([Filled("A", 0, 100), Filled("C", 0, 100)], [ids[1]])
+    assert together == FillManyResult([FillResult("A", 0, 100), FillResult("C", 0, 100)], [ids[1]])
 
 
 async def test_expired_blocks_are_retired_though_one_is_in_use(
     connection: Connection, bystander: Connection, minters: Minters
 ) -> None:
     ids = [(await program(connection, minters, name, pool_max=10)).id for name in ("A", "B", "C")]
-    await top_up_together(connection, ids)
+    await top_up_many(connection, ids)
     await connection.execute("UPDATE block SET expires_at = now()")
     in_use = await connection.fetchval("SELECT id FROM block WHERE program_id = $1", ids[0])
     await connection.execute("UPDATE program SET active = false WHERE name = 'C'")
     await connection.execute("SET lock_timeout = '100 ms'")
     async with bystander.transaction():
         await bystander.execute("SELECT FROM block WHERE id = $1 FOR UPDATE", in_use)
-        filled, _ = await top_up_together(connection, ids)
+        filled, _ = await top_up_many(connection, ids)
 
     # Its codes don't count, though it could not be closed yet.
-    assert filled == [Filled("A", 0, 10), Filled("B", 0, 10), Filled("C", 0, 0)]
+    assert filled == [FillResult("A", 0, 10), FillResult("B", 0, 10), FillResult("C", 0, 0)]
     assert [row["id"] for row in await connection.fetch("SELECT id FROM block WHERE open AND expires_at <= now()")] == [
         in_use
     ]
-    await top_up_together(connection, ids)
+    await top_up_many(connection, ids)
     assert await connection.fetchval("SELECT count(*) FROM block WHERE open AND expires_at <= now()") == 0
 
 
@@ -168,9 +168,9 @@ async def test_one_transaction_writes_no_more_blocks_than_one_large_pool_has(
     ]
     small = await program(connection, minters, "SMALL")
 
-    together = await top_up_together(connection, [*large, small.id])
+    together = await top_up_many(connection, [*large, small.id])
 
-    assert together == Together([Filled("A", 0, half), Filled("SMALL", 0, 100)], [large[1]])
+    assert together == FillManyResult([FillResult("A", 0, half), FillResult("SMALL", 0, 100)], [large[1]])
     assert await audit(connection) == []
 
 
@@ -187,15 +187,15 @@ async def test_ten_at_once_make_no_code_too_many(
         async with connections.acquire() as one:
             if kind == "together" or number % 2:
                 for _ in range(3):
-                    await top_up_together(one, ids[number % 5 :])
+                    await top_up_many(one, ids[number % 5 :])
             for program_id in ids if kind == "mixed" else ():
                 if number % 2:
                     await top_up(one, minters, program_id)
                 else:
-                    await make_in_place(one, minters, program_id, Source.CAMPAIGN, 120, 5_000)
+                    await make_for_request(one, minters, program_id, Source.CAMPAIGN, 120, 5_000)
 
     await asyncio.gather(*(fill(number) for number in range(10)))
-    await top_up_together(connection, ids)
+    await top_up_many(connection, ids)
 
     counts = await made(connection, *(one.name for one in many))
     if kind == "together":

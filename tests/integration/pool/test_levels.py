@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 
 from codewell.pool import fill
-from codewell.pool.levels import OTHER, Level, circuits_open, levels
+from codewell.pool.levels import OTHER, PoolLevel, circuits_open, levels
 from codewell.pool.minter_cache import Minters
 from codewell.pool.orders import FAILURES_MAX
 from codewell.programs import programs
@@ -26,7 +26,7 @@ async def program(connection: asyncpg.Connection, name: str, codes: int = 0, **g
     return made
 
 
-async def told(connection: asyncpg.Connection, named_max: int = NAMED_MAX) -> dict[str, Level]:
+async def told(connection: asyncpg.Connection, named_max: int = NAMED_MAX) -> dict[str, PoolLevel]:
     found = await levels(connection, named_max)
     assert len({level.program for level in found}) == len(found)
     return {level.program: level for level in found}
@@ -37,9 +37,9 @@ async def test_a_pool_its_mark_and_its_maximum(connection: asyncpg.Connection) -
     await program(connection, "BY_HAND", 7, campaign_can_create=False)
     await program(connection, "BARE")
     assert await told(connection) == {
-        "FILLED": Level("FILLED", 60, 100, 60, 1_000),
-        "BY_HAND": Level("BY_HAND", 7, None, 7, 1_000),
-        "BARE": Level("BARE", 0, 100, 0, 1_000),
+        "FILLED": PoolLevel("FILLED", 60, 100, 60, 1_000),
+        "BY_HAND": PoolLevel("BY_HAND", 7, None, 7, 1_000),
+        "BARE": PoolLevel("BARE", 0, 100, 0, 1_000),
     }
 
 
@@ -66,7 +66,7 @@ async def test_beyond_the_cap_the_lowest_have_names_and_the_rest_is_one_sum(conn
     found = await told(connection, 2)
     # Against their marks, not by number; and so many maxima are beyond a bigint.
     assert found.keys() == {"P5", "P4", OTHER}
-    assert found[OTHER] == Level(OTHER, 60 + 50 + 40 + 30, 100 + 101 + 102 + 103, 180, 4 * 2.0**62)
+    assert found[OTHER] == PoolLevel(OTHER, 60 + 50 + 40 + 30, 100 + 101 + 102 + 103, 180, 4 * 2.0**62)
 
 
 async def test_a_program_may_have_the_name_of_the_sum(connection: asyncpg.Connection) -> None:

@@ -8,7 +8,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.pool.fill import Filled, generate, make_in_place, needy_programs, top_up
+from codewell.pool.fill import FillResult, generate, make_for_request, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import programs
@@ -21,10 +21,10 @@ async def test_a_pool_is_filled_to_its_mark_and_no_further(
 ) -> None:
     spring = await program(connection, minters, pool_max=1_000)
 
-    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 0, 1_000)
-    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 1_000, 0)
+    assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 0, 1_000)
+    assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 1_000, 0)
     await claims.attach([message("SPRING") for _ in range(150)])
-    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 850, 150)
+    assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 850, 150)
 
     stock = await programs.stock(connection, "SPRING")
     assert (stock.made, stock.pooled, stock.attached) == (1_150, 1_000, 150)
@@ -43,7 +43,11 @@ async def test_a_pool_is_never_filled_past_the_maximum(
     second = await top_up(connection, minters, spring.id)
     third = await top_up(connection, minters, spring.id)
 
-    assert (first, second, third) == (Filled("SPRING", 30, 70), Filled("SPRING", 10, 20), Filled("SPRING", 30, 0))
+    assert (first, second, third) == (
+        FillResult("SPRING", 30, 70),
+        FillResult("SPRING", 10, 20),
+        FillResult("SPRING", 30, 0),
+    )
     stock = await programs.stock(connection, "SPRING")
     assert stock.made + stock.imported == stock.codes_max == 120
     assert await audit(connection) == []
@@ -64,7 +68,7 @@ async def test_ten_at_once_make_no_code_too_many(
             if kind == "top_up" or number % 3 == 0:
                 await top_up(one, minters, spring.id)
             elif number % 3 == 1:
-                await make_in_place(one, minters, spring.id, Source.CAMPAIGN, 700, 5_000)
+                await make_for_request(one, minters, spring.id, Source.CAMPAIGN, 700, 5_000)
             else:
                 await generate(one, minters, spring.id, 100, None)
 
@@ -118,21 +122,21 @@ async def test_a_program_that_may_make_nothing_is_left_alone(
     await connection.execute(f"UPDATE program SET {setting}")
 
     assert await needy_programs(connection) == []
-    assert await top_up(connection, minters, spring.id) == Filled("SPRING", 0, 0)
-    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 10, 1_000)
-    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 10, 1_000)
+    assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 0, 0)
+    await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 10, 1_000)
+    await make_for_request(connection, minters, spring.id, Source.SCENARIO, 10, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 0
 
 
 async def test_codes_are_made_in_place_only_for_a_source_that_may(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, campaign_can_create=False, pool_max=10)
 
-    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 5, 1_000)
+    await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 5, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 0
-    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
+    await make_for_request(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 25
     # Somebody else was quicker: what is wanted is there.
-    await make_in_place(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
+    await make_for_request(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
     assert (await programs.stock(connection, "SPRING")).made == 25
 
 
@@ -149,7 +153,7 @@ async def test_expired_blocks_are_retired_and_made_up_for(
 
     filled = await top_up(connection, minters, spring.id)
 
-    assert filled == Filled("SPRING", 0, 100 if may else 0)
+    assert filled == FillResult("SPRING", 0, 100 if may else 0)
     stock = await programs.stock(connection, "SPRING")
     assert (stock.pooled, stock.expired, stock.attached) == (filled.made, 51, 10)
     assert await connection.fetchval("SELECT count(*) FROM block WHERE open AND expires_at <= now()") == 0
@@ -167,7 +171,7 @@ async def test_an_expired_block_in_use_is_retired_by_the_next_look(
         await bystander.execute("SELECT FROM block FOR UPDATE")
         filled = await top_up(connection, minters, spring.id)
 
-    assert filled == Filled("SPRING", 0, 10)
+    assert filled == FillResult("SPRING", 0, 10)
     assert await needy_programs(connection) == [spring.id]
     await top_up(connection, minters, spring.id)
     assert await needy_programs(connection) == []

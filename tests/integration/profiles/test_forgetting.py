@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from codewell.access import stored_responses, tokens
-from codewell.access.stored_responses import KeptAnswer
+from codewell.access.stored_responses import StoredResponse
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle, listing
 from codewell.codes.lookup import START
 from codewell.errors import StackUnavailable
 from codewell.imports.candidates import PLAIN, Candidate, Chunk
-from codewell.imports.chunk_writer import Intake
+from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import assigned, claim_queries, manual
@@ -63,7 +63,7 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     token, _ = await tokens.create(connection, "t", ["write"], [])
     body = json.dumps({"code": "A", "profile_id": WHO}, ensure_ascii=False, separators=(",", ":")).encode()
     for key, kept in (("k", body), ("other", b'{"profile_id":"p-2"}')):
-        await stored_responses.keep(connection, token.id, key, KeptAnswer(bytes(32), 200, "application/json", kept))
+        await stored_responses.keep(connection, token.id, key, StoredResponse(bytes(32), 200, "application/json", kept))
     assert set(await places_of(connection, WHO)) == {"answer", "holding", "profile", "idempotency"}
 
     assert await forget(connection, WHO) == 7
@@ -107,7 +107,7 @@ async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
-        await stored_responses.keep(one, token.id, "k", KeptAnswer(bytes(32), 200, "application/json", body))
+        await stored_responses.keep(one, token.id, "k", StoredResponse(bytes(32), 200, "application/json", body))
         await step.commit()
         assert await forgetting_it == 1
     assert await places_of(connection, WHO) == []
@@ -164,7 +164,9 @@ async def test_it_waits_for_codes_that_are_attached_as_they_come(
         made = (
             assigned.generate_for(worker, minters, spring.id, [WHO], iter([uuid7()]), None)
             if way == "made for profiles"
-            else Intake(worker, minters, spring.id, begun.id).take(Chunk(0, 1, [Candidate(1, "A", PLAIN, WHO)], []))
+            else ChunkWriter(worker, minters, spring.id, begun.id).take(
+                Chunk(0, 1, [Candidate(1, "A", PLAIN, WHO)], [])
+            )
         )
         # The first text from outside waits until nobody remembers that there was none.
         await manual.attach_named(connection, minters, "SPRING", "FIRST", "p-1", uuid7())

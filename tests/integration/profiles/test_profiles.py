@@ -7,7 +7,7 @@ import pytest
 from codewell.errors import ProfileRefused, ProfileUnknown
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles import csv_import, profiles
-from codewell.profiles.csv_import import Refused, import_profiles
+from codewell.profiles.csv_import import RefusedRow, import_profiles
 
 
 async def test_all_fields_are_written_at_once(connection: Connection) -> None:
@@ -23,7 +23,7 @@ async def test_all_fields_are_written_at_once(connection: Connection) -> None:
         await profiles.get(connection, "p-3")
 
 
-async def imported(connection: Connection, text: str) -> csv_import.Imported:
+async def imported(connection: Connection, text: str) -> csv_import.ImportedProfiles:
     told: list[int] = []
     return await import_profiles(connection, io.StringIO(text, newline=""), told.append)
 
@@ -40,7 +40,7 @@ async def test_a_file_is_taken_in_row_by_row(connection: Connection, monkeypatch
     assert (done.written, done.refused) == (4, 4)
     assert [one.line for one in done.first] == [6, 7, 8, 10]
     assert "profile id" in done.first[0].why
-    assert done.first[1] == Refused(7, "It has 2 cells and the first line has 3.")
+    assert done.first[1] == RefusedRow(7, "It has 2 cells and the first line has 3.")
     assert done.first[2].why.startswith("email: ")
     found = {row["profile_id"]: row["fields"] for row in await connection.fetch("SELECT * FROM profile")}
     assert found.keys() == {"p-1", "p-2", "p-6"}

@@ -11,7 +11,7 @@ from codewell.audit.promises import audit
 from codewell.infra.postgres import migrations
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.pool.fill import generate, make_in_place, top_up
+from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import programs
@@ -124,7 +124,7 @@ async def test_a_claim_that_read_the_program_before_its_change_is_no_alarm(
 @pytest.mark.parametrize("source", [Source.CAMPAIGN, Source.SCENARIO])
 async def test_codes_made_in_place_say_for_whom(connection: Connection, minters: Minters, source: Source) -> None:
     spring = await program(connection, minters, codes_max=5_000, pool_max=2_000)
-    await make_in_place(connection, minters, spring.id, source, 10, 1_000)
+    await make_for_request(connection, minters, spring.id, source, 10, 1_000)
 
     async with connection.transaction():
         # Some of them are halves now, which say the same.

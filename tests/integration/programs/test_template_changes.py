@@ -11,7 +11,7 @@ from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.pool import range_allocation
-from codewell.pool.fill import generate, make_in_place, top_up
+from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import programs
@@ -143,7 +143,7 @@ async def test_a_template_without_any_text_left_makes_no_more(
     assert filled is not None
     assert filled.made == 40
     request = message("SPRING")
-    await make_in_place(connection, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
+    await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
     assert codes((await claims.attach([request])).rows, [request]) != [None]
     assert (await programs.stock(connection, "SPRING")).made == 100
     assert await audit(connection) == []

@@ -15,13 +15,13 @@ from aiokafka import ConsumerRecord
 from codewell.client.exchange import Outgoing
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import reading
-from codewell.infra.kafka.record_batches import Batches
+from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.recovery import dead_letter_log as store
 from codewell.recovery import dead_letters, replaying
 from codewell.recovery.dead_letter_log import handling
-from codewell.recovery.dead_letters import DeadLetters, Wanted
-from codewell.recovery.purging import Purged, Purging
-from codewell.recovery.replaying import REPLAYS_MAX, Counts, How
+from codewell.recovery.dead_letters import DeadLetters, LetterFilter
+from codewell.recovery.purging import Purge, PurgeResult
+from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
 from tests.support.asking import data_of, message, step, with_headers
 from tests.support.client_faults import until_committed
@@ -30,7 +30,7 @@ from tests.support.running import until
 from tests.support.site import Site
 
 DLQ = "message-render.dlq"
-PLAIN = How()
+PLAIN = ReplayOptions()
 WRONG = ("kafka_replyTopic", b"elsewhere")
 
 
@@ -40,24 +40,24 @@ async def letters_of(site: Site) -> AsyncIterator[DeadLetters]:
         yield opened
 
 
-async def replay(site: Site, how: How = PLAIN, **wanted: Any) -> Counts:
+async def replay(site: Site, how: ReplayOptions = PLAIN, **wanted: Any) -> ReplayCounts:
     async with letters_of(site) as opened:
         return await replaying.replay(
-            site.database, site.bootstrap, site.prefix, opened, Wanted(**wanted), how, lambda _: None
+            site.database, site.bootstrap, site.prefix, opened, LetterFilter(**wanted), how, lambda _: None
         )
 
 
 async def listed(site: Site, **wanted: Any) -> list[str]:
     """The places of the letters that are listed."""
     async with letters_of(site) as opened:
-        batches = [batch async for batch in opened.wanted(site.database, Wanted(**wanted))]
+        batches = [batch async for batch in opened.wanted(site.database, LetterFilter(**wanted))]
     return [one.letter.at for batch in batches for one in batch]
 
 
-async def purge(site: Site, *, unreplayed: bool = False, limit: int | None = None, **wanted: Any) -> Purged:
+async def purge(site: Site, *, unreplayed: bool = False, limit: int | None = None, **wanted: Any) -> PurgeResult:
     """Purge, which does what was counted before."""
     async with letters_of(site) as opened:
-        purging = Purging(site.database, opened, Wanted(**wanted), unreplayed=unreplayed, limit=limit)
+        purging = Purge(site.database, opened, LetterFilter(**wanted), unreplayed=unreplayed, limit=limit)
         counted = await purging.count(lambda _: None)
         assert await purging.purge(site.bootstrap, lambda _: None) == counted
     return counted
@@ -114,15 +114,15 @@ async def test_a_replayed_request_is_answered_as_if_nothing_had_happened(site: S
         async with site.issuer():
             await site.publish([with_headers(asked, ("kafka_replyTopic", where.encode()))], 1)
             await site.came(DLQ, 1)
-        assert await replay(site, How(dry_run=True)) == Counts(1)
-        assert await replay(site) == Counts(1)
-        assert await replay(site) == Counts(0, 1)
+        assert await replay(site, ReplayOptions(dry_run=True)) == ReplayCounts(1)
+        assert await replay(site) == ReplayCounts(1)
+        assert await replay(site) == ReplayCounts(0, 1)
         async with site.issuer(reply_topics=(where,)):
             [answer] = await site.came("answers", 1)
             assert (answer.key, answer.partition) == (b"p-1", 1)
             assert data_of(answer)["request_id"] == str(asked.request_id)
             # Who wants it once more gets the same.
-            assert await replay(site, How(again=True)) == Counts(1)
+            assert await replay(site, ReplayOptions(again=True)) == ReplayCounts(1)
             [_, once_more] = await site.came("answers", 2)
     assert (once_more.value, once_more.headers) == (answer.value, answer.headers)
     came, *again = await published(site, partition=1)
@@ -147,15 +147,15 @@ async def test_who_dies_in_the_middle_publishes_nothing_twice(
 
     with monkeypatch.context() as patched:
         if window == "before it is published":
-            patched.setattr(Batches, "send", die)
+            patched.setattr(RecordBatches, "send", die)
         else:
             patched.setattr(store, "note_replayed", die)
         with pytest.raises(asyncio.CancelledError):
-            await replay(site, How(limit=2))
+            await replay(site, ReplayOptions(limit=2))
     done = 2 if window == "after it is published" else 0
-    assert await replay(site, How(dry_run=True)) == Counts(5 - done, done)
-    assert await replay(site) == Counts(5 - done, done)
-    assert await replay(site) == Counts(0, 5)
+    assert await replay(site, ReplayOptions(dry_run=True)) == ReplayCounts(5 - done, done)
+    assert await replay(site) == ReplayCounts(5 - done, done)
+    assert await replay(site) == ReplayCounts(0, 5)
     assert times_published(await published(site), requests) == [2] * 5
 
 
@@ -194,7 +194,7 @@ async def test_who_is_killed_publishes_nothing_twice(site: Site, tmp_path: Path)
     assert statuses[0] == 0, said
     assert statuses[1] == 0 or any(b"by somebody else" in err for _, err in said), said
     assert times_published(await published(site), requests) == [2] * len(requests)
-    assert await replay(site) == Counts(0, len(requests))
+    assert await replay(site) == ReplayCounts(0, len(requests))
 
 
 async def test_only_one_replays_at_a_time(site: Site) -> None:
@@ -203,7 +203,7 @@ async def test_only_one_replays_at_a_time(site: Site) -> None:
         with pytest.raises(StackUnavailable, match="by somebody else"):
             await replay(site)
     await other.close()
-    assert await replay(site) == Counts()
+    assert await replay(site) == ReplayCounts()
 
 
 async def test_what_can_never_be_read_does_not_go_round_for_ever(site: Site) -> None:
@@ -215,7 +215,7 @@ async def test_what_can_never_be_read_does_not_go_round_for_ever(site: Site) -> 
             counts.append(count)
             await site.came(DLQ, len(counts) + 1)
     assert len(counts) == REPLAYS_MAX
-    assert count == Counts(0, REPLAYS_MAX, 1)
+    assert count == ReplayCounts(0, REPLAYS_MAX, 1)
     letters = await site.all_of(DLQ)
     replays = [dict(letter.headers).get("codewell_replays") for letter in letters]
     assert replays == [None, *(str(number).encode() for number in range(1, REPLAYS_MAX + 1))]
@@ -232,35 +232,35 @@ async def test_what_is_too_large_to_be_published_again_stands_in_nobodys_way(sit
         await site.put("message-render", None)
         await site.put("message-render", b"small")
         await site.came(DLQ, 3)
-    assert await replay(site) == Counts(1, without_event=1, too_large=1)
+    assert await replay(site) == ReplayCounts(1, without_event=1, too_large=1)
 
 
 async def test_purging_takes_what_was_replayed_and_nothing_else(site: Site) -> None:
     requests = [message(f"p-{number}", "A") for number in range(4)]
     await bury(site, *requests)
     third = "message-render:0:2"
-    assert await purge(site) == Purged()
+    assert await purge(site) == PurgeResult()
     await replay(site, at=("message-render:0:0", third))
     # The first goes from Kafka; the third stands behind one that is kept, and is only listed no more.
-    assert await purge(site) == Purged(2, 0, 1)
+    assert await purge(site) == PurgeResult(2, 0, 1)
     assert await listed(site) == ["message-render:0:1", "message-render:0:3"]
     assert [one.offset for one in await published(site, DLQ)] == [1, 2, 3]
-    assert await replay(site, How(dry_run=True, again=True)) == Counts(2)
-    assert await purge(site, unreplayed=True, limit=1) == Purged(1, 1, 2)
+    assert await replay(site, ReplayOptions(dry_run=True, again=True)) == ReplayCounts(2)
+    assert await purge(site, unreplayed=True, limit=1) == PurgeResult(1, 1, 2)
     assert [one.offset for one in await published(site, DLQ)] == [3]
     # What was noted of letters that are gone is gone too.
     assert await site.database.fetchval("SELECT count(*) FROM dead_letter") == 0
-    assert await purge(site, unreplayed=True, profile="somebody else") == Purged()
-    assert await purge(site, unreplayed=True, profile="p-3") == Purged(1, 1, 1)
+    assert await purge(site, unreplayed=True, profile="somebody else") == PurgeResult()
+    assert await purge(site, unreplayed=True, profile="p-3") == PurgeResult(1, 1, 1)
     assert await listed(site) == []
-    assert await purge(site, unreplayed=True) == Purged()
+    assert await purge(site, unreplayed=True) == PurgeResult()
 
 
 async def test_a_letter_that_comes_while_others_are_purged_stays(site: Site) -> None:
     await bury(site, message("p-1", "A"))
     async with letters_of(site) as opened:
-        purging = Purging(site.database, opened, Wanted(), unreplayed=True, limit=None)
+        purging = Purge(site.database, opened, LetterFilter(), unreplayed=True, limit=None)
         assert (await purging.count(lambda _: None)).purged == 1
         await bury(site, message("p-2", "A"))
-        assert await purging.purge(site.bootstrap, lambda _: None) == Purged(1, 1, 1)
+        assert await purging.purge(site.bootstrap, lambda _: None) == PurgeResult(1, 1, 1)
     assert await listed(site) == ["message-render:0:1"]

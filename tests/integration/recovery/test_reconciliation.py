@@ -24,9 +24,9 @@ from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import programs
 from codewell.recovery import published_answers, reconciliation
-from codewell.recovery.reconciliation import Published, Strangers
-from codewell.recovery.repair import Restoring
-from codewell.recovery.repair_plan import Case
+from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer
+from codewell.recovery.repair import Repair
+from codewell.recovery.repair_plan import RepairCase
 from tests.conftest import with_database
 from tests.support.factories import OFF, message, program
 
@@ -36,7 +36,7 @@ Prepare = Callable[[Connection], Awaitable[object]]
 class World:
     """A database, and what was answered from it."""
 
-    def __init__(self, connections: Pool, answers: list[Published]) -> None:
+    def __init__(self, connections: Pool, answers: list[PublishedAnswer]) -> None:
         self.connections = connections
         self.answers = answers
         self.claims = Claims(connections, Minters(None))
@@ -56,15 +56,15 @@ class World:
             self.answers.append(answer)
         return [claimed.rows[request.id] for request in requests]
 
-    async def reconcile(self, *, repair: bool) -> list[Case]:
+    async def reconcile(self, *, repair: bool) -> list[RepairCase]:
         """Compare in small batches, so that cases lie in different ones."""
         async with self.connections.acquire() as connection:
             await connection.execute("DROP TABLE IF EXISTS strange, strange_code")
-            strangers = Strangers(connection)
+            strangers = AnswerComparison(connection)
             await strangers.open()
             for start in range(0, len(self.answers), 7):
                 await strangers.compare(self.answers[start : start + 7])
-            restoring = Restoring(connection, Minters(None))
+            restoring = Repair(connection, Minters(None))
             work = restoring.repair if repair else restoring.judge
             return [case async for strange in strangers.in_order() for case in await work(strange)]
 
@@ -93,7 +93,7 @@ async def failed_over(
         await asyncio.sleep(0.01)
     await server.execute(f"CREATE DATABASE {name}_lagged TEMPLATE {name}")
     try:
-        answers: list[Published] = []
+        answers: list[PublishedAnswer] = []
         async with pool(database_url, "codewell-test", 4) as primary:
             await lost(World(primary, answers))
         async with pool(with_database(database_url, f"{name}_lagged"), "codewell-test", 8) as standby:
@@ -113,7 +113,7 @@ def spring(codes: int, **given: Any) -> Prepare:
     return prepare
 
 
-def holders(answers: Iterable[Published]) -> dict[str, set[str]]:
+def holders(answers: Iterable[PublishedAnswer]) -> dict[str, set[str]]:
     """Which profiles were told each code."""
     told: dict[str, set[str]] = {}
     for answer in answers:
@@ -122,7 +122,7 @@ def holders(answers: Iterable[Published]) -> dict[str, set[str]]:
     return told
 
 
-def kinds(cases: Sequence[Case]) -> Counter[tuple[str, bool]]:
+def kinds(cases: Sequence[RepairCase]) -> Counter[tuple[str, bool]]:
     return Counter((case.kind, case.can_repair) for case in cases)
 
 

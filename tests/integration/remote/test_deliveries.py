@@ -19,7 +19,7 @@ from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import deliveries, order_leases
-from codewell.remote.deliveries import Answer
+from codewell.remote.deliveries import ServiceAnswer
 from codewell.remote.order_leases import put_off
 from schemas.remote import RemoteCode
 from tests.support import factories
@@ -221,15 +221,15 @@ async def test_one_bad_answer_costs_those_that_are_stored_with_it_nothing(
         connection,
         program.id,
         [
-            Answer(first, codes(10)),
-            Answer(known, [*codes(9, 100), RemoteCode(code="HAD")]),
-            Answer(late, codes(10, 200, expires_at=past)),
+            ServiceAnswer(first, codes(10)),
+            ServiceAnswer(known, [*codes(9, 100), RemoteCode(code="HAD")]),
+            ServiceAnswer(late, codes(10, 200, expires_at=past)),
             # As two may bring the same text at the same moment, the first has it.
-            Answer(same, [*codes(4, 300), RemoteCode(code="C9")]),
+            ServiceAnswer(same, [*codes(4, 300), RemoteCode(code="C9")]),
             # In hand twice, and done before.
-            Answer(first, codes(10)),
-            Answer(gone, codes(10, 900)),
-            Answer(last, codes(9, 400)),
+            ServiceAnswer(first, codes(10)),
+            ServiceAnswer(gone, codes(10, 900)),
+            ServiceAnswer(last, codes(9, 400)),
         ],
     )
     assert [str(one) for one in stored.outcomes] == [
@@ -251,7 +251,7 @@ async def test_answers_of_programs_that_may_have_none_made_are_put_back_but_what
     await generate(connection, minters, program.id, 10, None)
     both = await order_leases.take(connection, LEASE_S, {}, 100, 5)
     await programs.update(connection, minters, "SPRING", OFF, 10)
-    answers = [Answer(order, codes(10, 10 * place)) for place, order in enumerate(both)]
+    answers = [ServiceAnswer(order, codes(10, 10 * place)) for place, order in enumerate(both)]
     stored = await deliveries.store(connection, program.id, answers)
     assert sorted(map(str, stored.outcomes)) == ["10", "None"]
     assert await stock(connection) == (10, 10, 10)
@@ -265,9 +265,9 @@ async def test_the_pool_is_looked_at_again_when_it_may_lack_more_and_only_then(
     await top_up(connection, minters, program.id)
     assert len(await asked(connection)) == orders.OPEN_MAX
     taken_ = await order_leases.take(connection, LEASE_S, {}, 100, 100)
-    answers = [Answer(order, codes(2, 10 * place)) for place, order in enumerate(taken_)]
+    answers = [ServiceAnswer(order, codes(2, 10 * place)) for place, order in enumerate(taken_)]
 
-    async def lacks(some: Sequence[Answer]) -> bool:
+    async def lacks(some: Sequence[ServiceAnswer]) -> bool:
         return (await deliveries.store(connection, program.id, some)).lacks
 
     assert not await lacks(answers[:49])

@@ -15,9 +15,9 @@ from codewell.codes import lifecycle, lookup
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
-from codewell.issuing.model import Decision, HoldingKey
+from codewell.issuing.model import AssignmentKey, Decision
 from codewell.pool import fill
-from codewell.pool.fill_many import top_up_together
+from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from tests.support.factories import program
 
@@ -124,9 +124,9 @@ async def test_stored_answers_are_found_by_their_request(connection: Connection,
 @pytest.mark.parametrize("count", [1, 100])
 async def test_held_codes_are_found_by_their_key(connection: Connection, plans: Plans, count: int) -> None:
     rows = await connection.fetch("SELECT program_id, profile_id FROM holding ORDER BY md5(profile_id) LIMIT $1", count)
-    keys = [HoldingKey(row["program_id"], row["profile_id"], "") for row in rows]
+    keys = [AssignmentKey(row["program_id"], row["profile_id"], "") for row in rows]
     for _ in range(EXECUTIONS):
-        assert len(await claim_queries.held_codes(connection, keys)) == count
+        assert len(await claim_queries.assigned_codes(connection, keys)) == count
 
     assert indexes(plans, "JOIN holding h USING", "holding") == {"holding_once"}
 
@@ -156,7 +156,7 @@ async def test_the_level_of_a_pool_is_read_from_its_open_blocks(
 
 async def test_the_levels_of_many_pools_are_read_from_their_open_blocks(connection: Connection, plans: Plans) -> None:
     for number in range(EXECUTIONS):
-        await top_up_together(connection, range(2 + number, 2 + 3 * number))
+        await top_up_many(connection, range(2 + number, 2 + 3 * number))
 
     assert indexes(plans, "AS divisible", "block") == {"block_open"}
     assert indexes(plans, "program_id = ANY($1::bigint[]) AND open", "block") >= {"block_open"}
@@ -182,7 +182,7 @@ async def test_what_is_given_again_is_found_by_its_profile(
     for number in range(EXECUTIONS):
         deleted, changed = minter.mint(100 + number, 1)[0], minter.mint(200 + number, 1)[0]
         await lifecycle.delete(connection, minters, 1, deleted)
-        await lifecycle.change(connection, minters, 1, changed, lambda _: lifecycle.Change(None, '{"a": "b"}'))
+        await lifecycle.change(connection, minters, 1, changed, lambda _: lifecycle.CodeChange(None, '{"a": "b"}'))
 
     assert indexes(plans, "DELETE FROM holding", "holding") == {"holding_once"}
     assert indexes(plans, "UPDATE holding", "holding") == {"holding_once"}

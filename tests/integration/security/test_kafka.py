@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from codewell.client.exchange import exchange, outgoing
 from codewell.errors import NotTrusted, SettingsInvalid, StackUnavailable
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.config import Brokers, SaslMechanism
-from codewell.infra.kafka.reading import Span
+from codewell.infra.kafka.config import KafkaConfig, SaslMechanism
+from codewell.infra.kafka.reading import OffsetRange
 from codewell.infra.kafka.topics import create_topics
 from codewell.recovery import dead_letters
 from schemas.topics import REQUESTS
@@ -24,14 +24,14 @@ TOPIC = REQUESTS[0]
 MECHANISMS: list[SaslMechanism] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
-def with_password(kafka: SecureKafka, **changed: Any) -> Brokers:
+def with_password(kafka: SecureKafka, **changed: Any) -> KafkaConfig:
     given = {"sasl_username": USER, "sasl_password": SecretStr(PASSWORD), "ca_file": kafka.authority.file}
-    return Brokers(**{"bootstrap": f"localhost:{kafka.sasl}", "security_protocol": "SASL_SSL", **given, **changed})
+    return KafkaConfig(**{"bootstrap": f"localhost:{kafka.sasl}", "security_protocol": "SASL_SSL", **given, **changed})
 
 
-def with_certificate(kafka: SecureKafka, authority: Authority, password: str | None = None) -> Brokers:
+def with_certificate(kafka: SecureKafka, authority: Authority, password: str | None = None) -> KafkaConfig:
     certificate = authority.issue("client", "client", password)
-    return Brokers(
+    return KafkaConfig(
         f"localhost:{kafka.tls}",
         "SSL",
         ca_file=kafka.authority.file,
@@ -41,7 +41,7 @@ def with_certificate(kafka: SecureKafka, authority: Authority, password: str | N
     )
 
 
-async def refused(brokers: Brokers, *words: str, kind: type[StackUnavailable] = NotTrusted) -> None:
+async def refused(brokers: KafkaConfig, *words: str, kind: type[StackUnavailable] = NotTrusted) -> None:
     """Each way to connect says the same: no wait for what waiting won't mend, and no password in the sentence."""
     async with asyncio.timeout(20):
         for connect in (clients.admin(brokers), clients.started_producer(brokers), exchange(brokers, "")):
@@ -52,7 +52,7 @@ async def refused(brokers: Brokers, *words: str, kind: type[StackUnavailable] = 
             assert PASSWORD not in str(raised.value)
 
 
-async def comes_in(brokers: Brokers) -> None:
+async def comes_in(brokers: KafkaConfig) -> None:
     async with clients.admin(brokers) as admin:
         assert (await admin.describe_cluster())["brokers"]
 
@@ -83,7 +83,7 @@ async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptu
     await consumer.stop()
     assert read.value == sent.value
     async with dead_letters.opened(brokers, prefix) as letters:
-        assert set(letters.spans.values()) == {Span(0, 0)}
+        assert set(letters.spans.values()) == {OffsetRange(0, 0)}
     assert PASSWORD not in caplog.text
 
 
@@ -104,13 +104,13 @@ async def test_a_wrong_name(kafka: SecureKafka) -> None:
 
 
 async def test_a_broker_that_says_it_is_elsewhere(kafka: SecureKafka) -> None:
-    brokers = Brokers(f"localhost:{kafka.elsewhere}", "SSL", ca_file=kafka.authority.file)
+    brokers = KafkaConfig(f"localhost:{kafka.elsewhere}", "SSL", ca_file=kafka.authority.file)
     with pytest.raises(NotTrusted, match=rf"127.0.0.1:{kafka.elsewhere} .* another name .* advertised.listeners"):
         await clients.wait_until_up(brokers, [], 60)
 
 
 async def test_a_certificate_that_the_broker_does_not_know(kafka: SecureKafka, stranger: Authority) -> None:
-    none = Brokers(f"localhost:{kafka.tls}", "SSL", ca_file=kafka.authority.file)
+    none = KafkaConfig(f"localhost:{kafka.tls}", "SSL", ca_file=kafka.authority.file)
     for brokers in (with_certificate(kafka, stranger), none):
         await refused(brokers, "hangs up", "CODEWELL_KAFKA_SSL_CERT_FILE", kind=StackUnavailable)
 
@@ -118,13 +118,13 @@ async def test_a_certificate_that_the_broker_does_not_know(kafka: SecureKafka, s
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param(lambda kafka: Brokers(f"localhost:{kafka.sasl}"), id="plainly to TLS"),
+        pytest.param(lambda kafka: KafkaConfig(f"localhost:{kafka.sasl}"), id="plainly to TLS"),
         pytest.param(lambda kafka: with_password(kafka, bootstrap=kafka.plain), id="TLS to plain"),
         pytest.param(lambda kafka: with_password(kafka, security_protocol="SSL"), id="no user"),
         pytest.param(lambda kafka: with_password(kafka, security_protocol="SASL_PLAINTEXT"), id="a user without TLS"),
     ],
 )
-async def test_another_protocol(kafka: SecureKafka, changed: Callable[[SecureKafka], Brokers]) -> None:
+async def test_another_protocol(kafka: SecureKafka, changed: Callable[[SecureKafka], KafkaConfig]) -> None:
     await refused(changed(kafka), "CODEWELL_KAFKA_SECURITY_PROTOCOL", kind=StackUnavailable)
 
 
@@ -137,7 +137,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(kafka: SecureKafka) ->
 
 async def test_a_locked_key_is_not_asked_for_at_the_terminal(kafka: SecureKafka) -> None:
     locked = kafka.authority.issue("client", "locked", "sesame")
-    brokers = Brokers("localhost:1", "SSL", cert_file=locked.chain, key_file=locked.key)
+    brokers = KafkaConfig("localhost:1", "SSL", cert_file=locked.chain, key_file=locked.key)
     with pytest.raises(SettingsInvalid, match="CODEWELL_KAFKA_SSL_KEY_PASSWORD"):
         brokers.tls()
 

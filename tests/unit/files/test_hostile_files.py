@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from codewell.errors import FileRefused
-from codewell.files.limits import MIB, Limits
+from codewell.files.limits import MIB, FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
-from codewell.imports.candidates import Rules, chunks
+from codewell.imports.candidates import CandidateRules, chunks
 from schemas.imports import ImportOptions
 from tests.support.workbooks import packed, workbook
 
-RULES = Rules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
+RULES = CandidateRules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def file(tmp_path: Path) -> Path:
 
 def read(path: Path, options: ImportOptions | None = None) -> int:
     """How many rows it has."""
-    with open_table(path, scan(path, Limits()), options or ImportOptions(), Limits()) as table:
-        return sum(chunk.rows for chunk in chunks(table, RULES, Limits(), 0, 10_000))
+    with open_table(path, scan(path, FileLimits()), options or ImportOptions(), FileLimits()) as table:
+        return sum(chunk.rows for chunk in chunks(table, RULES, FileLimits(), 0, 10_000))
 
 
 @contextmanager

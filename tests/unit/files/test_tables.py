@@ -11,18 +11,18 @@ import pytest
 
 from codewell.errors import FileRefused
 from codewell.files.columns import Columns
-from codewell.files.limits import Limits
+from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
-from codewell.imports.candidates import Chunk, Rules, chunks, expiry
+from codewell.imports.candidates import CandidateRules, Chunk, chunks, expiry
 from schemas.imports import ImportOptions
 from tests.support.workbooks import packed, workbook
 
-RULES = Rules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
-SMALL = Limits(bytes_max=1_000_000, columns_max=1_000)
+RULES = CandidateRules(datetime(2026, 12, 1, tzinfo=UTC), frozenset(), frozenset(), False)
+SMALL = FileLimits(bytes_max=1_000_000, columns_max=1_000)
 
 
-def read(path: Path, limits: Limits = SMALL, **options: Any) -> tuple[Columns, list[list[str]]]:
+def read(path: Path, limits: FileLimits = SMALL, **options: Any) -> tuple[Columns, list[list[str]]]:
     with open_table(path, scan(path, limits), ImportOptions(**options), limits) as table:
         return table.columns, list(table.rows)
 
@@ -174,7 +174,7 @@ def test_a_file_with_ten_thousand_columns_is_refused(file: Path) -> None:
         list(found)
 
 
-def opened(file: Path, limits: Limits = SMALL) -> Any:
+def opened(file: Path, limits: FileLimits = SMALL) -> Any:
     from contextlib import contextmanager
 
     @contextmanager
@@ -191,7 +191,7 @@ def test_a_cell_of_any_length_takes_no_memory(file: Path) -> None:
         # A gigabyte that takes no room on the disk.
         out.truncate(1 << 30)
     with pytest.raises(FileRefused, match="characters"):
-        read(file, Limits(bytes_max=1 << 31), encoding="utf-8")
+        read(file, FileLimits(bytes_max=1 << 31), encoding="utf-8")
     with file.open("wb") as out:
         out.write(b'code\n"' + b"x\n" * 400_000)
     with pytest.raises(FileRefused, match="quote not closed"):
@@ -201,13 +201,13 @@ def test_a_cell_of_any_length_takes_no_memory(file: Path) -> None:
 def test_a_file_above_its_limit_is_refused(file: Path) -> None:
     file.write_bytes(b"A\n" * 501)
     with pytest.raises(FileRefused, match="more than 1,000 bytes"):
-        scan(file, Limits(bytes_max=1_000))
+        scan(file, FileLimits(bytes_max=1_000))
 
 
 def test_a_workbook_that_says_it_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     bomb = packed(tmp_path / "bomb", ['<row r="1"><c r="A1"><v>' + "0" * 3_000_000 + "</v></c></row>"])
     with pytest.raises(FileRefused, match="unpacks to 3,00"):
-        read(bomb, Limits(unpacked_bytes_max=1_000_000))
+        read(bomb, FileLimits(unpacked_bytes_max=1_000_000))
     with pytest.raises(FileRefused, match="packed like none"):
         read(bomb)
 
@@ -223,7 +223,7 @@ def test_a_bomb_behind_a_directory_that_lies_is_refused_within_its_limits(tmp_pa
     content[at : at + 4] = (1_000).to_bytes(4, "little")
     bomb.write_bytes(content)
     with pytest.raises(FileRefused, match=r"512 MiB|can't be read"):
-        read(bomb, Limits())
+        read(bomb, FileLimits())
 
 
 def test_a_packed_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:

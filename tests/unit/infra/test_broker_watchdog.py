@@ -5,7 +5,7 @@ import time
 import pytest
 from aiokafka import TopicPartition
 
-from codewell.infra.kafka.broker_watchdog import REBALANCE_MAX_S, SILENCE_MAX_S, Silence
+from codewell.infra.kafka.broker_watchdog import REBALANCE_MAX_S, SILENCE_MAX_S, BrokerWatchdog
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -32,7 +32,7 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> None:
     consumer = Consumer()
-    silence = Silence(consumer)
+    silence = BrokerWatchdog(consumer)
     for stamp in range(2, 10):
         # The local clock may jump; that it moves is enough.
         consumer.polled[A] = -stamp
@@ -43,7 +43,7 @@ def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> 
 
 
 def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now_s: list[float]) -> None:
-    silence = Silence(Consumer())
+    silence = BrokerWatchdog(Consumer())
     silence.fetched(records=False)
     # As long as records are there, or nobody fetches, nothing is known.
     now_s[0] += 2 * SILENCE_MAX_S
@@ -59,7 +59,7 @@ def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now
 def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
     consumer = Consumer()
     consumer.polled.clear()
-    silence = Silence(consumer)
+    silence = BrokerWatchdog(consumer)
     silence.fetched(records=False)
     silence.fetched(records=False)
     now_s[0] += 2 * SILENCE_MAX_S
@@ -67,7 +67,7 @@ def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
 
 
 def test_a_rebalance_may_take_its_time_and_no_more(now_s: list[float]) -> None:
-    silence = Silence(Consumer())
+    silence = BrokerWatchdog(Consumer())
     silence.fetched(records=False)
     silence.fetched(records=False)
     silence.rebalances()

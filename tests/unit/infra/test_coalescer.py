@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from codewell.infra.process.coalescer import AT_ONCE_MAX, Gathering
+from codewell.infra.process.coalescer import AT_ONCE_MAX, Coalescer
 
 
 class Work:
@@ -30,7 +30,7 @@ async def some_turns() -> None:
 
 async def test_what_comes_meanwhile_is_done_together() -> None:
     work = Work()
-    gathered = Gathering(work)
+    gathered = Coalescer(work)
     first = asyncio.create_task(gathered.ask("a", 1))
     await some_turns()
     more = [asyncio.create_task(gathered.ask("a", wish)) for wish in (2, 3, 4)]
@@ -44,7 +44,7 @@ async def test_what_comes_meanwhile_is_done_together() -> None:
 
 async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
     work = Work()
-    gathered = Gathering(work)
+    gathered = Coalescer(work)
     held = asyncio.create_task(gathered.ask("a", 1))
     await some_turns()
     work.go["b"].set()
@@ -58,7 +58,7 @@ async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
 async def test_what_fails_fails_for_those_who_were_with_it() -> None:
     work = Work()
     work.go["a"].set()
-    gathered = Gathering(work)
+    gathered = Coalescer(work)
     results = await asyncio.gather(*(gathered.ask("a", wish) for wish in (0, 1)), return_exceptions=True)
 
     assert [type(result) for result in results] == [ValueError, ValueError]
@@ -67,7 +67,7 @@ async def test_what_fails_fails_for_those_who_were_with_it() -> None:
 
 async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit() -> None:
     work = Work()
-    gathered = Gathering(work, at_once_max=2)
+    gathered = Coalescer(work, at_once_max=2)
     asked = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 2, 3, 4, 5)]
     await some_turns()
     asked[3].cancel()
@@ -83,7 +83,7 @@ async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
     async def work(_: str, wishes: Sequence[int]) -> list[int | Exception]:
         return [wish or ValueError("0") for wish in wishes]
 
-    gathered = Gathering(work)
+    gathered = Coalescer(work)
     first, odd, last = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 0, 2)]
     assert [await first, await last] == [1, 2]
     with pytest.raises(ValueError, match="0"):
@@ -92,7 +92,7 @@ async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
 
 async def test_nobody_waits_longer_than_the_limit_and_who_has_gone_is_not_worked_for() -> None:
     work = Work()
-    gathered: Gathering[str, int, int] = Gathering(work, timeout_s=0.5)
+    gathered: Coalescer[str, int, int] = Coalescer(work, timeout_s=0.5)
     outcomes = await asyncio.gather(*(gathered.ask("a", wish) for wish in range(1, 1_000)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {TimeoutError}
     work.go["a"].set()

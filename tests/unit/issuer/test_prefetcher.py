@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from services.issuer.batch import Read
-from services.issuer.prefetcher import BYTES_MAX, Ahead
+from services.issuer.batch import DecodedBatch
+from services.issuer.prefetcher import BYTES_MAX, Prefetcher
 
 A = TopicPartition("message-render", 0)
 VALUE = bytes(256 * 1024)
@@ -30,13 +30,13 @@ class Consumer:
         return self.read
 
 
-def read(_: Iterable[ConsumerRecord]) -> Read:
-    return Read([], [])
+def read(_: Iterable[ConsumerRecord]) -> DecodedBatch:
+    return DecodedBatch([], [])
 
 
 async def test_large_records_are_not_read_without_end() -> None:
     consumer = Consumer()
-    ahead = Ahead(consumer, read, 4_000_000)
+    ahead = Prefetcher(consumer, read, 4_000_000)
     ahead.resume()
     for taken in range(1, 4):
         for _ in range(ROUNDS):

@@ -8,10 +8,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.issuer import worker as module
-from services.issuer.batch import Read
+from services.issuer.batch import DecodedBatch
 from services.issuer.offsets import Offsets
-from services.issuer.prefetcher import Ahead
-from services.issuer.worker import Rebalance
+from services.issuer.prefetcher import Prefetcher
+from services.issuer.worker import RebalanceListener
 
 A = TopicPartition("message-render", 0)
 
@@ -34,8 +34,8 @@ class Consumer:
         self.commits.append(offsets)
 
 
-def read(_: Iterable[ConsumerRecord]) -> Read:
-    return Read([], [])
+def read(_: Iterable[ConsumerRecord]) -> DecodedBatch:
+    return DecodedBatch([], [])
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def consumer() -> Consumer:
 
 
 @pytest.fixture
-def ahead(consumer: Consumer) -> Ahead:
-    return Ahead(consumer, read, 10)
+def ahead(consumer: Consumer) -> Prefetcher:
+    return Prefetcher(consumer, read, 10)
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ async def nothing_in_hand() -> None:
 
 
 async def test_no_batch_begins_while_the_last_offsets_are_committed(
-    consumer: Consumer, ahead: Ahead, offsets: Offsets
+    consumer: Consumer, ahead: Prefetcher, offsets: Offsets
 ) -> None:
-    revoking = asyncio.create_task(Rebalance(nothing_in_hand, offsets, ahead).on_partitions_revoked([A]))
+    revoking = asyncio.create_task(RebalanceListener(nothing_in_hand, offsets, ahead).on_partitions_revoked([A]))
     await asyncio.sleep(0)
 
     # What was read before is of an era that is over, and a batch of it is not begun.
@@ -77,22 +77,22 @@ async def test_no_batch_begins_while_the_last_offsets_are_committed(
 
 @pytest.mark.parametrize("fault", [KafkaError(), TimeoutError()])
 async def test_a_last_commit_that_fails_is_no_fault(
-    consumer: Consumer, ahead: Ahead, offsets: Offsets, fault: Exception
+    consumer: Consumer, ahead: Prefetcher, offsets: Offsets, fault: Exception
 ) -> None:
     consumer.fault = fault
     consumer.goes_on.set()
 
-    await Rebalance(nothing_in_hand, offsets, ahead).on_partitions_revoked([A])
+    await RebalanceListener(nothing_in_hand, offsets, ahead).on_partitions_revoked([A])
 
     assert ahead.era == 1
 
 
 async def test_what_was_answered_is_committed_though_the_batch_behind_it_takes_too_long(
-    consumer: Consumer, ahead: Ahead, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+    consumer: Consumer, ahead: Prefetcher, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REVOKE_TIMEOUT_S", 0.01)
     consumer.goes_on.set()
 
-    await Rebalance(asyncio.Event().wait, offsets, ahead).on_partitions_revoked([A])
+    await RebalanceListener(asyncio.Event().wait, offsets, ahead).on_partitions_revoked([A])
 
     assert consumer.commits == [{A: 1}]

@@ -2,15 +2,15 @@
 
 from aiokafka import TopicPartition
 
-from services.issuer.batch import Read
-from services.issuer.prefetcher import Part
+from services.issuer.batch import DecodedBatch
+from services.issuer.prefetcher import FetchedPart
 from services.issuer.worker import spread
 
 DELAY_S = 2.0
 
 
-def part(partition: int, newest_s: float) -> Part:
-    return Part(TopicPartition("t", partition), Read([], []), 1, int(newest_s * 1000))
+def part(partition: int, newest_s: float) -> FetchedPart:
+    return FetchedPart(TopicPartition("t", partition), DecodedBatch([], []), 1, int(newest_s * 1000))
 
 
 def test_partitions_come_back_at_moments_of_their_own() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from schemas.events import SCENARIO_STEP, VALUE_BYTES_MAX
-from services.issuer.decode import Unreadable
+from services.issuer.decode import UnreadableRecord
 from tests.support.records import (
     MESSAGE,
     REQUEST_ID,
@@ -24,8 +24,8 @@ from tests.support.records import (
 NESTED = "[" * 1_000 + "]" * 1_000
 
 
-def unreadable(value: bytes | None, given: Headers, topic: str = "message-render") -> Unreadable:
-    with pytest.raises(Unreadable) as raised:
+def unreadable(value: bytes | None, given: Headers, topic: str = "message-render") -> UnreadableRecord:
+    with pytest.raises(UnreadableRecord) as raised:
         decoder().read(record(value, given, topic))
     # It goes into a header, and to a person.
     assert raised.value.detail.encode()

@@ -2,16 +2,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, Code, Decision, HoldingKey, Lot, Request, Stock
-from codewell.pool.program_rules import Program, Source
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
+from codewell.pool.program_rules import ProgramRules, Source
 from tests.support.factories import NOW, message, rules, step, stock
 
 
 def decided(
     requests: Sequence[Request],
-    programs: list[Program],
-    stocks: Mapping[int, Stock],
-    holdings: Mapping[HoldingKey, Code] | None = None,
+    programs: list[ProgramRules],
+    stocks: Mapping[int, LockedStock],
+    holdings: Mapping[AssignmentKey, PooledCode] | None = None,
 ) -> Decision:
     by_name = {program.name: program for program in programs}
     return decide(requests, by_name, stocks, holdings or {}, NOW, lambda program, _: f"PREVIEW-{program.name}")
@@ -46,7 +46,7 @@ def test_a_request_for_several_programs_gets_a_code_of_each_in_its_order() -> No
 
 
 def test_positions_with_holes_between_them_move_the_block_past_the_last() -> None:
-    stock = Stock([Lot(5, [3, 8], ["X3", "X8"], None, None)], elsewhere=0)
+    stock = LockedStock([Lot(5, [3, 8], ["X3", "X8"], None, None)], elsewhere=0)
 
     decision = decided([message("SPRING"), message("SPRING")], [rules()], {1: stock})
 
@@ -82,7 +82,7 @@ def test_a_preview_takes_nothing() -> None:
 
 
 def test_a_preview_needs_no_stock_and_no_holding() -> None:
-    held = {HoldingKey(1, "p-1", ""): Code(1, 0, "HELD", None, None)}
+    held = {AssignmentKey(1, "p-1", ""): PooledCode(1, 0, "HELD", None, None)}
 
     decision = decided([step("SPRING", preview=True)], [rules(reuse="profile")], {1: stock(0)}, held)
 

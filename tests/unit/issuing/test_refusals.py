@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Decision, Request, Stock
-from codewell.pool.program_rules import Program, Source, closed_reason, refusal_sentence
+from codewell.issuing.model import Decision, LockedStock, Request
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from tests.support.factories import NOW, message, rules, step, stock
 
 
-def decided(request: Request, programs: list[Program], stocks: dict[int, Stock]) -> Decision:
+def decided(request: Request, programs: list[ProgramRules], stocks: dict[int, LockedStock]) -> Decision:
     return decide([request], {p.name: p for p in programs}, stocks, {}, NOW, lambda program, _: f"P-{program.name}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Decision, Request, Stock
+from codewell.issuing.model import Decision, LockedStock, Request
 from codewell.pool.program_rules import Source
 from tests.support.factories import NOW, message, rules, step, stock
 
@@ -15,7 +15,7 @@ SECOND = timedelta(seconds=1)
 REMOTE: dict[str, Any] = {"codes_from": "remote", "campaign_can_create": True, "room": 5}
 
 
-def decided(request: Request, *stocks: Stock, **changed: Any) -> Decision:
+def decided(request: Request, *stocks: LockedStock, **changed: Any) -> Decision:
     programs = {"SPRING": rules(**{**REMOTE, **changed}), "MINTED": rules("MINTED", id=2)}
     return decide([request], programs, dict(enumerate(stocks, start=1)), {}, NOW, lambda *_: "PREVIEW")
 

@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Code, Decision, HoldingKey, Request, Stock, holding_key
-from codewell.pool.program_rules import Program
+from codewell.issuing.model import AssignmentKey, Decision, LockedStock, PooledCode, Request, assignment_key
+from codewell.pool.program_rules import ProgramRules
 from tests.support.factories import NOW, message, rules, step, stock
 
 
 def decided(
-    requests: list[Request], program: Program, stocks: dict[int, Stock], held: dict[HoldingKey, Code] | None = None
+    requests: list[Request],
+    program: ProgramRules,
+    stocks: dict[int, LockedStock],
+    held: dict[AssignmentKey, PooledCode] | None = None,
 ) -> Decision:
     return decide(requests, {program.name: program}, stocks, held or {}, NOW, lambda *_: "PREVIEW")
 
@@ -57,11 +60,11 @@ def test_a_shared_code_goes_to_everybody_from_every_source() -> None:
 
     assert codes(decision) == [("C0", False), ("C0", True), ("C0", True)]
     assert [row.profile_id for row in decision.rows] == ["p-1", "p-2", "p-1"]
-    assert list(decision.holdings) == [HoldingKey(1, "", "")]
+    assert list(decision.holdings) == [AssignmentKey(1, "", "")]
 
 
 def test_what_a_profile_holds_needs_no_stock() -> None:
-    held = {HoldingKey(1, "p-1", ""): Code(9, 4, "HELD", NOW + timedelta(seconds=1), '{"a": 1}')}
+    held = {AssignmentKey(1, "p-1", ""): PooledCode(9, 4, "HELD", NOW + timedelta(seconds=1), '{"a": 1}')}
 
     decision = decided([message("SPRING")], rules(reuse="profile"), {1: stock(0)}, held)
 
@@ -72,17 +75,17 @@ def test_what_a_profile_holds_needs_no_stock() -> None:
 
 
 def test_a_code_whose_life_ended_is_replaced() -> None:
-    key = HoldingKey(1, "p-1", "")
-    held = {key: Code(9, 4, "OLD", NOW, None)}
+    key = AssignmentKey(1, "p-1", "")
+    held = {key: PooledCode(9, 4, "OLD", NOW, None)}
 
     decision = decided([message("SPRING"), message("SPRING")], rules(reuse="profile"), {1: stock(5)}, held)
 
     assert codes(decision) == [("C0", False), ("C0", True)]
-    assert decision.holdings == {key: Code(1, 0, "C0", None, None)}
+    assert decision.holdings == {key: PooledCode(1, 0, "C0", None, None)}
 
 
 def test_an_ended_code_and_an_empty_pool_refuse() -> None:
-    held = {HoldingKey(1, "p-1", ""): Code(9, 4, "OLD", NOW, None)}
+    held = {AssignmentKey(1, "p-1", ""): PooledCode(9, 4, "OLD", NOW, None)}
 
     [row] = decided([message("SPRING")], rules(reuse="profile"), {1: stock(0)}, held).rows
 
@@ -100,7 +103,7 @@ def test_a_holding_lives_as_long_as_the_code_that_was_given() -> None:
 
 def test_the_rest_of_a_request_is_new_where_one_program_gives_again() -> None:
     programs = {"A": rules("A", id=1, reuse="profile"), "B": rules("B", id=2)}
-    held = {HoldingKey(1, "p-1", ""): Code(9, 4, "HELD", None, None)}
+    held = {AssignmentKey(1, "p-1", ""): PooledCode(9, 4, "HELD", None, None)}
 
     decision = decide([message("A", "B")], programs, {1: stock(0), 2: stock(1)}, held, NOW, lambda *_: "")
 
@@ -118,15 +121,15 @@ def test_the_rest_of_a_request_is_new_where_one_program_gives_again() -> None:
 def test_the_scope_of_a_holding(changed: dict[str, Any], message_scope: str, step_scope: str) -> None:
     program = rules(**changed)
 
-    assert holding_key(program, message("SPRING", campaign_id="c").event) == (1, "p-1", message_scope)
-    assert holding_key(program, step("SPRING", scenario_id="c", step_id="s").event) == (1, "p-1", step_scope)
+    assert assignment_key(program, message("SPRING", campaign_id="c").event) == (1, "p-1", message_scope)
+    assert assignment_key(program, step("SPRING", scenario_id="c", step_id="s").event) == (1, "p-1", step_scope)
 
 
 def test_scopes_of_different_steps_never_meet() -> None:
     program = rules(reuse="step")
 
     scopes = {
-        holding_key(program, step("SPRING", scenario_id=scenario, step_id=place).event).scope
+        assignment_key(program, step("SPRING", scenario_id=scenario, step_id=place).event).scope
         for scenario, place in [("a", "b"), ("astep:", "b"), ("a", "step:b"), ("astep:b", "b"), ("scenario:a", "b")]
     }
 
