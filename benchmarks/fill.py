@@ -136,7 +136,7 @@ async def _fill(opened: Connection, demands: DemandPublisher, ids: Sequence[int]
     raised = await opened.fetch(_RAISE, ids)
     wanted = sum(row["pool_max"] for row in raised)
     began = time.perf_counter()
-    await demands.tell({row["id"]: row["pool_max"] // 2 for row in raised})
+    await demands.publish({row["id"]: row["pool_max"] // 2 for row in raised})
     while (made := await opened.fetchval(_MADE, ids)) < wanted:
         contestants.check_alive(children)
         if time.perf_counter() - began > _TIMEOUT_S:

@@ -137,7 +137,7 @@ async def _fill(opened: Connection, demands: DemandPublisher, each: int, childre
     """How long it took from the word that each program lacks so many until all of them are stored (s)."""
     raised = await opened.fetch(_RAISE, each)
     began = time.perf_counter()
-    await demands.tell({row["id"]: row["pool_max"] - each for row in raised})
+    await demands.publish({row["id"]: row["pool_max"] - each for row in raised})
     await _until_made(opened, sum(row["pool_max"] for row in raised), children)
     return time.perf_counter() - began
 

@@ -56,7 +56,7 @@ class Token(NamedTuple):
     expires_at: datetime | None = None
 
     @property
-    def by(self) -> Actor:
+    def actor(self) -> Actor:
         """Who it is in the audit log."""
         return Actor("token", self.name)
 

@@ -81,7 +81,7 @@ class ChainVerdict(NamedTuple):
     wrong: str | None
 
 
-def by_command() -> Actor:
+def command_actor() -> Actor:
     """Whoever runs this process on this machine."""
     try:
         user = getpass.getuser()
@@ -92,22 +92,24 @@ def by_command() -> Actor:
     return Actor("command", "".join(one for one in name if one.isprintable())[:_ACTOR_MAX])
 
 
-async def record(connection: Connection, by: Actor, verb: str, program: str | None = None, **details: object) -> None:
+async def record(
+    connection: Connection, actor: Actor, verb: str, program: str | None = None, **details: object
+) -> None:
     """Log what is done in the transaction in hand. `details` hold counts and names, never a code or a profile's id.
 
     To be called as its last statement, or near it: those who log wait for one another from the first commit on.
     """
-    await connection.execute(_NOTE, *by, verb, program, json.dumps(details))
+    await connection.execute(_NOTE, *actor, verb, program, json.dumps(details))
 
 
 async def recorded(
-    connection: Connection, by: Actor, work: Callable[[], Awaitable[T]], verb: str, program: str | None = None,
+    connection: Connection, actor: Actor, work: Callable[[], Awaitable[T]], verb: str, program: str | None = None,
     **details: object,
 ) -> T:  # fmt: skip
     """Do the work and log it, both or neither. The work is one that may be done within a transaction."""
     async with connection.transaction():
         result = await work()
-        await record(connection, by, verb, program, **details)
+        await record(connection, actor, verb, program, **details)
     return result
 
 

@@ -88,11 +88,13 @@ def _read(record: ConsumerRecord) -> ReceivedAnswer:
 
 
 @asynccontextmanager
-async def exchange(brokers: KafkaConfig | str, prefix: str, *, from_start: bool = False) -> AsyncIterator[Exchange]:
+async def exchange(
+    kafka_config: KafkaConfig | str, prefix: str, *, from_start: bool = False
+) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
-    async with clients.started_producer(brokers) as producer:
+    async with clients.started_producer(kafka_config) as producer:
         consumer = AIOKafkaConsumer(
-            **KafkaConfig.of(brokers).client_options(),
+            **KafkaConfig.of(kafka_config).client_options(),
             enable_auto_commit=False,
             # A seek may be overtaken by the consumer's own look for where to start.
             auto_offset_reset="earliest" if from_start else "latest",
@@ -105,7 +107,7 @@ async def exchange(brokers: KafkaConfig | str, prefix: str, *, from_start: bool 
                 missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
                 raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
             except KafkaError as error:
-                raise await why_refused(brokers) from error
+                raise await why_refused(kafka_config) from error
             yield Exchange(producer, consumer, prefix)
         finally:
             await asyncio.shield(consumer.stop())

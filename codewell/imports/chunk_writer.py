@@ -247,7 +247,7 @@ class ChunkWriter:
     ) -> int:
         """Write the answers of codes that are attached from the start."""
         rows: list[AnswerRow] = []
-        holdings: dict[AssignmentKey, PooledCode] = {}
+        assignments: dict[AssignmentKey, PooledCode] = {}
         for run, block_id, _ in placed:
             if not run.attached:
                 continue
@@ -261,8 +261,8 @@ class ChunkWriter:
                 ))  # fmt: skip
                 if program.reuses_codes:
                     key = assignment_key(program, ManualRequest(one.profile_id, program.name))
-                    holdings[key] = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
-        await claim_queries.write(self._connection, Decision(rows, {}, holdings, {}, {}, []))
+                    assignments[key] = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
+        await claim_queries.write(self._connection, Decision(rows, {}, assignments, {}, {}, []))
         return len(rows)
 
     async def _note(self, bad: Sequence[BadRow]) -> None:

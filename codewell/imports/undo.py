@@ -35,7 +35,7 @@ _COUNT: Final = """
     """
 
 
-async def undo(connection: Connection, import_id: UUID, by: Actor | None = None) -> Import:
+async def undo(connection: Connection, import_id: UUID, actor: Actor | None = None) -> Import:
     """Take back what nobody has yet of an import, and end it if it runs still.
 
     Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
@@ -46,8 +46,8 @@ async def undo(connection: Connection, import_id: UUID, by: Actor | None = None)
             raise ImportUnknown(import_id)
         await connection.execute(_FORGET_FILE, import_id)
         found = await imports.get(connection, import_id)
-        if by is not None:
-            await audit_log.record(connection, by, "import.undo", found.program, id=str(import_id))
+        if actor is not None:
+            await audit_log.record(connection, actor, "import.undo", found.program, id=str(import_id))
     await _take_blocks(connection, import_id)
     return await imports.get(connection, import_id)
 

@@ -125,13 +125,13 @@ class Claims:
                 stocks[program.id] = await claim_queries.draw(
                     connection, self._minters, program, locked.blocks[name], count
                 )
-            holdings = await self._holdings(connection, pending, locked.programs)
+            assignments = await self._holdings(connection, pending, locked.programs)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,
                 locked.programs,
                 stocks,
-                holdings,
+                assignments,
                 locked.now,
                 lambda program, request: _preview(previews.get(program.id), program, request),
             )

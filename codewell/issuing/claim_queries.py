@@ -204,16 +204,16 @@ async def write(connection: Connection, decision: Decision) -> None:
         # Bare bytes would be taken for the path of a file.
         source = memoryview(copy_answers.encode(decision.rows))
         await connection.copy_to_table("answer", source=source, columns=copy_answers.COLUMNS, format="binary")
-    if decision.holdings and await assign(connection, decision.holdings) != len(decision.holdings):
+    if decision.assignments and await assign(connection, decision.assignments) != len(decision.assignments):
         raise AssignmentTaken
     taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
     if taken:
         await connection.execute(_TAKE, *_columns(taken, 3))
 
 
-async def assign(connection: Connection, holdings: Mapping[AssignmentKey, PooledCode]) -> int:
+async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
     """Note who gets which code again, and return how many did not have one that lives already."""
-    ordered = sorted(holdings.items())
+    ordered = sorted(assignments.items())
     return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
 
 

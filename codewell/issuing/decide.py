@@ -25,7 +25,7 @@ def decide(
     requests: Sequence[Request],
     programs: Mapping[str, ProgramRules],
     stocks: Mapping[int, LockedStock],
-    holdings: Mapping[AssignmentKey, PooledCode],
+    assignments: Mapping[AssignmentKey, PooledCode],
     now: datetime,
     preview: Preview,
 ) -> Decision:
@@ -34,7 +34,7 @@ def decide(
     A program that is not in `programs` is unknown. A program that is in it has its rules judged at `now`; its stock
     is what this claim has locked, its `pooled` what anybody has.
     """
-    batch = _Batch(programs, stocks, holdings, now, preview)
+    batch = _Batch(programs, stocks, assignments, now, preview)
     for index, request in enumerate(requests):
         batch.decide(index, request)
     for stock in stocks.values():
@@ -53,14 +53,14 @@ class _Batch:
         self,
         programs: Mapping[str, ProgramRules],
         stocks: Mapping[int, LockedStock],
-        holdings: Mapping[AssignmentKey, PooledCode],
+        assignments: Mapping[AssignmentKey, PooledCode],
         now: datetime,
         preview: Preview,
     ) -> None:
         self.decision = Decision([], {}, {}, {}, {}, [])
         self._programs = programs
         self._stocks = stocks
-        self._holdings = holdings
+        self._holdings = assignments
         self._now = now
         self._preview = preview
         # Most requests of a batch name the same programs.
@@ -172,7 +172,7 @@ class _Batch:
             block_id, position, text, ends, fields = code
             code = (block_id, position, text, earlier_expiry(self._now + program.ttl, ends), fields)
         if reuses_codes:
-            self.decision.holdings[assignment_key(program, request.event)] = PooledCode(*code)
+            self.decision.assignments[assignment_key(program, request.event)] = PooledCode(*code)
         return code
 
     def _held(self, wanted: _Wanted, request: Request) -> PooledCode | None:
@@ -180,7 +180,7 @@ class _Batch:
         if not wanted.reuses_codes:
             return None
         key = assignment_key(wanted.program, request.event)
-        code = self.decision.holdings.get(key) or self._holdings.get(key)
+        code = self.decision.assignments.get(key) or self._holdings.get(key)
         if code is None or (code.expires_at is not None and code.expires_at <= self._now):
             return None
         return code

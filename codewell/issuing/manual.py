@@ -68,7 +68,7 @@ async def attach(claims: Attacher, program: str, profile_id: str, request_id: UU
 
 async def attach_named(
     connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID,
-    by: Actor | None = None,
+    actor: Actor | None = None,
 ) -> AnswerRow:  # fmt: skip
     """Attach this very code of a program; a text that the program has never seen is taken in first.
 
@@ -85,9 +85,9 @@ async def attach_named(
             return stored[0]
         try:
             if await lookup.locate(connection, minters, program.id, code) is None:
-                return await _take_in_first(connection, minters, request, program.id, code, by)
+                return await _take_in_first(connection, minters, request, program.id, code, actor)
             async with lifecycle.locked_code(connection, minters, program.id, code) as locked:
-                return await _take_out(connection, request, locked, by)
+                return await _take_out(connection, request, locked, actor)
         except lifecycle.CodeMoved:
             continue
         except asyncpg.UniqueViolationError as error:
@@ -97,7 +97,7 @@ async def attach_named(
 
 
 async def _take_out(
-    connection: Connection, request: Request, locked: lifecycle.LockedCode, by: Actor | None
+    connection: Connection, request: Request, locked: lifecycle.LockedCode, actor: Actor | None
 ) -> AnswerRow:
     """Attach a pooled code out of its turn."""
     program, now = await _may_attach(connection, request)
@@ -111,13 +111,13 @@ async def _take_out(
         "UPDATE code_state SET hole = true WHERE block_id = $1 AND position = $2", block_id, position
     )
     await connection.execute(_TAKE_OUT, block_id)
-    if by is not None:
-        await audit_log.record(connection, by, "code.attach", program.name, place=locked.at.place)
+    if actor is not None:
+        await audit_log.record(connection, actor, "code.attach", program.name, place=locked.at.place)
     return row
 
 
 async def _take_in_first(
-    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, by: Actor | None
+    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, actor: Actor | None
 ) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
@@ -126,11 +126,11 @@ async def _take_in_first(
         )
     await _may_attach(connection, request)
     async with possible_texts.taking_in(connection, program_id) as mark:
-        return await _take_in(connection, minters, request, code, mark, by)
+        return await _take_in(connection, minters, request, code, mark, actor)
 
 
 async def _take_in(
-    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, by: Actor | None
+    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, actor: Actor | None
 ) -> AnswerRow:
     name = request.event.program_names[0]
     async with connection.transaction():
@@ -146,9 +146,9 @@ async def _take_in(
         expires_at = now + program.ttl if program.ttl is not None else None
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
         row = await _write(connection, program, now, request, PooledCode(block_id, 0, code, expires_at, None))
-        if by is not None:
+        if actor is not None:
             await audit_log.record(
-                connection, by, "code.attach", name, place=lookup.CodePlace(1, block_id, 0), new=True
+                connection, actor, "code.attach", name, place=lookup.CodePlace(1, block_id, 0), new=True
             )
         return row
 
@@ -163,9 +163,9 @@ async def _write(
         request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
         code.expires_at, code.fields, None, now,
     )  # fmt: skip
-    holdings = {assignment_key(program, request.event): code} if program.reuses_codes else {}
+    assignments = {assignment_key(program, request.event): code} if program.reuses_codes else {}
     try:
-        await claim_queries.write(connection, Decision([row], {}, holdings, {}, {}, []))
+        await claim_queries.write(connection, Decision([row], {}, assignments, {}, {}, []))
     except claim_queries.AssignmentTaken as error:
         raise ProgramRefused(
             f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."

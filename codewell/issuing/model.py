@@ -174,7 +174,7 @@ class Decision(NamedTuple):
     rows: list[AnswerRow]
     taken: dict[int, tuple[int, int]]
     """Block id -> (position after the last one taken, how many codes were given)."""
-    holdings: dict[AssignmentKey, PooledCode]
+    assignments: dict[AssignmentKey, PooledCode]
     """Codes that from now on their profile has."""
     busy: dict[int, list[int]]
     """Program id -> indexes of requests for which it has stock, all locked by other workers."""

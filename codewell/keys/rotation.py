@@ -72,7 +72,7 @@ async def status(connection: Connection, keys: MasterKeys) -> list[RotationCount
     ]
 
 
-async def rotate(connection: Connection, keys: MasterKeys, by: Actor, progress: Callable[[int], None]) -> int:
+async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progress: Callable[[int], None]) -> int:
     """Wrap all keys with the newest master key, plain ones too, and return how many were not. Safe to kill and repeat.
 
     `progress` is told how many are done. Raises SettingsInvalid without a master key, or where one can't be unwrapped;
@@ -83,7 +83,7 @@ async def rotate(connection: Connection, keys: MasterKeys, by: Actor, progress: 
     await master_keys.check(connection, keys)
     done = 0
     for _ in range(_ROUNDS_MAX):
-        while some := await _some(connection, keys, by):
+        while some := await _some(connection, keys, actor):
             done += some
             progress(done)
         if not await connection.fetchval(_LEFT, keys.newest_id):
@@ -94,7 +94,7 @@ async def rotate(connection: Connection, keys: MasterKeys, by: Actor, progress: 
     )
 
 
-async def _some(connection: Connection, keys: MasterKeys, by: Actor) -> int:
+async def _some(connection: Connection, keys: MasterKeys, actor: Actor) -> int:
     """Wrap up to AT_ONCE_MAX of each kind in one transaction."""
     newest = keys.newest_id
     async with connection.transaction():
@@ -109,5 +109,7 @@ async def _some(connection: Connection, keys: MasterKeys, by: Actor) -> int:
             wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[1:]))).stored for row in secrets]
             await connection.execute(_WRAP_SECRETS, [row[0] for row in secrets], wrapped, newest)
         if templates or secrets:
-            await audit_log.record(connection, by, "key.rotate", programs=len(templates), remote_services=len(secrets))
+            await audit_log.record(
+                connection, actor, "key.rotate", programs=len(templates), remote_services=len(secrets)
+            )
     return len(templates) + len(secrets)

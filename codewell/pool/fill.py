@@ -174,7 +174,7 @@ async def generate(
     async with connection.transaction():
         program, now, blocks = await locked_to_generate(connection, program_id, count)
         if program.codes_from == "remote":
-            await orders.order_by_hand(connection, program, count, given)
+            await orders.order_for_person(connection, program, count, given)
             return
         if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
             raise ProgramRefused(

@@ -59,7 +59,7 @@ async def order_for_pool(connection: Connection, program: ProgramRules, count: i
     return count
 
 
-async def order_by_hand(connection: Connection, program: ProgramRules, count: int, fields: str) -> None:
+async def order_for_person(connection: Connection, program: ProgramRules, count: int, fields: str) -> None:
     """Order exactly `count` codes with custom fields, JSON text of all that were given.
 
     The caller has locked the program's row, and `count` is within the program's room. Raises ProgramRefused when they

@@ -36,7 +36,7 @@ class ImportedProfiles(NamedTuple):
 
 
 async def import_profiles(
-    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], by: Actor | None = None
+    connection: Connection, lines: Iterable[str], progress: Callable[[int], None], actor: Actor | None = None
 ) -> ImportedProfiles:
     """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last counts.
 
@@ -58,18 +58,18 @@ async def import_profiles(
         batch[profile_id] = fields
         written += 1
         if len(batch) == _BATCH_SIZE:
-            await _put(connection, batch, by)
+            await _put(connection, batch, actor)
             batch.clear()
             progress(written + refused)
-    await _put(connection, batch, by)
+    await _put(connection, batch, actor)
     return ImportedProfiles(written, refused, first)
 
 
-async def _put(connection: Connection, batch: dict[str, dict[str, str]], by: Actor | None) -> None:
+async def _put(connection: Connection, batch: dict[str, dict[str, str]], actor: Actor | None) -> None:
     async with connection.transaction():
         await profiles.put(connection, batch)
-        if by is not None and batch:
-            await audit_log.record(connection, by, "profile.import", count=len(batch))
+        if actor is not None and batch:
+            await audit_log.record(connection, actor, "profile.import", count=len(batch))
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | RefusedRow]:

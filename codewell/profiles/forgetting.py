@@ -41,7 +41,7 @@ _KEPT: Final = """
     """
 
 
-async def forget(connection: Connection, profile_id: str, by: Actor | None = None) -> int:
+async def forget(connection: Connection, profile_id: str, actor: Actor | None = None) -> int:
     """Put one random id in place of the profile's everywhere, and return in how many answers. Safe to repeat.
 
     Logs who wants it, where a person does.
@@ -55,8 +55,8 @@ async def forget(connection: Connection, profile_id: str, by: Actor | None = Non
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
         renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
         answers = int(renamed.rsplit(maxsplit=1)[-1])
-        if by is not None:
-            await audit_log.record(connection, by, "profile.forget", answers=answers)
+        if actor is not None:
+            await audit_log.record(connection, actor, "profile.forget", answers=answers)
     # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
     await _alone(connection)
     await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)

@@ -110,7 +110,7 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
 
 async def update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
-    by: Actor | None = None,
+    actor: Actor | None = None,
 ) -> Program:  # fmt: skip
     """Change the settings that `changes` names, by the names that a program's JSON has; None stands for the default.
 
@@ -123,12 +123,12 @@ async def update(
     shared no more. Then nothing is changed.
     """
     if changes.keys().isdisjoint({"source", "codes_max"}):
-        return await _update(connection, minters, name, changes, guesses_per_s, None, by)
+        return await _update(connection, minters, name, changes, guesses_per_s, None, actor)
     while True:
         program_id = (await get(connection, name)).id
         async with possible_texts.changing(connection, program_id) as mark:
             with contextlib.suppress(_Overtaken):
-                return await _update(connection, minters, name, changes, guesses_per_s, mark, by)
+                return await _update(connection, minters, name, changes, guesses_per_s, mark, actor)
 
 
 class _Overtaken(Exception):
@@ -137,7 +137,7 @@ class _Overtaken(Exception):
 
 async def _update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
-    mark: UUID | None, by: Actor | None,
+    mark: UUID | None, actor: Actor | None,
 ) -> Program:  # fmt: skip
     async with connection.transaction():
         row = await _locked(connection, name)
@@ -165,8 +165,8 @@ async def _update(
             present.id,
             *given.values(),
         )
-        if by is not None:
-            await audit_log.record(connection, by, "program.update", name, changed=sorted(changes))
+        if actor is not None:
+            await audit_log.record(connection, actor, "program.update", name, changed=sorted(changes))
     return Program(id=present.id, **settings.model_dump())
 
 

@@ -140,11 +140,11 @@ class DeadLetters:
 
 
 @asynccontextmanager
-async def opened(brokers: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
+async def opened(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
-    partitions = await reading.partitions(brokers, names)
-    async with reading.reader(brokers) as reader:
+    partitions = await reading.partitions(kafka_config, names)
+    async with reading.reader(kafka_config) as reader:
         yield DeadLetters(reader, prefix, await reader.spans(partitions))
 
 

@@ -18,15 +18,15 @@ _OURS: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
 
 
 async def answers(
-    brokers: KafkaConfig | str, topics: Sequence[str], since: datetime | None
+    kafka_config: KafkaConfig | str, topics: Sequence[str], since: datetime | None
 ) -> AsyncIterator[list[PublishedAnswer]]:
     """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
 
     Records that are no answers of ours are left out: a topic that a request named may be somebody else's too. Raises
     StackUnavailable.
     """
-    partitions = await reading.partitions(brokers, topics)
-    async with reading.reader(brokers) as reader:
+    partitions = await reading.partitions(kafka_config, topics)
+    async with reading.reader(kafka_config) as reader:
         batch: list[PublishedAnswer] = []
         for tp, span in (await reader.spans(partitions, since)).items():
             async for record in reader.records(tp, span):

@@ -45,7 +45,7 @@ class Purge:
         """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
         return await self._run(tell, None)
 
-    async def purge(self, brokers: KafkaConfig | str, tell: Callable[[int], None]) -> PurgeResult:
+    async def purge(self, kafka_config: KafkaConfig | str, tell: Callable[[int], None]) -> PurgeResult:
         """Mark the letters, and have Kafka delete what stands before all that are kept.
 
         `tell` is called now and then with how many were looked at.
@@ -54,7 +54,7 @@ class Purge:
         purged = await self._run(tell, kept)
         gone = {tp: first for tp, first in kept.items() if first > self._letters.spans[tp].start}
         if gone:
-            async with clients.admin(brokers) as admin:
+            async with clients.admin(kafka_config) as admin:
                 await admin.delete_records({tp: RecordsToDelete(before_offset=first) for tp, first in gone.items()})
             for tp, first in gone.items():
                 await store.forget_below(self._connection, tp.topic, tp.partition, first)

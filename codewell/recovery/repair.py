@@ -152,11 +152,11 @@ class Repair:
 
         rows = [placed(row) for row in plan.rows]
         await claim_queries.write(self._connection, Decision(rows, {}, {}, {}, {}, []))
-        holdings = {
+        assignments = {
             key: PooledCode(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
-            for key, row in ((key, placed(row)) for key, row in plan.holdings.items())
+            for key, row in ((key, placed(row)) for key, row in plan.assignments.items())
         }
-        await claim_queries.assign(self._connection, holdings)
+        await claim_queries.assign(self._connection, assignments)
 
     async def _plan(self, strange: Sequence[MissingAnswer]) -> RepairPlan:
         connection = self._connection

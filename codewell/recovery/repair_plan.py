@@ -62,7 +62,7 @@ class RepairPlan:
         self.rows: list[AnswerRow] = []
         self.attached: list[tuple[int, int]] = []
         self.taken_in: dict[int, list[str]] = {}
-        self.holdings: dict[AssignmentKey, AnswerRow] = {}
+        self.assignments: dict[AssignmentKey, AnswerRow] = {}
         self.given: dict[tuple[int, str], str] = {}
 
     def is_like(self, other: "RepairPlan") -> bool:
@@ -162,7 +162,9 @@ def _give(
     elif spot.how == "attach" and at is not None:
         plan.attached.append((at.block["id"], at.position))
     if spot.how != "deleted" and (program.shared or program.reuse == "profile"):
-        plan.holdings.setdefault(AssignmentKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row)
+        plan.assignments.setdefault(
+            AssignmentKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row
+        )
 
 
 def _put_back_as_it_is(plan: RepairPlan, answer: PublishedAnswer, spots: Sequence[CodeSpot], now: datetime) -> None:

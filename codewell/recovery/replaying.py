@@ -65,7 +65,7 @@ class ReplayOptions(NamedTuple):
 
 async def replay(
     connection: Connection,
-    brokers: KafkaConfig | str,
+    kafka_config: KafkaConfig | str,
     prefix: str,
     letters: DeadLetters,
     wanted: LetterFilter,
@@ -79,8 +79,8 @@ async def replay(
     """
     counts = ReplayCounts()
     # Letters are being read while events are looked for, so that takes a reader of its own.
-    async with clients.started_producer(brokers) as producer, reading.reader(brokers) as reader:
-        requests = await reading.partitions(brokers, [prefix + name for name in topics.REQUESTS])
+    async with clients.started_producer(kafka_config) as producer, reading.reader(kafka_config) as reader:
+        requests = await reading.partitions(kafka_config, [prefix + name for name in topics.REQUESTS])
         replaying = _Replaying(connection, reader, producer, prefix, requests)
         async for batch in letters.wanted(connection, wanted):
             left = None if how.limit is None else how.limit - counts.replayed

@@ -57,7 +57,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
                 await fill.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
             made = count if linked is None else len(linked)
             await audit_log.record(
-                connection, audit_log.by_command(), "code.generate", program, count=made, attached=linked is not None
+                connection, audit_log.command_actor(), "code.generate", program, count=made, attached=linked is not None
             )
         return await programs.stock(connection, program)
 

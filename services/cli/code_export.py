@@ -57,7 +57,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
 
     found = await programs.get(connection, program)
     # What has left can't be called back, so it is logged before.
-    who, fields = audit_log.by_command(), list(wanted.profile_fields)
+    who, fields = audit_log.command_actor(), list(wanted.profile_fields)
     await audit_log.record(connection, who, "code.export", program, state=wanted.state, fields=fields)
     shows = file is not sys.stdout.buffer and sys.stderr.isatty()
     lines, told_at = 0, time.monotonic()

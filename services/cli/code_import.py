@@ -71,11 +71,11 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 @as_json
 def undo_import(import_id: UUID, as_json: bool) -> None:
     """Take back the codes of import ID that nobody has; one that is running ends."""
-    from codewell.audit.audit_log import by_command
+    from codewell.audit.audit_log import command_actor
     from codewell.imports.undo import undo
 
     async def work(connection: Any, _: Any) -> Any:
-        return await undo(connection, import_id, by_command())
+        return await undo(connection, import_id, command_actor())
 
     _print(with_database(work), as_json)
 
@@ -106,7 +106,7 @@ async def _bring_in(
         pass
     async with connection.transaction():
         begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
-        who, size = audit_log.by_command(), scanned.size
+        who, size = audit_log.command_actor(), scanned.size
         await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)
     return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress)

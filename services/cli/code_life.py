@@ -50,14 +50,14 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
         minters = Minters(*settings.master_keys)
         if text is not None:
             row = await manual.attach_named(
-                connection, minters, program, text, profile, known_as, audit_log.by_command()
+                connection, minters, program, text, profile, known_as, audit_log.command_actor()
             )
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
                 row = await manual.attach(Claims(opened, minters), program, profile, known_as)
             # The claim has had its own transaction, and its answer is on record.
             await audit_log.record(
-                connection, audit_log.by_command(), "code.attach", program, request_id=str(row.request_id)
+                connection, audit_log.command_actor(), "code.attach", program, request_id=str(row.request_id)
             )
         found = await programs.get(connection, program)
         return await find(connection, minters, found.id, row.code or "")
@@ -143,7 +143,7 @@ def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str
         found = await programs.get(connection, program)
         async with connection.transaction():
             done = await step(connection, Minters(*settings.master_keys), found.id, text)
-            await audit_log.record(connection, audit_log.by_command(), f"code.{verb}", program, place=done.place)
+            await audit_log.record(connection, audit_log.command_actor(), f"code.{verb}", program, place=done.place)
         return done
 
     return with_database(work)

@@ -40,7 +40,7 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
 
         count = 0
         newest: list[tuple[datetime, int, HandledLetters]] = []
-        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
+        async with dead_letters.opened(settings.kafka_config, settings.topic_prefix) as letters:
             async for batch in letters.wanted(connection, wanted(**given)):
                 for one in batch:
                     count += 1
@@ -73,7 +73,7 @@ def show(at: str, as_json: bool) -> None:
     async def work(connection: Any, settings: Any) -> "HandledLetters | None":
         from codewell.recovery import dead_letters
 
-        async with dead_letters.opened(settings.brokers, settings.topic_prefix) as letters:
+        async with dead_letters.opened(settings.kafka_config, settings.topic_prefix) as letters:
             return await letters.find(connection, at)
 
     one = with_database(work)

@@ -33,17 +33,17 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         from codewell.recovery.replaying import ReplayOptions
         from codewell.recovery.replaying import replay as publish
 
-        where = settings.brokers, settings.topic_prefix
+        where = settings.kafka_config, settings.topic_prefix
         progress = Progress("published again")
         if not dry_run:
-            await audit_log.record(connection, audit_log.by_command(), "dlq.replay", begun=True)
+            await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", begun=True)
         async with handling(connection), dead_letters.opened(*where) as letters:
             how = ReplayOptions(again, dry_run, limit)
             counts = await publish(
                 connection, *where, letters, wanted(**given), how, lambda counts: progress.tell(counts.replayed)
             )
         if counts.replayed and not dry_run:
-            await audit_log.record(connection, audit_log.by_command(), "dlq.replay", count=counts.replayed)
+            await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", count=counts.replayed)
         return counts
 
     counts = with_database(work)
@@ -81,16 +81,16 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
         from codewell.recovery.dead_letter_log import handling
         from codewell.recovery.purging import Purge
 
-        brokers = settings.brokers
-        async with handling(connection), dead_letters.opened(brokers, settings.topic_prefix) as letters:
+        kafka_config = settings.kafka_config
+        async with handling(connection), dead_letters.opened(kafka_config, settings.topic_prefix) as letters:
             purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
             tell = Progress("dead letters looked at").tell
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False
-            await audit_log.record(connection, audit_log.by_command(), "dlq.purge", begun=True)
-            purged = await purging.purge(brokers, tell)
-        await audit_log.record(connection, audit_log.by_command(), "dlq.purge", count=purged.purged)
+            await audit_log.record(connection, audit_log.command_actor(), "dlq.purge", begun=True)
+            purged = await purging.purge(kafka_config, tell)
+        await audit_log.record(connection, audit_log.command_actor(), "dlq.purge", count=purged.purged)
         return purged, True
 
     purged, is_done = with_database(work)

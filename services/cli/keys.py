@@ -45,7 +45,7 @@ def rotate(as_json: bool) -> None:
 
     done = with_database(
         lambda connection, settings: rotation.rotate(
-            connection, MasterKeys(*settings.given_keys), audit_log.by_command(), progress
+            connection, MasterKeys(*settings.given_keys), audit_log.command_actor(), progress
         )
     )
     if sys.stderr.isatty():

@@ -24,12 +24,12 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     loses all others; an empty cell is no field. What is wrong with a row is said, and the others are written. FILE may
     be - for standard input.
     """
-    from codewell.audit.audit_log import by_command
+    from codewell.audit.audit_log import command_actor
     from codewell.profiles.csv_import import import_profiles
 
     # The CSV reader wants line ends as they are.
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, by_command()))
+    done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, command_actor()))
     if _shows():
         click.echo("\r\033[K", err=True, nl=False)
     if as_json:
@@ -61,11 +61,11 @@ def show(profile_id: str, as_json: bool) -> None:
 @as_json
 def forget(profile_id: str, as_json: bool) -> None:
     """Forget profile ID: its fields go, a random id takes its place everywhere, and its codes stay used."""
-    from codewell.audit.audit_log import by_command
+    from codewell.audit.audit_log import command_actor
     from codewell.profiles import forgetting, profiles
 
     profiles.check_id(profile_id)
-    answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id, by_command()))
+    answers = with_database(lambda connection, _: forgetting.forget(connection, profile_id, command_actor()))
     if as_json:
         print_json({"answers": answers})
     else:

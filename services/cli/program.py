@@ -26,7 +26,7 @@ def program() -> None:
 @as_json
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from a JSON file, from options, or from both: options win."""
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
     wanted = given(**options) | ({} if name is None else {"name": name})
@@ -37,7 +37,7 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
         work = partial(programs.create, connection, minters, settings, guesses_per_s)
         kind = settings.source.kind
-        return await recorded(connection, by_command(), work, "program.create", settings.name, source=kind)
+        return await recorded(connection, command_actor(), work, "program.create", settings.name, source=kind)
 
     made = _announced(make)
     _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
@@ -52,7 +52,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 
     Only what is given changes; null in a file gives a setting its default again. Codes of an older template stay valid.
     """
-    from codewell.audit.audit_log import by_command
+    from codewell.audit.audit_log import command_actor
     from codewell.programs import programs
 
     changes = given(**options)
@@ -61,7 +61,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     try:
         changed = _announced(
             lambda connection, minters, guesses_per_s: programs.update(
-                connection, minters, name, changes, guesses_per_s, by_command()
+                connection, minters, name, changes, guesses_per_s, command_actor()
             )
         )
     except ValidationError as error:
@@ -75,12 +75,12 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @as_json
 def clone(name: str, new_name: str, as_json: bool) -> None:
     """Make program NEW with the settings of program NAME, without any codes."""
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
         work = partial(programs.clone, connection, minters, name, new_name, guesses_per_s)
-        return await recorded(connection, by_command(), work, "program.clone", new_name, of=name)
+        return await recorded(connection, command_actor(), work, "program.clone", new_name, of=name)
 
     try:
         made = _announced(make)
@@ -112,12 +112,12 @@ def deactivate(name: str, as_json: bool) -> None:
 @as_json
 def remove(name: str, as_json: bool) -> None:
     """Remove program NAME for good: its codes stay on record, and its name is not used again."""
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
         return await recorded(
-            connection, by_command(), partial(programs.remove, connection, name), "program.remove", name
+            connection, command_actor(), partial(programs.remove, connection, name), "program.remove", name
         )
 
     removed = _announced(change)
@@ -189,7 +189,7 @@ def show(name: str, as_json: bool) -> None:
 @as_json
 def secret(name: str, rotate: bool, as_json: bool) -> None:
     """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.pool import orders
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -202,7 +202,7 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
         if not rotate:
             return await signing_secrets.in_force(connection, minters, found.id)
         change = partial(signing_secrets.rotate, connection, minters, found.id)
-        return await recorded(connection, by_command(), change, "secret.rotate", name)
+        return await recorded(connection, command_actor(), change, "secret.rotate", name)
 
     rows = [{"secret": one.text, "made": one.made_at, "ends": one.ends_at} for one in with_database(work)]
     if as_json:
@@ -213,13 +213,13 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
 
 
 def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
     async def change(connection: Any, *_: Any) -> Program:
         verb = f"program.{'activate' if active else 'deactivate'}"
         return await recorded(
-            connection, by_command(), partial(programs.set_active, connection, name, active), verb, name
+            connection, command_actor(), partial(programs.set_active, connection, name, active), verb, name
         )
 
     return change
@@ -244,7 +244,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
 
     async def work(connection: Any, stack: Any) -> Program:
         # Kafka first: when it can't be reached, nothing is changed.
-        async with started_producer(stack.brokers) as producer:
+        async with started_producer(stack.kafka_config) as producer:
             changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
             if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)

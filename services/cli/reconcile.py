@@ -46,12 +46,12 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         strangers = AnswerComparison(connection)
         await strangers.open()
         progress = Progress("answers compared")
-        async for answers in published_answers.answers(settings.brokers, topics, since):
+        async for answers in published_answers.answers(settings.kafka_config, topics, since):
             await strangers.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
         if repair:
-            await audit_log.record(connection, audit_log.by_command(), "reconcile.repair", begun=True)
+            await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", begun=True)
         restoring = Repair(connection, Minters(*settings.master_keys))
         progress = Progress("cases")
         async for strange in strangers.in_order():
@@ -61,7 +61,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)
             progress.tell(counts["cases"])
         if counts["repaired"]:
-            await audit_log.record(connection, audit_log.by_command(), "reconcile.repair", count=counts["repaired"])
+            await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", count=counts["repaired"])
         return counts
 
     counts = with_database(work)

@@ -97,7 +97,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     _check(requests)
     missing = {str(request.request_id) for request in requests}
     rows = []
-    async with exchange(settings.brokers, settings.topic_prefix) as opened:
+    async with exchange(settings.kafka_config, settings.topic_prefix) as opened:
         await opened.publish(requests)
         deadline = time.monotonic() + timeout_s
         async for answer in opened.answers(timeout_s):

@@ -60,7 +60,7 @@ def migrate() -> None:
 )
 def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
     """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
     from codewell.infra.postgres import logins
     from codewell.infra.postgres.connection import place
     from services.cli.output import with_database
@@ -70,7 +70,7 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
 
     async def work(connection: Any, settings: Any) -> str:
         give = partial(logins.give, connection, role, name, password)
-        await recorded(connection, by_command(), give, "login.give", user=name, role=role)
+        await recorded(connection, command_actor(), give, "login.give", user=name, role=role)
         return place(settings.postgres_url.get_secret_value())
 
     where = with_database(work)
@@ -89,7 +89,7 @@ def topics(replication: int | None) -> None:
     from codewell.infra.kafka.topics import create_topics
 
     settings = read(StackSettings)
-    made = asyncio.run(create_topics(settings.brokers, settings.topic_prefix, replication))
+    made = asyncio.run(create_topics(settings.kafka_config, settings.topic_prefix, replication))
     click.echo("\n".join(f"made {name}" for name in made) or "All topics are there.")
 
 

@@ -42,11 +42,11 @@ def create(
 ) -> None:
     """Make token NAME and print its secret, which is shown this once."""
     from codewell.access import tokens
-    from codewell.audit.audit_log import by_command, recorded
+    from codewell.audit.audit_log import command_actor, recorded
 
     async def work(connection: Any, _: Any) -> Any:
         make = partial(tokens.create, connection, name, scopes, groups, expires_in)
-        who = by_command()
+        who = command_actor()
         return await recorded(connection, who, make, "token.create", token=name, scopes=scopes, groups=groups,
                            expires_in=None if expires_in is None else str(expires_in))  # fmt: skip
 
@@ -88,12 +88,12 @@ def list_(as_json: bool) -> None:
 def revoke(name_or_id: str, as_json: bool) -> None:
     """End a token for good. A console may still know it for 5 seconds."""
     from codewell.access import tokens
-    from codewell.audit.audit_log import by_command, record
+    from codewell.audit.audit_log import command_actor, record
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction():
             ended = await tokens.revoke(connection, name_or_id)
-            await record(connection, by_command(), "token.revoke", token=ended.name)
+            await record(connection, command_actor(), "token.revoke", token=ended.name)
         return ended
 
     ended = with_database(work)

@@ -38,7 +38,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(RequestIds, tracing),
-            Middleware(AuthMiddleware, context.callers),
+            Middleware(AuthMiddleware, context.authenticator),
             Middleware(BodyLimit, context.importer.limits.bytes_max),
         ],
     )

@@ -24,12 +24,12 @@ class Context:
 
     pool: Pool
     minters: Minters
-    callers: Authenticator
+    authenticator: Authenticator
     announcer: Announcer
     claims: ClaimBatcher
     activations: Activations
-    guessers: FailedLookupLimiter
-    strangers: NegativeCache
+    failed_lookups: FailedLookupLimiter
+    negative_cache: NegativeCache
     guesses_per_s: float
     exports: ConcurrencyLimit
     importer: Importer
@@ -41,12 +41,12 @@ class Context:
         return cls(
             pool=pool,
             minters=minters,
-            callers=Authenticator(pool),
-            announcer=Announcer(settings.brokers, settings.topic_prefix),
+            authenticator=Authenticator(pool),
+            announcer=Announcer(settings.kafka_config, settings.topic_prefix),
             claims=ClaimBatcher(pool, minters),
             activations=Activations(pool, minters),
-            guessers=FailedLookupLimiter(pool, settings.misses_per_minute),
-            strangers=NegativeCache(pool, minters),
+            failed_lookups=FailedLookupLimiter(pool, settings.misses_per_minute),
+            negative_cache=NegativeCache(pool, minters),
             guesses_per_s=settings.guesses_per_s,
             exports=ConcurrencyLimit(),
             importer=Importer(pool, minters, settings.import_limits),

@@ -42,7 +42,7 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
     app = faust.App(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
-        broker_credentials=_credentials(settings.brokers),
+        broker_credentials=_credentials(settings.kafka_config),
         autodiscover=False,
         datadir=directory,
         store="memory://",
@@ -71,13 +71,13 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
     return app
 
 
-def _credentials(brokers: KafkaConfig) -> faust.SASLCredentials | faust.SSLCredentials | None:
-    tls = brokers.tls()
-    if brokers.with_sasl:
+def _credentials(kafka_config: KafkaConfig) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    tls = kafka_config.tls()
+    if kafka_config.with_sasl:
         return faust.SASLCredentials(
-            username=brokers.sasl_username,
-            password=brokers.password,
-            mechanism=brokers.sasl_mechanism,
+            username=kafka_config.sasl_username,
+            password=kafka_config.password,
+            mechanism=kafka_config.sasl_mechanism,
             ssl_context=tls,
         )
     return None if tls is None else faust.SSLCredentials(tls)
@@ -88,19 +88,19 @@ async def _serve(
 ) -> None:  # fmt: skip
     """Fill the pools that the events of a partition name, many at a time."""
     # The declared type lacks what every stream has.
-    by_hand = cast("faust.Stream[bytes | None]", stream).noack()
+    manual = cast("faust.Stream[bytes | None]", stream).noack()
     slots = asyncio.Semaphore(IN_HAND_MAX)
 
     async def serve(event: faust.EventT[bytes | None], before: asyncio.Task[None] | None) -> None:
         await _read_and_fill(kind, event.value, fill)
         if before is not None:
             await before
-        await by_hand.ack(event)
+        await manual.ack(event)
         slots.release()
 
     async with asyncio.TaskGroup() as group:
         last: asyncio.Task[None] | None = None
-        async for event in by_hand.events():
+        async for event in manual.events():
             await slots.acquire()
             last = group.create_task(serve(event, last))
 

@@ -55,7 +55,7 @@ class Filler:
                 log.exception("pool_not_filled", program_id=program_id)
                 return
             else:
-                self._health.has(_POSTGRES)
+                self._health.set_ready(_POSTGRES)
                 if filled is not None and filled.made:
                     MADE.inc(filled.made)
                     log.info("pool_filled", program=filled.name, pooled=filled.pooled, made=filled.made)
@@ -80,7 +80,7 @@ class Filler:
                 log.exception("pools_not_filled", pools=len(program_ids))
                 break
             else:
-                self._health.has(_POSTGRES)
+                self._health.set_ready(_POSTGRES)
                 made = sum(one.made for one in filled)
                 if made:
                     MADE.inc(made)
@@ -95,11 +95,11 @@ class Filler:
         """
         while not self._stop.is_set():
             async for _ in pauses(self._stop):
-                self._health.beat(_SWEEP)
+                self._health.heartbeat(_SWEEP)
                 WAKE_UPS.labels("sweep").inc()
                 if await self.sweep():
                     break
-            self._health.rests(_SWEEP)
+            self._health.set_idle(_SWEEP)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), interval_s)
 
@@ -114,23 +114,23 @@ class Filler:
         except Exception:
             log.exception("sweep_failed")
             return False
-        self._health.has(_POSTGRES)
+        self._health.set_ready(_POSTGRES)
         # What somebody had locked at first was filled by another generator's sweep, as a rule.
         waiting = iter(await self._fill_together(await self._fill_together(needy)))
 
         async def fill_some() -> None:
             for program_id in waiting:
                 await self.fill(program_id)
-                self._health.beat(_SWEEP)
+                self._health.heartbeat(_SWEEP)
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
         await self._note_levels()
         return True
 
     def _waits(self, error: Exception) -> None:
-        self._health.waits(_POSTGRES, why_away(error))
+        self._health.set_waiting(_POSTGRES, why_away(error))
         # Without a database there is nothing to do, and nothing gained by being started anew.
-        self._health.rests(_SWEEP)
+        self._health.set_idle(_SWEEP)
 
     async def _note_levels(self) -> None:
         try:
@@ -143,5 +143,5 @@ class Filler:
         left: list[int] = []
         for first in range(0, len(program_ids), PROGRAMS_MAX):
             left += await self.fill_together(program_ids[first : first + PROGRAMS_MAX])
-            self._health.beat(_SWEEP)
+            self._health.heartbeat(_SWEEP)
         return left

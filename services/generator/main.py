@@ -72,7 +72,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
     async with served(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
-        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.kafka_config, needed, settings.start_timeout_s)
         allowed = [ip_network(text) for text in settings.remote_allow]
         async with (
             postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,
@@ -108,10 +108,10 @@ async def _listen_on(settings: GeneratorSettings, fill: Fill, health: Health, st
             try:
                 await _listen(settings, fill, health, stop)
             except (KafkaError, OSError) as error:
-                health.waits(_KAFKA, clients.why_away(error))
+                health.set_waiting(_KAFKA, clients.why_away(error))
             except Exception as error:
                 log.exception("events_not_read")
-                health.waits(_KAFKA, type(error).__name__)
+                health.set_waiting(_KAFKA, type(error).__name__)
             if stop.is_set() or time.monotonic() - began > _GOOD_AFTER_S:
                 break
 
@@ -128,7 +128,7 @@ async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop:
             )
             if not stop.is_set():
                 _keep()
-                health.has(_KAFKA)
+                health.set_ready(_KAFKA)
                 await until(stop, app.wait_until_stopped())
         finally:
             await _stop(app, _STOP_SHARE * settings.stop_timeout_s)

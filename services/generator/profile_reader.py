@@ -54,7 +54,7 @@ class ProfileReader(ConsumerRebalanceListener):
     """One member of the group that reads changes of profiles. They count once they are in the database."""
 
     def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
-        self._brokers = settings.brokers
+        self._brokers = settings.kafka_config
         self._group = f"{settings.topic_prefix}codewell-profiles"
         self._topic = settings.topic_prefix + topics.PROFILE_CHANGED
         self._pool = pool
@@ -71,12 +71,12 @@ class ProfileReader(ConsumerRebalanceListener):
         """Go on until told to stop, and raise nothing. What is not committed comes again over a new connection."""
         while not self._stop.is_set():
             async for _ in pauses(self._stop):
-                self._health.beat(_LOOP)
+                self._health.heartbeat(_LOOP)
                 began = time.monotonic()
                 try:
                     await self._connected()
                 except (KafkaError, OSError) as error:
-                    self._health.waits(_KAFKA, clients.why_away(error))
+                    self._health.set_waiting(_KAFKA, clients.why_away(error))
                 except Exception:
                     # Pools are filled all the same.
                     log.exception("profiles_not_read")
@@ -101,16 +101,16 @@ class ProfileReader(ConsumerRebalanceListener):
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await consumer.start()
-            self._health.has(_KAFKA)
+            self._health.set_ready(_KAFKA)
             if self._careful:
                 await self._step_over(consumer)
                 self._careful = False
-            silence = BrokerWatchdog(consumer)
+            watchdog = BrokerWatchdog(consumer)
             async with lag.watched(consumer):
                 while not self._stop.is_set():
-                    self._health.beat(_LOOP)
+                    self._health.heartbeat(_LOOP)
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
-                    self._listen(silence, records=bool(fetched))
+                    self._listen(watchdog, records=bool(fetched))
                     await self._take(consumer, fetched)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
@@ -118,14 +118,14 @@ class ProfileReader(ConsumerRebalanceListener):
         finally:
             await asyncio.shield(clients.stop(consumer))
 
-    def _listen(self, silence: BrokerWatchdog, *, records: bool) -> None:
+    def _listen(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
         """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
-        silence.fetched(records=records)
-        if silence.seconds > SILENCE_REPORTED_AFTER_S:
-            self._health.waits(_KAFKA, "no broker answers")
+        watchdog.fetched(records=records)
+        if watchdog.seconds > SILENCE_REPORTED_AFTER_S:
+            self._health.set_waiting(_KAFKA, "no broker answers")
         else:
-            self._health.has(_KAFKA)
-        silence.check()
+            self._health.set_ready(_KAFKA)
+        watchdog.check()
 
     async def _step_over(self, consumer: AIOKafkaConsumer) -> None:
         """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8.
@@ -137,7 +137,7 @@ class ProfileReader(ConsumerRebalanceListener):
         for tp, end in sorted(ends.items()):
             # It is before what is written meanwhile, which may be without end.
             while not self._stop.is_set() and await consumer.position(tp) < end:
-                self._health.beat(_LOOP)
+                self._health.heartbeat(_LOOP)
                 try:
                     fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
                 except UnicodeDecodeError:
@@ -153,7 +153,7 @@ class ProfileReader(ConsumerRebalanceListener):
     async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
         async with self._in_hand:
-            era, changes, offsets = self._era, ProfileChanges(), dict[TopicPartition, int]()
+            generation, changes, offsets = self._era, ProfileChanges(), dict[TopicPartition, int]()
             ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
             for record in chain.from_iterable(ours):
                 try:
@@ -162,31 +162,31 @@ class ProfileReader(ConsumerRebalanceListener):
                     _note_unreadable(record.partition, record.offset, str(error))
                 offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
                 if len(changes.forgotten) == _FORGOTTEN_MAX:
-                    if not await self._written(changes, era):
+                    if not await self._written(changes, generation):
                         return
                     await _commit(consumer, offsets)
                     changes, offsets = ProfileChanges(), {}
-            if await self._written(changes, era):
+            if await self._written(changes, generation):
                 await _commit(consumer, offsets)
 
-    async def _written(self, changes: ProfileChanges, era: int) -> bool:
+    async def _written(self, changes: ProfileChanges, generation: int) -> bool:
         """Write the changes, trying again until it is done; False when told to stop before, or others may have them."""
         if not changes.forgotten and not changes.written:
             return True
         async for _ in pauses(self._stop):
-            self._health.beat(_LOOP)
-            if era != self._era:
+            self._health.heartbeat(_LOOP)
+            if generation != self._era:
                 return False
             try:
                 async with self._pool.acquire() as connection:
                     for profile_id in changes.forgotten:
                         await forgetting.forget(connection, profile_id)
-                        self._health.beat(_LOOP)
+                        self._health.heartbeat(_LOOP)
                     await profiles.put(connection, changes.written)
             except _TRANSIENT as error:
-                self._health.waits(_POSTGRES, postgres.why_away(error))
+                self._health.set_waiting(_POSTGRES, postgres.why_away(error))
             else:
-                self._health.has(_POSTGRES)
+                self._health.set_ready(_POSTGRES)
                 EVENTS.labels("forgotten").inc(len(changes.forgotten))
                 EVENTS.labels("written").inc(len(changes.written))
                 return True

@@ -86,7 +86,7 @@ class RemoteSender:
         stopped = asyncio.ensure_future(stop.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
         while not stop.is_set():
-            self._health.beat("send")
+            self._health.heartbeat("send")
             self._wake.clear()
             if not await self._send_next():
                 await self._pause()
@@ -110,12 +110,12 @@ class RemoteSender:
         try:
             orders = await self._next(free)
         except (*UNAVAILABLE, *TRANSIENT) as error:
-            self._health.waits(_POSTGRES, why_away(error))
+            self._health.set_waiting(_POSTGRES, why_away(error))
             return False
         except Exception:
             log.exception("request_not_taken")
             return False
-        self._health.has(_POSTGRES)
+        self._health.set_ready(_POSTGRES)
         for order in orders:
             task = asyncio.create_task(self._exchange(order))
             self._out[task] = order.program_id
@@ -165,7 +165,7 @@ class RemoteSender:
                     await self._fill(order.program_id)
         except (*UNAVAILABLE, *TRANSIENT) as error:
             # Its answer is asked for again, under the same key, when its lease is over.
-            self._health.waits(_POSTGRES, why_away(error))
+            self._health.set_waiting(_POSTGRES, why_away(error))
         except StackUnavailable as error:
             log.warning("program_unusable", program=order.program, why=str(error))
         except Exception:

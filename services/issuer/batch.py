@@ -123,19 +123,19 @@ class BatchProcessor:
         requests = [one.request for one in read.received]
         started = time.monotonic()
         async for _ in pauses(self._stop):
-            self._health.beat(self._name)
+            self._health.heartbeat(self._name)
             try:
                 claimed = await self._decide_each(requests)
             except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-                self._health.waits(f"postgres ({self._name})", why_away(error))
+                self._health.set_waiting(f"postgres ({self._name})", why_away(error))
             else:
-                self._health.has(f"postgres ({self._name})")
+                self._health.set_ready(f"postgres ({self._name})")
                 CLAIM_SECONDS.observe(time.monotonic() - started)
                 return claimed
         return None
 
     async def answer(
-        self, read: DecodedBatch, claimed: ClaimResult, outbox: RecordBuffer, trace: BatchTrace | None
+        self, read: DecodedBatch, claimed: ClaimResult, record_buffer: RecordBuffer, trace: BatchTrace | None
     ) -> list[int]:
         """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
 
@@ -144,13 +144,13 @@ class BatchProcessor:
         """
         answered_ms: list[int] = []
         for record, why in read.unreadable:
-            outbox.bury(record, why)
+            record_buffer.dead_letter(record, why)
         waits_until = {request.id: request.give_up_at for request in claimed.waiting}
         # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
         # memory in such disorder that the next batches take a third longer.
         read.received.reverse()
         while read.received:
-            self._answer_some(read.received, claimed, waits_until, outbox, answered_ms, trace)
+            self._answer_some(read.received, claimed, waits_until, record_buffer, answered_ms, trace)
             await asyncio.sleep(0)
         return answered_ms
 
@@ -159,7 +159,7 @@ class BatchProcessor:
         received: list[ReceivedRequest],
         claimed: ClaimResult,
         waits_until: Mapping[UUID, datetime | None],
-        outbox: RecordBuffer,
+        record_buffer: RecordBuffer,
         answered_ms: list[int],
         trace: BatchTrace | None,
     ) -> None:
@@ -172,15 +172,15 @@ class BatchProcessor:
             answer = rows.get(one.request.id)
             try:
                 if answer is None:
-                    self._put_off(one, outbox, claimed, waits_until.get(one.request.id))
+                    self._defer(one, record_buffer, claimed, waits_until.get(one.request.id))
                     continue
-                outbox.answer(one, answer, names, None if trace is None else trace.headers(one))
+                record_buffer.answer(one, answer, names, None if trace is None else trace.headers(one))
             except UnreadableRecord as why:
-                outbox.bury(one.record, why)
+                record_buffer.dead_letter(one.record, why)
                 continue
             except Exception as error:  # noqa: BLE001
                 # A mistake of ours again. What was decided is stored, and is the answer when it is replayed.
-                outbox.bury(one.record, _broken(one.record, error))
+                record_buffer.dead_letter(one.record, _broken(one.record, error))
                 continue
             refusals = answer[0].refusals
             if refusals is None:
@@ -194,8 +194,8 @@ class BatchProcessor:
             for refusal in json.loads(refusals):
                 REFUSALS.labels(refusal["reason"]).inc(count)
 
-    def _put_off(
-        self, one: ReceivedRequest, outbox: RecordBuffer, claimed: ClaimResult, give_up_at: datetime | None
+    def _defer(
+        self, one: ReceivedRequest, record_buffer: RecordBuffer, claimed: ClaimResult, give_up_at: datetime | None
     ) -> None:
         why: UnreadableRecord | None = None
         if one.request.id in claimed.undecidable:
@@ -203,9 +203,9 @@ class BatchProcessor:
         elif self._decoder.is_last(one.record):
             why = UnreadableRecord("retries_exhausted", _EXHAUSTED)
         if why is not None:
-            outbox.bury(one.record, why)
+            record_buffer.dead_letter(one.record, why)
         else:
-            outbox.retry(one, give_up_at)
+            record_buffer.retry(one, give_up_at)
 
     async def _decide_each(self, requests: list[Request]) -> ClaimResult:
         """Decide the batch; where the database can't take it, find the request at fault by halves."""

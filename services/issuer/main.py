@@ -61,9 +61,9 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
 
     async with served(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check)
-        health.has("postgres")
+        health.set_ready("postgres")
         needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
-        await clients.wait_until_up(settings.brokers, needed, settings.start_timeout_s)
+        await clients.wait_until_up(settings.kafka_config, needed, settings.start_timeout_s)
         async with (
             postgres.pool(url, "codewell-issuer", _CONNECTIONS_MAX, announce_worker) as pool,
             tracing("issuer", settings.otlp_endpoint, settings.trace_share) as traces,

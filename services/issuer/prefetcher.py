@@ -33,7 +33,7 @@ class FetchedPart(NamedTuple):
 
 
 class _Fetch(NamedTuple):
-    era: int
+    generation: int
     parts: list[FetchedPart]
     size_bytes: int
     error: Exception | None
@@ -57,19 +57,19 @@ class Prefetcher:
         self._reading: asyncio.Task[None] | None = None
         # Kept when the wait for it ends: a task that is cancelled could take a turn with it.
         self._next: asyncio.Task[_Fetch] | None = None
-        self.era = 0
+        self.generation = 0
         """How many rebalances there were. Parts of an earlier era are not to be used."""
-        self.silence = BrokerWatchdog(consumer)
+        self.watchdog = BrokerWatchdog(consumer)
 
     def resume(self) -> None:
         """Read on from where the partitions that are assigned now stand."""
-        self.silence.rebalanced()
-        self._reading = asyncio.create_task(self._read_on(self.era))
+        self.watchdog.rebalanced()
+        self._reading = asyncio.create_task(self._read_on(self.generation))
 
     async def forget(self) -> None:
         """Stop reading and forget what was read; twice does no harm."""
-        self.era += 1
-        self.silence.rebalances()
+        self.generation += 1
+        self.watchdog.rebalances()
         await _end(self._reading)
 
     async def close(self) -> None:
@@ -86,34 +86,34 @@ class Prefetcher:
             self._next = asyncio.create_task(self._turns.get())
         await asyncio.wait((self._next,), timeout=IDLE_S)
         if not self._next.done():
-            self.silence.check()
-            return self.era, []
+            self.watchdog.check()
+            return self.generation, []
         turns, self._next = [self._next.result()], None
         while not self._turns.empty():
             turns.append(self._turns.get_nowait())
         self._hold(-sum(turn.size_bytes for turn in turns))
         parts: list[FetchedPart] = []
         for turn in turns:
-            if turn.era != self.era:
+            if turn.generation != self.generation:
                 continue
             if turn.error is not None:
                 raise turn.error
             parts += turn.parts
-        return self.era, parts
+        return self.generation, parts
 
-    async def _read_on(self, era: int) -> None:
+    async def _read_on(self, generation: int) -> None:
         while True:
             await self._has_room.wait()
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
-                self.silence.fetched(records=bool(fetched))
+                self.watchdog.fetched(records=bool(fetched))
                 parts = [FetchedPart.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
-                await self._turns.put(_Fetch(era, [], 0, error))
+                await self._turns.put(_Fetch(generation, [], 0, error))
                 return
             if parts:
                 size = sum(len(record.value or b"") for records in fetched.values() for record in records)
-                await self._turns.put(_Fetch(era, parts, size, None))
+                await self._turns.put(_Fetch(generation, parts, size, None))
                 self._hold(size)
             # A fetch that is served from memory does not give way by itself.
             await asyncio.sleep(0)

@@ -112,7 +112,7 @@ class RecordBuffer:
         RETRIES.inc()
         self._add(topic, record.partition, record.key, record.value, [*kept, (ATTEMPT, str(attempts + 1).encode())])
 
-    def bury(self, record: ConsumerRecord, why: UnreadableRecord) -> None:
+    def dead_letter(self, record: ConsumerRecord, why: UnreadableRecord) -> None:
         """Keep what can't be read, as it came, with the reason."""
         reason = {
             "codewell_reason": why.reason,
@@ -155,7 +155,7 @@ class DemandPublisher:
         self._told: dict[int, float] = {}
         self._untold: dict[int, int] = {}
 
-    async def tell(self, low: dict[int, int]) -> None:
+    async def publish(self, low: dict[int, int]) -> None:
         """Publish these, and those that are due since, without waiting for the answer. Raises nothing.
 
         A demand that is lost costs a sweep, not a code.

@@ -84,39 +84,41 @@ class IssuerWorker:
         """Go on until told to stop. A broken connection to Kafka is made anew; the records in hand come again."""
         while not stop.is_set():
             async for _ in pauses(stop):
-                self._health.beat(self._name)
+                self._health.heartbeat(self._name)
                 began = time.monotonic()
                 try:
                     await self._connected(stop)
                 except (KafkaError, OSError) as error:
-                    self._health.waits(self._kafka, clients.why_away(error))
+                    self._health.set_waiting(self._kafka, clients.why_away(error))
                 if time.monotonic() - began > _GOOD_AFTER_S:
                     break
 
     async def _connected(self, stop: asyncio.Event) -> None:
-        producer = clients.producer(self._settings.brokers)
-        consumer = clients.consumer(self._settings.brokers, self._group)
+        producer = clients.producer(self._settings.kafka_config)
+        consumer = clients.consumer(self._settings.kafka_config, self._group)
         offsets = Offsets(consumer)
-        ahead = None if self._careful else Prefetcher(consumer, self._processor.read, self._settings.batch_size_max)
+        prefetcher = (
+            None if self._careful else Prefetcher(consumer, self._processor.read, self._settings.batch_size_max)
+        )
         try:
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await producer.start()
                 partitions = {topic: len(await producer.partitions_for(topic)) for topic in self._targets}
-                consumer.subscribe(self._topics, listener=RebalanceListener(self._no_batch_in_hand, offsets, ahead))
+                consumer.subscribe(self._topics, listener=RebalanceListener(self._batch_finished, offsets, prefetcher))
                 await consumer.start()
-            self._health.has(self._kafka)
+            self._health.set_ready(self._kafka)
             async with lag.watched(consumer):
-                if ahead is None:
+                if prefetcher is None:
                     await self._find_unreadable(consumer, offsets, producer, partitions)
                 else:
-                    await self._consume(ahead, offsets, producer, partitions, stop)
+                    await self._consume(prefetcher, offsets, producer, partitions, stop)
         except UnicodeDecodeError:
             # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
             self._careful = True
         finally:
             reach(Failpoint.CLOSING)
-            if ahead is not None:
-                await ahead.close()
+            if prefetcher is not None:
+                await prefetcher.close()
             if self._sending is not None:
                 self._sending.cancel()
                 await asyncio.gather(self._sending, return_exceptions=True)
@@ -126,7 +128,7 @@ class IssuerWorker:
 
     async def _consume(
         self,
-        ahead: Prefetcher,
+        prefetcher: Prefetcher,
         offsets: Offsets,
         producer: AIOKafkaProducer,
         partitions: dict[str, int],
@@ -139,31 +141,33 @@ class IssuerWorker:
         prefix = self._settings.topic_prefix
         demands = DemandPublisher(producer, prefix + topics.POOL_DEMAND, self._settings.demand_interval_s)
         while not stop.is_set():
-            self._health.beat(self._name)
-            era, parts = await ahead.take()
-            if ahead.silence.seconds > SILENCE_REPORTED_AFTER_S:
-                self._health.waits(self._kafka, "no broker answers")
+            self._health.heartbeat(self._name)
+            generation, parts = await prefetcher.take()
+            if prefetcher.watchdog.seconds > SILENCE_REPORTED_AFTER_S:
+                self._health.set_waiting(self._kafka, "no broker answers")
             else:
-                self._health.has(self._kafka)
+                self._health.set_ready(self._kafka)
             if not parts:
                 await self._settled(offsets)
-                await demands.tell({})
+                await demands.publish({})
                 continue
             reach(Failpoint.FETCHED)
             for due_s, some in spread(parts, self._delay_s):
-                self._health.beat(self._name)
-                await self._let_wait(due_s, stop)
+                self._health.heartbeat(self._name)
+                await self._wait_until_due(due_s, stop)
                 async with self._in_hand:
                     # What is left out here comes again, as nothing behind it of its partition is committed.
-                    if era != ahead.era or (self._delay_s and stop.is_set()):
+                    if generation != prefetcher.generation or (self._delay_s and stop.is_set()):
                         break
                     low = await self._take(some, offsets, RecordBuffer(producer, partitions))
                 if low is None:
                     break
-                await demands.tell(low)
+                await demands.publish(low)
         await self._settled(offsets)
 
-    async def _take(self, parts: list[FetchedPart], offsets: Offsets, outbox: RecordBuffer) -> dict[int, int] | None:
+    async def _take(
+        self, parts: list[FetchedPart], offsets: Offsets, record_buffer: RecordBuffer
+    ) -> dict[int, int] | None:
         """Use these parts up: decide them as one batch, and begin to send it once the batch before is sent.
 
         None when told to stop before it was decided.
@@ -183,21 +187,21 @@ class IssuerWorker:
         if trace is not None:
             trace.decided(claimed)
         await self._sent()
-        self._sending = asyncio.create_task(self._send(read, claimed, outbox, offsets, next_offsets, trace))
+        self._sending = asyncio.create_task(self._send(read, claimed, record_buffer, offsets, next_offsets, trace))
         return claimed.low
 
     async def _send(
         self,
         read: DecodedBatch,
         claimed: ClaimResult,
-        outbox: RecordBuffer,
+        record_buffer: RecordBuffer,
         offsets: Offsets,
         next_offsets: Mapping[TopicPartition, int],
         trace: BatchTrace | None,
     ) -> None:
         """Answer a batch; once the answers are stored, it is done."""
-        answered_ms = await self._processor.answer(read, claimed, outbox, trace)
-        await outbox.send()
+        answered_ms = await self._processor.answer(read, claimed, record_buffer, trace)
+        await record_buffer.send()
         reach(Failpoint.ACKNOWLEDGED)
         note_answered(answered_ms)
         if trace is not None:
@@ -215,7 +219,7 @@ class IssuerWorker:
         await self._sent()
         await offsets.commit()
 
-    async def _no_batch_in_hand(self) -> None:
+    async def _batch_finished(self) -> None:
         """Wait until nothing is being decided or sent."""
         async with self._in_hand:
             if self._sending is not None:
@@ -256,15 +260,15 @@ class IssuerWorker:
         await self._settled(offsets)
         if unreadable is None:
             return False
-        outbox = RecordBuffer(producer, partitions)
-        outbox.bury(unreadable, UnreadableRecord("invalid_event", _UNREADABLE))
-        await outbox.send()
+        record_buffer = RecordBuffer(producer, partitions)
+        record_buffer.dead_letter(unreadable, UnreadableRecord("invalid_event", _UNREADABLE))
+        await record_buffer.send()
         await offsets.finish({tp: unreadable.offset + 1})
         await offsets.commit()
         consumer.seek(tp, unreadable.offset + 1)
         return True
 
-    async def _let_wait(self, due_s: float, stop: asyncio.Event) -> None:
+    async def _wait_until_due(self, due_s: float, stop: asyncio.Event) -> None:
         """Wait until then, or until told to stop; no longer than a request waits, whatever clocks say."""
         pause_s = min(due_s - time.time(), self._delay_s)
         if pause_s > 0:
@@ -294,18 +298,18 @@ class RebalanceListener(ConsumerRebalanceListener):
     """Lets go of what this member has in hand when its partitions are dealt out anew."""
 
     def __init__(
-        self, no_batch_in_hand: Callable[[], Awaitable[object]], offsets: Offsets, ahead: Prefetcher | None
+        self, batch_finished: Callable[[], Awaitable[object]], offsets: Offsets, prefetcher: Prefetcher | None
     ) -> None:
-        self._no_batch_in_hand = no_batch_in_hand
+        self._batch_finished = batch_finished
         self._offsets = offsets
-        self._ahead = ahead
+        self._ahead = prefetcher
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
         reach(Failpoint.REVOKING)
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_S):
-                await self._no_batch_in_hand()
+                await self._batch_finished()
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
         # Before anything else is waited for, or the next batch would begin meanwhile.

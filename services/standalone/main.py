@@ -100,7 +100,9 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
             urls = await _service_urls(opened, url, servers.home)
             # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
             make = partial(tokens.replace, opened, ADMIN, ["admin"])
-            admin_token = await audit_log.recorded(opened, audit_log.by_command(), make, "token.replace", token=ADMIN)
+            admin_token = await audit_log.recorded(
+                opened, audit_log.command_actor(), make, "token.replace", token=ADMIN
+            )
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
         workers = _workers(options, urls, bootstrap)
         options.progress("starting the services")

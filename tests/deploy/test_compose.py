@@ -136,8 +136,8 @@ def test_servers_elsewhere_as_the_page_has_them(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(variable, value.replace(str(SECRETS), str(tmp_path)))
 
     read = settings.read(IssuerSettings)
-    assert read.brokers.password == "secret"
-    assert read.brokers.tls() is not None
+    assert read.kafka_config.password == "secret"
+    assert read.kafka_config.tls() is not None
     assert urlsplit(read.postgres_url.get_secret_value()).password == "secret"
     assert not read.allow_insecure
 

@@ -23,9 +23,9 @@ class Outage:
         self.reached = asyncio.Event()
         outage = self
 
-        async def send(outbox: RecordBuffer) -> None:
+        async def send(record_buffer: RecordBuffer) -> None:
             if outage._left == 0:
-                await outage._send(outbox)
+                await outage._send(record_buffer)
                 return
             outage._left -= 1
             outage.reached.set()

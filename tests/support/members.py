@@ -134,5 +134,5 @@ class Gate:
                 await gate.opened.wait()
                 gate.passed.set()
 
-        monkeypatch.setattr(worker.IssuerWorker, "_let_wait", let_wait)
+        monkeypatch.setattr(worker.IssuerWorker, "_wait_until_due", let_wait)
         monkeypatch.setattr(Decoder, "read", watched_read)

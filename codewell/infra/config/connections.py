@@ -83,7 +83,7 @@ class ConnectionSettings(BaseSettings):
     )
 
     @property
-    def brokers(self) -> KafkaConfig:
+    def kafka_config(self) -> KafkaConfig:
         """What every client of Kafka is made with."""
         return KafkaConfig(
             bootstrap=self.kafka_bootstrap,
@@ -125,24 +125,24 @@ class ConnectionSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _kafka_settings_fit_each_other(self) -> Self:
-        brokers = self.brokers
+        kafka_config = self.kafka_config
         name = "CODEWELL_KAFKA_SECURITY_PROTOCOL"
-        if brokers.with_sasl and not (brokers.sasl_username and brokers.sasl_password):
+        if kafka_config.with_sasl and not (kafka_config.sasl_username and kafka_config.sasl_password):
             raise ValueError(
-                f"{name} is {brokers.security_protocol}, which needs a user: set CODEWELL_KAFKA_SASL_USERNAME and "
+                f"{name} is {kafka_config.security_protocol}, which needs a user: set CODEWELL_KAFKA_SASL_USERNAME and "
                 "CODEWELL_KAFKA_SASL_PASSWORD."
             )
-        if brokers.sasl_username and not brokers.with_sasl:
+        if kafka_config.sasl_username and not kafka_config.with_sasl:
             raise ValueError(
-                f"CODEWELL_KAFKA_SASL_USERNAME is set, but {name} is {brokers.security_protocol}: set it to SASL_SSL."
+                f"CODEWELL_KAFKA_SASL_USERNAME is set, but {name} is {kafka_config.security_protocol}: set it to SASL_SSL."
             )
-        if (brokers.ca_file or brokers.cert_file) and not brokers.with_tls:
+        if (kafka_config.ca_file or kafka_config.cert_file) and not kafka_config.with_tls:
             raise ValueError(
-                f"Certificates for Kafka are set, but {name} is {brokers.security_protocol}: set it to SSL or SASL_SSL."
+                f"Certificates for Kafka are set, but {name} is {kafka_config.security_protocol}: set it to SSL or SASL_SSL."
             )
-        if brokers.key_file and not brokers.cert_file:
+        if kafka_config.key_file and not kafka_config.cert_file:
             raise ValueError("CODEWELL_KAFKA_SSL_KEY_FILE is set: set CODEWELL_KAFKA_SSL_CERT_FILE too.")
-        brokers.tls()
+        kafka_config.tls()
         return self
 
     @model_validator(mode="after")
@@ -157,7 +157,7 @@ class ConnectionSettings(BaseSettings):
                     f"certificate: add ?sslmode=verify-full&sslrootcert=FILE with its authority, {_ANYWAY}."
                 )
         for host in broker_hosts(self.kafka_bootstrap):
-            if not is_this_machine(host) and not self.brokers.with_tls:
+            if not is_this_machine(host) and not self.kafka_config.with_tls:
                 raise ValueError(
                     f"CODEWELL_KAFKA_SECURITY_PROTOCOL is not right: {host} is another machine, so it must be known "
                     f"by its certificate: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_ANYWAY}."

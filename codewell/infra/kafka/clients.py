@@ -33,10 +33,10 @@ CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 
 
-def producer(brokers: KafkaConfig | str) -> AIOKafkaProducer:
+def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
     """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
     return AIOKafkaProducer(
-        **KafkaConfig.of(brokers).client_options(),
+        **KafkaConfig.of(kafka_config).client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES_MAX,
@@ -45,10 +45,10 @@ def producer(brokers: KafkaConfig | str) -> AIOKafkaProducer:
     )
 
 
-def consumer(brokers: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
+def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a group that commits nothing by itself and begins with the oldest record."""
     return AIOKafkaConsumer(
-        **KafkaConfig.of(brokers).client_options(),
+        **KafkaConfig.of(kafka_config).client_options(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -65,28 +65,28 @@ def consumer(brokers: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
 
 
 @asynccontextmanager
-async def admin(brokers: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
-    client = AIOKafkaAdminClient(**KafkaConfig.of(brokers).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaAdminClient(**KafkaConfig.of(kafka_config).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
-        raise await why_refused(brokers) from error
+        raise await why_refused(kafka_config) from error
     finally:
         await client.close()
 
 
 @asynccontextmanager
-async def started_producer(brokers: KafkaConfig | str) -> AsyncIterator[AIOKafkaProducer]:
+async def started_producer(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, in words for a person."""
-    client = producer(brokers)
+    client = producer(kafka_config)
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
         await stop(client)
-        raise await why_refused(brokers) from error
+        raise await why_refused(kafka_config) from error
     try:
         yield client
     finally:
@@ -129,20 +129,20 @@ def why_away(error: BaseException) -> str:
     return said if name in said else f"{name}: {said}" if said else name
 
 
-async def wait_until_up(brokers: KafkaConfig | str, topics: Iterable[str], timeout_s: float) -> None:
+async def wait_until_up(kafka_config: KafkaConfig | str, topics: Iterable[str], timeout_s: float) -> None:
     """Wait until Kafka answers and has the topics, or raise StackUnavailable; NotTrusted at once."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return await _check(brokers, topics)
+            return await _check(kafka_config, topics)
         except StackUnavailable as error:
             if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
         await asyncio.sleep(_START_PAUSE_S)
 
 
-async def _check(brokers: KafkaConfig | str, topics: Iterable[str]) -> None:
-    async with admin(brokers) as client:
+async def _check(kafka_config: KafkaConfig | str, topics: Iterable[str]) -> None:
+    async with admin(kafka_config) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
         raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")

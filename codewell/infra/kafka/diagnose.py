@@ -15,36 +15,38 @@ LOOK_TIMEOUT_MS: Final = 5_000
 _OTHER_NAME: Final = (62, 64)
 
 
-async def why_refused(brokers: KafkaConfig | str) -> StackUnavailable:
+async def why_refused(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error to raise after a client failed to connect, in words for a person."""
-    brokers = KafkaConfig.of(brokers)
-    if brokers.with_tls or brokers.with_sasl:
+    kafka_config = KafkaConfig.of(kafka_config)
+    if kafka_config.with_tls or kafka_config.with_sasl:
         try:
-            for host, port, _ in collect_hosts(brokers.bootstrap):
-                await _look(brokers, host, port)
+            for host, port, _ in collect_hosts(kafka_config.bootstrap):
+                await _look(kafka_config, host, port)
             # They name the brokers that do the work, and those may be called otherwise.
-            for host, port in await _advertised(brokers):
-                await _look(brokers, host, port)
+            for host, port in await _advertised(kafka_config):
+                await _look(kafka_config, host, port)
         except StackUnavailable as refused:
             return refused
         except (KafkaError, OSError, TimeoutError):
             pass
-    return unreachable(brokers)
+    return unreachable(kafka_config)
 
 
-def unreachable(brokers: KafkaConfig | str) -> StackUnavailable:
+def unreachable(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error of a Kafka that does not answer."""
     return StackUnavailable(
-        f"Kafka can't be reached at {KafkaConfig.of(brokers).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to "
+        f"Kafka can't be reached at {KafkaConfig.of(kafka_config).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP to "
         "where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
     )
 
 
-async def _look(brokers: KafkaConfig, host: str, port: int) -> None:
+async def _look(kafka_config: KafkaConfig, host: str, port: int) -> None:
     """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted where waiting won't help."""
     place = f"Kafka at {host}:{port}"
     try:
-        connection = await create_conn(host, port, request_timeout_ms=LOOK_TIMEOUT_MS, **brokers.connection_options())
+        connection = await create_conn(
+            host, port, request_timeout_ms=LOOK_TIMEOUT_MS, **kafka_config.connection_options()
+        )
     except ssl.SSLCertVerificationError as error:
         raise NotTrusted(_certificate(place, error)) from error
     except (ssl.SSLError, KafkaConnectionError) as error:
@@ -55,21 +57,21 @@ async def _look(brokers: KafkaConfig, host: str, port: int) -> None:
         ) from error
     except UnsupportedSaslMechanismError as error:
         raise NotTrusted(
-            f"{place} does not take {brokers.sasl_mechanism}: set CODEWELL_KAFKA_SASL_MECHANISM to what it takes."
+            f"{place} does not take {kafka_config.sasl_mechanism}: set CODEWELL_KAFKA_SASL_MECHANISM to what it takes."
         ) from error
     except SaslAuthenticationFailed as error:
         raise NotTrusted(
-            f"{place} does not let the user {brokers.sasl_username} in: look at CODEWELL_KAFKA_SASL_USERNAME, "
+            f"{place} does not let the user {kafka_config.sasl_username} in: look at CODEWELL_KAFKA_SASL_USERNAME, "
             "CODEWELL_KAFKA_SASL_PASSWORD and CODEWELL_KAFKA_SASL_MECHANISM."
         ) from error
     connection.close()
 
 
-async def _advertised(brokers: KafkaConfig) -> list[tuple[str, int]]:
-    client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **brokers.client_options())
+async def _advertised(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
+    client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **kafka_config.client_options())
     try:
         await client.bootstrap()
-        return [(broker.host, broker.port) for broker in client.cluster.brokers()]
+        return [(broker.host, broker.port) for broker in client.cluster.kafka_config()]
     finally:
         await client.close()
 

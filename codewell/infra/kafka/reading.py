@@ -26,9 +26,9 @@ class OffsetRange(NamedTuple):
     end: int
 
 
-async def partitions(brokers: KafkaConfig | str, names: Collection[str]) -> list[TopicPartition]:
+async def partitions(kafka_config: KafkaConfig | str, names: Collection[str]) -> list[TopicPartition]:
     """All partitions of these topics. Raises StackUnavailable when Kafka or one of them is not there."""
-    async with clients.admin(brokers) as admin:
+    async with clients.admin(kafka_config) as admin:
         described = await admin.describe_topics(list(names))
     counts = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
     missing = sorted(set(names) - counts.keys())
@@ -93,10 +93,10 @@ class TopicReader:
 
 
 @asynccontextmanager
-async def reader(brokers: KafkaConfig | str) -> AsyncIterator[TopicReader]:
+async def reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
     """A reader for one command. Raises StackUnavailable when Kafka is not there."""
     consumer = AIOKafkaConsumer(
-        **KafkaConfig.of(brokers).client_options(),
+        **KafkaConfig.of(kafka_config).client_options(),
         enable_auto_commit=False,
         # A seek may be overtaken by the consumer's own look for where to start.
         auto_offset_reset="earliest",
@@ -106,7 +106,7 @@ async def reader(brokers: KafkaConfig | str) -> AsyncIterator[TopicReader]:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:
-            raise await why_refused(brokers) from error
+            raise await why_refused(kafka_config) from error
         yield TopicReader(consumer)
     finally:
         await clients.stop(consumer)

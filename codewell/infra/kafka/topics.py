@@ -13,13 +13,13 @@ from schemas.topics import TOPICS
 REPLICATION_DEFAULT: Final = 3
 
 
-async def create_topics(brokers: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
+async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
     """Make the topics that are missing and return their names. Without a number: 3 replicas, or one for each broker.
 
     Partitions of a topic that is there already are left as they are, as more of them would send a profile's requests
     elsewhere. Raises StackUnavailable.
     """
-    async with admin(brokers) as client:
+    async with admin(kafka_config) as client:
         there = set(await client.list_topics())
         if replication is None:
             replication = min(REPLICATION_DEFAULT, len((await client.describe_cluster())["brokers"]))

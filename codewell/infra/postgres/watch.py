@@ -19,7 +19,7 @@ async def watch(pool: Pool, health: Health, stop: asyncio.Event) -> None:
     Where all connections are in use, those who use them tell it.
     """
     while not stop.is_set():
-        health.beat("watch")
+        health.heartbeat("watch")
         if pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size():
             await _look(pool, health)
         try:
@@ -35,6 +35,6 @@ async def _look(pool: Pool, health: Health) -> None:
                 # The pool lets go of such connections, where nobody has written over them yet.
                 raise asyncpg.ReadOnlySQLTransactionError("it takes no writes")
     except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-        health.waits(_NAME, why_away(error))
+        health.set_waiting(_NAME, why_away(error))
     else:
-        health.has(_NAME)
+        health.set_ready(_NAME)

@@ -39,24 +39,24 @@ class Health:
         for name in waiting_for:
             WAITING_FOR.labels(name).set(1)
 
-    def waits(self, name: str, why: str) -> None:
+    def set_waiting(self, name: str, why: str) -> None:
         """Note that the process can't go on without `name`, and log it when that is new."""
         if self._waiting_for.get(name) != why:
             log.warning("waiting", waiting_for=name, why=why)
             WAITING_FOR.labels(name).set(1)
         self._waiting_for[name] = why
 
-    def has(self, name: str) -> None:
+    def set_ready(self, name: str) -> None:
         """Note that `name` is there."""
         if self._waiting_for.pop(name, None) is not None:
             log.info("has", name=name)
             WAITING_FOR.labels(name).set(0)
 
-    def beat(self, loop: str) -> None:
+    def heartbeat(self, loop: str) -> None:
         """Note that this loop came round; it is to come round again soon, or to rest."""
         self._came_round[loop] = time.monotonic()
 
-    def rests(self, loop: str) -> None:
+    def set_idle(self, loop: str) -> None:
         """Note that this loop has nothing to do, for as long as it may be."""
         self._came_round.pop(loop, None)
 

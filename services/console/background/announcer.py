@@ -24,12 +24,12 @@ class _Announcement(NamedTuple):
 class Announcer:
     """Announces in the background. What Kafka does not take is logged and lost; the generator's sweep finds it."""
 
-    def __init__(self, brokers: KafkaConfig | str, prefix: str) -> None:
-        self._brokers = brokers
+    def __init__(self, kafka_config: KafkaConfig | str, prefix: str) -> None:
+        self._brokers = kafka_config
         self._prefix = prefix
         self._waiting: asyncio.Queue[_Announcement] = asyncio.Queue(_WAITING_MAX)
 
-    def tell(self, program_id: int, name: str) -> None:
+    def publish(self, program_id: int, name: str) -> None:
         """Announce a program soon. Never waits and never fails."""
         try:
             self._waiting.put_nowait(_Announcement(program_id, name))

@@ -20,7 +20,7 @@ from services.console.routes.code_shape import shown
 
 
 class _Wish(NamedTuple):
-    once: Idempotency
+    idempotency: Idempotency
     code: str
 
 
@@ -34,9 +34,9 @@ class Activations:
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
-    async def activate(self, program: KnownToken, once: Idempotency, code: str) -> Response | None:
+    async def activate(self, program: KnownToken, idempotency: Idempotency, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
-        return await self._gathering.ask(program, _Wish(once, code))
+        return await self._gathering.ask(program, _Wish(idempotency, code))
 
     async def _activate(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
         try:
@@ -51,11 +51,13 @@ class Activations:
         of_code: dict[str, _Wish] = {}
         answers: dict[_Wish, Response] = {}
         async with self._pool.acquire() as connection, connection.transaction():
-            known = await stored_responses.find_all(connection, [one.once.key for one in wishes if one.once.key])
+            known = await stored_responses.find_all(
+                connection, [one.idempotency.key for one in wishes if one.idempotency.key]
+            )
             for one in wishes:
-                key = one.once.key
+                key = one.idempotency.key
                 if key is not None and key in known:
-                    answers[one] = repeated(known[key], one.once.fingerprint)
+                    answers[one] = repeated(known[key], one.idempotency.fingerprint)
                 elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
                     of_code[one.code] = one
             outcomes = await activate_many.activate(connection, self._minters, program.id, list(of_code))
@@ -66,8 +68,8 @@ class Activations:
                 answers[one] = answer = (
                     refusal(outcome) if isinstance(outcome, CodewellError) else done(shown(program.name, outcome), 200)
                 )
-                if one.once.key is not None:
-                    kept[one.once.key] = one.once.kept(answer)
+                if one.idempotency.key is not None:
+                    kept[one.idempotency.key] = one.idempotency.kept(answer)
             if kept:
                 await stored_responses.keep_all(connection, kept)
         return [answers.get(one) for one in wishes]

@@ -88,9 +88,9 @@ class Authenticator:
 class AuthMiddleware:
     """Lets nobody without a token in force through to the API, whatever the path and whatever else is wrong."""
 
-    def __init__(self, app: ASGIApp, callers: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app = app
-        self._callers = callers
+        self._callers = authenticator
 
     async def __call__(self, scope: Connected, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -78,11 +78,11 @@ class FastPath(BaseRoute):
             await self._others(_as_it_came(scope), _again(body, receive), send)
             return
         caller: Token = scope["state"]["caller"]
-        once = Idempotency(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
+        idempotency = Idempotency(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
         if isinstance(wanted, Attach):
-            response = done(await attach(self._here, caller, name, wanted, once), 200)
+            response = done(await attach(self._here, caller, name, wanted, idempotency), 200)
         else:
-            response = await activate(self._here, caller, name, wanted.code, once)
+            response = await activate(self._here, caller, name, wanted.code, idempotency)
         await response(scope, receive, send)
 
 

@@ -126,7 +126,7 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
 
 
-async def once(request: Request, key: Key = None) -> Idempotency:
+async def idempotency(request: Request, key: Key = None) -> Idempotency:
     """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
     if not is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
@@ -135,4 +135,4 @@ async def once(request: Request, key: Key = None) -> Idempotency:
     return Idempotency(request.app.state.context.pool, caller.id, key, asked)
 
 
-Making = Annotated[Idempotency, Depends(once)]
+Making = Annotated[Idempotency, Depends(idempotency)]

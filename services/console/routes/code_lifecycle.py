@@ -50,61 +50,65 @@ _STEP: Final[dict[str, Any]] = {
 async def attach_code(
     here: Here,
     caller: Writer,
-    once: Making,
+    idempotency: Making,
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
 ) -> Code:
     """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
-    return await attach(here, caller, name, wanted, once)
+    return await attach(here, caller, name, wanted, idempotency)
 
 
-async def attach(here: Context, caller: Token, name: str, wanted: Attach, once: Idempotency) -> Code:
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> Code:
     """Attach a code, once for a key. Raises CodewellError."""
-    await here.callers.program(caller, name)
+    await here.authenticator.program(caller, name)
     # The answer is stored under this id, so the same key finds it whatever happens to this console.
-    request_id = uuid7() if once.key is None else uuid5(_KEYS, f"{caller.id}\n{once.key[1]}")
+    request_id = uuid7() if idempotency.key is None else uuid5(_KEYS, f"{caller.id}\n{idempotency.key[1]}")
     if wanted.code is None:
         row = await manual.attach(here.claims, name, wanted.profile_id, request_id)
     else:
         async with here.pool.acquire() as connection:
             row = await manual.attach_named(
-                connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.by
+                connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.actor
             )
     return _given(name, row)
 
 
 @router.post("/codes:detach", **_STEP)
-async def detach_code(here: Here, caller: Writer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+async def detach_code(here: Here, caller: Writer, idempotency: Making, name: ShortName, wanted: OneCode) -> Response:
     """Return an attached code to the pool, where somebody else may get it."""
-    return await _stepped(here, caller, once, name, wanted.code, lifecycle.detach, "code.detach")
+    return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach")
 
 
 @router.post("/codes:activate", **_STEP)
-async def activate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+async def activate_code(
+    here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
+) -> Response:
     """Use an attached code, which can be done once."""
-    return await activate(here, caller, name, wanted.code, once)
+    return await activate(here, caller, name, wanted.code, idempotency)
 
 
-async def activate(here: Context, caller: Token, name: str, code: str, once: Idempotency) -> Response:
+async def activate(here: Context, caller: Token, name: str, code: str, idempotency: Idempotency) -> Response:
     """Use a code, once for a key. Raises CodewellError, and HTTPException for who asks for too many that are none."""
-    program = await here.callers.program(caller, name)
-    await here.guessers.refuse(caller.id)
+    program = await here.authenticator.program(caller, name)
+    await here.failed_lookups.refuse(caller.id)
     # Under a key the refusal would have to be kept.
-    if once.key is None and await here.strangers.know(program.id, code):
-        here.guessers.count(caller.id)
+    if idempotency.key is None and await here.negative_cache.know(program.id, code):
+        here.failed_lookups.count(caller.id)
         raise CodeUnknown(code)
-    response = await here.activations.activate(program, once, code)
+    response = await here.activations.activate(program, idempotency, code)
     if response is None:
-        return await _stepped(here, caller, once, name, code, lifecycle.activate)
+        return await _stepped(here, caller, idempotency, name, code, lifecycle.activate)
     if response.status_code == HTTPStatus.NOT_FOUND:
-        here.guessers.count(caller.id)
+        here.failed_lookups.count(caller.id)
     return response
 
 
 @router.post("/codes:deactivate", **_STEP)
-async def deactivate_code(here: Here, caller: Redeemer, once: Making, name: ShortName, wanted: OneCode) -> Response:
+async def deactivate_code(
+    here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
+) -> Response:
     """Take an activation back."""
-    return await _stepped(here, caller, once, name, wanted.code, lifecycle.deactivate, "code.deactivate")
+    return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.deactivate, "code.deactivate")
 
 
 @router.patch(
@@ -132,7 +136,7 @@ async def change_code(
         async with connection.transaction():
             changed = await lifecycle.change(connection, here.minters, program.id, code, to)
             details = sorted(changes.model_fields_set)
-            await audit_log.record(connection, caller.by, "code.update", name, place=changed.place, changed=details)
+            await audit_log.record(connection, caller.actor, "code.update", name, place=changed.place, changed=details)
     return shown(name, changed)
 
 
@@ -146,30 +150,30 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
         program = await visible(connection, caller, name)
         async with connection.transaction():
             deleted = await lifecycle.delete(connection, here.minters, program.id, code)
-            await audit_log.record(connection, caller.by, "code.delete", name, place=deleted.place)
+            await audit_log.record(connection, caller.actor, "code.delete", name, place=deleted.place)
     return shown(name, deleted)
 
 
 async def _stepped(
-    here: Context, caller: Token, once: Idempotency, name: str, code: str, step: Step, verb: str | None = None
+    here: Context, caller: Token, idempotency: Idempotency, name: str, code: str, step: Step, verb: str | None = None
 ) -> Response:
     """Take a step in one code's life, once for a key, and log it where it has a verb."""
-    program = await here.callers.program(caller, name)
-    await here.guessers.refuse(caller.id)
+    program = await here.authenticator.program(caller, name)
+    await here.failed_lookups.refuse(caller.id)
 
     async def work(connection: Connection) -> Code:
         now = await step(connection, here.minters, program.id, code)
         if verb is not None:
-            await audit_log.record(connection, caller.by, verb, name, place=now.place)
+            await audit_log.record(connection, caller.actor, verb, name, place=now.place)
         return shown(name, now)
 
     try:
-        response: Response = await once.answer(work, _nothing, 200)
+        response: Response = await idempotency.answer(work, _nothing, 200)
     except CodeUnknown:
-        here.guessers.count(caller.id)
+        here.failed_lookups.count(caller.id)
         raise
     if response.status_code == HTTPStatus.NOT_FOUND:
-        here.guessers.count(caller.id)
+        here.failed_lookups.count(caller.id)
     return response
 
 

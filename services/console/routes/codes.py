@@ -39,7 +39,7 @@ CodeText = Annotated[str, Path(max_length=1_000, description="The code; / too ma
 async def generate_codes(
     here: Here,
     caller: Writer,
-    once: Making,
+    idempotency: Making,
     name: ShortName,
     wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
@@ -60,11 +60,11 @@ async def generate_codes(
             await fill.generate(connection, here.minters, program.id, wanted.count or 0, fields, given)
         made = len(wanted.profiles) if wanted.profiles is not None else wanted.count
         await audit_log.record(
-            connection, caller.by, "code.generate", name, count=made, attached=wanted.profiles is not None
+            connection, caller.actor, "code.generate", name, count=made, attached=wanted.profiles is not None
         )
         return await programs.stock(connection, name)
 
-    return await once.answer(work, lambda _: here.announcer.tell(program.id, program.name))
+    return await idempotency.answer(work, lambda _: here.announcer.publish(program.id, program.name))
 
 
 @router.get(
@@ -96,13 +96,13 @@ async def list_codes(
 )
 async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText) -> Code:
     """Look a code up. A token that asks for too many that don't exist waits."""
-    program = await here.callers.program(caller, name)
-    await here.guessers.refuse(caller.id)
+    program = await here.authenticator.program(caller, name)
+    await here.failed_lookups.refuse(caller.id)
     found = None
-    if not await here.strangers.know(program.id, code):
+    if not await here.negative_cache.know(program.id, code):
         async with here.pool.acquire() as connection:
             found = await lookup.find(connection, here.minters, program.id, code)
     if found is None:
-        here.guessers.count(caller.id)
+        here.failed_lookups.count(caller.id)
         raise CodeUnknown(code)
     return shown(name, found)

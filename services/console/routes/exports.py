@@ -67,7 +67,7 @@ async def export_codes(
         with here.exports.turn():
             async with here.pool.acquire() as connection:
                 # What has left can't be called back, so it is logged before.
-                await audit_log.record(connection, caller.by, "code.export", name, state=state, fields=fields)
+                await audit_log.record(connection, caller.actor, "code.export", name, state=state, fields=fields)
                 await export.export(connection, here.minters, program, wanted, write)
 
     return _Download(f"{name}-codes.csv", work)

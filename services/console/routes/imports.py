@@ -91,14 +91,14 @@ async def import_file(
             )
             await uploads.store(connection, begun.id, path)
             await audit_log.record(
-                connection, caller.by, "import.begin", name, id=str(begun.id), file_bytes=scanned.size
+                connection, caller.actor, "import.begin", name, id=str(begun.id), file_bytes=scanned.size
             )
             return begun
 
         parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
         fingerprint = hashlib.sha256("\n".join(parts).encode()).digest()
-        once = Idempotency(here.pool, caller.id, key, fingerprint, may_name_profile=False)
-        return await once.answer(work, lambda _: here.importer.tell(), 202)
+        idempotency = Idempotency(here.pool, caller.id, key, fingerprint, may_name_profile=False)
+        return await idempotency.answer(work, lambda _: here.importer.tell(), 202)
 
 
 @router.get(
@@ -132,7 +132,7 @@ async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
     """Take back the codes of an import that nobody has; one that is running ends. It may be asked for again."""
     async with here.pool.acquire() as connection:
         await _visible(connection, caller, import_id)
-        return await undo.undo(connection, import_id, caller.by)
+        return await undo.undo(connection, import_id, caller.actor)
 
 
 async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Import:

@@ -41,7 +41,9 @@ async def put_profile(
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
         put = {id: given.fields}
-        await audit_log.recorded(connection, caller.by, lambda: profiles.put(connection, put), "profile.put", count=1)
+        await audit_log.recorded(
+            connection, caller.actor, lambda: profiles.put(connection, put), "profile.put", count=1
+        )
         return await profiles.get(connection, id)
 
 
@@ -52,7 +54,7 @@ async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten
     """Forget a profile: its fields go, and a random id takes the place of its own; its codes stay used."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
-        return Forgotten(answers=await forgetting.forget(connection, id, caller.by))
+        return Forgotten(answers=await forgetting.forget(connection, id, caller.actor))
 
 
 def _refuse_restricted(caller: Token) -> None:

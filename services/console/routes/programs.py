@@ -47,17 +47,20 @@ async def list_programs(
     responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(),
 )
 async def create_program(
-    here: Here, caller: Writer, once: Making, settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])]
+    here: Here,
+    caller: Writer,
+    idempotency: Making,
+    settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])],
 ) -> Response:
     """Make a program. A token with access groups makes programs in some of these only."""
     _refuse_other_groups(caller, settings.groups)
 
     async def work(connection: Connection) -> Program:
         made = await programs.create(connection, here.minters, settings, here.guesses_per_s)
-        await audit_log.record(connection, caller.by, "program.create", made.name, source=settings.source.kind)
+        await audit_log.record(connection, caller.actor, "program.create", made.name, source=settings.source.kind)
         return made
 
-    return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
+    return await idempotency.answer(work, lambda made: here.announcer.publish(made.id, made.name))
 
 
 @router.get("/{name}", responses=examples.answer(200, "The program", examples.PROGRAM) | documented(404))
@@ -92,8 +95,8 @@ async def change_program(
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         with _as_body():
-            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.by)
-    here.callers.forget(name)
+            changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.actor)
+    here.authenticator.forget(name)
     return _told(here, changed)
 
 
@@ -104,7 +107,11 @@ async def change_program(
     responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(404),
 )
 async def clone_program(
-    here: Here, caller: Writer, once: Making, name: ShortName, wanted: Annotated[Clone, Body(examples=[examples.CLONE])]
+    here: Here,
+    caller: Writer,
+    idempotency: Making,
+    name: ShortName,
+    wanted: Annotated[Clone, Body(examples=[examples.CLONE])],
 ) -> Response:
     """Make a program with the settings of another, without any codes."""
     async with here.pool.acquire() as connection:
@@ -113,10 +120,10 @@ async def clone_program(
     async def work(connection: Connection) -> Program:
         with _as_body():
             made = await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
-        await audit_log.record(connection, caller.by, "program.clone", made.name, of=name)
+        await audit_log.record(connection, caller.actor, "program.clone", made.name, of=name)
         return made
 
-    return await once.answer(work, lambda made: here.announcer.tell(made.id, made.name))
+    return await idempotency.answer(work, lambda made: here.announcer.publish(made.id, made.name))
 
 
 @router.post("/{name}/activate", responses=_CHANGED)
@@ -137,7 +144,7 @@ async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         removed = await audit_log.recorded(
-            connection, caller.by, lambda: programs.remove(connection, name), "program.remove", name
+            connection, caller.actor, lambda: programs.remove(connection, name), "program.remove", name
         )
     return _told(here, removed)
 
@@ -147,13 +154,13 @@ async def _switched(here: Context, caller: Token, name: str, *, active: bool) ->
         await visible(connection, caller, name)
         verb = f"program.{'activate' if active else 'deactivate'}"
         switched = await audit_log.recorded(
-            connection, caller.by, lambda: programs.set_active(connection, name, active), verb, name
+            connection, caller.actor, lambda: programs.set_active(connection, name, active), verb, name
         )
     return _told(here, switched)
 
 
 def _told(here: Context, program: Program) -> Program:
-    here.announcer.tell(program.id, program.name)
+    here.announcer.publish(program.id, program.name)
     return program
 
 

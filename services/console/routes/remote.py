@@ -52,7 +52,7 @@ async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> Re
         await orders.service_of(connection, name)
         rotated = await audit_log.recorded(
             connection,
-            caller.by,
+            caller.actor,
             lambda: signing_secrets.rotate(connection, here.minters, program.id),
             "secret.rotate",
             name,

@@ -202,12 +202,12 @@ async def test_the_last_entries_are_safe_by_a_head_that_was_kept(connection: Con
 
 
 async def test_entries_are_found_by_who_what_and_when(connection: Connection) -> None:
-    for by, verb, name in (
+    for actor, verb, name in (
         (ANNA, "program.create", "SPRING"),
         (BERT, "program.remove", "AUTUMN"),
         (ANNA, "code.delete", "SPRING"),
     ):
-        await record(connection, by, verb, name)
+        await record(connection, actor, verb, name)
 
     async def places(**filters: object) -> list[int]:
         return [entry.place for entry in await audit_log.page(connection, 10, **filters)]  # type: ignore[arg-type]
@@ -224,11 +224,11 @@ async def test_entries_are_found_by_who_what_and_when(connection: Connection) ->
 
 
 async def test_what_can_not_be_told_apart_when_hashed_is_refused(connection: Connection) -> None:
-    for by, verb in (
+    for actor, verb in (
         (Actor("token", "an\nna"), "program.create"),
         (ANNA, "program\ncreate"),
         (Actor("token", ""), "a.b"),
     ):
         with pytest.raises(asyncpg.CheckViolationError):
-            await record(connection, by, verb)
-    assert "\n" not in audit_log.by_command().actor
+            await record(connection, actor, verb)
+    assert "\n" not in audit_log.command_actor().actor

@@ -45,5 +45,5 @@ def test_what_nobody_takes_does_not_pile_up() -> None:
     with capture_logs() as logs:
         told = Announcer("127.0.0.1:1", "")
         for number in range(announcer._WAITING_MAX + 1):
-            told.tell(number, "SPRING")
+            told.publish(number, "SPRING")
     assert [entry["event"] for entry in logs] == ["announcement_lost"]

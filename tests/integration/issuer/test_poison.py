@@ -139,10 +139,10 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
             raise KeyError(bad.key)
         return await real_attach(claims, requests)
 
-    def answer(outbox: RecordBuffer, received: ReceivedRequest, *given: Any) -> None:
+    def answer(record_buffer: RecordBuffer, received: ReceivedRequest, *given: Any) -> None:
         if received.record.key == bad.key:
             raise KeyError(bad.key)
-        real_answer(outbox, received, *given)
+        real_answer(record_buffer, received, *given)
 
     broken = {
         "read": (Decoder, "read", read),

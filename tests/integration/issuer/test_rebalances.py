@@ -119,9 +119,9 @@ async def test_i7_no_offset_is_committed_past_a_record_that_was_dropped_in_a_reb
     seen: list[int] = []
     send = RecordBuffer.send
 
-    async def look_and_send(outbox: RecordBuffer) -> None:
+    async def look_and_send(record_buffer: RecordBuffer) -> None:
         seen.append(await site.uncommitted("message-render.retry", "codewell-issuer-retry"))
-        await send(outbox)
+        await send(record_buffer)
 
     monkeypatch.setattr(RecordBuffer, "send", look_and_send)
     first, second = messages(2, "A")

@@ -50,7 +50,7 @@ class Program:
     made: int = 0
     imported: int = 0
     codes: dict[str, Code] = field(default_factory=dict)
-    holdings: dict[tuple[str, str], str] = field(default_factory=dict)
+    assignments: dict[tuple[str, str], str] = field(default_factory=dict)
     everybodys: set[str] = field(default_factory=set)
     versions: int = 1
 
@@ -152,7 +152,7 @@ class Model:
 
     def held(self, program: Program, asked: Asked) -> str | None:
         """The living code that this request is to get again."""
-        text = program.holdings.get(self.scope(program, asked)) if program.reuses_codes else None
+        text = program.assignments.get(self.scope(program, asked)) if program.reuses_codes else None
         return None if text is None or self.is_over(program.codes[text]) else text
 
     # Codes come.
@@ -222,7 +222,7 @@ class Model:
         own = None if program.ttl is None or program.ttl_from == "creation" else self.day + program.ttl
         code.ends = min((end for end in (own, code.pool_ends) if end is not None), default=None)
         if program.reuses_codes and holds:
-            program.holdings[self.scope(program, asked)] = text
+            program.assignments[self.scope(program, asked)] = text
             if program.shared:
                 program.everybodys.add(text)
 
@@ -372,11 +372,11 @@ class Model:
         for program in self.programs.values():
             for code in program.codes.values():
                 code.profile = stranger if code.profile == profile else code.profile
-            program.holdings = {key: text for key, text in program.holdings.items() if key[0] != profile}
+            program.assignments = {key: text for key, text in program.assignments.items() if key[0] != profile}
 
     def _let_go(self, program: Program, text: str) -> None:
         """Nobody gets this code again."""
-        program.holdings = {key: held for key, held in program.holdings.items() if held != text}
+        program.assignments = {key: held for key, held in program.assignments.items() if held != text}
 
     def _is_everybodys(self, program: Program, text: str) -> bool:
-        return program.holdings.get((EVERYBODY, "")) == text
+        return program.assignments.get((EVERYBODY, "")) == text

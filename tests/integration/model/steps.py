@@ -119,7 +119,7 @@ class Steps(RuleBasedStateMachine):
                 f"{[one for one in other if one[1] != one[2]]} of {program}"
             )
             holding = {(r["profile_id"], r["code"]) for r in reading.rows.holding if r["program_id"] == program.id}
-            assert holding == {(key[0], text) for key, text in program.holdings.items()}, f"I2: {program}"
+            assert holding == {(key[0], text) for key, text in program.assignments.items()}, f"I2: {program}"
 
     def _day(self, moment: datetime | None) -> int | None:
         return day_of(moment, self.world.begin, self.world.moved)

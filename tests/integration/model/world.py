@@ -100,13 +100,13 @@ class World:
 
     async def put_forward(self, days: int) -> None:
         """Let days pass: every moment that the database knows of is so much longer ago."""
-        by = timedelta(days=days)
+        actor = timedelta(days=days)
         async with self.connections.acquire() as connection, connection.transaction():
             # What has been is not changed, so no trigger is to note a change.
             await connection.execute("SET LOCAL session_replication_role = replica")
             for table, changes in self._moments.items():
-                await connection.execute(f"UPDATE {table} SET {changes}", by)
-        self.moved += by
+                await connection.execute(f"UPDATE {table} SET {changes}", actor)
+        self.moved += actor
 
     async def read(self) -> Reading:
         """All rows, and what they say."""

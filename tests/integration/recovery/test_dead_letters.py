@@ -63,7 +63,7 @@ async def purge(site: Site, *, unreplayed: bool = False, limit: int | None = Non
     return counted
 
 
-async def bury(site: Site, *requests: Outgoing, partition: int = 0) -> None:
+async def dead_letter(site: Site, *requests: Outgoing, partition: int = 0) -> None:
     """Have these requests, which wish for answers where none may go, become dead letters."""
     async with site.issuer():
         for request in requests:
@@ -89,7 +89,7 @@ def times_published(records: list[ConsumerRecord], requests: list[Outgoing]) -> 
 
 async def test_letters_are_chosen_by_what_is_asked_for(site: Site) -> None:
     since = datetime.now(UTC) - timedelta(seconds=1)
-    await bury(site, message("p-1", "A"), message("p-2", "A"), step("p-1", "A"))
+    await dead_letter(site, message("p-1", "A"), message("p-2", "A"), step("p-1", "A"))
     await site.put("message-render", b"\xff", key=b"p-3", partition=1)
     async with site.issuer():
         await site.came(DLQ, 3)
@@ -138,7 +138,7 @@ async def test_who_dies_in_the_middle_publishes_nothing_twice(
     site: Site, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     requests = [message(f"p-{number}", "A") for number in range(5)]
-    await bury(site, *requests)
+    await dead_letter(site, *requests)
     # Whoever looks for what was published must get past what can't be read.
     await publish_raw(site, [with_headers(message("p", "A"), (NotUtf8("name"), b"value"))])
 
@@ -237,7 +237,7 @@ async def test_what_is_too_large_to_be_published_again_stands_in_nobodys_way(sit
 
 async def test_purging_takes_what_was_replayed_and_nothing_else(site: Site) -> None:
     requests = [message(f"p-{number}", "A") for number in range(4)]
-    await bury(site, *requests)
+    await dead_letter(site, *requests)
     third = "message-render:0:2"
     assert await purge(site) == PurgeResult()
     await replay(site, at=("message-render:0:0", third))
@@ -257,10 +257,10 @@ async def test_purging_takes_what_was_replayed_and_nothing_else(site: Site) -> N
 
 
 async def test_a_letter_that_comes_while_others_are_purged_stays(site: Site) -> None:
-    await bury(site, message("p-1", "A"))
+    await dead_letter(site, message("p-1", "A"))
     async with letters_of(site) as opened:
         purging = Purge(site.database, opened, LetterFilter(), unreplayed=True, limit=None)
         assert (await purging.count(lambda _: None)).purged == 1
-        await bury(site, message("p-2", "A"))
+        await dead_letter(site, message("p-2", "A"))
         assert await purging.purge(site.bootstrap, lambda _: None) == PurgeResult(1, 1, 1)
     assert await listed(site) == ["message-render:0:1"]

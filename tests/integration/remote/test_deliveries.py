@@ -48,7 +48,7 @@ async def test_who_generates_orders_with_the_fields_whatever_the_switches_say(
     await generate(connection, minters, program.id, 12, None, json.dumps({"discount": "10", "secret": "s"}))
     assert await asked(connection) == [10, 2]
     with pytest.raises(ProgramRefused, match="order fewer codes, or raise request_max"):
-        await orders.order_by_hand(connection, factories.rules(id=program.id), 100_001, "{}")
+        await orders.order_for_person(connection, factories.rules(id=program.id), 100_001, "{}")
     order = await taken(connection)
     assert order.fields == {"discount": "10", "secret": "s"}
     given = [

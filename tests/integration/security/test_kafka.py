@@ -41,10 +41,14 @@ def with_certificate(kafka: SecureKafka, authority: Authority, password: str | N
     )
 
 
-async def refused(brokers: KafkaConfig, *words: str, kind: type[StackUnavailable] = NotTrusted) -> None:
+async def refused(kafka_config: KafkaConfig, *words: str, kind: type[StackUnavailable] = NotTrusted) -> None:
     """Each way to connect says the same: no wait for what waiting won't mend, and no password in the sentence."""
     async with asyncio.timeout(20):
-        for connect in (clients.admin(brokers), clients.started_producer(brokers), exchange(brokers, "")):
+        for connect in (
+            clients.admin(kafka_config),
+            clients.started_producer(kafka_config),
+            exchange(kafka_config, ""),
+        ):
             with pytest.raises(kind) as raised:
                 await connect.__aenter__()
             assert type(raised.value) is kind
@@ -52,8 +56,8 @@ async def refused(brokers: KafkaConfig, *words: str, kind: type[StackUnavailable
             assert PASSWORD not in str(raised.value)
 
 
-async def comes_in(brokers: KafkaConfig) -> None:
-    async with clients.admin(brokers) as admin:
+async def comes_in(kafka_config: KafkaConfig) -> None:
+    async with clients.admin(kafka_config) as admin:
         assert (await admin.describe_cluster())["brokers"]
 
 
@@ -68,29 +72,29 @@ async def test_a_certificate_comes_in(kafka: SecureKafka, password: str | None) 
 
 
 async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptureFixture) -> None:
-    brokers, prefix = with_password(kafka), f"t{uuid4().hex[:8]}."
+    kafka_config, prefix = with_password(kafka), f"t{uuid4().hex[:8]}."
     caplog.set_level(logging.DEBUG)
-    await create_topics(brokers, prefix)
+    await create_topics(kafka_config, prefix)
     sent = outgoing(TOPIC, {"profile_id": "p-1", "programs": ["SPRING"]})
 
-    async with exchange(brokers, prefix) as opened:
+    async with exchange(kafka_config, prefix) as opened:
         await opened.publish([sent])
-    consumer = clients.consumer(brokers, f"{prefix}group")
+    consumer = clients.consumer(kafka_config, f"{prefix}group")
     consumer.subscribe([prefix + TOPIC])
     await consumer.start()
     async with asyncio.timeout(20):
         read = await consumer.getone()
     await consumer.stop()
     assert read.value == sent.value
-    async with dead_letters.opened(brokers, prefix) as letters:
+    async with dead_letters.opened(kafka_config, prefix) as letters:
         assert set(letters.spans.values()) == {OffsetRange(0, 0)}
     assert PASSWORD not in caplog.text
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 async def test_a_wrong_password(kafka: SecureKafka, mechanism: SaslMechanism) -> None:
-    brokers = with_password(kafka, sasl_mechanism=mechanism, sasl_password=SecretStr("guessed"))
-    await refused(brokers, f"does not let the user {USER} in", "CODEWELL_KAFKA_SASL_PASSWORD")
+    kafka_config = with_password(kafka, sasl_mechanism=mechanism, sasl_password=SecretStr("guessed"))
+    await refused(kafka_config, f"does not let the user {USER} in", "CODEWELL_KAFKA_SASL_PASSWORD")
 
 
 async def test_a_wrong_authority(kafka: SecureKafka, stranger: Authority) -> None:
@@ -99,20 +103,22 @@ async def test_a_wrong_authority(kafka: SecureKafka, stranger: Authority) -> Non
 
 
 async def test_a_wrong_name(kafka: SecureKafka) -> None:
-    brokers = with_password(kafka, bootstrap=f"127.0.0.1:{kafka.sasl}")
-    await refused(brokers, f"127.0.0.1:{kafka.sasl} has a certificate for another name", "CODEWELL_KAFKA_BOOTSTRAP")
+    kafka_config = with_password(kafka, bootstrap=f"127.0.0.1:{kafka.sasl}")
+    await refused(
+        kafka_config, f"127.0.0.1:{kafka.sasl} has a certificate for another name", "CODEWELL_KAFKA_BOOTSTRAP"
+    )
 
 
 async def test_a_broker_that_says_it_is_elsewhere(kafka: SecureKafka) -> None:
-    brokers = KafkaConfig(f"localhost:{kafka.elsewhere}", "SSL", ca_file=kafka.authority.file)
+    kafka_config = KafkaConfig(f"localhost:{kafka.elsewhere}", "SSL", ca_file=kafka.authority.file)
     with pytest.raises(NotTrusted, match=rf"127.0.0.1:{kafka.elsewhere} .* another name .* advertised.listeners"):
-        await clients.wait_until_up(brokers, [], 60)
+        await clients.wait_until_up(kafka_config, [], 60)
 
 
 async def test_a_certificate_that_the_broker_does_not_know(kafka: SecureKafka, stranger: Authority) -> None:
     none = KafkaConfig(f"localhost:{kafka.tls}", "SSL", ca_file=kafka.authority.file)
-    for brokers in (with_certificate(kafka, stranger), none):
-        await refused(brokers, "hangs up", "CODEWELL_KAFKA_SSL_CERT_FILE", kind=StackUnavailable)
+    for kafka_config in (with_certificate(kafka, stranger), none):
+        await refused(kafka_config, "hangs up", "CODEWELL_KAFKA_SSL_CERT_FILE", kind=StackUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -129,17 +135,17 @@ async def test_another_protocol(kafka: SecureKafka, changed: Callable[[SecureKaf
 
 
 async def test_what_waiting_does_not_mend_is_said_at_once(kafka: SecureKafka) -> None:
-    brokers = with_password(kafka, sasl_password=SecretStr("guessed"))
+    kafka_config = with_password(kafka, sasl_password=SecretStr("guessed"))
     async with asyncio.timeout(20):
         with pytest.raises(NotTrusted):
-            await clients.wait_until_up(brokers, [], timeout_s=600)
+            await clients.wait_until_up(kafka_config, [], timeout_s=600)
 
 
 async def test_a_locked_key_is_not_asked_for_at_the_terminal(kafka: SecureKafka) -> None:
     locked = kafka.authority.issue("client", "locked", "sesame")
-    brokers = KafkaConfig("localhost:1", "SSL", cert_file=locked.chain, key_file=locked.key)
+    kafka_config = KafkaConfig("localhost:1", "SSL", cert_file=locked.chain, key_file=locked.key)
     with pytest.raises(SettingsInvalid, match="CODEWELL_KAFKA_SSL_KEY_PASSWORD"):
-        brokers.tls()
+        kafka_config.tls()
 
 
 def test_passwords_are_in_no_repr(kafka: SecureKafka) -> None:

@@ -27,7 +27,7 @@ class Away(Pool):
 async def test_a_sweep_whose_database_is_away_is_not_stuck(monkeypatch: pytest.MonkeyPatch, filling: str) -> None:
     health, stop, asked = Health(), asyncio.Event(), asyncio.Event()
     filler = Filler(Away(asked), Minters(None), health, stop, asyncio.Event())
-    health.beat("sweep")
+    health.heartbeat("sweep")
     work = {"one": filler.fill(1), "many": filler.fill_together([1]), "sweep": filler.sweep()}
     task = asyncio.create_task(work.pop(filling))
     for other in work.values():

@@ -32,51 +32,51 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> None:
     consumer = Consumer()
-    silence = BrokerWatchdog(consumer)
+    watchdog = BrokerWatchdog(consumer)
     for stamp in range(2, 10):
         # The local clock may jump; that it moves is enough.
         consumer.polled[A] = -stamp
-        silence.fetched(records=False)
+        watchdog.fetched(records=False)
         now_s[0] += SILENCE_MAX_S
-        silence.check()
-    assert silence.seconds == 0
+        watchdog.check()
+    assert watchdog.seconds == 0
 
 
 def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now_s: list[float]) -> None:
-    silence = BrokerWatchdog(Consumer())
-    silence.fetched(records=False)
+    watchdog = BrokerWatchdog(Consumer())
+    watchdog.fetched(records=False)
     # As long as records are there, or nobody fetches, nothing is known.
     now_s[0] += 2 * SILENCE_MAX_S
-    silence.fetched(records=True)
-    silence.check()
-    silence.fetched(records=False)
+    watchdog.fetched(records=True)
+    watchdog.check()
+    watchdog.fetched(records=False)
     now_s[0] += SILENCE_MAX_S + 1
-    assert silence.seconds == SILENCE_MAX_S + 1
+    assert watchdog.seconds == SILENCE_MAX_S + 1
     with pytest.raises(TimeoutError, match="no broker answered"):
-        silence.check()
+        watchdog.check()
 
 
 def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
     consumer = Consumer()
     consumer.polled.clear()
-    silence = BrokerWatchdog(consumer)
-    silence.fetched(records=False)
-    silence.fetched(records=False)
+    watchdog = BrokerWatchdog(consumer)
+    watchdog.fetched(records=False)
+    watchdog.fetched(records=False)
     now_s[0] += 2 * SILENCE_MAX_S
-    silence.check()
+    watchdog.check()
 
 
 def test_a_rebalance_may_take_its_time_and_no_more(now_s: list[float]) -> None:
-    silence = BrokerWatchdog(Consumer())
-    silence.fetched(records=False)
-    silence.fetched(records=False)
-    silence.rebalances()
+    watchdog = BrokerWatchdog(Consumer())
+    watchdog.fetched(records=False)
+    watchdog.fetched(records=False)
+    watchdog.rebalances()
     now_s[0] += REBALANCE_MAX_S
-    silence.check()
-    silence.rebalanced()
+    watchdog.check()
+    watchdog.rebalanced()
     now_s[0] += REBALANCE_MAX_S
-    silence.check()
-    silence.rebalances()
+    watchdog.check()
+    watchdog.rebalances()
     now_s[0] += REBALANCE_MAX_S + 1
     with pytest.raises(TimeoutError, match="rebalance"):
-        silence.check()
+        watchdog.check()

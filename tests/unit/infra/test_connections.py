@@ -94,13 +94,13 @@ def test_brokers_elsewhere_must_be_known_by_their_certificate(
     read(StackSettings)
     environment.setenv("CODEWELL_ALLOW_INSECURE", "false")
     environment.setenv(PROTOCOL, "SASL_SSL" if sasl else "SSL")
-    assert read(StackSettings).brokers.tls() is not None
+    assert read(StackSettings).kafka_config.tls() is not None
 
 
 @pytest.mark.parametrize("bootstrap", ["localhost:1", "127.0.0.1:1,[::1]:2"])
 def test_brokers_of_this_machine_may_be_spoken_to_plainly(environment: pytest.MonkeyPatch, bootstrap: str) -> None:
     environment.setenv(BOOTSTRAP, bootstrap)
-    assert read(StackSettings).brokers.client_options() == {
+    assert read(StackSettings).kafka_config.client_options() == {
         "bootstrap_servers": bootstrap, "security_protocol": "PLAINTEXT", "ssl_context": None
     }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_settings_that_do_not_fit(
 
 def test_an_empty_file_name_names_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CODEWELL_KAFKA_SSL_CA_FILE", "")
-    assert read(StackSettings).brokers.ca_file is None
+    assert read(StackSettings).kafka_config.ca_file is None
 
 
 @pytest.mark.parametrize(

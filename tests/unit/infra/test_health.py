@@ -22,22 +22,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_loop_with_work_that_does_not_come_round_is_stuck(clock: Clock) -> None:
     health = Health()
-    health.beat("issue")
+    health.heartbeat("issue")
     clock.now_s += STUCK_AFTER_S
     assert health.stuck == []
     clock.now_s += 1
     assert health.stuck == ["issue"]
-    health.beat("issue")
+    health.heartbeat("issue")
     assert health.stuck == []
 
 
 def test_a_loop_that_rests_is_not_stuck_however_long(clock: Clock) -> None:
     health = Health()
-    health.beat("sweep")
-    health.rests("sweep")
+    health.heartbeat("sweep")
+    health.set_idle("sweep")
     clock.now_s += 100 * STUCK_AFTER_S
     assert health.stuck == []
-    health.beat("sweep")
+    health.heartbeat("sweep")
     clock.now_s += STUCK_AFTER_S + 1
     assert health.stuck == ["sweep"]
 
@@ -45,8 +45,8 @@ def test_a_loop_that_rests_is_not_stuck_however_long(clock: Clock) -> None:
 def test_a_server_that_is_away_makes_no_loop_stuck_that_comes_round(clock: Clock) -> None:
     health = Health("postgres")
     for _ in range(10):
-        health.beat("issue")
-        health.waits("postgres", "ConnectionRefusedError")
+        health.heartbeat("issue")
+        health.set_waiting("postgres", "ConnectionRefusedError")
         clock.now_s += STUCK_AFTER_S / 2
     assert health.waiting_for == {"postgres": "ConnectionRefusedError"}
     assert health.stuck == []

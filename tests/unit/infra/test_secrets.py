@@ -117,7 +117,7 @@ def test_a_file_that_is_no_secret(
 def test_the_longest_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_files(environment, tmp_path)
     (tmp_path / "KAFKA_SASL_PASSWORD").write_bytes(b"x" * BYTES_MAX)
-    assert read(StackSettings).brokers.password == "x" * BYTES_MAX
+    assert read(StackSettings).kafka_config.password == "x" * BYTES_MAX
 
 
 def test_a_folder_is_no_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_password_that_is_not_encoded_is_not_taken_for_something_else(
 def test_nothing_that_python_prints_has_a_secret(environment: pytest.MonkeyPatch, kind: type[StackSettings]) -> None:
     as_variables(environment)
     settings = read(kind)
-    for said in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.brokers)):
+    for said in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.kafka_config)):
         assert not any(secret in said for secret in SHOWN_NOWHERE), said
 
 
@@ -165,11 +165,11 @@ def test_a_traceback_in_the_log_has_no_secret(
     try:
         configure("test", "debug")
         settings = read(StackSettings)
-        url, password = settings.postgres_url.get_secret_value(), settings.brokers.password
+        url, password = settings.postgres_url.get_secret_value(), settings.kafka_config.password
         try:
             int(url[:4] + password[:0])
         except ValueError:
-            structlog.get_logger().exception("failed", settings=settings, brokers=settings.brokers)
+            structlog.get_logger().exception("failed", settings=settings, kafka_config=settings.kafka_config)
             logging.getLogger("aiokafka").exception("failed")
     finally:
         structlog.reset_defaults()

@@ -36,12 +36,12 @@ def read(_: Iterable[ConsumerRecord]) -> DecodedBatch:
 
 async def test_large_records_are_not_read_without_end() -> None:
     consumer = Consumer()
-    ahead = Prefetcher(consumer, read, 4_000_000)
-    ahead.resume()
+    prefetcher = Prefetcher(consumer, read, 4_000_000)
+    prefetcher.resume()
     for taken in range(1, 4):
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
         assert consumer.read == taken * BYTES_MAX // len(VALUE)
-        _, parts = await ahead.take()
+        _, parts = await prefetcher.take()
         assert len(parts) == BYTES_MAX // len(VALUE)
-    await ahead.close()
+    await prefetcher.close()

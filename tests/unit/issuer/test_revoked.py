@@ -44,7 +44,7 @@ def consumer() -> Consumer:
 
 
 @pytest.fixture
-def ahead(consumer: Consumer) -> Prefetcher:
+def prefetcher(consumer: Consumer) -> Prefetcher:
     return Prefetcher(consumer, read, 10)
 
 
@@ -62,13 +62,13 @@ async def nothing_in_hand() -> None:
 
 
 async def test_no_batch_begins_while_the_last_offsets_are_committed(
-    consumer: Consumer, ahead: Prefetcher, offsets: Offsets
+    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets
 ) -> None:
-    revoking = asyncio.create_task(RebalanceListener(nothing_in_hand, offsets, ahead).on_partitions_revoked([A]))
+    revoking = asyncio.create_task(RebalanceListener(nothing_in_hand, offsets, prefetcher).on_partitions_revoked([A]))
     await asyncio.sleep(0)
 
     # What was read before is of an era that is over, and a batch of it is not begun.
-    assert ahead.era == 1
+    assert prefetcher.generation == 1
     assert consumer.commits == []
     consumer.goes_on.set()
     await revoking
@@ -77,22 +77,22 @@ async def test_no_batch_begins_while_the_last_offsets_are_committed(
 
 @pytest.mark.parametrize("fault", [KafkaError(), TimeoutError()])
 async def test_a_last_commit_that_fails_is_no_fault(
-    consumer: Consumer, ahead: Prefetcher, offsets: Offsets, fault: Exception
+    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets, fault: Exception
 ) -> None:
     consumer.fault = fault
     consumer.goes_on.set()
 
-    await RebalanceListener(nothing_in_hand, offsets, ahead).on_partitions_revoked([A])
+    await RebalanceListener(nothing_in_hand, offsets, prefetcher).on_partitions_revoked([A])
 
-    assert ahead.era == 1
+    assert prefetcher.generation == 1
 
 
 async def test_what_was_answered_is_committed_though_the_batch_behind_it_takes_too_long(
-    consumer: Consumer, ahead: Prefetcher, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REVOKE_TIMEOUT_S", 0.01)
     consumer.goes_on.set()
 
-    await RebalanceListener(asyncio.Event().wait, offsets, ahead).on_partitions_revoked([A])
+    await RebalanceListener(asyncio.Event().wait, offsets, prefetcher).on_partitions_revoked([A])
 
     assert consumer.commits == [{A: 1}]

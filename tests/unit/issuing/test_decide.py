@@ -11,10 +11,10 @@ def decided(
     requests: Sequence[Request],
     programs: list[ProgramRules],
     stocks: Mapping[int, LockedStock],
-    holdings: Mapping[AssignmentKey, PooledCode] | None = None,
+    assignments: Mapping[AssignmentKey, PooledCode] | None = None,
 ) -> Decision:
     by_name = {program.name: program for program in programs}
-    return decide(requests, by_name, stocks, holdings or {}, NOW, lambda program, _: f"PREVIEW-{program.name}")
+    return decide(requests, by_name, stocks, assignments or {}, NOW, lambda program, _: f"PREVIEW-{program.name}")
 
 
 def test_each_request_gets_the_next_code() -> None:
@@ -27,7 +27,7 @@ def test_each_request_gets_the_next_code() -> None:
         AnswerRow(requests[1].id, 0, 1, 7, 1, False, False, "p-2", "C1", None, None, None, NOW),
     ]
     assert decision.taken == {7: (2, 2)}
-    assert (decision.holdings, decision.busy, decision.unmade) == ({}, {}, {})
+    assert (decision.assignments, decision.busy, decision.unmade) == ({}, {}, {})
 
 
 def test_a_request_for_several_programs_gets_a_code_of_each_in_its_order() -> None:
@@ -87,7 +87,7 @@ def test_a_preview_needs_no_stock_and_no_holding() -> None:
     decision = decided([step("SPRING", preview=True)], [rules(reuse="profile")], {1: stock(0)}, held)
 
     assert [row.code for row in decision.rows] == ["PREVIEW-SPRING"]
-    assert decision.holdings == {}
+    assert decision.assignments == {}
 
 
 def test_a_preview_of_several_programs_shows_each() -> None:

@@ -19,7 +19,7 @@ def refusals(decision: Decision) -> list[tuple[str, str]]:
     [row] = decision.rows
     assert (row.ordinal, row.program_id, row.block_id, row.position) == (0, None, None, None)
     assert (row.code, row.expires_at, row.fields, row.again) == (None, None, None, False)
-    assert (decision.taken, decision.holdings, decision.busy, decision.unmade) == ({}, {}, {}, {})
+    assert (decision.taken, decision.assignments, decision.busy, decision.unmade) == ({}, {}, {}, {})
     return [(refusal["program"], refusal["reason"]) for refusal in json.loads(row.refusals or "")]
 
 

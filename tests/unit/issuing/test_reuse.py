@@ -49,7 +49,7 @@ def test_within_what_a_profile_gets_its_code_again(reuse: str, expected: list[st
     assert [code for code, _ in codes(decision)] == expected
     assert [again for _, again in codes(decision)] == [code in expected[:place] for place, code in enumerate(expected)]
     assert decision.taken == {1: (len(set(expected)), len(set(expected)))}
-    assert len(decision.holdings) == (0 if reuse == "request" else len(set(expected)))
+    assert len(decision.assignments) == (0 if reuse == "request" else len(set(expected)))
 
 
 def test_a_shared_code_goes_to_everybody_from_every_source() -> None:
@@ -60,7 +60,7 @@ def test_a_shared_code_goes_to_everybody_from_every_source() -> None:
 
     assert codes(decision) == [("C0", False), ("C0", True), ("C0", True)]
     assert [row.profile_id for row in decision.rows] == ["p-1", "p-2", "p-1"]
-    assert list(decision.holdings) == [AssignmentKey(1, "", "")]
+    assert list(decision.assignments) == [AssignmentKey(1, "", "")]
 
 
 def test_what_a_profile_holds_needs_no_stock() -> None:
@@ -71,7 +71,7 @@ def test_what_a_profile_holds_needs_no_stock() -> None:
     [row] = decision.rows
     assert (row.code, row.block_id, row.position, row.again) == ("HELD", 9, 4, True)
     assert (row.expires_at, row.fields) == (NOW + timedelta(seconds=1), '{"a": 1}')
-    assert (decision.taken, decision.holdings) == ({}, {})
+    assert (decision.taken, decision.assignments) == ({}, {})
 
 
 def test_a_code_whose_life_ended_is_replaced() -> None:
@@ -81,7 +81,7 @@ def test_a_code_whose_life_ended_is_replaced() -> None:
     decision = decided([message("SPRING"), message("SPRING")], rules(reuse="profile"), {1: stock(5)}, held)
 
     assert codes(decision) == [("C0", False), ("C0", True)]
-    assert decision.holdings == {key: PooledCode(1, 0, "C0", None, None)}
+    assert decision.assignments == {key: PooledCode(1, 0, "C0", None, None)}
 
 
 def test_an_ended_code_and_an_empty_pool_refuse() -> None:
@@ -98,7 +98,7 @@ def test_a_holding_lives_as_long_as_the_code_that_was_given() -> None:
     decision = decided([message("SPRING"), message("SPRING")], program, {1: stock(5)})
 
     assert [row.expires_at for row in decision.rows] == [NOW + timedelta(days=1)] * 2
-    assert [code.expires_at for code in decision.holdings.values()] == [NOW + timedelta(days=1)]
+    assert [code.expires_at for code in decision.assignments.values()] == [NOW + timedelta(days=1)]
 
 
 def test_the_rest_of_a_request_is_new_where_one_program_gives_again() -> None:
