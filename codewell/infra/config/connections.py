@@ -134,11 +134,13 @@ class ConnectionSettings(BaseSettings):
             )
         if kafka_config.sasl_username and not kafka_config.with_sasl:
             raise ValueError(
-                f"CODEWELL_KAFKA_SASL_USERNAME is set, but {name} is {kafka_config.security_protocol}: set it to SASL_SSL."
+                f"CODEWELL_KAFKA_SASL_USERNAME is set, but {name} is {kafka_config.security_protocol}: "
+                "set it to SASL_SSL."
             )
         if (kafka_config.ca_file or kafka_config.cert_file) and not kafka_config.with_tls:
             raise ValueError(
-                f"Certificates for Kafka are set, but {name} is {kafka_config.security_protocol}: set it to SSL or SASL_SSL."
+                f"Certificates for Kafka are set, but {name} is {kafka_config.security_protocol}: "
+                "set it to SSL or SASL_SSL."
             )
         if kafka_config.key_file and not kafka_config.cert_file:
             raise ValueError("CODEWELL_KAFKA_SSL_KEY_FILE is set: set CODEWELL_KAFKA_SSL_CERT_FILE too.")
