@@ -24,6 +24,7 @@ from services.store.filling_together import top_up_together
 from services.store.forgetting import forget
 from services.store.minters import Minters
 from tests.factories import message, program, step
+from tests.integration.model.figures import Figures, figures
 from tests.integration.model.model import Answer, Asked, Got
 from tests.integration.model.reading import Reading, read, understand
 from tests.integration.store.bringing_in import no_progress
@@ -115,6 +116,11 @@ class World:
                     key = row["program_id"], row["version"]
                     minters[key] = await self.minters.get(connection, *key)
         return understand(rows, lambda program_id, version: minters[program_id, version], now)
+
+    async def figures(self, names: list[str]) -> Figures:
+        """What is told of these programs."""
+        async with self.connections.acquire() as connection:
+            return await figures(connection, names)
 
     async def audit(self) -> list[Finding]:
         """What the product's own audit finds."""
