@@ -3,19 +3,20 @@
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import AVAILABLE, POOLED
 from codewell.pool.orders import FAILURES_MAX
 
 # What stands for all programs that are not told apart. A program may have this name, and is one of them then.
 OTHER: Final = "_other"
 
 # Sums of maxima are beyond what a bigint holds. A program that gives everybody one code has no pool to speak of.
-_LEVELS: Final = """
+_LEVELS: Final = f"""
     WITH level AS (
         SELECT p.name, b.pooled, p.pool_max, p.made + p.imported + p.on_order AS codes, p.codes_max,
                p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create) AS filled
         FROM program p CROSS JOIN LATERAL (
-            SELECT coalesce(sum(size - next - holes), 0)::float8 AS pooled FROM block
-            WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+            SELECT coalesce(sum({POOLED}), 0)::float8 AS pooled FROM block
+            WHERE program_id = p.id AND {AVAILABLE}
         ) b
         WHERE p.active AND p.removed_at IS NULL AND NOT p.shared
           AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
@@ -27,7 +28,7 @@ _LEVELS: Final = """
            sum(pool_max::float8) FILTER (WHERE filled) AS mark, sum(codes::float8) AS codes,
            sum(codes_max::float8) AS codes_max
     FROM ranked GROUP BY 1
-    """
+    """  # noqa: S608  constants
 
 _CIRCUITS: Final = """
     SELECT count(*) FROM remote_service s JOIN program p ON p.id = s.program_id

@@ -18,6 +18,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.strength import check_guessing, check_space
 from codewell.minting.template import Template
 from codewell.pool import orders
+from codewell.pool.block_rules import AVAILABLE, POOLED, UNEXPIRED
 from codewell.pool.minter_cache import Minters
 from codewell.programs import template_versions
 from codewell.remote import signing_secrets
@@ -37,25 +38,24 @@ _OVERVIEW: Final = f"""
            CASE WHEN NOT active THEN 'off' WHEN valid_from > now() THEN 'not started'
                 WHEN valid_until <= now() THEN 'ended' ELSE 'active' END AS state
     FROM program LEFT JOIN (
-        SELECT program_id, sum(size - attached - deleted)::bigint AS pooled FROM block
-        WHERE open AND (expires_at IS NULL OR expires_at > now()) GROUP BY program_id
+        SELECT program_id, sum({POOLED})::bigint AS pooled FROM block WHERE {AVAILABLE} GROUP BY program_id
     ) b ON b.program_id = id WHERE removed_at IS NULL ORDER BY name
-    """  # noqa: S608  a constant
+    """  # noqa: S608  constants
 
-_STOCK: Final = """
+_STOCK: Final = f"""
     SELECT p.name AS program, p.made, p.imported, b.pooled, b.attached, b.expired, b.deleted,
            (SELECT count(*) FROM code_state s JOIN block ON block.id = s.block_id
             WHERE block.program_id = p.id AND s.activated_at IS NOT NULL AND s.deleted_at IS NULL
               AND s.returned_at IS NULL) AS activated,
            p.on_order, p.codes_max, p.pool_max
     FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0)::bigint AS pooled,
-               coalesce(sum(size - next - holes) FILTER (WHERE over), 0)::bigint AS expired,
+        SELECT coalesce(sum({POOLED}) FILTER (WHERE {UNEXPIRED}), 0)::bigint AS pooled,
+               coalesce(sum({POOLED}) FILTER (WHERE NOT {UNEXPIRED}), 0)::bigint AS expired,
                coalesce(sum(attached), 0)::bigint AS attached,
                coalesce(sum(deleted), 0)::bigint AS deleted
-        FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block WHERE program_id = p.id) b
+        FROM block WHERE program_id = p.id
     ) b WHERE p.name = $1
-    """
+    """  # noqa: S608  constants
 
 
 class ProgramSummary(NamedTuple):

@@ -35,8 +35,8 @@ async def why_refused(kafka_config: KafkaConfig | str) -> StackUnavailable:
 def unreachable(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error of a Kafka that does not answer."""
     return StackUnavailable(
-        f"Kafka can't be reached at {KafkaConfig.of(kafka_config).bootstrap}: start it, or set CODEWELL_KAFKA_BOOTSTRAP "
-        "to where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
+        f"Kafka can't be reached at {KafkaConfig.of(kafka_config).bootstrap}: start it, or set "
+        "CODEWELL_KAFKA_BOOTSTRAP to where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
     )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hypothesis.stateful import RuleBasedStateMachine
 
+from tests.integration.model.figures import wrong_figures
 from tests.integration.model.model import Answer, Asked, Before, Model, Program
 from tests.integration.model.promises import Told, broken, day_of, told
 from tests.integration.model.reading import Reading
@@ -120,6 +121,8 @@ class Steps(RuleBasedStateMachine):
             )
             holding = {(r["profile_id"], r["code"]) for r in reading.rows.holding if r["program_id"] == program.id}
             assert holding == {(key[0], text) for key, text in program.assignments.items()}, f"I2: {program}"
+        wrong = list(wrong_figures(model, self.run(self.world.figures(list(model.programs)))))
+        assert not wrong, "\n".join(wrong)
 
     def _day(self, moment: datetime | None) -> int | None:
         return day_of(moment, self.world.begin, self.world.moved)

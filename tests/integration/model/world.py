@@ -27,6 +27,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import programs
 from schemas.imports import ImportOptions
+from tests.integration.model.figures import Figures, figures
 from tests.integration.model.model import Answer, Asked, Got
 from tests.integration.model.reading import Reading, read, understand
 from tests.support.factories import message, program, step
@@ -119,6 +120,11 @@ class World:
                     key = row["program_id"], row["version"]
                     minters[key] = await self.minters.get(connection, *key)
         return understand(rows, lambda program_id, version: minters[program_id, version], now)
+
+    async def figures(self, names: list[str]) -> Figures:
+        """What is told of these programs."""
+        async with self.connections.acquire() as connection:
+            return await figures(connection, names)
 
     async def audit(self) -> list[Finding]:
         """What the product's own audit finds."""

@@ -1,0 +1,76 @@
+"""The overview counts the codes of each program as its stock does."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from codewell.codes import lifecycle
+from codewell.codes.lifecycle import CodeChange
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.claim import Claims
+from codewell.pool.fill import generate
+from codewell.pool.levels import levels
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from tests.support.factories import OFF, message, program
+from tests.support.situations import codes
+
+Step = Callable[[Connection, Minters, int, str], Awaitable[object]]
+
+MADE, ATTACHED = 10, 3
+LATER = datetime(2090, 1, 1, tzinfo=UTC)
+
+
+async def keep(_: Connection, __: Minters, ___: int, ____: str) -> None:
+    """Leave the code as it is."""
+
+
+async def detach_and_delete(connection: Connection, minters: Minters, program_id: int, code: str) -> None:
+    await lifecycle.detach(connection, minters, program_id, code)
+    await lifecycle.delete(connection, minters, program_id, code)
+
+
+async def detach_and_change(connection: Connection, minters: Minters, program_id: int, code: str) -> None:
+    """The code moves to a second block of its own."""
+    await lifecycle.detach(connection, minters, program_id, code)
+    await lifecycle.change(connection, minters, program_id, code, lambda _: CodeChange(LATER, None))
+
+
+@pytest.mark.parametrize(
+    ("step", "pooled"),
+    [
+        (keep, 7),
+        (lifecycle.detach, 10),
+        (lifecycle.activate, 7),
+        (lifecycle.delete, 7),
+        (detach_and_delete, 7),
+        (detach_and_change, 10),
+    ],
+)
+async def test_pooled_codes_after_each_step(
+    connection: Connection, claims: Claims, minters: Minters, step: Step, pooled: int
+) -> None:
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, MADE, None)
+    requests = [message("SPRING", profile_id=f"p-{number}") for number in range(ATTACHED)]
+    for code in codes((await claims.attach(requests)).rows, requests):
+        await step(connection, minters, spring.id, code or "")
+
+    [seen] = await programs.overview(connection)
+    stock = await programs.stock(connection, "SPRING")
+    [level] = await levels(connection, 1)
+    assert (seen.pooled, stock.pooled, level.pooled) == (pooled, pooled, pooled)
+    assert seen.had == MADE
+
+
+async def test_expired_codes_are_not_pooled(connection: Connection, claims: Claims, minters: Minters) -> None:
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, MADE, None)
+    requests = [message("SPRING")]
+    [code] = codes((await claims.attach(requests)).rows, requests)
+    await lifecycle.detach(connection, minters, spring.id, code or "")
+    await connection.execute("UPDATE block SET expires_at = now() WHERE origin <> 'return'")
+
+    [seen] = await programs.overview(connection)
+    assert seen.pooled == (await programs.stock(connection, "SPRING")).pooled == 1
