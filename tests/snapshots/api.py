@@ -1,0 +1,27 @@
+"""The OpenAPI document of the console, and the paths that every process serves beside it."""
+
+import json
+from typing import Any, cast
+
+from codewell.infra.telemetry.health import Health, routes
+from schemas.api import Problem
+from services.console.api import create_api
+from services.console.context import Context
+from services.console.settings import ConsoleSettings
+
+
+def files() -> dict[str, str]:
+    """The document with its keys in order, and the paths."""
+    settings = ConsoleSettings(
+        postgres_url="postgresql://localhost/codewell",
+        kafka_bootstrap="localhost:9092",
+    )
+    api = create_api(Context.of(settings, cast("Any", None)))
+    document = api.openapi()
+    assert document["components"]["schemas"]["Problem"] == Problem.model_json_schema()
+    paths = sorted(f"{path} {method.upper()}" for path, methods in document["paths"].items() for method in methods)
+    health = sorted(f"{route.path} {method}" for route in routes(Health()) for method in route.methods or ())
+    return {
+        "api/openapi.json": json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n",
+        "api/paths.txt": "\n".join([*paths, *health]) + "\n",
+    }
