@@ -205,7 +205,7 @@ async def _dead_letters() -> list[str]:
         try:
             _decoder().read(record)
         except UnreadableRecord as why:
-            outbox.bury(record, why)
+            outbox.dead_letter(record, why)
         await outbox.send()
         lines += [f"== {name}", *producer.lines]
     return lines
@@ -213,7 +213,7 @@ async def _dead_letters() -> list[str]:
 
 async def _demand() -> list[str]:
     producer: Any = _Producer()
-    await DemandPublisher(producer, "pool-demand", 1.0).tell({1: 40})
+    await DemandPublisher(producer, "pool-demand", 1.0).publish({1: 40})
     return ["== pool under its mark", *producer.lines]
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("codewell", "services", "schemas")
-# Not part of what users install, or not for long.
-LEFT_OUT: Final = ()
 _ROOT: Final = Path(__file__).parents[2]
 
 
@@ -18,8 +16,7 @@ def modules() -> Iterator[tuple[str, Path]]:
         for path in sorted((_ROOT / package).rglob("*.py")):
             parts = path.relative_to(_ROOT).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            if not any(name == left_out or name.startswith(f"{left_out}.") for left_out in LEFT_OUT):
-                yield name, path
+            yield name, path
 
 
 def trees() -> Iterator[ast.Module]:
