@@ -1,1 +1,1 @@
-"""Benchmarks: the product beside a peer (what people build usually) and a ceiling (the same without the hard part)."""
+"""Benchmarks: the product beside a peer and a ceiling, in one run."""

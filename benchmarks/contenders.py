@@ -10,7 +10,7 @@ from benchmarks.backlog import REPLY_TOPIC, TOPIC
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from schemas import topics
 from schemas.program import ProgramSettings, TemplateSource
 
@@ -55,7 +55,7 @@ async def _stock_product(connection: Connection, name: str, count: int) -> None:
 
 
 async def _given_by_product(connection: Connection, name: str) -> int:
-    return (await programs.stock(connection, name)).attached
+    return (await overview.stock(connection, name)).attached
 
 
 async def _stock_nothing(_connection: Connection, _name: str, _count: int) -> None:

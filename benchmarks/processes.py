@@ -27,7 +27,7 @@ from codewell.infra.kafka import clients
 from codewell.infra.postgres.connection import connection
 from codewell.infra.uuid7 import uuid7
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from schemas.program import ProgramSettings, TemplateSource
 from services.standalone.child import Child
 from services.standalone.home import Endpoints
@@ -167,7 +167,7 @@ def _since(before: dict[str, float], pids: dict[str, int], names: tuple[str, ...
 async def _check(endpoints: Endpoints, wanted: int) -> None:
     """Refusals would be answers too, and cheap ones."""
     async with connection(endpoints.postgres_url, "codewell-bench") as opened:
-        attached = (await programs.stock(opened, NAME)).attached
+        attached = (await overview.stock(opened, NAME)).attached
         if attached != wanted:
             raise CodewellError(f"The stack has given {attached:,} codes for {wanted:,} requests.")
         await check_audit(opened)

@@ -1,1 +1,1 @@
-"""Proof under faults: a load that goes on, faults by a seeded schedule, and a checker that believes nobody."""
+"""Faults while requests are answered, and a checker that trusts nothing."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from torture import kinds
 from torture.kinds import Kind
 
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[1]
 
 
 class Edit(NamedTuple):
@@ -97,7 +97,7 @@ GUARDS: Final = (
         (
             Edit("codewell/pool/block_sizes.py", "max(0, min(room, max(pool_max - pooled, wanted)))",
                  "max(0, pool_max - pooled, wanted)"),
-            Edit("codewell/issuing/model.py", "return self.room > 0 and (", "return ("),
+            Edit("codewell/pool/program_rules.py", "return self.room > 0 and (", "return ("),
         ),
         ("ALTER TABLE program DROP CONSTRAINT program_maximum",),
         _kinds("refilled"),
@@ -107,7 +107,7 @@ GUARDS: Final = (
 
 def without(edits: Sequence[Edit], directory: Path) -> Path:
     """A copy of the product with these edits, to be put before the product's own path."""
-    for name in ("services", "schemas"):
+    for name in ("codewell", "services", "schemas"):
         shutil.copytree(_ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for edit in edits:
         path = directory / edit.path

@@ -1,0 +1,1 @@
+"""One program's codes: found by their text, changed over their life, listed and exported."""

@@ -1,1 +1,1 @@
-"""Files that people bring and take: what kind they are, how they are written, their rows. No SQL."""
+"""Tables that people bring, and the CSV that they take. Pure."""

@@ -1,0 +1,1 @@
+"""Configuration, Postgres, Kafka, HTTP, telemetry and processes. Knows no domain."""

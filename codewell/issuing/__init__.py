@@ -1,1 +1,1 @@
-"""Which request gets which code, or why it gets none. Pure: no I/O, no clock, no randomness."""
+"""Which request gets which code: decided purely, claimed in one transaction, answered in the same bytes for ever."""

@@ -1,0 +1,1 @@
+"""Master keys, which wrap the secret keys of programs, and their rotation."""

@@ -1,1 +1,1 @@
-"""How a code is made: its template, the secret permutation that numbers become codes by, and how strong it is."""
+"""How a code is made: its template, the secret permutation from numbers to codes, and how strong it is. Pure."""

@@ -1,1 +1,1 @@
-"""How many codes a pool lacks and in which blocks they are made. Pure."""
+"""The codes that stand ready: which a program lacks, and how they are made, ordered and numbered."""

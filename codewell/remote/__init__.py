@@ -1,1 +1,1 @@
-"""The other side of a remote service: requests that it can trust, answers that nobody has to trust."""
+"""Codes from remote services: signed requests, answers that are checked, codes delivered once."""

@@ -36,7 +36,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
     from codewell.issuing import assigned
     from codewell.pool import fill
     from codewell.pool.minter_cache import Minters
-    from codewell.programs import programs
+    from codewell.programs import overview, programs, settings_rules
 
     linked = None if profiles is None else _ids(profiles)
     if linked is None and count is None:
@@ -47,7 +47,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
         given = pairs(fields)
-        saved = programs.saved_fields(found, given)
+        saved = settings_rules.saved_fields(found, given)
         minters, text = Minters(*settings.master_keys), json.dumps(saved) if saved else None
         async with connection.transaction():
             if linked is not None:
@@ -59,7 +59,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
             await audit_log.record(
                 connection, audit_log.command_actor(), "code.generate", program, count=made, attached=linked is not None
             )
-        return await programs.stock(connection, program)
+        return await overview.stock(connection, program)
 
     stock = with_database(work)
     if as_json:

@@ -128,9 +128,9 @@ def remove(name: str, as_json: bool) -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List all programs: whether each is active, how many codes stand ready, and how many it had of its maximum."""
-    from codewell.programs import programs
+    from codewell.programs import overview
 
-    found = with_database(lambda connection, _: programs.overview(connection))
+    found = with_database(lambda connection, _: overview.overview(connection))
     if as_json:
         for one in found:
             print_json(one.program)
@@ -157,14 +157,14 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show program NAME and its stock."""
     from codewell.pool import orders
-    from codewell.programs import programs
+    from codewell.programs import overview, programs
 
     async def work(connection: Any, _: Any) -> Any:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             found = await programs.get(connection, name)
             is_remote = isinstance(found.source, RemoteSource)
             service = await orders.service_of(connection, name) if is_remote else None
-            return found, await programs.stock(connection, name), service
+            return found, await overview.stock(connection, name), service
 
     shown, stock, service = with_database(work)
     facts = json.loads(shown.model_dump_json())
@@ -255,12 +255,12 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
 
 def _asked(wanted: dict[str, Any]) -> dict[str, Any]:
     from codewell.infra.config.settings import StackSettings, read
-    from codewell.programs import programs
+    from codewell.programs import programs, settings_rules
 
     guesses_per_s = read(StackSettings).guesses_per_s
 
     def check(settings: ProgramSettings) -> None:
-        programs.check(settings, guesses_per_s)
+        settings_rules.check_settings(settings, guesses_per_s)
 
     return interview(wanted, lambda name: with_database(lambda one, _: programs.check_name(one, name)), check)
 

@@ -1,14 +1,11 @@
 """The issuer's loop over its topics, from start to stop, over every rebalance and every loss of Kafka."""
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Mapping
 from typing import Final
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
@@ -23,19 +20,16 @@ from schemas import topics
 from services.issuer.batch import BatchProcessor, DecodedBatch, note_answered
 from services.issuer.decode import UnreadableRecord
 from services.issuer.offsets import Offsets
+from services.issuer.poison_records import read_up_to_unreadable
 from services.issuer.prefetcher import FetchedPart, Prefetcher
+from services.issuer.rebalance import RebalanceListener
 from services.issuer.record_buffer import DemandPublisher, RecordBuffer
+from services.issuer.retry_schedule import batches_when_due
 from services.issuer.settings import IssuerSettings
 from services.issuer.traces import BatchTrace
 
-log = structlog.get_logger()
-
 REQUESTS: Final = Counter("codewell_requests", "Records taken in hand, by topic; repeated ones again.", ["topic"])
 
-_POLL_MS: Final = 500
-# A rebalance waits so long for the batch in hand, less than the group waits for this member.
-REVOKE_TIMEOUT_S: Final = 20.0
-_REVOKE_COMMIT_TIMEOUT_S: Final = 5.0
 # A connection that held so long was a good one: the next is made at once.
 _GOOD_AFTER_S: Final = 60.0
 _UNREADABLE: Final = (
@@ -152,7 +146,7 @@ class IssuerWorker:
                 await demands.publish({})
                 continue
             reach(Failpoint.FETCHED)
-            for due_s, some in spread(parts, self._delay_s):
+            for due_s, some in batches_when_due(parts, self._delay_s):
                 self._health.heartbeat(self._name)
                 await self._wait_until_due(due_s, stop)
                 async with self._in_hand:
@@ -253,7 +247,7 @@ class IssuerWorker:
         partitions: dict[str, int],
     ) -> bool:
         """Process what can be read of one partition, and bury the record behind it if there is one that can't be."""
-        records, unreadable = await _read_on(consumer, tp, self._settings.batch_size_max)
+        records, unreadable = await read_up_to_unreadable(consumer, tp, self._settings.batch_size_max)
         parts = [FetchedPart.of(tp, records, self._processor.read)] if records else []
         if await self._take(parts, offsets, RecordBuffer(producer, partitions)) is None:
             return False
@@ -276,74 +270,3 @@ class IssuerWorker:
                 await asyncio.wait_for(stop.wait(), pause_s)
             except TimeoutError:
                 return
-
-
-def spread(parts: list[FetchedPart], delay_s: float) -> list[tuple[float, list[FetchedPart]]]:
-    """Which of these are to be decided together, and when (s since 1970): fresh ones, without a delay, all at once.
-
-    Those that wait come back partition by partition, each some time between half its wait and the whole of it, so that
-    they don't meet whatever they wait for all at once.
-    """
-    if delay_s == 0:
-        return [(0.0, parts)]
-    together: dict[TopicPartition, list[FetchedPart]] = {}
-    for part in parts:
-        together.setdefault(part.tp, []).append(part)
-    newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in together.items()}
-    waits = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), some) for tp, some in together.items())  # noqa: S311  spreads load, keeps no secret
-    return sorted(waits, key=itemgetter(0))
-
-
-class RebalanceListener(ConsumerRebalanceListener):
-    """Lets go of what this member has in hand when its partitions are dealt out anew."""
-
-    def __init__(
-        self, batch_finished: Callable[[], Awaitable[object]], offsets: Offsets, prefetcher: Prefetcher | None
-    ) -> None:
-        self._batch_finished = batch_finished
-        self._offsets = offsets
-        self._ahead = prefetcher
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
-        reach(Failpoint.REVOKING)
-        try:
-            async with asyncio.timeout(REVOKE_TIMEOUT_S):
-                await self._batch_finished()
-        except TimeoutError:
-            log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
-        # Before anything else is waited for, or the next batch would begin meanwhile.
-        if self._ahead is not None:
-            await self._ahead.forget()
-        try:
-            async with asyncio.timeout(_REVOKE_COMMIT_TIMEOUT_S):
-                await self._offsets.commit()
-        except (KafkaError, TimeoutError) as error:
-            log.warning("commit_refused", error=repr(error))
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Begin where the last owner committed."""
-        log.info("assigned", partitions=len(list(assigned)))
-        if self._ahead is not None:
-            self._ahead.resume()
-
-
-async def _read_on(
-    consumer: AIOKafkaConsumer, tp: TopicPartition, records_max: int
-) -> tuple[list[ConsumerRecord], ConsumerRecord | None]:
-    """What can be read of one partition now, and a stand-in for the record behind it if that one can't be read."""
-    async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
-        start = await consumer.position(tp)
-    try:
-        fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=records_max)
-        return fetched.get(tp, []), None
-    except UnicodeDecodeError:
-        consumer.seek(tp, start)
-    records: list[ConsumerRecord] = []
-    while True:
-        try:
-            fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
-            records += fetched.get(tp, [])
-        except UnicodeDecodeError:
-            offset = await consumer.position(tp)
-            return records, ConsumerRecord(tp.topic, tp.partition, offset, 0, 0, None, None, None, -1, -1, ())

@@ -12,7 +12,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.commands import environment
 from tests.support.factories import program
 from tests.support.moments import seeded
@@ -108,7 +108,7 @@ async def test_i4_an_import_that_is_killed_again_and_again(
         n for n, text in enumerate(texts, 2) if not text
     }
     assert len(bad) == ROWS - len(good)
-    stock = await programs.stock(watched, "SPRING")
+    stock = await overview.stock(watched, "SPRING")
     assert (stock.imported, stock.pooled) == (len(good), len(good))
     assert await audit(watched) == []
 

@@ -15,7 +15,7 @@ from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres.connection import connection
 from codewell.infra.postgres.migrations import migrate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from schemas.events import CODES_ATTACHED
 from services.standalone.postgres import TESTS
 from services.standalone.servers import Servers, running_servers
@@ -64,7 +64,7 @@ async def test_a_pool_is_refilled_before_it_is_empty(servers: Servers, tmp_path:
             clients.consumer(bootstrap, "pace") as counting,
         ):
             ticks = [Backlog(producer, "", made.name, int(RATE * TICK_S)) for _ in range(int(REQUESTS / RATE / TICK_S))]
-            while (await programs.stock(opened, made.name)).pooled < POOL_MAX:
+            while (await overview.stock(opened, made.name)).pooled < POOL_MAX:
                 await asyncio.sleep(TICK_S)
             answers = Answers(counting, "")
             loop = asyncio.get_running_loop()
@@ -73,12 +73,12 @@ async def test_a_pool_is_refilled_before_it_is_empty(servers: Servers, tmp_path:
             for number, tick in enumerate(ticks):
                 await asyncio.sleep(began + number * TICK_S - loop.time())
                 await tick.store()
-                lowest = min(lowest, (await programs.stock(opened, made.name)).pooled)
+                lowest = min(lowest, (await overview.stock(opened, made.name)).pooled)
             took_s = loop.time() - began
             async with asyncio.timeout(TIMEOUT_S):
                 while await answers.count() < REQUESTS:
                     await asyncio.sleep(TICK_S)
-        stock = await programs.stock(opened, made.name)
+        stock = await overview.stock(opened, made.name)
     replies = await read_all(bootstrap, [REPLY_TOPIC])
     assert Counter(dict(record.headers)["ce_type"] for record in replies) == {CODES_ATTACHED.encode(): REQUESTS}
     assert (stock.attached, stock.made >= REQUESTS, lowest > 0) == (REQUESTS, True, True)

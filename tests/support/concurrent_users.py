@@ -29,7 +29,7 @@ from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from codewell.remote import order_leases
 from schemas.imports import ImportOptions
 from tests.support import remote_programs
@@ -218,7 +218,7 @@ class Everybody:
             self._connections.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            stock = await programs.stock(connection, name)
+            stock = await overview.stock(connection, name)
             await export(connection, self._minters, await programs.get(connection, name), ExportOptions(), write)
         rows = list(csv.DictReader(io.StringIO(b"".join(written).decode(), newline="")))
         assert len({row["code"] for row in rows}) == len(rows) == stock.made + stock.imported
@@ -232,6 +232,6 @@ class Everybody:
 async def look_at_all(connection: Connection) -> None:
     """Every code is somewhere, in each program."""
     for name in NAMES:
-        stock = await programs.stock(connection, name)
+        stock = await overview.stock(connection, name)
         assert stock.made + stock.imported == stock.pooled + stock.attached + stock.expired + stock.deleted
         assert stock.made + stock.imported + stock.on_order <= stock.codes_max

@@ -10,7 +10,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from schemas import topics
-from services.issuer import worker
+from services.issuer import rebalance, worker
 from services.issuer.decode import Decoder, ReceivedRequest
 from tests.support.running import soon, until
 from tests.support.site import Site
@@ -25,12 +25,12 @@ class Watch:
         self.assignments = 0
         self.left_empty = asyncio.Event()
         revoked, assigned = (
-            worker.RebalanceListener.on_partitions_revoked,
-            worker.RebalanceListener.on_partitions_assigned,
+            rebalance.RebalanceListener.on_partitions_revoked,
+            rebalance.RebalanceListener.on_partitions_assigned,
         )
         watch = self
 
-        async def on_revoked(listener: worker.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
+        async def on_revoked(listener: rebalance.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
             fresh = are_fresh(partitions)
             if fresh:
                 watch.asked.set()
@@ -38,14 +38,14 @@ class Watch:
             if fresh:
                 watch.given_up.set()
 
-        async def on_assigned(listener: worker.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
+        async def on_assigned(listener: rebalance.RebalanceListener, partitions: Iterable[TopicPartition]) -> None:
             await assigned(listener, partitions)
             watch.assignments += are_fresh(partitions)
             if not list(partitions):
                 watch.left_empty.set()
 
-        monkeypatch.setattr(worker.RebalanceListener, "on_partitions_revoked", on_revoked)
-        monkeypatch.setattr(worker.RebalanceListener, "on_partitions_assigned", on_assigned)
+        monkeypatch.setattr(rebalance.RebalanceListener, "on_partitions_revoked", on_revoked)
+        monkeypatch.setattr(rebalance.RebalanceListener, "on_partitions_assigned", on_assigned)
 
     async def assigned(self, times: int) -> None:
         """Wait until issuers were given partitions so often altogether."""

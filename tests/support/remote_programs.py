@@ -7,7 +7,7 @@ from codewell.errors import RemoteFailed
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import orders
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from codewell.remote import deliveries, order_leases
 from codewell.remote.order_leases import Order
 from schemas.program import Program
@@ -56,7 +56,7 @@ def codes(count: int, start: int = 0, **given: Any) -> list[RemoteCode]:
 
 
 async def stock(connection: Connection, name: str = "SPRING") -> tuple[int, int, int]:
-    found = await programs.stock(connection, name)
+    found = await overview.stock(connection, name)
     return found.made, found.pooled, found.on_order
 
 

@@ -16,7 +16,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from codewell.client.exchange import Outgoing
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from schemas import topics
 from schemas.program import Program, ProgramSettings, Stock
 from services.generator.main import generate
@@ -87,7 +87,7 @@ class Site:
         return made
 
     async def stock(self, name: str) -> Stock:
-        return await programs.stock(self.database, name)
+        return await overview.stock(self.database, name)
 
     async def publish(self, requests: Iterable[Outgoing], partition: int | None = None) -> None:
         """Publish in order and wait until all are stored; with a partition as one batch, which is read as one too."""

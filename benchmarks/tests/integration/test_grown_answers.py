@@ -8,7 +8,7 @@ from benchmarks.grown_answers import IdVersion, grow
 from codewell.audit.promises import audit
 from codewell.errors import CodewellError
 from codewell.infra.uuid7 import uuid7
-from codewell.programs import programs
+from codewell.programs import overview
 
 COUNT = 2_500
 
@@ -23,7 +23,7 @@ async def test_the_audit_finds_nothing_wrong(connection: asyncpg.Connection, ver
     await grown(connection, version)
 
     assert await audit(connection) == []
-    stock = await programs.stock(connection, "SECOND")
+    stock = await overview.stock(connection, "SECOND")
     assert (stock.made, stock.attached, stock.pooled) == (COUNT, COUNT, 0)
     assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 2 * COUNT
     ids = [row["request_id"] for row in await connection.fetch("SELECT request_id FROM answer")]

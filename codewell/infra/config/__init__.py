@@ -1,1 +1,1 @@
-"""What every process has: settings, one start and stop contract, waits with a limit."""
+"""Settings from `CODEWELL_*` variables, secret files and a stack on this machine."""

@@ -1,1 +1,1 @@
-"""Logs, metrics and health of every process."""
+"""Logs, metrics, traces and health."""

@@ -1,0 +1,1 @@
+"""What a console does beside answering requests."""

@@ -1,0 +1,1 @@
+"""Requests for one program that come together share one transaction."""

@@ -1,0 +1,1 @@
+"""What stands before every endpoint: authentication, idempotency, limits, problems, pagination."""

@@ -13,7 +13,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import assigned
 from codewell.pool import fill
-from codewell.programs import programs
+from codewell.programs import overview, settings_rules
 from schemas.api import Code, Generate, Page
 from schemas.events import Id, ShortName
 from schemas.program import State, Stock
@@ -51,7 +51,7 @@ async def generate_codes(
         program = await visible(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
-        saved = programs.saved_fields(program, wanted.fields)
+        saved = settings_rules.saved_fields(program, wanted.fields)
         fields, given = json.dumps(saved) if saved else None, json.dumps(wanted.fields)
         if wanted.profiles is not None:
             ids = (uuid7() for _ in wanted.profiles)
@@ -62,7 +62,7 @@ async def generate_codes(
         await audit_log.record(
             connection, caller.actor, "code.generate", name, count=made, attached=wanted.profiles is not None
         )
-        return await programs.stock(connection, name)
+        return await overview.stock(connection, name)
 
     return await idempotency.answer(work, lambda _: here.announcer.publish(program.id, program.name))
 

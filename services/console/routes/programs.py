@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from codewell.access.tokens import Token
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from schemas.api import Clone, Page
 from schemas.events import ShortName
 from schemas.program import Program, ProgramChanges, ProgramSettings, Stock
@@ -75,7 +75,7 @@ async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
     """Show where the program's codes are now."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
-        return await programs.stock(connection, name)
+        return await overview.stock(connection, name)
 
 
 @router.patch(

@@ -12,7 +12,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.concurrent_users import Everybody, look_at_all
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote
@@ -43,9 +43,9 @@ async def test_stock_is_conserved_at_every_commit(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in (fill(), work(claims), work(others))]
         while not all(task.done() for task in tasks):
-            looks.append(await programs.stock(connection, "SPRING"))
+            looks.append(await overview.stock(connection, "SPRING"))
 
-    looks.append(await programs.stock(connection, "SPRING"))
+    looks.append(await overview.stock(connection, "SPRING"))
     assert len({(look.made, look.attached) for look in looks}) > 2
     for look in looks:
         assert look.made + look.imported == look.pooled + look.attached + look.expired + look.deleted
@@ -92,6 +92,6 @@ async def test_codes_whose_life_ended_in_the_pool_are_counted_as_expired(
     await claims.attach([message("SPRING") for _ in range(15)])
     await connection.execute("UPDATE block SET expires_at = now()")
 
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
 
     assert (stock.made, stock.pooled, stock.attached, stock.expired) == (40, 0, 15, 25)

@@ -17,7 +17,7 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
 from tests.support.situations import codes, list_block, until_waiting
@@ -92,7 +92,7 @@ async def test_each_step_in_each_state(
 
     assert await state(connection, minters, spring.id, code) == after
     assert await audit(connection) == []
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert stock.made == stock.pooled + stock.attached + stock.expired + stock.deleted == 10
 
 
@@ -115,7 +115,7 @@ async def test_a_returned_code_goes_to_somebody_else(connection: Connection, cla
 
     # What was answered once is answered for ever.
     assert (await claims.attach([request])).rows[request.id] == first
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (1, 1, 0)
 
 

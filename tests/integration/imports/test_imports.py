@@ -20,7 +20,7 @@ from codewell.issuing import manual
 from codewell.issuing.claim import Claims
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
 from tests.support.import_runs import Files, lines
 
@@ -38,7 +38,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def stock(connection: Connection) -> tuple[int, int, int]:
-    found = await programs.stock(connection, "SPRING")
+    found = await overview.stock(connection, "SPRING")
     assert found.made + found.imported == found.pooled + found.attached + found.expired + found.deleted
     return found.imported, found.pooled, found.attached
 

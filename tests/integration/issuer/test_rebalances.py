@@ -86,7 +86,7 @@ async def test_i7_a_batch_in_hand_is_committed_before_its_partitions_go(
 async def test_i7_an_issuer_that_lost_its_partitions_in_mid_batch_goes_on(
     site: Site, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.issuer.worker.REVOKE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("services.issuer.rebalance.REVOKE_TIMEOUT_S", 0.2)
     await site.program("A", 100)
     requests = messages(10, "A")
     leader = Leader(site)

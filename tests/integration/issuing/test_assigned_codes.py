@@ -15,7 +15,7 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.model import AssignmentKey, PooledCode
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program
 from tests.support.situations import until_waiting
 
@@ -46,7 +46,7 @@ async def test_each_profile_gets_a_code_of_its_own(
     assert len({row["code"] for row in rows}) == 50
     assert {row["expires_at"] - row["answered_at"] for row in rows} == {timedelta(days=1)}
     assert {row["fields"] for row in rows} == {'{"discount": "10"}'}
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.pooled, stock.attached) == (55, 5, 50)
     assert await audit(connection) == []
 
@@ -101,7 +101,7 @@ async def test_what_the_rules_forbid_makes_nothing(
     with pytest.raises(ProgramRefused, match=sentence):
         await generate_for(connection, minters, spring.id, profiles)
 
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
     assert await given(connection) == []
 
 
@@ -125,7 +125,7 @@ async def test_a_program_that_links_wants_to_know_whom(connection: Connection, m
         await generate(connection, minters, spring.id, 1, None)
     await generate_for(connection, minters, spring.id, ["p-1"])
 
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached) == (1, 1)
     assert await audit(connection) == []
 

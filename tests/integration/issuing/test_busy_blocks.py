@@ -9,7 +9,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import message, program
 from tests.support.situations import codes, until_waiting
 
@@ -88,7 +88,7 @@ async def test_who_waits_too_long_is_put_off_and_the_others_are_not(
     later = await claims.attach(claimed.waiting)
     assert later.waiting == []
     assert all(row.code for request in stuck for row in later.rows[request.id])
-    assert (await programs.stock(connection, "FREE")).attached == 2
+    assert (await overview.stock(connection, "FREE")).attached == 2
     assert await audit(connection) == []
 
 

@@ -11,7 +11,7 @@ from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import TEMPLATE, message, program, step
 from tests.support.situations import codes, reasons
 
@@ -31,7 +31,7 @@ async def test_a_batch_gets_a_code_for_each_request(connection: Connection, clai
     assert {row.fields for rows in claimed.rows.values() for row in rows} == {'{"discount": "10"}'}
     assert (claimed.waiting, claimed.undecidable) == ([], {})
     assert claims.names == {spring.id: "SPRING"}
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.pooled, stock.attached) == (1_000, 400, 600)
     assert await audit(connection) == []
 
@@ -55,7 +55,7 @@ async def test_the_same_ids_get_the_same_rows(
         request.id: first.rows[request.id] for request in requests[::3]
     }
     assert len(set(codes(mixed.rows, new)) - set(codes(first.rows, requests[:20]))) == 5
-    assert (await programs.stock(connection, "SPRING")).attached == 25
+    assert (await overview.stock(connection, "SPRING")).attached == 25
     # Whoever only answers again must know the names of the programs too.
     assert others.names == {spring.id: "SPRING"}
     assert await audit(connection) == []
@@ -74,7 +74,7 @@ async def test_an_id_that_comes_twice_in_a_batch_is_one_request(
     assert len(claimed.rows) == 2
     # Of copies the first one counts, as it does when the others come later.
     assert [row.profile_id for row in claimed.rows[request.id]] == ["p-1"]
-    assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert (await overview.stock(connection, "SPRING")).attached == 2
     assert await audit(connection) == []
 
 
@@ -131,7 +131,7 @@ async def test_nothing_is_attached_where_one_of_two_programs_is_empty(
         }
     ]
     assert claimed.rows[alone.id][0].code is not None
-    assert (await programs.stock(connection, "FULL")).attached == 1
+    assert (await overview.stock(connection, "FULL")).attached == 1
     assert await audit(connection) == []
 
 
@@ -151,7 +151,7 @@ async def test_previews_are_stored_and_take_nothing(
     assert all(row.preview and Template.parse(TEMPLATE).fits(row.code or "") for row in rows)
     assert all(row.expires_at is not None and row.block_id is None for row in rows)
     for name in ("SPRING", "GIFT"):
-        stock = await programs.stock(connection, name)
+        stock = await overview.stock(connection, name)
         assert (stock.made, stock.attached) == (0, 0)
     assert await audit(connection) == []
 

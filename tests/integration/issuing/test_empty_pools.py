@@ -11,7 +11,7 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.model import Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
 from tests.support.situations import attach_all, codes, reasons
 
@@ -27,7 +27,7 @@ async def test_codes_are_made_in_place(
     claimed = await claims.attach(requests)
 
     assert len(set(codes(claimed.rows, requests)) - {None}) == wanted
-    assert (await programs.stock(connection, "SPRING")).made == made
+    assert (await overview.stock(connection, "SPRING")).made == made
     assert await connection.fetchval("SELECT DISTINCT origin FROM block") == "request"
     assert await audit(connection) == []
 
@@ -42,7 +42,7 @@ async def test_what_is_there_is_given_before_more_is_made(
     claimed = await claims.attach(requests)
 
     assert None not in codes(claimed.rows, requests)
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (104, 10, 94)
     assert await audit(connection) == []
 
@@ -65,7 +65,7 @@ async def test_a_source_whose_switch_is_off_gets_what_is_there(
     refused = [request for request in requests if claimed.rows[request.id][0].code is None]
     assert len(refused) == 3
     assert all(sentence in reasons(claimed.rows[request.id]) for request in refused)
-    assert (await programs.stock(connection, "SPRING")).made == 2
+    assert (await overview.stock(connection, "SPRING")).made == 2
     assert await audit(connection) == []
 
 
@@ -96,7 +96,7 @@ async def test_the_last_code_before_the_maximum_is_given(
     refused = [request for request in requests if claimed.rows[request.id][0].code is None]
     assert len(refused) == 5
     assert all("maximum_reached" in reasons(claimed.rows[request.id]) for request in refused)
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (7, 7, 0)
     assert await audit(connection) == []
 
@@ -113,7 +113,7 @@ async def test_a_maximum_holds_however_many_ask_at_once(
 
     given = [code for batch, answered in zip(batches, rows, strict=True) for code in codes(answered, batch) if code]
     assert len(given) == len(set(given)) == 130
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (130, 130, 0)
     assert await audit(connection) == []
 
@@ -140,4 +140,4 @@ async def test_nothing_is_made_for_a_request_that_another_program_refuses(
 
     await claims.attach([message("A", "OFF"), message("A", "NOPE"), message("A", preview=True)])
 
-    assert (await programs.stock(connection, "A")).made == 0
+    assert (await overview.stock(connection, "A")).made == 0

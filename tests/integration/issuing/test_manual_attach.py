@@ -17,7 +17,7 @@ from codewell.issuing.model import AnswerRow
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program
 from tests.support.situations import codes, list_block
 
@@ -50,7 +50,7 @@ async def test_no_code_is_made_for_a_person(connection: Connection, claims: Clai
     await program(connection, minters, campaign_can_create=True, scenario_can_create=True)
     with pytest.raises(ProgramRefused, match="no code left"):
         await manual.attach(claims, "SPRING", "p-1", uuid7())
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
 
 
 async def test_held_stock_is_said(
@@ -84,7 +84,7 @@ async def test_a_named_code_of_the_pool(
     given = codes((await claims.attach(requests)).rows, requests)
     assert given.count(None) == 1
     assert code not in given
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (20, 20, 0)
     assert await audit(connection) == []
 
@@ -116,7 +116,7 @@ async def test_a_text_from_outside_is_taken_in(connection: Connection, claims: C
     facts = await find(connection, minters, spring.id, "FROM/OUTSIDE 🎁")
     assert facts is not None
     assert (facts.state, facts.profile_id, facts.expires_at) == ("attached", "p-1", row.expires_at)
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.imported, stock.attached, stock.made) == (1, 1, 0)
     await lifecycle.detach(connection, minters, spring.id, row.code or "")
     request = message("SPRING")
@@ -132,7 +132,7 @@ async def test_what_can_be_no_code(connection: Connection, minters: Minters, cod
     await program(connection, minters)
     with pytest.raises(ProgramRefused, match="can't be a code"):
         await named(connection, minters, code)
-    assert (await programs.stock(connection, "SPRING")).imported == 0
+    assert (await overview.stock(connection, "SPRING")).imported == 0
 
 
 async def test_rules_hold_for_people_too(connection: Connection, claims: Claims, minters: Minters) -> None:

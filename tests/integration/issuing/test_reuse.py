@@ -12,7 +12,7 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
 
 
@@ -34,7 +34,7 @@ async def test_a_profile_gets_its_code_again_from_any_worker(
     assert again[3:6] == (first.block_id, first.position, True)
     assert again[8:11] == first[8:11]
     assert other.code != first.code
-    assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert (await overview.stock(connection, "SPRING")).attached == 2
     assert await audit(connection) == []
 
 
@@ -91,7 +91,7 @@ async def test_a_shared_code_serves_everybody_while_it_lives(
     after = {row.code for rows in renewed.rows.values() for row in rows}
     assert len(codes) == len(after) == 1
     assert codes != after
-    assert (await programs.stock(connection, "SPRING")).attached == 2
+    assert (await overview.stock(connection, "SPRING")).attached == 2
     assert await audit(connection) == []
 
 

@@ -9,7 +9,7 @@ from codewell.infra.postgres.connection import UNAVAILABLE, Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import message, program
 from tests.support.situations import codes, stop_in_the_middle, until_waiting
 
@@ -30,7 +30,7 @@ async def test_a_cancelled_claim_leaves_its_codes_to_the_next(
     await other.rollback()
 
     assert await connection.fetchval("SELECT count(*) FROM answer") == 0
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.attached, stock.pooled) == (0, 50)
     assert connections.get_idle_size() == connections.get_size()
     claimed = await claims.attach(requests)
@@ -56,7 +56,7 @@ async def test_a_claim_whose_connection_breaks_leaves_its_codes_to_the_next(
         await claim
     await other.rollback()
 
-    assert (await programs.stock(connection, "SPRING")).attached == 0
+    assert (await overview.stock(connection, "SPRING")).attached == 0
     claimed = await claims.attach(requests)
     assert len(set(codes(claimed.rows, requests)) - {None}) == 20
     assert await audit(connection) == []

@@ -12,7 +12,7 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
 from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
 from tests.support.situations import list_block, reasons, until, until_waiting
 
@@ -77,7 +77,7 @@ async def test_a_program_that_begins_meanwhile_gives_nothing_before(
 
     given, refused = await answers(connection)
     assert max(refused) < valid_from <= min(given)
-    assert (await programs.stock(connection, "SPRING")).made == spring.pool_max
+    assert (await overview.stock(connection, "SPRING")).made == spring.pool_max
     assert await audit(connection) == []
 
 
@@ -121,7 +121,7 @@ async def test_the_clock_goes_on_while_a_claim_waits(
         await until_after(connection, ends)
 
     assert (await waiting).refusals is not None
-    assert (await programs.stock(connection, "SPRING")).attached == 0
+    assert (await overview.stock(connection, "SPRING")).attached == 0
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -141,7 +141,7 @@ async def test_the_clock_goes_on_while_somebody_else_makes_codes(
         await asyncio.wait([making])
 
     assert (making.exception() is not None) is asked
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
 
 
 async def test_what_was_decided_after_waiting_is_dated_after_waiting(
@@ -200,7 +200,7 @@ async def test_outside_its_time_a_program_gives_and_makes_nothing(
     rows = [await attach_one(claims, request) for request in (message("SPRING"), message("SPRING", preview=True))]
 
     assert all(f'"{reason}"' in reasons([row]) for row in rows)
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached) == (pooled, 0)
 
 
@@ -217,7 +217,7 @@ async def test_a_deadline_is_judged_by_the_databases_clock(
     assert "deadline_passed" in reasons([late])
     assert "deadline_passed" in reasons([ancient])
     assert in_time.code is not None
-    assert (await programs.stock(connection, "SPRING")).attached == 1
+    assert (await overview.stock(connection, "SPRING")).attached == 1
     assert spring.pool_max > 1
 
 

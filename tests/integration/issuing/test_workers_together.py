@@ -13,7 +13,7 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.model import Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import message, program, step
 from tests.support.situations import attach_all, codes, stop_in_the_middle, until_waiting
 
@@ -35,7 +35,7 @@ async def test_many_batches_at_once_give_no_code_twice(
     given = [code for batch, answered in zip(batches, rows, strict=True) for code in codes(answered, batch)]
     assert None not in given
     assert max(Counter(given).values()) == 1
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.pooled, stock.attached) == (0, 1_200)
     assert await audit(connection) == []
 
@@ -54,7 +54,7 @@ async def test_the_last_codes_are_given_to_the_last_one(
 
     given = [code for batch, answered in zip(batches, rows, strict=True) for code in codes(answered, batch)]
     assert Counter(code is None for code in given) == {False: 60, True: 20}
-    assert (await programs.stock(connection, "SPRING")).pooled == 0
+    assert (await overview.stock(connection, "SPRING")).pooled == 0
     assert await audit(connection) == []
 
 
@@ -72,7 +72,7 @@ async def test_the_same_requests_at_two_workers_in_opposite_order(
 
         assert first == second
         assert first.keys() == {request.id for request in requests}
-    assert (await programs.stock(connection, "A")).attached == ROUNDS * 15
+    assert (await overview.stock(connection, "A")).attached == ROUNDS * 15
     assert await audit(connection) == []
 
 
@@ -132,7 +132,7 @@ async def test_batches_that_overlap_give_each_request_one_answer(
         for request in batch:
             answers[request].add(answered[request.id][0].code)
     assert {len(given) for given in answers.values()} == {1}
-    assert (await programs.stock(connection, "SPRING")).attached == 80
+    assert (await overview.stock(connection, "SPRING")).attached == 80
     assert await audit(connection) == []
 
 
@@ -153,7 +153,7 @@ async def test_a_code_that_is_given_again_is_taken_once(
     given = [codes(answered, batch) for batch, answered in zip(batches, rows, strict=True)]
     assert all(one == given[0] for one in given)
     assert len(set(given[0])) == distinct
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.attached, stock.pooled) == (distinct, 800 - distinct)
     assert await audit(connection) == []
 

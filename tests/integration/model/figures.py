@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.levels import PoolLevel, levels
-from codewell.programs import programs
-from codewell.programs.programs import ProgramSummary
+from codewell.programs import overview
+from codewell.programs.overview import ProgramSummary
 from schemas.program import Stock
 from tests.integration.model.model import Model, Program
 
@@ -30,8 +30,8 @@ class Figures(NamedTuple):
 async def figures(connection: Connection, names: list[str]) -> Figures:
     """What is told of these programs; of those that are removed only their stock."""
     return Figures(
-        {one.program.name: one for one in await programs.overview(connection)},
-        {name: await programs.stock(connection, name) for name in names},
+        {one.program.name: one for one in await overview.overview(connection)},
+        {name: await overview.stock(connection, name) for name in names},
         {one.program: one for one in await levels(connection, len(names))},
     )
 

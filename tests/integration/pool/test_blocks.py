@@ -13,7 +13,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.block_sizes import blocks_needed
 from codewell.pool.fill import FillResult, announce_worker, generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import message, program
 from tests.support.situations import delete_codes, list_block, until
 
@@ -102,7 +102,7 @@ async def test_workers_that_come_later_get_the_halves_of_the_largest(
     assert len(sizes) >= 12
     assert sum(sizes) == 50_000
     assert max(sizes) < 49_999 / 4
-    assert (await programs.stock(connection, "SPRING")).made == 49_999
+    assert (await overview.stock(connection, "SPRING")).made == 49_999
     assert await connection.fetchval("SELECT count(*) FROM block WHERE fields IS NOT NULL") == len(sizes) - 1
     assert await audit(connection) == []
 

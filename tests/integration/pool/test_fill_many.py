@@ -14,7 +14,7 @@ from codewell.pool.fill import FillResult, generate, make_for_request, needy_pro
 from codewell.pool.fill_many import FillManyResult, top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from schemas.program import Program
 from tests.support.factories import OFF, message, program
 from tests.support.remote_programs import remote
@@ -24,7 +24,7 @@ LARGE: dict[str, Any] = {"source": {"kind": "template", "template": "{string 12}
 
 
 async def made(connection: Connection, *names: str) -> list[int]:
-    return [(await programs.stock(connection, name)).made for name in names]
+    return [(await overview.stock(connection, name)).made for name in names]
 
 
 async def test_each_pool_is_filled_as_it_would_be_alone(

@@ -9,7 +9,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import message, program
 
 
@@ -23,7 +23,7 @@ async def test_a_hundred_million_codes_are_few_rows(connection: Connection, clai
 
     assert await connection.fetchval("SELECT count(*) FROM block") == BLOCKS_AT_ONCE_MAX
     assert claimed.rows[request.id][0].code is not None
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.pooled) == (100_000_000, 99_999_999)
     assert await audit(connection) == []
 
@@ -39,10 +39,10 @@ async def test_exactly_as_many_codes_are_generated_as_asked_for_or_none(
     assert str(raised.value) == (
         "SPRING may hold 1,000 codes and has room for 100 more: generate fewer, or raise its maximum."
     )
-    assert (await programs.stock(connection, "SPRING")).made == 900
+    assert (await overview.stock(connection, "SPRING")).made == 900
     await generate(connection, minters, spring.id, 100, None)
 
-    assert (await programs.stock(connection, "SPRING")).made == 1_000
+    assert (await overview.stock(connection, "SPRING")).made == 1_000
     with pytest.raises(ProgramRefused, match="has room for 0 more"):
         await generate(connection, minters, spring.id, 1, None)
     assert await audit(connection) == []
@@ -70,7 +70,7 @@ async def test_nothing_is_generated_outside_the_programs_time(
         await generate(connection, minters, spring.id, 10, None)
 
     assert str(raised.value) == sentence
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
 
 
 async def test_an_unknown_program_generates_nothing(connection: Connection, minters: Minters) -> None:

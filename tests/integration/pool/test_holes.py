@@ -11,7 +11,7 @@ from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, TEMPLATE, message, program
 from tests.support.situations import codes, delete_codes, list_block
 
@@ -53,7 +53,7 @@ async def test_holes_of_a_list_are_stepped_over(
         assert await audit(connection) == []
 
     assert places == [(position, f"X{position}") for position in whole]
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.imported, stock.attached, stock.deleted, stock.pooled) == (50, 36, 14, 0)
 
 

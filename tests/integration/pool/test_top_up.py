@@ -11,7 +11,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import FillResult, generate, make_for_request, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program
 from tests.support.situations import attach_all, codes, list_block
 
@@ -26,7 +26,7 @@ async def test_a_pool_is_filled_to_its_mark_and_no_further(
     await claims.attach([message("SPRING") for _ in range(150)])
     assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 850, 150)
 
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.pooled, stock.attached) == (1_150, 1_000, 150)
     assert await connection.fetchval("SELECT DISTINCT origin FROM block") == "pool"
     assert await audit(connection) == []
@@ -48,7 +48,7 @@ async def test_a_pool_is_never_filled_past_the_maximum(
         FillResult("SPRING", 10, 20),
         FillResult("SPRING", 30, 0),
     )
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert stock.made + stock.imported == stock.codes_max == 120
     assert await audit(connection) == []
 
@@ -73,7 +73,7 @@ async def test_ten_at_once_make_no_code_too_many(
                 await generate(one, minters, spring.id, 100, None)
 
     await asyncio.gather(*(fill(number) for number in range(10)))
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
 
     if kind == "top_up":
         assert stock.made == 1_000
@@ -101,7 +101,7 @@ async def test_many_fillers_reach_the_maximum_exactly(
 
     given = [code for batch, rows in zip(batches, results, strict=False) if rows for code in codes(rows, batch) if code]
     assert len(given) == len(set(given)) == 400
-    assert (await programs.stock(connection, "SPRING")).made == 400
+    assert (await overview.stock(connection, "SPRING")).made == 400
     assert await audit(connection) == []
 
 
@@ -125,19 +125,19 @@ async def test_a_program_that_may_make_nothing_is_left_alone(
     assert await top_up(connection, minters, spring.id) == FillResult("SPRING", 0, 0)
     await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 10, 1_000)
     await make_for_request(connection, minters, spring.id, Source.SCENARIO, 10, 1_000)
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
 
 
 async def test_codes_are_made_in_place_only_for_a_source_that_may(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, campaign_can_create=False, pool_max=10)
 
     await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 5, 1_000)
-    assert (await programs.stock(connection, "SPRING")).made == 0
+    assert (await overview.stock(connection, "SPRING")).made == 0
     await make_for_request(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
-    assert (await programs.stock(connection, "SPRING")).made == 25
+    assert (await overview.stock(connection, "SPRING")).made == 25
     # Somebody else was quicker: what is wanted is there.
     await make_for_request(connection, minters, spring.id, Source.SCENARIO, 25, 1_000)
-    assert (await programs.stock(connection, "SPRING")).made == 25
+    assert (await overview.stock(connection, "SPRING")).made == 25
 
 
 @pytest.mark.parametrize("may", [True, False])
@@ -154,7 +154,7 @@ async def test_expired_blocks_are_retired_and_made_up_for(
     filled = await top_up(connection, minters, spring.id)
 
     assert filled == FillResult("SPRING", 0, 100 if may else 0)
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.pooled, stock.expired, stock.attached) == (filled.made, 51, 10)
     assert await connection.fetchval("SELECT count(*) FROM block WHERE open AND expires_at <= now()") == 0
     assert await needy_programs(connection) == []

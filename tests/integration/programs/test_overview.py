@@ -12,7 +12,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.levels import levels
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.factories import OFF, message, program
 from tests.support.situations import codes
 
@@ -57,8 +57,8 @@ async def test_pooled_codes_after_each_step(
     for code in codes((await claims.attach(requests)).rows, requests):
         await step(connection, minters, spring.id, code or "")
 
-    [seen] = await programs.overview(connection)
-    stock = await programs.stock(connection, "SPRING")
+    [seen] = await overview.overview(connection)
+    stock = await overview.stock(connection, "SPRING")
     [level] = await levels(connection, 1)
     assert (seen.pooled, stock.pooled, level.pooled) == (pooled, pooled, pooled)
     assert seen.had == MADE
@@ -72,5 +72,5 @@ async def test_expired_codes_are_not_pooled(connection: Connection, claims: Clai
     await lifecycle.detach(connection, minters, spring.id, code or "")
     await connection.execute("UPDATE block SET expires_at = now() WHERE origin <> 'return'")
 
-    [seen] = await programs.overview(connection)
-    assert seen.pooled == (await programs.stock(connection, "SPRING")).pooled == 1
+    [seen] = await overview.overview(connection)
+    assert seen.pooled == (await overview.stock(connection, "SPRING")).pooled == 1

@@ -15,7 +15,7 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from tests.support.factories import OFF, TEMPLATE, message, program, settings
 from tests.support.situations import codes, list_block, reasons, until_waiting
 
@@ -169,7 +169,7 @@ async def test_a_clone_has_the_settings_and_nothing_else(connection: Connection,
     summer = await programs.clone(connection, minters, "SPRING", "SUMMER", GUESSES_PER_S)
 
     assert summer == spring.model_copy(update={"id": summer.id, "name": "SUMMER", "active": False})
-    assert (await programs.stock(connection, "SUMMER")).made == 0
+    assert (await overview.stock(connection, "SUMMER")).made == 0
     assert (await minters.get(connection, summer.id, 1)).mint(0, 5) != (
         await minters.get(connection, spring.id, 1)
     ).mint(0, 5)
@@ -208,12 +208,12 @@ async def test_a_removed_program_is_on_record_only(connection: Connection, claim
 
     late = message("SPRING")
     assert '"program_inactive"' in reasons((await claims.attach([late])).rows[late.id])
-    assert [one.program.name for one in await programs.overview(connection)] == ["OTHER"]
+    assert [one.program.name for one in await overview.overview(connection)] == ["OTHER"]
     assert (await programs.get(connection, "SPRING")).active is False
     fact = await find(connection, minters, spring.id, code or "")
     assert fact is not None
     assert fact.state == "attached"
-    assert (await programs.stock(connection, "SPRING")).attached == 1
+    assert (await overview.stock(connection, "SPRING")).attached == 1
     for refused in (
         programs.remove(connection, "SPRING"),
         programs.set_active(connection, "SPRING", True),
@@ -247,6 +247,6 @@ async def test_imported_codes_count_for_the_room_of_a_new_template(connection: C
     await programs.update(connection, minters, "SPRING", template("{number 2}"), GUESSES_PER_S)
     await generate(connection, minters, spring.id, 50, None)
 
-    assert (await programs.stock(connection, "SPRING")).pooled == 100
+    assert (await overview.stock(connection, "SPRING")).pooled == 100
     with pytest.raises(TemplateInvalid, match="has 20 texts left that the program has not had, and up to 21 codes"):
         await programs.update(connection, minters, "SPRING", {"codes_max": 121}, GUESSES_PER_S)

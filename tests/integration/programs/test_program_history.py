@@ -14,7 +14,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program, step
 from tests.support.situations import codes
 
@@ -160,7 +160,7 @@ async def test_changes_among_claims_and_fillings_raise_no_alarm(
         for work in (change(), claim(claims), claim(others), fill()):
             group.create_task(work)
 
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert stock.attached > 0
     assert await connection.fetchval("SELECT count(*) FROM answer WHERE refusals IS NOT NULL") > 0
     assert len(await history(connection)) == 71

@@ -14,7 +14,7 @@ from codewell.pool import range_allocation
 from codewell.pool.fill import generate, make_for_request, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
-from codewell.programs import programs
+from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
 from tests.support.situations import attach_all, codes, list_block
 
@@ -64,7 +64,7 @@ async def test_the_texts_of_an_older_template_are_left_out(
     assert sorted(await texts(connection, minters, spring.id)) == [f"{n:02}" for n in range(100)]
     next_number, skipped, in_blocks = await numbers(connection, 2)
     assert (next_number - skipped, in_blocks) == (40, 40)
-    assert (await programs.stock(connection, "SPRING")).made == 100
+    assert (await overview.stock(connection, "SPRING")).made == 100
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(100)]
     given = codes(await attach_all(claims, requests), requests)
     assert len(set(given)) == 100
@@ -89,7 +89,7 @@ async def test_listed_texts_are_left_out(connection: Connection, minters: Minter
 
     await top_up(connection, minters, spring.id)
 
-    stock = await programs.stock(connection, "SPRING")
+    stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.imported, stock.pooled) == (65, 35, 100)
     found = await texts(connection, minters, spring.id)
     assert len(set(found)) == 100
@@ -136,7 +136,7 @@ async def test_a_template_without_any_text_left_makes_no_more(
 
     with pytest.raises(ProgramRefused, match="The template of SPRING has 40 texts left that the program has not had"):
         await generate(connection, minters, spring.id, 41, None)
-    assert (await programs.stock(connection, "SPRING")).made == 60
+    assert (await overview.stock(connection, "SPRING")).made == 60
 
     await connection.execute("UPDATE program SET campaign_can_create = true, pool_max = 200")
     filled = await top_up(connection, minters, spring.id)
@@ -145,7 +145,7 @@ async def test_a_template_without_any_text_left_makes_no_more(
     request = message("SPRING")
     await make_for_request(connection, minters, spring.id, Source.CAMPAIGN, 150, 1_000)
     assert codes((await claims.attach([request])).rows, [request]) != [None]
-    assert (await programs.stock(connection, "SPRING")).made == 100
+    assert (await overview.stock(connection, "SPRING")).made == 100
     assert await audit(connection) == []
 
 

@@ -22,7 +22,7 @@ from codewell.pool import fill
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
-from codewell.programs import programs
+from codewell.programs import overview
 from codewell.recovery import published_answers, reconciliation
 from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer
 from codewell.recovery.repair import Repair
@@ -336,7 +336,7 @@ async def test_a_code_that_is_deleted_or_over_by_now_is_put_back_too(database_ur
         assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 2}
         await world.is_sound()
         async with world.connections.acquire() as connection:
-            stock = await programs.stock(connection, "SPRING")
+            stock = await overview.stock(connection, "SPRING")
         assert (stock.attached, stock.deleted) == (1, 1)
 
 

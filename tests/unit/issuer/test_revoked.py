@@ -7,11 +7,11 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from services.issuer import worker as module
+from services.issuer import rebalance as module
 from services.issuer.batch import DecodedBatch
 from services.issuer.offsets import Offsets
 from services.issuer.prefetcher import Prefetcher
-from services.issuer.worker import RebalanceListener
+from services.issuer.rebalance import RebalanceListener
 
 A = TopicPartition("message-render", 0)
 

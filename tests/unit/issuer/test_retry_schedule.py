@@ -4,7 +4,7 @@ from aiokafka import TopicPartition
 
 from services.issuer.batch import DecodedBatch
 from services.issuer.prefetcher import FetchedPart
-from services.issuer.worker import spread
+from services.issuer.retry_schedule import batches_when_due
 
 DELAY_S = 2.0
 
@@ -15,7 +15,7 @@ def part(partition: int, newest_s: float) -> FetchedPart:
 
 def test_partitions_come_back_at_moments_of_their_own() -> None:
     parts = [part(number % 24, 100.0 + number // 24) for number in range(48)]
-    rounds = spread(list(parts), DELAY_S)
+    rounds = batches_when_due(list(parts), DELAY_S)
     assert [due for due, _ in rounds] == sorted(due for due, _ in rounds)
     assert len({due for due, _ in rounds}) == 24
     # Each waits from its newest request on.
@@ -25,4 +25,4 @@ def test_partitions_come_back_at_moments_of_their_own() -> None:
 
 def test_fresh_requests_are_one_batch_at_once() -> None:
     parts = [part(0, 100.0), part(1, 101.0)]
-    assert spread(parts, 0.0) == [(0.0, parts)]
+    assert batches_when_due(parts, 0.0) == [(0.0, parts)]

@@ -1,0 +1,79 @@
+"""Which settings a program may have, which of them may change, and what its custom fields ask for."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from codewell.errors import ProgramRefused, TemplateInvalid
+from codewell.files.csv_writer import harmless
+from codewell.minting.strength import check_guessing, check_space
+from codewell.minting.template import Template
+from schemas.program import Program, ProgramSettings
+
+# A program without an end is judged as if its codes could be guessed at for a year.
+_LIFE_DEFAULT: Final = timedelta(days=365)
+
+
+def check_settings(settings: ProgramSettings, guesses_per_s: float) -> None:
+    """Raise TemplateInvalid when a new program's template can't be read, is too small or can be guessed."""
+    if settings.source.kind == "template":
+        template = Template.parse(settings.source.template)
+        check_space(template, settings.codes_max)
+        check_guessable(template, settings, guesses_per_s)
+        check_begin(template)
+
+
+def check_change(present: ProgramSettings, settings: ProgramSettings, row: asyncpg.Record) -> None:
+    """Raise ProgramRefused where a setting can't change to this any more; `row` has what the program has had."""
+    if settings.name != present.name:
+        raise ProgramRefused(f"The short name of {present.name} can't change: clone it under the new one.")
+    if settings.source.kind != present.source.kind:
+        raise ProgramRefused(f"Where the codes of {present.name} come from can't change: make a new program.")
+    if present.shared and not settings.shared and row["given"]:
+        raise ProgramRefused(f"{present.name} has given one code to everybody: clone it to give each profile its own.")
+    had = row["made"] + row["imported"]
+    if settings.codes_max < had:
+        raise ProgramRefused(f"{present.name} has had {had:,} codes: its maximum can't be lower than that.")
+    if settings.codes_max < had + row["on_order"]:
+        raise ProgramRefused(
+            f"{present.name} has had {had:,} codes and {row['on_order']:,} more are on order: its maximum can't be "
+            "lower than both together."
+        )
+
+
+def check_guessable(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:
+    """Raise TemplateInvalid where codes could be guessed and nobody says that they may be."""
+    if not settings.allow_guessable:
+        check_guessing(template, settings.codes_max, _life(settings).total_seconds(), guesses_per_s)
+
+
+def check_begin(template: Template) -> None:
+    """Codes are pasted into spreadsheets by hand too, where no export puts an apostrophe in front of them."""
+    if harmless(template.text) != template.text:
+        begin = template.text.lstrip()[:1]
+        raise TemplateInvalid(
+            f"A spreadsheet would run codes that begin with {begin} as formulas: begin with another character, or "
+            f"write {{[{begin}] 1}} if it is meant."
+        )
+
+
+def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
+    """Which of the given custom fields are saved on codes. Raises ProgramRefused for unknown or missing ones."""
+    known = {field.name: field for field in program.fields}
+    for name in given:
+        if name not in known:
+            raise ProgramRefused(f"{program.name} has no field {name}: it has {', '.join(known) or 'none'}.")
+    for field in program.fields:
+        if field.required and field.name not in given:
+            raise ProgramRefused(f"{program.name} asks for the field {field.name}: give it with {field.name}=VALUE.")
+    return {name: value for name, value in given.items() if known[name].save}
+
+
+def _life(settings: ProgramSettings) -> timedelta:
+    """How long codes of the program can be guessed at: from its start to the end of its last code."""
+    if settings.valid_until is None:
+        return _LIFE_DEFAULT
+    start = settings.valid_from or datetime.now(UTC)
+    return max(settings.valid_until - start, timedelta(0)) + (settings.ttl or timedelta(0))
