@@ -1,4 +1,4 @@
-"""The table of all settings in `docs/operations.md`; `python -m services.runtime.reference` brings it up to date."""
+"""The table of settings in `docs/operations/configure.md`; `python -m services.runtime.reference` writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from services.runtime.settings import (
     WorkerSettings,
 )
 
-PAGE: Final = Path("docs/operations.md")
+PAGE: Final = Path("docs/operations/configure.md")
 _BEGIN: Final = "<!-- settings: begin -->\n"
 _END: Final = "<!-- settings: end -->\n"
 _READERS: Final[dict[str, type[BaseSettings]]] = {
