@@ -2,9 +2,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test check audit-dependencies bench bench-check torture docs lock
+.PHONY: help setup demo test check audit-dependencies bench bench-check torture docs lock
 
-setup: $(VENV)/.installed
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Create .venv with the pinned packages
 
 $(VENV)/.installed: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": name another with make PYTHON=...") if sys.version_info < (3, 11) else None'
@@ -15,14 +18,14 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 	@touch $@
 
 # The main job on real Postgres and Kafka, to look at; Ctrl-C stops it.
-demo: setup
+demo: setup ## Show the main job on a real Postgres and Kafka until Ctrl-C
 	@$(BIN)/codewell demo
 
-test: setup
+test: setup ## Run all tests
 	$(BIN)/pytest
 
 # Format, lint, types, layers, image and compose file.
-check: setup
+check: setup ## Check format, lint, types, layers, image and compose file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -32,22 +35,22 @@ check: setup
 
 # Known vulnerabilities of what is pinned. It asks a service on the network, so `check` does not depend on it; what the
 # service does not know fails it too.
-audit-dependencies:
+audit-dependencies: ## List known vulnerabilities of the pinned packages (network)
 	@$(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
 
 # Half an hour on a machine that does nothing else; writes docs/benchmarks.md.
-bench: setup
+bench: setup ## Run all benchmarks and write docs/benchmarks.md (30 minutes)
 	$(BIN)/codewell bench all
 
 # Some minutes: names what fell by more than a fifth of what `make bench` recorded.
-bench-check: setup
+bench-check: setup ## Name what became slower than docs/benchmarks.md (minutes)
 	$(BIN)/codewell bench check
 
 # Two hours: faults of every kind and every pair of kinds, and each guard taken out, which writes
 # docs/reliability.md; then the model against the database, for half an hour.
-torture: setup
+torture: setup ## Inject faults of every kind and write docs/reliability.md (2 hours)
 	rm -f docs/reliability/*-*.json
 	$(BIN)/python -m torture without
 	$(BIN)/python -m torture faults kinds --requests 500000 & kinds=$$!; \
@@ -58,13 +61,13 @@ torture: setup
 	CODEWELL_MODEL_EXAMPLES=500 $(BIN)/pytest tests/integration/model
 
 # What is generated: JSON Schemas of the events, the table of settings, and the figures of recorded benchmarks.
-docs: setup
+docs: setup ## Regenerate schemas, the table of settings and benchmark figures
 	$(BIN)/python -m schemas
 	$(BIN)/python -m services.cli.settings_reference
 	$(BIN)/python -m benchmarks.page
 
 # Pin the newest versions that pyproject.toml allows; needs uv.
-lock:
+lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra standalone --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --output-file constraints.txt
 	uv pip compile pyproject.toml --extra tracing --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
 	echo hatchling | uv pip compile - --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/build-constraints.txt

@@ -1,4 +1,4 @@
-"""The table of all settings in `docs/operations.md`; `python -m services.cli.settings_reference` writes it."""
+"""The table of settings in `docs/operations/configure.md`; `python -m services.cli.settings_reference` writes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from services.console.settings import ConsoleSettings
 from services.generator.settings import GeneratorSettings
 from services.issuer.settings import IssuerSettings
 
-PAGE: Final = Path("docs/operations.md")
+PAGE: Final = Path("docs/operations/configure.md")
 _BEGIN: Final = "<!-- settings: begin -->\n"
 _END: Final = "<!-- settings: end -->\n"
 _READERS: Final[dict[str, type[BaseSettings]]] = {

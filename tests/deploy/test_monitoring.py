@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from tests.support.monitoring import BOARD, RULES, tool
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "monitor.md"
 
 
 def rules() -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def test_each_alert_says_what_to_do_and_has_its_row() -> None:
     section = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [rule["alert"] for rule in rules()]
     for rule in rules():
-        assert rule["annotations"]["runbook"] == "docs/operations.md#alerts"
+        assert rule["annotations"]["runbook"] == "docs/operations/monitor.md#alerts"
         assert rule["annotations"]["summary"].endswith(".")
 
 

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 DATA_TIMEOUT_S = 60.0
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "monitor.md"
 _ROW = re.compile(r"^\| `(codewell_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \|", re.MULTILINE)
 WORKERS = ("issuer", "generator", "console")
 CREATE = ("--template", "{string 4}-{number 4}-{upstring 4}", "--pool-max", "500", "--codes-max")

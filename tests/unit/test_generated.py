@@ -16,7 +16,7 @@ def test_the_json_schemas_are_those_of_the_models() -> None:
 
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
-    page = (_ROOT / "docs" / "operations.md").read_text("utf-8")
+    page = (_ROOT / "docs" / "operations" / "configure.md").read_text("utf-8")
 
     assert page == with_table(page), "run make docs"
 
