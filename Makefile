@@ -1,8 +1,11 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+# Processes that share the tests: one for each core.
+WORKERS ?= auto
+REPORTS = .pytest_cache/reports
 
-.PHONY: setup demo test check audit-dependencies bench bench-check torture docs lock
+.PHONY: setup demo test test-slow verify slowest check audit-dependencies bench bench-check torture docs lock
 
 setup: $(VENV)/.installed
 
@@ -18,8 +21,22 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 demo: setup
 	@$(BIN)/codewell demo
 
+# Unit tests, integration tests and one whole stack; tests/README.md says what each group costs.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow and not alone" -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/fast.xml
+	$(BIN)/pytest -m "not slow and alone" --junit-xml $(REPORTS)/fast-alone.xml
+
+# Real processes, kills, faults, servers with certificates, the deployment. Tests of one file share a stack.
+test-slow: setup
+	$(BIN)/pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile --junit-xml $(REPORTS)/slow.xml
+	$(BIN)/pytest -m "slow and alone" --junit-xml $(REPORTS)/slow-alone.xml
+
+# All that a change has to pass.
+verify: check test test-slow
+
+# The 50 slowest tests of the last `make test` and `make test-slow`.
+slowest: setup
+	@$(BIN)/python -m tests.slowest $(REPORTS)/*.xml
 
 # Format, lint, types, layers, image and compose file.
 check: setup
