@@ -35,11 +35,7 @@ SLOW = (
 # The one of them that `make test` runs: a whole stack and the main job.
 SMOKE = ("e2e/test_demo.py",)
 # What measures time or memory, which another test beside it would change.
-ALONE = (
-    "e2e/test_pace.py",
-    "integration/healing/memory.py",
-    "unit/runtime/test_gathering.py",
-)
+ALONE = ("e2e/test_pace.py",)
 
 _DIRECTORY = pytest.StashKey[str]()
 _RUN = pytest.StashKey[int]()

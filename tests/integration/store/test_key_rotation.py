@@ -166,7 +166,7 @@ async def test_an_id_stands_beside_a_wrapped_key_alone(connection: Connection) -
 
 
 @pytest.mark.parametrize("service", ["issuer", "generator", "console"])
-@pytest.mark.parametrize("given", [None, NEW])
+@pytest.mark.parametrize("given", [None, NEW], ids=["none", "new"])
 async def test_a_service_without_the_right_key_ends_at_its_start_and_says_what_to_set(
     connection: Connection, database_url: str, service: str, given: bytes | None
 ) -> None:
