@@ -1,8 +1,11 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+# Processes that share the tests: one for each core.
+WORKERS ?= auto
+REPORTS = .pytest_cache/reports
 
-.PHONY: help setup demo test check audit-dependencies bench bench-check torture docs lock
+.PHONY: help setup demo test test-slow verify slowest check audit-dependencies bench bench-check torture docs lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +24,22 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 demo: setup ## Show the main job on a real Postgres and Kafka until Ctrl-C
 	@$(BIN)/codewell demo
 
-test: setup ## Run all tests
-	$(BIN)/pytest
+# Unit tests, integration tests and one whole stack; tests/README.md says what each group costs.
+test: setup ## Run the fast tests: unit, integration and one whole stack
+	$(BIN)/pytest -m "not slow and not alone" -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/fast.xml
+	$(BIN)/pytest -m "not slow and alone" --junit-xml $(REPORTS)/fast-alone.xml
+
+# Real processes, kills, faults, servers with certificates, the deployment. Tests of one file share a stack.
+test-slow: setup ## Run the slow tests: real processes, kills, faults, deployment
+	$(BIN)/pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile --junit-xml $(REPORTS)/slow.xml
+	$(BIN)/pytest -m "slow and alone" --junit-xml $(REPORTS)/slow-alone.xml
+
+# All that a change has to pass.
+verify: check test test-slow ## Run all that a change has to pass
+
+# The 50 slowest tests of the last `make test` and `make test-slow`.
+slowest: setup ## List the 50 slowest tests of the last run
+	@$(BIN)/python -m tests.slowest $(REPORTS)/*.xml
 
 # Format, lint, types, layers, image and compose file.
 check: setup ## Check format, lint, types, layers, image and compose file

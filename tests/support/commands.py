@@ -3,64 +3,21 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from tests.support import in_process
 from tests.support.conditions import until
+from tests.support.said import Said
+
+__all__ = ["Said"]
 
 CODEWELL = (sys.executable, "-m", "services")
 TIMEOUT_S = 60.0
 START_TIMEOUT_S = 90.0
-# What a service says on standard error is its log, and what a person reads is not.
-_SENTENCE = re.compile(r"Error: [^\n]+[.?]\n")
-
-
-class Said(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """What it printed, as one JSON object a line."""
-        found = [json.loads(line) for line in self.out.splitlines()]
-        assert all(isinstance(one, dict) for one in found), self
-        return found
-
-    def is_done(self) -> "Said":
-        """Fail unless the command did what it was asked to, and complained of nothing."""
-        assert self.status == 0, self
-        assert not self.err, self
-        return self
-
-    def is_refused(self, *words: str) -> None:
-        """Fail unless it was refused in one clear sentence that has these words."""
-        assert self.status == 1, self
-        assert not self.out, self
-        assert _SENTENCE.fullmatch(self.err), self
-        assert all(word in self.err for word in words), self
-
-    def is_aborted(self, question: str) -> None:
-        """Fail unless it asked this and did nothing, as the answer was no."""
-        assert self.status == 1, self
-        assert not self.out.strip(), self
-        assert question in self.err, self
-        assert self.err.endswith("Aborted!\n"), self
-
-    def is_wrong_usage(self, *words: str) -> None:
-        """Fail unless the words of the command were not understood."""
-        assert self.status == 2, self
-        assert not self.out, self
-        assert self.err.startswith("Usage: codewell"), self
-        assert "Traceback" not in self.err
-        assert all(word in self.err for word in words), self
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -105,9 +62,15 @@ class Stack:
         return found
 
     async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
-        """Run a command that finds the stack by its home; its folder is the home's parent."""
-        env = environment(**{"CODEWELL_HOME": str(self.home), **variables})
-        return await codewell(*words, env=env, cwd=self.home.parent, stdin=stdin)
+        """Run a command in this process; it finds the stack by its home, and its folder is the home's parent."""
+        return await in_process.codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
+
+    async def spawn(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
+        """The same in a process of its own, as a person runs it."""
+        return await codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
+
+    def _env(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return environment(**{"CODEWELL_HOME": str(self.home), **variables})
 
     async def ended(self, number: signal.Signals, timeout_s: float) -> int:
         """Send it a signal and return its exit status."""

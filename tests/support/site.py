@@ -23,8 +23,8 @@ from services.generator.main import generate
 from services.generator.settings import GeneratorSettings
 from services.issuer.main import issue
 from services.issuer.settings import IssuerSettings
-from tests.conftest import as_role
 from tests.support.running import LIMIT_S, running, until
+from tests.support.servers import as_role
 
 # A consumer of the tests must not stumble over what they put there for the issuer to stumble over.
 _WATCHED = tuple(topic.name for topic in topics.TOPICS if topic.name not in topics.REQUESTS)

@@ -8,8 +8,8 @@ import asyncpg
 
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
-from tests.conftest import as_role
 from tests.support.commands import Said, codewell, environment
+from tests.support.servers import as_role
 
 
 async def test_a_service_gets_a_user_and_another_password(

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from codewell.infra.postgres.connection import Pool, pool
-from tests.conftest import as_role
 from tests.integration.issuer.conftest import site
 from tests.support.consoles import Consoles
+from tests.support.servers import as_role
 
 __all__ = ["site"]
 

@@ -17,8 +17,8 @@ from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
-from tests.conftest import with_database
 from tests.support.running import until
+from tests.support.servers import with_database
 from torture.proxy import LOOPBACK
 
 _numbers = itertools.count(1)

@@ -25,9 +25,9 @@ from services.generator.main import generate
 from services.generator.settings import GeneratorSettings
 from services.issuer.main import issue
 from services.issuer.settings import IssuerSettings
-from tests.conftest import as_role
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote
+from tests.support.servers import as_role
 from tests.support.situations import codes
 
 OLD, NEW = os.urandom(24), os.urandom(32)
@@ -171,7 +171,7 @@ async def test_an_id_stands_beside_a_wrapped_key_alone(connection: Connection) -
 
 
 @pytest.mark.parametrize("service", ["issuer", "generator", "console"])
-@pytest.mark.parametrize("given", [None, NEW])
+@pytest.mark.parametrize("given", [None, NEW], ids=["none", "new"])
 async def test_a_service_without_the_right_key_ends_at_its_start_and_says_what_to_set(
     connection: Connection, database_url: str, service: str, given: bytes | None
 ) -> None:

@@ -27,8 +27,8 @@ from codewell.recovery import published_answers, reconciliation
 from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer
 from codewell.recovery.repair import Repair
 from codewell.recovery.repair_plan import RepairCase
-from tests.conftest import with_database
 from tests.support.factories import OFF, message, program
+from tests.support.servers import with_database
 
 Prepare = Callable[[Connection], Awaitable[object]]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import asyncpg
@@ -15,8 +15,8 @@ from codewell.infra.postgres import logins, migrations
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema, migrate
 from codewell.pool.minter_cache import Minters
-from tests.conftest import with_database
 from tests.support.factories import program
+from tests.support.servers import with_database
 
 PASSWORD: Final = "a-password-for-tests-only"
 ROLES: Final = logins.ROLES
@@ -275,14 +275,14 @@ async def test_a_user_gets_another_password_and_nobody_elses_is_taken(
 
 
 async def test_a_password_is_in_no_log_of_the_server(
-    connection: Connection, database_url: str, stack_home: Any
+    connection: Connection, database_url: str, postgres_log: Path
 ) -> None:
     name = f"logged_{uuid4().hex[:8]}"
     secret = f"secret-{uuid4().hex}"
     await connection.execute("SET log_statement = 'all'")
     await logins.give(connection, "issuer", name, secret)
     await connection.execute(f"DROP ROLE {name}")
-    log = (Path(stack_home.logs) / "postgres.log").read_text()
+    log = postgres_log.read_text()
     assert name in log
     assert secret not in log
 
