@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import fixtures, servers
+from tests.support import servers
 
 pytest_plugins = ("tests.support.fixtures",)
 
@@ -35,23 +35,23 @@ ALONE = ("tests/e2e/test_pace.py",)
 def pytest_configure(config: pytest.Config) -> None:
     """The process that begins the run makes the folder of its servers; pytest-xdist's workers are told of it."""
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
-    config.stash[fixtures.DIRECTORY] = given["servers"] if given else tempfile.mkdtemp(prefix="codewell-tests-")
-    config.stash[fixtures.RUN] = given["run"] if given else os.getpid()
+    config.stash[servers.DIRECTORY] = given["servers"] if given else tempfile.mkdtemp(prefix="codewell-tests-")
+    config.stash[servers.RUN] = given["run"] if given else os.getpid()
     # Servers that root starts run as another user, who has to get through to their folders.
     if given is None:
-        Path(config.stash[fixtures.DIRECTORY]).chmod(0o711)
+        Path(config.stash[servers.DIRECTORY]).chmod(0o711)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["servers"] = node.config.stash[fixtures.DIRECTORY]
+    node.workerinput["servers"] = node.config.stash[servers.DIRECTORY]
     node.workerinput["run"] = os.getpid()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if config.stash[fixtures.RUN] == os.getpid():
-        servers.stop(Path(config.stash[fixtures.DIRECTORY]))
-        shutil.rmtree(config.stash[fixtures.DIRECTORY])
+    if config.stash[servers.RUN] == os.getpid():
+        servers.stop(Path(config.stash[servers.DIRECTORY]))
+        shutil.rmtree(config.stash[servers.DIRECTORY])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -191,7 +191,7 @@ class KafkaBroker:
         client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=METADATA_TIMEOUT_MS)
         try:
             await client.bootstrap()
-            return bool(client.cluster.kafka_config())
+            return bool(client.cluster.brokers())
         except KafkaError:
             return False
         finally:

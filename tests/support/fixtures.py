@@ -18,25 +18,23 @@ from schemas.topics import TOPICS
 from tests.support import servers
 from tests.support.servers import IN_CONTAINERS, with_database
 
-DIRECTORY = pytest.StashKey[str]()
-RUN = pytest.StashKey[int]()
 PARTITIONS = 2
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def servers_directory(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.stash[DIRECTORY])
+    return Path(pytestconfig.stash[servers.DIRECTORY])
 
 
 @pytest.fixture(scope="session")
 def postgres_url(pytestconfig: pytest.Config, servers_directory: Path) -> str:
-    return servers.address(servers_directory, "postgres", pytestconfig.stash[RUN])
+    return servers.address(servers_directory, "postgres", pytestconfig.stash[servers.RUN])
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(pytestconfig: pytest.Config, servers_directory: Path) -> str:
-    return servers.address(servers_directory, "kafka", pytestconfig.stash[RUN])
+    return servers.address(servers_directory, "kafka", pytestconfig.stash[servers.RUN])
 
 
 @pytest.fixture

@@ -18,11 +18,15 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.home import Home
 from services.standalone.kafka import KafkaBroker
 from services.standalone.postgres import TESTS, PostgresServer
+
+DIRECTORY = pytest.StashKey[str]()
+RUN = pytest.StashKey[int]()
 
 TEMPLATE = "codewell_template"
 IN_CONTAINERS = os.environ.get("CODEWELL_TEST_CONTAINERS") == "1"

@@ -71,7 +71,7 @@ async def _advertised(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
     client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **kafka_config.client_options())
     try:
         await client.bootstrap()
-        return [(broker.host, broker.port) for broker in client.cluster.kafka_config()]
+        return [(broker.host, broker.port) for broker in client.cluster.brokers()]
     finally:
         await client.close()
 

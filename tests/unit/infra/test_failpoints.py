@@ -11,11 +11,11 @@ from codewell.infra.process import failpoints
 
 _PASSES = """
 import sys
-from codewell.infra.process.failpoints import Point, arm, reach
+from codewell.infra.process.failpoints import Failpoint, arm, reach
 arm(sys.argv[1])
 for number in range(4):
     print(number, flush=True)
-    reach(Point.CLAIMED)
+    reach(Failpoint.CLAIMED)
 """
 
 
