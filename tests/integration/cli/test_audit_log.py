@@ -7,7 +7,9 @@ import pytest
 
 from services.postgres.connection import Connection
 from services.store import audit_log
-from tests.e2e.commands import Said, codewell, environment
+from tests.e2e.commands import environment
+from tests.e2e.in_process import codewell
+from tests.e2e.said import Said
 from tests.integration.store.test_audit_log import tamper
 
 PROFILE = "p-nobody-may-read"

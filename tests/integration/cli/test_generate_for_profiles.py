@@ -5,7 +5,9 @@ from pathlib import Path
 from services.postgres.connection import Connection
 from services.store.audit import audit
 from services.store.minters import Minters
-from tests.e2e.commands import Said, codewell, environment
+from tests.e2e.commands import environment
+from tests.e2e.in_process import codewell
+from tests.e2e.said import Said
 from tests.factories import program
 
 GENERATE = ("code", "generate", "SPRING", "--profiles")

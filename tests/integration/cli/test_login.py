@@ -9,7 +9,9 @@ import asyncpg
 from services.postgres.connection import Connection
 from services.store import audit_log
 from tests.conftest import as_role
-from tests.e2e.commands import Said, codewell, environment
+from tests.e2e.commands import environment
+from tests.e2e.in_process import codewell
+from tests.e2e.said import Said
 
 
 async def test_a_service_gets_a_user_and_another_password(
