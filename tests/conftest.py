@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,8 @@ _numbers = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     """The process that begins the run makes the folder of its servers; pytest-xdist's workers are told of it."""
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
-    config.stash[_DIRECTORY] = given["servers"] if given else tempfile.mkdtemp(prefix="codewell-tests-")
+    config.stash[_DIRECTORY] = given["servers"] if given else str(servers.new_directory())
     config.stash[_RUN] = given["run"] if given else os.getpid()
-    # Servers that root starts run as another user, who has to get through to their folders.
-    if given is None:
-        Path(config.stash[_DIRECTORY]).chmod(0o711)
 
 
 @pytest.hookimpl(optionalhook=True)
