@@ -24,6 +24,7 @@ SLOW = (
     "e2e",
     "faults",
     "integration/bench",
+    "integration/console/test_document.py",
     "integration/generator/test_remote_kills.py",
     "integration/healing",
     "integration/issuer/test_failover.py",
@@ -33,7 +34,7 @@ SLOW = (
 )
 # The one of them that `make test` runs: a whole stack and the main job.
 SMOKE = ("e2e/test_demo.py",)
-# What measures time or memory, which another test beside it would change.
+# What measures time, which another test beside it would change; each of them is in SLOW too.
 ALONE = ("e2e/test_pace.py",)
 
 _DIRECTORY = pytest.StashKey[str]()
