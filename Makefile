@@ -26,13 +26,12 @@ demo: setup ## Show the main job on a real Postgres and Kafka until Ctrl-C
 
 # Unit tests, integration tests and one whole stack; tests/README.md says what each group costs.
 test: setup ## Run the fast tests: unit, integration and one whole stack
-	$(BIN)/pytest -m "not slow and not alone" -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/fast.xml
-	$(BIN)/pytest -m "not slow and alone" --junit-xml $(REPORTS)/fast-alone.xml
+	$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/fast.xml
 
 # Real processes, kills, faults, servers with certificates, the deployment. Tests of one file share a stack.
 test-slow: setup ## Run the slow tests: real processes, kills, faults, deployment
 	$(BIN)/pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile --junit-xml $(REPORTS)/slow.xml
-	$(BIN)/pytest -m "slow and alone" --junit-xml $(REPORTS)/slow-alone.xml
+	$(BIN)/pytest -m alone --junit-xml $(REPORTS)/alone.xml
 
 # All that a change has to pass.
 verify: check test test-slow ## Run all that a change has to pass

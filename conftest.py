@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ SLOW = (
     "benchmarks/tests/integration",
     "tests/deploy",
     "tests/e2e",
+    "tests/integration/console/test_document.py",
     "tests/integration/generator/test_remote_kills.py",
     "tests/integration/healing",
     "tests/integration/issuer/test_failover.py",
@@ -28,18 +28,15 @@ SLOW = (
 )
 # The one of them that `make test` runs: a whole stack and the main job.
 SMOKE = ("tests/e2e/test_demo.py",)
-# What measures time or memory, which another test beside it would change.
+# What measures time, which another test beside it would change; each of them is in SLOW too.
 ALONE = ("tests/e2e/test_pace.py",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that begins the run makes the folder of its servers; pytest-xdist's workers are told of it."""
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
-    config.stash[servers.DIRECTORY] = given["servers"] if given else tempfile.mkdtemp(prefix="codewell-tests-")
+    config.stash[servers.DIRECTORY] = given["servers"] if given else str(servers.new_directory())
     config.stash[servers.RUN] = given["run"] if given else os.getpid()
-    # Servers that root starts run as another user, who has to get through to their folders.
-    if given is None:
-        Path(config.stash[servers.DIRECTORY]).chmod(0o711)
 
 
 @pytest.hookimpl(optionalhook=True)

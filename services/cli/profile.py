@@ -29,7 +29,11 @@ def import_(file: BinaryIO, as_json: bool) -> None:
 
     # The CSV reader wants line ends as they are.
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, command_actor()))
+    try:
+        done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, command_actor()))
+    finally:
+        # The file is closed by the one who opened it.
+        lines.detach()
     if _shows():
         click.echo("\r\033[K", err=True, nl=False)
     if as_json:

@@ -25,7 +25,7 @@ RUNNING = {"standalone", "demo", "issuer", "generator", "console", "bench"}
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
         created = ("program", "create", "SPRING", "--template", GUIDE, "--codes-max", "100000", "--ttl", "P30D")
-        (await running.run(*created, "--campaign-can-create", "--scenario-can-create")).is_done()
+        (await running.spawn(*created, "--campaign-can-create", "--scenario-can-create")).is_done()
         yield running
 
 

@@ -62,7 +62,7 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
         assert "codewell_reason: not_json" in shown
         assert "value (1 bytes)\n00000000  ff " in shown
         (await stack.run("dlq", "show", "message-render:0:999")).is_refused("message-render:0:999", "dlq list")
-        (await stack.run("dlq", "show", "0:999")).is_wrong_usage("message-render:0:17")
+        (await stack.spawn("dlq", "show", "0:999")).is_wrong_usage("message-render:0:17")
         table = (await stack.run("dlq", "list", "--reason", "not_json", "--topic", "message-render")).is_done().out
         assert len(table.splitlines()) == 2
         assert (await stack.run("dlq", "list", "--since", "2999-01-01T00:00:00Z")).out == "There is no dead letter.\n"
@@ -75,7 +75,7 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
         # What still can't be read is a letter anew, and the one before is not published a second time.
         assert [letter["replayed_at"] is None for letter in again] == [False, True]
         assert [letter["replays"] for letter in again] == [0, 1]
-        (await stack.run("dlq", "purge", "--reason", "not_json", stdin="n\n")).is_aborted("Purge 1 dead letters")
+        (await stack.spawn("dlq", "purge", "--reason", "not_json", stdin="n\n")).is_aborted("Purge 1 dead letters")
         assert len(await buried(stack, 3)) == 3
         [counts] = (await stack.run("dlq", "purge", "--reason", "not_json", "--dry-run", "--json")).objects
         assert (counts["dry_run"], counts["purged"]) == (True, 1)

@@ -23,12 +23,12 @@ GUIDE = "{string 4}-{number 4}-{upstring 4}"
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
         created = ("program", "create", "SPRING", "--template", GUIDE, "--codes-max", "100000")
-        (await running.run(*created)).is_done()
-        (await running.run("code", "generate", "SPRING", "50000")).is_done()
+        (await running.spawn(*created)).is_done()
+        (await running.spawn("code", "generate", "SPRING", "50000")).is_done()
         for who in ("p-1", "p-2"):
-            (await running.run("code", "attach", "SPRING", who)).is_done()
+            (await running.spawn("code", "attach", "SPRING", who)).is_done()
         yield running
-        [report] = (await running.run("audit", "--json")).is_done().objects
+        [report] = (await running.spawn("audit", "--json")).is_done().objects
         assert (report["clean"], report["findings"]) == (True, [])
 
 

@@ -26,9 +26,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     # Nothing is found by a sweep within the time of these tests: what is filled was announced.
     home = tmp_path_factory.mktemp("stack") / "home"
     async with running_stack(home, "--issuers", "1", CODEWELL_SWEEP_INTERVAL_S="3600") as running:
-        (await running.run("program", "create", "THERE", *GOOD)).is_done()
+        (await running.spawn("program", "create", "THERE", *GOOD)).is_done()
         yield running
-        [report] = (await running.run("audit", "--json")).is_done().objects
+        [report] = (await running.spawn("audit", "--json")).is_done().objects
         assert (report["clean"], report["findings"]) == (True, [])
 
 

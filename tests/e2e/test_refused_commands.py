@@ -21,12 +21,12 @@ pytestmark = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with running_stack(tmp_path_factory.mktemp("stack") / "home", "--issuers", "1") as running:
-        (await running.run("program", "create", "THERE", *bad_input.GOOD)).is_done()
+        (await running.spawn("program", "create", "THERE", *bad_input.GOOD)).is_done()
         yield running
         # Whatever was refused has left nothing behind.
-        programs = (await running.run("program", "list", "--json")).is_done().objects
+        programs = (await running.spawn("program", "list", "--json")).is_done().objects
         assert [(one["name"], one["codes_max"]) for one in programs] == [("THERE", 1000)]
-        assert (await running.run("code", "list", "THERE", "--json")).is_done().objects == []
+        assert (await running.spawn("code", "list", "THERE", "--json")).is_done().objects == []
 
 
 @pytest.mark.parametrize(("words", "says"), bad_input.OPTIONS)

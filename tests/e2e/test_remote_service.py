@@ -29,7 +29,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     home = tmp_path_factory.mktemp("stack") / "home"
     async with running_stack(home, CODEWELL_REMOTE_ALLOW="127.0.0.0/8") as running:
         yield running
-        [report] = (await running.run("audit", "--json")).is_done().objects
+        [report] = (await running.spawn("audit", "--json")).is_done().objects
         assert (report["clean"], report["findings"]) == (True, [])
 
 
