@@ -18,7 +18,7 @@ from schemas.api import Attach, CodeOnly
 from services.postgres import connection as postgres
 from services.postgres.connection import Connection, Pool
 from services.runtime.process import run
-from services.telemetry.health import Health, routes, serving
+from services.telemetry.health import Health, Probes, serving
 
 PORT_VARIABLE: Final = "BENCH_PORT"
 URL_VARIABLE: Final = "BENCH_POSTGRES_URL"
@@ -119,7 +119,8 @@ async def serve(stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     async with postgres.pool(os.environ[URL_VARIABLE], "usual-console", _CONNECTIONS_MAX) as pool:
         api = create_api(pool)
-        api.routes.extend(routes(Health()))
+        probes = Probes(Health())
+        api.routes.extend(Route(path, probes, methods=["GET"]) for path in probes.paths)
         async with serving(api, "127.0.0.1", int(os.environ[PORT_VARIABLE])):
             await stop.wait()
 

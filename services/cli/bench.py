@@ -3,12 +3,14 @@
 import click
 
 from services.cli.bench_report import REPETITIONS, measured, print_report, progress
+from services.cli.extras import require
 from services.cli.output import as_json
 
 
 @click.group()
 def bench() -> None:
     """Measure this machine with a fresh stack, which is gone afterwards. A figure is a median with its spread."""
+    require("standalone")
 
 
 @bench.command()

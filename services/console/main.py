@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
+from starlette.routing import Route
 
 from services.console.api import create_api
 from services.console.context import Context
@@ -19,7 +20,7 @@ from services.runtime.settings import ConsoleSettings, read
 from services.store import master_keys
 from services.store.master_keys import MasterKeys
 from services.telemetry import metrics
-from services.telemetry.health import Health, routes, serving
+from services.telemetry.health import Health, Probes, serving
 from services.telemetry.logs import configure
 from services.telemetry.tracing import tracing
 
@@ -55,7 +56,8 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     ):
         context = Context.of(settings, pool)
         api = create_api(context, traces)
-        api.routes.extend(routes(health))
+        probes = Probes(health)
+        api.routes.extend(Route(path, probes, methods=["GET"]) for path in probes.paths)
         async with (
             _in_background(context.announcer.run()),
             _in_background(context.importer.run()),
