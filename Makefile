@@ -82,8 +82,9 @@ docs: setup ## Regenerate schemas, the table of settings and benchmark figures
 	$(BIN)/python -m services.cli.settings_reference
 	$(BIN)/python -m benchmarks.page
 
-# Pin the newest versions that pyproject.toml allows; needs uv.
+# Pin the newest versions that pyproject.toml allows; needs uv. The image holds no Postgres and no Java.
+SERVICES = --extra issuer --extra generator --extra console --extra tracing
 lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --extra standalone --extra tracing --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --output-file constraints.txt
-	uv pip compile pyproject.toml --extra tracing --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
+	uv pip compile pyproject.toml $(SERVICES) --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/constraints.txt
 	echo hatchling | uv pip compile - --constraints constraints.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file deploy/build-constraints.txt

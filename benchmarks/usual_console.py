@@ -17,7 +17,7 @@ from starlette.routing import Route
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.process.lifecycle import run
-from codewell.infra.telemetry.health import Health, routes, serving
+from codewell.infra.telemetry.health import Health, Probes, serving
 from schemas.api import Attach, CodeOnly
 
 PORT_VARIABLE: Final = "BENCH_PORT"
@@ -119,7 +119,8 @@ async def serve(stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     async with postgres.pool(os.environ[URL_VARIABLE], "usual-console", _CONNECTIONS_MAX) as pool:
         api = create_api(pool)
-        api.routes.extend(routes(Health()))
+        probes = Probes(Health())
+        api.routes.extend(Route(path, probes, methods=["GET"]) for path in probes.paths)
         async with serving(api, "127.0.0.1", int(os.environ[PORT_VARIABLE])):
             await stop.wait()
 

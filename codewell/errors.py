@@ -16,6 +16,7 @@ CodewellError
 ├── StackUnavailable      Postgres, Kafka, Java or the disk isn't there; `retriable`
 │   └── NotTrusted        Postgres or Kafka and this program don't trust each other; waiting doesn't help
 ├── SettingsInvalid       a setting is missing or out of its bounds
+├── ExtraMissing          a command needs libraries that are not installed
 └── SchemaMismatch        the database's schema is older or newer than this program
 
 The text of each is one sentence for a person, and says what to do. The command line prints it and exits with
@@ -122,3 +123,7 @@ class SchemaMismatch(CodewellError):
 
 class SettingsInvalid(CodewellError):
     """A setting is missing or out of its bounds."""
+
+
+class ExtraMissing(CodewellError):
+    """A command needs the libraries of an optional part of the distribution, and they are not installed."""

@@ -62,8 +62,3 @@ BEGIN
     EXECUTE format('ALTER FUNCTION chain_audit_entry() SET search_path = pg_catalog, %I, pg_temp', current_schema());
 END
 $$;
-REVOKE ALL ON FUNCTION chain_audit_entry(), refuse_change_of_audit_log() FROM PUBLIC;
-
--- When it was, and as whom the database was asked, is for the database to say.
-GRANT INSERT (via, actor, verb, program, details) ON audit_entry TO codewell_console;
-GRANT SELECT ON audit_entry, audit_chain TO codewell_auditor;

@@ -9,10 +9,13 @@ from urllib.parse import quote
 
 import click
 
+from services.cli.extras import require
+
 
 @click.command()
 def issuer() -> None:
     """Run one issuer: answers requests with codes. Any number may run."""
+    require("issuer")
     from services.issuer.main import main
 
     main()
@@ -21,6 +24,7 @@ def issuer() -> None:
 @click.command()
 def generator() -> None:
     """Run one generator: keeps pools full. Any number may run."""
+    require("generator")
     from services.generator.main import main
 
     main()
@@ -29,6 +33,7 @@ def generator() -> None:
 @click.command()
 def console() -> None:
     """Run one console: the HTTP API. Any number may run."""
+    require("console")
     from services.console.main import main
 
     main()
@@ -106,6 +111,7 @@ _ISSUERS = click.option("--issuers", type=click.IntRange(1, 32), default=1, show
 @_ISSUERS
 def standalone(home: Path | None, api_port: int, issuers: int) -> None:
     """Run Postgres, Kafka and all services on this machine until Ctrl-C. Data is kept."""
+    require("standalone")
     from codewell.infra.config.settings import home as default_home
     from codewell.infra.process.lifecycle import run
     from codewell.infra.telemetry.logs import configure
@@ -122,6 +128,7 @@ def standalone(home: Path | None, api_port: int, issuers: int) -> None:
 @click.option("--steps", type=click.IntRange(0), default=5_000, show_default=True, help="scenario-step requests.")
 def demo(leave: bool, messages: int, steps: int) -> None:
     """Show the main job on a fresh stack: a program, requests, their answers, and the checks."""
+    require("standalone")
     from codewell.infra.process.lifecycle import run
     from services.standalone.demo import demonstrate
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
+from starlette.routing import Route
 
 from codewell.infra.config.settings import read
 from codewell.infra.postgres import connection as postgres
@@ -15,7 +16,7 @@ from codewell.infra.postgres.migrations import check_schema
 from codewell.infra.postgres.watch import watch
 from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, run
 from codewell.infra.telemetry import metrics
-from codewell.infra.telemetry.health import Health, routes, serving
+from codewell.infra.telemetry.health import Health, Probes, serving
 from codewell.infra.telemetry.logs import configure
 from codewell.infra.telemetry.tracing import tracing
 from codewell.keys import master_keys
@@ -56,7 +57,8 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
     ):
         context = Context.of(settings, pool)
         api = create_api(context, traces)
-        api.routes.extend(routes(health))
+        probes = Probes(health)
+        api.routes.extend(Route(path, probes, methods=["GET"]) for path in probes.paths)
         async with (
             _in_background(context.announcer.run()),
             _in_background(context.importer.run()),

@@ -100,7 +100,7 @@ def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
         # It takes 0.3 s to import, which a start that finds all jars doesn't spend.
         from jgo.maven import MavenContext
     except ModuleNotFoundError as error:
-        raise StackUnavailable("There is nothing to fetch Kafka with: install `codewell[standalone]`.") from error
+        raise StackUnavailable('There is nothing to fetch Kafka with: pip install "codewell[standalone]".') from error
     context = MavenContext(repo_cache=staging, timeout=DOWNLOAD_TIMEOUT_S)
     try:
         fetched = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()

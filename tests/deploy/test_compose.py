@@ -23,6 +23,7 @@ from tests.deploy.deployment import (
     DEPLOY,
     compose,
     final,
+    image_arguments,
     image_environment,
     own_services,
     seconds,
@@ -72,6 +73,20 @@ def test_it_is_what_the_specification_of_compose_allows() -> None:
 def test_the_services_are_the_ones_that_are_looked_at_here() -> None:
     assert set(own_services()) == set(KINDS)
     assert set(services()) == {*KINDS, "postgres", "kafka"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_image_of_a_service_has_what_that_service_needs(name: str) -> None:
+    extras = {extra for extra in service(name)["build"]["args"]["EXTRAS"].split(",") if extra}
+    assert extras - {"tracing"} == ({name} if name in WORKERS else set())
+    # Generators make no spans.
+    assert ("tracing" in extras) == (name in {"issuer", "console"})
+    assert extras <= set(image_arguments()["EXTRAS"].split(","))
+
+
+def test_images_that_hold_something_else_have_another_name() -> None:
+    images = {(service(name)["image"], service(name)["build"]["args"]["EXTRAS"]) for name in KINDS}
+    assert len(images) == len(dict(images)) == len({extras for _, extras in images})
 
 
 @pytest.mark.parametrize("name", SCALED)

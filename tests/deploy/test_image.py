@@ -33,7 +33,7 @@ def test_the_last_stage_has_a_health_check_and_knows_its_port() -> None:
 
 def test_nothing_is_installed_without_its_hash() -> None:
     runs = " && ".join(one.value for one in instructions() if one.name == "RUN")
-    installs = [step for step in runs.split("&&") if re.search(r"\bpip\b.* (install|wheel) ", step)]
+    installs = [step for step in runs.split("&&") if re.search(r"\bpip\b.* (download|install|wheel) ", step)]
     assert installs
     for step in installs:
         assert "--no-index" in step or {"--require-hashes", "--only-binary"} <= set(step.split()), step
@@ -60,6 +60,7 @@ def test_what_is_copied_exists_and_reaches_the_builder() -> None:
         assert f"!{source}" in allowed, source
 
 
-def test_the_label_gives_the_version_of_the_distribution() -> None:
+def test_the_image_is_of_the_version_of_the_distribution() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f'org.opencontainers.image.version="{version}"' in final("LABEL")[0].value
+    assert any(f'"codewell[${{EXTRAS}}]=={version}"' in one.value for one in instructions() if one.name == "RUN")

@@ -6,7 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.deploy.deployment import DEPLOY, ROOT
+from tests.deploy.deployment import DEPLOY, ROOT, image_arguments
 
 FILES = ("constraints.txt", "build-constraints.txt")
 
@@ -18,9 +18,14 @@ def pins(path: str) -> list[Requirement]:
 
 def wanted(file: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    if file == "constraints.txt":
-        return [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["tracing"]]
-    return [str(one) for one in project["build-system"]["requires"]]
+    if file == "build-constraints.txt":
+        return [str(one) for one in project["build-system"]["requires"]]
+    extras = project["project"]["optional-dependencies"]
+    found = [*project["project"]["dependencies"]]
+    for extra in image_arguments()["EXTRAS"].split(","):
+        # An extra that names another one of this distribution stands beside it here.
+        found += [one for one in extras[extra] if Requirement(one).name != project["project"]["name"]]
+    return found
 
 
 def with_all_below(requirements: list[str]) -> set[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ from services.standalone.demo_checks import DemoCheck, check
 from tests.support.commands import CODEWELL, environment
 from tests.support.conditions import processes_in
 
-CUSTOMERS = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 120.0
 
 
@@ -46,7 +44,6 @@ async def demo(where: Path, *words: str, **variables: str) -> tuple[int, str, st
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 async def test_demo(tmp_path: Path) -> None:
-    shutil.copytree(CUSTOMERS, tmp_path / "examples")
     status, out, err = await demo(tmp_path, "--messages", "300", "--steps", "100")
     assert status == 0, out + err
     assert "Traceback" not in err
@@ -60,14 +57,7 @@ async def test_demo(tmp_path: Path) -> None:
     for name in ("Kafka", "Postgres", "Console", "Stock"):
         assert re.search(rf"^{name} +\S+", out, re.MULTILINE), out
     assert processes_in(tmp_path) == {}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "home"]
-
-
-async def test_demo_in_another_folder(tmp_path: Path) -> None:
-    status, _, err = await demo(tmp_path, "--messages", "1", "--steps", "0")
-    assert status == 1
-    assert re.fullmatch(r"Error: \S*examples/customers.csv can't be read[^\n]+\n", err)
-    assert processes_in(tmp_path) == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
 
 
 def record() -> ConsumerRecord:

@@ -3,7 +3,7 @@
 import json
 from typing import Any, cast
 
-from codewell.infra.telemetry.health import Health, routes
+from codewell.infra.telemetry.health import Health, Probes
 from schemas.api import Problem
 from services.console.api import create_api
 from services.console.context import Context
@@ -20,7 +20,7 @@ def files() -> dict[str, str]:
     document = api.openapi()
     assert document["components"]["schemas"]["Problem"] == Problem.model_json_schema()
     paths = sorted(f"{path} {method.upper()}" for path, methods in document["paths"].items() for method in methods)
-    health = sorted(f"{route.path} {method}" for route in routes(Health()) for method in route.methods or ())
+    health = sorted(f"{path} {method}" for path in Probes(Health()).paths for method in ("GET", "HEAD"))
     return {
         "api/openapi.json": json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n",
         "api/paths.txt": "\n".join([*paths, *health]) + "\n",

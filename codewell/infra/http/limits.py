@@ -5,14 +5,19 @@ text, and turns the probes away by which a process is known to be alive.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from schemas.api import Problem
+
+# What an application is, in the words of ASGI: those of the framework, which not every process has.
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 # Of the first line beside the address, which is counted only while the head is not whole.
@@ -23,6 +28,14 @@ CONNECTIONS_MAX_DEFAULT: Final = 500
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _RETRY_AFTER_S: Final = 2
 _MEDIA_TYPE: Final = "application/problem+json"
+
+
+async def respond(send: Send, status: int, media_type: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
+    """Answer a request as a whole."""
+    headers = {**(more or {}), "content-length": str(len(body)), "content-type": media_type}
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _problem(status: HTTPStatus, detail: str) -> bytes:
@@ -44,7 +57,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Wait for the first head from now on."""
         super().connection_made(transport)
         if self._connections_max is not None and len(self.connections) > self._connections_max:
-            self.app = cast("Any", _Crowded(cast("ASGIApp", self.app)))
+            self.app = cast("Any", _Crowded(cast("Application", self.app)))
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,7 +150,7 @@ _TOO_SLOW: Final = (
 class _Crowded:
     """Serves a connection that is one too many."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,6 +160,5 @@ class _Crowded:
             return
         status = HTTPStatus.SERVICE_UNAVAILABLE
         sentence = "All connections are taken: try again in a moment, and keep connections open for several requests."
-        problem = Problem(type="about:blank", title=status.phrase, status=status, detail=sentence)
-        headers = {"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"}
-        await JSONResponse(problem.model_dump(), status, headers, _MEDIA_TYPE)(scope, receive, send)
+        headers = {"retry-after": str(_RETRY_AFTER_S), "connection": "close"}
+        await respond(send, status, _MEDIA_TYPE, _problem(status, sentence), headers)

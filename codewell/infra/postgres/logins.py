@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from codewell.errors import SettingsInvalid
+from codewell.errors import SchemaMismatch, SettingsInvalid
 from codewell.infra.postgres.connection import Connection
 
 ROLES: Final = ("issuer", "generator", "console", "auditor")
@@ -27,7 +27,7 @@ async def give(connection: Connection, role: str, user: str, password: str) -> N
     """Make a user with the rights of a role (one of ROLES), or give the one that was made so another password.
 
     Raises SettingsInvalid for a password that is too short, a user that is there for something else, and where the
-    connection's own user may not make users.
+    connection's own user may not make users; SchemaMismatch where the role itself is missing.
     """
     if len(password) < PASSWORD_CHARACTERS_MIN or not (password.isascii() and password.isprintable()):
         raise SettingsInvalid(
@@ -35,6 +35,8 @@ async def give(connection: Connection, role: str, user: str, password: str) -> N
             "makes one."
         )
     group = f"codewell_{role}"
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", group):
+        raise SchemaMismatch(f"This cluster has no role {group}, as after a restore: run codewell migrate first.")
     is_member = await connection.fetchval(_IS_MEMBER, user, group)
     if is_member is False:
         raise SettingsInvalid(f"There is a user {user} that has not the role {group} alone: choose another name.")

@@ -1,4 +1,7 @@
-"""Bring the schema up to date: plain numbered SQL files, each applied once, in order, all or nothing."""
+"""Bring the schema up to date: plain numbered SQL files, each applied once, in order, all or nothing.
+
+The roles of the services and their rights are in a file of their own, which is applied each time.
+"""
 
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -8,6 +11,18 @@ import asyncpg
 from codewell.errors import SchemaMismatch, SettingsInvalid
 from codewell.infra.postgres.connection import Connection
 
+ROLES: Final = "roles.sql"
+
+# Who may do what with the schema, its tables, their columns and its functions.
+_RIGHTS: Final = """
+    SELECT object, part, (aclexplode(acl)).* FROM (
+        SELECT oid AS object, 0 AS part, nspacl AS acl FROM pg_namespace WHERE nspname = current_schema()
+        UNION ALL SELECT oid, 0, relacl FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+        UNION ALL SELECT attrelid, attnum, attacl FROM pg_attribute
+        WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+        UNION ALL SELECT oid, 0, proacl FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+    ) AS given ORDER BY 1, 2, 3, 4, 5, 6
+    """
 # Any number that no other program takes on the same database.
 _ADVISORY_LOCK: Final = 0x636F_6465_7765_6C6C >> 1
 
@@ -22,12 +37,19 @@ class Migration(NamedTuple):
 
 def known() -> list[Migration]:
     """The migrations that came with this program, by number."""
-    found = (path for path in files("schemas.sql").iterdir() if path.name.endswith(".sql"))
+    found = (path for path in files("schemas.sql").iterdir() if path.name.endswith(".sql") and path.name != ROLES)
     return sorted(Migration(int(path.name[:4]), path.name, path.read_text("utf-8")) for path in found)
+
+
+def roles() -> str:
+    """The statements that make the roles of the services and give them their rights; safe to repeat."""
+    return files("schemas.sql").joinpath(ROLES).read_text("utf-8")
 
 
 async def migrate(connection: Connection) -> list[str]:
     """Apply what is missing and return the names applied. Many may call it at once: one does the work.
+
+    ROLES is among them when a role was missing, or a right of one, as after a restore into another cluster.
 
     Raises SchemaMismatch when the database has a migration that this program doesn't know, or the user of the
     connection may not do what one needs.
@@ -53,6 +75,10 @@ async def _migrate(connection: Connection) -> list[str]:
             await connection.execute(migration.sql)
             await connection.execute("INSERT INTO migration VALUES ($1, $2)", migration.number, migration.name)
             applied.append(migration.name)
+        before = await connection.fetch(_RIGHTS)
+        await connection.execute(roles())
+        if await connection.fetch(_RIGHTS) != before:
+            applied.append(ROLES)
     return applied
 
 

@@ -1,22 +1,28 @@
 """Whether a process goes on (`/healthz`), has what it needs (`/readyz`), and its figures (`/metrics`)."""
 
 import asyncio
+import json
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from http import HTTPStatus
+from typing import Final, NamedTuple
 
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from codewell.errors import StackUnavailable
-from codewell.infra.http.limits import CONNECTIONS_MAX_DEFAULT, LimitedProtocol
+from codewell.infra.http.limits import (
+    CONNECTIONS_MAX_DEFAULT,
+    Application,
+    LimitedProtocol,
+    Receive,
+    Scope,
+    Send,
+    respond,
+)
 
 log = structlog.get_logger()
 
@@ -28,6 +34,17 @@ WAITING_FOR: Final = Gauge(
 # sooner, so that no loop is stuck for the reason that one of them is away.
 STUCK_AFTER_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 2
+
+
+_METHODS: Final = ("GET", "HEAD")
+_ALLOW: Final = {"allow": ", ".join(_METHODS)}
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class _Answer(NamedTuple):
+    status: int
+    media_type: str
+    body: bytes
 
 
 class Health:
@@ -72,21 +89,47 @@ class Health:
         return [loop for loop, then in self._came_round.items() if now - then > STUCK_AFTER_S]
 
 
-def routes(health: Health) -> list[Route]:
-    """The three paths that every process serves."""
+class Probes:
+    """The three paths that every process serves, as an ASGI application that needs no framework."""
 
-    async def healthz(_: Request) -> Response:
-        stuck = health.stuck
-        return JSONResponse({"healthy": not stuck, "stuck": stuck}, 503 if stuck else 200)
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._answers: Final[Mapping[str, Callable[[], _Answer]]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+        }
 
-    async def readyz(_: Request) -> Response:
-        waiting_for = health.waiting_for
-        return JSONResponse({"ready": not waiting_for, "waiting_for": waiting_for}, 503 if waiting_for else 200)
+    @property
+    def paths(self) -> Iterable[str]:
+        """What it answers."""
+        return self._answers.keys()
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer one request. Its body, if it has one, is not read."""
+        answer = self._answers.get(scope["path"])
+        if answer is None:
+            await respond(send, HTTPStatus.NOT_FOUND, _TEXT, b"Not Found")
+        elif scope["method"] not in _METHODS:
+            await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"Method Not Allowed", _ALLOW)
+        else:
+            await respond(send, *answer())
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    def _healthz(self) -> _Answer:
+        stuck = self._health.stuck
+        return _said({"healthy": not stuck, "stuck": stuck}, good=not stuck)
+
+    def _readyz(self) -> _Answer:
+        waiting_for = self._health.waiting_for
+        return _said({"ready": not waiting_for, "waiting_for": waiting_for}, good=not waiting_for)
+
+    def _metrics(self) -> _Answer:
+        return _Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
+
+
+def _said(what: Mapping[str, object], *, good: bool) -> _Answer:
+    body = json.dumps(what, ensure_ascii=False, separators=(",", ":")).encode()
+    return _Answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body)
 
 
 @asynccontextmanager
@@ -95,7 +138,7 @@ async def served(health: Health, host: str, port: int) -> AsyncIterator[None]:
     if port < 0:
         yield
         return
-    async with serving(Starlette(routes=routes(health)), host, port) as taken:
+    async with serving(Probes(health), host, port) as taken:
         log.info("health_served", host=host, port=taken)
         yield
 
@@ -109,7 +152,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(
-    app: Starlette, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
+    app: Application, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
 ) -> AsyncIterator[int]:
     """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""
     try:

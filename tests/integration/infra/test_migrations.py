@@ -8,7 +8,7 @@ import pytest
 from codewell.errors import SchemaMismatch
 from codewell.infra.postgres import migrations
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.postgres.migrations import Migration, check_schema, known, migrate
+from codewell.infra.postgres.migrations import ROLES, Migration, check_schema, known, migrate
 from tests.support.situations import until_waiting
 
 NAMES = [migration.name for migration in known()]
@@ -33,7 +33,7 @@ def test_numbers_have_no_gap_and_names_say_more_than_a_number() -> None:
 
 
 async def test_all_are_applied_once(fresh: Connection) -> None:
-    assert await migrate(fresh) == NAMES
+    assert await migrate(fresh) == [*NAMES, ROLES]
     before = await tables(fresh)
     await check_schema(fresh)
 
@@ -46,7 +46,7 @@ async def test_of_two_at_once_one_does_the_work(fresh: Connection, empty_databas
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(connect_and_migrate(empty_database_url)) for _ in range(4)]
 
-    assert sorted(task.result() for task in tasks) == [[], [], [], NAMES]
+    assert sorted(task.result() for task in tasks) == [[], [], [], [*NAMES, ROLES]]
     await check_schema(fresh)
 
 
@@ -71,7 +71,7 @@ async def test_the_second_waits_for_the_first_however_long_that_takes(
     await transaction.rollback()
     await first.close()
 
-    assert await second == NAMES
+    assert await second == [*NAMES, ROLES]
 
 
 async def test_only_what_is_missing_is_applied(fresh: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -287,6 +287,37 @@ async def test_a_password_is_in_no_log_of_the_server(
     assert secret not in log
 
 
+_GIVEN: Final = """
+    SELECT grantee, table_name, column_name, privilege_type FROM information_schema.column_privileges
+    WHERE grantee ^@ 'codewell_'
+    UNION ALL SELECT grantee, table_name, NULL, privilege_type FROM information_schema.table_privileges
+    WHERE grantee ^@ 'codewell_' ORDER BY 1, 2, 3, 4
+    """
+
+
+async def test_migrate_gives_rights_back_that_were_lost(connection: Connection) -> None:
+    before = await connection.fetch(_GIVEN)
+    assert await migrate(connection) == []
+    for role in ROLES:
+        await connection.execute(f"DROP OWNED BY codewell_{role}")
+    await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    await connection.execute("GRANT EXECUTE ON FUNCTION note_program_settings() TO PUBLIC")
+    assert await connection.fetch(_GIVEN) == []
+
+    assert await migrate(connection) == [migrations.ROLES]
+    assert await connection.fetch(_GIVEN) == before
+    assert not await connection.fetchval("SELECT has_schema_privilege('codewell_issuer', 'public', 'CREATE')")
+    assert not await connection.fetchval(
+        "SELECT has_function_privilege('public', 'note_program_settings()', 'EXECUTE')"
+    )
+    assert await migrate(connection) == []
+
+
+async def test_a_user_can_not_be_made_before_the_roles_are_there(connection: Connection) -> None:
+    with pytest.raises(SchemaMismatch, match="no role codewell_missing, as after a restore: run codewell migrate"):
+        await logins.give(connection, "missing", "somebody", PASSWORD)
+
+
 @pytest.fixture
 async def migrator(postgres_url: str) -> AsyncIterator[tuple[str, str]]:
     """A database whose owner is no superuser and may make no roles: its name, and the owner's URL."""
@@ -329,11 +360,8 @@ async def test_a_migrator_that_may_make_no_roles_is_told_what_to_run(
     migrator: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The roles are this cluster's, and others use them: the migration looks for ones that nobody has.
-    def renamed() -> list[migrations.Migration]:
-        return [one._replace(sql=one.sql.replace("codewell_", "missing_")) for one in originally]
-
-    originally = migrations.known()
-    monkeypatch.setattr(migrations, "known", renamed)
+    renamed = migrations.roles().replace("codewell_", "missing_")
+    monkeypatch.setattr(migrations, "roles", lambda: renamed)
     own = await asyncpg.connect(migrator[1])
     try:
         with pytest.raises(SchemaMismatch, match="As a superuser run: CREATE ROLE missing_issuer;"):

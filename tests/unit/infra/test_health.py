@@ -1,10 +1,11 @@
-"""Which loops count as stuck: those with work that don't come round, and nobody because a server is away."""
+"""Which loops count as stuck: those with work that don't come round, not those whose server is away. The probes."""
 
 import time
 
+import httpx
 import pytest
 
-from codewell.infra.telemetry.health import STUCK_AFTER_S, Health
+from codewell.infra.telemetry.health import STUCK_AFTER_S, Health, Probes, serving
 
 
 class Clock:
@@ -50,3 +51,30 @@ def test_a_server_that_is_away_makes_no_loop_stuck_that_comes_round(clock: Clock
         clock.now_s += STUCK_AFTER_S / 2
     assert health.waiting_for == {"postgres": "ConnectionRefusedError"}
     assert health.stuck == []
+
+
+async def test_the_probes_say_it_by_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    health = Health("postgres")
+    async with serving(Probes(health), "127.0.0.1", 0) as port, httpx.AsyncClient(trust_env=False) as client:
+
+        async def ask(path: str, method: str = "GET") -> httpx.Response:
+            return await client.request(method, f"http://127.0.0.1:{port}{path}")
+
+        well, waiting = await ask("/healthz"), await ask("/readyz")
+        assert (well.status_code, well.text) == (200, '{"healthy":true,"stuck":[]}')
+        assert (waiting.status_code, waiting.json()["waiting_for"]) == (503, {"postgres": "not yet there"})
+        assert well.headers["content-type"] == waiting.headers["content-type"] == "application/json"
+        health.set_ready("postgres")
+        monkeypatch.setattr("codewell.infra.telemetry.health.STUCK_AFTER_S", -1.0)
+        health.heartbeat("issue")
+        stuck, ready = await ask("/healthz"), await ask("/readyz")
+        assert (stuck.status_code, stuck.json()) == (503, {"healthy": False, "stuck": ["issue"]})
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "waiting_for": {}})
+
+        metrics, head = await ask("/metrics"), await ask("/metrics", "HEAD")
+        assert 'codewell_waiting_for{what="postgres"} 0.0' in metrics.text
+        assert metrics.headers["content-type"].startswith("text/plain; version=")
+        assert (head.status_code, head.content) == (200, b"")
+        assert (await ask("/metric")).status_code == 404
+        refused = await ask("/metrics", "POST")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
