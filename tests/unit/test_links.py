@@ -1,4 +1,4 @@
-"""Relative links in the Markdown pages lead to files and headings that exist."""
+"""Relative links in the Markdown pages lead to files and headings that exist, and the modules they name are there."""
 
 import re
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ _ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+_MODULE = re.compile(r"`([a-z_]+(?:/[a-z_0-9]+)+\.(?:py|sql))(?:::[^`]*)?`")
 _EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _NOT_OURS = {"node_modules", "build", "dist"}
 
@@ -59,6 +60,13 @@ def broken(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", pages(), ids=str)
 def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
     assert list(broken(_ROOT / page)) == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_every_module_that_a_page_names_is_there(page: Path) -> None:
+    named = _MODULE.findall((_ROOT / page).read_text("utf-8"))
+
+    assert [path for path in named if not (_ROOT / path).exists()] == []
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
