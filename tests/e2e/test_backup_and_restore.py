@@ -15,7 +15,7 @@ import pytest
 from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import binaries
-from tests.conftest import IN_CONTAINERS
+from tests.support.servers import IN_CONTAINERS
 from tests.support.commands import Said, codewell, environment
 from tests.support.worker_processes import running_workers
 
