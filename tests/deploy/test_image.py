@@ -54,7 +54,8 @@ def test_what_is_copied_exists_and_reaches_the_builder() -> None:
         if one.name == "COPY" and "--from=" not in one.value
         for source in one.value.split()[:-1]
     ]
-    assert copied
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["packages"]) <= set(copied)
     for source in copied:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in allowed, source
