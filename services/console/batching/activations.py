@@ -30,13 +30,13 @@ class Activations:
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._gathering: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
+        self._coalescer: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
     async def activate(self, program: KnownToken, idempotency: Idempotency, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
-        return await self._gathering.ask(program, _Wish(idempotency, code))
+        return await self._coalescer.submit(program, _Wish(idempotency, code))
 
     async def _activate(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
         try:
