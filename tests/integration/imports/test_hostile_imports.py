@@ -139,7 +139,7 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines([f"C-{n}" for n in range(500)]))
     reading, go_on = threading.Event(), threading.Event()
-    real = file_lines.bounded
+    real = file_lines.limited_lines
 
     def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
         for number, line in enumerate(real(file, limits)):
