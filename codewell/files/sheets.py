@@ -79,6 +79,6 @@ def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[
         raise FileRefused(given)
     if status:
         raise FileRefused(
-            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s to "
-            "read: save its sheet as CSV."
+            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s "
+            "to read: save its sheet as CSV."
         )

@@ -20,7 +20,7 @@ _TEMPLATE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (key_wrapped, key_id) key AS stored, key_wrapped AS is_wrapped, key_id
     FROM template_version WHERE key_wrapped
     """
-_SECRET_SAMPLES: Final = """
+_REMOTE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (wrapped, key_id) secret AS stored, wrapped AS is_wrapped, key_id
     FROM remote_secret WHERE wrapped
     """
@@ -81,7 +81,7 @@ def key_id_of(key: bytes) -> bytes:
 async def check(connection: Connection, keys: MasterKeys) -> None:
     """Raise SettingsInvalid unless every kind of key that is stored can be unwrapped."""
     await check_for_programs(connection, keys)
-    await _check(connection, keys, _SECRET_SAMPLES)
+    await _check(connection, keys, _REMOTE_KEY_SAMPLES)
 
 
 async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:

@@ -88,8 +88,8 @@ class KafkaConfig:
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
                     f"CODEWELL_KAFKA_SSL_CERT_FILE is not right: {self.cert_file} and the key in "
-                    f"{self.key_file or 'it'} can't be used ({_error_text(error)}): both must be PEM and belong together, "
-                    "and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key if it is locked."
+                    f"{self.key_file or 'it'} can't be used ({_error_text(error)}): both must be PEM and belong "
+                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key if it is locked."
                 ) from error
         return context
 

@@ -35,5 +35,6 @@ async def test_keys_are_wrapped_for_the_first_time_and_with_another_one(
     assert (await run("rotate", "--json", **both)).is_done().objects == [{"rotated": 0}]
     [shown] = (await run("status", "--json", CODEWELL_MASTER_KEY=texts[first])).is_done().objects
     assert shown == {
-        "keys_of": "programs", "number": 1, "master_key": key_id_of(second).hex(), "is_given": False, "is_newest": False,
+        "keys_of": "programs", "number": 1, "master_key": key_id_of(second).hex(), "is_given": False,
+        "is_newest": False,
     }  # fmt: skip

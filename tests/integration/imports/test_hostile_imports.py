@@ -148,7 +148,7 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
                 assert go_on.wait(10)
             yield line
 
-    monkeypatch.setattr(file_lines, "bounded", bounded)
+    monkeypatch.setattr(file_lines, "limited_lines", bounded)
     running = asyncio.ensure_future(files.go_on(begun))
     await asyncio.to_thread(reading.wait, 10)
     running.cancel()
