@@ -51,7 +51,7 @@ class Activations:
         of_code: dict[str, _Wish] = {}
         answers: dict[_Wish, Response] = {}
         async with self._pool.acquire() as connection, connection.transaction():
-            known = await stored_responses.find_all(
+            known = await stored_responses.get_responses(
                 connection, [one.idempotency.key for one in wishes if one.idempotency.key]
             )
             for one in wishes:
@@ -71,5 +71,5 @@ class Activations:
                 if one.idempotency.key is not None:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)
             if kept:
-                await stored_responses.keep_all(connection, kept)
+                await stored_responses.store_responses(connection, kept)
         return [answers.get(one) for one in wishes]
