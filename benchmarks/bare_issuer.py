@@ -11,7 +11,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
-from codewell.infra.config.settings import read
+from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.record_batches import Headers, RecordBatches
 from codewell.infra.process.lifecycle import run
@@ -68,5 +68,5 @@ def answer(record: ConsumerRecord) -> tuple[bytes, Headers]:
 
 
 if __name__ == "__main__":
-    _settings = read(IssuerSettings)
+    _settings = read_settings(IssuerSettings)
     run(lambda stop: issue(_settings, stop))

@@ -21,7 +21,7 @@ def measured(work: Callable[[], Awaitable["Report"]]) -> "Report":
     """Run a benchmark to its end. Raises CodewellError when it is stopped before."""
     import asyncio
 
-    from codewell.infra.process.lifecycle import run, until
+    from codewell.infra.process.lifecycle import run, run_until_stopped
     from codewell.infra.telemetry.logs import configure
 
     reports: list[Report] = []
@@ -30,7 +30,7 @@ def measured(work: Callable[[], Awaitable["Report"]]) -> "Report":
         async def working() -> None:
             reports.append(await work())
 
-        await until(stop, working())
+        await run_until_stopped(stop, working())
 
     # Kafka's clients warn of each new partition that has no leader yet.
     configure("bench", "error")

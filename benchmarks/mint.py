@@ -78,7 +78,7 @@ def _works(codes: int) -> dict[str, tuple[Work, int]]:
               codes // FF1_SHARE),
         DICE: (dice, codes // DICE_SHARE),
         COUNTERS: (lambda count: _in_runs(counters, count), codes),
-        INVERSE: (lambda count: _in_runs(lambda _, length: minter.number_of(texts[:length]), count), codes),
+        INVERSE: (lambda count: _in_runs(lambda _, length: minter.find_numbers(texts[:length]), count), codes),
         FF1_INVERSE: (lambda count: _in_runs(lambda _, length: ff1.numbers_of(ff1_texts[:length]), count),
                       codes // FF1_SHARE),
     }  # fmt: skip
@@ -88,7 +88,7 @@ def _check() -> None:
     """What is fast must be right too."""
     minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
     made = minter.mint(0, _CHECKED)
-    if len(set(made)) < _CHECKED or minter.number_of(made) != list(range(_CHECKED)):
+    if len(set(made)) < _CHECKED or minter.find_numbers(made) != list(range(_CHECKED)):
         raise CodewellError(f"Of {_CHECKED:,} codes some are the same, or their numbers are not found again.")
 
 

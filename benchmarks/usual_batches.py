@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from pydantic_core import to_json
 
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
-from codewell.infra.config.settings import WorkerSettings, read
+from codewell.infra.config.settings import WorkerSettings, read_settings
 from codewell.infra.process.lifecycle import run
 from schemas.events import CODES_ATTACHED, MessageRender
 
@@ -108,5 +108,5 @@ def _answer(wanted: Wanted, code: str) -> tuple[bytes, list[tuple[str, bytes]]]:
 
 
 if __name__ == "__main__":
-    _settings = read(WorkerSettings)
+    _settings = read_settings(WorkerSettings)
     run(lambda stop: issue(_settings, stop))

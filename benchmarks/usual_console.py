@@ -17,7 +17,7 @@ from starlette.routing import Route
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.process.lifecycle import run
-from codewell.infra.telemetry.health import Health, Probes, serving
+from codewell.infra.telemetry.health import Health, Probes, serve_app
 from schemas.api import Attach, CodeOnly
 
 PORT_VARIABLE: Final = "BENCH_PORT"
@@ -121,7 +121,7 @@ async def serve(stop: asyncio.Event) -> None:
         api = create_api(pool)
         probes = Probes(Health())
         api.routes.extend(Route(path, probes, methods=["GET"]) for path in probes.paths)
-        async with serving(api, "127.0.0.1", int(os.environ[PORT_VARIABLE])):
+        async with serve_app(api, "127.0.0.1", int(os.environ[PORT_VARIABLE])):
             await stop.wait()
 
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from pydantic_core import to_json
 
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
-from codewell.infra.config.settings import WorkerSettings, read
+from codewell.infra.config.settings import WorkerSettings, read_settings
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.lifecycle import run
 from schemas.events import CODES_ATTACHED, MessageRender
@@ -111,5 +111,5 @@ async def _answer(record: ConsumerRecord, pool: asyncpg.Pool, producer: AIOKafka
 
 
 if __name__ == "__main__":
-    _settings = read(WorkerSettings)
+    _settings = read_settings(WorkerSettings)
     run(lambda stop: issue(_settings, stop))

@@ -5,12 +5,12 @@ from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 
-_OF: Final = """
+_RECENT: Final = """
     SELECT misses, extract(epoch FROM since + interval '1 minute' - now())::float8 AS left_s
     FROM token_miss WHERE token_id = $1 AND since > now() - interval '1 minute'
     """
 
-_COUNT: Final = """
+_ADD: Final = """
     INSERT INTO token_miss AS m (token_id, since, misses)
     SELECT token_id, now(), misses FROM unnest($1::bigint[], $2::integer[]) AS w (token_id, misses) ORDER BY token_id
     ON CONFLICT (token_id) DO UPDATE SET
@@ -23,20 +23,20 @@ _COUNT: Final = """
 class FailedLookups(NamedTuple):
     """What a token has asked for in vain in the minute that runs, and how long that minute still runs (s)."""
 
-    had: int
+    failures: int
     left_s: float
 
 
 NONE: Final = FailedLookups(0, 0.0)
 
 
-async def of(connection: Connection, token_id: int) -> FailedLookups:
+async def recent(connection: Connection, token_id: int) -> FailedLookups:
     """The misses of a token's minute; none where no minute runs."""
-    row = await connection.fetchrow(_OF, token_id)
+    row = await connection.fetchrow(_RECENT, token_id)
     return NONE if row is None else FailedLookups(*row)
 
 
-async def count(connection: Connection, more: Mapping[int, int]) -> dict[int, FailedLookups]:
+async def add(connection: Connection, more: Mapping[int, int]) -> dict[int, FailedLookups]:
     """Add so many misses of each of these tokens, and return what they have; a minute begins where none is running."""
-    rows = await connection.fetch(_COUNT, list(more), list(more.values()))
+    rows = await connection.fetch(_ADD, list(more), list(more.values()))
     return {row["token_id"]: FailedLookups(row["misses"], row["left_s"]) for row in rows}

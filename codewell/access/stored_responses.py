@@ -10,26 +10,26 @@ from typing import Final, NamedTuple, TypeAlias
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-_DELETED_AT_ONCE_MAX: Final = 100
+_EXPIRED_DELETED_MAX: Final = 100
 
 # Two requests with one key come one after the other, in whichever consoles they are.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($2, $1))"
 
-_FIND: Final = "SELECT fingerprint, status, media_type, body FROM idempotency WHERE token_id = $1 AND key = $2"
+_GET: Final = "SELECT fingerprint, status, media_type, body FROM idempotency WHERE token_id = $1 AND key = $2"
 
-_FIND_ALL: Final = """
+_GET_MANY: Final = """
     SELECT token_id, key, fingerprint, status, media_type, body FROM idempotency
     JOIN unnest($1::bigint[], $2::text[]) AS w (token_id, key) USING (token_id, key)
     """
 
-_KEEP: Final = """
+_STORE: Final = """
     INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::bytea[])
     ORDER BY 1, 2
     """
 
 # Each new key takes away up to a hundred old ones, so that they never pile up.
-_FORGET: Final = """
+_DELETE_EXPIRED: Final = """
     DELETE FROM idempotency WHERE (token_id, key) IN (
         SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
         ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -49,7 +49,7 @@ class StoredResponse(NamedTuple):
     body: bytes
 
 
-async def find(
+async def get_response(
     connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True
 ) -> StoredResponse | None:
     """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
@@ -60,30 +60,30 @@ async def find(
     await connection.execute(_LOCK, token_id, key)
     if may_name_profile:
         await hold_deciding_lock(connection)
-    row = await connection.fetchrow(_FIND, token_id, key)
+    row = await connection.fetchrow(_GET, token_id, key)
     return None if row is None else StoredResponse(*row)
 
 
-async def keep(connection: Connection, token_id: int, key: str, answer: StoredResponse) -> None:
+async def store_response(connection: Connection, token_id: int, key: str, response: StoredResponse) -> None:
     """Keep an answer for a day at least. Deletes up to a hundred that are older."""
-    await keep_all(connection, {(token_id, key): answer})
+    await store_responses(connection, {(token_id, key): response})
 
 
-async def find_all(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, StoredResponse]:
-    """The answers that these tokens got under these keys. Others may make one at any moment: `keep_all` says."""
+async def get_responses(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, StoredResponse]:
+    """The answers that these tokens got under these keys. Others may make one at any moment: `store_responses` says."""
     if not keys:
         return {}
     await hold_deciding_lock(connection)
     tokens, names = [key[0] for key in keys], [key[1] for key in keys]
-    rows = await connection.fetch(_FIND_ALL, tokens, names)
+    rows = await connection.fetch(_GET_MANY, tokens, names)
     return {(row["token_id"], row["key"]): StoredResponse(*row[2:]) for row in rows}
 
 
-async def keep_all(connection: Connection, answers: Mapping[TokenKey, StoredResponse]) -> None:
-    """Keep answers as `keep` does.
+async def store_responses(connection: Connection, responses: Mapping[TokenKey, StoredResponse]) -> None:
+    """Keep answers as `store_response` does.
 
     Raises asyncpg.UniqueViolationError of `idempotency_once` when one of the keys has an answer already.
     """
-    columns = zip(*((*key, *answer) for key, answer in answers.items()), strict=True)
-    await connection.execute(_KEEP, *map(list, columns))
-    await connection.execute(_FORGET, _DELETED_AT_ONCE_MAX)
+    columns = zip(*((*key, *response) for key, response in responses.items()), strict=True)
+    await connection.execute(_STORE, *map(list, columns))
+    await connection.execute(_DELETE_EXPIRED, _EXPIRED_DELETED_MAX)

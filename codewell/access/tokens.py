@@ -36,7 +36,7 @@ _REVOKE: Final = f"""
     UPDATE token SET revoked_at = now() WHERE revoked_at IS NULL AND (name = $1 OR id = $2) RETURNING {_COLUMNS}
     """  # noqa: S608  a constant
 
-_IN_FORCE: Final = f"""
+_AUTHENTICATE: Final = f"""
     SELECT {_COLUMNS}, coalesce(last_used < now() - interval '1 hour', true) AS long_unused
     FROM token WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
     """  # noqa: S608  a constant
@@ -118,9 +118,9 @@ async def revoke(connection: Connection, name_or_id: str) -> Token:
     return _token(row)
 
 
-async def in_force(connection: Connection, secret_hash: bytes) -> Token | None:
+async def authenticate(connection: Connection, secret_hash: bytes) -> Token | None:
     """The token whose secret has this hash, unless it is revoked or has ended; notes that it is used."""
-    row = await connection.fetchrow(_IN_FORCE, secret_hash)
+    row = await connection.fetchrow(_AUTHENTICATE, secret_hash)
     if row is None:
         return None
     if row["long_unused"]:

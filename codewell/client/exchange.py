@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig
-from codewell.infra.kafka.diagnose import why_refused
+from codewell.infra.kafka.diagnose import connect_error
 from codewell.infra.uuid7 import uuid7
 from schemas import events, topics
 
@@ -94,7 +94,7 @@ async def exchange(
     """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
     async with clients.started_producer(kafka_config) as producer:
         consumer = AIOKafkaConsumer(
-            **KafkaConfig.of(kafka_config).client_options(),
+            **KafkaConfig.parse(kafka_config).client_options(),
             enable_auto_commit=False,
             # A seek may be overtaken by the consumer's own look for where to start.
             auto_offset_reset="earliest" if from_start else "latest",
@@ -107,7 +107,7 @@ async def exchange(
                 missing = f"{prefix}{topics.reply_to(topics.REQUESTS[0])}"
                 raise StackUnavailable(f"Kafka has no topic {missing}: run codewell topics.") from error
             except KafkaError as error:
-                raise await why_refused(kafka_config) from error
+                raise await connect_error(kafka_config) from error
             yield Exchange(producer, consumer, prefix)
         finally:
             await asyncio.shield(consumer.stop())

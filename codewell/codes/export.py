@@ -132,7 +132,7 @@ class _Export:
     async def run(self) -> int:
         custom = [f"fields.{name}" for name in self._custom]
         profile = [f"profile.{name}" for name in self._wanted.profile_fields]
-        await self._write(csv_writer.line([*COLUMNS, *custom, *profile], raw=True).encode())
+        await self._write(csv_writer.csv_line([*COLUMNS, *custom, *profile], raw=True).encode())
         for kind, of_blocks in (("range", self._ranges), ("list", self._lists)):
             blocks = await self._connection.cursor(_BLOCKS, self._program.id, kind)
             while group := await blocks.fetch(_BLOCKS_AT_ONCE):
@@ -173,7 +173,7 @@ class _Export:
         )
 
         async def took(copied: bytes) -> None:
-            await self._write(csv_writer.rewritten(copied, self._wanted.raw))
+            await self._write(csv_writer.rewrite_copy_output(copied, self._wanted.raw))
 
         said = await self._connection.copy_from_query(query, output=took, format="csv", timeout=TIMEOUT_S)
         self._count += int(said.split()[-1])
@@ -190,11 +190,11 @@ class _Export:
             pooled = texts
             if holes or run.start < left.start or not left:
                 pooled = [text for place, text in zip(run, texts, strict=True) if place in left and place not in holes]
-            yield csv_writer.lines(pooled, self._rest(block, state, None), self._wanted.raw)
+            yield csv_writer.csv_lines(pooled, self._rest(block, state, None), self._wanted.raw)
             gone = [place for place in run if place in deleted] if deleted else []
             for place in gone:
                 rest = self._rest(block, "deleted", deleted[place])
-                yield csv_writer.lines([texts[place - run.start]], rest, self._wanted.raw)
+                yield csv_writer.csv_lines([texts[place - run.start]], rest, self._wanted.raw)
             self._count += len(pooled) + len(gone)
 
     def _rest(self, block: asyncpg.Record, state: State, deleted_at: datetime | None) -> list[str]:

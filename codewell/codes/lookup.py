@@ -119,7 +119,7 @@ async def minted(
     """Where those of these texts are that a template of the program has made, lists left aside."""
     found: dict[str, LocatedCode] = {}
     for version, next_number in await connection.fetch(_VERSIONS, program_id):
-        numbers = (await minters.get(connection, program_id, version)).number_of(texts)
+        numbers = (await minters.get(connection, program_id, version)).find_numbers(texts)
         text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
         # Numbers that were left out when their turn came are in no block.
         for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():

@@ -47,7 +47,7 @@ class TextBounds(NamedTuple):
         if not text.isprintable():
             return True
         for minter, numbers_max in self.templates:
-            [number] = minter.number_of([text])
+            [number] = minter.find_numbers([text])
             if number is not None and number < numbers_max:
                 return False
         return True

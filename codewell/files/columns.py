@@ -13,7 +13,7 @@ _CODE_WORDS: Final = frozenset(
      "voucher", "vouchers", "vouchercode", "couponcode", "код", "промокод"}
 )  # fmt: skip
 _DIGIT: Final = re.compile(r"\d")
-_SHOWN_MAX: Final = 20
+_COLUMNS_LISTED_MAX: Final = 20
 # So many rows with a digit behind a first row without any make that one a head.
 _ROWS_MIN: Final = 3
 
@@ -30,16 +30,16 @@ class Columns(NamedTuple):
     fields: tuple[tuple[str, int], ...]
 
 
-def columns_of(first: Sequence[Sequence[str]], options: ImportOptions) -> Columns:
+def detect_columns(first: Sequence[Sequence[str]], options: ImportOptions) -> Columns:
     """The columns of a file that begins with these rows. Raises FileRefused where one that was asked for is missing."""
     width = max(map(len, first), default=0)
     head = tuple(cell.strip() for cell in first[0]) if first else ()
     asked = [options.column, options.profile_column, options.expiry_column, *options.field_columns.values()]
-    header = options.header if options.header is not None else _has_head(head, first, asked)
+    header = options.header if options.header is not None else _has_header(head, first, asked)
     names = head if header else ()
 
     def place(column: str | None) -> int | None:
-        return None if column is None else _place(column, names, width)
+        return None if column is None else _column_index(column, names, width)
 
     code = place(options.column)
     return Columns(
@@ -48,11 +48,11 @@ def columns_of(first: Sequence[Sequence[str]], options: ImportOptions) -> Column
         _code_column(names, width) if code is None else code,
         place(options.profile_column),
         place(options.expiry_column),
-        tuple((name, _place(column, names, width)) for name, column in options.field_columns.items()),
+        tuple((name, _column_index(column, names, width)) for name, column in options.field_columns.items()),
     )
 
 
-def _has_head(head: Sequence[str], first: Sequence[Sequence[str]], asked: Sequence[str | None]) -> bool:
+def _has_header(head: Sequence[str], first: Sequence[Sequence[str]], asked: Sequence[str | None]) -> bool:
     if any(column is not None and column in head and not column.isdecimal() for column in asked):
         return True
     if any(_is_code_name(name) for name in head):
@@ -70,10 +70,10 @@ def _code_column(names: Sequence[str], width: int) -> int:
     found = [place for place, name in enumerate(names) if _is_code_name(name)]
     if found or width <= 1 or not names:
         return found[0] if found else 0
-    raise FileRefused(f"Say which column holds the codes: {_listed(names)}.")
+    raise FileRefused(f"Say which column holds the codes: {_column_list(names)}.")
 
 
-def _place(column: str, names: Sequence[str], width: int) -> int:
+def _column_index(column: str, names: Sequence[str], width: int) -> int:
     """A column by its name, in any case of its letters if need be, or by its number."""
     for fits in (column.__eq__, lambda name: name.lower() == column.lower()):
         found = [place for place, name in enumerate(names) if fits(name)]
@@ -83,10 +83,10 @@ def _place(column: str, names: Sequence[str], width: int) -> int:
             return found[0]
     if column.isdecimal() and 1 <= int(column) <= width:
         return int(column) - 1
-    there = _listed(names) if names else f"it has no names, and its columns are 1 to {width}"
+    there = _column_list(names) if names else f"it has no names, and its columns are 1 to {width}"
     raise FileRefused(f"There is no column {column} in this file: {there}.")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
-    return f"it has {', '.join(name[:100] for name in names[:_SHOWN_MAX])}{more}"
+def _column_list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _COLUMNS_LISTED_MAX} more" if len(names) > _COLUMNS_LISTED_MAX else ""
+    return f"it has {', '.join(name[:100] for name in names[:_COLUMNS_LISTED_MAX])}{more}"

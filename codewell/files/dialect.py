@@ -8,7 +8,7 @@ from typing import Final
 from schemas.imports import DELIMITERS
 
 # A delimiter is one when nearly all rows have as many cells as most.
-_AGREE_MIN: Final = 0.9
+_AGREEMENT_MIN: Final = 0.9
 
 
 class Dialect(csv.Dialect):
@@ -21,7 +21,7 @@ class Dialect(csv.Dialect):
     delimiter = ","
 
 
-def dialect_of(lines: Sequence[str], delimiter: str | None) -> type[Dialect]:
+def detect_dialect(lines: Sequence[str], delimiter: str | None) -> type[Dialect]:
     """The dialect of these lines; `delimiter` where it is said. One column has no delimiter, and a comma does."""
 
     class Found(Dialect):
@@ -40,9 +40,9 @@ def dialect_of(lines: Sequence[str], delimiter: str | None) -> type[Dialect]:
         if not widths:
             continue
         width, rows = widths.most_common(1)[0]
-        agree = rows / widths.total()
-        if width > 1 and agree >= _AGREE_MIN and (agree, width) > best:
-            best = agree, width
+        agreement = rows / widths.total()
+        if width > 1 and agreement >= _AGREEMENT_MIN and (agreement, width) > best:
+            best = agreement, width
             Found.delimiter = one
     return Found
 
@@ -59,4 +59,4 @@ def _quote(lines: Sequence[str]) -> str:
     text = "".join(lines)
     stripped = [line.strip() for line in lines if line.strip()]
     in_apostrophes = sum(line.startswith("'") and line.endswith("'") for line in stripped)
-    return "'" if '"' not in text and stripped and in_apostrophes >= _AGREE_MIN * len(stripped) else '"'
+    return "'" if '"' not in text and stripped and in_apostrophes >= _AGREEMENT_MIN * len(stripped) else '"'

@@ -15,14 +15,14 @@ def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, 
     # Line ends are looked for in text, so an encoding in which \n is two bytes is right too.
     with path.open(encoding=encoding, newline="") as file:
         try:
-            yield from bounded(file, limits)
+            yield from limited_lines(file, limits)
         except UnicodeError as error:
             raise FileRefused(
                 f"This file is not in {encoding} from its beginning to its end: say which encoding it has."
             ) from error
 
 
-def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
+def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
     """Lines that are not longer than a row of this file may be."""
     size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
     readline = file.readline

@@ -8,17 +8,17 @@ from typing import Final, Literal, NamedTuple
 from codewell.errors import FileRefused
 from codewell.files.limits import MIB, FileLimits
 
-Kind = Literal["text", "xlsx", "xls"]
+FileKind = Literal["text", "xlsx", "xls"]
 
 _SAMPLE_BYTES: Final = 256 * 1024
-_MAGIC: Final[dict[bytes, Kind]] = {b"PK\x03\x04": "xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "xls"}
+_MAGIC: Final[dict[bytes, FileKind]] = {b"PK\x03\x04": "xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "xls"}
 _UTF8: Final = getincrementaldecoder("utf-8")
 
 
 class Scan(NamedTuple):
     """What one look at a file found."""
 
-    kind: Kind
+    kind: FileKind
     size: int
     """In bytes."""
     sha256: bytes
@@ -26,7 +26,7 @@ class Scan(NamedTuple):
     """Every byte of it."""
     sample: bytes
     """Its beginning."""
-    strange: bytes
+    non_utf8_lines: bytes
     """Where it is not UTF-8, some of what follows there."""
 
 
@@ -40,7 +40,7 @@ def scan(path: Path, limits: FileLimits) -> Scan:
 
 def _scan(path: Path, limits: FileLimits) -> Scan:
     digest, size, decoder, is_utf8 = hashlib.sha256(), 0, _UTF8(), True
-    sample, strange = b"", b""
+    sample, non_utf8_lines = b"", b""
     with path.open("rb") as file:
         while piece := file.read(MIB):
             sample = sample or piece[:_SAMPLE_BYTES]
@@ -55,10 +55,10 @@ def _scan(path: Path, limits: FileLimits) -> Scan:
                     decoder.decode(piece)
                 except UnicodeDecodeError:
                     is_utf8 = False
-            if not is_utf8 and len(strange) < _SAMPLE_BYTES:
-                strange += b"\n".join(line for line in piece.splitlines() if not line.isascii())[:_SAMPLE_BYTES]
+            if not is_utf8 and len(non_utf8_lines) < _SAMPLE_BYTES:
+                non_utf8_lines += b"\n".join(line for line in piece.splitlines() if not line.isascii())[:_SAMPLE_BYTES]
     if not size:
         raise FileRefused(f"{path.name} is empty: there is nothing to import.")
     is_utf8 = is_utf8 and not decoder.getstate()[0]
-    kind: Kind = next((kind for magic, kind in _MAGIC.items() if sample.startswith(magic)), "text")
-    return Scan(kind, size, digest.digest(), is_utf8, sample, strange)
+    kind: FileKind = next((kind for magic, kind in _MAGIC.items() if sample.startswith(magic)), "text")
+    return Scan(kind, size, digest.digest(), is_utf8, sample, non_utf8_lines)

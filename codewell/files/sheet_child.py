@@ -13,8 +13,8 @@ from typing import Final
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 CPU_S_MAX: Final = 25
-REFUSED: Final = 3
-_SHOWN_MAX: Final = 20
+EXIT_REFUSED: Final = 3
+_SHEETS_LISTED_MAX: Final = 20
 
 
 def main(path: str, sheet: str) -> None:
@@ -27,12 +27,12 @@ def main(path: str, sheet: str) -> None:
     try:
         with CalamineWorkbook.from_path(path) as book:
             if sheet and sheet not in book.sheet_names:
-                names = [name[:100] for name in book.sheet_names[:_SHOWN_MAX]]
+                names = [name[:100] for name in book.sheet_names[:_SHEETS_LISTED_MAX]]
                 _refuse(f"There is no sheet {sheet}: this workbook has {', '.join(names)}.")
             # Empty columns in front are left out by the library, and rows in front are not.
             found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
             before = [""] * (found.start[1] if found.start else 0)
-            csv.writer(sys.stdout).writerows(before + list(_texts(row)) for row in found.iter_rows())
+            csv.writer(sys.stdout).writerows(before + list(_cell_texts(row)) for row in found.iter_rows())
             sys.stdout.flush()
     except PasswordError:
         _refuse("This workbook is locked with a password: save it without one.")
@@ -40,7 +40,7 @@ def main(path: str, sheet: str) -> None:
         _refuse(f"This workbook can't be read ({str(error)[:200]}): save it again, or as CSV.")
 
 
-def _texts(row: Sequence[object]) -> Iterator[str]:
+def _cell_texts(row: Sequence[object]) -> Iterator[str]:
     for cell in row:
         match cell:
             case str():
@@ -60,7 +60,7 @@ def _texts(row: Sequence[object]) -> Iterator[str]:
 
 def _refuse(sentence: str) -> None:
     sys.stderr.write(sentence)
-    raise SystemExit(REFUSED)
+    raise SystemExit(EXIT_REFUSED)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, cast
 from codewell.errors import FileRefused
 from codewell.files import sheet_child
 from codewell.files.limits import MIB, FileLimits
-from codewell.files.lines import bounded
+from codewell.files.lines import limited_lines
 
 # All that makes a workbook: its sheets, a few tables of its own, pictures.
 _ENTRIES_MAX: Final = 10_000
@@ -20,11 +20,11 @@ _DIRECTORY_BYTES_MAX: Final = 2 * MIB
 # What people save unpacks to some ten times its size, sheets full of the same to some fifty times.
 _RATIO_MAX: Final = 200
 # Until the first row comes; from then on the child waits for whoever reads its rows.
-FIRST_ROW_S: Final = 30.0
-_END_S: Final = 10.0
+FIRST_ROW_TIMEOUT_S: Final = 30.0
+_EXIT_TIMEOUT_S: Final = 10.0
 
 
-class _Packed(FileIO):
+class _LimitedZip(FileIO):
     """A packed file whose directory, which is read as a whole, is refused when it is long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -39,7 +39,7 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
     A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
     """
     try:
-        with _Packed(path) as file, zipfile.ZipFile(file) as packed:
+        with _LimitedZip(path) as file, zipfile.ZipFile(file) as packed:
             entries = packed.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error
@@ -62,23 +62,23 @@ def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[
     """
     words = [sys.executable, "-I", sheet_child.__file__, str(path.absolute()), sheet or ""]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603  our own program
-        late = Timer(FIRST_ROW_S, child.kill)
-        late.start()
+        deadline = Timer(FIRST_ROW_TIMEOUT_S, child.kill)
+        deadline.start()
         try:
             out, err = cast("BinaryIO", child.stdout), cast("BinaryIO", child.stderr)
             with TextIOWrapper(out, "utf-8", newline="") as text:
-                for line in bounded(text, limits):
-                    late.cancel()
+                for line in limited_lines(text, limits):
+                    deadline.cancel()
                     yield line
-            said = err.read().decode("utf-8", "replace")
-            status = child.wait(_END_S)
+            given = err.read().decode("utf-8", "replace")
+            status = child.wait(_EXIT_TIMEOUT_S)
         finally:
-            late.cancel()
+            deadline.cancel()
             child.kill()
-    if status == sheet_child.REFUSED:
-        raise FileRefused(said)
+    if status == sheet_child.EXIT_REFUSED:
+        raise FileRefused(given)
     if status:
         raise FileRefused(
-            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_S:.0f} s to "
-            "read: save its sheet as CSV."
+            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s "
+            "to read: save its sheet as CSV."
         )

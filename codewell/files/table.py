@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from codewell.errors import FileRefused
-from codewell.files.columns import Columns, columns_of
-from codewell.files.dialect import Dialect, dialect_of
-from codewell.files.encoding import encoding_of
+from codewell.files.columns import Columns, detect_columns
+from codewell.files.dialect import Dialect, detect_dialect
+from codewell.files.encoding import detect_encoding
 from codewell.files.limits import FileLimits
 from codewell.files.lines import ROW_CHARS_MAX, text_lines
 from codewell.files.scan import Scan
@@ -39,7 +39,7 @@ class Rows:
         csv.field_size_limit(self._limits.cell_chars_max)
         count, columns_max = 0, self._limits.columns_max
         try:
-            for row in csv.reader(self._fed(), self._dialect):
+            for row in csv.reader(self._limited_lines(), self._dialect):
                 count += 1
                 self._row_chars_end = self.chars + ROW_CHARS_MAX
                 if len(row) > columns_max:
@@ -55,7 +55,7 @@ class Rows:
                 "closed?"
             ) from error
 
-    def _fed(self) -> Iterator[str]:
+    def _limited_lines(self) -> Iterator[str]:
         """A row may go over many lines when its cells are quoted, so it is limited by itself."""
         for line in self._lines:
             self.chars += len(line)
@@ -81,34 +81,34 @@ def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
     """Open a file as a table. Raises FileRefused when it can't be one, or has no such columns."""
     lines = _lines(path, scan, options, limits)
     try:
-        begin = _begin(lines)
-        dialect = dialect_of(begin, options.delimiter) if scan.kind == "text" else Dialect
-        found = Rows(chain(begin, lines), dialect, limits)
+        sample = _read_sample(lines)
+        dialect = detect_dialect(sample, options.delimiter) if scan.kind == "text" else Dialect
+        found = Rows(chain(sample, lines), dialect, limits)
         rows = iter(found)
         first: list[list[str]] = []
         while len(first) < _FIRST_ROWS and found.chars < _FIRST_CHARS and (row := next(rows, None)) is not None:
             first.append(row)
         if not any(map(any, first)):
             raise FileRefused("This file has no rows at its beginning: there is nothing to import.")
-        yield Table(columns_of(first, options), chain(first, rows), lambda: found.chars)
+        yield Table(detect_columns(first, options), chain(first, rows), lambda: found.chars)
     finally:
         lines.close()
 
 
-def _begin(lines: Iterator[str]) -> list[str]:
-    begin: list[str] = []
+def _read_sample(lines: Iterator[str]) -> list[str]:
+    sample: list[str] = []
     chars = 0
-    while len(begin) < _FIRST_ROWS and chars < _FIRST_CHARS and (line := next(lines, None)) is not None:
-        begin.append(line)
+    while len(sample) < _FIRST_ROWS and chars < _FIRST_CHARS and (line := next(lines, None)) is not None:
+        sample.append(line)
         chars += len(line)
-    return begin
+    return sample
 
 
 def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Generator[str, None, None]:
     if scan.kind == "text":
         if options.sheet is not None:
             raise FileRefused("This file is text and has no sheets: leave the sheet out.")
-        return text_lines(path, encoding_of(scan, options.encoding), limits)
+        return text_lines(path, detect_encoding(scan, options.encoding), limits)
     if scan.kind == "xlsx":
         check_workbook(path, limits)
     return sheet_lines(path, options.sheet, limits)

@@ -112,10 +112,10 @@ async def bad_rows(connection: Connection, import_id: UUID, after: int) -> list[
 
 async def bad_rows_csv(connection: Connection, import_id: UUID) -> AsyncIterator[str]:
     """The bad rows as CSV, some thousand lines at a time, with cells that no spreadsheet runs."""
-    yield csv_writer.line(("row", "code", "reason"))
+    yield csv_writer.csv_line(("row", "code", "reason"))
     after = 0
     while rows := await bad_rows(connection, import_id, after):
-        yield "".join([csv_writer.line((str(one.row), one.text, one.reason.replace("_", " "))) for one in rows])
+        yield "".join([csv_writer.csv_line((str(one.row), one.text, one.reason.replace("_", " "))) for one in rows])
         after = rows[-1].row
 
 

@@ -103,7 +103,7 @@ class _Batch:
             if one.stock.left == 0 and self._held(one, request) is None:
                 self._refuse_or_wait(index, request, wanted)
                 return
-        if request.give_up_at is not None and self._is_late(request):
+        if request.give_up_at is not None and self._on_head_timeout(request):
             self._refuse(request, [(name, "deadline_passed") for name in request.names])
         else:
             self._give(request, wanted)
@@ -121,7 +121,7 @@ class _Batch:
                 lacking.append(program)
             else:
                 refusals.append((program.name, reason))
-        if request.give_up_at is not None and not refusals and self._is_late(request):
+        if request.give_up_at is not None and not refusals and self._on_head_timeout(request):
             refusals = [(name, "deadline_passed") for name in request.names]
         if refusals:
             self._refuse(request, refusals)
@@ -148,7 +148,7 @@ class _Batch:
         else:
             self.decision.ordered.append(index)
 
-    def _is_late(self, request: Request) -> bool:
+    def _on_head_timeout(self, request: Request) -> bool:
         deadline = request.event.deadline
         return deadline is not None and deadline <= self._now
 

@@ -14,13 +14,13 @@ from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
 ID_BYTES: Final = 8
-_ID_OF: Final = b"codewell master key\0"
+_KEY_ID_PREFIX: Final = b"codewell master key\0"
 # One of each kind that there is, however many keys.
-_KINDS_OF_TEMPLATES: Final = """
+_TEMPLATE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (key_wrapped, key_id) key AS stored, key_wrapped AS is_wrapped, key_id
     FROM template_version WHERE key_wrapped
     """
-_KINDS_OF_SECRETS: Final = """
+_REMOTE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (wrapped, key_id) secret AS stored, wrapped AS is_wrapped, key_id
     FROM remote_secret WHERE wrapped
     """
@@ -38,8 +38,8 @@ class MasterKeys:
     """The master keys that a process was given, the newest first. With none, keys are stored as they are."""
 
     def __init__(self, *keys: bytes) -> None:
-        self._keys = {id_of(key): key for key in keys}
-        self.newest_id: bytes | None = id_of(keys[0]) if keys else None
+        self._keys = {key_id_of(key): key for key in keys}
+        self.newest_id: bytes | None = key_id_of(keys[0]) if keys else None
 
     def wrap(self, secret: bytes) -> WrappedKey:
         """A new key as it is to be stored."""
@@ -55,14 +55,14 @@ class MasterKeys:
             if stored.key_id in {None, key_id}:
                 with contextlib.suppress(InvalidUnwrap):
                     return aes_key_unwrap(key, stored.stored)
-        raise StackUnavailable(self._cannot(stored.key_id))
+        raise StackUnavailable(self._unwrap_error(stored.key_id))
 
     @property
     def ids(self) -> list[bytes]:
         """The ids of all that were given."""
         return list(self._keys)
 
-    def _cannot(self, key_id: bytes | None) -> str:
+    def _unwrap_error(self, key_id: bytes | None) -> str:
         which = "a master key" if key_id is None else f"the master key of id {key_id.hex()}"
         if not self._keys:
             return f"The database's keys are wrapped with {which}: set CODEWELL_MASTER_KEY to it."
@@ -73,24 +73,24 @@ class MasterKeys:
         )
 
 
-def id_of(key: bytes) -> bytes:
+def key_id_of(key: bytes) -> bytes:
     """By what a master key is known in the database."""
-    return hashlib.sha256(_ID_OF + key).digest()[:ID_BYTES]
+    return hashlib.sha256(_KEY_ID_PREFIX + key).digest()[:ID_BYTES]
 
 
 async def check(connection: Connection, keys: MasterKeys) -> None:
     """Raise SettingsInvalid unless every kind of key that is stored can be unwrapped."""
     await check_for_programs(connection, keys)
-    await _check(connection, keys, _KINDS_OF_SECRETS)
+    await _check(connection, keys, _REMOTE_KEY_SAMPLES)
 
 
 async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:
     """As `check`, for who uses no secret of a remote service, and may read none."""
-    await _check(connection, keys, _KINDS_OF_TEMPLATES)
+    await _check(connection, keys, _TEMPLATE_KEY_SAMPLES)
 
 
-async def _check(connection: Connection, keys: MasterKeys, kinds: str) -> None:
-    for row in await connection.fetch(kinds):
+async def _check(connection: Connection, keys: MasterKeys, samples: str) -> None:
+    for row in await connection.fetch(samples):
         try:
             keys.unwrap(WrappedKey(*row))
         except StackUnavailable as error:

@@ -12,12 +12,12 @@ from codewell.keys import master_keys
 from codewell.keys.master_keys import MasterKeys, WrappedKey
 
 # Their rows are locked together for some milliseconds, and those that fill these programs wait for it.
-AT_ONCE_MAX: Final = 200
+BATCH_KEYS_MAX: Final = 200
 _ROUNDS_MAX: Final = 100
 _PAUSE_S: Final = 0.1
 
 # Rows that somebody has locked are left for the next round: to wait for one while holding others could be for ever.
-_TEMPLATES: Final = """
+_LOCK_TEMPLATES: Final = """
     SELECT program_id, version, key AS stored, key_wrapped AS is_wrapped, key_id FROM template_version
     WHERE key_id IS DISTINCT FROM $1 ORDER BY program_id, version LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
     """
@@ -26,7 +26,7 @@ _WRAP_TEMPLATES: Final = """
     FROM unnest($1::bigint[], $2::integer[], $3::bytea[]) AS n (program_id, version, key)
     WHERE v.program_id = n.program_id AND v.version = n.version
     """
-_SECRETS: Final = """
+_LOCK_SECRETS: Final = """
     SELECT id, secret AS stored, wrapped AS is_wrapped, key_id FROM remote_secret
     WHERE key_id IS DISTINCT FROM $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
     """
@@ -34,7 +34,7 @@ _WRAP_SECRETS: Final = """
     UPDATE remote_secret s SET secret = n.secret, wrapped = true, key_id = $3
     FROM unnest($1::bigint[], $2::bytea[]) AS n (id, secret) WHERE s.id = n.id
     """
-_LEFT: Final = """
+_COUNT_REMAINING: Final = """
     SELECT (SELECT count(*) FROM template_version WHERE key_id IS DISTINCT FROM $1)
          + (SELECT count(*) FROM remote_secret WHERE key_id IS DISTINCT FROM $1)
     """
@@ -83,10 +83,10 @@ async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progres
     await master_keys.check(connection, keys)
     done = 0
     for _ in range(_ROUNDS_MAX):
-        while some := await _some(connection, keys, actor):
-            done += some
+        while rotated := await _rotate_batch(connection, keys, actor):
+            done += rotated
             progress(done)
-        if not await connection.fetchval(_LEFT, keys.newest_id):
+        if not await connection.fetchval(_COUNT_REMAINING, keys.newest_id):
             return done
         await asyncio.sleep(_PAUSE_S)
     raise StackUnavailable(
@@ -94,17 +94,17 @@ async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progres
     )
 
 
-async def _some(connection: Connection, keys: MasterKeys, actor: Actor) -> int:
+async def _rotate_batch(connection: Connection, keys: MasterKeys, actor: Actor) -> int:
     """Wrap up to AT_ONCE_MAX of each kind in one transaction."""
     newest = keys.newest_id
     async with connection.transaction():
-        templates = await connection.fetch(_TEMPLATES, newest, AT_ONCE_MAX)
+        templates = await connection.fetch(_LOCK_TEMPLATES, newest, BATCH_KEYS_MAX)
         if templates:
             wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[2:]))).stored for row in templates]
             await connection.execute(
                 _WRAP_TEMPLATES, [row[0] for row in templates], [row[1] for row in templates], wrapped, newest
             )
-        secrets = await connection.fetch(_SECRETS, newest, AT_ONCE_MAX)
+        secrets = await connection.fetch(_LOCK_SECRETS, newest, BATCH_KEYS_MAX)
         if secrets:
             wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[1:]))).stored for row in secrets]
             await connection.execute(_WRAP_SECRETS, [row[0] for row in secrets], wrapped, newest)

@@ -23,19 +23,19 @@ MINTER_KEY_BYTES = 2 * KEY_BYTES
 # Places times codes handled together: memory stays bounded, and a run's arrays stay in a core's cache.
 RUN_CELLS_MAX = 81_920
 # Characters below this (Latin, Greek, Cyrillic) are found by a table of all of them, ten times as fast as by searching.
-TABLE_POINTS = 0x600
+TABLE_CODE_POINTS_MAX = 0x600
 
 _TAIL_TAG = int.from_bytes(b"CWt\x01", "little")
 _PREVIEW_KEY_BLOCK = bytes(12) + b"CWp\x01"
 _BEYOND_UNICODE = 0xFFFF_FFFF
 
 
-def numbers_of(template: Template) -> int:
+def mintable_count(template: Template) -> int:
     """How many codes of the template can be minted: its space, or what its leading places have below 2**62."""
-    return _head_of(template)[1]
+    return _permuted_places(template)[1]
 
 
-def _head_of(template: Template) -> tuple[int, int]:
+def _permuted_places(template: Template) -> tuple[int, int]:
     """How many leading places are permuted, and how many texts these have."""
     space = 1
     for place, cell in enumerate(template.cells):
@@ -45,7 +45,7 @@ def _head_of(template: Template) -> tuple[int, int]:
     return template.length, space
 
 
-class _Inverse(NamedTuple):
+class _InverseTables(NamedTuple):
     """Tables from characters to digits: a character's rank among all that occur, then a place's digit for that rank."""
 
     known: npt.NDArray[np.uint32]
@@ -70,7 +70,7 @@ class Minter:
         if len(key) != MINTER_KEY_BYTES:
             raise ValueError(f"A minter's key has {MINTER_KEY_BYTES} bytes, not {len(key)}.")
         self.template = template
-        self._head, self.numbers = _head_of(template)
+        self._head, self.numbers = _permuted_places(template)
         self._permutation = Permutation(key[:KEY_BYTES], self.numbers)
         self._cipher = block_cipher(key[KEY_BYTES:])
         self._preview_key = self._cipher.encryptor().update(_PREVIEW_KEY_BLOCK)
@@ -79,8 +79,8 @@ class Minter:
         # Rows are places and columns are codes all through: a row is one contiguous vector with one divisor.
         self._radices = _column([len(cell) for cell in template.cells])
         heads = [len(cell) for cell in template.cells[: self._head]]
-        behind = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
-        self._weights = _column(list(behind)[::-1])
+        weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
+        self._weights = _column(list(weights)[::-1])
 
         alphabets = list(dict.fromkeys(template.cells))
         starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
@@ -99,7 +99,7 @@ class Minter:
             texts += self._texts(np.arange(start, min(start + self._run, end), dtype=np.int64))
         return texts
 
-    def number_of(self, codes: Sequence[str]) -> list[int | None]:
+    def find_numbers(self, codes: Sequence[str]) -> list[int | None]:
         """The number of each text; None where it isn't one that this minter ever makes."""
         length = self.template.length
         numbers: list[int | None] = [None] * len(codes)
@@ -139,27 +139,27 @@ class Minter:
         return made
 
     @cached_property
-    def _way_back(self) -> _Inverse:
+    def _inverse_tables(self) -> _InverseTables:
         """Made when a number is first looked for, which issuers and generators never do."""
         known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
         digits = np.full((len(self._alphabets), len(known)), -1, np.int16)
         for row, alphabet in enumerate(self._alphabets):
             digits[row, np.searchsorted(known, _code_points(alphabet))] = np.arange(len(alphabet))
         ranks: npt.NDArray[np.int64] | None = None
-        if int(self._characters.max()) < TABLE_POINTS:
-            ranks = np.searchsorted(known, np.arange(TABLE_POINTS, dtype=np.uint32))
+        if int(self._characters.max()) < TABLE_CODE_POINTS_MAX:
+            ranks = np.searchsorted(known, np.arange(TABLE_CODE_POINTS_MAX, dtype=np.uint32))
         rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.cells])
-        return _Inverse(known, digits.reshape(-1), ranks, rows)
+        return _InverseTables(known, digits.reshape(-1), ranks, rows)
 
     def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Which of the joined texts have a number, and these numbers."""
         # A lone surrogate can't be in a code, but it can be in what somebody types.
         points = np.ascontiguousarray(_code_points(joined).reshape(-1, self.template.length).T)
-        known, digit_of, rank_of, starts = self._way_back
+        known, digit_of, rank_of, starts = self._inverse_tables
         if rank_of is None:
             ranks = np.searchsorted(known, points)
         else:
-            ranks = rank_of.take(np.minimum(points, TABLE_POINTS - 1))
+            ranks = rank_of.take(np.minimum(points, TABLE_CODE_POINTS_MAX - 1))
         digits = digit_of.take(ranks + starts)
         fits = ((digits >= 0) & (known.take(ranks) == points)).all(axis=0)
         rows = np.flatnonzero(fits)

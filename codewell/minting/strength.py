@@ -7,16 +7,16 @@ chance of at most R * T * M / S. A program whose chance is above 1 % needs a per
 import math
 
 from codewell.errors import TemplateInvalid
-from codewell.minting.minter import numbers_of
+from codewell.minting.minter import mintable_count
 from codewell.minting.template import Template
 
 # The chance of a hit may be one in so many: 1 %.
-ONE_HIT_IN = 100
+HIT_ODDS_MIN = 100
 
 _COUNT_WRITTEN_OUT_MAX = 10**18
 
 
-def space_needed(live_codes: int, seconds: float, guesses_per_s: float) -> int:
+def required_space(live_codes: int, seconds: float, guesses_per_s: float) -> int:
     """How many different codes keep the chance of one hit at 1 %; `seconds` is how long the codes can be tried.
 
     Raises ValueError for an amount that is negative or has no end: the caller bounds a program that lives for ever.
@@ -26,12 +26,12 @@ def space_needed(live_codes: int, seconds: float, guesses_per_s: float) -> int:
         raise ValueError(
             f"No space can be worked out for {live_codes} codes, {seconds} s, {guesses_per_s} guesses a second."
         )
-    return math.ceil(hits * ONE_HIT_IN)
+    return math.ceil(hits * HIT_ODDS_MIN)
 
 
 def check_guessing(template: Template, live_codes: int, seconds: float, guesses_per_s: float) -> None:
     """Raise `TemplateInvalid` where a guess hits one of `live_codes` within `seconds` with a chance above 1 %."""
-    needed = space_needed(live_codes, seconds, guesses_per_s)
+    needed = required_space(live_codes, seconds, guesses_per_s)
     if template.space < needed:
         raise TemplateInvalid(
             f"The template's codes can be guessed: its space is {_amount(template.space)} and would have to be "
@@ -42,7 +42,7 @@ def check_guessing(template: Template, live_codes: int, seconds: float, guesses_
 
 def check_space(template: Template, codes_max: int) -> None:
     """Raise `TemplateInvalid` where the template can't make `codes_max` different codes."""
-    numbers = numbers_of(template)
+    numbers = mintable_count(template)
     if numbers < codes_max:
         raise TemplateInvalid(
             f"The template can make {_amount(numbers)} different codes, fewer than the maximum of {codes_max:,}: add "

@@ -29,7 +29,7 @@ _QUOTE_CHARACTERS_MAX = 40
 _TOKENS = "{string n}, {number n}, {upstring n}, {safe n} or {[characters] n}"
 # A brace always belongs to a token, in an alphabet too: a forgotten "]" can't swallow the tokens behind it.
 _TOKEN = re.compile(r"\{((?:\\.|[^\\{}])*)\}")
-_OWN_ALPHABET = re.compile(r"\[((?:\\.|[^\\\]])*)\](.*)")
+_CUSTOM_ALPHABET = re.compile(r"\[((?:\\.|[^\\\]])*)\](.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Template:
             return False
         return all(character in cell for character, cell in zip(code, self.cells, strict=True))
 
-    def shared_with(self, other: "Template") -> int:
+    def count_common_texts(self, other: "Template") -> int:
         """How many texts fit both templates; 0 where no text of one can ever be a text of the other."""
         if self.length != other.length:
             return 0
@@ -134,14 +134,14 @@ def _read_token(text: str, at: int) -> tuple[list[str], int]:
         )
     body = token[1].strip(" ")
     if body.startswith("["):
-        alphabet, count = _read_own_alphabet(token[0], body)
+        alphabet, count = _read_custom_alphabet(token[0], body)
     else:
         word, _, count = body.partition(" ")
-        alphabet = _known_alphabet(token[0], word, count)
+        alphabet = _named_alphabet(token[0], word, count)
     return [alphabet] * _read_count(token[0], count.strip(" ")), token.end()
 
 
-def _known_alphabet(token: str, word: str, count: str) -> str:
+def _named_alphabet(token: str, word: str, count: str) -> str:
     if word in ALPHABETS:
         return ALPHABETS[word]
     name = word.rstrip(string.digits)
@@ -152,9 +152,9 @@ def _known_alphabet(token: str, word: str, count: str) -> str:
     )
 
 
-def _read_own_alphabet(token: str, body: str) -> tuple[str, str]:
+def _read_custom_alphabet(token: str, body: str) -> tuple[str, str]:
     """The characters between the brackets, and the text of the number behind them."""
-    own = _OWN_ALPHABET.fullmatch(body)
+    own = _CUSTOM_ALPHABET.fullmatch(body)
     if own is None:
         raise TemplateInvalid(
             f"The alphabet in {_quoted(token)} is never closed: put ] behind its characters, as in {{[ABC] 4}}."

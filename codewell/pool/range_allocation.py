@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.minting.minter import Minter, numbers_of
+from codewell.minting.minter import Minter, mintable_count
 from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules
@@ -76,7 +76,7 @@ async def allocate(
 
 def end_of(template: str) -> int:
     """How many numbers a template has. Raises TemplateInvalid when it can't be read."""
-    return numbers_of(Template.parse(template))
+    return mintable_count(Template.parse(template))
 
 
 def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[NumberRange]:
@@ -95,7 +95,7 @@ async def _older(
     if not older:
         return []
     template = (await minters.get(connection, program.id, program.version)).template
-    return [(minter, count) for minter, count in older if template.shared_with(minter.template)]
+    return [(minter, count) for minter, count in older if template.count_common_texts(minter.template)]
 
 
 def _minted(older: Sequence[tuple[Minter, int]], texts: Sequence[str]) -> set[int]:
@@ -103,7 +103,7 @@ def _minted(older: Sequence[tuple[Minter, int]], texts: Sequence[str]) -> set[in
     return {
         place
         for minter, minted in older
-        for place, number in enumerate(minter.number_of(texts))
+        for place, number in enumerate(minter.find_numbers(texts))
         if number is not None and number < minted
     }
 

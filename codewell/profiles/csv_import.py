@@ -13,7 +13,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.profiles import profiles
 from schemas.events import PROFILE_FIELDS_MAX, ProfileFields
 
-REFUSED_SHOWN_MAX: Final = 20
+REFUSED_ROWS_MAX: Final = 20
 _BATCH_SIZE: Final = 5_000
 _ID_COLUMN: Final = "profile_id"
 _FIELDS: Final = TypeAdapter[dict[str, str]](ProfileFields)
@@ -48,38 +48,38 @@ async def import_profiles(
     written = refused = 0
     first: list[RefusedRow] = []
     batch: dict[str, dict[str, str]] = {}
-    for found in _rows(lines):
+    for found in _parse_rows(lines):
         if isinstance(found, RefusedRow):
             refused += 1
-            if len(first) < REFUSED_SHOWN_MAX:
+            if len(first) < REFUSED_ROWS_MAX:
                 first.append(found)
             continue
         profile_id, fields = found
         batch[profile_id] = fields
         written += 1
         if len(batch) == _BATCH_SIZE:
-            await _put(connection, batch, actor)
+            await _store_batch(connection, batch, actor)
             batch.clear()
             progress(written + refused)
-    await _put(connection, batch, actor)
+    await _store_batch(connection, batch, actor)
     return ImportedProfiles(written, refused, first)
 
 
-async def _put(connection: Connection, batch: dict[str, dict[str, str]], actor: Actor | None) -> None:
+async def _store_batch(connection: Connection, batch: dict[str, dict[str, str]], actor: Actor | None) -> None:
     async with connection.transaction():
         await profiles.put(connection, batch)
         if actor is not None and batch:
             await audit_log.record(connection, actor, "profile.import", count=len(batch))
 
 
-def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | RefusedRow]:
+def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | RefusedRow]:
     """Each row's profile id and fields, or why it has none. Empty lines are no rows."""
     reader = csv.reader(lines, strict=True)
     try:
-        columns = _columns(next(reader, []))
+        columns = _check_header(next(reader, []))
         for row in reader:
             if row:
-                yield _profile(columns, row, reader.line_num)
+                yield _parse_row(columns, row, reader.line_num)
     except csv.Error as error:
         raise ProfileRefused(
             f"Line {reader.line_num} is no CSV ({error}): what stands before it is written."
@@ -91,7 +91,7 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | Refused
         ) from error
 
 
-def _columns(header: list[str]) -> list[str]:
+def _check_header(header: list[str]) -> list[str]:
     if header.count(_ID_COLUMN) != 1 or len(set(header)) != len(header):
         raise ProfileRefused(f"The first line must name its columns, each once, and one of them {_ID_COLUMN}.")
     if len(header) > PROFILE_FIELDS_MAX + 1:
@@ -100,7 +100,7 @@ def _columns(header: list[str]) -> list[str]:
     return header
 
 
-def _profile(columns: list[str], row: list[str], line: int) -> tuple[str, dict[str, str]] | RefusedRow:
+def _parse_row(columns: list[str], row: list[str], line: int) -> tuple[str, dict[str, str]] | RefusedRow:
     if len(row) != len(columns):
         return RefusedRow(line, f"It has {len(row)} cells and the first line has {len(columns)}.")
     cells = dict(zip(columns, row, strict=True))

@@ -29,13 +29,13 @@ _PAUSE_S: Final = 0.2
 # Answers are found by running through their index of bloom filters, and what it doesn't rule out is read.
 _TIMEOUT_S: Final = 600
 
-_ALONE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
+_LOCK_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 # The index of holdings begins with the program.
-_LET_GO: Final = """
+_DELETE_HOLDINGS: Final = """
     DELETE FROM holding h USING program p WHERE h.program_id = p.id AND h.profile_id = $1 AND h.profile_id <> ''
     """
-_RENAME: Final = "UPDATE answer SET profile_id = $2 WHERE profile_id = $1 AND answered_at <= $3"
-_KEPT: Final = """
+_RENAME_IN_ANSWERS: Final = "UPDATE answer SET profile_id = $2 WHERE profile_id = $1 AND answered_at <= $3"
+_RENAME_IN_RESPONSES: Final = """
     UPDATE idempotency SET body = convert_to(replace(convert_from(body, 'UTF8'), $1, $2), 'UTF8')
     WHERE position(convert_to($1, 'UTF8') IN body) > 0
     """
@@ -48,28 +48,30 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
 
     Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
     """
-    before = await _alone(connection, _LET_GO, profile_id)
+    before = await _run_exclusively(connection, _DELETE_HOLDINGS, profile_id)
     # Whoever sees the new id learns neither the old one nor which other ids were random once.
-    stranger = f"forgotten-{uuid4()}"
+    random_id = f"forgotten-{uuid4()}"
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
-        renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
+        renamed: str = await connection.execute(_RENAME_IN_ANSWERS, profile_id, random_id, before, timeout=_TIMEOUT_S)
         answers = int(renamed.rsplit(maxsplit=1)[-1])
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
     # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
-    await _alone(connection)
-    await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)
+    await _run_exclusively(connection)
+    await connection.execute(
+        _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
+    )
     return answers
 
 
-async def _alone(connection: Connection, *statement: str) -> datetime:
+async def _run_exclusively(connection: Connection, *statement: str) -> datetime:
     """Run the statement while no request is being decided, and return the moment that parts before from after."""
     for _ in range(_ATTEMPTS_MAX):
         try:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
-                await connection.execute(_ALONE, *DECIDING_LOCK)
+                await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
                 if statement:
                     await connection.execute(*statement)
                 moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
@@ -79,6 +81,6 @@ async def _alone(connection: Connection, *statement: str) -> datetime:
     raise StackUnavailable("Requests are being decided without end just now: forget the profile in a moment.")
 
 
-def _member(profile_id: str) -> str:
+def _json_member(profile_id: str) -> str:
     """How an answer that is kept for its idempotency key names a profile."""
     return f'"profile_id":{json.dumps(profile_id, ensure_ascii=False)}'

@@ -7,7 +7,7 @@ from typing import Final
 import asyncpg
 
 from codewell.errors import ProgramRefused, TemplateInvalid
-from codewell.files.csv_writer import harmless
+from codewell.files.csv_writer import escape_formula
 from codewell.minting.strength import check_guessing, check_space
 from codewell.minting.template import Template
 from schemas.program import Program, ProgramSettings
@@ -51,7 +51,7 @@ def check_guessable(template: Template, settings: ProgramSettings, guesses_per_s
 
 def check_begin(template: Template) -> None:
     """Codes are pasted into spreadsheets by hand too, where no export puts an apostrophe in front of them."""
-    if harmless(template.text) != template.text:
+    if escape_formula(template.text) != template.text:
         begin = template.text.lstrip()[:1]
         raise TemplateInvalid(
             f"A spreadsheet would run codes that begin with {begin} as formulas: begin with another character, or "

@@ -5,7 +5,7 @@ from typing import Final
 
 from codewell.errors import TemplateInvalid
 from codewell.infra.postgres.connection import Connection
-from codewell.minting.minter import ALGORITHM, numbers_of
+from codewell.minting.minter import ALGORITHM, mintable_count
 from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
 
@@ -34,14 +34,16 @@ async def check_room(
     `version` is the template's own, stored or not yet. What older versions minted and what was imported is counted as
     if all of it fitted the template that can: a text enters a program once.
     """
-    free = numbers_of(template) - imported
+    free = mintable_count(template) - imported
     rows = await connection.fetch(
         "SELECT version, template, next_number, skipped FROM template_version WHERE program_id = $1", program_id
     )
     for row in rows:
         minted = row["next_number"] - row["skipped"]
         free -= (
-            minted if row["version"] == version else min(minted, template.shared_with(Template.parse(row["template"])))
+            minted
+            if row["version"] == version
+            else min(minted, template.count_common_texts(Template.parse(row["template"])))
         )
     if free < wanted:
         raise TemplateInvalid(

@@ -101,15 +101,15 @@ class HandledLetters(NamedTuple):
 class DeadLetters:
     """The letters that were there when this was opened, however many come meanwhile."""
 
-    def __init__(self, reader: TopicReader, prefix: str, spans: Mapping[TopicPartition, OffsetRange]) -> None:
+    def __init__(self, reader: TopicReader, prefix: str, offset_ranges: Mapping[TopicPartition, OffsetRange]) -> None:
         self._reader = reader
-        self.spans = spans
+        self.offset_ranges = offset_ranges
         self._topics = {prefix + topics.dead_letters_of(name): name for name in topics.REQUESTS}
 
     async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[HandledLetters]]:
         """The letters of a partition in their order, some hundreds at a time. Raises StackUnavailable."""
         batch: list[DeadLetter] = []
-        async for record in self._reader.records(tp, self.spans[tp]):
+        async for record in self._reader.records(tp, self.offset_ranges[tp]):
             batch.append(_letter(self._topics[tp.topic], record))
             if len(batch) == _AT_ONCE:
                 yield await _with_what_was_done(connection, batch)
@@ -122,17 +122,17 @@ class DeadLetters:
 
         Raises StackUnavailable.
         """
-        for tp in self.spans:
+        for tp in self.offset_ranges:
             async for batch in self.known(connection, tp):
                 yield [one for one in batch if one.done.purged_at is None and wanted.has(one.letter)]
 
     async def find(self, connection: Connection, at: str) -> HandledLetters | None:
         """The letter of this name, purged or not. Raises StackUnavailable."""
         name, partition, offset = at.split(":")
-        found = [tp for tp in self.spans if self._topics[tp.topic] == name and tp.partition == int(partition)]
+        found = [tp for tp in self.offset_ranges if self._topics[tp.topic] == name and tp.partition == int(partition)]
         for tp in found:
             start = int(offset)
-            if self.spans[tp].start <= start < self.spans[tp].end:
+            if self.offset_ranges[tp].start <= start < self.offset_ranges[tp].end:
                 async for record in self._reader.records(tp, OffsetRange(start, start + 1)):
                     [one] = await _with_what_was_done(connection, [_letter(name, record)])
                     return one
@@ -144,8 +144,8 @@ async def opened(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
     partitions = await reading.partitions(kafka_config, names)
-    async with reading.reader(kafka_config) as reader:
-        yield DeadLetters(reader, prefix, await reader.spans(partitions))
+    async with reading.open_reader(kafka_config) as reader:
+        yield DeadLetters(reader, prefix, await reader.offset_ranges(partitions))
 
 
 async def _with_what_was_done(connection: Connection, letters: list[DeadLetter]) -> list[HandledLetters]:

@@ -26,9 +26,9 @@ async def answers(
     StackUnavailable.
     """
     partitions = await reading.partitions(kafka_config, topics)
-    async with reading.reader(kafka_config) as reader:
+    async with reading.open_reader(kafka_config) as reader:
         batch: list[PublishedAnswer] = []
-        for tp, span in (await reader.spans(partitions, since)).items():
+        for tp, span in (await reader.offset_ranges(partitions, since)).items():
             async for record in reader.records(tp, span):
                 answer = read(record)
                 if answer is not None:

@@ -52,7 +52,7 @@ class Purge:
         """
         kept: dict[TopicPartition, int] = {}
         purged = await self._run(tell, kept)
-        gone = {tp: first for tp, first in kept.items() if first > self._letters.spans[tp].start}
+        gone = {tp: first for tp, first in kept.items() if first > self._letters.offset_ranges[tp].start}
         if gone:
             async with clients.admin(kafka_config) as admin:
                 await admin.delete_records({tp: RecordsToDelete(before_offset=first) for tp, first in gone.items()})
@@ -63,7 +63,7 @@ class Purge:
     async def _run(self, tell: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> PurgeResult:
         purged = PurgeResult()
         looked_at = 0
-        for tp, span in self._letters.spans.items():
+        for tp, span in self._letters.offset_ranges.items():
             first_kept: int | None = None
             leading = 0
             async for batch in self._letters.known(self._connection, tp):

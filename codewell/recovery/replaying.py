@@ -79,7 +79,7 @@ async def replay(
     """
     counts = ReplayCounts()
     # Letters are being read while events are looked for, so that takes a reader of its own.
-    async with clients.started_producer(kafka_config) as producer, reading.reader(kafka_config) as reader:
+    async with clients.started_producer(kafka_config) as producer, reading.open_reader(kafka_config) as reader:
         requests = await reading.partitions(kafka_config, [prefix + name for name in topics.REQUESTS])
         replaying = _Replaying(connection, reader, producer, prefix, requests)
         async for batch in letters.wanted(connection, wanted):
@@ -138,7 +138,7 @@ class _Replaying:
             starts[tp] = min(starts.get(tp, done.replay_from or 0), done.replay_from or 0)
             names[_name(letter)] = letter.place
         found: set[RecordPlace] = set()
-        for tp, end in (await self._reader.ends(starts)).items() if starts else ():
+        for tp, end in (await self._reader.end_offsets(starts)).items() if starts else ():
             async for record in self._reader.records(tp, OffsetRange(starts[tp], end)):
                 name = dict(record.headers).get(REPLAY_OF)
                 if name in names:
@@ -149,8 +149,8 @@ class _Replaying:
         if not letters:
             return
         targets = {letter.place: self._target(letter) for letter in letters}
-        ends = await self._reader.ends(set(targets.values()))
-        await store.begin_replay(self._connection, {place: ends[tp] for place, tp in targets.items()})
+        end_offsets = await self._reader.end_offsets(set(targets.values()))
+        await store.begin_replay(self._connection, {place: end_offsets[tp] for place, tp in targets.items()})
         batches = RecordBatches(self._producer)
         for letter in letters:
             record = letter.record

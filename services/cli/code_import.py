@@ -94,11 +94,11 @@ async def _bring_in(
     from codewell.files.table import open_table
     from codewell.imports import imports, run
     from codewell.imports.settings import ImportSettings
-    from codewell.infra.config.settings import read
+    from codewell.infra.config.settings import read_settings
     from codewell.infra.uuid7 import uuid7
     from codewell.programs import programs
 
-    limits = read(ImportSettings).import_limits
+    limits = read_settings(ImportSettings).import_limits
     found = await programs.get(connection, program)
     imports.check(found, options)
     scanned = await asyncio.to_thread(scan, file, limits)

@@ -16,7 +16,7 @@ def config() -> None:
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
     from codewell.imports.settings import ImportSettings
-    from codewell.infra.config.effective_settings import shown
+    from codewell.infra.config.effective_settings import effective_settings
     from codewell.infra.config.settings import StackSettings
     from services.console.settings import ConsoleSettings
     from services.generator.settings import GeneratorSettings
@@ -27,7 +27,7 @@ def show(process: str | None, as_json: bool) -> None:
         "generator": GeneratorSettings,
         "console": ConsoleSettings,
     }
-    rows = list(shown(kinds.get(process or "", ImportSettings)))
+    rows = list(effective_settings(kinds.get(process or "", ImportSettings)))
     if as_json:
         print_json({row.variable: {"value": row.value, "source": row.source} for row in rows})
     else:

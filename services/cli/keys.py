@@ -19,7 +19,9 @@ def status(as_json: bool) -> None:
     from codewell.keys import rotation
     from codewell.keys.master_keys import MasterKeys
 
-    found = with_database(lambda connection, settings: rotation.status(connection, MasterKeys(*settings.given_keys)))
+    found = with_database(
+        lambda connection, settings: rotation.status(connection, MasterKeys(*settings.all_master_keys))
+    )
     rows = [one._asdict() for one in found]
     if as_json:
         for row in rows:
@@ -45,7 +47,7 @@ def rotate(as_json: bool) -> None:
 
     done = with_database(
         lambda connection, settings: rotation.rotate(
-            connection, MasterKeys(*settings.given_keys), audit_log.command_actor(), progress
+            connection, MasterKeys(*settings.all_master_keys), audit_log.command_actor(), progress
         )
     )
     if sys.stderr.isatty():

@@ -26,12 +26,12 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
     from asyncpg import InsufficientPrivilegeError, PostgresError
 
     from codewell.errors import SettingsInvalid, StackUnavailable
-    from codewell.infra.config.settings import StackSettings, read
-    from codewell.infra.postgres.connection import UNAVAILABLE, connection, place
+    from codewell.infra.config.settings import StackSettings, read_settings
+    from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, address_of, connection
     from codewell.infra.postgres.migrations import check_schema
 
     async def connected() -> T:
-        settings = read(StackSettings)
+        settings = read_settings(StackSettings)
         url = settings.postgres_url.get_secret_value()
         async with connection(url, "codewell-cli") as opened:
             try:
@@ -41,10 +41,10 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
                 raise SettingsInvalid(
                     f"CODEWELL_POSTGRES_URL's user may not do this ({error}): commands need the owner of the schema."
                 ) from error
-            except (*UNAVAILABLE, PostgresError) as error:
+            except (*UNAVAILABLE_ERRORS, PostgresError) as error:
                 why = error.args[0] if error.args else type(error).__name__
                 raise StackUnavailable(
-                    f"Postgres at {place(url)} did not do it ({why}): its last step changed nothing, try again."
+                    f"Postgres at {address_of(url)} did not do it ({why}): its last step changed nothing, try again."
                 ) from error
 
     return asyncio.run(connected())

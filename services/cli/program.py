@@ -254,10 +254,10 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
 
 
 def _asked(wanted: dict[str, Any]) -> dict[str, Any]:
-    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.programs import programs, settings_rules
 
-    guesses_per_s = read(StackSettings).guesses_per_s
+    guesses_per_s = read_settings(StackSettings).guesses_per_s
 
     def check(settings: ProgramSettings) -> None:
         settings_rules.check_settings(settings, guesses_per_s)

@@ -33,7 +33,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
 
     async def work(connection: Any, settings: Any) -> dict[str, int]:
         from codewell.audit import audit_log
-        from codewell.infra.config.settings import read
+        from codewell.infra.config.settings import read_settings
         from codewell.pool.minter_cache import Minters
         from codewell.recovery import published_answers
         from codewell.recovery.reconciliation import AnswerComparison
@@ -42,7 +42,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
 
         counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
         topics = [settings.topic_prefix + name for name in _reply_topics()]
-        topics += [name for name in read(IssuerSettings).reply_topics if name not in topics]
+        topics += [name for name in read_settings(IssuerSettings).reply_topics if name not in topics]
         strangers = AnswerComparison(connection)
         await strangers.open()
         progress = Progress("answers compared")

@@ -72,10 +72,10 @@ def scenario_step(
 
 
 def _profiles(given: tuple[str, ...], file: IO[str] | None) -> list[str]:
-    read = [line.strip() for line in file or () if line.strip()]
-    if not given and not read:
+    lines = [line.strip() for line in file or () if line.strip()]
+    if not given and not lines:
         raise click.UsageError("Name at least one profile, or a file of them with --file.")
-    return [*given, *read]
+    return [*given, *lines]
 
 
 def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> None:
@@ -89,9 +89,9 @@ def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: floa
 
 async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
     from codewell.client.exchange import exchange, outgoing
-    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read_settings
 
-    settings = read(StackSettings)
+    settings = read_settings(StackSettings)
     given = {key: value for key, value in data.items() if value not in (None, ())}
     requests = [outgoing(topic, {"profile_id": profile, **given}) for profile in profiles]
     _check(requests)

@@ -42,12 +42,14 @@ def console() -> None:
 @click.command()
 def migrate() -> None:
     """Bring the database's schema up to date. Safe to repeat."""
-    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.postgres.connection import connection
     from codewell.infra.postgres.migrations import migrate as apply
 
     async def work() -> list[str]:
-        async with connection(read(StackSettings).postgres_url.get_secret_value(), "codewell-migrate") as opened:
+        async with connection(
+            read_settings(StackSettings).postgres_url.get_secret_value(), "codewell-migrate"
+        ) as opened:
             return await apply(opened)
 
     applied = asyncio.run(work())
@@ -67,16 +69,16 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
     """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.infra.postgres import logins
-    from codewell.infra.postgres.connection import place
+    from codewell.infra.postgres.connection import address_of
     from services.cli.output import with_database
 
     password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
     name = user or role
 
     async def work(connection: Any, settings: Any) -> str:
-        give = partial(logins.give, connection, role, name, password)
+        give = partial(logins.create_login, connection, role, name, password)
         await recorded(connection, command_actor(), give, "login.give", user=name, role=role)
-        return place(settings.postgres_url.get_secret_value())
+        return address_of(settings.postgres_url.get_secret_value())
 
     where = with_database(work)
     click.echo(f"User {name} may do what codewell_{role} may. For that service:")
@@ -90,10 +92,10 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
 )
 def topics(replication: int | None) -> None:
     """Make the topics that are missing. Safe to repeat."""
-    from codewell.infra.config.settings import StackSettings, read
+    from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.kafka.topics import create_topics
 
-    settings = read(StackSettings)
+    settings = read_settings(StackSettings)
     made = asyncio.run(create_topics(settings.kafka_config, settings.topic_prefix, replication))
     click.echo("\n".join(f"made {name}" for name in made) or "All topics are there.")
 

@@ -9,14 +9,14 @@ from typing import Any, Final
 import structlog
 from starlette.routing import Route
 
-from codewell.infra.config.settings import read
+from codewell.infra.config.settings import read_settings
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema
-from codewell.infra.postgres.watch import watch
+from codewell.infra.postgres.watch import monitor
 from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, run
 from codewell.infra.telemetry import metrics
-from codewell.infra.telemetry.health import Health, Probes, serving
+from codewell.infra.telemetry.health import Health, Probes, serve_app
 from codewell.infra.telemetry.logs import configure
 from codewell.infra.telemetry.tracing import tracing
 from codewell.keys import master_keys
@@ -35,7 +35,7 @@ _GC_OBJECTS: Final = 50_000
 
 def main() -> None:
     """Run one console. Raises CodewellError."""
-    settings = read(ConsoleSettings)
+    settings = read_settings(ConsoleSettings)
     configure("console", settings.log_level)
     metrics.configure("console")
     run(lambda stop: serve(settings, stop))
@@ -48,7 +48,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
 
     async def check(connection: Connection) -> None:
         await check_schema(connection)
-        await master_keys.check(connection, MasterKeys(*settings.given_keys))
+        await master_keys.check(connection, MasterKeys(*settings.all_master_keys))
 
     await postgres.wait_until_up(url, "codewell-console", settings.start_timeout_s, check)
     async with (
@@ -62,14 +62,14 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         async with (
             _in_background(context.announcer.run()),
             _in_background(context.importer.run()),
-            serving(api, settings.api_host, settings.api_port, settings.connections_max) as port,
+            serve_app(api, settings.api_host, settings.api_port, settings.connections_max) as port,
         ):
             log.info("api_served", host=settings.api_host, port=port)
             # A search for cycles through all that was just set up would hold up whoever asks at that moment.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_OBJECTS)
-            await watch(pool, health, stop)
+            await monitor(pool, health, stop)
 
 
 @asynccontextmanager

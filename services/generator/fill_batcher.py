@@ -17,12 +17,12 @@ class FillBatcher:
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
-        self._gathering: Coalescer[None, int, bool] = Coalescer(self._fill_together, PROGRAMS_MAX)
+        self._coalescer: Coalescer[None, int, bool] = Coalescer(self._fill_together, PROGRAMS_MAX)
         self._slots = asyncio.Semaphore(ALONE_MAX)
 
     async def fill(self, program_id: int) -> None:
         """Bring one pool up to its mark, as the filler does. Raises nothing."""
-        if await self._gathering.ask(None, program_id):
+        if await self._coalescer.submit(None, program_id):
             return
         # It holds up nothing else.
         async with self._slots:

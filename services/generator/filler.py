@@ -9,8 +9,8 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
-from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
-from codewell.infra.process.lifecycle import pauses
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.pool import fill
 from codewell.pool.fill_many import PROGRAMS_MAX, top_up_many
@@ -44,11 +44,11 @@ class Filler:
 
     async def fill(self, program_id: int) -> None:
         """Bring one pool up to its mark, trying again until it is done or the process is to stop. Raises nothing."""
-        async for _ in pauses(self._stop):
+        async for _ in backoff_delays(self._stop):
             try:
                 async with self._pool.acquire() as connection:
                     filled = await fill.top_up(connection, self._minters, program_id)
-            except (*UNAVAILABLE, *_TRANSIENT) as error:
+            except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
                 self._waits(error)
             except Exception:
                 # Trying the same again would block all other programs of the partition; the sweep comes back to it.
@@ -69,11 +69,11 @@ class Filler:
 
         Tries again until it is done or the process is to stop. Raises nothing.
         """
-        async for _ in pauses(self._stop):
+        async for _ in backoff_delays(self._stop):
             try:
                 async with self._pool.acquire() as connection:
                     filled, left = await top_up_many(connection, program_ids)
-            except (*UNAVAILABLE, *_TRANSIENT) as error:
+            except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
                 self._waits(error)
             except Exception:
                 # One of them may be at fault, which is told when each is filled alone.
@@ -94,7 +94,7 @@ class Filler:
         It needs no Kafka: while that is away, pools are used over HTTP.
         """
         while not self._stop.is_set():
-            async for _ in pauses(self._stop):
+            async for _ in backoff_delays(self._stop):
                 self._health.heartbeat(_SWEEP)
                 WAKE_UPS.labels("sweep").inc()
                 if await self.sweep():
@@ -108,7 +108,7 @@ class Filler:
         try:
             async with self._pool.acquire() as connection:
                 needy = await fill.needy_programs(connection)
-        except (*UNAVAILABLE, *_TRANSIENT) as error:
+        except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
             self._waits(error)
             return False
         except Exception:
@@ -128,7 +128,7 @@ class Filler:
         return True
 
     def _waits(self, error: Exception) -> None:
-        self._health.set_waiting(_POSTGRES, why_away(error))
+        self._health.set_waiting(_POSTGRES, outage_reason(error))
         # Without a database there is nothing to do, and nothing gained by being started anew.
         self._health.set_idle(_SWEEP)
 

@@ -13,16 +13,16 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
-from codewell.infra.config.settings import read
+from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema
-from codewell.infra.postgres.watch import watch
+from codewell.infra.postgres.watch import monitor
 from codewell.infra.process import failpoints
-from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, pauses, run, until
+from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, backoff_delays, run, run_until_stopped
 from codewell.infra.telemetry import metrics
-from codewell.infra.telemetry.health import Health, served
+from codewell.infra.telemetry.health import Health, serve_health
 from codewell.infra.telemetry.logs import configure
 from codewell.keys import master_keys
 from codewell.pool.minter_cache import Minters
@@ -52,7 +52,7 @@ _GC_OBJECTS: Final = 50_000
 
 def main() -> None:
     """Run one generator. Raises CodewellError."""
-    settings = read(GeneratorSettings)
+    settings = read_settings(GeneratorSettings)
     configure("generator", settings.log_level)
     failpoints.arm(settings.failpoints)
     metrics.configure("generator")
@@ -69,7 +69,7 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
         await check_schema(connection)
         await master_keys.check(connection, minters.keys)
 
-    async with served(health, settings.health_host, settings.health_port):
+    async with serve_health(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check)
         needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
         await clients.wait_until_up(settings.kafka_config, needed, settings.start_timeout_s)
@@ -85,9 +85,9 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             reader = ProfileReader(settings, pool, health, stop)
             works = [
                 sender.run(stop, settings.stop_timeout_s),
-                until(stop, reader.run(), settings.stop_timeout_s),
-                until(stop, filler.sweep_on(settings.sweep_interval_s)),
-                watch(pool, health, stop),
+                run_until_stopped(stop, reader.run(), settings.stop_timeout_s),
+                run_until_stopped(stop, filler.sweep_on(settings.sweep_interval_s)),
+                monitor(pool, health, stop),
             ]
             tasks = [asyncio.create_task(work) for work in works]
             try:
@@ -103,12 +103,12 @@ async def _listen_on(settings: GeneratorSettings, fill: Fill, health: Health, st
     Faust does not come back from a crash by itself, so each connection is another application.
     """
     while not stop.is_set():
-        async for _ in pauses(stop):
+        async for _ in backoff_delays(stop):
             began = time.monotonic()
             try:
                 await _listen(settings, fill, health, stop)
             except (KafkaError, OSError) as error:
-                health.set_waiting(_KAFKA, clients.why_away(error))
+                health.set_waiting(_KAFKA, clients.outage_reason(error))
             except Exception as error:
                 log.exception("events_not_read")
                 health.set_waiting(_KAFKA, type(error).__name__)
@@ -123,13 +123,13 @@ async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop:
         try:
             # Where no broker answers, this takes long, and whoever stops the generator meanwhile need not wait for it.
             # Faust that is stopped half-way leaves connections and a thread behind, so it has its chance to end it.
-            await until(
+            await run_until_stopped(
                 stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_SHARE / 2 * settings.stop_timeout_s
             )
             if not stop.is_set():
                 _keep()
                 health.set_ready(_KAFKA)
-                await until(stop, app.wait_until_stopped())
+                await run_until_stopped(stop, app.wait_until_stopped())
         finally:
             await _stop(app, _STOP_SHARE * settings.stop_timeout_s)
     if not stop.is_set():

@@ -20,8 +20,8 @@ from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S, BrokerWatchdog
 from codewell.infra.postgres import connection as postgres
-from codewell.infra.postgres.connection import UNAVAILABLE, Pool
-from codewell.infra.process.lifecycle import pauses
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool
+from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.profiles import forgetting, profiles
 from schemas import topics
@@ -45,7 +45,7 @@ _LOOP: Final = "profiles"
 _KAFKA: Final = "kafka (profiles)"
 _POSTGRES: Final = "postgres (profiles)"
 _TRANSIENT: Final = (
-    *UNAVAILABLE, StackUnavailable, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError,
+    *UNAVAILABLE_ERRORS, StackUnavailable, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
 )  # fmt: skip
 
@@ -70,13 +70,13 @@ class ProfileReader(ConsumerRebalanceListener):
     async def run(self) -> None:
         """Go on until told to stop, and raise nothing. What is not committed comes again over a new connection."""
         while not self._stop.is_set():
-            async for _ in pauses(self._stop):
+            async for _ in backoff_delays(self._stop):
                 self._health.heartbeat(_LOOP)
                 began = time.monotonic()
                 try:
                     await self._connected()
                 except (KafkaError, OSError) as error:
-                    self._health.set_waiting(_KAFKA, clients.why_away(error))
+                    self._health.set_waiting(_KAFKA, clients.outage_reason(error))
                 except Exception:
                     # Pools are filled all the same.
                     log.exception("profiles_not_read")
@@ -106,7 +106,7 @@ class ProfileReader(ConsumerRebalanceListener):
                 await self._step_over(consumer)
                 self._careful = False
             watchdog = BrokerWatchdog(consumer)
-            async with lag.watched(consumer):
+            async with lag.exported_lag(consumer):
                 while not self._stop.is_set():
                     self._health.heartbeat(_LOOP)
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
@@ -120,8 +120,8 @@ class ProfileReader(ConsumerRebalanceListener):
 
     def _listen(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
         """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
-        watchdog.fetched(records=records)
-        if watchdog.seconds > SILENCE_REPORTED_AFTER_S:
+        watchdog.record_fetch(records=records)
+        if watchdog.silence_s > SILENCE_REPORTED_AFTER_S:
             self._health.set_waiting(_KAFKA, "no broker answers")
         else:
             self._health.set_ready(_KAFKA)
@@ -173,7 +173,7 @@ class ProfileReader(ConsumerRebalanceListener):
         """Write the changes, trying again until it is done; False when told to stop before, or others may have them."""
         if not changes.forgotten and not changes.written:
             return True
-        async for _ in pauses(self._stop):
+        async for _ in backoff_delays(self._stop):
             self._health.heartbeat(_LOOP)
             if generation != self._era:
                 return False
@@ -184,7 +184,7 @@ class ProfileReader(ConsumerRebalanceListener):
                         self._health.heartbeat(_LOOP)
                     await profiles.put(connection, changes.written)
             except _TRANSIENT as error:
-                self._health.set_waiting(_POSTGRES, postgres.why_away(error))
+                self._health.set_waiting(_POSTGRES, postgres.outage_reason(error))
             else:
                 self._health.set_ready(_POSTGRES)
                 EVENTS.labels("forgotten").inc(len(changes.forgotten))

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from codewell.errors import RemoteFailed, StackUnavailable
-from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S
 from codewell.infra.telemetry.health import Health
@@ -109,8 +109,8 @@ class RemoteSender:
             return False
         try:
             orders = await self._next(free)
-        except (*UNAVAILABLE, *TRANSIENT) as error:
-            self._health.set_waiting(_POSTGRES, why_away(error))
+        except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
+            self._health.set_waiting(_POSTGRES, outage_reason(error))
             return False
         except Exception:
             log.exception("request_not_taken")
@@ -163,9 +163,9 @@ class RemoteSender:
                 if await self._put_off(order, error):
                     # Its codes are missing.
                     await self._fill(order.program_id)
-        except (*UNAVAILABLE, *TRANSIENT) as error:
+        except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
             # Its answer is asked for again, under the same key, when its lease is over.
-            self._health.set_waiting(_POSTGRES, why_away(error))
+            self._health.set_waiting(_POSTGRES, outage_reason(error))
         except StackUnavailable as error:
             log.warning("program_unusable", program=order.program, why=str(error))
         except Exception:

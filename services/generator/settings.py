@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from pydantic import Field, field_validator
 
-from codewell.infra.config.settings import Several, WorkerSettings
+from codewell.infra.config.settings import CommaSeparated, WorkerSettings
 
 
 class GeneratorSettings(WorkerSettings):
@@ -25,7 +25,7 @@ class GeneratorSettings(WorkerSettings):
         le=30 * 86_400,
         description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
     )
-    remote_allow: Several = Field(
+    remote_allow: CommaSeparated = Field(
         (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
     )
 

@@ -17,10 +17,10 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter, Histogram
 
 from codewell.errors import StackUnavailable
-from codewell.infra.postgres.connection import UNAVAILABLE, Pool, why_away
-from codewell.infra.process.lifecycle import pauses
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
-from codewell.infra.telemetry.metrics import Times
+from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from schemas.events import Reason
@@ -36,7 +36,7 @@ CLAIM_SECONDS: Final = Histogram(
 )  # fmt: skip
 ANSWERS: Final = Counter("codewell_answers", "Answers made, by outcome.", ["outcome"])
 REFUSALS: Final = Counter("codewell_refusals", "Programs refused in answers, by reason.", ["reason"])
-ANSWER_SECONDS: Final = Times(
+ANSWER_SECONDS: Final = BatchHistogram(
     "codewell_answer_seconds", "From a request's record in Kafka to its answer there.",
     (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )  # fmt: skip
@@ -122,12 +122,12 @@ class BatchProcessor:
         """Decide the requests of a batch, however long the database is away. None when told to stop meanwhile."""
         requests = [one.request for one in read.received]
         started = time.monotonic()
-        async for _ in pauses(self._stop):
+        async for _ in backoff_delays(self._stop):
             self._health.heartbeat(self._name)
             try:
                 claimed = await self._decide_each(requests)
-            except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-                self._health.set_waiting(f"postgres ({self._name})", why_away(error))
+            except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
+                self._health.set_waiting(f"postgres ({self._name})", outage_reason(error))
             else:
                 self._health.set_ready(f"postgres ({self._name})")
                 CLAIM_SECONDS.observe(time.monotonic() - started)

@@ -4,16 +4,16 @@ import asyncio
 import gc
 from typing import Final
 
-from codewell.infra.config.settings import read
+from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema
-from codewell.infra.postgres.watch import watch
+from codewell.infra.postgres.watch import monitor
 from codewell.infra.process import failpoints
-from codewell.infra.process.lifecycle import run, until
+from codewell.infra.process.lifecycle import run, run_until_stopped
 from codewell.infra.telemetry import metrics
-from codewell.infra.telemetry.health import Health, served
+from codewell.infra.telemetry.health import Health, serve_health
 from codewell.infra.telemetry.logs import configure
 from codewell.infra.telemetry.tracing import tracing
 from codewell.issuing.claim import Claims
@@ -34,7 +34,7 @@ _GC_OBJECTS_A_REQUEST: Final = 100
 
 def main() -> None:
     """Run one issuer. Raises CodewellError."""
-    settings = read(IssuerSettings)
+    settings = read_settings(IssuerSettings)
     configure("issuer", settings.log_level)
     failpoints.arm(settings.failpoints)
     metrics.configure("issuer")
@@ -59,7 +59,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         await check_schema(connection)
         await master_keys.check_for_programs(connection, minters.keys)
 
-    async with served(health, settings.health_host, settings.health_port):
+    async with serve_health(health, settings.health_host, settings.health_port):
         await postgres.wait_until_up(url, "codewell-issuer", settings.start_timeout_s, check)
         health.set_ready("postgres")
         needed = [*(prefix + topic.name for topic in topics.TOPICS), *settings.reply_topics]
@@ -69,11 +69,11 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
             tracing("issuer", settings.otlp_endpoint, settings.trace_share) as traces,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(watch(pool, health, stop))
+            group.create_task(monitor(pool, health, stop))
             for retries in (False, True):
                 name = "retry" if retries else "issue"
                 processor = BatchProcessor(
                     name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop
                 )
                 worker = IssuerWorker(name, settings, processor, health, traces, retries=retries)
-                group.create_task(until(stop, worker.run(stop), settings.stop_timeout_s))
+                group.create_task(run_until_stopped(stop, worker.run(stop), settings.stop_timeout_s))

@@ -63,13 +63,13 @@ class Prefetcher:
 
     def resume(self) -> None:
         """Read on from where the partitions that are assigned now stand."""
-        self.watchdog.rebalanced()
+        self.watchdog.rebalance_ended()
         self._reading = asyncio.create_task(self._read_on(self.generation))
 
     async def forget(self) -> None:
         """Stop reading and forget what was read; twice does no harm."""
         self.generation += 1
-        self.watchdog.rebalances()
+        self.watchdog.rebalance_started()
         await _end(self._reading)
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class Prefetcher:
             await self._has_room.wait()
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
-                self.watchdog.fetched(records=bool(fetched))
+                self.watchdog.record_fetch(records=bool(fetched))
                 parts = [FetchedPart.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
                 await self._turns.put(_Fetch(generation, [], 0, error))

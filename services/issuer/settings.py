@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from codewell.infra.config.settings import Several, WorkerSettings
+from codewell.infra.config.settings import CommaSeparated, WorkerSettings
 
 
 class IssuerSettings(WorkerSettings):
     """The issuer's own."""
 
     batch_size_max: int = Field(4_000, ge=1, le=50_000, description="Requests decided in one transaction, at most.")
-    reply_topics: Several = Field(
+    reply_topics: CommaSeparated = Field(
         (), description="Topics that a request may name in kafka_replyTopic, separated by commas."
     )
     retry_delay_s: float = Field(

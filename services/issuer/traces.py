@@ -28,7 +28,7 @@ class BatchTrace:
     def __init__(self, tracing: Tracing, received: Iterable[ReceivedRequest], group: str) -> None:
         from opentelemetry.trace import SpanKind
 
-        records = [(one.request.id, one.record, tracing.sampled(_traceparent(one))) for one in received]
+        records = [(one.request.id, one.record, tracing.sample(_traceparent(one))) for one in received]
         sampled = [(id_, record, parent) for id_, record, (is_sampled, parent) in records if is_sampled]
         group_name = {**_KAFKA, "messaging.consumer.group.name": group}
         self._spans: dict[UUID, Span] = {}

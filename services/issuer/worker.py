@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.infra.process.lifecycle import pauses
+from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.tracing import Tracing
 from codewell.issuing.claim import ClaimResult
@@ -77,13 +77,13 @@ class IssuerWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Go on until told to stop. A broken connection to Kafka is made anew; the records in hand come again."""
         while not stop.is_set():
-            async for _ in pauses(stop):
+            async for _ in backoff_delays(stop):
                 self._health.heartbeat(self._name)
                 began = time.monotonic()
                 try:
                     await self._connected(stop)
                 except (KafkaError, OSError) as error:
-                    self._health.set_waiting(self._kafka, clients.why_away(error))
+                    self._health.set_waiting(self._kafka, clients.outage_reason(error))
                 if time.monotonic() - began > _GOOD_AFTER_S:
                     break
 
@@ -101,7 +101,7 @@ class IssuerWorker:
                 consumer.subscribe(self._topics, listener=RebalanceListener(self._batch_finished, offsets, prefetcher))
                 await consumer.start()
             self._health.set_ready(self._kafka)
-            async with lag.watched(consumer):
+            async with lag.exported_lag(consumer):
                 if prefetcher is None:
                     await self._find_unreadable(consumer, offsets, producer, partitions)
                 else:
@@ -137,7 +137,7 @@ class IssuerWorker:
         while not stop.is_set():
             self._health.heartbeat(self._name)
             generation, parts = await prefetcher.take()
-            if prefetcher.watchdog.seconds > SILENCE_REPORTED_AFTER_S:
+            if prefetcher.watchdog.silence_s > SILENCE_REPORTED_AFTER_S:
                 self._health.set_waiting(self._kafka, "no broker answers")
             else:
                 self._health.set_ready(self._kafka)

@@ -23,7 +23,7 @@ from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres import logins
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
-from codewell.infra.process.lifecycle import pauses
+from codewell.infra.process.lifecycle import backoff_delays
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
 from services.standalone.kafka_config import KafkaSettings
@@ -127,7 +127,7 @@ async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, s
     """Where each service finds the database, as a user that may do there what the service does and no more."""
     passwords = home.database_passwords(SERVICES)
     for service, password in passwords.items():
-        await logins.give(opened, service, service, password)
+        await logins.create_login(opened, service, service, password)
     place = urlsplit(url)
     return {
         service: urlunsplit(place._replace(netloc=f"{service}:{password}@{place.hostname}:{place.port}"))
@@ -176,7 +176,7 @@ async def _supervised(workers: list[WorkerProcess], home: Home) -> AsyncIterator
 async def _keep(worker: WorkerProcess, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
     while True:
         # The first of these pauses is none, and each is longer than the last, until one start lasts.
-        async for _ in pauses(closing):
+        async for _ in backoff_delays(closing):
             began = time.monotonic()
             status = await running[worker.name].wait()
             if closing.is_set():

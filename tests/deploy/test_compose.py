@@ -110,8 +110,8 @@ def test_the_settings_of_a_service_can_be_read(name: str, monkeypatch: pytest.Mo
     for variable, value in given.items():
         assert isinstance(value, str), variable
         monkeypatch.setenv(variable, value.replace(str(SECRETS), str(tmp_path)))
-    read = settings.read(KINDS[name])
-    assert read.given_keys == (MASTER_KEY,)
+    read = settings.read_settings(KINDS[name])
+    assert read.all_master_keys == (MASTER_KEY,)
     at = urlsplit(read.postgres_url.get_secret_value())
     database = service("postgres")["environment"]
     assert at.hostname in services()
@@ -150,7 +150,7 @@ def test_servers_elsewhere_as_the_page_has_them(monkeypatch: pytest.MonkeyPatch,
     for variable, value in page["x-environment"].items():
         monkeypatch.setenv(variable, value.replace(str(SECRETS), str(tmp_path)))
 
-    read = settings.read(IssuerSettings)
+    read = settings.read_settings(IssuerSettings)
     assert read.kafka_config.password == "secret"
     assert read.kafka_config.tls() is not None
     assert urlsplit(read.postgres_url.get_secret_value()).password == "secret"

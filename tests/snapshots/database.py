@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.postgres.migrations import known, migrate
+from codewell.infra.postgres.migrations import load_migrations, migrate
 from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 
@@ -73,7 +73,7 @@ _QUERIES: Final = {
 
 def files() -> dict[str, str]:
     """What needs no server: the migrations, which nobody may change once they are applied somewhere."""
-    lines = [f"{sha256(one.sql.encode()).hexdigest()}  {one.name}" for one in known()]
+    lines = [f"{sha256(one.sql.encode()).hexdigest()}  {one.name}" for one in load_migrations()]
     return {"database/migrations.txt": "\n".join(lines) + "\n"}
 
 

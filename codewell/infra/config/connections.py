@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 from codewell.infra.config.urls import (
     SSL_MODES,
     broker_hosts,
-    is_this_machine,
+    is_local,
     postgres_hosts,
     postgres_options,
     with_password,
@@ -29,10 +29,10 @@ _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 # What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
 _POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_ANYWAY: Final = "or, if nobody else is on that network, set CODEWELL_ALLOW_INSECURE=true"
+_OR_ALLOW_INSECURE: Final = "or, if nobody else is on that network, set CODEWELL_ALLOW_INSECURE=true"
 
 
-def _readable(given: object) -> object:
+def _check_readable(given: object) -> object:
     """A file is looked at here, as those who use it later say less of what is wrong. An empty text names none."""
     if given in (None, ""):
         return None
@@ -52,7 +52,7 @@ def _is_postgres_url(given: str) -> bool:
     return bool(_POSTGRES_URL.fullmatch(given))
 
 
-_File = Annotated[Path | None, BeforeValidator(_readable)]
+_ReadablePath = Annotated[Path | None, BeforeValidator(_check_readable)]
 
 
 class ConnectionSettings(BaseSettings):
@@ -71,11 +71,13 @@ class ConnectionSettings(BaseSettings):
     )
     kafka_sasl_username: str = Field("", description="The user, with SASL_PLAINTEXT and SASL_SSL.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Its password.")
-    kafka_ssl_ca_file: _File = Field(
+    kafka_ssl_ca_file: _ReadablePath = Field(
         None, description="Authorities of brokers' certificates, a file in PEM; the system's where none is given."
     )
-    kafka_ssl_cert_file: _File = Field(None, description="The certificate to show, with its chain, a file in PEM.")
-    kafka_ssl_key_file: _File = Field(None, description="Its key, where that is not in the same file.")
+    kafka_ssl_cert_file: _ReadablePath = Field(
+        None, description="The certificate to show, with its chain, a file in PEM."
+    )
+    kafka_ssl_key_file: _ReadablePath = Field(None, description="Its key, where that is not in the same file.")
     kafka_ssl_key_password: SecretStr | None = Field(None, description="What opens the key, where it is locked.")
     allow_insecure: bool = Field(
         False,
@@ -99,7 +101,7 @@ class ConnectionSettings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _password_stands_in_the_url(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _merge_password_into_url(cls, given: dict[str, Any]) -> dict[str, Any]:
         url, password = given.get("postgres_url"), given.get("postgres_password")
         if password and isinstance(url, str) and isinstance(password, str) and _is_postgres_url(url):
             return {**given, "postgres_url": with_password(url, password)}
@@ -107,7 +109,7 @@ class ConnectionSettings(BaseSettings):
 
     @field_validator("postgres_url")
     @classmethod
-    def _is_a_url_of_postgres(cls, given: SecretStr) -> SecretStr:
+    def _check_postgres_url(cls, given: SecretStr) -> SecretStr:
         url = given.get_secret_value()
         if not _is_postgres_url(url):
             raise ValueError(
@@ -118,13 +120,13 @@ class ConnectionSettings(BaseSettings):
             raise ValueError(f"its sslmode must be one of {', '.join(SSL_MODES)}")
         for name in _POSTGRES_FILES:
             try:
-                _readable(options.get(name))
+                _check_readable(options.get(name))
             except ValueError as error:
                 raise ValueError(f"its {name}, {error}") from error
         return given
 
     @model_validator(mode="after")
-    def _kafka_settings_fit_each_other(self) -> Self:
+    def _check_kafka_settings(self) -> Self:
         kafka_config = self.kafka_config
         name = "CODEWELL_KAFKA_SECURITY_PROTOCOL"
         if kafka_config.with_sasl and not (kafka_config.sasl_username and kafka_config.sasl_password):
@@ -148,20 +150,20 @@ class ConnectionSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _others_are_known_by_their_certificates(self) -> Self:
+    def _require_verified_tls(self) -> Self:
         if self.allow_insecure:
             return self
         url = self.postgres_url.get_secret_value()
         for host in [*postgres_hosts(url)] or os.environ.get("PGHOST", "localhost").split(","):
-            if not is_this_machine(host) and postgres_options(url).get("sslmode") != "verify-full":
+            if not is_local(host) and postgres_options(url).get("sslmode") != "verify-full":
                 raise ValueError(
                     f"CODEWELL_POSTGRES_URL is not right: {host} is another machine, so it must be known by its "
-                    f"certificate: add ?sslmode=verify-full&sslrootcert=FILE with its authority, {_ANYWAY}."
+                    f"certificate: add ?sslmode=verify-full&sslrootcert=FILE with its authority, {_OR_ALLOW_INSECURE}."
                 )
         for host in broker_hosts(self.kafka_bootstrap):
-            if not is_this_machine(host) and not self.kafka_config.with_tls:
+            if not is_local(host) and not self.kafka_config.with_tls:
                 raise ValueError(
                     f"CODEWELL_KAFKA_SECURITY_PROTOCOL is not right: {host} is another machine, so it must be known "
-                    f"by its certificate: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_ANYWAY}."
+                    f"by its certificate: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_OR_ALLOW_INSECURE}."
                 )
         return self

@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource
 
-from codewell.infra.config.secret_files import file_of, is_secret
-from codewell.infra.config.settings import home, read
+from codewell.infra.config.secret_files import is_secret, secret_path
+from codewell.infra.config.settings import home, read_settings
 
 MASK = "********"
 _SECRET_OPTIONS = {"password", "sslpassword"}
@@ -24,23 +24,23 @@ class EffectiveSetting(NamedTuple):
     """environment, file, stack or default."""
 
 
-def shown(kind: type[BaseSettings]) -> Iterator[EffectiveSetting]:
+def effective_settings(kind: type[BaseSettings]) -> Iterator[EffectiveSetting]:
     """Each setting of a process. Raises SettingsInvalid as reading them does."""
-    settings = read(kind)
+    settings = read_settings(kind)
     in_environment = {name.upper() for name in os.environ}
-    of_the_stack = JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
+    from_stack = JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
     for name, field in kind.model_fields.items():
         variable = f"CODEWELL_{name.upper()}"
         if variable in in_environment:
             source = "environment"
-        elif is_secret(field) and file_of(name):
+        elif is_secret(field) and secret_path(name):
             source = "file"
         else:
-            source = "stack" if name in of_the_stack else "default"
-        yield EffectiveSetting(variable, _without_secrets(name, getattr(settings, name)), source)
+            source = "stack" if name in from_stack else "default"
+        yield EffectiveSetting(variable, _masked(name, getattr(settings, name)), source)
 
 
-def _without_secrets(name: str, value: Any) -> Any:
+def _masked(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr):
         return masked_url(value.get_secret_value()) if name == "postgres_url" else MASK
     if isinstance(value, tuple):

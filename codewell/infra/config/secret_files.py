@@ -11,7 +11,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from codewell.errors import SettingsInvalid
 
 # More than any key, password or URL, and nothing that a wrong path could lead to by mistake is read whole.
-BYTES_MAX: Final = 64 * 1024
+SECRET_BYTES_MAX: Final = 64 * 1024
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -19,7 +19,7 @@ def is_secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
-def file_of(name: str) -> str | None:
+def secret_path(name: str) -> str | None:
     """The file that a secret setting is to be read from, if one is named."""
     return os.environ.get(f"CODEWELL_{name.upper()}_FILE") or None
 
@@ -29,8 +29,8 @@ class SecretFiles(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """The content of the file without the newline at its end, or None."""
-        path = file_of(field_name) if is_secret(field) else None
-        return None if path is None else _content(f"CODEWELL_{field_name.upper()}", path), field_name, False
+        path = secret_path(field_name) if is_secret(field) else None
+        return None if path is None else _read_secret(f"CODEWELL_{field_name.upper()}", path), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """All that are there."""
@@ -38,19 +38,19 @@ class SecretFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _content(variable: str, path: str) -> str:
+def _read_secret(variable: str, path: str) -> str:
     if os.environ.get(variable):
         raise SettingsInvalid(f"{variable} and {variable}_FILE are both set: keep one of them.")
     try:
         with Path(path).open("rb") as file:
-            raw = file.read(BYTES_MAX + 1)
+            raw = file.read(SECRET_BYTES_MAX + 1)
         content = raw.decode().rstrip("\r\n")
     except OSError as error:
         raise SettingsInvalid(f"{variable}_FILE is not right: {path} can't be read ({error.strerror}).") from error
     except UnicodeDecodeError:
         # Without the cause, which has the bytes.
         raise SettingsInvalid(f"{variable}_FILE is not right: {path} is not text in UTF-8.") from None
-    if not content or len(raw) > BYTES_MAX:
-        what = f"is larger than {BYTES_MAX // 1024} KiB" if content else "is empty"
+    if not content or len(raw) > SECRET_BYTES_MAX:
+        what = f"is larger than {SECRET_BYTES_MAX // 1024} KiB" if content else "is empty"
         raise SettingsInvalid(f"{variable}_FILE is not right: {path} {what}.")
     return content

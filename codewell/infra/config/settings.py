@@ -26,17 +26,17 @@ HOME_DEFAULT: Final = ".codewell"
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
 
 
-def _split(given: object) -> object:
+def _split_commas(given: object) -> object:
     if isinstance(given, str):
         return tuple(text.strip() for text in given.split(",") if text.strip())
     return given
 
 
 # Texts that one variable gives, separated by commas.
-Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
-def _is_key(text: str) -> bool:
+def _is_master_key(text: str) -> bool:
     try:
         return len(b64decode(text, validate=True)) in _MASTER_KEY_BYTES
     except NotBase64:
@@ -69,24 +69,24 @@ class StackSettings(ConnectionSettings):
 
     @field_validator("master_key")
     @classmethod
-    def _has_the_size_of_a_key(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is None or _is_key(given.get_secret_value()):
+    def _check_master_key(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is None or _is_master_key(given.get_secret_value()):
             return given
         raise ValueError("must be 16, 24 or 32 bytes in base64; `openssl rand -base64 32` makes one")
 
     @field_validator("master_key_previous")
     @classmethod
-    def _stand_beside_a_newer_one(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _check_previous_master_keys(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if given is None or not given.get_secret_value():
             return None
         if info.data.get("master_key") is None:
             raise ValueError("stands beside CODEWELL_MASTER_KEY, which is to be set too")
-        if not all(map(_is_key, given.get_secret_value().split(","))):
+        if not all(map(_is_master_key, given.get_secret_value().split(","))):
             raise ValueError("must be keys of 16, 24 or 32 bytes in base64, separated by commas")
         return given
 
     @property
-    def given_keys(self) -> tuple[bytes, ...]:
+    def all_master_keys(self) -> tuple[bytes, ...]:
         """All master keys, the newest first; none when keys are stored as they are."""
         texts = [self.master_key, self.master_key_previous]
         return tuple(b64decode(text) for one in texts if one is not None for text in one.get_secret_value().split(","))
@@ -94,7 +94,7 @@ class StackSettings(ConnectionSettings):
     @property
     def master_keys(self) -> tuple[bytes | None, *tuple[bytes, ...]]:
         """What a `Minters` is made of: the newest or None, and the others."""
-        given = self.given_keys
+        given = self.all_master_keys
         return (given[0], *given[1:]) if given else (None,)
 
     @classmethod
@@ -140,7 +140,7 @@ class WorkerSettings(StackSettings):
 _S = TypeVar("_S", bound=BaseSettings)
 
 
-def read(kind: type[_S]) -> _S:
+def read_settings(kind: type[_S]) -> _S:
     """Read the settings of one process. Raises SettingsInvalid, naming the variable and what it must be."""
     try:
         return kind()

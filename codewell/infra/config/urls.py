@@ -38,7 +38,7 @@ def with_password(url: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=netloc))
 
 
-def is_this_machine(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Whether nobody else can listen to what is said to this host."""
     if host == "localhost" or host.startswith(("/", "@")):
         return True

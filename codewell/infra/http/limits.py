@@ -21,8 +21,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 # Of the first line beside the address, which is counted only while the head is not whole.
-_LINE_BYTES: Final = 1024
-_AROUND_BYTES: Final = len(": \r\n")
+_REQUEST_LINE_BYTES: Final = 1024
+_HEADER_OVERHEAD_BYTES: Final = len(": \r\n")
 HEAD_TIMEOUT_S: Final = 10.0
 CONNECTIONS_MAX_DEFAULT: Final = 500
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -38,7 +38,7 @@ async def respond(send: Send, status: int, media_type: str, body: bytes, more: M
     await send({"type": "http.response.body", "body": body})
 
 
-def _problem(status: HTTPStatus, detail: str) -> bytes:
+def _problem_body(status: HTTPStatus, detail: str) -> bytes:
     return Problem(type="about:blank", title=status.phrase, status=status, detail=detail).model_dump_json().encode()
 
 
@@ -50,42 +50,42 @@ class LimitedProtocol(HttpToolsProtocol):
         # Counted here, not by uvicorn.
         self._connections_max, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: tuple[HTTPStatus, str] | None = None
-        self._came_bytes = 0
-        self._waiting: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head from now on."""
         super().connection_made(transport)
         if self._connections_max is not None and len(self.connections) > self._connections_max:
-            self.app = cast("Any", _Crowded(cast("Application", self.app)))
-        self._wait()
+            self.app = cast("Any", _OverloadedApp(cast("Application", self.app)))
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
-        self._wait_no_longer()
+        self._cancel_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came. What is neither body nor a whole head by now may become a head for a while."""
-        self._came_bytes += len(data)
+        self._head_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
         # Behind a body there may be more lines of headers, without end.
-        if self._came_bytes > HEAD_BYTES_MAX + _LINE_BYTES:
+        if self._head_bytes > HEAD_BYTES_MAX + _REQUEST_LINE_BYTES:
             self._refuse(*_TOO_LARGE)
-        elif self._waiting is None and self._is_idle:
-            self._wait()
+        elif self._head_timer is None and self._is_idle:
+            self._start_head_timer()
 
     def on_body(self, body: bytes) -> None:
         """A body's size is the application's to limit."""
-        self._came_bytes = 0
+        self._head_bytes = 0
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """Serve the request, unless its head is too large. Raises into the parser, which stops then."""
-        self._wait_no_longer()
-        lines = sum(len(name) + len(value) + _AROUND_BYTES for name, value in self.headers)
+        self._cancel_head_timer()
+        lines = sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
         if len(self.url) + lines > HEAD_BYTES_MAX:
             self._refusal = _TOO_LARGE
             raise ValueError
@@ -93,7 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """What comes now is the next head."""
-        self._came_bytes = 0
+        self._head_bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -106,29 +106,29 @@ class LimitedProtocol(HttpToolsProtocol):
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and self.timeout_keep_alive_task is None
 
-    def _wait(self) -> None:
-        self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._is_late)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
 
-    def _is_late(self) -> None:
+    def _on_head_timeout(self) -> None:
         # What nobody reads can't come; it is read on once the request before is answered.
         if self.flow.read_paused:
-            self._wait()
+            self._start_head_timer()
         else:
             self._refuse(*_TOO_SLOW)
 
-    def _wait_no_longer(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer without the application, and hang up."""
-        self._wait_no_longer()
+        self._cancel_head_timer()
         if self.transport.is_closing():
             return
         # Into the middle of the answer to the request before nothing can be said.
         if self.cycle is None or self.cycle.response_complete:
-            body = _problem(status, detail)
+            body = _problem_body(status, detail)
             head = (
                 f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {_MEDIA_TYPE}\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
@@ -147,7 +147,7 @@ _TOO_SLOW: Final = (
 )
 
 
-class _Crowded:
+class _OverloadedApp:
     """Serves a connection that is one too many."""
 
     def __init__(self, app: Application) -> None:
@@ -161,4 +161,4 @@ class _Crowded:
         status = HTTPStatus.SERVICE_UNAVAILABLE
         sentence = "All connections are taken: try again in a moment, and keep connections open for several requests."
         headers = {"retry-after": str(_RETRY_AFTER_S), "connection": "close"}
-        await respond(send, status, _MEDIA_TYPE, _problem(status, sentence), headers)
+        await respond(send, status, _MEDIA_TYPE, _problem_body(status, sentence), headers)

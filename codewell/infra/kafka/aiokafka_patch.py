@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 _send = AIOKafkaConnection.send
 
 
-def _send_or_break(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
     try:
         return _send(self, request, expect_response)
     except RuntimeError as error:
@@ -23,4 +23,4 @@ def _send_or_break(self: AIOKafkaConnection, request: Any, expect_response: bool
 
 def patch() -> None:
     """Make a broken connection of it, which aiokafka opens anew. For every client of this process, Faust's too."""
-    AIOKafkaConnection.send = _send_or_break
+    AIOKafkaConnection.send = _send_or_close

@@ -22,7 +22,7 @@ class BrokerWatchdog:
         self._since: float | None = None
         self._rebalances_since: float | None = None
 
-    def fetched(self, *, records: bool) -> None:
+    def record_fetch(self, *, records: bool) -> None:
         """Note what a fetch brought. As long as there are records, nobody asks the brokers for more."""
         assigned = self._consumer.assignment()
         # By the local clock, of which it only counts whether it has moved.
@@ -33,22 +33,22 @@ class BrokerWatchdog:
             self._since = time.monotonic()
         self._answers = answers
 
-    def rebalances(self) -> None:
+    def rebalance_started(self) -> None:
         """Note that the partitions are being dealt out anew."""
         self._since, self._rebalances_since = None, time.monotonic()
 
-    def rebalanced(self) -> None:
+    def rebalance_ended(self) -> None:
         """Note that they have been dealt out."""
         self._rebalances_since = None
 
     @property
-    def seconds(self) -> float:
+    def silence_s(self) -> float:
         """How long it lasts (s)."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
     def check(self) -> None:
         """Raise TimeoutError when it has lasted too long, so that the consumer is made anew."""
-        if self.seconds > SILENCE_MAX_S:
+        if self.silence_s > SILENCE_MAX_S:
             raise TimeoutError("no broker answered")
         if self._rebalances_since is not None and time.monotonic() - self._rebalances_since > REBALANCE_MAX_S:
             raise TimeoutError("a rebalance of the group came to no end")

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.config import KafkaConfig
-from codewell.infra.kafka.diagnose import why_refused
+from codewell.infra.kafka.diagnose import connect_error
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ BATCH_BYTES_MAX: Final = 512 * 1024
 def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
     """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
     return AIOKafkaProducer(
-        **KafkaConfig.of(kafka_config).client_options(),
+        **KafkaConfig.parse(kafka_config).client_options(),
         acks="all",
         enable_idempotence=True,
         max_batch_size=BATCH_BYTES_MAX,
@@ -48,7 +48,7 @@ def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
 def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a group that commits nothing by itself and begins with the oldest record."""
     return AIOKafkaConsumer(
-        **KafkaConfig.of(kafka_config).client_options(),
+        **KafkaConfig.parse(kafka_config).client_options(),
         group_id=group_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -67,13 +67,15 @@ def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer
 @asynccontextmanager
 async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client for one command. Raises StackUnavailable, in words for a person."""
-    client = AIOKafkaAdminClient(**KafkaConfig.of(kafka_config).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    client = AIOKafkaAdminClient(
+        **KafkaConfig.parse(kafka_config).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
     try:
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             await client.start()
         yield client
     except (KafkaError, TimeoutError) as error:
-        raise await why_refused(kafka_config) from error
+        raise await connect_error(kafka_config) from error
     finally:
         await client.close()
 
@@ -86,7 +88,7 @@ async def started_producer(kafka_config: KafkaConfig | str) -> AsyncIterator[AIO
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
     except (KafkaError, TimeoutError) as error:
         await stop(client)
-        raise await why_refused(kafka_config) from error
+        raise await connect_error(kafka_config) from error
     try:
         yield client
     finally:
@@ -123,7 +125,7 @@ async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     await connections.close()
 
 
-def why_away(error: BaseException) -> str:
+def outage_reason(error: BaseException) -> str:
     """What to say of an error while Kafka is waited for."""
     name, said = type(error).__name__, str(error)
     return said if name in said else f"{name}: {said}" if said else name
@@ -134,14 +136,14 @@ async def wait_until_up(kafka_config: KafkaConfig | str, topics: Iterable[str], 
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return await _check(kafka_config, topics)
+            return await _check_topics(kafka_config, topics)
         except StackUnavailable as error:
             if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
         await asyncio.sleep(_START_PAUSE_S)
 
 
-async def _check(kafka_config: KafkaConfig | str, topics: Iterable[str]) -> None:
+async def _check_topics(kafka_config: KafkaConfig | str, topics: Iterable[str]) -> None:
     async with admin(kafka_config) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:

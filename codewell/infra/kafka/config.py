@@ -30,7 +30,7 @@ class KafkaConfig:
     key_password: SecretStr | None = None
 
     @classmethod
-    def of(cls, given: "KafkaConfig | str") -> "KafkaConfig":
+    def parse(cls, given: "KafkaConfig | str") -> "KafkaConfig":
         """A text names brokers that are spoken to plainly, as those of a stack on this machine are."""
         return cls(given) if isinstance(given, str) else given
 
@@ -47,7 +47,7 @@ class KafkaConfig:
     @property
     def password(self) -> str:
         """As it is shown, so it is not for logs."""
-        return _text(self.sasl_password)
+        return _secret_text(self.sasl_password)
 
     def client_options(self) -> dict[str, Any]:
         """What a client of aiokafka is made with. Raises SettingsInvalid as `tls` does."""
@@ -79,24 +79,24 @@ class KafkaConfig:
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
                     f"CODEWELL_KAFKA_SSL_CA_FILE is not right: {self.ca_file} can't be read as certificates in PEM "
-                    f"({_why(error)})."
+                    f"({_error_text(error)})."
                 ) from error
         if self.cert_file is not None:
             try:
                 # Without a password given, OpenSSL would ask whoever sits at the terminal.
-                context.load_cert_chain(self.cert_file, self.key_file, _text(self.key_password))
+                context.load_cert_chain(self.cert_file, self.key_file, _secret_text(self.key_password))
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
                     f"CODEWELL_KAFKA_SSL_CERT_FILE is not right: {self.cert_file} and the key in "
-                    f"{self.key_file or 'it'} can't be used ({_why(error)}): both must be PEM and belong together, and "
-                    "CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key if it is locked."
+                    f"{self.key_file or 'it'} can't be used ({_error_text(error)}): both must be PEM and belong "
+                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key if it is locked."
                 ) from error
         return context
 
 
-def _text(secret: SecretStr | None) -> str:
+def _secret_text(secret: SecretStr | None) -> str:
     return "" if secret is None else secret.get_secret_value()
 
 
-def _why(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

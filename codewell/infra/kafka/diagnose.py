@@ -10,45 +10,45 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthentication
 from codewell.errors import NotTrusted, StackUnavailable
 from codewell.infra.kafka.config import KafkaConfig
 
-LOOK_TIMEOUT_MS: Final = 5_000
+PROBE_TIMEOUT_MS: Final = 5_000
 # What OpenSSL says of a certificate that is good, but of another name or another address.
-_OTHER_NAME: Final = (62, 64)
+_HOST_MISMATCH_CODES: Final = (62, 64)
 
 
-async def why_refused(kafka_config: KafkaConfig | str) -> StackUnavailable:
+async def connect_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error to raise after a client failed to connect, in words for a person."""
-    kafka_config = KafkaConfig.of(kafka_config)
+    kafka_config = KafkaConfig.parse(kafka_config)
     if kafka_config.with_tls or kafka_config.with_sasl:
         try:
             for host, port, _ in collect_hosts(kafka_config.bootstrap):
-                await _look(kafka_config, host, port)
+                await _probe(kafka_config, host, port)
             # They name the brokers that do the work, and those may be called otherwise.
-            for host, port in await _advertised(kafka_config):
-                await _look(kafka_config, host, port)
+            for host, port in await _advertised_brokers(kafka_config):
+                await _probe(kafka_config, host, port)
         except StackUnavailable as refused:
             return refused
         except (KafkaError, OSError, TimeoutError):
             pass
-    return unreachable(kafka_config)
+    return unreachable_error(kafka_config)
 
 
-def unreachable(kafka_config: KafkaConfig | str) -> StackUnavailable:
+def unreachable_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error of a Kafka that does not answer."""
     return StackUnavailable(
-        f"Kafka can't be reached at {KafkaConfig.of(kafka_config).bootstrap}: start it, or set "
+        f"Kafka can't be reached at {KafkaConfig.parse(kafka_config).bootstrap}: start it, or set "
         "CODEWELL_KAFKA_BOOTSTRAP to where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
     )
 
 
-async def _look(kafka_config: KafkaConfig, host: str, port: int) -> None:
+async def _probe(kafka_config: KafkaConfig, host: str, port: int) -> None:
     """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted where waiting won't help."""
     place = f"Kafka at {host}:{port}"
     try:
         connection = await create_conn(
-            host, port, request_timeout_ms=LOOK_TIMEOUT_MS, **kafka_config.connection_options()
+            host, port, request_timeout_ms=PROBE_TIMEOUT_MS, **kafka_config.connection_options()
         )
     except ssl.SSLCertVerificationError as error:
-        raise NotTrusted(_certificate(place, error)) from error
+        raise NotTrusted(_certificate_error_text(place, error)) from error
     except (ssl.SSLError, KafkaConnectionError) as error:
         # A broker that asks for a certificate hangs up on who has none. One that is being stopped does so too.
         raise StackUnavailable(
@@ -67,8 +67,8 @@ async def _look(kafka_config: KafkaConfig, host: str, port: int) -> None:
     connection.close()
 
 
-async def _advertised(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
-    client = AIOKafkaClient(request_timeout_ms=LOOK_TIMEOUT_MS, **kafka_config.client_options())
+async def _advertised_brokers(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
+    client = AIOKafkaClient(request_timeout_ms=PROBE_TIMEOUT_MS, **kafka_config.client_options())
     try:
         await client.bootstrap()
         return [(broker.host, broker.port) for broker in client.cluster.brokers()]
@@ -76,9 +76,9 @@ async def _advertised(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
         await client.close()
 
 
-def _certificate(place: str, error: ssl.SSLCertVerificationError) -> str:
+def _certificate_error_text(place: str, error: ssl.SSLCertVerificationError) -> str:
     why = error.verify_message.rstrip(".")
-    if error.verify_code in _OTHER_NAME:
+    if error.verify_code in _HOST_MISMATCH_CODES:
         return (
             f"{place} has a certificate for another name ({why}): call it by the name that is in its certificate, in "
             "CODEWELL_KAFKA_BOOTSTRAP and in its advertised.listeners."

@@ -13,26 +13,26 @@ LAG: Final = Gauge(
     "codewell_consumer_lag_records", "Records behind the committed offset, of partitions in hand.",
     ["topic", "partition"],
 )  # fmt: skip
-LOOK_INTERVAL_S: Final = 5.0
+POLL_INTERVAL_S: Final = 5.0
 
 
 @asynccontextmanager
-async def watched(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
+async def exported_lag(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
     """Note the lag of what this started consumer is assigned while the block runs, and take it back after it.
 
     The broker is asked: what a consumer was told with its records is old as soon as it fetches none.
     """
     shown: set[TopicPartition] = set()
-    watching = asyncio.create_task(_watch(consumer, shown))
+    watching = asyncio.create_task(_export(consumer, shown))
     try:
         yield
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        _forget(shown)
+        _remove_series(shown)
 
 
-async def _watch(consumer: AIOKafkaConsumer, shown: set[TopicPartition]) -> None:
+async def _export(consumer: AIOKafkaConsumer, shown: set[TopicPartition]) -> None:
     while True:
         try:
             lags = await _lags(consumer)
@@ -40,12 +40,12 @@ async def _watch(consumer: AIOKafkaConsumer, shown: set[TopicPartition]) -> None
             # Whoever reads the records says what is wrong with Kafka; a partition may have gone meanwhile.
             pass
         else:
-            _forget(shown - lags.keys())
+            _remove_series(shown - lags.keys())
             shown.clear()
             shown.update(lags)
             for tp, lag in lags.items():
                 LAG.labels(tp.topic, tp.partition).set(lag)
-        await asyncio.sleep(LOOK_INTERVAL_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def _lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
@@ -58,6 +58,6 @@ async def _lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     return {tp: max(0, ends[tp] - (starts[tp] if committed[tp] is None else committed[tp])) for tp in assigned}
 
 
-def _forget(partitions: set[TopicPartition]) -> None:
+def _remove_series(partitions: set[TopicPartition]) -> None:
     for tp in partitions:
         LAG.remove(tp.topic, tp.partition)

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig
-from codewell.infra.kafka.diagnose import why_refused
+from codewell.infra.kafka.diagnose import connect_error
 
 _POLL_MS: Final = 500
 _RECORDS_MAX: Final = 1_000
@@ -43,27 +43,27 @@ class TopicReader:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def ends(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    async def end_offsets(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset behind the last record of each. Raises StackUnavailable."""
         try:
             return dict(await self._consumer.end_offsets(list(wanted)))
         except (KafkaError, TimeoutError) as error:
-            raise _silent(next(iter(wanted)), error) from error
+            raise _read_error(next(iter(wanted)), error) from error
 
-    async def spans(
+    async def offset_ranges(
         self, wanted: Collection[TopicPartition], since: datetime | None = None
     ) -> dict[TopicPartition, OffsetRange]:
         """What is in each of these now, or what was written since. Raises StackUnavailable."""
-        ends = await self.ends(wanted)
+        end_offsets = await self.end_offsets(wanted)
         try:
             starts = await self._consumer.beginning_offsets(list(wanted))
             if since is not None:
                 moment = int(since.timestamp() * 1000)
                 found = await self._consumer.offsets_for_times(dict.fromkeys(wanted, moment))
-                starts = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
+                starts = {tp: end_offsets[tp] if at is None else at.offset for tp, at in found.items()}
         except (KafkaError, TimeoutError) as error:
-            raise _silent(next(iter(wanted)), error) from error
-        return {tp: OffsetRange(starts[tp], ends[tp]) for tp in wanted}
+            raise _read_error(next(iter(wanted)), error) from error
+        return {tp: OffsetRange(starts[tp], end_offsets[tp]) for tp in wanted}
 
     async def records(self, tp: TopicPartition, span: OffsetRange) -> AsyncIterator[ConsumerRecord]:
         """The records of a span in their order, but for those that aiokafka can't read. Raises StackUnavailable."""
@@ -82,21 +82,21 @@ class TopicReader:
                     at_once = 1 if at_once > 1 else _RECORDS_MAX
                     continue
                 if not fetched:
-                    _check_waits(moved_at)
+                    _check_progress(moved_at)
                 for record in fetched.get(tp, []):
                     if span.start <= record.offset < span.end:
                         yield record
                 if fetched:
                     moved_at = time.monotonic()
         except (KafkaError, TimeoutError) as error:
-            raise _silent(tp, error) from error
+            raise _read_error(tp, error) from error
 
 
 @asynccontextmanager
-async def reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
+async def open_reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
     """A reader for one command. Raises StackUnavailable when Kafka is not there."""
     consumer = AIOKafkaConsumer(
-        **KafkaConfig.of(kafka_config).client_options(),
+        **KafkaConfig.parse(kafka_config).client_options(),
         enable_auto_commit=False,
         # A seek may be overtaken by the consumer's own look for where to start.
         auto_offset_reset="earliest",
@@ -106,17 +106,17 @@ async def reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
         except (KafkaError, TimeoutError) as error:
-            raise await why_refused(kafka_config) from error
+            raise await connect_error(kafka_config) from error
         yield TopicReader(consumer)
     finally:
         await clients.stop(consumer)
 
 
-def _check_waits(since: float) -> None:
+def _check_progress(since: float) -> None:
     """Raise TimeoutError where that is long ago: aiokafka asks a broker that is away for ever, and says nothing."""
     if time.monotonic() - since > clients.EXCHANGE_TIMEOUT_S:
         raise TimeoutError
 
 
-def _silent(tp: TopicPartition, error: Exception) -> StackUnavailable:
+def _read_error(tp: TopicPartition, error: Exception) -> StackUnavailable:
     return StackUnavailable(f"Kafka did not give what is in {tp.topic} ({error!r}): try again.")

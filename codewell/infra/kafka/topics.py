@@ -10,7 +10,7 @@ from codewell.infra.kafka.clients import admin
 from codewell.infra.kafka.config import KafkaConfig
 from schemas.topics import TOPICS
 
-REPLICATION_DEFAULT: Final = 3
+REPLICAS_DEFAULT: Final = 3
 
 
 async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
@@ -22,7 +22,7 @@ async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replicatio
     async with admin(kafka_config) as client:
         there = set(await client.list_topics())
         if replication is None:
-            replication = min(REPLICATION_DEFAULT, len((await client.describe_cluster())["brokers"]))
+            replication = min(REPLICAS_DEFAULT, len((await client.describe_cluster())["brokers"]))
         wanted = [
             NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
             for topic in TOPICS

@@ -23,17 +23,17 @@ COMMAND_TIMEOUT_S: Final = 60.0
 WORKER_COMMAND_TIMEOUT_S: Final = 20.0
 # For a connection that is free, or can be made.
 ACQUIRE_TIMEOUT_S: Final = 15.0
-START_PAUSE_S: Final = 0.2
+_START_PAUSE_S: Final = 0.2
 LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
 
 # What OpenSSL says of a certificate that is good, but of another name or another address.
-_OTHER_NAME: Final = (62, 64)
+_HOST_MISMATCH_CODES: Final = (62, 64)
 
 Connection: TypeAlias = asyncpg.Connection
 
 # What asyncpg raises when the server is away, starting, stopping, full, or has turned into a read-only standby.
-UNAVAILABLE: Final = (
+UNAVAILABLE_ERRORS: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -56,15 +56,15 @@ UNAVAILABLE: Final = (
 )
 
 # The classes of errors (the beginning of their SQLSTATE) whose sentence is about the server and holds nothing of ours.
-_ABOUT_THE_SERVER: Final = ("08", "25", "28", "3D", "53", "55", "57", "58")
+_SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "53", "55", "57", "58")
 
 
-def why_away(error: BaseException) -> str:
+def outage_reason(error: BaseException) -> str:
     """What to say of an error while the database is waited for: no code, no profile id and no password is in it."""
     name, said = type(error).__name__, str(error).partition("\n")[0]
     state = getattr(error, "sqlstate", None)
     if isinstance(error, asyncpg.PostgresError) and state is not None:
-        return f"{name} ({state}): {said}" if state.startswith(_ABOUT_THE_SERVER) else f"{name} ({state})"
+        return f"{name} ({state}): {said}" if state.startswith(_SERVER_ERROR_CLASSES) else f"{name} ({state})"
     return f"{name}: {said}" if isinstance(error, OSError) and said else name
 
 
@@ -91,7 +91,7 @@ class Pool(asyncpg.Pool):
             await self.release(opened)
 
 
-async def _keep_as_is(_: Connection) -> None:
+async def _skip_reset(_: Connection) -> None:
     """Nothing here changes a session for more than a transaction, so nothing is to be reset when it is given back."""
 
 
@@ -104,7 +104,7 @@ async def pool(
 ) -> AsyncIterator[Pool]:
     """A pool that connects when it is first used; `init` is called once for each connection.
 
-    Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE` while the database is away).
+    Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE_ERRORS` while the database is away).
     """
     opened = Pool(
         url,
@@ -113,7 +113,7 @@ async def pool(
         # They are good for ever.
         max_queries=sys.maxsize,
         init=init,
-        reset=_keep_as_is,
+        reset=_skip_reset,
         # The generator counts workers by their connections, idle ones too.
         max_inactive_connection_lifetime=0,
         connect=connect,
@@ -141,13 +141,13 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
             command_timeout=COMMAND_TIMEOUT_S,
             server_settings=_server_settings(application_name),
         )
-    except UNAVAILABLE as error:
-        raise _why_not(place(url), error) from error
+    except UNAVAILABLE_ERRORS as error:
+        raise _connect_error(address_of(url), error) from error
     try:
         yield opened
     finally:
         # What was to be done is done, or has its own error.
-        with contextlib.suppress(*UNAVAILABLE):
+        with contextlib.suppress(*UNAVAILABLE_ERRORS):
             await asyncio.shield(opened.close(timeout=CLOSE_TIMEOUT_S))
 
 
@@ -165,23 +165,23 @@ async def wait_until_up(
                 await check(opened)
                 return
         except StackUnavailable as error:
-            if not error.retriable or time.monotonic() + START_PAUSE_S > deadline:
+            if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
-        except UNAVAILABLE as error:
-            if time.monotonic() + START_PAUSE_S > deadline:
-                raise _why_not(place(url), error) from error
-        await asyncio.sleep(START_PAUSE_S)
+        except UNAVAILABLE_ERRORS as error:
+            if time.monotonic() + _START_PAUSE_S > deadline:
+                raise _connect_error(address_of(url), error) from error
+        await asyncio.sleep(_START_PAUSE_S)
 
 
-def place(url: str) -> str:
+def address_of(url: str) -> str:
     """Hosts, ports and database of a URL, without its user and password."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _why_not(where: str, error: Exception) -> StackUnavailable:
+def _connect_error(where: str, error: Exception) -> StackUnavailable:
     match error:
-        case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
+        case ssl.SSLCertVerificationError() if error.verify_code in _HOST_MISMATCH_CODES:
             return NotTrusted(
                 f"Postgres at {where} has a certificate for another name ({error.verify_message.rstrip('.')}): call it "
                 "by the name that is in its certificate, in CODEWELL_POSTGRES_URL."

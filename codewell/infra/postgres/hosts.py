@@ -7,7 +7,7 @@ import asyncpg
 
 # For each host: one that swallows what is sent to it would otherwise take all the time that there is for the others.
 CONNECT_TIMEOUT_S: Final = 4.0
-_WANTED: Final = "target_session_attrs"
+_SESSION_ATTRS_OPTION: Final = "target_session_attrs"
 
 
 async def connect(url: str, **more: Any) -> asyncpg.Connection:
@@ -16,9 +16,9 @@ async def connect(url: str, **more: Any) -> asyncpg.Connection:
     After a fail-over the old primary may be there, alive, and refuse every write. Raises what asyncpg raises, and
     ConnectionError with what is wrong at each of several hosts.
     """
-    hosts = each_host(url)
-    if len(hosts) > 1 and _WANTED not in urlsplit(url).query:
-        more[_WANTED] = "read-write"
+    hosts = urls_by_host(url)
+    if len(hosts) > 1 and _SESSION_ATTRS_OPTION not in urlsplit(url).query:
+        more[_SESSION_ATTRS_OPTION] = "read-write"
     refused = []
     for place, one in hosts.items():
         try:
@@ -30,7 +30,7 @@ async def connect(url: str, **more: Any) -> asyncpg.Connection:
     raise ConnectionError(f"No host takes writes: {', '.join(refused)}.")
 
 
-def each_host(url: str) -> dict[str, str]:
+def urls_by_host(url: str) -> dict[str, str]:
     """A URL for each host of this one, by host and port."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")

@@ -16,14 +16,14 @@ PASSWORD_CHARACTERS_MIN: Final = 16
 _SCRAM_ITERATIONS: Final = 4_096
 _SALT_BYTES: Final = 16
 
-_IS_MEMBER: Final = """
+_IS_LOGIN_OF_ROLE: Final = """
     SELECT ARRAY(SELECT DISTINCT roleid FROM pg_auth_members WHERE member = r.oid) = ARRAY[g.oid]
         AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolname = session_user)
     FROM pg_roles r, pg_roles g WHERE r.rolname = $1 AND g.rolname = $2
     """
 
 
-async def give(connection: Connection, role: str, user: str, password: str) -> None:
+async def create_login(connection: Connection, role: str, user: str, password: str) -> None:
     """Make a user with the rights of a role (one of ROLES), or give the one that was made so another password.
 
     Raises SettingsInvalid for a password that is too short, a user that is there for something else, and where the
@@ -37,7 +37,7 @@ async def give(connection: Connection, role: str, user: str, password: str) -> N
     group = f"codewell_{role}"
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", group):
         raise SchemaMismatch(f"This cluster has no role {group}, as after a restore: run codewell migrate first.")
-    is_member = await connection.fetchval(_IS_MEMBER, user, group)
+    is_member = await connection.fetchval(_IS_LOGIN_OF_ROLE, user, group)
     if is_member is False:
         raise SettingsInvalid(f"There is a user {user} that has not the role {group} alone: choose another name.")
     what = "ALTER ROLE %I LOGIN PASSWORD %L" if is_member else "CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I"

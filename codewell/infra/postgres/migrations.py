@@ -11,10 +11,10 @@ import asyncpg
 from codewell.errors import SchemaMismatch, SettingsInvalid
 from codewell.infra.postgres.connection import Connection
 
-ROLES: Final = "roles.sql"
+ROLES: Final = "load_roles.sql"
 
 # Who may do what with the schema, its tables, their columns and its functions.
-_RIGHTS: Final = """
+_PRIVILEGES: Final = """
     SELECT object, part, (aclexplode(acl)).* FROM (
         SELECT oid AS object, 0 AS part, nspacl AS acl FROM pg_namespace WHERE nspname = current_schema()
         UNION ALL SELECT oid, 0, relacl FROM pg_class WHERE relnamespace = current_schema()::regnamespace
@@ -35,13 +35,13 @@ class Migration(NamedTuple):
     sql: str
 
 
-def known() -> list[Migration]:
+def load_migrations() -> list[Migration]:
     """The migrations that came with this program, by number."""
     found = (path for path in files("schemas.sql").iterdir() if path.name.endswith(".sql") and path.name != ROLES)
     return sorted(Migration(int(path.name[:4]), path.name, path.read_text("utf-8")) for path in found)
 
 
-def roles() -> str:
+def load_roles() -> str:
     """The statements that make the roles of the services and give them their rights; safe to repeat."""
     return files("schemas.sql").joinpath(ROLES).read_text("utf-8")
 
@@ -69,15 +69,15 @@ async def _migrate(connection: Connection) -> list[str]:
             "CREATE TABLE IF NOT EXISTS migration ("
             "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        version = await _version(connection)
+        version = await _schema_version(connection)
         _refuse_newer(version)
-        for migration in known()[version:]:
+        for migration in load_migrations()[version:]:
             await connection.execute(migration.sql)
             await connection.execute("INSERT INTO migration VALUES ($1, $2)", migration.number, migration.name)
             applied.append(migration.name)
-        before = await connection.fetch(_RIGHTS)
-        await connection.execute(roles())
-        if await connection.fetch(_RIGHTS) != before:
+        before = await connection.fetch(_PRIVILEGES)
+        await connection.execute(load_roles())
+        if await connection.fetch(_PRIVILEGES) != before:
             applied.append(ROLES)
     return applied
 
@@ -89,26 +89,26 @@ async def check_schema(connection: Connection) -> None:
     """
     exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
     try:
-        version = await _version(connection) if exists else 0
+        version = await _schema_version(connection) if exists else 0
     except asyncpg.InsufficientPrivilegeError as error:
         raise SettingsInvalid(
             "CODEWELL_POSTGRES_URL's user has no right to the schema: codewell login gives a service a user that has."
         ) from error
     _refuse_newer(version)
-    if version < len(known()):
+    if version < len(load_migrations()):
         raise SchemaMismatch(
-            f"The database's schema is at version {version} and this program needs {len(known())}: "
+            f"The database's schema is at version {version} and this program needs {len(load_migrations())}: "
             "run codewell migrate first."
         )
 
 
-async def _version(connection: Connection) -> int:
+async def _schema_version(connection: Connection) -> int:
     return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM migration") or 0)
 
 
 def _refuse_newer(version: int) -> None:
-    if version > len(known()):
+    if version > len(load_migrations()):
         raise SchemaMismatch(
-            f"The database's schema is at version {version} and this program knows {len(known())}: "
+            f"The database's schema is at version {version} and this program knows {len(load_migrations())}: "
             "install the version of codewell that the database was migrated with."
         )

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
-AT_ONCE_MAX: Final = 200
+BATCH_ITEMS_MAX: Final = 200
 # Between one batch and the next: a batch costs far more than what is in it. At 750 requests a second on two cores it
 # took a third off Postgres' time and a tenth off this process', and cost the median request nothing.
 PAUSE_S: Final = 0.005
 
-G = TypeVar("G", bound=Hashable)
-W = TypeVar("W")
-R = TypeVar("R")
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Coalescer(Generic[G, W, R]):
+class Coalescer(Generic[Key, Item, Result]):
     """Does at once what is asked for while the same is being done for others, and for a moment behind that.
 
     What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a
@@ -23,45 +23,45 @@ class Coalescer(Generic[G, W, R]):
 
     def __init__(
         self,
-        work: Callable[[G, Sequence[W]], Awaitable[Sequence[R | Exception]]],
-        at_once_max: int = AT_ONCE_MAX,
+        work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        batch_items_max: int = BATCH_ITEMS_MAX,
         timeout_s: float | None = None,
     ) -> None:
-        """`work` gives a result for each of up to `at_once_max` wishes; an exception is raised for its wish alone.
+        """`work` gives a result for each of up to `batch_items_max` wishes; an exception is raised for its wish alone.
 
         Nobody waits for longer than `timeout_s` (s), so that while nothing goes on no more than that much waits.
         """
         self._work = work
-        self._at_once_max = at_once_max
+        self._batch_items_max = batch_items_max
         self._timeout_s = timeout_s
-        self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
+        self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Result]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def ask(self, group: G, wish: W) -> R:
+    async def submit(self, group: Key, item: Item) -> Result:
         """The result for this wish. Raises what the work raises, which is the same for all that were with it.
 
         Raises TimeoutError when the time is over; the wish may be fulfilled all the same.
         """
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(group)
         if waiting is not None:
-            waiting.append((wish, future))
+            waiting.append((item, future))
         else:
-            self._waiting[group] = [(wish, future)]
-            task = asyncio.create_task(self._do(group))
+            self._waiting[group] = [(item, future)]
+            task = asyncio.create_task(self._run_batches(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         async with asyncio.timeout(self._timeout_s):
             return await future
 
-    async def _do(self, group: G) -> None:
+    async def _run_batches(self, group: Key) -> None:
         waiting = self._waiting[group]
         while waiting:
             # Who has gone away meanwhile is not to be given anything.
-            batch = [(wish, future) for wish, future in waiting[: self._at_once_max] if not future.done()]
-            del waiting[: self._at_once_max]
+            batch = [(item, future) for item, future in waiting[: self._batch_items_max] if not future.done()]
+            del waiting[: self._batch_items_max]
             try:
-                results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
+                results = await self._work(group, [item for item, _ in batch]) if batch else ()
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():
                         continue

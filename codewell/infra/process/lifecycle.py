@@ -43,7 +43,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
             raise refused from group
 
 
-async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
+async def run_until_stopped(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
     """Wait for `work`; once told to stop it has `grace_s` to end by itself, and is cancelled then.
 
     What it raises is raised here.
@@ -62,7 +62,7 @@ async def until(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0
         task.result()
 
 
-async def pauses(stop: asyncio.Event) -> AsyncIterator[float]:
+async def backoff_delays(stop: asyncio.Event) -> AsyncIterator[float]:
     """Pause ever longer between attempts, with jitter (s), until told to stop. The first turn comes at once."""
     pause_s = _BACKOFF_FIRST_S
     yield 0.0

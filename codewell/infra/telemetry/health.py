@@ -36,8 +36,8 @@ STUCK_AFTER_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 2
 
 
-_METHODS: Final = ("GET", "HEAD")
-_ALLOW: Final = {"allow": ", ".join(_METHODS)}
+_ALLOWED_METHODS: Final = ("GET", "HEAD")
+_ALLOW: Final = {"allow": ", ".join(_ALLOWED_METHODS)}
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -52,7 +52,7 @@ class Health:
 
     def __init__(self, *waiting_for: str) -> None:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
-        self._came_round: dict[str, float] = {}
+        self._heartbeats: dict[str, float] = {}
         for name in waiting_for:
             WAITING_FOR.labels(name).set(1)
 
@@ -71,11 +71,11 @@ class Health:
 
     def heartbeat(self, loop: str) -> None:
         """Note that this loop came round; it is to come round again soon, or to rest."""
-        self._came_round[loop] = time.monotonic()
+        self._heartbeats[loop] = time.monotonic()
 
     def set_idle(self, loop: str) -> None:
         """Note that this loop has nothing to do, for as long as it may be."""
-        self._came_round.pop(loop, None)
+        self._heartbeats.pop(loop, None)
 
     @property
     def waiting_for(self) -> dict[str, str]:
@@ -86,7 +86,7 @@ class Health:
     def stuck(self) -> list[str]:
         """Loops that have work and have not come round for STUCK_AFTER_S."""
         now = time.monotonic()
-        return [loop for loop, then in self._came_round.items() if now - then > STUCK_AFTER_S]
+        return [loop for loop, then in self._heartbeats.items() if now - then > STUCK_AFTER_S]
 
 
 class Probes:
@@ -110,35 +110,35 @@ class Probes:
         answer = self._answers.get(scope["path"])
         if answer is None:
             await respond(send, HTTPStatus.NOT_FOUND, _TEXT, b"Not Found")
-        elif scope["method"] not in _METHODS:
+        elif scope["method"] not in _ALLOWED_METHODS:
             await respond(send, HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"Method Not Allowed", _ALLOW)
         else:
             await respond(send, *answer())
 
     def _healthz(self) -> _Answer:
         stuck = self._health.stuck
-        return _said({"healthy": not stuck, "stuck": stuck}, good=not stuck)
+        return _json_answer({"healthy": not stuck, "stuck": stuck}, good=not stuck)
 
     def _readyz(self) -> _Answer:
         waiting_for = self._health.waiting_for
-        return _said({"ready": not waiting_for, "waiting_for": waiting_for}, good=not waiting_for)
+        return _json_answer({"ready": not waiting_for, "waiting_for": waiting_for}, good=not waiting_for)
 
     def _metrics(self) -> _Answer:
         return _Answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
 
 
-def _said(what: Mapping[str, object], *, good: bool) -> _Answer:
+def _json_answer(what: Mapping[str, object], *, good: bool) -> _Answer:
     body = json.dumps(what, ensure_ascii=False, separators=(",", ":")).encode()
     return _Answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body)
 
 
 @asynccontextmanager
-async def served(health: Health, host: str, port: int) -> AsyncIterator[None]:
+async def serve_health(health: Health, host: str, port: int) -> AsyncIterator[None]:
     """Serve the three paths while the block runs; a port of -1 serves nothing. Raises StackUnavailable."""
     if port < 0:
         yield
         return
-    async with serving(Probes(health), host, port) as taken:
+    async with serve_app(Probes(health), host, port) as taken:
         log.info("health_served", host=host, port=taken)
         yield
 
@@ -151,7 +151,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(
+async def serve_app(
     app: Application, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
 ) -> AsyncIterator[int]:
     """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""

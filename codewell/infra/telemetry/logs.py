@@ -17,8 +17,8 @@ from codewell.infra.telemetry.masking import mask, mask_arguments
 log = structlog.get_logger()
 
 # Where a broker is away, its clients say so seventy times a second.
-_REPEATS: Final = "aiokafka"
-_REPEAT_AFTER_S: Final = 10.0
+_LIMITED_LOGGERS: Final = "aiokafka"
+_REPEAT_INTERVAL_S: Final = 10.0
 
 
 def configure(service: str, level: str) -> None:
@@ -46,7 +46,7 @@ def configure(service: str, level: str) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(mask_arguments)
-    handler.addFilter(_Repeated())
+    handler.addFilter(_RepeatLimiter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
@@ -56,34 +56,34 @@ def configure(service: str, level: str) -> None:
     # A library's warning is for the operator; what it does all day is not, and some of it tells of single messages.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    sys.excepthook = _died
-    threading.excepthook = lambda args: _died(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: log.error("unraisable", exc_info=args.exc_value)
 
 
-class _Repeated(logging.Filter):
+class _RepeatLimiter(logging.Filter):
     """Lets a message of the Kafka client's through that was not there for a while, and says how many were not."""
 
     def __init__(self) -> None:
         super().__init__()
         self._due: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self._suppressed_counts: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is to be written. What tells apart is its text before anything is put into it."""
-        if not record.name.startswith(_REPEATS):
+        if not record.name.startswith(_LIMITED_LOGGERS):
             return True
         text, now = str(record.msg), time.monotonic()
         if now < self._due.get(text, now):
-            self._left_out[text] = self._left_out.get(text, 0) + 1
+            self._suppressed_counts[text] = self._suppressed_counts.get(text, 0) + 1
             return False
-        self._due[text] = now + _REPEAT_AFTER_S
-        if left_out := self._left_out.pop(text, 0):
+        self._due[text] = now + _REPEAT_INTERVAL_S
+        if left_out := self._suppressed_counts.pop(text, 0):
             record.msg = f"{text} ({left_out} more since it was last said)"
         return True
 
 
-def _died(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
     """What nobody caught would be written with all that its text says."""
     if issubclass(kind, KeyboardInterrupt):
         return

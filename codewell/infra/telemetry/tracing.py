@@ -35,7 +35,7 @@ class Tracing:
         self._tracer = tracer
         self._share = share
 
-    def sampled(self, traceparent: str | None) -> "tuple[bool, SpanContext | None]":
+    def sample(self, traceparent: str | None) -> "tuple[bool, SpanContext | None]":
         """Whether a request with this header is to be traced, and the span that it is part of, if any."""
         found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
         if found is None or not int(found[1], 16) or not int(found[2], 16):

@@ -30,13 +30,13 @@ class Activations:
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._gathering: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
+        self._coalescer: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
     async def activate(self, program: KnownToken, idempotency: Idempotency, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
-        return await self._gathering.ask(program, _Wish(idempotency, code))
+        return await self._coalescer.submit(program, _Wish(idempotency, code))
 
     async def _activate(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
         try:
@@ -51,7 +51,7 @@ class Activations:
         of_code: dict[str, _Wish] = {}
         answers: dict[_Wish, Response] = {}
         async with self._pool.acquire() as connection, connection.transaction():
-            known = await stored_responses.find_all(
+            known = await stored_responses.get_responses(
                 connection, [one.idempotency.key for one in wishes if one.idempotency.key]
             )
             for one in wishes:
@@ -71,5 +71,5 @@ class Activations:
                 if one.idempotency.key is not None:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)
             if kept:
-                await stored_responses.keep_all(connection, kept)
+                await stored_responses.store_responses(connection, kept)
         return [answers.get(one) for one in wishes]

@@ -52,7 +52,7 @@ class Authenticator:
         if token is not None and now - seen_at < REMEMBERED_S:
             return token
         async with self._pool.acquire() as connection:
-            token = await tokens.in_force(connection, key)
+            token = await tokens.authenticate(connection, key)
         self._remembered.pop(key, None)
         if token is not None:
             if len(self._remembered) >= _REMEMBERED_MAX:

@@ -48,9 +48,9 @@ class FailedLookupLimiter:
         seen = self._seen.get(token_id)
         if seen is None or now_s - seen.at_s > REMEMBERED_S:
             async with self._pool.acquire() as connection:
-                seen = self._remember(token_id, await failed_lookups.of(connection, token_id))
+                seen = self._remember(token_id, await failed_lookups.recent(connection, token_id))
         left_s = seen.at_s + seen.misses.left_s - time.monotonic()
-        counted = seen.misses.had if left_s > 0 else 0
+        counted = seen.misses.failures if left_s > 0 else 0
         if counted + self._untold[token_id] >= self._misses_max:
             wait_s = max(1, math.ceil(left_s if left_s > 0 else _MINUTE_S))
             sentence = f"Too many codes that don't exist were asked for: try again in {wait_s} s."
@@ -68,7 +68,7 @@ class FailedLookupLimiter:
             told = Counter(self._untold)
             try:
                 async with self._pool.acquire() as connection:
-                    counted = await failed_lookups.count(connection, told)
+                    counted = await failed_lookups.add(connection, told)
             except AWAY as error:
                 # They count here meanwhile.
                 log.warning("misses_not_told", why=type(error).__name__)

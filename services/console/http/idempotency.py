@@ -83,7 +83,7 @@ class Idempotency:
                     if error.retriable:
                         raise
                     response = refusal(error)
-                await stored_responses.keep(connection, *self.key, self.kept(response))
+                await stored_responses.store_response(connection, *self.key, self.kept(response))
         if result is not None:
             made(result)
         return response
@@ -95,7 +95,9 @@ class Idempotency:
 
     async def _known(self, connection: Connection, token_id: int, key: str) -> Response | None:
         try:
-            known = await stored_responses.find(connection, token_id, key, may_name_profile=self._may_name_profile)
+            known = await stored_responses.get_response(
+                connection, token_id, key, may_name_profile=self._may_name_profile
+            )
         except asyncpg.LockNotAvailableError as error:
             sentence = "Another request with this Idempotency-Key is not done yet: try again in a moment."
             raise try_later(409, sentence, RETRY_AFTER_S) from error

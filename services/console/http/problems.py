@@ -24,7 +24,7 @@ from codewell.errors import (
     RequestTaken,
     TemplateInvalid,
 )
-from codewell.infra.postgres.connection import UNAVAILABLE
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
@@ -46,7 +46,7 @@ _STATUS: Final[dict[type[CodewellError], int]] = {
 }
 # The database is away, or somebody else has what the request needs; it has changed nothing.
 AWAY: Final = (
-    *UNAVAILABLE,
+    *UNAVAILABLE_ERRORS,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.QueryCanceledError,

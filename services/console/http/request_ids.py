@@ -78,7 +78,7 @@ class RequestIds:
         write("answered", method=scope["method"], route=route, status=status, took_ms=round(took_s * 1000, 1))
 
     def _trace(self, tracing: Tracing, scope: Scope, method: str, route: str, status: int, took_s: float) -> None:
-        is_sampled, parent = tracing.sampled(Headers(scope=scope).get(TRACEPARENT))
+        is_sampled, parent = tracing.sample(Headers(scope=scope).get(TRACEPARENT))
         if not is_sampled:
             return
         from opentelemetry.trace import SpanKind, Status, StatusCode

@@ -17,20 +17,20 @@ async def test_a_secret_is_kept_as_a_hash_only(connection: Connection) -> None:
     row = await connection.fetchrow("SELECT * FROM token")
     assert secret not in str(dict(row))
     assert row["hash"] == tokens.hash_of(secret)
-    found = await tokens.in_force(connection, tokens.hash_of(secret))
+    found = await tokens.authenticate(connection, tokens.hash_of(secret))
     assert found is not None
     assert found.id == made.id
-    assert await tokens.in_force(connection, tokens.hash_of(secret + "x")) is None
+    assert await tokens.authenticate(connection, tokens.hash_of(secret + "x")) is None
 
 
 async def test_a_token_ends_by_itself_by_the_clock_of_the_database(connection: Connection) -> None:
     made, secret = await tokens.create(connection, "shop", ["read"], (), timedelta(hours=1))
     assert made.expires_at is not None
     assert made.expires_at - made.created_at == timedelta(hours=1)
-    assert await tokens.in_force(connection, tokens.hash_of(secret)) is not None
+    assert await tokens.authenticate(connection, tokens.hash_of(secret)) is not None
     hour = "interval '1 hour'"
     await connection.execute(f"UPDATE token SET expires_at = expires_at - {hour}, created_at = created_at - {hour}")
-    assert await tokens.in_force(connection, tokens.hash_of(secret)) is None
+    assert await tokens.authenticate(connection, tokens.hash_of(secret)) is None
     # Its name is another's when it is revoked.
     with pytest.raises(TokenRefused, match="shop already"):
         await tokens.create(connection, "shop", ["read"])
@@ -52,7 +52,7 @@ async def test_secrets_differ(connection: Connection) -> None:
 async def test_revoked_by_name_or_id_and_the_name_is_free_again(connection: Connection) -> None:
     first, secret = await tokens.create(connection, "shop", ["read"])
     assert (await tokens.revoke(connection, "shop")).id == first.id
-    assert await tokens.in_force(connection, tokens.hash_of(secret)) is None
+    assert await tokens.authenticate(connection, tokens.hash_of(secret)) is None
     second, _ = await tokens.create(connection, "shop", ["read"])
     assert (await tokens.revoke(connection, str(second.id))).name == "shop"
     assert await tokens.list_all(connection) == []
@@ -79,8 +79,8 @@ async def test_what_else_can_not_be(connection: Connection) -> None:
 
 async def test_replaced_by_one_with_another_secret(connection: Connection) -> None:
     old, new = [await tokens.replace(connection, "standalone", ["admin"]) for _ in range(2)]
-    assert await tokens.in_force(connection, tokens.hash_of(old)) is None
-    found = await tokens.in_force(connection, tokens.hash_of(new))
+    assert await tokens.authenticate(connection, tokens.hash_of(old)) is None
+    found = await tokens.authenticate(connection, tokens.hash_of(new))
     assert found is not None
     assert found.may("write")
     assert [one.name for one in await tokens.list_all(connection)] == ["standalone"]
@@ -90,7 +90,7 @@ async def test_last_use_is_noted_to_the_hour(connection: Connection) -> None:
     _, secret = await tokens.create(connection, "shop", ["read"])
 
     async def used() -> Token:
-        await tokens.in_force(connection, tokens.hash_of(secret))
+        await tokens.authenticate(connection, tokens.hash_of(secret))
         [token] = await tokens.list_all(connection)
         return token
 

@@ -5,7 +5,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from codewell.infra.postgres.connection import Connection
-from codewell.keys.master_keys import id_of
+from codewell.keys.master_keys import key_id_of
 from codewell.pool.minter_cache import Minters
 from tests.support.commands import environment
 from tests.support.factories import program
@@ -29,11 +29,12 @@ async def test_keys_are_wrapped_for_the_first_time_and_with_another_one(
     assert "plain" in (await run("status")).is_done().out
     said = (await run("rotate", CODEWELL_MASTER_KEY=texts[first])).is_done().out
     assert said == "1 keys are wrapped with the new master key; no other is needed any more.\n"
-    (await run("rotate", CODEWELL_MASTER_KEY=texts[second])).is_refused(id_of(first).hex(), "CODEWELL_MASTER_KEY")
+    (await run("rotate", CODEWELL_MASTER_KEY=texts[second])).is_refused(key_id_of(first).hex(), "CODEWELL_MASTER_KEY")
     both = {"CODEWELL_MASTER_KEY": texts[second], "CODEWELL_MASTER_KEY_PREVIOUS": texts[first]}
     assert (await run("rotate", "--json", **both)).is_done().objects == [{"rotated": 1}]
     assert (await run("rotate", "--json", **both)).is_done().objects == [{"rotated": 0}]
     [shown] = (await run("status", "--json", CODEWELL_MASTER_KEY=texts[first])).is_done().objects
     assert shown == {
-        "keys_of": "programs", "number": 1, "master_key": id_of(second).hex(), "is_given": False, "is_newest": False,
+        "keys_of": "programs", "number": 1, "master_key": key_id_of(second).hex(), "is_given": False,
+        "is_newest": False,
     }  # fmt: skip

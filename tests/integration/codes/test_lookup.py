@@ -114,7 +114,7 @@ async def test_what_a_program_never_made_is_not_found(connection: Connection, mi
 
     not_minted_yet = mine.mint(10, 1)[0]
     assert Template.parse(TEMPLATE).fits(not_minted_yet)
-    foreign = [text for text in theirs.mint(0, 10) if (mine.number_of([text])[0] or 0) >= 10]
+    foreign = [text for text in theirs.mint(0, 10) if (mine.find_numbers([text])[0] or 0) >= 10]
     for text in [not_minted_yet, *foreign, "LISTED", "", "nonsense", "'; --", "🎁", mine.mint(0, 1)[0].lower()]:
         assert await find(connection, minters, spring.id, text) is None, text
     assert await find(connection, minters, other.id, "LISTED") is not None

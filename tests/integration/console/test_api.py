@@ -102,7 +102,7 @@ async def test_errors_are_problems(site: Site) -> None:
 async def test_i7_a_console_bears_a_database_that_goes_away_and_comes_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LOOK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(watch, "PROBE_INTERVAL_S", 0.1)
     await site.program("SPRING", 5)
     async with door(site.postgres_url) as way, console(site, postgres_url=way.url) as client:
 

@@ -110,7 +110,7 @@ async def test_a_crash_leaves_neither_an_effect_nor_an_answer(
     client: httpx.AsyncClient, connection: Connection, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     module: Any = programs if place == "work" else stored_responses
-    name = "stock" if place == "work" else "keep"
+    name = "stock" if place == "work" else "store_response"
     real = getattr(module, name)
 
     async def crash(*given: Any) -> None:
@@ -144,7 +144,7 @@ async def test_of_copies_at_once_in_two_consoles_one_does_the_work(
 async def test_a_copy_waits_for_the_first(client: httpx.AsyncClient, connection: Connection, connections: Pool) -> None:
     token_id = await connection.fetchval("SELECT id FROM token")
     async with connections.acquire() as first, first.transaction():
-        await stored_responses.find(first, token_id, "k-1")
+        await stored_responses.get_response(first, token_id, "k-1")
         copy = asyncio.ensure_future(client.post(GENERATE, json={"count": 5}, headers=keyed()))
 
         async def waits() -> bool:
@@ -163,7 +163,7 @@ async def test_a_copy_that_waits_too_long_is_told_to_come_again(
     async with postgres.pool(database_url, "codewell-test", 2) as hasty, consoles.pool.acquire() as first:
         other = await consoles.with_secret(secret, create_console(hasty))
         async with first.transaction():
-            await stored_responses.find(first, await first.fetchval("SELECT id FROM token"), "k-1")
+            await stored_responses.get_response(first, await first.fetchval("SELECT id FROM token"), "k-1")
             answer = await other.post(GENERATE, json={"count": 5}, headers=keyed())
         is_problem(answer, 409, "not done yet")
         assert int(answer.headers["retry-after"]) > 0
@@ -188,7 +188,7 @@ async def test_activations_that_are_gathered_may_be_quicker_with_the_same_key(
         transaction = gathered.transaction()
         await transaction.start()
         kept = StoredResponse(bytes(32), 200, "application/json", b"{}")
-        await stored_responses.keep(gathered, token_id, "k-1", kept)
+        await stored_responses.store_response(gathered, token_id, "k-1", kept)
         late = asyncio.ensure_future(client.post(GENERATE, json={"count": 5}, headers=keyed()))
 
         async def waits() -> bool:

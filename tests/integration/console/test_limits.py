@@ -76,7 +76,7 @@ async def test_heads(site: Site) -> None:
             assert (await raw.answer())[0] == 200
         await raw.say(head(HEAD_BYTES_MAX + 1))
         await raw.is_refused(431, "65,536")
-        endless = HEAD_BYTES_MAX + limits._LINE_BYTES + 1
+        endless = HEAD_BYTES_MAX + limits._REQUEST_LINE_BYTES + 1
         for said in (
             head(100, "/healthz?" + "q" * HEAD_BYTES_MAX),
             b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * (HEAD_BYTES_MAX // 6) + b"\r\n",

@@ -20,7 +20,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "WORKER_COMMAND_TIMEOUT_S", 1.0)
     monkeypatch.setattr(connection, "ACQUIRE_TIMEOUT_S", 2.0)
     monkeypatch.setattr(hosts, "CONNECT_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(watch, "LOOK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(watch, "PROBE_INTERVAL_S", 0.1)
     monkeypatch.setattr(lifecycle, "_BACKOFF_MAX_S", 0.5)
 
 

@@ -139,7 +139,7 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines([f"C-{n}" for n in range(500)]))
     reading, go_on = threading.Event(), threading.Event()
-    real = file_lines.bounded
+    real = file_lines.limited_lines
 
     def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
         for number, line in enumerate(real(file, limits)):
@@ -148,7 +148,7 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
                 assert go_on.wait(10)
             yield line
 
-    monkeypatch.setattr(file_lines, "bounded", bounded)
+    monkeypatch.setattr(file_lines, "limited_lines", bounded)
     running = asyncio.ensure_future(files.go_on(begun))
     await asyncio.to_thread(reading.wait, 10)
     running.cancel()

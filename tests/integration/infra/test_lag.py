@@ -18,7 +18,7 @@ def told(prefix: str) -> dict[str, float]:
 
 
 async def test_the_lag_is_what_is_not_committed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lag, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(lag, "POLL_INTERVAL_S", 0.05)
     for number in range(5):
         await site.put("program-changed", b"{}", partition=number % 2)
     topic = site.prefix + "program-changed"
@@ -26,7 +26,7 @@ async def test_the_lag_is_what_is_not_committed(site: Site, monkeypatch: pytest.
     consumer.subscribe([topic])
     await consumer.start()
     try:
-        async with lag.watched(consumer):
+        async with lag.exported_lag(consumer):
             # Nothing was ever committed, nor is anything read: all that the topic holds is to come.
             await tells(site, {"0": 3, "1": 2})
             await consumer.commit({TopicPartition(topic, 0): 2, TopicPartition(topic, 1): 2})

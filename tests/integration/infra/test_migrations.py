@@ -8,10 +8,10 @@ import pytest
 from codewell.errors import SchemaMismatch
 from codewell.infra.postgres import migrations
 from codewell.infra.postgres.connection import Connection
-from codewell.infra.postgres.migrations import ROLES, Migration, check_schema, known, migrate
+from codewell.infra.postgres.migrations import ROLES, Migration, check_schema, load_migrations, migrate
 from tests.support.situations import until_waiting
 
-NAMES = [migration.name for migration in known()]
+NAMES = [migration.name for migration in load_migrations()]
 LATEST = len(NAMES)
 
 
@@ -28,7 +28,7 @@ async def tables(connection: Connection) -> set[str]:
 
 
 def test_numbers_have_no_gap_and_names_say_more_than_a_number() -> None:
-    assert [migration.number for migration in known()] == list(range(1, LATEST + 1))
+    assert [migration.number for migration in load_migrations()] == list(range(1, LATEST + 1))
     assert all(len(name) > len("0001_.sql") for name in NAMES)
 
 
@@ -77,7 +77,7 @@ async def test_the_second_waits_for_the_first_however_long_that_takes(
 async def test_only_what_is_missing_is_applied(fresh: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     await migrate(fresh)
     more = Migration(LATEST + 1, "more.sql", "CREATE TABLE more (id int); INSERT INTO more VALUES (1)")
-    monkeypatch.setattr(migrations, "known", lambda: [*known(), more])
+    monkeypatch.setattr(migrations, "load_migrations", lambda: [*load_migrations(), more])
 
     with pytest.raises(SchemaMismatch) as raised:
         await check_schema(fresh)
@@ -91,7 +91,7 @@ async def test_only_what_is_missing_is_applied(fresh: Connection, monkeypatch: p
 
 async def test_a_migration_that_fails_leaves_nothing(fresh: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Migration(LATEST + 1, "bad.sql", "CREATE TABLE bad (id int); SELECT 1 / 0")
-    monkeypatch.setattr(migrations, "known", lambda: [*known(), bad])
+    monkeypatch.setattr(migrations, "load_migrations", lambda: [*load_migrations(), bad])
 
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(fresh)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.infra.postgres.connection import UNAVAILABLE, Connection, Pool
+from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
@@ -52,7 +52,7 @@ async def test_a_claim_whose_connection_breaks_leaves_its_codes_to_the_next(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    with pytest.raises(UNAVAILABLE):
+    with pytest.raises(UNAVAILABLE_ERRORS):
         await claim
     await other.rollback()
 

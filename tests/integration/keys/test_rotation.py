@@ -14,7 +14,7 @@ from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.keys import rotation
-from codewell.keys.master_keys import MasterKeys, id_of
+from codewell.keys.master_keys import MasterKeys, key_id_of
 from codewell.keys.rotation import rotate, status
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
@@ -69,10 +69,10 @@ async def test_all_keys_go_over_to_the_new_one_and_all_codes_stay_the_same(conne
     before = await all_of(connection, Minters(NEW, OLD), ids)
     assert {(one.keys_of, one.number, one.master_key, one.is_newest) for one in await status(connection, BOTH)} == {
         ("programs", 1, "plain", False),
-        ("programs", 1, id_of(OLD).hex(), False),
+        ("programs", 1, key_id_of(OLD).hex(), False),
         ("programs", 1, "unknown", False),
-        ("programs", 1, id_of(NEW).hex(), True),
-        ("remote services", 1, id_of(OLD).hex(), False),
+        ("programs", 1, key_id_of(NEW).hex(), True),
+        ("remote services", 1, key_id_of(OLD).hex(), False),
     }
 
     assert await rotate(connection, BOTH, WHO, nothing) == 4
@@ -98,7 +98,7 @@ async def test_the_texts_of_a_key_are_for_ever(connection: Connection) -> None:
 
 
 async def test_it_may_be_killed_and_run_again(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation, "AT_ONCE_MAX", 2)
+    monkeypatch.setattr(rotation, "BATCH_KEYS_MAX", 2)
     ids = await stored_ways(connection)
     before = await all_of(connection, Minters(NEW, OLD), ids)
 
@@ -115,7 +115,7 @@ async def test_it_may_be_killed_and_run_again(connection: Connection, monkeypatc
 async def test_services_go_on_meanwhile(
     connection: Connection, connections: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotation, "AT_ONCE_MAX", 3)
+    monkeypatch.setattr(rotation, "BATCH_KEYS_MAX", 3)
     names = [f"P{number}" for number in range(12)]
     ids = [(await program(connection, Minters(OLD), name)).id for name in names]
     rotating = asyncio.create_task(rotate(connection, BOTH, WHO, nothing))
@@ -156,7 +156,7 @@ async def test_without_the_right_keys_nothing_is_changed(connection: Connection)
     with pytest.raises(SettingsInvalid, match="Set CODEWELL_MASTER_KEY to"):
         await rotate(connection, MasterKeys(), WHO, nothing)
     with pytest.raises(
-        SettingsInvalid, match=f"wrapped with the master key of id {id_of(OLD).hex()}, and CODEWELL_MAS"
+        SettingsInvalid, match=f"wrapped with the master key of id {key_id_of(OLD).hex()}, and CODEWELL_MAS"
     ):
         await rotate(connection, MasterKeys(NEW), WHO, nothing)
     assert await connection.fetch("SELECT * FROM template_version ORDER BY program_id") == before
@@ -187,7 +187,7 @@ async def test_a_service_without_the_right_key_ends_at_its_start_and_says_what_t
         "generator": lambda: generate(GeneratorSettings(**settings), asyncio.Event()),
         "console": lambda: serve(ConsoleSettings(**settings), asyncio.Event()),
     }
-    with pytest.raises(SettingsInvalid, match=f"the master key of id {id_of(OLD).hex()}.* set"):
+    with pytest.raises(SettingsInvalid, match=f"the master key of id {key_id_of(OLD).hex()}.* set"):
         await starts[service]()
 
 

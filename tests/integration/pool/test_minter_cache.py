@@ -6,7 +6,7 @@ import pytest
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.keys.master_keys import id_of
+from codewell.keys.master_keys import key_id_of
 from codewell.minting.template import Template
 from codewell.pool import minter_cache as module
 from codewell.pool.fill import generate
@@ -65,9 +65,9 @@ async def test_a_wrong_or_a_missing_master_key_is_one_sentence(connection: Conne
     with pytest.raises(StackUnavailable):
         await Claims(connections, Minters(None)).attach([message("SPRING")])
 
-    needed = f"The database's keys are wrapped with the master key of id {id_of(right).hex()}"
+    needed = f"The database's keys are wrapped with the master key of id {key_id_of(right).hex()}"
     assert str(wrong.value) == (
-        f"{needed}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS give {id_of(given).hex()}: "
+        f"{needed}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS give {key_id_of(given).hex()}: "
         "set one of the two to it."
     )
     assert str(missing.value) == f"{needed}: set CODEWELL_MASTER_KEY to it."

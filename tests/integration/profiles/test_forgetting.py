@@ -63,7 +63,9 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     token, _ = await tokens.create(connection, "t", ["write"], [])
     body = json.dumps({"code": "A", "profile_id": WHO}, ensure_ascii=False, separators=(",", ":")).encode()
     for key, kept in (("k", body), ("other", b'{"profile_id":"p-2"}')):
-        await stored_responses.keep(connection, token.id, key, StoredResponse(bytes(32), 200, "application/json", kept))
+        await stored_responses.store_response(
+            connection, token.id, key, StoredResponse(bytes(32), 200, "application/json", kept)
+        )
     assert set(await places_of(connection, WHO)) == {"answer", "holding", "profile", "idempotency"}
 
     assert await forget(connection, WHO) == 7
@@ -102,12 +104,14 @@ async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
     async with connections.acquire() as one, connections.acquire() as other:
         step = one.transaction()
         await step.start()
-        assert await stored_responses.find(one, token.id, "k") is None
+        assert await stored_responses.get_response(one, token.id, "k") is None
         used = await lifecycle.activate(one, minters, spring.id, row.code or "")
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
-        await stored_responses.keep(one, token.id, "k", StoredResponse(bytes(32), 200, "application/json", body))
+        await stored_responses.store_response(
+            one, token.id, "k", StoredResponse(bytes(32), 200, "application/json", body)
+        )
         await step.commit()
         assert await forgetting_it == 1
     assert await places_of(connection, WHO) == []

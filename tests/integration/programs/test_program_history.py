@@ -169,11 +169,11 @@ async def test_changes_among_claims_and_fillings_raise_no_alarm(
 
 async def test_programs_from_before_have_the_settings_they_had(empty_database_url: str) -> None:
     connection = await asyncpg.connect(empty_database_url)
-    before = [migration for migration in migrations.known() if migration.number < FIRST_HISTORY]
+    before = [migration for migration in migrations.load_migrations() if migration.number < FIRST_HISTORY]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(migrations, "known", lambda: before)
+        patch.setattr(migrations, "load_migrations", lambda: before)
         # Most tables that the roles have rights to are not there yet.
-        patch.setattr(migrations, "roles", lambda: "SELECT")
+        patch.setattr(migrations, "load_roles", lambda: "SELECT")
         await migrations.migrate(connection)
     await connection.execute(
         "INSERT INTO program (name, title, description, groups, active, source, scenario_can_create, "

@@ -74,11 +74,11 @@ async def dead_letter(site: Site, *requests: Outgoing, partition: int = 0) -> No
 
 async def published(site: Site, topic: str = "message-render", partition: int = 0) -> list[ConsumerRecord]:
     """All records of a partition of a request topic."""
-    async with reading.reader(site.bootstrap) as reader:
+    async with reading.open_reader(site.bootstrap) as reader:
         [tp] = [
             tp for tp in await reading.partitions(site.bootstrap, [site.prefix + topic]) if tp.partition == partition
         ]
-        spans = await reader.spans([tp])
+        spans = await reader.offset_ranges([tp])
         return [record async for record in reader.records(tp, spans[tp])]
 
 

@@ -122,7 +122,7 @@ async def users(connection: Connection) -> AsyncIterator[dict[str, str]]:
     """A user of each role, as operators make them."""
     names = {role: f"{role}_{uuid4().hex[:8]}" for role in ROLES}
     for role, name in names.items():
-        await logins.give(connection, role, name, PASSWORD)
+        await logins.create_login(connection, role, name, PASSWORD)
     yield names
     for name in names.values():
         await connection.execute(f"DROP ROLE {name}")
@@ -257,20 +257,20 @@ async def test_a_user_gets_another_password_and_nobody_elses_is_taken(
     connection: Connection, database_url: str, users: dict[str, str]
 ) -> None:
     name = users["issuer"]
-    await logins.give(connection, "issuer", name, f"{PASSWORD}-2")
+    await logins.create_login(connection, "issuer", name, f"{PASSWORD}-2")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(url_of(database_url, name))
     await (await asyncpg.connect(url_of(database_url, name, f"{PASSWORD}-2"))).close()
     owner = await connection.fetchval("SELECT current_user")
     both = f"{name}_both"
-    await logins.give(connection, "issuer", both, PASSWORD)
+    await logins.create_login(connection, "issuer", both, PASSWORD)
     await connection.execute(f"GRANT codewell_console TO {both}")
     refused = (("issuer", owner), ("console", name), ("issuer", both))
     for role, user in refused:
         with pytest.raises(SettingsInvalid, match="choose another name"):
-            await logins.give(connection, role, user, PASSWORD)
+            await logins.create_login(connection, role, user, PASSWORD)
     with pytest.raises(SettingsInvalid, match="at least 16 characters"):
-        await logins.give(connection, "issuer", name, "short")
+        await logins.create_login(connection, "issuer", name, "short")
     await connection.execute(f"DROP ROLE {both}")
 
 
@@ -280,7 +280,7 @@ async def test_a_password_is_in_no_log_of_the_server(
     name = f"logged_{uuid4().hex[:8]}"
     secret = f"secret-{uuid4().hex}"
     await connection.execute("SET log_statement = 'all'")
-    await logins.give(connection, "issuer", name, secret)
+    await logins.create_login(connection, "issuer", name, secret)
     await connection.execute(f"DROP ROLE {name}")
     log = postgres_log.read_text()
     assert name in log
@@ -315,7 +315,7 @@ async def test_migrate_gives_rights_back_that_were_lost(connection: Connection) 
 
 async def test_a_user_can_not_be_made_before_the_roles_are_there(connection: Connection) -> None:
     with pytest.raises(SchemaMismatch, match="no role codewell_missing, as after a restore: run codewell migrate"):
-        await logins.give(connection, "missing", "somebody", PASSWORD)
+        await logins.create_login(connection, "missing", "somebody", PASSWORD)
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ async def test_a_migrator_that_may_make_no_roles_goes_on_where_they_are_there(
         await check_schema(own)
         assert await own.fetchval("SELECT has_table_privilege('codewell_issuer', 'answer', 'INSERT')")
         with pytest.raises(SettingsInvalid, match="may not make users"):
-            await logins.give(own, "issuer", "more", PASSWORD)
+            await logins.create_login(own, "issuer", "more", PASSWORD)
     finally:
         await own.close()
 
@@ -360,8 +360,8 @@ async def test_a_migrator_that_may_make_no_roles_is_told_what_to_run(
     migrator: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The roles are this cluster's, and others use them: the migration looks for ones that nobody has.
-    renamed = migrations.roles().replace("codewell_", "missing_")
-    monkeypatch.setattr(migrations, "roles", lambda: renamed)
+    renamed = migrations.load_roles().replace("codewell_", "missing_")
+    monkeypatch.setattr(migrations, "load_roles", lambda: renamed)
     own = await asyncpg.connect(migrator[1])
     try:
         with pytest.raises(SchemaMismatch, match="As a superuser run: CREATE ROLE missing_issuer;"):

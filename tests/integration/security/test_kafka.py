@@ -87,7 +87,7 @@ async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptu
     await consumer.stop()
     assert read.value == sent.value
     async with dead_letters.opened(kafka_config, prefix) as letters:
-        assert set(letters.spans.values()) == {OffsetRange(0, 0)}
+        assert set(letters.offset_ranges.values()) == {OffsetRange(0, 0)}
     assert PASSWORD not in caplog.text
 
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from codewell.files.csv_writer import harmless, line, lines, rewritten
+from codewell.files.csv_writer import csv_line, csv_lines, escape_formula, rewrite_copy_output
 
 RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
        "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "=", "-"]  # fmt: skip
@@ -14,16 +14,16 @@ LEFT = ["", "a", "a=1", "1-1", " a", "'=1", "smFg-2497-DMPB", "{x}", "ü", "🎁
 
 @pytest.mark.parametrize("cell", RUN)
 def test_what_a_spreadsheet_would_run_becomes_text(cell: str) -> None:
-    assert harmless(cell) == "'" + cell
+    assert escape_formula(cell) == "'" + cell
 
 
 @pytest.mark.parametrize("cell", LEFT)
 def test_what_it_would_not_run_stays(cell: str) -> None:
-    assert harmless(cell) == cell
+    assert escape_formula(cell) == cell
 
 
 def test_a_line_is_as_the_standard_has_it() -> None:
-    assert line(["a", "b,c", 'd"e', "", "f\ng"]) == 'a,"b,c","d""e",,"f\ng"\r\n'
+    assert csv_line(["a", "b,c", 'd"e', "", "f\ng"]) == 'a,"b,c","d""e",,"f\ng"\r\n'
 
 
 def read(written: bytes) -> list[list[str]]:
@@ -37,25 +37,27 @@ def read(written: bytes) -> list[list[str]]:
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_many_lines_are_what_each_is_alone(odd: str, place: int, raw: bool) -> None:
     texts = [odd if n == place else f"A-{n}" for n in range(3)]
-    one_by_one = "".join(line([text, "pooled", ""], raw) for text in texts).encode()
+    one_by_one = "".join(csv_line([text, "pooled", ""], raw) for text in texts).encode()
 
     if not {"\r", "\n"} & set(odd):
-        assert lines(texts, ["pooled", ""], raw) == one_by_one
+        assert csv_lines(texts, ["pooled", ""], raw) == one_by_one
     for column in range(3):
         rows = [["A", "B", "C"] for _ in range(3)]
         rows[place][column] = odd
         # As Postgres writes it: quotes where they are needed, and bare line feeds.
-        copied = "".join(line(row, raw=True)[:-2] + "\n" for row in rows).encode()
-        assert read(rewritten(copied, raw)) == [row if raw else [harmless(cell) for cell in row] for row in rows]
+        copied = "".join(csv_line(row, raw=True)[:-2] + "\n" for row in rows).encode()
+        assert read(rewrite_copy_output(copied, raw)) == [
+            row if raw else [escape_formula(cell) for cell in row] for row in rows
+        ]
 
 
 def test_no_texts_are_no_lines() -> None:
-    assert lines([], ["pooled"]) == b""
+    assert csv_lines([], ["pooled"]) == b""
 
 
 @pytest.mark.parametrize("cell", ["x;=1+1", "x\t=1+1"])
 @pytest.mark.parametrize("raw", [True, False])
 def test_what_other_spreadsheets_part_cells_at_is_quoted(cell: str, raw: bool) -> None:
     expected = f'"{cell}",b\r\n'
-    assert line([cell, "b"], raw) == expected
-    assert lines([cell], ["b"], raw) == rewritten(f"{cell},b\n".encode(), raw) == expected.encode()
+    assert csv_line([cell, "b"], raw) == expected
+    assert csv_lines([cell], ["b"], raw) == rewrite_copy_output(f"{cell},b\n".encode(), raw) == expected.encode()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codewell.files.csv_writer import line
+from codewell.files.csv_writer import csv_line
 from tests.unit.files.test_csv_out import LEFT, RUN
 
 SOFFICE = shutil.which("soffice")
@@ -16,7 +16,7 @@ SOFFICE = shutil.which("soffice")
 @pytest.mark.parametrize("raw", [False, True])
 def test_no_cell_of_an_export_is_run(tmp_path: Path, raw: bool) -> None:
     written = tmp_path / "codes.csv"
-    written.write_bytes("".join(line([cell, "pooled"], raw) for cell in [*RUN, *LEFT]).encode())
+    written.write_bytes("".join(csv_line([cell, "pooled"], raw) for cell in [*RUN, *LEFT]).encode())
 
     own = f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}"
     command = [SOFFICE or "", "--headless", own, "--convert-to", "fods", "--outdir", str(tmp_path), str(written)]

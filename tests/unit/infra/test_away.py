@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from codewell.infra.postgres.connection import why_away
-from codewell.infra.postgres.hosts import each_host
+from codewell.infra.postgres.connection import outage_reason
+from codewell.infra.postgres.hosts import urls_by_host
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from codewell.infra.postgres.hosts import each_host
     ],
 )
 def test_a_cause_is_named_without_anything_of_ours(error: Exception, said: str) -> None:
-    assert why_away(error) == said
+    assert outage_reason(error) == said
 
 
 def test_each_host_has_a_url_of_its_own() -> None:
-    assert each_host("postgresql://u:a%2Cb@one:1,[::1]:2,three/db?x=y") == {
+    assert urls_by_host("postgresql://u:a%2Cb@one:1,[::1]:2,three/db?x=y") == {
         "one:1": "postgresql://u:a%2Cb@one:1/db?x=y",
         "[::1]:2": "postgresql://u:a%2Cb@[::1]:2/db?x=y",
         "three": "postgresql://u:a%2Cb@three/db?x=y",
     }
-    assert each_host("postgresql:///db?host=/tmp") == {"": "postgresql:///db?host=/tmp"}
+    assert urls_by_host("postgresql:///db?host=/tmp") == {"": "postgresql:///db?host=/tmp"}

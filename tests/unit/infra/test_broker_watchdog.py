@@ -36,22 +36,22 @@ def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> 
     for stamp in range(2, 10):
         # The local clock may jump; that it moves is enough.
         consumer.polled[A] = -stamp
-        watchdog.fetched(records=False)
+        watchdog.record_fetch(records=False)
         now_s[0] += SILENCE_MAX_S
         watchdog.check()
-    assert watchdog.seconds == 0
+    assert watchdog.silence_s == 0
 
 
 def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now_s: list[float]) -> None:
     watchdog = BrokerWatchdog(Consumer())
-    watchdog.fetched(records=False)
+    watchdog.record_fetch(records=False)
     # As long as records are there, or nobody fetches, nothing is known.
     now_s[0] += 2 * SILENCE_MAX_S
-    watchdog.fetched(records=True)
+    watchdog.record_fetch(records=True)
     watchdog.check()
-    watchdog.fetched(records=False)
+    watchdog.record_fetch(records=False)
     now_s[0] += SILENCE_MAX_S + 1
-    assert watchdog.seconds == SILENCE_MAX_S + 1
+    assert watchdog.silence_s == SILENCE_MAX_S + 1
     with pytest.raises(TimeoutError, match="no broker answered"):
         watchdog.check()
 
@@ -60,23 +60,23 @@ def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
     consumer = Consumer()
     consumer.polled.clear()
     watchdog = BrokerWatchdog(consumer)
-    watchdog.fetched(records=False)
-    watchdog.fetched(records=False)
+    watchdog.record_fetch(records=False)
+    watchdog.record_fetch(records=False)
     now_s[0] += 2 * SILENCE_MAX_S
     watchdog.check()
 
 
 def test_a_rebalance_may_take_its_time_and_no_more(now_s: list[float]) -> None:
     watchdog = BrokerWatchdog(Consumer())
-    watchdog.fetched(records=False)
-    watchdog.fetched(records=False)
-    watchdog.rebalances()
+    watchdog.record_fetch(records=False)
+    watchdog.record_fetch(records=False)
+    watchdog.rebalance_started()
     now_s[0] += REBALANCE_MAX_S
     watchdog.check()
-    watchdog.rebalanced()
+    watchdog.rebalance_ended()
     now_s[0] += REBALANCE_MAX_S
     watchdog.check()
-    watchdog.rebalances()
+    watchdog.rebalance_started()
     now_s[0] += REBALANCE_MAX_S + 1
     with pytest.raises(TimeoutError, match="rebalance"):
         watchdog.check()

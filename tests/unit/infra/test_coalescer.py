@@ -1,11 +1,11 @@
-"""What is gathered is done at once, side by side with other groups, and nobody's fault is another's loss of order."""
+"""What is coalescer is done at once, side by side with other groups, and nobody's fault is another's loss of order."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from codewell.infra.process.coalescer import AT_ONCE_MAX, Coalescer
+from codewell.infra.process.coalescer import BATCH_ITEMS_MAX, Coalescer
 
 
 class Work:
@@ -30,26 +30,26 @@ async def some_turns() -> None:
 
 async def test_what_comes_meanwhile_is_done_together() -> None:
     work = Work()
-    gathered = Coalescer(work)
-    first = asyncio.create_task(gathered.ask("a", 1))
+    coalescer = Coalescer(work)
+    first = asyncio.create_task(coalescer.submit("a", 1))
     await some_turns()
-    more = [asyncio.create_task(gathered.ask("a", wish)) for wish in (2, 3, 4)]
+    more = [asyncio.create_task(coalescer.submit("a", wish)) for wish in (2, 3, 4)]
     await some_turns()
     work.go["a"].set()
 
     assert await asyncio.gather(first, *more) == [2, 4, 6, 8]
     assert work.batches == [("a", [1]), ("a", [2, 3, 4])]
-    assert await gathered.ask("a", 5) == 10
+    assert await coalescer.submit("a", 5) == 10
 
 
 async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
     work = Work()
-    gathered = Coalescer(work)
-    held = asyncio.create_task(gathered.ask("a", 1))
+    coalescer = Coalescer(work)
+    held = asyncio.create_task(coalescer.submit("a", 1))
     await some_turns()
     work.go["b"].set()
 
-    assert await gathered.ask("b", 2) == 4
+    assert await coalescer.submit("b", 2) == 4
     assert not held.done()
     work.go["a"].set()
     assert await held == 2
@@ -58,17 +58,17 @@ async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
 async def test_what_fails_fails_for_those_who_were_with_it() -> None:
     work = Work()
     work.go["a"].set()
-    gathered = Coalescer(work)
-    results = await asyncio.gather(*(gathered.ask("a", wish) for wish in (0, 1)), return_exceptions=True)
+    coalescer = Coalescer(work)
+    results = await asyncio.gather(*(coalescer.submit("a", wish) for wish in (0, 1)), return_exceptions=True)
 
     assert [type(result) for result in results] == [ValueError, ValueError]
-    assert await gathered.ask("a", 1) == 2
+    assert await coalescer.submit("a", 1) == 2
 
 
 async def test_who_went_away_is_given_nothing_and_a_batch_has_its_limit() -> None:
     work = Work()
-    gathered = Coalescer(work, at_once_max=2)
-    asked = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 2, 3, 4, 5)]
+    coalescer = Coalescer(work, batch_items_max=2)
+    asked = [asyncio.create_task(coalescer.submit("a", wish)) for wish in (1, 2, 3, 4, 5)]
     await some_turns()
     asked[3].cancel()
     await some_turns()
@@ -83,8 +83,8 @@ async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
     async def work(_: str, wishes: Sequence[int]) -> list[int | Exception]:
         return [wish or ValueError("0") for wish in wishes]
 
-    gathered = Coalescer(work)
-    first, odd, last = [asyncio.create_task(gathered.ask("a", wish)) for wish in (1, 0, 2)]
+    coalescer = Coalescer(work)
+    first, odd, last = [asyncio.create_task(coalescer.submit("a", wish)) for wish in (1, 0, 2)]
     assert [await first, await last] == [1, 2]
     with pytest.raises(ValueError, match="0"):
         await odd
@@ -92,9 +92,9 @@ async def test_a_result_that_is_an_exception_is_one_wish_s_own() -> None:
 
 async def test_nobody_waits_longer_than_the_limit_and_who_has_gone_is_not_worked_for() -> None:
     work = Work()
-    gathered: Coalescer[str, int, int] = Coalescer(work, timeout_s=0.5)
-    outcomes = await asyncio.gather(*(gathered.ask("a", wish) for wish in range(1, 1_000)), return_exceptions=True)
+    coalescer: Coalescer[str, int, int] = Coalescer(work, timeout_s=0.5)
+    outcomes = await asyncio.gather(*(coalescer.submit("a", wish) for wish in range(1, 1_000)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {TimeoutError}
     work.go["a"].set()
-    assert await gathered.ask("a", 1_000) == 2_000
-    assert [len(wishes) for _, wishes in work.batches] == [AT_ONCE_MAX, 1]
+    assert await coalescer.submit("a", 1_000) == 2_000
+    assert [len(wishes) for _, wishes in work.batches] == [BATCH_ITEMS_MAX, 1]

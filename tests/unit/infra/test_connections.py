@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from codewell.errors import SettingsInvalid
-from codewell.infra.config.settings import StackSettings, read
+from codewell.infra.config.settings import StackSettings, read_settings
 from tests.support.certificates import Authority
 
 URL, BOOTSTRAP = "CODEWELL_POSTGRES_URL", "CODEWELL_KAFKA_BOOTSTRAP"
@@ -30,7 +30,7 @@ def authority(tmp_path: Path) -> Authority:
 
 def refused(*words: str) -> None:
     with pytest.raises(SettingsInvalid) as raised:
-        read(StackSettings)
+        read_settings(StackSettings)
     said = str(raised.value)
     assert all(word in said for word in words), said
     assert said.startswith(("CODEWELL_", "Certificates"))
@@ -48,7 +48,7 @@ def refused(*words: str) -> None:
 )  # fmt: skip
 def test_a_database_that_may_be_spoken_to(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv(URL, url)
-    read(StackSettings)
+    read_settings(StackSettings)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_database_elsewhere_must_be_known_by_its_certificate(
 
     refused(URL, f" {host} is another machine", "sslmode=verify-full", "CODEWELL_ALLOW_INSECURE")
     environment.setenv("CODEWELL_ALLOW_INSECURE", "true")
-    read(StackSettings)
+    read_settings(StackSettings)
 
 
 def test_a_host_that_only_libpq_knows_of_counts(environment: pytest.MonkeyPatch) -> None:
@@ -91,16 +91,16 @@ def test_brokers_elsewhere_must_be_known_by_their_certificate(
 
     refused(PROTOCOL, "is another machine", "SASL_SSL", "CODEWELL_ALLOW_INSECURE")
     environment.setenv("CODEWELL_ALLOW_INSECURE", "true")
-    read(StackSettings)
+    read_settings(StackSettings)
     environment.setenv("CODEWELL_ALLOW_INSECURE", "false")
     environment.setenv(PROTOCOL, "SASL_SSL" if sasl else "SSL")
-    assert read(StackSettings).kafka_config.tls() is not None
+    assert read_settings(StackSettings).kafka_config.tls() is not None
 
 
 @pytest.mark.parametrize("bootstrap", ["localhost:1", "127.0.0.1:1,[::1]:2"])
 def test_brokers_of_this_machine_may_be_spoken_to_plainly(environment: pytest.MonkeyPatch, bootstrap: str) -> None:
     environment.setenv(BOOTSTRAP, bootstrap)
-    assert read(StackSettings).kafka_config.client_options() == {
+    assert read_settings(StackSettings).kafka_config.client_options() == {
         "bootstrap_servers": bootstrap, "security_protocol": "PLAINTEXT", "ssl_context": None
     }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_settings_that_do_not_fit(
 
 def test_an_empty_file_name_names_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CODEWELL_KAFKA_SSL_CA_FILE", "")
-    assert read(StackSettings).kafka_config.ca_file is None
+    assert read_settings(StackSettings).kafka_config.ca_file is None
 
 
 @pytest.mark.parametrize(
@@ -157,5 +157,5 @@ def test_options_of_a_url(environment: pytest.MonkeyPatch, options: str, words: 
 
     refused(URL, *words)
     with pytest.raises(SettingsInvalid) as raised:
-        read(StackSettings)
+        read_settings(StackSettings)
     assert "hunter2" not in str(raised.value)

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from codewell.infra.telemetry.health import STUCK_AFTER_S, Health, Probes, serving
+from codewell.infra.telemetry.health import STUCK_AFTER_S, Health, Probes, serve_app
 
 
 class Clock:
@@ -55,7 +55,7 @@ def test_a_server_that_is_away_makes_no_loop_stuck_that_comes_round(clock: Clock
 
 async def test_the_probes_say_it_by_http(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health("postgres")
-    async with serving(Probes(health), "127.0.0.1", 0) as port, httpx.AsyncClient(trust_env=False) as client:
+    async with serve_app(Probes(health), "127.0.0.1", 0) as port, httpx.AsyncClient(trust_env=False) as client:
 
         async def ask(path: str, method: str = "GET") -> httpx.Response:
             return await client.request(method, f"http://127.0.0.1:{port}{path}")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
-from codewell.infra.telemetry.metrics import Times
+from codewell.infra.telemetry.metrics import BatchHistogram
 
 BOUNDS_S = (0.01, 0.5, 1, 60)
 
@@ -13,7 +13,7 @@ BOUNDS_S = (0.01, 0.5, 1, 60)
 def test_many_times_at_once_are_what_they_are_one_by_one(batches: list[list[float]]) -> None:
     registry = CollectorRegistry()
     one_by_one = Histogram("codewell_test_seconds", "As the library counts.", buckets=BOUNDS_S, registry=registry)
-    at_once = Times("codewell_test_seconds", "As the library counts.", BOUNDS_S)
+    at_once = BatchHistogram("codewell_test_seconds", "As the library counts.", BOUNDS_S)
     try:
         for times_s in batches:
             at_once.observe(np.array(times_s, np.float64))

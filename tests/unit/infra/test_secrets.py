@@ -12,8 +12,8 @@ import structlog
 from click.testing import CliRunner
 
 from codewell.errors import SettingsInvalid
-from codewell.infra.config.secret_files import BYTES_MAX, is_secret
-from codewell.infra.config.settings import StackSettings, read
+from codewell.infra.config.secret_files import SECRET_BYTES_MAX, is_secret
+from codewell.infra.config.settings import StackSettings, read_settings
 from codewell.infra.telemetry.logs import configure
 from services.cli import codewell
 from services.console.settings import ConsoleSettings
@@ -66,12 +66,12 @@ def test_these_are_all_secrets_that_there_are() -> None:
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_file_says_what_a_variable_would(environment: pytest.MonkeyPatch, tmp_path: Path, end: str) -> None:
     as_variables(environment)
-    from_variables = read(IssuerSettings)
+    from_variables = read_settings(IssuerSettings)
     for name in SECRETS:
         environment.delenv(f"CODEWELL_{name}")
     as_files(environment, tmp_path, end)
 
-    assert read(IssuerSettings) == from_variables
+    assert read_settings(IssuerSettings) == from_variables
 
 
 def test_the_password_of_its_own_stands_in_the_url(environment: pytest.MonkeyPatch) -> None:
@@ -79,12 +79,12 @@ def test_the_password_of_its_own_stands_in_the_url(environment: pytest.MonkeyPat
     for url in ("postgresql://shop@[::1]:5432/db", "postgresql://shop:old@[::1]:5432/db"):
         environment.setenv("CODEWELL_POSTGRES_URL", url)
         expected = "postgresql://shop:p%40ss%2Fw%3Frd%20%231@[::1]:5432/db"
-        assert read(StackSettings).postgres_url.get_secret_value() == expected
+        assert read_settings(StackSettings).postgres_url.get_secret_value() == expected
 
 
 def refused(*words: str) -> None:
     with pytest.raises(SettingsInvalid) as raised:
-        read(StackSettings)
+        read_settings(StackSettings)
     said = "".join(traceback.format_exception(raised.value))
     assert all(word in str(raised.value) for word in words), said
     assert not any(secret in said for secret in SHOWN_NOWHERE)
@@ -100,7 +100,7 @@ def test_a_secret_is_given_once(environment: pytest.MonkeyPatch, tmp_path: Path)
     ("content", "words"),
     [
         (None, ("can't be read (No such file or directory)",)), (b"", ("is empty",)), (b"\r\n", ("is empty",)),
-        (b"hunter\xff", ("is not text in UTF-8",)), (b"x" * BYTES_MAX + b"\n", ("is larger than 64 KiB",)),
+        (b"hunter\xff", ("is not text in UTF-8",)), (b"x" * SECRET_BYTES_MAX + b"\n", ("is larger than 64 KiB",)),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_secret(
@@ -116,8 +116,8 @@ def test_a_file_that_is_no_secret(
 
 def test_the_longest_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_files(environment, tmp_path)
-    (tmp_path / "KAFKA_SASL_PASSWORD").write_bytes(b"x" * BYTES_MAX)
-    assert read(StackSettings).kafka_config.password == "x" * BYTES_MAX
+    (tmp_path / "KAFKA_SASL_PASSWORD").write_bytes(b"x" * SECRET_BYTES_MAX)
+    assert read_settings(StackSettings).kafka_config.password == "x" * SECRET_BYTES_MAX
 
 
 def test_a_folder_is_no_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_folder_is_no_secret(environment: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_an_empty_name_of_a_file_names_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CODEWELL_MASTER_KEY_FILE", "")
-    assert read(StackSettings).master_key is None
+    assert read_settings(StackSettings).master_key is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_password_that_is_not_encoded_is_not_taken_for_something_else(
 @pytest.mark.parametrize("kind", [IssuerSettings, GeneratorSettings, ConsoleSettings])
 def test_nothing_that_python_prints_has_a_secret(environment: pytest.MonkeyPatch, kind: type[StackSettings]) -> None:
     as_variables(environment)
-    settings = read(kind)
+    settings = read_settings(kind)
     for said in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.kafka_config)):
         assert not any(secret in said for secret in SHOWN_NOWHERE), said
 
@@ -164,7 +164,7 @@ def test_a_traceback_in_the_log_has_no_secret(
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     try:
         configure("test", "debug")
-        settings = read(StackSettings)
+        settings = read_settings(StackSettings)
         url, password = settings.postgres_url.get_secret_value(), settings.kafka_config.password
         try:
             int(url[:4] + password[:0])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from codewell.errors import SettingsInvalid
-from codewell.infra.config.settings import StackSettings, WorkerSettings, home, read
+from codewell.infra.config.settings import StackSettings, WorkerSettings, home, read_settings
 from services.console.settings import ConsoleSettings
 from services.generator.settings import GeneratorSettings
 from services.issuer.settings import IssuerSettings
@@ -28,18 +28,18 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 @pytest.mark.parametrize("kind", [StackSettings, WorkerSettings, IssuerSettings, GeneratorSettings, ConsoleSettings])
 def test_two_places_are_all_that_must_be_said(kind: type[StackSettings]) -> None:
-    settings = read(kind)
+    settings = read_settings(kind)
 
     assert settings.postgres_url.get_secret_value() == URL
     assert settings.kafka_bootstrap == "localhost:9092"
-    assert (settings.topic_prefix, settings.log_level, settings.given_keys) == ("", "info", ())
+    assert (settings.topic_prefix, settings.log_level, settings.all_master_keys) == ("", "info", ())
 
 
 def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.delenv("CODEWELL_POSTGRES_URL")
 
     with pytest.raises(SettingsInvalid) as raised:
-        read(IssuerSettings)
+        read_settings(IssuerSettings)
     assert str(raised.value) == (
         f"CODEWELL_POSTGRES_URL is not set and there is no stack in {tmp_path}: "
         "set it, or start one with codewell standalone."
@@ -83,7 +83,7 @@ def test_a_value_out_of_its_bounds_is_named(
     environment.setenv(f"CODEWELL_{name}", value)
 
     with pytest.raises(SettingsInvalid, match=rf"^CODEWELL_{name} is not right: .+\.$"):
-        read(kind)
+        read_settings(kind)
 
 
 @pytest.mark.parametrize("size", [16, 24, 32])
@@ -91,9 +91,9 @@ def test_a_master_key_is_bytes_in_base64_and_is_shown_nowhere(environment: pytes
     key = os.urandom(size)
     environment.setenv("CODEWELL_MASTER_KEY", b64encode(key).decode())
 
-    settings = read(StackSettings)
+    settings = read_settings(StackSettings)
 
-    assert settings.given_keys == (key,)
+    assert settings.all_master_keys == (key,)
     assert b64encode(key).decode() not in repr(settings)
     assert "secret" not in repr(settings)
 
@@ -102,21 +102,21 @@ def test_older_master_keys_stand_beside_the_newest(environment: pytest.MonkeyPat
     newest, *others = (os.urandom(size) for size in (32, 16, 24))
     environment.setenv("CODEWELL_MASTER_KEY", b64encode(newest).decode())
     environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", ",".join(b64encode(one).decode() for one in others))
-    assert read(StackSettings).given_keys == (newest, *others)
-    assert read(StackSettings).master_keys == (newest, *others)
+    assert read_settings(StackSettings).all_master_keys == (newest, *others)
+    assert read_settings(StackSettings).master_keys == (newest, *others)
 
     environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "")
-    assert read(StackSettings).given_keys == (newest,)
+    assert read_settings(StackSettings).all_master_keys == (newest,)
     environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "hunter2")
     with pytest.raises(SettingsInvalid, match=r"^CODEWELL_MASTER_KEY_PREVIOUS is not right: .+commas\.$"):
-        read(StackSettings)
+        read_settings(StackSettings)
 
 
 def test_a_wrong_secret_is_not_in_the_sentence(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CODEWELL_MASTER_KEY", "hunter2")
 
     with pytest.raises(SettingsInvalid) as raised:
-        read(StackSettings)
+        read_settings(StackSettings)
     assert "hunter2" not in str(raised.value)
     assert "hunter2" not in str(raised.value.__cause__)
 
@@ -126,7 +126,7 @@ def test_the_environment_wins_over_a_stack_on_this_machine(environment: pytest.M
     (tmp_path / "endpoints.json").write_text(json.dumps(stack))
     environment.delenv("CODEWELL_KAFKA_BOOTSTRAP")
 
-    settings = read(IssuerSettings)
+    settings = read_settings(IssuerSettings)
 
     assert settings.postgres_url.get_secret_value() == URL
     assert settings.kafka_bootstrap == "127.0.0.1:1"
@@ -137,7 +137,7 @@ def test_endpoints_that_can_not_be_read_are_one_sentence(tmp_path: Path, content
     (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
 
     with pytest.raises(SettingsInvalid, match=r"endpoints.json can't be read \(.+\): remove it, or start the stack"):
-        read(IssuerSettings)
+        read_settings(IssuerSettings)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_endpoints_that_can_not_be_read_are_one_sentence(tmp_path: Path, content
 def test_reply_topics_stand_between_commas(environment: pytest.MonkeyPatch, text: str, topics: tuple[str, ...]) -> None:
     environment.setenv("CODEWELL_REPLY_TOPICS", text)
 
-    assert read(IssuerSettings).reply_topics == topics
+    assert read_settings(IssuerSettings).reply_topics == topics
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_allowed_networks_stand_between_commas(
 ) -> None:
     environment.setenv("CODEWELL_REMOTE_ALLOW", text)
 
-    assert read(GeneratorSettings).remote_allow == networks
+    assert read_settings(GeneratorSettings).remote_allow == networks
 
 
 def test_settings_do_not_change_once_read() -> None:
-    settings = read(IssuerSettings)
+    settings = read_settings(IssuerSettings)
 
     for name in IssuerSettings.model_fields:
         with pytest.raises(ValidationError, match="frozen"):

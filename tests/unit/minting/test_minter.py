@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codewell.minting.minter import RUN_CELLS_MAX, TABLE_POINTS, Minter, numbers_of
+from codewell.minting.minter import RUN_CELLS_MAX, TABLE_CODE_POINTS_MAX, Minter, mintable_count
 from codewell.minting.template import Template
 
 KEY = bytes(range(32))
@@ -23,7 +23,7 @@ def test_a_small_template_is_minted_out_without_a_text_twice(text: str) -> None:
 
     assert len(set(texts)) == len(texts) == whole.template.space
     assert all(map(whole.template.fits, texts))
-    assert whole.number_of(texts) == list(range(whole.numbers))
+    assert whole.find_numbers(texts) == list(range(whole.numbers))
 
 
 @pytest.mark.parametrize("text", [USUAL, "{number 6}", "{string 50}", "{number 19}🎁"])
@@ -39,7 +39,7 @@ def test_a_code_is_the_same_in_any_run(text: str) -> None:
     assert texts[5:12] == minted.mint(first + 5, 7)
     for place in (0, run - 1, run, 2 * run, 2 * run + 1):
         assert minted.mint(first + place, 1) == [texts[place]]
-    assert minted.number_of(texts) == list(range(first, first + count))
+    assert minted.find_numbers(texts) == list(range(first, first + count))
 
 
 ALPHABETS = st.lists(
@@ -64,7 +64,7 @@ def test_any_template_is_minted_and_read_back(text: str, key: bytes, data: st.Da
 
     assert len(set(texts)) == count
     assert all(map(minted.template.fits, texts))
-    assert minted.number_of(texts) == list(range(first, first + count))
+    assert minted.find_numbers(texts) == list(range(first, first + count))
 
 
 @settings(deadline=None)
@@ -75,7 +75,7 @@ def test_a_text_has_a_number_only_where_minting_gives_it_back(text: str, data: s
     anything = st.text(st.characters(), max_size=minted.template.length + 1)
     texts = data.draw(st.lists(st.one_of(fitting, anything), max_size=8))
 
-    for code, number in zip(texts, minted.number_of(texts), strict=True):
+    for code, number in zip(texts, minted.find_numbers(texts), strict=True):
         if number is None:
             assert minted.numbers < minted.template.space or not minted.template.fits(code)
         else:
@@ -91,21 +91,21 @@ def test_a_text_has_a_number_only_where_minting_gives_it_back(text: str, data: s
         "MbJN_9242-QQCX",
         "MbJN-9242-QQC\ud800",
         "MbJN-9242-QQC🎁",
-        "MbJN-9242-QQC" + chr(TABLE_POINTS - 1),
-        "MbJN-9242-QQC" + chr(TABLE_POINTS),
+        "MbJN-9242-QQC" + chr(TABLE_CODE_POINTS_MAX - 1),
+        "MbJN-9242-QQC" + chr(TABLE_CODE_POINTS_MAX),
         "MbJN-9242-QQC\x00",
         "",
     ],
 )
 def test_a_text_that_does_not_fit_has_no_number(text: str) -> None:
-    assert minter(USUAL).number_of(["MbJN-9242-QQCX", text, "QKWv-6368-TQOR"]) == [0, None, 1]
+    assert minter(USUAL).find_numbers(["MbJN-9242-QQCX", text, "QKWv-6368-TQOR"]) == [0, None, 1]
 
 
 def test_a_foreign_character_is_no_number_where_the_alphabet_is_searched() -> None:
     searched = minter("{[🎂🎃] 2}")
 
-    assert searched.number_of(["🎂a", "🎂\U0010ffff", "🎂🎄", "\ud800🎂", "🎂🎂🎂"]) == [None] * 5
-    assert None not in searched.number_of(["🎂🎂", "🎃🎂"])
+    assert searched.find_numbers(["🎂a", "🎂\U0010ffff", "🎂🎄", "\ud800🎂", "🎂🎂🎂"]) == [None] * 5
+    assert None not in searched.find_numbers(["🎂🎂", "🎃🎂"])
 
 
 def test_another_tail_than_its_number_has_is_no_code() -> None:
@@ -114,7 +114,7 @@ def test_another_tail_than_its_number_has_is_no_code() -> None:
 
     others = [code[:place] + ("a" if code[place] != "a" else "b") + code[place + 1 :] for place in range(10, 20)]
 
-    assert minted.number_of([code, *others]) == [7, *[None] * 10]
+    assert minted.find_numbers([code, *others]) == [7, *[None] * 10]
 
 
 @pytest.mark.parametrize(("first", "count"), [(-1, 1), (0, -1), (0, 10_001), (10_000, 1), (9_999, 2)])
@@ -127,7 +127,7 @@ def test_no_numbers_are_no_codes() -> None:
     minted = minter("{number 4}")
 
     assert minted.mint(10_000, 0) == []
-    assert minted.number_of([]) == []
+    assert minted.find_numbers([]) == []
 
 
 def test_a_key_of_another_length_is_refused() -> None:
@@ -146,7 +146,7 @@ def test_a_key_of_another_length_is_refused() -> None:
     ],
 )
 def test_as_many_numbers_as_the_leading_places_have(text: str, numbers: int) -> None:
-    assert numbers_of(Template.parse(text)) == minter(text).numbers == numbers
+    assert mintable_count(Template.parse(text)) == minter(text).numbers == numbers
 
 
 def test_each_half_of_the_key_counts() -> None:

@@ -90,7 +90,7 @@ def test_codes_are_for_ever(text: str, numbers: int, texts: dict[int, str], prev
 
     assert minted.numbers == numbers
     assert {number: minted.mint(number, 1)[0] for number in texts} == texts
-    assert minted.number_of(list(texts.values())) == list(texts)
+    assert minted.find_numbers(list(texts.values())) == list(texts)
     assert minted.preview(REQUEST_ID, codes_max=1) == preview
 
 

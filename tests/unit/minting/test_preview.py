@@ -19,7 +19,7 @@ def test_a_preview_is_no_code_while_half_the_numbers_are_left(request_id: bytes,
     text = minted.preview(request_id, codes_max)
 
     assert minted.template.fits(text)
-    assert (minted.number_of([text])[0] or 0) >= 5_000
+    assert (minted.find_numbers([text])[0] or 0) >= 5_000
     assert text == minted.preview(request_id, 1)
 
 
@@ -30,7 +30,7 @@ def test_a_preview_is_no_code_while_any_number_is_left(request_id: bytes, codes_
 
     text = minted.preview(request_id, codes_max)
 
-    assert (minted.number_of([text])[0] or 0) >= codes_max
+    assert (minted.find_numbers([text])[0] or 0) >= codes_max
 
 
 def test_a_preview_fits_where_no_number_is_left() -> None:
@@ -45,7 +45,7 @@ def test_a_preview_fits_where_no_number_is_left() -> None:
 def test_previews_of_a_large_space_are_codes_of_numbers_too() -> None:
     minted = minter("{string 20}")
 
-    (number,) = minted.number_of([minted.preview(b"0123456789abcdef", 10**9)])
+    (number,) = minted.find_numbers([minted.preview(b"0123456789abcdef", 10**9)])
 
     assert number is not None
     assert number >= minted.numbers // 2

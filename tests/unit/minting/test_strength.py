@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.errors import TemplateInvalid
-from codewell.minting.strength import check_guessing, check_space, space_needed
+from codewell.minting.strength import check_guessing, check_space, required_space
 from codewell.minting.template import Template
 
 DAY_S = 86_400
 
 
 def test_a_million_codes_for_ninety_days_need_52_8_bits() -> None:
-    needed = space_needed(live_codes=1_000_000, seconds=90 * DAY_S, guesses_per_s=10)
+    needed = required_space(live_codes=1_000_000, seconds=90 * DAY_S, guesses_per_s=10)
 
     assert needed == 7_776_000_000_000_000
     assert round(math.log2(needed), 1) == 52.8
@@ -74,7 +74,7 @@ def test_spaces_beyond_any_float_are_compared() -> None:
 @pytest.mark.parametrize(("live_codes", "seconds", "guesses_per_s"), [(1, math.inf, 1), (-1, 1, 1), (1, -1, 1)])
 def test_an_amount_without_sense_is_refused(live_codes: int, seconds: float, guesses_per_s: float) -> None:
     with pytest.raises(ValueError, match="No space"):
-        space_needed(live_codes, seconds, guesses_per_s)
+        required_space(live_codes, seconds, guesses_per_s)
 
 
 def test_a_space_below_the_maximum_is_refused() -> None:

@@ -223,4 +223,4 @@ def test_an_escaped_text_stands_for_itself(text: str) -> None:
 def test_how_many_texts_two_templates_share(one: str, other: str, shared: int) -> None:
     first, second = Template.parse(one), Template.parse(other)
 
-    assert first.shared_with(second) == second.shared_with(first) == shared
+    assert first.count_common_texts(second) == second.count_common_texts(first) == shared

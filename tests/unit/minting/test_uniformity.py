@@ -95,6 +95,6 @@ def test_a_code_says_nothing_of_the_next_or_of_its_own_places(text: str) -> None
 def test_previews_spread_over_the_upper_half() -> None:
     minted = minter("{number 4}")
     previews = [minted.preview(request.to_bytes(16, "big"), 1) for request in range(5_000)]
-    numbers = np.array(minted.number_of(previews), np.int64)
+    numbers = np.array(minted.find_numbers(previews), np.int64)
 
     assert chi_square_is_usual(np.bincount(numbers // 100 - 50, minlength=50), len(previews))
