@@ -24,7 +24,7 @@ FIRST_ROW_S: Final = 30.0
 _END_S: Final = 10.0
 
 
-class _Packed(FileIO):
+class _Workbook(FileIO):
     """A packed file whose directory, which is read as a whole, is refused when it is long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -39,8 +39,8 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
     A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
     """
     try:
-        with _Packed(path) as file, zipfile.ZipFile(file) as packed:
-            entries = packed.infolist()
+        with _Workbook(path) as file, zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error
     size = sum(entry.file_size for entry in entries)

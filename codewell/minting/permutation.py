@@ -51,8 +51,8 @@ class Permutation:
         left_bits, right_bits = bits // 2, bits - bits // 2
         self._right_bits = np.array(right_bits, np.int64)
         self._right_mask = np.array((1 << right_bits) - 1, np.int64)
-        masks = [(1 << (right_bits if turn % 2 else left_bits)) - 1 for turn in range(ROUNDS)]
-        tags = [turn << 32 | _ALGORITHM_TAG << 40 for turn in range(ROUNDS)]
+        masks = [(1 << (right_bits if index % 2 else left_bits)) - 1 for index in range(ROUNDS)]
+        tags = [index << 32 | _ALGORITHM_TAG << 40 for index in range(ROUNDS)]
         # Arrays without dimensions: as operands they cost a third of what a Python number does on a short run.
         self._rounds = [
             (np.array(tag, np.int64), np.array(mask, np.int64)) for tag, mask in zip(tags, masks, strict=True)

@@ -50,16 +50,16 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
     """
     before = await _alone(connection, _LET_GO, profile_id)
     # Whoever sees the new id learns neither the old one nor which other ids were random once.
-    stranger = f"forgotten-{uuid4()}"
+    pseudonym = f"forgotten-{uuid4()}"
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
-        renamed: str = await connection.execute(_RENAME, profile_id, stranger, before, timeout=_TIMEOUT_S)
+        renamed: str = await connection.execute(_RENAME, profile_id, pseudonym, before, timeout=_TIMEOUT_S)
         answers = int(renamed.rsplit(maxsplit=1)[-1])
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
     # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
     await _alone(connection)
-    await connection.execute(_KEPT, _member(profile_id), _member(stranger), timeout=_TIMEOUT_S)
+    await connection.execute(_KEPT, _member(profile_id), _member(pseudonym), timeout=_TIMEOUT_S)
     return answers
 
 

@@ -32,14 +32,14 @@ class RemoteReceiver:
     def __init__(self, pool: Pool, fill: Fill) -> None:
         self._pool = pool
         self._fill = fill
-        self._gathering: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store)
+        self._coalescer: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store)
 
     async def store(self, order: Order, codes: Sequence[RemoteCode]) -> int | None:
         """How many codes of this answer are in the pool now, as in `arrivals.Stored`.
 
         Raises RemoteFailed where it can't be used, and what asyncpg raises; then nothing of it is stored.
         """
-        stored = await self._gathering.ask(order.program_id, ServiceAnswer(order, codes))
+        stored = await self._coalescer.ask(order.program_id, ServiceAnswer(order, codes))
         if stored:
             RECEIVED.inc(stored)
             log.info("codes_received", program=order.program, request_id=str(order.id), received=stored)

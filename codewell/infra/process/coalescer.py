@@ -37,7 +37,7 @@ class Coalescer(Generic[G, W, R]):
         self._waiting: dict[G, list[tuple[W, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def ask(self, group: G, wish: W) -> R:
+    async def ask(self, group: G, item: W) -> R:
         """The result for this wish. Raises what the work raises, which is the same for all that were with it.
 
         Raises TimeoutError when the time is over; the wish may be fulfilled all the same.
@@ -45,9 +45,9 @@ class Coalescer(Generic[G, W, R]):
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(group)
         if waiting is not None:
-            waiting.append((wish, future))
+            waiting.append((item, future))
         else:
-            self._waiting[group] = [(wish, future)]
+            self._waiting[group] = [(item, future)]
             task = asyncio.create_task(self._do(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -58,10 +58,10 @@ class Coalescer(Generic[G, W, R]):
         waiting = self._waiting[group]
         while waiting:
             # Who has gone away meanwhile is not to be given anything.
-            batch = [(wish, future) for wish, future in waiting[: self._at_once_max] if not future.done()]
+            batch = [(item, future) for item, future in waiting[: self._at_once_max] if not future.done()]
             del waiting[: self._at_once_max]
             try:
-                results = await self._work(group, [wish for wish, _ in batch]) if batch else ()
+                results = await self._work(group, [item for item, _ in batch]) if batch else ()
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():
                         continue

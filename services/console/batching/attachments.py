@@ -16,7 +16,7 @@ class ClaimBatcher:
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._claims = Claims(pool, minters)
-        self._gathering: Coalescer[tuple[str, ...], Request, ClaimResult] = Coalescer(
+        self._coalescer: Coalescer[tuple[str, ...], Request, ClaimResult] = Coalescer(
             self._decide, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
@@ -28,7 +28,7 @@ class ClaimBatcher:
     async def attach(self, requests: Sequence[Request]) -> ClaimResult:
         """Decide one request. Raises what asyncpg raises."""
         [request] = requests
-        return await self._gathering.ask(request.names, request)
+        return await self._coalescer.ask(request.names, request)
 
     async def _decide(self, _: tuple[str, ...], requests: Sequence[Request]) -> Sequence[ClaimResult | Exception]:
         try:
