@@ -35,9 +35,9 @@ async def activate(
 
     The texts differ. Only to be called in a transaction, which holds the codes until its end.
     """
-    places = await lookup.locate_all(connection, minters, program_id, texts)
-    there = [at for at in places if at is not None]
-    known = [text for text, at in zip(texts, places, strict=True) if at is not None]
+    located = await lookup.locate_all(connection, minters, program_id, texts)
+    there = [at for at in located if at is not None]
+    known = [text for text, at in zip(texts, located, strict=True) if at is not None]
     used = {
         (row["block_id"], row["position"])
         for row in await connection.fetch(_ACTIVATE, [at.block["id"] for at in there], [at.position for at in there])
@@ -45,7 +45,7 @@ async def activate(
     now = await lookup.facts_of(connection, minters, program_id, there, known)
     facts = dict(zip(map(_key, there), now, strict=True))
     outcomes: list[CodeFacts | CodewellError | None] = []
-    for text, at in zip(texts, places, strict=True):
+    for text, at in zip(texts, located, strict=True):
         one = None if at is None else facts[_key(at)]
         if at is None:
             outcomes.append(CodeUnknown(text))

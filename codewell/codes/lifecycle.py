@@ -46,8 +46,8 @@ _IS_EVERYBODYS: Final = """
 _OF_CODE: Final = """
     WHERE program_id = $1 AND profile_id = ANY(ARRAY['', coalesce($2, '')]) AND block_id = $3 AND position = $4
     """
-_FORGET_HOLDING: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
-_CHANGE_HOLDING: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
+_DELETE_ASSIGNMENT: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
+_CHANGE_ASSIGNMENT: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
 
 # One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
 # holds the row that this one waits for.
@@ -144,7 +144,7 @@ async def delete(connection: Connection, minters: Minters, program_id: int, code
             connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
         )
         await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
-        await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
+        await connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(program_id, locked))
     return await _found(connection, minters, program_id, code)
 
 
@@ -162,7 +162,7 @@ async def change(
         wanted = to(locked.facts)
         if locked.is_attached:
             await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
-            await connection.execute(_CHANGE_HOLDING, *_holding(program_id, locked), *wanted)
+            await connection.execute(_CHANGE_ASSIGNMENT, *_assignment_key(program_id, locked), *wanted)
         else:
             await _move_out(connection, program_id, locked, *wanted)
     return await _found(connection, minters, program_id, code)
@@ -216,7 +216,7 @@ async def _move_out(
     at = locked.at
     await _mark(connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
     await connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
-    await connection.execute(_FORGET_HOLDING, *_holding(program_id, locked))
+    await connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(program_id, locked))
     own = await connection.fetchval(_OWN_BLOCK, program_id, expires_at, fields)
     await connection.execute(_MOVE_TEXT, own, program_id, locked.facts.code)
 
@@ -230,7 +230,7 @@ async def _mark(connection: Connection, at: LocatedCode, what: str, *values: obj
     )
 
 
-def _holding(program_id: int, locked: LockedCode) -> tuple[int, str | None, int, int]:
+def _assignment_key(program_id: int, locked: LockedCode) -> tuple[int, str | None, int, int]:
     """Where it is noted that a code is to be given again."""
     return program_id, locked.facts.profile_id, locked.at.block["id"], locked.at.position
 

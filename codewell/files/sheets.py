@@ -39,8 +39,8 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
     A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
     """
     try:
-        with _LimitedZip(path) as file, zipfile.ZipFile(file) as packed:
-            entries = packed.infolist()
+        with _LimitedZip(path) as file, zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error
     size = sum(entry.file_size for entry in entries)

@@ -194,3 +194,17 @@ def expiry(written: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return moment if moment <= _LATEST else None
+
+
+def first_of_each(candidates: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+    """Those whose text was not in this list before; the others are added to `bad`."""
+    first = {one.text: one for one in reversed(candidates)}
+    if len(first) == len(candidates):
+        return candidates
+    good = []
+    for one in candidates:
+        if first[one.text] is one:
+            good.append(one)
+        else:
+            bad.append(bad_row(one.row, one.text, "twice_in_file"))
+    return good

@@ -16,7 +16,7 @@ import asyncpg
 
 from codewell.codes import possible_texts
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row
+from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row, first_of_each
 from codewell.imports.known_texts import without_listed, without_minted
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
@@ -80,16 +80,12 @@ class _Run(NamedTuple):
     candidates: list[Candidate]
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
-
-
 class ChunkWriter:
     """Takes the chunks of one import in, in their order."""
 
     def __init__(
         self, connection: Connection, minters: Minters, program_id: int, import_id: UUID,
-        storing: Callable[[], None] = _nobody,
+        storing: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """`storing` is called when a chunk's texts go to the database, which takes as long as all else."""
         self._connection = connection
@@ -147,7 +143,7 @@ class ChunkWriter:
                 f"it goes on behind row {row['rows_read']:,}."
             )
         bad = list(chunk.bad)
-        good = _first_of_each(chunk.candidates, bad)
+        good = first_of_each(chunk.candidates, bad)
         good = await without_minted(self._connection, self._minters, program.id, good, bad)
         if self._look_first:
             before = len(good)
@@ -270,19 +266,6 @@ class ChunkWriter:
             await self._connection.copy_records_to_table(
                 "import_bad_row", records=[(self._import_id, *one) for one in bad]
             )
-
-
-def _first_of_each(candidates: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
-    first = {one.text: one for one in reversed(candidates)}
-    if len(first) == len(candidates):
-        return candidates
-    good = []
-    for one in candidates:
-        if first[one.text] is one:
-            good.append(one)
-        else:
-            bad.append(bad_row(one.row, one.text, "twice_in_file"))
-    return good
 
 
 def _runs(good: Sequence[Candidate]) -> list[_Run]:

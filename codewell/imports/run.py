@@ -86,14 +86,14 @@ async def _import_file(
     opened = open_table(path, scan, found.options, limits)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
-        ahead = _ReadAhead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
-        intake = ChunkWriter(connection, minters, program.id, found.id, ahead.begin)
+        reader = _ReadAhead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
+        writer = ChunkWriter(connection, minters, program.id, found.id, reader.begin)
         try:
-            while (chunk := await ahead.take()) is not None:
-                await intake.take(chunk)
+            while (chunk := await reader.take()) is not None:
+                await writer.take(chunk)
                 progress(chunk.after + chunk.rows)
         finally:
-            await ahead.close()
+            await reader.close()
     finally:
         opened.__exit__(None, None, None)
 

@@ -26,7 +26,7 @@ _TAKE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
         SELECT FROM code_state s WHERE s.block_id = c.block_id AND s.position = c.position AND s.hole)
     """
-_TAKE_PLACES: Final = "UPDATE block SET next = size, holes = 0, undone = undone + $2, open = false WHERE id = $1"
+_TAKE_POSITIONS: Final = "UPDATE block SET next = size, holes = 0, undone = undone + $2, open = false WHERE id = $1"
 _COUNT: Final = """
     WITH program AS (
         UPDATE program SET imported = imported - $2 WHERE id = (SELECT program_id FROM import WHERE id = $1)
@@ -76,5 +76,5 @@ async def _take_block(connection: Connection, import_id: UUID, block_id: int) ->
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
         await connection.execute(_TAKE_TEXTS, block_id, block["next"])
-        await connection.execute(_TAKE_PLACES, block_id, block["pooled"])
+        await connection.execute(_TAKE_POSITIONS, block_id, block["pooled"])
         await connection.execute(_COUNT, import_id, block["pooled"])

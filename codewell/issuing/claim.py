@@ -125,7 +125,7 @@ class Claims:
                 stocks[program.id] = await claim_queries.draw(
                     connection, self._minters, program, locked.blocks[name], count
                 )
-            assignments = await self._holdings(connection, pending, locked.programs)
+            assignments = await self._assignments(connection, pending, locked.programs)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,
@@ -166,7 +166,7 @@ class Claims:
             for name in short:
                 blocks_max[name] *= 4
 
-    async def _holdings(
+    async def _assignments(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
     ) -> dict[AssignmentKey, PooledCode]:
         if not any(program.reuses_codes for program in programs.values()):

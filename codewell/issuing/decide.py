@@ -60,7 +60,7 @@ class _Batch:
         self.decision = Decision([], {}, {}, {}, {}, [])
         self._programs = programs
         self._stocks = stocks
-        self._holdings = assignments
+        self._assignments = assignments
         self._now = now
         self._preview = preview
         # Most requests of a batch name the same programs.
@@ -180,7 +180,7 @@ class _Batch:
         if not wanted.reuses_codes:
             return None
         key = assignment_key(wanted.program, request.event)
-        code = self.decision.assignments.get(key) or self._holdings.get(key)
+        code = self.decision.assignments.get(key) or self._assignments.get(key)
         if code is None or (code.expires_at is not None and code.expires_at <= self._now):
             return None
         return code

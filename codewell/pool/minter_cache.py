@@ -14,7 +14,7 @@ from codewell.minting.template import Template
 
 _MINTERS_MAX: Final = 4_096
 # To mint a code or two takes as long as to mint so many.
-_AHEAD: Final = 64
+_MINTED_MIN: Final = 64
 
 
 _READ: Final = """
@@ -37,7 +37,7 @@ class Minters:
         self.keys = MasterKeys(*(() if master_key is None else (master_key, *previous)))
         self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
         # What was minted ahead, by the same keys.
-        self._ahead: dict[tuple[int, int], _Texts] = {}
+        self._minted: dict[tuple[int, int], _Texts] = {}
 
     async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
         """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
@@ -60,7 +60,7 @@ class Minters:
         finally:
             while len(self._minters) > _MINTERS_MAX:
                 forgotten, _ = self._minters.popitem(last=False)
-                self._ahead.pop(forgotten, None)
+                self._minted.pop(forgotten, None)
 
     def _made(self, row: asyncpg.Record) -> Minter:
         if row["algorithm"] != ALGORITHM:
@@ -75,12 +75,12 @@ class Minters:
     ) -> Sequence[str]:
         """The texts of the numbers from `first` on, for who comes back for those behind them. Raises as `get` does."""
         minter = await self.get(connection, program_id, version)
-        if count >= _AHEAD:
+        if count >= _MINTED_MIN:
             return minter.mint(first, count)
         key = (program_id, version)
-        ahead = self._ahead.get(key)
-        if ahead is None or not ahead.first <= first <= first + count <= ahead.first + len(ahead.texts):
-            texts = minter.mint(first, max(count, min(_AHEAD, minter.numbers - first)))
-            ahead = self._ahead[key] = _Texts(first, texts)
-        start = first - ahead.first
-        return ahead.texts[start : start + count]
+        minted = self._minted.get(key)
+        if minted is None or not minted.first <= first <= first + count <= minted.first + len(minted.texts):
+            texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
+            minted = self._minted[key] = _Texts(first, texts)
+        start = first - minted.first
+        return minted.texts[start : start + count]

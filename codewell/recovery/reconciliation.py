@@ -122,11 +122,11 @@ class AnswerComparison:
         """Keep those of these answers that the database does not have as they are."""
         stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
         await self._learn({row.program_id for rows in stored.values() for row in rows if row.program_id is not None})
-        strange = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
-        if strange:
+        missing = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
+        if missing:
             rows = [
-                (one.request_id, one.profile_id, one.place, one.written_at, one.preview, one.refusals, _packed(one))
-                for one in strange
+                (one.request_id, one.profile_id, one.place, one.written_at, one.preview, one.refusals, _codes_json(one))
+                for one in missing
             ]
             await self._connection.execute(_KEEP, *map(list, zip(*rows, strict=True)))
 
@@ -186,7 +186,7 @@ def _answer(row: Mapping[str, Any]) -> PublishedAnswer:
     return PublishedAnswer(**kept, codes=codes)
 
 
-def _packed(answer: PublishedAnswer) -> str:
+def _codes_json(answer: PublishedAnswer) -> str:
     return json.dumps(
         [[one.program, one.text, one.expires_at and one.expires_at.isoformat(), one.fields] for one in answer.codes]
     )

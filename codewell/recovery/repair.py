@@ -85,20 +85,20 @@ class Repair:
         self._connection = connection
         self._minters = minters
 
-    async def judge(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
+    async def judge(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What is wrong with these; nothing is changed."""
         while True:
             try:
-                return (await self._plan(strange)).cases
+                return (await self._plan(missing)).cases
             except lifecycle.CodeMoved:
                 # Somebody returned one of these codes between two looks at it.
                 continue
 
-    async def repair(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
+    async def repair(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What was wrong with these; in one transaction, all that can be repaired is. Raises what asyncpg raises."""
         for _ in range(_ROUNDS_MAX):
             try:
-                expected = await self._plan(strange)
+                expected = await self._plan(missing)
                 async with AsyncExitStack() as stack:
                     marks = {
                         program_id: await stack.enter_async_context(
@@ -106,19 +106,19 @@ class Repair:
                         )
                         for program_id in sorted(expected.taken_in)
                     }
-                    return await self._repair(strange, expected, marks)
+                    return await self._repair(missing, expected, marks)
             except (lifecycle.CodeMoved, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
                 # Somebody was at these codes or requests at the same time.
                 continue
-        return await self._repair_none(strange)
+        return await self._repair_none(missing)
 
-    async def _repair_none(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
-        cases = await self.judge(strange)
+    async def _repair_none(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
+        cases = await self.judge(missing)
         why = "Others change these codes without end: stop the issuers and run it again."
         return [case._replace(can_repair=False, detail=why) if case.can_repair else case for case in cases]
 
     async def _repair(
-        self, strange: Sequence[MissingAnswer], expected: RepairPlan, marks: Mapping[int, UUID | None]
+        self, missing: Sequence[MissingAnswer], expected: RepairPlan, marks: Mapping[int, UUID | None]
     ) -> list[RepairCase]:
         connection = self._connection
         async with connection.transaction():
@@ -131,7 +131,7 @@ class Repair:
             columns = [block for block, _ in places], [position for _, position in places]
             await connection.execute(_LOCK_STATES, *columns)
             await connection.execute(_LOCK_BLOCKS, columns[0])
-            plan = await self._plan(strange)
+            plan = await self._plan(missing)
             if not plan.is_like(expected):
                 raise lifecycle.CodeMoved
             await connection.execute(_TAKE_OUT, *columns)
@@ -158,13 +158,13 @@ class Repair:
         }
         await claim_queries.assign(self._connection, assignments)
 
-    async def _plan(self, strange: Sequence[MissingAnswer]) -> RepairPlan:
+    async def _plan(self, missing: Sequence[MissingAnswer]) -> RepairPlan:
         connection = self._connection
         now = await connection.fetchval("SELECT statement_timestamp()")
-        stored = await stored_by_request(connection, [one.answer.request_id for one in strange])
-        spots = await self._spots(strange)
+        stored = await stored_by_request(connection, [one.answer.request_id for one in missing])
+        spots = await self._spots(missing)
         plan = RepairPlan()
-        for one, of_answer in zip(strange, spots, strict=True):
+        for one, of_answer in zip(missing, spots, strict=True):
             answer = one.answer
             if answer.request_id in stored:
                 add(plan, "two_answers", answer, None, "The database has another answer to the same request.")
@@ -173,12 +173,12 @@ class Repair:
             judge(plan, one, of_answer, now, is_first=answer.request_id not in stored and one.other_place is None)
         return plan
 
-    async def _spots(self, strange: Sequence[MissingAnswer]) -> list[list[CodeSpot]]:
+    async def _spots(self, missing: Sequence[MissingAnswer]) -> list[list[CodeSpot]]:
         """Of each answer, what can be done about each of its codes."""
-        names = {code.program for one in strange for code in one.answer.codes}
+        names = {code.program for one in missing for code in one.answer.codes}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
         programs = {row["name"]: KnownProgram(*(row[field] for field in KnownProgram._fields)) for row in rows}
-        found = await self._found(strange, programs)
+        found = await self._found(missing, programs)
         shared: dict[int, list[_Span]] = {}
         for program_id, start, end in await self._connection.fetch(_SHARED, [one.id for one in programs.values()]):
             shared.setdefault(program_id, []).append((start, end))
@@ -197,14 +197,14 @@ class Repair:
             return spot_of(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
                          is_everybodys=is_everybodys)  # fmt: skip
 
-        return [[spot(one, code) for code in one.answer.codes] for one in strange]
+        return [[spot(one, code) for code in one.answer.codes] for one in missing]
 
     async def _found(
-        self, strange: Sequence[MissingAnswer], programs: Mapping[str, KnownProgram]
+        self, missing: Sequence[MissingAnswer], programs: Mapping[str, KnownProgram]
     ) -> dict[tuple[int, str], tuple[LocatedCode, CodeFacts]]:
         """Where the codes of these answers are and what is known of each, by program and text."""
         texts: dict[int, list[str]] = {}
-        for one in strange:
+        for one in missing:
             for code in () if one.answer.preview else one.answer.codes:
                 if code.program in programs:
                     texts.setdefault(programs[code.program].id, []).append(code.text)

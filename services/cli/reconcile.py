@@ -43,19 +43,19 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         counts = {"answers": 0, "cases": 0, "repaired": 0, "left": 0}
         topics = [settings.topic_prefix + name for name in _reply_topics()]
         topics += [name for name in read_settings(IssuerSettings).reply_topics if name not in topics]
-        strangers = AnswerComparison(connection)
-        await strangers.open()
+        comparison = AnswerComparison(connection)
+        await comparison.open()
         progress = Progress("answers compared")
         async for answers in published_answers.answers(settings.kafka_config, topics, since):
-            await strangers.compare(answers)
+            await comparison.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
         if repair:
             await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", begun=True)
-        restoring = Repair(connection, Minters(*settings.master_keys))
+        repairer = Repair(connection, Minters(*settings.master_keys))
         progress = Progress("cases")
-        async for strange in strangers.in_order():
-            for case in await (restoring.repair if repair else restoring.judge)(strange):
+        async for missing in comparison.in_order():
+            for case in await (repairer.repair if repair else repairer.judge)(missing):
                 counts["cases"] += 1
                 counts["repaired" if repair and case.can_repair else "left"] += 1
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)

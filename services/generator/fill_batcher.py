@@ -17,7 +17,7 @@ class FillBatcher:
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
-        self._coalescer: Coalescer[None, int, bool] = Coalescer(self._fill_together, PROGRAMS_MAX)
+        self._coalescer: Coalescer[None, int, bool] = Coalescer(self._fill, PROGRAMS_MAX)
         self._slots = asyncio.Semaphore(ALONE_MAX)
 
     async def fill(self, program_id: int) -> None:
@@ -28,7 +28,7 @@ class FillBatcher:
         async with self._slots:
             await self._filler.fill(program_id)
 
-    async def _fill_together(self, _: None, program_ids: Sequence[int]) -> list[bool]:
+    async def _fill(self, _: None, program_ids: Sequence[int]) -> list[bool]:
         """Whether each was filled with the others."""
-        left = set(await self._filler.fill_together(sorted(set(program_ids))))
+        left = set(await self._filler.fill_batch(sorted(set(program_ids))))
         return [program_id not in left for program_id in program_ids]

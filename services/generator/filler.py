@@ -64,7 +64,7 @@ class Filler:
                     self._ordered.set()
                 return
 
-    async def fill_together(self, program_ids: Sequence[int]) -> list[int]:
+    async def fill_batch(self, program_ids: Sequence[int]) -> list[int]:
         """Bring up to TOGETHER_MAX pools up to their marks, and return those that are to be filled one by one.
 
         Tries again until it is done or the process is to stop. Raises nothing.
@@ -116,7 +116,7 @@ class Filler:
             return False
         self._health.set_ready(_POSTGRES)
         # What somebody had locked at first was filled by another generator's sweep, as a rule.
-        waiting = iter(await self._fill_together(await self._fill_together(needy)))
+        waiting = iter(await self._fill_batches(await self._fill_batches(needy)))
 
         async def fill_some() -> None:
             for program_id in waiting:
@@ -139,9 +139,9 @@ class Filler:
         except Exception as error:  # noqa: BLE001  the next sweep tells it, and what is wrong shows in filling pools
             log.warning("levels_not_read", why=type(error).__name__)
 
-    async def _fill_together(self, program_ids: Sequence[int]) -> list[int]:
+    async def _fill_batches(self, program_ids: Sequence[int]) -> list[int]:
         left: list[int] = []
         for first in range(0, len(program_ids), PROGRAMS_MAX):
-            left += await self.fill_together(program_ids[first : first + PROGRAMS_MAX])
+            left += await self.fill_batch(program_ids[first : first + PROGRAMS_MAX])
             self._health.heartbeat(_SWEEP)
         return left

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients, lag
-from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S, BrokerWatchdog
+from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool
 from codewell.infra.process.lifecycle import backoff_delays
@@ -54,7 +54,7 @@ class ProfileReader(ConsumerRebalanceListener):
     """One member of the group that reads changes of profiles. They count once they are in the database."""
 
     def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
-        self._brokers = settings.kafka_config
+        self._kafka_config = settings.kafka_config
         self._group = f"{settings.topic_prefix}codewell-profiles"
         self._topic = settings.topic_prefix + topics.PROFILE_CHANGED
         self._pool = pool
@@ -63,7 +63,7 @@ class ProfileReader(ConsumerRebalanceListener):
         # Held while a batch is being written, so that a rebalance waits for its end and nobody writes newer ones first.
         self._in_hand = asyncio.Lock()
         # Counts rebalances: what was fetched before one may be another reader's by now, and older than what that wrote.
-        self._era = 0
+        self._generation = 0
         # Set when aiokafka could not read a record and did not say which.
         self._careful = False
 
@@ -90,13 +90,13 @@ class ProfileReader(ConsumerRebalanceListener):
                 pass
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
-        self._era += 1
+        self._generation += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the last owner committed."""
 
     async def _connected(self) -> None:
-        consumer = clients.consumer(self._brokers, self._group)
+        consumer = clients.consumer(self._kafka_config, self._group)
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
@@ -121,7 +121,7 @@ class ProfileReader(ConsumerRebalanceListener):
     def _listen(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
         """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
         watchdog.record_fetch(records=records)
-        if watchdog.silence_s > SILENCE_REPORTED_AFTER_S:
+        if watchdog.is_silent:
             self._health.set_waiting(_KAFKA, "no broker answers")
         else:
             self._health.set_ready(_KAFKA)
@@ -153,7 +153,7 @@ class ProfileReader(ConsumerRebalanceListener):
     async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
         async with self._in_hand:
-            generation, changes, offsets = self._era, ProfileChanges(), dict[TopicPartition, int]()
+            generation, changes, offsets = self._generation, ProfileChanges(), dict[TopicPartition, int]()
             ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
             for record in chain.from_iterable(ours):
                 try:
@@ -175,7 +175,7 @@ class ProfileReader(ConsumerRebalanceListener):
             return True
         async for _ in backoff_delays(self._stop):
             self._health.heartbeat(_LOOP)
-            if generation != self._era:
+            if generation != self._generation:
                 return False
             try:
                 async with self._pool.acquire() as connection:

@@ -72,7 +72,7 @@ _TRANSIENT: Final = (
 
 
 # After so many answers the claim that is being made gets its turn again: two milliseconds' work.
-ANSWERS_A_TURN_MAX: Final = 250
+ANSWERS_PER_SLICE_MAX: Final = 250
 
 
 _EXHAUSTED: Final = (
@@ -167,7 +167,7 @@ class BatchProcessor:
         attached = 0
         # Of one program all refusals are alike in their text.
         refused: CountOf[str] = CountOf()
-        for _ in range(min(ANSWERS_A_TURN_MAX, len(received))):
+        for _ in range(min(ANSWERS_PER_SLICE_MAX, len(received))):
             one = received.pop()
             answer = rows.get(one.request.id)
             try:

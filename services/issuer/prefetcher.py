@@ -11,7 +11,7 @@ from services.issuer.batch import DecodedBatch
 
 IDLE_S: Final = 0.5
 # After so many records the decision in hand gets its turn again: two milliseconds' work.
-RECORDS_A_TURN_MAX: Final = 250
+RECORDS_PER_FETCH_MAX: Final = 250
 # Records may be large, and four thousand of them more than a small machine has.
 BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -19,7 +19,7 @@ Reader = Callable[[Iterable[ConsumerRecord]], DecodedBatch]
 
 
 class FetchedPart(NamedTuple):
-    """What was read of one partition in one turn."""
+    """What was read of one partition in one fetch."""
 
     tp: TopicPartition
     read: DecodedBatch
@@ -49,16 +49,16 @@ class Prefetcher:
     def __init__(self, consumer: AIOKafkaConsumer, reader: Reader, records_max: int) -> None:
         self._consumer = consumer
         self._reader = reader
-        self._turn_max = min(RECORDS_A_TURN_MAX, records_max)
-        self._turns: asyncio.Queue[_Fetch] = asyncio.Queue(records_max // self._turn_max)
+        self._per_fetch_max = min(RECORDS_PER_FETCH_MAX, records_max)
+        self._fetches: asyncio.Queue[_Fetch] = asyncio.Queue(records_max // self._per_fetch_max)
         self._held_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._reading: asyncio.Task[None] | None = None
-        # Kept when the wait for it ends: a task that is cancelled could take a turn with it.
+        # Kept when the wait for it ends: a task that is cancelled could take a fetch with it.
         self._next: asyncio.Task[_Fetch] | None = None
         self.generation = 0
-        """How many rebalances there were. Parts of an earlier era are not to be used."""
+        """How many rebalances there were. Parts of an earlier generation are not to be used."""
         self.watchdog = BrokerWatchdog(consumer)
 
     def resume(self) -> None:
@@ -83,37 +83,37 @@ class Prefetcher:
         Raises what aiokafka raised while reading, and TimeoutError when no broker has said anything for long.
         """
         if self._next is None:
-            self._next = asyncio.create_task(self._turns.get())
+            self._next = asyncio.create_task(self._fetches.get())
         await asyncio.wait((self._next,), timeout=IDLE_S)
         if not self._next.done():
             self.watchdog.check()
             return self.generation, []
-        turns, self._next = [self._next.result()], None
-        while not self._turns.empty():
-            turns.append(self._turns.get_nowait())
-        self._hold(-sum(turn.size_bytes for turn in turns))
+        fetches, self._next = [self._next.result()], None
+        while not self._fetches.empty():
+            fetches.append(self._fetches.get_nowait())
+        self._hold(-sum(fetch.size_bytes for fetch in fetches))
         parts: list[FetchedPart] = []
-        for turn in turns:
-            if turn.generation != self.generation:
+        for fetch in fetches:
+            if fetch.generation != self.generation:
                 continue
-            if turn.error is not None:
-                raise turn.error
-            parts += turn.parts
+            if fetch.error is not None:
+                raise fetch.error
+            parts += fetch.parts
         return self.generation, parts
 
     async def _read_on(self, generation: int) -> None:
         while True:
             await self._has_room.wait()
             try:
-                fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._turn_max)
+                fetched = await self._consumer.getmany(timeout_ms=int(IDLE_S * 1000), max_records=self._per_fetch_max)
                 self.watchdog.record_fetch(records=bool(fetched))
                 parts = [FetchedPart.of(tp, records, self._reader) for tp, records in fetched.items()]
             except Exception as error:  # noqa: BLE001  whoever takes decides what is to be done about it
-                await self._turns.put(_Fetch(generation, [], 0, error))
+                await self._fetches.put(_Fetch(generation, [], 0, error))
                 return
             if parts:
                 size = sum(len(record.value or b"") for records in fetched.values() for record in records)
-                await self._turns.put(_Fetch(generation, parts, size, None))
+                await self._fetches.put(_Fetch(generation, parts, size, None))
                 self._hold(size)
             # A fetch that is served from memory does not give way by itself.
             await asyncio.sleep(0)

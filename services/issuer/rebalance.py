@@ -27,7 +27,7 @@ class RebalanceListener(ConsumerRebalanceListener):
     ) -> None:
         self._batch_finished = batch_finished
         self._offsets = offsets
-        self._ahead = prefetcher
+        self._prefetcher = prefetcher
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give partitions up only between batches; past the limit the batch's offsets are not committed."""
@@ -38,8 +38,8 @@ class RebalanceListener(ConsumerRebalanceListener):
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
         # Before anything else is waited for, or the next batch would begin meanwhile.
-        if self._ahead is not None:
-            await self._ahead.forget()
+        if self._prefetcher is not None:
+            await self._prefetcher.forget()
         try:
             async with asyncio.timeout(_REVOKE_COMMIT_TIMEOUT_S):
                 await self._offsets.commit()
@@ -49,5 +49,5 @@ class RebalanceListener(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the last owner committed."""
         log.info("assigned", partitions=len(list(assigned)))
-        if self._ahead is not None:
-            self._ahead.resume()
+        if self._prefetcher is not None:
+            self._prefetcher.resume()

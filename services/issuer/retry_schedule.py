@@ -16,9 +16,9 @@ def batches_when_due(parts: list[FetchedPart], delay_s: float) -> list[tuple[flo
     """
     if delay_s == 0:
         return [(0.0, parts)]
-    together: dict[TopicPartition, list[FetchedPart]] = {}
+    by_partition: dict[TopicPartition, list[FetchedPart]] = {}
     for part in parts:
-        together.setdefault(part.tp, []).append(part)
-    newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in together.items()}
-    waits = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), some) for tp, some in together.items())  # noqa: S311  spreads load, keeps no secret
+        by_partition.setdefault(part.tp, []).append(part)
+    newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in by_partition.items()}
+    waits = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), some) for tp, some in by_partition.items())  # noqa: S311  spreads load, keeps no secret
     return sorted(waits, key=itemgetter(0))

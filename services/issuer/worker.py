@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from codewell.infra.kafka import clients, lag
-from codewell.infra.kafka.broker_watchdog import SILENCE_REPORTED_AFTER_S
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
@@ -137,7 +136,7 @@ class IssuerWorker:
         while not stop.is_set():
             self._health.heartbeat(self._name)
             generation, parts = await prefetcher.take()
-            if prefetcher.watchdog.silence_s > SILENCE_REPORTED_AFTER_S:
+            if prefetcher.watchdog.is_silent:
                 self._health.set_waiting(self._kafka, "no broker answers")
             else:
                 self._health.set_ready(self._kafka)

@@ -15,8 +15,8 @@ import pytest
 from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import binaries
-from tests.support.servers import IN_CONTAINERS
 from tests.support.commands import Said, codewell, environment
+from tests.support.servers import IN_CONTAINERS
 from tests.support.worker_processes import running_workers
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "operations" / "backup-and-restore.md"

@@ -132,6 +132,7 @@ async def test_commands_need_no_service(wheel: Path, tmp_path: Path) -> None:
     (await installed.run("program", "list")).is_refused("CODEWELL_POSTGRES_URL is not set")
     for command, extra in NEEDS.items():
         (await installed.run(command)).is_refused("not installed", f'pip install "codewell[{extra}]"')
+    (await installed.run("bench", "all")).is_refused("The benchmarks are not part of the package")
     assert list(installed.folder.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from codewell.infra.config.urls import (
 )
 from codewell.infra.kafka.config import KafkaConfig, SaslMechanism, SecurityProtocol
 
-_BROKERS: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
+_BOOTSTRAP: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 # What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
@@ -62,7 +62,7 @@ class ConnectionSettings(BaseSettings):
         min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
     )
     postgres_password: SecretStr | None = Field(None, description="Its password, in place of one in the URL.")
-    kafka_bootstrap: str = Field(pattern=_BROKERS, description="Kafka brokers, as host:port, separated by commas.")
+    kafka_bootstrap: str = Field(pattern=_BOOTSTRAP, description="Kafka brokers, as host:port, separated by commas.")
     kafka_security_protocol: SecurityProtocol = Field(
         "PLAINTEXT", description="How brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )

@@ -6,9 +6,9 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 
 # A broker answers a fetch within half a second, also where there is nothing to be fetched.
-SILENCE_REPORTED_AFTER_S: Final = 10.0
+SILENT_AFTER_S: Final = 10.0
 # As long as an exchange may take.
-SILENCE_MAX_S: Final = 30.0
+SILENT_MAX_S: Final = 30.0
 # As long as a dead member's session and then a slow member's last batch may hold a group up, and some seconds more.
 REBALANCE_MAX_S: Final = 60.0
 
@@ -46,9 +46,14 @@ class BrokerWatchdog:
         """How long it lasts (s)."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has lasted long enough to be reported."""
+        return self.silence_s > SILENT_AFTER_S
+
     def check(self) -> None:
         """Raise TimeoutError when it has lasted too long, so that the consumer is made anew."""
-        if self.silence_s > SILENCE_MAX_S:
+        if self.silence_s > SILENT_MAX_S:
             raise TimeoutError("no broker answered")
         if self._rebalances_since is not None and time.monotonic() - self._rebalances_since > REBALANCE_MAX_S:
             raise TimeoutError("a rebalance of the group came to no end")

@@ -25,7 +25,7 @@ class Announcer:
     """Announces in the background. What Kafka does not take is logged and lost; the generator's sweep finds it."""
 
     def __init__(self, kafka_config: KafkaConfig | str, prefix: str) -> None:
-        self._brokers = kafka_config
+        self._kafka_config = kafka_config
         self._prefix = prefix
         self._waiting: asyncio.Queue[_Announcement] = asyncio.Queue(_WAITING_MAX)
 
@@ -52,7 +52,7 @@ class Announcer:
 
     async def _announce(self, news: _Announcement | None) -> None:
         """Announce this and what comes after it, as long as Kafka takes it."""
-        async with started_producer(self._brokers) as producer:
+        async with started_producer(self._kafka_config) as producer:
             while news is not None:
                 took = await asyncio.wait_for(announce(producer, self._prefix, *news), EXCHANGE_TIMEOUT_S)
                 if not took:

@@ -19,7 +19,7 @@ from services.console.http.problems import refusal
 from services.console.routes.code_shape import shown
 
 
-class _Wish(NamedTuple):
+class _Activation(NamedTuple):
     idempotency: Idempotency
     code: str
 
@@ -30,31 +30,33 @@ class Activations:
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._coalescer: Coalescer[KnownToken, _Wish, Response | None] = Coalescer(
+        self._coalescer: Coalescer[KnownToken, _Activation, Response | None] = Coalescer(
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
     async def activate(self, program: KnownToken, idempotency: Idempotency, code: str) -> Response | None:
         """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
-        return await self._coalescer.submit(program, _Wish(idempotency, code))
+        return await self._coalescer.submit(program, _Activation(idempotency, code))
 
-    async def _activate(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
+    async def _activate(self, program: KnownToken, activations: Sequence[_Activation]) -> list[Response | None]:
         try:
-            return await self._in_one_transaction(program, wishes)
+            return await self._in_one_transaction(program, activations)
         except (asyncpg.UniqueViolationError, asyncpg.DataError):
             # A copy in another console was quicker, or one code can't be a text of Postgres.
-            return [None] * len(wishes)
+            return [None] * len(activations)
 
-    async def _in_one_transaction(self, program: KnownToken, wishes: Sequence[_Wish]) -> list[Response | None]:
+    async def _in_one_transaction(
+        self, program: KnownToken, activations: Sequence[_Activation]
+    ) -> list[Response | None]:
         # Of copies, and of those who want the same code, the first is in this batch, and the others come behind it.
-        of_key: dict[TokenKey, _Wish] = {}
-        of_code: dict[str, _Wish] = {}
-        answers: dict[_Wish, Response] = {}
+        of_key: dict[TokenKey, _Activation] = {}
+        of_code: dict[str, _Activation] = {}
+        answers: dict[_Activation, Response] = {}
         async with self._pool.acquire() as connection, connection.transaction():
             known = await stored_responses.get_responses(
-                connection, [one.idempotency.key for one in wishes if one.idempotency.key]
+                connection, [one.idempotency.key for one in activations if one.idempotency.key]
             )
-            for one in wishes:
+            for one in activations:
                 key = one.idempotency.key
                 if key is not None and key in known:
                     answers[one] = repeated(known[key], one.idempotency.fingerprint)
@@ -72,4 +74,4 @@ class Activations:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)
             if kept:
                 await stored_responses.store_responses(connection, kept)
-        return [answers.get(one) for one in wishes]
+        return [answers.get(one) for one in activations]

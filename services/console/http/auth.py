@@ -90,7 +90,7 @@ class AuthMiddleware:
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app = app
-        self._callers = authenticator
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Connected, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -98,7 +98,7 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            caller = await self._callers.find(Headers(scope=scope).get("authorization"))
+            caller = await self._authenticator.find(Headers(scope=scope).get("authorization"))
         except AWAY as error:
             await unavailable(error)(scope, receive, send)
             return

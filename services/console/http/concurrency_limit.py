@@ -17,8 +17,8 @@ class ConcurrencyLimit:
         self._free = at_once_max
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold one of the turns. Raises 503 where there is none."""
+    def slot(self) -> Iterator[None]:
+        """Hold one of the slots. Raises 503 where there is none."""
         if self._free == 0:
             raise try_later(503, "Other exports are being made here: try again in a while.", _RETRY_AFTER_S)
         self._free -= 1

@@ -29,7 +29,7 @@ _MINUTE_S: Final = 60.0
 
 class _Seen(NamedTuple):
     at_s: float
-    misses: FailedLookups
+    failures: FailedLookups
 
 
 class FailedLookupLimiter:
@@ -37,7 +37,7 @@ class FailedLookupLimiter:
 
     def __init__(self, pool: Pool, misses_per_minute: int) -> None:
         self._pool = pool
-        self._misses_max = misses_per_minute
+        self._failures_max = misses_per_minute
         self._seen: dict[int, _Seen] = {}
         self._untold: Counter[int] = Counter()
         self._telling: asyncio.Task[None] | None = None
@@ -49,9 +49,9 @@ class FailedLookupLimiter:
         if seen is None or now_s - seen.at_s > REMEMBERED_S:
             async with self._pool.acquire() as connection:
                 seen = self._remember(token_id, await failed_lookups.recent(connection, token_id))
-        left_s = seen.at_s + seen.misses.left_s - time.monotonic()
-        counted = seen.misses.failures if left_s > 0 else 0
-        if counted + self._untold[token_id] >= self._misses_max:
+        left_s = seen.at_s + seen.failures.left_s - time.monotonic()
+        counted = seen.failures.failures if left_s > 0 else 0
+        if counted + self._untold[token_id] >= self._failures_max:
             wait_s = max(1, math.ceil(left_s if left_s > 0 else _MINUTE_S))
             sentence = f"Too many codes that don't exist were asked for: try again in {wait_s} s."
             raise try_later(429, sentence, wait_s)

@@ -64,7 +64,7 @@ async def export_codes(
     wanted = ExportOptions(state, tuple(dict.fromkeys(fields.split(","))) if fields else (), raw)
 
     async def work(write: Write) -> None:
-        with here.exports.turn():
+        with here.exports.slot():
             async with here.pool.acquire() as connection:
                 # What has left can't be called back, so it is logged before.
                 await audit_log.record(connection, caller.actor, "code.export", name, state=state, fields=fields)

@@ -45,8 +45,8 @@ async def test_i7_workers_bear_a_broker_that_pauses_past_the_session_and_one_tha
     monkeypatch.setattr(clients, "HEARTBEAT_INTERVAL_MS", 500)
     monkeypatch.setattr(clients, "REQUEST_TIMEOUT_MS", 2_000)
     monkeypatch.setattr(clients, "EXCHANGE_TIMEOUT_S", 10.0)
-    monkeypatch.setattr(broker_watchdog, "SILENCE_REPORTED_AFTER_S", 1.0)
-    monkeypatch.setattr(broker_watchdog, "SILENCE_MAX_S", 3.0)
+    monkeypatch.setattr(broker_watchdog, "SILENT_AFTER_S", 1.0)
+    monkeypatch.setattr(broker_watchdog, "SILENT_MAX_S", 3.0)
     async with no_task_left():
         async with open_site(database_url, broker.bootstrap, _PREFIX) as site, workers(site) as running:
             assert broker.child is not None

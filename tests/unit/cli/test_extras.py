@@ -18,10 +18,10 @@ from services.cli import codewell, extras
 
 ROOT: Final = Path(__file__).parents[3]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES: Final = ("services", "schemas")
-# Only what runs a service imports these, and each of those needs its extra. Benchmarks run all of them.
-RUN: Final = ("services.issuer", "services.generator", "services.console", "services.standalone", "services.demo",
-              "benchmarks", "services.cli.stack", "benchmarks.commands")  # fmt: skip
+PACKAGES: Final = ("codewell", "services", "schemas")
+# Only commands that run a service import these, and each of those commands needs the service's extra.
+PROCESSES: Final = ("services.issuer", "services.generator", "services.console", "services.standalone",
+                    "services.cli.stack")  # fmt: skip
 STARTED: Final = {
     "issuer": ("services.issuer.main",),
     "generator": ("services.generator.main",),
@@ -40,7 +40,7 @@ BROUGHT: Final = {"pydantic-core": "pydantic", "starlette": "fastapi"}
 # Imported where traces are sent, and there alone.
 OPTIONAL: Final = {"opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"}
 COMMANDS: Final = {"issuer": "issuer", "generator": "generator", "console": "console", "standalone": "standalone",
-                   "demo": "standalone", "bench": "standalone"}  # fmt: skip
+                   "demo": "standalone"}  # fmt: skip
 
 
 def declared(extra: str | None) -> set[str]:
@@ -85,7 +85,7 @@ def test_commands_import_what_is_always_installed_and_nothing_else(graph: grimp.
     # It is `run` of that module which needs the event loop, and only services are run.
     graph.remove_import(importer="codewell.infra.process.lifecycle", imported="uvloop")
     for module in sorted(graph.modules):
-        if module.startswith(RUN):
+        if module.startswith(PROCESSES):
             graph.remove_module(module)
     assert imported(graph, (one for one in graph.modules if one.startswith("services.cli"))) == declared(None)
 
@@ -100,8 +100,7 @@ def test_a_command_without_its_extra_says_what_to_install(monkeypatch: pytest.Mo
     lines = ["click>=8.2", *(f"{name}>=1; extra == '{extra}'" for name in sorted(declared(extra) - declared(None)))]
     monkeypatch.setattr(extras, "requires", lambda _: lines)
     monkeypatch.setattr(extras, "distribution", not_installed)
-    words = [command, "all"] if command == "bench" else [command]
-    said = CliRunner().invoke(codewell, words)
+    said = CliRunner().invoke(codewell, [command])
     assert (said.exit_code, said.stdout) == (1, "")
     sentence = (
         rf'Error: This command needs \S.* and \S+, which are not installed: pip install "codewell\[{extra}\]"\.\n'

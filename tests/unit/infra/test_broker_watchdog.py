@@ -5,7 +5,7 @@ import time
 import pytest
 from aiokafka import TopicPartition
 
-from codewell.infra.kafka.broker_watchdog import REBALANCE_MAX_S, SILENCE_MAX_S, BrokerWatchdog
+from codewell.infra.kafka.broker_watchdog import REBALANCE_MAX_S, SILENT_MAX_S, BrokerWatchdog
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -37,7 +37,7 @@ def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> 
         # The local clock may jump; that it moves is enough.
         consumer.polled[A] = -stamp
         watchdog.record_fetch(records=False)
-        now_s[0] += SILENCE_MAX_S
+        now_s[0] += SILENT_MAX_S
         watchdog.check()
     assert watchdog.silence_s == 0
 
@@ -46,12 +46,12 @@ def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now
     watchdog = BrokerWatchdog(Consumer())
     watchdog.record_fetch(records=False)
     # As long as records are there, or nobody fetches, nothing is known.
-    now_s[0] += 2 * SILENCE_MAX_S
+    now_s[0] += 2 * SILENT_MAX_S
     watchdog.record_fetch(records=True)
     watchdog.check()
     watchdog.record_fetch(records=False)
-    now_s[0] += SILENCE_MAX_S + 1
-    assert watchdog.silence_s == SILENCE_MAX_S + 1
+    now_s[0] += SILENT_MAX_S + 1
+    assert watchdog.silence_s == SILENT_MAX_S + 1
     with pytest.raises(TimeoutError, match="no broker answered"):
         watchdog.check()
 
@@ -62,7 +62,7 @@ def test_a_member_without_partitions_is_not_silent(now_s: list[float]) -> None:
     watchdog = BrokerWatchdog(consumer)
     watchdog.record_fetch(records=False)
     watchdog.record_fetch(records=False)
-    now_s[0] += 2 * SILENCE_MAX_S
+    now_s[0] += 2 * SILENT_MAX_S
     watchdog.check()
 
 
