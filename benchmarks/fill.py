@@ -26,7 +26,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas import topics
 from schemas.program import ProgramSettings, TemplateSource
-from services.issuer.record_buffer import DemandPublisher
+from services.issuer.demand_publisher import DemandPublisher
 from services.standalone.child import Child
 from services.standalone.servers import Servers
 

@@ -33,7 +33,7 @@ from codewell.remote.signing_secrets import SigningSecret
 from schemas import topics
 from schemas.program import ProgramSettings, RemoteSource
 from schemas.remote import RemoteRequest
-from services.issuer.record_buffer import DemandPublisher
+from services.issuer.demand_publisher import DemandPublisher
 from services.standalone.child import Child
 from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.servers import Servers

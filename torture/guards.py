@@ -58,7 +58,8 @@ GUARDS: Final = (
             Edit(
                 "services/issuer/worker.py",
                 "        answered_ms = await self._processor.answer(",
-                "        await offsets.finish(next_offsets)\n        answered_ms = await self._processor.answer(",
+                "        await offsets.mark_processed(next_offsets)\n"
+                "        answered_ms = await self._processor.answer(",
             ),
         ),
         (),

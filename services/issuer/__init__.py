@@ -1,1 +1,1 @@
-"""The issuer: requests in, attached codes out."""
+"""The issuer: consumes code requests from Kafka, attaches codes, publishes the answers."""

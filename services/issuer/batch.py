@@ -1,4 +1,4 @@
-"""One batch of the issuer: read, decide in one claim, answer, and only then let go of the records."""
+"""Processes one batch: decode the records, decide all requests in one claim, pass the answers to the publisher."""
 
 import asyncio
 import json
@@ -24,8 +24,8 @@ from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from schemas.events import Reason
+from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder, ReceivedRequest, UnreadableRecord
-from services.issuer.record_buffer import RecordBuffer
 from services.issuer.traces import BatchTrace
 
 log = structlog.get_logger()
@@ -45,9 +45,9 @@ for _outcome in ("attached", "refused"):
 for _reason in get_args(Reason):
     REFUSALS.labels(_reason)
 
-# What one request can do to a whole batch, and will do again. Those that are no errors of the database are mistakes of
-# ours: better one request among the dead letters than its partition's issuers dying of it one after the other.
-_AT_FAULT: Final = (
+# Errors that one request causes for its whole batch, on every attempt. Those that asyncpg does not raise are bugs in
+# Codewell: one dead letter is better than a crash of every issuer that the partition is assigned to.
+_POISON_REQUEST_ERRORS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -58,8 +58,8 @@ _AT_FAULT: Final = (
     ValueError,
 )
 
-# What passes when the same statement is run again. A server that is not trusted, or that settings don't lead to, is a
-# ValueError too.
+# Errors that may pass when the same statement runs again. ClientConfigurationError is listed because it is a ValueError
+# too: it means an untrusted server or wrong connection settings.
 _TRANSIENT: Final = (
     OSError,
     asyncpg.ClientConfigurationError,
@@ -71,29 +71,32 @@ _TRANSIENT: Final = (
 )
 
 
-# After so many answers the claim that is being made gets its turn again: two milliseconds' work.
+# Answers made before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms of work.
 ANSWERS_PER_SLICE_MAX: Final = 250
 
 
-_EXHAUSTED: Final = (
+_RETRIES_EXHAUSTED_DETAIL: Final = (
     "It waited as often as it may: its program's codes stayed locked, or its key can't be read; the issuers' logs say."
 )
 
 
-def note_answered(came_ms: list[int]) -> None:
-    """Note how long these took that are answered now (ms since 1970). A sender's clock may be ahead of ours."""
-    ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(came_ms, np.float64) / 1000, 0))
+def observe_answer_seconds(record_times_ms: list[int]) -> None:
+    """Observe the latency of requests answered now, from their records' timestamps (ms since 1970).
+
+    Negative latencies count as 0, as a sender's clock may be ahead.
+    """
+    ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(record_times_ms, np.float64) / 1000, 0))
 
 
 class DecodedBatch(NamedTuple):
-    """Records that were read: those that can be answered, and those that can't, with the reason."""
+    """Decoded records: requests, and unreadable records with the reason."""
 
     received: list[ReceivedRequest]
     unreadable: list[tuple[ConsumerRecord, UnreadableRecord]]
 
 
 class BatchProcessor:
-    """Takes batches of records through, one after the other."""
+    """Decodes, decides and answers batches."""
 
     def __init__(
         self, name: str, decoder: Decoder, pool: Pool, claims: Claims, health: Health, stop: asyncio.Event
@@ -105,22 +108,22 @@ class BatchProcessor:
         self._health = health
         self._stop = stop
 
-    def read(self, records: Iterable[ConsumerRecord]) -> DecodedBatch:
-        """Read records; nothing leaves yet."""
-        read = DecodedBatch([], [])
+    def decode(self, records: Iterable[ConsumerRecord]) -> DecodedBatch:
+        """Decode records. Raises nothing and publishes nothing."""
+        batch = DecodedBatch([], [])
         for record in records:
             try:
-                read.received.append(self._decoder.read(record))
+                batch.received.append(self._decoder.decode(record))
             except UnreadableRecord as why:
-                read.unreadable.append((record, why))
+                batch.unreadable.append((record, why))
             except Exception as error:  # noqa: BLE001
-                # A mistake of ours. Raised here, it would end each issuer that the partition comes to.
-                read.unreadable.append((record, _broken(record, error)))
-        return read
+                # A bug in Codewell. Raised, it would crash every issuer that the partition is assigned to.
+                batch.unreadable.append((record, _undecidable_record(record, error)))
+        return batch
 
-    async def decide(self, read: DecodedBatch) -> ClaimResult | None:
-        """Decide the requests of a batch, however long the database is away. None when told to stop meanwhile."""
-        requests = [one.request for one in read.received]
+    async def decide(self, batch: DecodedBatch) -> ClaimResult | None:
+        """Decide the requests of a batch; retries while the database is unavailable. None when stopped meanwhile."""
+        requests = [received.request for received in batch.received]
         started = time.monotonic()
         async for _ in backoff_delays(self._stop):
             self._health.heartbeat(self._name)
@@ -135,59 +138,59 @@ class BatchProcessor:
         return None
 
     async def answer(
-        self, read: DecodedBatch, claimed: ClaimResult, record_buffer: RecordBuffer, trace: BatchTrace | None
+        self, batch: DecodedBatch, claimed: ClaimResult, publisher: BatchPublisher, trace: BatchTrace | None
     ) -> list[int]:
-        """Answer each record, bury it, or let it wait: in the outbox. Once that is sent, its offset may be committed.
+        """Add an answer, a retry or a dead letter for each record to the publisher; flush it before committing offsets.
 
-        It uses `read` up, and gives way now and then: meanwhile the next batch is being decided. Returns when the
-        records that are answered came into Kafka (ms since 1970).
+        Consumes `batch`, and yields to the event loop between slices, as the next batch is decided meanwhile. Returns
+        the timestamps of the answered records (ms since 1970).
         """
         answered_ms: list[int] = []
-        for record, why in read.unreadable:
-            record_buffer.dead_letter(record, why)
-        waits_until = {request.id: request.give_up_at for request in claimed.waiting}
-        # Each is let go of when it is answered, in the order in which it came: all at once in another order leaves the
-        # memory in such disorder that the next batches take a third longer.
-        read.received.reverse()
-        while read.received:
-            self._answer_some(read.received, claimed, waits_until, record_buffer, answered_ms, trace)
+        for record, why in batch.unreadable:
+            publisher.dead_letter(record, why)
+        retry_deadlines = {request.id: request.give_up_at for request in claimed.waiting}
+        # Each request is freed as it is answered, in the order of arrival. Freeing all at once fragments the memory:
+        # the next batches took a third longer.
+        batch.received.reverse()
+        while batch.received:
+            self._answer_slice(batch.received, claimed, retry_deadlines, publisher, answered_ms, trace)
             await asyncio.sleep(0)
         return answered_ms
 
-    def _answer_some(
+    def _answer_slice(
         self,
-        received: list[ReceivedRequest],
+        pending: list[ReceivedRequest],
         claimed: ClaimResult,
-        waits_until: Mapping[UUID, datetime | None],
-        record_buffer: RecordBuffer,
+        retry_deadlines: Mapping[UUID, datetime | None],
+        publisher: BatchPublisher,
         answered_ms: list[int],
         trace: BatchTrace | None,
     ) -> None:
         rows, names = claimed.rows, self._claims.names
         attached = 0
-        # Of one program all refusals are alike in their text.
+        # Counted by their JSON text: the refusals of one program share it, so few texts are parsed.
         refused: CountOf[str] = CountOf()
-        for _ in range(min(ANSWERS_PER_SLICE_MAX, len(received))):
-            one = received.pop()
-            answer = rows.get(one.request.id)
+        for _ in range(min(ANSWERS_PER_SLICE_MAX, len(pending))):
+            received = pending.pop()
+            answer = rows.get(received.request.id)
             try:
                 if answer is None:
-                    self._defer(one, record_buffer, claimed, waits_until.get(one.request.id))
+                    self._defer(received, publisher, claimed, retry_deadlines.get(received.request.id))
                     continue
-                record_buffer.answer(one, answer, names, None if trace is None else trace.headers(one))
+                publisher.answer(received, answer, names, None if trace is None else trace.headers(received))
             except UnreadableRecord as why:
-                record_buffer.dead_letter(one.record, why)
+                publisher.dead_letter(received.record, why)
                 continue
             except Exception as error:  # noqa: BLE001
-                # A mistake of ours again. What was decided is stored, and is the answer when it is replayed.
-                record_buffer.dead_letter(one.record, _broken(one.record, error))
+                # A bug in Codewell. The decision is stored, so a replay of the dead letter answers with it.
+                publisher.dead_letter(received.record, _undecidable_record(received.record, error))
                 continue
             refusals = answer[0].refusals
             if refusals is None:
                 attached += 1
             else:
                 refused[refusals] += 1
-            answered_ms.append(one.record.timestamp)
+            answered_ms.append(received.record.timestamp)
         ANSWERS.labels("attached").inc(attached)
         ANSWERS.labels("refused").inc(refused.total())
         for refusals, count in refused.items():
@@ -195,25 +198,26 @@ class BatchProcessor:
                 REFUSALS.labels(refusal["reason"]).inc(count)
 
     def _defer(
-        self, one: ReceivedRequest, record_buffer: RecordBuffer, claimed: ClaimResult, give_up_at: datetime | None
+        self, received: ReceivedRequest, publisher: BatchPublisher, claimed: ClaimResult, give_up_at: datetime | None
     ) -> None:
+        """Publish an undecided request to the retry topic, or to the dead-letter topic when it can't be retried."""
         why: UnreadableRecord | None = None
-        if one.request.id in claimed.undecidable:
-            why = UnreadableRecord("undecidable", claimed.undecidable[one.request.id])
-        elif self._decoder.is_last(one.record):
-            why = UnreadableRecord("retries_exhausted", _EXHAUSTED)
+        if received.request.id in claimed.undecidable:
+            why = UnreadableRecord("undecidable", claimed.undecidable[received.request.id])
+        elif self._decoder.is_last_attempt(received.record):
+            why = UnreadableRecord("retries_exhausted", _RETRIES_EXHAUSTED_DETAIL)
         if why is not None:
-            record_buffer.dead_letter(one.record, why)
+            publisher.dead_letter(received.record, why)
         else:
-            record_buffer.retry(one, give_up_at)
+            publisher.retry(received, give_up_at)
 
     async def _decide_each(self, requests: list[Request]) -> ClaimResult:
-        """Decide the batch; where the database can't take it, find the request at fault by halves."""
+        """Decide the batch in one claim. Where one request makes the claim fail, isolate it by bisection."""
         try:
             return await self._claims.attach(requests)
         except (*_TRANSIENT, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             raise
-        except (StackUnavailable, *_AT_FAULT) as error:
+        except (StackUnavailable, *_POISON_REQUEST_ERRORS) as error:
             if len(requests) == 1:
                 return self._undecided(requests[0], error)
             middle = len(requests) // 2
@@ -222,25 +226,25 @@ class BatchProcessor:
 
     def _undecided(self, request: Request, error: Exception) -> ClaimResult:
         if isinstance(error, StackUnavailable):
-            # Its program's key can't be read here; whoever mends that finds the request in the retry topic.
+            # The program's key is unreadable here. The request stays in the retry topic until an operator fixes that.
             log.error("program_unusable", request_id=str(request.id), why=str(error))
             return ClaimResult({}, [request], {}, {})
-        # The text after the first line may hold codes and profile ids, and any of what is no error of the database.
-        said = str(error) if isinstance(error, asyncpg.PostgresError) else _line_of(error)
-        why = said.partition("\n")[0]
+        # Only the first line of a database error is free of codes and profile ids; for other errors not even that.
+        text = str(error) if isinstance(error, asyncpg.PostgresError) else _source_line(error)
+        why = text.partition("\n")[0]
         log.error("undecidable", request_id=str(request.id), error=error)
         return ClaimResult({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
 
 
-def _broken(record: ConsumerRecord, error: Exception) -> UnreadableRecord:
-    # What the error says may hold codes and profile ids.
+def _undecidable_record(record: ConsumerRecord, error: Exception) -> UnreadableRecord:
+    """Log a bug by its place in the source: the error's text may hold codes and profile ids."""
     log.error("undecidable", topic=record.topic, partition=record.partition, offset=record.offset,
-              error=type(error).__name__, why=_line_of(error))  # fmt: skip
+              error=type(error).__name__, why=_source_line(error))  # fmt: skip
     return UnreadableRecord(
         "undecidable", f"Codewell could not deal with it ({type(error).__name__}): its log says where."
     )
 
 
-def _line_of(error: Exception) -> str:
+def _source_line(error: Exception) -> str:
     line = traceback.extract_tb(error.__traceback__)[-1]
     return f"{line.filename}:{line.lineno}"

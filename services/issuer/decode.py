@@ -1,4 +1,4 @@
-"""A record becomes a request, or a dead letter that says why it can't be read."""
+"""Decodes Kafka records into requests, and says why a record is unreadable."""
 
 from base64 import b64decode
 from collections.abc import Callable, Mapping
@@ -24,20 +24,20 @@ from schemas.events import (
     ScenarioStep,
 )
 
-GIVE_UP_AT: Final = "codewell_give_up_at"
-ATTEMPT: Final = "codewell_attempt"
+GIVE_UP_AT_HEADER: Final = "codewell_give_up_at"
+ATTEMPT_HEADER: Final = "codewell_attempt"
 RETRIES_MAX: Final = 10_000
-STRUCTURED: Final = b"application/cloudevents+json"
+STRUCTURED_CONTENT_TYPE: Final = b"application/cloudevents+json"
 CORRELATION_ID_BYTES_MAX: Final = 4 * 1024
 RENDERED_BYTES_MAX: Final = 768 * 1024
 CODE_BYTES_MAX: Final = 4 * CODE_CHARACTERS_MAX
 _UUID_CHARACTERS: Final = 36
 _RETRY_SUFFIX: Final = topics.retry_of("")
 _ATTEMPT_DIGITS_MAX: Final = 9
-# Of a request that may wait no more: whatever it waits for, the time for that is over.
-_OVER: Final = datetime.min.replace(tzinfo=UTC)
+# The deadline of a request without retries left: always in the past, so that the claim refuses instead of deferring.
+_DEADLINE_PASSED: Final = datetime.min.replace(tzinfo=UTC)
 
-# What model_validate_json calls: its own lines, and to look it up, cost a quarter of the validation.
+# The validators that model_validate_json calls; its own overhead was a quarter of the validation time.
 _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
     MESSAGE_RENDER: MessageRender.__pydantic_validator__.validate_json,
     SCENARIO_STEP: ScenarioStep.__pydantic_validator__.validate_json,
@@ -45,18 +45,18 @@ _VALIDATE: Final[dict[str, Callable[[bytes], MessageRender | ScenarioStep]]] = {
 
 
 class ReceivedRequest(NamedTuple):
-    """A request, the record that brought it, and how its sender wants the answer."""
+    """A request with its Kafka record and the sender's choices for the answer."""
 
     request: Request
     record: ConsumerRecord
     structured: bool
     reply_topic: str | None
-    """Where the sender wants the answer instead of the usual place."""
+    """Topic for the answer, from the header kafka_replyTopic; None for the topic's own reply topic."""
     correlation_id: bytes | None
 
 
 class UnreadableRecord(Exception):
-    """Why a record can't be answered: one word of the contract, and a sentence."""
+    """A record that is dead-lettered. `reason` is a value of the contract, `detail` a sentence for people."""
 
     def __init__(self, reason: DeadReason, detail: str) -> None:
         super().__init__(detail)
@@ -65,9 +65,9 @@ class UnreadableRecord(Exception):
 
 
 class Decoder:
-    """Reads records of request topics. `request_types` gives the one event type that each topic carries.
+    """Decodes records of request topics. `request_types` maps each topic to the event type that it carries.
 
-    A request that has waited `retries_max` times is read as one that waits no longer.
+    A request that was retried `retries_max` times gets a deadline in the past.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Decoder:
         self._reply_topics = reply_topics
         self._retries_max = retries_max
 
-    def read(self, record: ConsumerRecord) -> ReceivedRequest:
-        """Raise Unreadable when the record is no request."""
+    def decode(self, record: ConsumerRecord) -> ReceivedRequest:
+        """Decode one record. Raises UnreadableRecord when it is no valid request."""
         headers = dict(record.headers)
         value = record.value
         if not value:
@@ -88,10 +88,10 @@ class Decoder:
                 "too_large", f"The value has {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed."
             )
         content_type = headers.get("content-type")
-        structured = content_type is not None and content_type.lower().startswith(STRUCTURED)
+        structured = content_type is not None and content_type.lower().startswith(STRUCTURED_CONTENT_TYPE)
         try:
             if structured:
-                event_id, event_type, value = _opened(value)
+                event_id, event_type, value = _unwrap_structured(value)
             else:
                 event_id, event_type = _attribute(headers, "ce_id"), _attribute(headers, "ce_type")
                 if headers.get("ce_specversion", b"1.0") != b"1.0":
@@ -104,14 +104,14 @@ class Decoder:
                 )
             event = _VALIDATE[event_type](value)
         except ValidationError as error:
-            raise _unreadable(error) from error
+            raise _unreadable_from(error) from error
         if isinstance(event, MessageRender) and event.template is not None:
-            _check_rendered(event.template)
-        waits_until = headers.get(GIVE_UP_AT)
-        give_up_at = None if waits_until is None else _moment(waits_until, record.topic)
-        if ATTEMPT in headers and attempt_of(record) >= self._retries_max:
-            give_up_at = _OVER
-        request = Request(_uuid(event_id), event, event.program_names, give_up_at)
+            _check_rendered_size(event.template)
+        deadline = headers.get(GIVE_UP_AT_HEADER)
+        give_up_at = None if deadline is None else _give_up_at(deadline, record.topic)
+        if ATTEMPT_HEADER in headers and attempt_of(record) >= self._retries_max:
+            give_up_at = _DEADLINE_PASSED
+        request = Request(_event_id(event_id), event, event.program_names, give_up_at)
         correlation_id = headers.get("kafka_correlationId")
         if correlation_id is not None and len(correlation_id) > CORRELATION_ID_BYTES_MAX:
             raise UnreadableRecord("too_large", f"kafka_correlationId has more than {CORRELATION_ID_BYTES_MAX} bytes.")
@@ -119,8 +119,8 @@ class Decoder:
         reply_topic = None if wanted is None else self._reply_topic(wanted)
         return ReceivedRequest(request, record, structured, reply_topic, correlation_id)
 
-    def is_last(self, record: ConsumerRecord) -> bool:
-        """Whether a request may not be let wait once more."""
+    def is_last_attempt(self, record: ConsumerRecord) -> bool:
+        """Whether the request has no retries left."""
         return attempt_of(record) >= self._retries_max
 
     def _reply_topic(self, wanted: bytes) -> str:
@@ -132,8 +132,8 @@ class Decoder:
         return topic
 
 
-def _check_rendered(template: str) -> None:
-    """Refuse a template whose rendered text would be larger than the broker takes, for then nobody could answer it."""
+def _check_rendered_size(template: str) -> None:
+    """Refuse a template whose rendered text could exceed the broker's message size limit: it could not be answered."""
     placeholders = len(PLACEHOLDER.findall(template))
     if len(template.encode()) + placeholders * CODE_BYTES_MAX > RENDERED_BYTES_MAX:
         raise UnreadableRecord("too_large", f"With {placeholders} codes in it the template would be too long to send.")
@@ -146,9 +146,9 @@ def _attribute(headers: Mapping[str, bytes | None], name: str) -> str:
     return value.decode("utf-8", "replace")
 
 
-def _uuid(text: str) -> UUID:
+def _event_id(text: str) -> UUID:
     try:
-        # asyncpg's own class is several times as fast as uuid.UUID, but lets four dashes stand anywhere.
+        # asyncpg's UUID is several times as fast as uuid.UUID, but accepts dashes at any position.
         if len(text) == _UUID_CHARACTERS and text[8] == text[13] == text[18] == text[23] == "-":
             return UUID(text)
     except ValueError:
@@ -157,26 +157,26 @@ def _uuid(text: str) -> UUID:
 
 
 def attempt_of(record: ConsumerRecord) -> int:
-    """How often a request has waited already. What a sender wrote says nothing."""
+    """Retries so far. The header counts in retry topics only; elsewhere it is the sender's and is ignored."""
     if not record.topic.endswith(_RETRY_SUFFIX):
         return 0
-    text = dict(record.headers).get(ATTEMPT) or b"0"
+    text = dict(record.headers).get(ATTEMPT_HEADER) or b"0"
     return int(text) if text.isdigit() and len(text) <= _ATTEMPT_DIGITS_MAX else 0
 
 
-def _moment(text: bytes, topic: str) -> datetime | None:
-    """When a request stops waiting, as the outbox writes it into retry topics. What a sender wrote says nothing."""
+def _give_up_at(text: bytes, topic: str) -> datetime | None:
+    """The retry deadline that the issuer wrote. As `attempt_of`, it ignores a sender's header."""
     if not topic.endswith(_RETRY_SUFFIX):
         return None
     try:
-        moment = datetime.fromisoformat(text.decode("ascii"))
+        deadline = datetime.fromisoformat(text.decode("ascii"))
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else None
+    return deadline if deadline.tzinfo is not None else None
 
 
-def _opened(value: bytes) -> tuple[str, str, bytes]:
-    """Id, type and data of a structured event."""
+def _unwrap_structured(value: bytes) -> tuple[str, str, bytes]:
+    """Return id, type and data of an event in structured mode."""
     envelope = CloudEvent.model_validate_json(value)
     if envelope.data_base64 is None:
         return envelope.id, envelope.type, to_json(envelope.data)
@@ -186,7 +186,7 @@ def _opened(value: bytes) -> tuple[str, str, bytes]:
         raise UnreadableRecord("invalid_event", "data_base64 is no base64.") from error
 
 
-def _unreadable(error: ValidationError) -> UnreadableRecord:
+def _unreadable_from(error: ValidationError) -> UnreadableRecord:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return UnreadableRecord("not_json", f"The value is no JSON that can be read: {first['msg']}.")

@@ -1,4 +1,4 @@
-"""Build an issuer from its settings and run it until told to stop."""
+"""Entry point of the issuer: builds it from its settings and runs it until it is stopped."""
 
 import asyncio
 import gc
@@ -26,10 +26,10 @@ from services.issuer.decode import Decoder
 from services.issuer.settings import IssuerSettings
 from services.issuer.worker import IssuerWorker
 
-# One for fresh requests and one for those that wait: each runs one claim at a time.
+# One for the request topics and one for the retry topics: each worker runs one claim at a time.
 _CONNECTIONS_MAX: Final = 2
-# A request, its record and its answer are some twenty that the collector counts, and two batches are in memory.
-_GC_OBJECTS_A_REQUEST: Final = 100
+# A request, its record and its answer are some 20 tracked objects, and two batches are in memory.
+_GC_OBJECTS_PER_REQUEST: Final = 100
 
 
 def main() -> None:
@@ -38,17 +38,17 @@ def main() -> None:
     configure("issuer", settings.log_level)
     failpoints.arm(settings.failpoints)
     metrics.configure("issuer")
-    # What a batch is made of has no cycles and goes when the batch does. Looking for cycles among it every 700 objects
-    # took a quarter of the issuer's time, and once a batch still a tenth.
+    # The objects of a batch form no reference cycles. Garbage collection at the default threshold (700 objects) took a
+    # quarter of the issuer's time; one collection per batch still took a tenth.
     gc.freeze()
-    gc.set_threshold(_GC_OBJECTS_A_REQUEST * settings.batch_size_max)
-    run(lambda stop: issue(settings, stop))
+    gc.set_threshold(_GC_OBJECTS_PER_REQUEST * settings.batch_size_max)
+    run(lambda stop: run_issuer(settings, stop))
 
 
-async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
-    """Answer requests until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
+async def run_issuer(settings: IssuerSettings, stop: asyncio.Event) -> None:
+    """Answer requests until `stop` is set. Raises StackUnavailable when Postgres or Kafka is not up at the start."""
     url = settings.postgres_url.get_secret_value()
-    health = Health("postgres", *(f"kafka ({name})" for name in ("issue", "retry")))
+    health = Health("postgres", *(f"kafka ({name})" for name in ("run_issuer", "retry")))
     minters = Minters(*settings.master_keys)
     prefix = settings.topic_prefix
     types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
@@ -71,7 +71,7 @@ async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
         ):
             group.create_task(monitor(pool, health, stop))
             for retries in (False, True):
-                name = "retry" if retries else "issue"
+                name = "retry" if retries else "run_issuer"
                 processor = BatchProcessor(
                     name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop
                 )

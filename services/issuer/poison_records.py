@@ -1,4 +1,4 @@
-"""Records that aiokafka can't read: it takes the names of headers for UTF-8, and raises without saying where."""
+"""Locates poison records: aiokafka decodes header names as UTF-8 and raises without the offset when one is not."""
 
 import asyncio
 from typing import Final
@@ -10,10 +10,10 @@ from codewell.infra.kafka import clients
 _POLL_MS: Final = 500
 
 
-async def read_up_to_unreadable(
+async def read_up_to_poison_record(
     consumer: AIOKafkaConsumer, tp: TopicPartition, records_max: int
 ) -> tuple[list[ConsumerRecord], ConsumerRecord | None]:
-    """What can be read of one partition now, and a stand-in for the record behind it if that one can't be read."""
+    """Fetch from one partition up to its first poison record: the records before it, and a placeholder for it."""
     async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
         start = await consumer.position(tp)
     try:

@@ -1,24 +1,24 @@
-"""When requests of a retry topic are decided again."""
+"""Schedules the redelivery of requests from the retry topics."""
 
 import random
 from operator import itemgetter
 
 from aiokafka import TopicPartition
 
-from services.issuer.prefetcher import FetchedPart
+from services.issuer.prefetcher import FetchedPartition
 
 
-def batches_when_due(parts: list[FetchedPart], delay_s: float) -> list[tuple[float, list[FetchedPart]]]:
-    """Which of these are to be decided together, and when (s since 1970): fresh ones, without a delay, all at once.
+def batches_when_due(parts: list[FetchedPartition], delay_s: float) -> list[tuple[float, list[FetchedPartition]]]:
+    """Group fetched records into batches, each with its due time (s since 1970). Without a delay: one batch, due now.
 
-    Those that wait come back partition by partition, each some time between half its wait and the whole of it, so that
-    they don't meet whatever they wait for all at once.
+    Retries form one batch a partition, due after a random half to whole `delay_s`: the jitter keeps them from hitting
+    the same lock or service at once.
     """
     if delay_s == 0:
         return [(0.0, parts)]
-    by_partition: dict[TopicPartition, list[FetchedPart]] = {}
+    by_partition: dict[TopicPartition, list[FetchedPartition]] = {}
     for part in parts:
         by_partition.setdefault(part.tp, []).append(part)
-    newest_s = {tp: max(part.newest_ms for part in some) / 1000 for tp, some in by_partition.items()}
-    waits = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), some) for tp, some in by_partition.items())  # noqa: S311  spreads load, keeps no secret
-    return sorted(waits, key=itemgetter(0))
+    newest_s = {tp: max(part.newest_ms for part in batch) / 1000 for tp, batch in by_partition.items()}
+    due = ((newest_s[tp] + delay_s * random.uniform(0.5, 1.0), batch) for tp, batch in by_partition.items())  # noqa: S311  jitter, no secret
+    return sorted(due, key=itemgetter(0))

@@ -1,6 +1,6 @@
-"""Spans of sampled requests from their record to their answer, and of the batch that they were decided in.
+"""Trace spans of sampled requests, from the record to the answer, and of their batch.
 
-Names and attributes are those of OpenTelemetry's semantic conventions for messaging.
+Names and attributes follow OpenTelemetry's semantic conventions for messaging.
 """
 
 import json
@@ -23,7 +23,7 @@ _KAFKA: Final = {"messaging.system": "kafka"}
 
 
 class BatchTrace:
-    """The spans of one batch: its own, and one of each sampled request in it."""
+    """The spans of one batch: one for the batch, and one for each sampled request in it."""
 
     def __init__(self, tracing: Tracing, received: Iterable[ReceivedRequest], group: str) -> None:
         from opentelemetry.trace import SpanKind
@@ -35,20 +35,20 @@ class BatchTrace:
         self._batch: Span | None = None
         if not sampled:
             return
-        about_batch: Attributes = {
+        batch_attributes: Attributes = {
             **group_name, "messaging.operation.name": "poll", "messaging.operation.type": "receive",
             "messaging.batch.message_count": len(records),
         }  # fmt: skip
         parents = [parent for *_, parent in sampled if parent is not None]
-        self._batch = tracing.start("poll", SpanKind.CLIENT, about_batch, links=parents)
+        self._batch = tracing.start("poll", SpanKind.CLIENT, batch_attributes, links=parents)
         batch = [self._batch.get_span_context()]
         for request_id, record, parent in sampled:
-            about = {**group_name, **_about(request_id, record)}
+            attributes = {**group_name, **_record_attributes(request_id, record)}
             name = f"process {record.topic}"
-            self._spans[request_id] = tracing.start(name, SpanKind.CONSUMER, about, parent, batch)
+            self._spans[request_id] = tracing.start(name, SpanKind.CONSUMER, attributes, parent, batch)
 
     def decided(self, claimed: ClaimResult) -> None:
-        """Note that the batch is decided, and how."""
+        """Record the outcome of each request."""
         for request_id, span in self._spans.items():
             rows = claimed.rows.get(request_id)
             if rows is not None:
@@ -59,14 +59,14 @@ class BatchTrace:
             span.add_event("decided")
 
     def headers(self, one: ReceivedRequest) -> list[tuple[str, bytes]]:
-        """The headers that give the trace on with a request's answer: in binary mode the event's extension."""
+        """Headers that propagate the trace with a request's answer; in binary mode as a CloudEvents extension."""
         span = self._spans.get(one.request.id)
         if span is None:
             return []
         return [(TRACEPARENT if one.structured else CE_TRACEPARENT, traceparent_of(span).encode())]
 
     def answered(self) -> None:
-        """Note that all of the batch is answered and stored."""
+        """End the spans: all answers are acknowledged."""
         for span in self._spans.values():
             span.add_event("answered")
             span.end()
@@ -74,7 +74,7 @@ class BatchTrace:
             self._batch.end()
 
 
-def _about(request_id: UUID, record: ConsumerRecord) -> Attributes:
+def _record_attributes(request_id: UUID, record: ConsumerRecord) -> Attributes:
     return {
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
@@ -86,7 +86,7 @@ def _about(request_id: UUID, record: ConsumerRecord) -> Attributes:
 
 
 def _traceparent(one: ReceivedRequest) -> str | None:
-    """What a record says of the trace that it is part of: as an event's extension, or as Kafka's own header."""
+    """The record's traceparent: from the CloudEvents extension, or from the plain Kafka header."""
     headers = dict(one.record.headers)
     if one.structured:
         with suppress(ValueError):

@@ -17,8 +17,9 @@ from codewell.issuing.reply import answer_id
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP
 from schemas.topics import REQUEST_TYPE, TOPICS, retry_of
+from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder, UnreadableRecord
-from services.issuer.record_buffer import DemandPublisher, RecordBuffer
+from services.issuer.demand_publisher import DemandPublisher
 from tests.support.factories import NOW, rules, stock
 
 _ID: Final = "0198f3a0-0000-7000-8000-0000000000{:02x}"
@@ -136,7 +137,7 @@ def files() -> dict[str, str]:
 
 
 def _uuid(n: int) -> Any:
-    return _decoder().read(_record(_ID.format(n), _message("SPRING"))).request.id
+    return _decoder().decode(_record(_ID.format(n), _message("SPRING"))).request.id
 
 
 def _decoder() -> Decoder:
@@ -144,8 +145,8 @@ def _decoder() -> Decoder:
     return Decoder(types, frozenset({_REPLY_TOPIC}))
 
 
-def _outbox(producer: Any) -> RecordBuffer:
-    return RecordBuffer(producer, {**{topic.name: topic.partitions for topic in TOPICS}, _REPLY_TOPIC: 2})
+def _publisher(producer: Any) -> BatchPublisher:
+    return BatchPublisher(producer, {**{topic.name: topic.partitions for topic in TOPICS}, _REPLY_TOPIC: 2})
 
 
 async def _answers(*, structured: bool) -> str:
@@ -154,16 +155,16 @@ async def _answers(*, structured: bool) -> str:
     lines: list[str] = []
     for n, (name, data, headers) in enumerate(cases):
         producer = _Producer()
-        outbox = _outbox(producer)
-        received = _decoder().read(_record(_ID.format(n), data, headers, structured=structured))
+        publisher = _publisher(producer)
+        received = _decoder().decode(_record(_ID.format(n), data, headers, structured=structured))
         request = received.request
         known = {program.name: program for program in _PROGRAMS}
         stocks = {program.id: stock(0 if program.name in {"EMPTY", "FULL"} else 5) for program in _PROGRAMS}
         stocks[1] = stock(5, expires_at=NOW + timedelta(days=22), fields='{"discount": "10 €"}')
         held: dict[AssignmentKey, PooledCode] = {assignment_key(known["AGAIN"], request.event): _HELD}
         decision = decide([request], known, stocks, held, NOW, _look)
-        outbox.answer(received, decision.rows, {program.id: program.name for program in _PROGRAMS})
-        await outbox.send()
+        publisher.answer(received, decision.rows, {program.id: program.name for program in _PROGRAMS})
+        await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return "\n".join(lines)
 
@@ -187,10 +188,10 @@ async def _waiting() -> list[str]:
     lines: list[str] = []
     for name, (topic, headers, give_up_at) in cases.items():
         producer = _Producer()
-        outbox = _outbox(producer)
-        received = _decoder().read(_record(_ID.format(1), _message("SPRING"), headers, topic=topic))
-        outbox.retry(received, give_up_at)
-        await outbox.send()
+        publisher = _publisher(producer)
+        received = _decoder().decode(_record(_ID.format(1), _message("SPRING"), headers, topic=topic))
+        publisher.retry(received, give_up_at)
+        await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return lines
 
@@ -199,14 +200,14 @@ async def _dead_letters() -> list[str]:
     lines: list[str] = []
     for name, (value, changed) in _UNREADABLE.items():
         producer = _Producer()
-        outbox = _outbox(producer)
+        publisher = _publisher(producer)
         headers = {"ce_specversion": b"1.0", "ce_id": _ID.format(1).encode(), "ce_type": MESSAGE_RENDER.encode()}
         record = _of_kafka("message-render", value, [*(headers | changed).items()])
         try:
-            _decoder().read(record)
+            _decoder().decode(record)
         except UnreadableRecord as why:
-            outbox.dead_letter(record, why)
-        await outbox.send()
+            publisher.dead_letter(record, why)
+        await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return lines
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from aiokafka.errors import RequestTimedOutError
 
-from services.issuer.record_buffer import RecordBuffer
+from services.issuer.batch_publisher import BatchPublisher
 from tests.support.running import until
 from tests.support.site import Site
 
@@ -17,15 +17,15 @@ class Outage:
     """Between a claim and its answers: the first sends hang, or fail, and later ones are real."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._send = RecordBuffer.send
+        self._send = BatchPublisher.flush
         self._left = 0
         self._hangs = False
         self.reached = asyncio.Event()
         outage = self
 
-        async def send(record_buffer: RecordBuffer) -> None:
+        async def send(publisher: BatchPublisher) -> None:
             if outage._left == 0:
-                await outage._send(record_buffer)
+                await outage._send(publisher)
                 return
             outage._left -= 1
             outage.reached.set()
@@ -33,7 +33,7 @@ class Outage:
                 await asyncio.Event().wait()
             raise RequestTimedOutError
 
-        monkeypatch.setattr(RecordBuffer, "send", send)
+        monkeypatch.setattr(BatchPublisher, "flush", send)
 
     def begin(self, sends: int, *, hangs: bool = False) -> None:
         self._left, self._hangs = sends, hangs

@@ -121,7 +121,7 @@ class Gate:
         self.read_ahead = asyncio.Event()
         """Set by a record that is read while others are in hand."""
         gate = self
-        read = Decoder.read
+        read = Decoder.decode
 
         def watched_read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
             if gate.reached.is_set():
@@ -135,4 +135,4 @@ class Gate:
                 gate.passed.set()
 
         monkeypatch.setattr(worker.IssuerWorker, "_wait_until_due", let_wait)
-        monkeypatch.setattr(Decoder, "read", watched_read)
+        monkeypatch.setattr(Decoder, "decode", watched_read)

@@ -21,7 +21,7 @@ from schemas import topics
 from schemas.program import Program, ProgramSettings, Stock
 from services.generator.main import generate
 from services.generator.settings import GeneratorSettings
-from services.issuer.main import issue
+from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
 from tests.support.running import LIMIT_S, running, until
 from tests.support.servers import as_role
@@ -65,7 +65,7 @@ class Site:
     def issuer(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """An issuer that runs while the block runs, or until the event that it gives is set."""
         fast = {"retry_delay_s": 0.1, "demand_interval_s": 0.05}
-        return running(issue, IssuerSettings(**self.settings("issuer") | fast | given))
+        return running(run_issuer, IssuerSettings(**self.settings("issuer") | fast | given))
 
     def generator(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """A generator that runs while the block runs. It sweeps at its start and then never, unless told to."""

@@ -24,7 +24,7 @@ def as_record(kept: Kept) -> ConsumerRecord:
 async def test_the_issuer_can_read_each_request() -> None:
     decoder = Decoder({TOPIC: MESSAGE_RENDER}, frozenset())
 
-    requests = [decoder.read(as_record(kept)).request for kept in await stored("SPRING")]
+    requests = [decoder.decode(as_record(kept)).request for kept in await stored("SPRING")]
 
     assert len({request.id for request in requests}) == COUNT
     assert {request.event.program_names for request in requests} == {("SPRING",)}
@@ -51,7 +51,7 @@ async def test_requests_may_want_other_programs_and_have_other_ids() -> None:
     await Backlog(producer, "p.", "unused", COUNT, lambda number: [f"P{number % 3}", "BOTH"], uuid4).store()
     decoder = Decoder({TOPIC: MESSAGE_RENDER}, frozenset())
 
-    requests = [decoder.read(as_record(kept)).request for kept in producer.kept[TOPIC]]
+    requests = [decoder.decode(as_record(kept)).request for kept in producer.kept[TOPIC]]
 
     assert {request.names for request in requests} == {(f"P{number}", "BOTH") for number in range(3)}
     assert {str(request.id)[14] for request in requests} == {"4"}

@@ -10,8 +10,8 @@ from benchmarks.tests.unit.recording import Kept, RecordingProducer
 from codewell.client.exchange import outgoing
 from codewell.issuing.model import AnswerRow
 from schemas.events import MESSAGE_RENDER
+from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder
-from services.issuer.record_buffer import RecordBuffer
 
 TOPIC = "message-render"
 REPLY_TOPIC = "message-render.reply"
@@ -24,15 +24,15 @@ def request() -> ConsumerRecord:
 
 
 async def product_answer(record: ConsumerRecord) -> Kept:
-    received = Decoder({TOPIC: MESSAGE_RENDER}, frozenset()).read(record)
+    received = Decoder({TOPIC: MESSAGE_RENDER}, frozenset()).decode(record)
     expires_at = datetime(2026, 12, 23, 0, 0, 0, 123456, tzinfo=UTC)
     row = AnswerRow(
         received.request.id, 0, 1, 1, 0, False, False, "p-1", "abCd-1234-EFGH", expires_at, None, None, expires_at
     )  # fmt: skip
     producer = RecordingProducer()
-    outbox = RecordBuffer(producer, {REPLY_TOPIC: 24})
-    outbox.answer(received, [row], {1: "SPRING"})
-    await outbox.send()
+    publisher = BatchPublisher(producer, {REPLY_TOPIC: 24})
+    publisher.answer(received, [row], {1: "SPRING"})
+    await publisher.flush()
     [kept] = producer.kept[REPLY_TOPIC]
     return kept
 

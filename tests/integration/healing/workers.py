@@ -14,7 +14,7 @@ from services.console.main import serve
 from services.console.settings import ConsoleSettings
 from services.generator.main import generate
 from services.generator.settings import GeneratorSettings
-from services.issuer.main import issue
+from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
 from services.standalone.ports import LOOPBACK, free_port
 from tests.support.asking import messages
@@ -140,7 +140,7 @@ async def workers(site: Site, **given: Any) -> AsyncIterator[Workers]:
     issuer, generator, console = (site.settings(name) | given for name in ports)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
-            running(issue, IssuerSettings(**issuer | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
+            running(run_issuer, IssuerSettings(**issuer | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
         )
         generator |= {"health_port": ports["generator"], "sweep_interval_s": 0.5}
         await stack.enter_async_context(running(generate, GeneratorSettings(**generator)))

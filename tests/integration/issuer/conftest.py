@@ -15,6 +15,6 @@ async def site(
 ) -> AsyncIterator[Site]:
     """A database and topics of the test's own."""
     # An issuer with nothing to do looks so often whether it is to stop, and most of these tests stop one.
-    monkeypatch.setattr(prefetcher, "IDLE_S", 0.1)
+    monkeypatch.setattr(prefetcher, "POLL_TIMEOUT_S", 0.1)
     async with no_task_left(), open_site(database_url, kafka_bootstrap, prefix) as opened:
         yield opened

@@ -12,7 +12,7 @@ from codewell.client.exchange import Outgoing
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.process import lifecycle
 from services.issuer import offsets
-from services.issuer.main import issue
+from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
 from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import Outage, stuck_claim, until_committed, until_stuck
@@ -30,7 +30,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 def started(site: Site, **given: object) -> tuple[asyncio.Task[None], asyncio.Event]:
     stop = asyncio.Event()
-    return asyncio.ensure_future(issue(IssuerSettings(**site.settings("issuer") | given), stop)), stop
+    return asyncio.ensure_future(run_issuer(IssuerSettings(**site.settings("issuer") | given), stop)), stop
 
 
 async def ended(task: asyncio.Task[None]) -> None:

@@ -18,8 +18,8 @@ from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
+from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder, ReceivedRequest
-from services.issuer.record_buffer import RecordBuffer
 from tests.support.asking import answered, data_of, message, messages, step, with_headers
 from tests.support.client_faults import until_committed
 from tests.support.site import Site
@@ -127,7 +127,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     """It would end each issuer that the partition comes to, one after the other."""
     await site.program("A", 100)
     bad, *good = messages(5, "A")
-    real_read, real_attach, real_answer = Decoder.read, Claims.attach, RecordBuffer.answer
+    real_read, real_attach, real_answer = Decoder.decode, Claims.attach, BatchPublisher.answer
 
     def read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
         if record.key == bad.key:
@@ -139,15 +139,15 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
             raise KeyError(bad.key)
         return await real_attach(claims, requests)
 
-    def answer(record_buffer: RecordBuffer, received: ReceivedRequest, *given: Any) -> None:
+    def answer(publisher: BatchPublisher, received: ReceivedRequest, *given: Any) -> None:
         if received.record.key == bad.key:
             raise KeyError(bad.key)
-        real_answer(record_buffer, received, *given)
+        real_answer(publisher, received, *given)
 
     broken = {
-        "read": (Decoder, "read", read),
+        "read": (Decoder, "decode", read),
         "decide": (Claims, "attach", attach),
-        "answer": (RecordBuffer, "answer", answer),
+        "answer": (BatchPublisher, "answer", answer),
     }
     monkeypatch.setattr(*broken[step])
     with capture_logs([mask]) as logs:

@@ -9,7 +9,7 @@ import pytest
 from codewell.client.exchange import Outgoing
 from codewell.infra.kafka import clients
 from services.issuer import offsets
-from services.issuer.record_buffer import RecordBuffer
+from services.issuer.batch_publisher import BatchPublisher
 from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import stuck_claim, until_committed, until_stuck
 from tests.support.members import Gate, Leader, Watch
@@ -117,13 +117,13 @@ async def test_i7_no_offset_is_committed_past_a_record_that_was_dropped_in_a_reb
     await site.program("A", 10)
     gate = Gate(monkeypatch)
     seen: list[int] = []
-    send = RecordBuffer.send
+    send = BatchPublisher.flush
 
-    async def look_and_send(record_buffer: RecordBuffer) -> None:
+    async def look_and_send(publisher: BatchPublisher) -> None:
         seen.append(await site.uncommitted("message-render.retry", "codewell-issuer-retry"))
-        await send(record_buffer)
+        await send(publisher)
 
-    monkeypatch.setattr(RecordBuffer, "send", look_and_send)
+    monkeypatch.setattr(BatchPublisher, "flush", look_and_send)
     first, second = messages(2, "A")
     leader = Leader(site, retries=True)
     async with leader.consumer:

@@ -23,7 +23,7 @@ from services.console.main import serve
 from services.console.settings import ConsoleSettings
 from services.generator.main import generate
 from services.generator.settings import GeneratorSettings
-from services.issuer.main import issue
+from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote
@@ -183,7 +183,7 @@ async def test_a_service_without_the_right_key_ends_at_its_start_and_says_what_t
         "master_key": given and b64encode(given).decode(),
     }
     starts = {
-        "issuer": lambda: issue(IssuerSettings(**settings), asyncio.Event()),
+        "issuer": lambda: run_issuer(IssuerSettings(**settings), asyncio.Event()),
         "generator": lambda: generate(GeneratorSettings(**settings), asyncio.Event()),
         "console": lambda: serve(ConsoleSettings(**settings), asyncio.Event()),
     }

@@ -30,7 +30,7 @@ DEEP_BUT_READABLE = 150
 def test_a_message_in_binary_mode_is_read() -> None:
     value = message(message_id="m-1", preview=True, deadline="2026-12-01T12:00:00+02:00")
 
-    received = decoder().read(record(value, headers()))
+    received = decoder().decode(record(value, headers()))
 
     assert received.request.id == UUID(REQUEST_ID)
     assert received.request.source is Source.CAMPAIGN
@@ -46,7 +46,7 @@ def test_a_message_in_binary_mode_is_read() -> None:
 
 
 def test_a_step_is_read_from_its_own_topic() -> None:
-    received = decoder().read(record(json.dumps(STEP).encode(), headers(SCENARIO_STEP), "scenario-step"))
+    received = decoder().decode(record(json.dumps(STEP).encode(), headers(SCENARIO_STEP), "scenario-step"))
 
     assert received.request.source is Source.SCENARIO
     assert received.request.event == ScenarioStep(
@@ -66,7 +66,7 @@ def test_a_step_is_read_from_its_own_topic() -> None:
 )
 @pytest.mark.parametrize("content_type", [STRUCTURED[0][1], b"application/cloudevents+json"])
 def test_a_message_in_structured_mode_is_read(value: bytes, content_type: bytes) -> None:
-    received = decoder().read(record(value, [("content-type", content_type)]))
+    received = decoder().decode(record(value, [("content-type", content_type)]))
 
     assert received.request.id == UUID(REQUEST_ID)
     assert received.request.event == MessageRender(profile_id="p-1001", campaign_id="spring", programs=("SPRING",))
@@ -84,7 +84,7 @@ def test_a_message_in_structured_mode_is_read(value: bytes, content_type: bytes)
     ],
 )
 def test_unknown_fields_and_white_space_decide_nothing(value: bytes) -> None:
-    received = decoder().read(record(value, headers()))
+    received = decoder().decode(record(value, headers()))
 
     assert received.request.event == MessageRender(profile_id="p-1001", campaign_id="spring", programs=("SPRING",))
 
@@ -92,7 +92,7 @@ def test_unknown_fields_and_white_space_decide_nothing(value: bytes) -> None:
 def test_unknown_headers_and_extensions_decide_nothing() -> None:
     given = [*headers(ce_time=b"\xff", ce_traceparent=b"00-ab", partition=None), ("content-type", b"application/json")]
 
-    received = decoder().read(record(message(), given))
+    received = decoder().decode(record(message(), given))
 
     assert received.request.id == UUID(REQUEST_ID)
 
@@ -100,14 +100,14 @@ def test_unknown_headers_and_extensions_decide_nothing() -> None:
 def test_an_id_in_capitals_is_the_same_request() -> None:
     given = headers(ce_id=REQUEST_ID.upper().encode())
 
-    assert decoder().read(record(message(), given)).request.id == UUID(REQUEST_ID)
+    assert decoder().decode(record(message(), given)).request.id == UUID(REQUEST_ID)
 
 
 @pytest.mark.parametrize("correlation_id", [b"order 7", b"\xff\x00 not a text", b""])
 def test_wishes_for_the_answer_are_kept(correlation_id: bytes) -> None:
     given = headers(kafka_replyTopic=ALLOWED.encode(), kafka_correlationId=correlation_id)
 
-    received = decoder().read(record(message(), given))
+    received = decoder().decode(record(message(), given))
 
     assert (received.reply_topic, received.correlation_id) == (ALLOWED, correlation_id)
 
@@ -115,7 +115,7 @@ def test_wishes_for_the_answer_are_kept(correlation_id: bytes) -> None:
 def test_headers_without_a_value_wish_for_nothing() -> None:
     given = [*headers(kafka_replyTopic=None, kafka_correlationId=None), ("content-type", None)]
 
-    received = decoder().read(record(message(), given))
+    received = decoder().decode(record(message(), given))
 
     assert (received.structured, received.reply_topic, received.correlation_id) == (False, None, None)
 
@@ -131,22 +131,22 @@ def test_headers_without_a_value_wish_for_nothing() -> None:
     ],
 )
 def test_programs_are_wanted_once_in_the_order_of_the_request(given: dict[str, object], wanted: tuple[str]) -> None:
-    assert decoder().read(record(message(**given), headers())).request.event.program_names == wanted
+    assert decoder().decode(record(message(**given), headers())).request.event.program_names == wanted
 
 
 @pytest.mark.parametrize("profile_id", ["x" * 256, "käufer 7/é", "🎁" * 256, " "])
 def test_a_profile_id_may_be_any_short_text(profile_id: str) -> None:
-    assert decoder().read(record(message(profile_id=profile_id), headers())).request.event.profile_id == profile_id
+    assert decoder().decode(record(message(profile_id=profile_id), headers())).request.event.profile_id == profile_id
 
 
 def test_until_when_it_waits_is_read_where_the_issuer_wrote_it() -> None:
     written = headers(codewell_give_up_at=b"2026-12-01T10:00:00.5+00:00")
     types = {"message-render": MESSAGE_RENDER, "message-render.retry": MESSAGE_RENDER}
     reader = Decoder(types, frozenset())
-    waits = reader.read(record(message(), written, "message-render.retry")).request.give_up_at
+    waits = reader.decode(record(message(), written, "message-render.retry")).request.give_up_at
     assert waits == datetime(2026, 12, 1, 10, 0, 0, 500_000, tzinfo=UTC)
     # A sender that writes it wishes in vain.
-    assert reader.read(record(message(), written)).request.give_up_at is None
+    assert reader.decode(record(message(), written)).request.give_up_at is None
     for nonsense in (b"", b"soon", b"\xff", b"2026-12-01T10:00:00"):
         spoiled = record(message(), headers(codewell_give_up_at=nonsense), "message-render.retry")
-        assert reader.read(spoiled).request.give_up_at is None
+        assert reader.decode(spoiled).request.give_up_at is None

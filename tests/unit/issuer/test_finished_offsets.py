@@ -5,7 +5,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
 from services.issuer import offsets as module
-from services.issuer.offsets import Offsets
+from services.issuer.offsets import OffsetCommitter
 
 A, B = TopicPartition("message-render", 0), TopicPartition("message-render", 1)
 
@@ -29,24 +29,24 @@ class Consumer:
 
 async def test_what_is_finished_soon_after_a_commit_goes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Consumer()
-    offsets = Offsets(consumer)
+    offsets = OffsetCommitter(consumer)
 
-    await offsets.finish({A: 1})
-    await offsets.finish({A: 2, B: 7})
-    await offsets.finish({A: 3})
+    await offsets.mark_processed({A: 1})
+    await offsets.mark_processed({A: 2, B: 7})
+    await offsets.mark_processed({A: 3})
     assert consumer.commits == [{A: 1}]
     monkeypatch.setattr(module, "COMMIT_INTERVAL_S", 0.0)
-    await offsets.finish({A: 4})
+    await offsets.mark_processed({A: 4})
 
     assert consumer.commits == [{A: 1}, {A: 4, B: 7}]
 
 
 async def test_all_that_is_finished_is_committed_at_once_when_it_must_be() -> None:
     consumer = Consumer()
-    offsets = Offsets(consumer)
+    offsets = OffsetCommitter(consumer)
 
-    await offsets.finish({A: 1})
-    await offsets.finish({A: 2})
+    await offsets.mark_processed({A: 1})
+    await offsets.mark_processed({A: 2})
     await offsets.commit()
     await offsets.commit()
 
@@ -55,9 +55,9 @@ async def test_all_that_is_finished_is_committed_at_once_when_it_must_be() -> No
 
 async def test_a_partition_that_went_to_another_worker_is_left_to_that_one() -> None:
     consumer = Consumer()
-    offsets = Offsets(consumer)
-    await offsets.finish({A: 1})
-    await offsets.finish({A: 2, B: 3})
+    offsets = OffsetCommitter(consumer)
+    await offsets.mark_processed({A: 1})
+    await offsets.mark_processed({A: 2, B: 3})
 
     consumer.assigned = {B}
     await offsets.commit()
@@ -69,9 +69,9 @@ async def test_a_partition_that_went_to_another_worker_is_left_to_that_one() -> 
 
 async def test_a_refused_commit_is_no_fault_for_the_records_come_again() -> None:
     consumer = Consumer()
-    offsets = Offsets(consumer)
+    offsets = OffsetCommitter(consumer)
     consumer.refuses = True
-    await offsets.finish({A: 1})
+    await offsets.mark_processed({A: 1})
 
     consumer.refuses = False
     await offsets.commit()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRecord, TopicPartition
 
 from services.issuer.batch import DecodedBatch
-from services.issuer.prefetcher import BYTES_MAX, Prefetcher
+from services.issuer.prefetcher import BUFFERED_BYTES_MAX, Prefetcher
 
 A = TopicPartition("message-render", 0)
 VALUE = bytes(256 * 1024)
@@ -41,7 +41,7 @@ async def test_large_records_are_not_read_without_end() -> None:
     for taken in range(1, 4):
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
-        assert consumer.read == taken * BYTES_MAX // len(VALUE)
-        _, parts = await prefetcher.take()
-        assert len(parts) == BYTES_MAX // len(VALUE)
+        assert consumer.read == taken * BUFFERED_BYTES_MAX // len(VALUE)
+        _, parts = await prefetcher.drain()
+        assert len(parts) == BUFFERED_BYTES_MAX // len(VALUE)
     await prefetcher.close()

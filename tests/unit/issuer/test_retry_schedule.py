@@ -3,14 +3,14 @@
 from aiokafka import TopicPartition
 
 from services.issuer.batch import DecodedBatch
-from services.issuer.prefetcher import FetchedPart
+from services.issuer.prefetcher import FetchedPartition
 from services.issuer.retry_schedule import batches_when_due
 
 DELAY_S = 2.0
 
 
-def part(partition: int, newest_s: float) -> FetchedPart:
-    return FetchedPart(TopicPartition("t", partition), DecodedBatch([], []), 1, int(newest_s * 1000))
+def part(partition: int, newest_s: float) -> FetchedPartition:
+    return FetchedPartition(TopicPartition("t", partition), DecodedBatch([], []), 1, int(newest_s * 1000))
 
 
 def test_partitions_come_back_at_moments_of_their_own() -> None:

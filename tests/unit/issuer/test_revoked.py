@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from services.issuer import rebalance as module
 from services.issuer.batch import DecodedBatch
-from services.issuer.offsets import Offsets
+from services.issuer.offsets import OffsetCommitter
 from services.issuer.prefetcher import Prefetcher
 from services.issuer.rebalance import RebalanceListener
 
@@ -49,11 +49,11 @@ def prefetcher(consumer: Consumer) -> Prefetcher:
 
 
 @pytest.fixture
-async def offsets(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> Offsets:
+async def offsets(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> OffsetCommitter:
     """Of one record that is answered and not committed yet."""
     monkeypatch.setattr("services.issuer.offsets.COMMIT_INTERVAL_S", float("inf"))
-    offsets = Offsets(consumer)
-    await offsets.finish({A: 1})
+    offsets = OffsetCommitter(consumer)
+    await offsets.mark_processed({A: 1})
     return offsets
 
 
@@ -62,7 +62,7 @@ async def nothing_in_hand() -> None:
 
 
 async def test_no_batch_begins_while_the_last_offsets_are_committed(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets
+    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter
 ) -> None:
     revoking = asyncio.create_task(RebalanceListener(nothing_in_hand, offsets, prefetcher).on_partitions_revoked([A]))
     await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_no_batch_begins_while_the_last_offsets_are_committed(
 
 @pytest.mark.parametrize("fault", [KafkaError(), TimeoutError()])
 async def test_a_last_commit_that_fails_is_no_fault(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets, fault: Exception
+    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter, fault: Exception
 ) -> None:
     consumer.fault = fault
     consumer.goes_on.set()
@@ -88,7 +88,7 @@ async def test_a_last_commit_that_fails_is_no_fault(
 
 
 async def test_what_was_answered_is_committed_though_the_batch_behind_it_takes_too_long(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: Offsets, monkeypatch: pytest.MonkeyPatch
+    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REVOKE_TIMEOUT_S", 0.01)
     consumer.goes_on.set()

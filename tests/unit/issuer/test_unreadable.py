@@ -26,7 +26,7 @@ NESTED = "[" * 1_000 + "]" * 1_000
 
 def unreadable(value: bytes | None, given: Headers, topic: str = "message-render") -> UnreadableRecord:
     with pytest.raises(UnreadableRecord) as raised:
-        decoder().read(record(value, given, topic))
+        decoder().decode(record(value, given, topic))
     # It goes into a header, and to a person.
     assert raised.value.detail.encode()
     assert raised.value.detail.endswith(".")
@@ -189,7 +189,7 @@ def test_a_value_over_the_limit(size: int, given: Headers) -> None:
 def test_a_value_at_the_limit_is_read() -> None:
     value = message() + b" " * (VALUE_BYTES_MAX - len(message()))
 
-    assert decoder().read(record(value, headers())).request.event.profile_id == MESSAGE["profile_id"]
+    assert decoder().decode(record(value, headers())).request.event.profile_id == MESSAGE["profile_id"]
 
 
 @pytest.mark.parametrize("topic", [b"elsewhere", b"message-render.reply", b"", b"\xff", b"campaigns.answers "])

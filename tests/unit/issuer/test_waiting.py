@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.issuer.record_buffer import FIRST_AT, RecordBuffer
+from services.issuer.batch_publisher import FIRST_AT_HEADER, BatchPublisher
 from tests.support.records import decoder, headers, message, record
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -15,10 +15,10 @@ MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @pytest.mark.parametrize("factor", [1, 1_000, 1_000_000, -1_000])
 def test_a_request_waits_whatever_its_timestamp_counts(monkeypatch: pytest.MonkeyPatch, factor: int) -> None:
     added: list[Any] = []
-    monkeypatch.setattr(RecordBuffer, "_add", lambda _, *given: added.append(given))
+    monkeypatch.setattr(BatchPublisher, "_add", lambda _, *given: added.append(given))
     asked = replace(record(message(), headers()), timestamp=int(MOMENT.timestamp() * 1_000) * factor)
     before = datetime.now(UTC)
-    RecordBuffer(None, {}).retry(decoder().read(asked))
+    BatchPublisher(None, {}).retry(decoder().decode(asked))
     [(*_, kept)] = added
-    first_at = datetime.fromisoformat(dict(kept)[FIRST_AT].decode())
+    first_at = datetime.fromisoformat(dict(kept)[FIRST_AT_HEADER].decode())
     assert first_at == MOMENT if factor == 1 else first_at >= before
