@@ -210,5 +210,5 @@ async def test_kafka_out_of_reach_changes_nothing(stack: Stack) -> None:
     before = await shown(stack, "THERE")
     for words in (("update", "THERE", "--title", "x"), ("deactivate", "THERE"), ("remove", "THERE")):
         said = await stack.run("program", *words, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
-        said.is_refused("Kafka can't be reached")
+        said.is_refused("Cannot reach Kafka")
     assert await shown(stack, "THERE") == before

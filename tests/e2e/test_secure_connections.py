@@ -175,4 +175,4 @@ async def test_a_wrong_password(site: Site, word: str) -> None:
 async def test_another_machine_without_tls(site: Site, word: str) -> None:
     name, _ = site.url
     wrong = {name: "postgresql://codewell@db.example/codewell"}
-    await site.is_refused(word, wrong, "db.example is another machine", "sslmode=verify-full")
+    await site.is_refused(word, wrong, "db.example is another host", "sslmode=verify-full")
