@@ -23,8 +23,8 @@ from services.issuer.decode import ATTEMPT, GIVE_UP_AT, ReceivedRequest, Unreada
 
 log = structlog.get_logger()
 
-DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not be read, by reason.", ["reason"])
-RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
+DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Dead letters, by reason.", ["reason"])
+RETRIES: Final = Counter("codewell_retries", "Requests published to a retry topic.")
 for _reason in get_args(events.DeadReason):
     DEAD_LETTERS.labels(_reason)
 
