@@ -11,17 +11,23 @@ from services.cli.output import as_json
 
 @click.group(cls=Commands)
 def bench() -> None:
-    """Measure this machine with a fresh stack, which is gone afterwards. A figure is a median with its spread."""
+    """Run benchmarks on a fresh stack, which is removed afterwards.
+
+    Each figure is a median with its lowest and highest value.
+    """
 
 
 @bench.command()
 @click.option(
-    "--codes", type=click.IntRange(20_000), default=2_000_000, show_default=True, help="How many codes are minted."
+    "--codes", type=click.IntRange(20_000), default=2_000_000, show_default=True, help="Number of codes to mint."
 )
 @REPETITIONS
 @as_json
 def mint(codes: int, repetitions: int, as_json: bool) -> None:
-    """Mint codes and find their numbers on one core; FF1, dice with a set, and texts without the permutation."""
+    """Mint and decode codes on one core.
+
+    Beside FF1, random codes with a set, and texts without the permutation.
+    """
     from benchmarks.mint import bench_mint
 
     print_report(bench_mint(codes, repetitions, progress), as_json)
@@ -33,26 +39,26 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
     type=click.IntRange(1, 10**12),
     default=1_000_000_000,
     show_default=True,
-    help="How many codes are generated in one program; a tenth and a thousandth of them in others.",
+    help="Codes to generate in one program; a tenth and a thousandth of them in others.",
 )
 @click.option(
     "--stored",
     type=click.IntRange(1, 10_000_000),
     default=1_000_000,
     show_default=True,
-    help="How many texts are stored by COPY.",
+    help="Number of texts to store by COPY.",
 )
 @click.option(
     "--requests",
     type=click.IntRange(1, 10_000_000),
     default=100_000,
     show_default=True,
-    help="How many are issued from the largest program, and from one that has just enough.",
+    help="Requests to answer from the largest program, and from one with just enough codes.",
 )
 @REPETITIONS
 @as_json
 def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
-    """Generate a program's codes, which are ranges of numbers, and store codes as rows; issue from very many codes."""
+    """Generate codes as ranges, store codes as rows, and issue codes."""
     from benchmarks.generate import bench_generate
 
     print_report(measured(lambda: bench_generate(codes, stored, requests, repetitions, progress)), as_json)
@@ -64,12 +70,15 @@ def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: 
     type=click.IntRange(1_000, 100_000_000),
     default=1_000_000,
     show_default=True,
-    help="How many codes the program has; half of them are attached.",
+    help="Codes of the program; half of them are attached.",
 )
 @REPETITIONS
 @as_json
 def export(codes: int, repetitions: int, as_json: bool) -> None:
-    """Export a program's codes: Codewell, rows written one by one, and a bare COPY of the same rows."""
+    """Export a program's codes.
+
+    Beside rows written one by one, and a bare COPY of the same rows.
+    """
     from benchmarks.export import bench_export
 
     print_report(measured(lambda: bench_export(codes, repetitions, progress)), as_json)
@@ -77,19 +86,22 @@ def export(codes: int, repetitions: int, as_json: bool) -> None:
 
 @bench.command("import")
 @click.option(
-    "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of the files."
+    "--rows", type=click.IntRange(100, 20_000_000), default=1_000_000, show_default=True, help="Rows of each file."
 )
 @click.option(
     "--memory-rows",
     type=click.IntRange(0, 20_000_000),
     default=0,
     show_default=True,
-    help="Rows of one more CSV whose import shows the memory; 10000000 take some minutes.",
+    help="Rows of another CSV file that measures memory; 10000000 take some minutes.",
 )
 @REPETITIONS
 @as_json
 def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> None:
-    """Import a CSV and a workbook by the command line; the usual build; a bare COPY of the texts."""
+    """Import a CSV file and a workbook.
+
+    Beside a conventional implementation, and a bare COPY of the texts.
+    """
     from benchmarks.import_ import bench_import
 
     print_report(measured(lambda: bench_import(rows, memory_rows, repetitions, progress)), as_json)
@@ -97,12 +109,19 @@ def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> Non
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(400, 1_000_000), default=8_000, show_default=True, help="How many are attached."
+    "--requests",
+    type=click.IntRange(400, 1_000_000),
+    default=8_000,
+    show_default=True,
+    help="Number of attach requests.",
 )
 @REPETITIONS
 @as_json
 def http(requests: int, repetitions: int, as_json: bool) -> None:
-    """Attach, activate and look up over HTTP; the usual build, and a server that does next to nothing."""
+    """Attach, activate and look up codes over HTTP.
+
+    Beside a conventional implementation, and a server that does almost nothing.
+    """
     from benchmarks.http import bench_http
 
     print_report(measured(lambda: bench_http(requests, repetitions, progress)), as_json)
@@ -110,21 +129,21 @@ def http(requests: int, repetitions: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option(
-    "--codes", type=click.IntRange(20_000, 10**12), default=100_000_000, show_default=True, help="How many are made."
+    "--codes", type=click.IntRange(20_000, 10**12), default=100_000_000, show_default=True, help="Codes of the program."
 )
 @click.option(
     "--attached",
     type=click.IntRange(10_000, 10_000_000),
     default=1_000_000,
     show_default=True,
-    help="How many of them are attached, a tenth of these activated.",
+    help="Attached codes; a tenth of them are activated.",
 )
 @click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="How often each page is asked for."
+    "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="Requests for each page."
 )
 @as_json
 def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
-    """Ask for the first page of a very large program's codes, by each filter."""
+    """List the first page of a very large program, by each filter."""
     from benchmarks.browse import bench_browse
 
     print_report(measured(lambda: bench_browse(codes, attached, repetitions, progress)), as_json)
@@ -136,12 +155,12 @@ def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     type=click.IntRange(1, 100_000),
     default=10_000,
     show_default=True,
-    help="How many are at half their mark.",
+    help="Pools that hold half of their pool_max.",
 )
 @REPETITIONS
 @as_json
 def fill(pools: int, repetitions: int, as_json: bool) -> None:
-    """Fill very many pools that are at half their mark, by one generator and by four."""
+    """Fill many pools with one generator and with four."""
     from benchmarks.fill import bench_fill
 
     print_report(measured(lambda: bench_fill(pools, repetitions, progress)), as_json)
@@ -149,15 +168,18 @@ def fill(pools: int, repetitions: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option(
-    "--codes", type=click.IntRange(2, 1_000_000), default=100_000, show_default=True, help="How many are brought."
+    "--codes", type=click.IntRange(2, 1_000_000), default=100_000, show_default=True, help="Codes to deliver."
 )
 @click.option(
-    "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Codes of one request."
+    "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Maximum codes per request."
 )
 @REPETITIONS
 @as_json
 def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> None:
-    """Bring codes from a service that takes 50 ms for an answer; the same requests without Codewell."""
+    """Fetch codes from a remote service that answers in 50 ms.
+
+    Beside the same requests without Codewell.
+    """
     from benchmarks.remote import bench_remote
 
     print_report(measured(lambda: bench_remote(codes, request_max, repetitions, progress)), as_json)
@@ -165,12 +187,12 @@ def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> Non
 
 @bench.command()
 @click.option(
-    "--requests", type=click.IntRange(100, 1_000_000), default=100_000, show_default=True, help="How many are answered."
+    "--requests", type=click.IntRange(100, 1_000_000), default=100_000, show_default=True, help="Requests to answer."
 )
 @REPETITIONS
 @as_json
 def processes(requests: int, repetitions: int, as_json: bool) -> None:
-    """Start a standalone stack and let it work: start-up time, memory and CPU of each process."""
+    """Measure start-up time, memory and CPU of each process."""
     from benchmarks.processes import bench_processes
 
     print_report(measured(lambda: bench_processes(requests, repetitions, progress)), as_json)

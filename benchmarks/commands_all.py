@@ -15,23 +15,25 @@ if TYPE_CHECKING:
     from benchmarks.comparison import Compared
     from benchmarks.suite import Measured
 
-_ONLY = click.option("--only", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+_ONLY = click.option("--only", multiple=True, metavar="NAME", help="Only this benchmark; repeatable.")
 _DOCS = click.option(
     "--docs",
     type=click.Path(file_okay=False, path_type=Path),
     default="docs",
     show_default=True,
-    help="The folder of benchmarks.md and benchmarks/.",
+    help="Directory of benchmarks.md and benchmarks/.",
 )
 
 
 @click.command("all")
 @_ONLY
-@click.option("--repetitions", type=click.IntRange(1, 100), help="How often each is measured, in place of its own.")
+@click.option(
+    "--repetitions", type=click.IntRange(1, 100), help="Repetitions of each benchmark, instead of its own default."
+)
 @_DOCS
 @as_json
 def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_json: bool) -> None:
-    """Run all benchmarks one after the other, and write their figures into docs/benchmarks.md."""
+    """Run all benchmarks and write docs/benchmarks.md."""
     from benchmarks.catalogue import chosen
     from benchmarks.page import Page
     from benchmarks.suite import each
@@ -53,12 +55,15 @@ def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_jso
 @click.command()
 @_ONLY
 @click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="How often each is measured."
+    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each benchmark."
 )
 @_DOCS
 @as_json
 def check(only: tuple[str, ...], repetitions: int, docs: Path, as_json: bool) -> None:
-    """Run those with a ceiling for a short time, and name what fell by more than a fifth of what is recorded."""
+    """Compare short benchmarks with the recorded figures.
+
+    Fails if a figure fell by more than a fifth. Runs only benchmarks that have a ceiling.
+    """
     from benchmarks.catalogue import chosen
     from benchmarks.comparison import comparable, compare
     from benchmarks.page import Page
@@ -111,7 +116,9 @@ def _compared(one: "Compared", as_json: bool) -> dict[str, object]:
 def _refuse_failed(seen: "Sequence[Measured]") -> None:
     failed = [one.benchmark.name for one in seen if one.report is None]
     if failed:
-        raise CodewellError(f"Failed: {', '.join(failed)}. Each said above why; what is recorded of it is as it was.")
+        raise CodewellError(
+            f"Failed: {', '.join(failed)}. The reasons are printed above; their recorded figures are unchanged."
+        )
 
 
 def _refuse_fallen(found: "Sequence[Compared]") -> None:

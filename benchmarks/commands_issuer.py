@@ -22,7 +22,7 @@ def _requests(default: int) -> Callable[[_F], _F]:
         type=click.IntRange(100, 1_000_000),
         default=default,
         show_default=True,
-        help="How many requests wait to be answered.",
+        help="Requests in the backlog.",
     )
 
 
@@ -34,7 +34,7 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
         callback=_each_once,
         default=default,
         show_default=True,
-        help="How many processes answer; give it once for each number of them.",
+        help="Number of issuers; repeatable, to measure several numbers.",
     )
 
 
@@ -44,13 +44,16 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
     type=click.IntRange(100, 1_000_000),
     default=90_000,
     show_default=True,
-    help="How many requests wait to be answered; the usual build gets an eightieth, or a tenth in batches.",
+    help="Requests in the backlog; the conventional one gets an eightieth, or a tenth in batches.",
 )
 @_issuers(1, 2)
 @REPETITIONS
 @as_json
 def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
-    """Answer a backlog of requests: issuers, two usual builds, and the issuer's loop without a database."""
+    """Answer a backlog of requests.
+
+    Beside two conventional implementations, and the issuer's loop without a database.
+    """
     from benchmarks.issue import bench_issue
 
     print_report(measured(lambda: bench_issue(requests, issuers, repetitions, progress)), as_json)
@@ -59,12 +62,15 @@ def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
 @click.command()
 @_requests(120_000)
 @click.option(
-    "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="How many there are."
+    "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Number of programs."
 )
 @REPETITIONS
 @as_json
 def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None:
-    """Answer requests for many programs, a tenth for two of them, a tenth refused; and for one hot program."""
+    """Answer requests for many programs, and for one hot program.
+
+    A tenth of the requests ask for two programs, and a tenth are refused.
+    """
     from benchmarks.mixed import bench_mixed
 
     print_report(measured(lambda: bench_mixed(requests, programs, repetitions, progress)), as_json)
@@ -79,16 +85,23 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     callback=_each_once,
     default=(20_000_000,),
     show_default=True,
-    help="How many codes are attached before; give it once for each size. A million takes 250 MB of disk.",
+    help="Codes attached before the run; repeatable. A million takes 250 MB of disk.",
 )
 @click.option(
-    "--random", type=click.IntRange(0), default=2_000_000, show_default=True, help="The same with random request ids."
+    "--random",
+    type=click.IntRange(0),
+    default=2_000_000,
+    show_default=True,
+    help="Codes attached before the run with random request ids.",
 )
-@click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes minutes.")
+@click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
 @REPETITIONS
 @as_json
 def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, repetitions: int, as_json: bool) -> None:
-    """Answer requests beside very many answers that are there already, and in an empty database."""
+    """Answer requests in a database with many stored answers.
+
+    Beside the same requests in an empty database.
+    """
     from benchmarks.grown import bench_grown
 
     print_report(measured(lambda: bench_grown(requests, attached, random, repetitions, audit, progress)), as_json)
@@ -100,7 +113,10 @@ def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, re
 @REPETITIONS
 @as_json
 def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
-    """Answer requests for one program with more and more issuers; deadlocks and waits for locks."""
+    """Answer requests for one program with more and more issuers.
+
+    Reports deadlocks and lock waits.
+    """
     from benchmarks.scale import bench_scale
 
     print_report(measured(lambda: bench_scale(requests, issuers, repetitions, progress)), as_json)
@@ -115,20 +131,20 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     callback=_each_once,
     default=(1_000, 5_000, 10_000),
     show_default=True,
-    help="Requests a second; give it once for each rate.",
+    help="Requests per second; repeatable.",
 )
-@click.option("--seconds", type=click.IntRange(1, 600), default=3, show_default=True, help="How long each load lasts.")
+@click.option("--seconds", type=click.IntRange(1, 600), default=3, show_default=True, help="Duration of each load (s).")
 @click.option(
     "--warm-up",
     type=click.IntRange(1, 600),
     default=15,
     show_default=True,
-    help="How long each is loaded before all, so that the broker's JVM has optimized what it runs.",
+    help="Duration of the load before the measurement, which warms up the broker's JVM (s).",
 )
 @REPETITIONS
 @as_json
 def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int, as_json: bool) -> None:
-    """Measure the time from a request that is due to its answer, beside a Kafka echo."""
+    """Measure latency from due time to answer, beside a Kafka echo."""
     from benchmarks.latency import bench_latency
 
     print_report(measured(lambda: bench_latency(rates, seconds, warm_up, repetitions, progress)), as_json)
@@ -139,7 +155,10 @@ def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int
 @REPETITIONS
 @as_json
 def replay(requests: int, repetitions: int, as_json: bool) -> None:
-    """Answer requests, and answer them again after their group's offsets were reset; all answers are compared."""
+    """Answer requests twice, the second time after an offset reset.
+
+    Compares all answers.
+    """
     from benchmarks.replay import bench_replay
 
     print_report(measured(lambda: bench_replay(requests, repetitions, progress)), as_json)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.report import Report
 
 REPETITIONS: Final = click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="How often each is measured."
+    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="Repetitions of each measurement."
 )
 _FIGURE_WIDTH: Final = 13
 
@@ -36,7 +36,9 @@ def measured(work: Callable[[], Awaitable["Report"]]) -> "Report":
     configure("bench", "error")
     run(kept)
     if not reports:
-        raise CodewellError("The benchmark was stopped before its end; nothing of it is left running.")
+        raise CodewellError(
+            "The benchmark was stopped before its end: run it again. None of its processes is left running."
+        )
     return reports[0]
 
 
@@ -57,13 +59,13 @@ def print_report(report: "Report", as_json: bool) -> None:
         {"measured": one.name, **dict(zip(head, map(_figure, (one.rate, *one.spread)), strict=True)), "unit": one.unit}
         for one in report.results
     ]
-    print_table(rows, "Nothing was measured.")
+    print_table(rows, "No measurements.")
     click.echo()
     goals = [
         {"goal": one.name, f"{'seen':>{_FIGURE_WIDTH}}": _figure(one.value), "wanted": one.goal, "met": one.met}
         for one in report.goals
     ]
-    print_table(goals, "There is no goal for this.")
+    print_table(goals, "No goals.")
 
 
 def _figure(value: float) -> str:

@@ -91,7 +91,7 @@ def _read(record: ConsumerRecord) -> ReceivedAnswer:
 async def exchange(
     kafka_config: KafkaConfig | str, prefix: str, *, from_start: bool = False
 ) -> AsyncIterator[Exchange]:
-    """An open exchange. Raises StackUnavailable when Kafka can't be reached."""
+    """An open exchange. Raises StackUnavailable when Kafka cannot be reached."""
     async with clients.started_producer(kafka_config) as producer:
         consumer = AIOKafkaConsumer(
             **KafkaConfig.parse(kafka_config).client_options(),

@@ -13,13 +13,19 @@ _LIMITS: Final = FileLimits()
 class ImportSettings(StackSettings):
     """How large files that are imported may be."""
 
-    import_bytes_max: int = Field(_LIMITS.bytes_max, ge=1, le=2**40, description="Bytes of a file that is imported.")
-    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Rows of a file that is imported.")
-    import_unpacked_bytes_max: int = Field(
-        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Bytes that a workbook may unpack to."
+    import_bytes_max: int = Field(
+        _LIMITS.bytes_max, ge=1, le=2**40, description="Maximum size of an imported file (bytes)."
     )
-    import_columns_max: int = Field(_LIMITS.columns_max, ge=1, le=20_000, description="Columns of a file.")
-    import_cell_chars_max: int = Field(_LIMITS.cell_chars_max, ge=1, le=10**6, description="Characters of one cell.")
+    import_rows_max: int = Field(_LIMITS.rows_max, ge=1, le=2**31, description="Maximum rows of an imported file.")
+    import_unpacked_bytes_max: int = Field(
+        _LIMITS.unpacked_bytes_max, ge=1, le=2**40, description="Maximum unpacked size of a workbook (bytes)."
+    )
+    import_columns_max: int = Field(
+        _LIMITS.columns_max, ge=1, le=20_000, description="Maximum columns of an imported file."
+    )
+    import_cell_chars_max: int = Field(
+        _LIMITS.cell_chars_max, ge=1, le=10**6, description="Maximum characters of one cell."
+    )
 
     @property
     def import_limits(self) -> FileLimits:

@@ -27,9 +27,10 @@ from services.cli.token import token
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="codewell", message="%(prog)s %(version)s")
 def codewell() -> None:
-    """Codewell attaches promo codes to customers and keeps the pools of codes full.
+    """Attach promo codes to customers and keep pools of codes full.
 
-    Settings are CODEWELL_* variables; without them a stack in CODEWELL_HOME (.codewell) is used.
+    Settings are CODEWELL_* variables; without them, commands use the stack in CODEWELL_HOME (default: .codewell). For
+    shell completion, add eval "$(_CODEWELL_COMPLETE=bash_source codewell)" to ~/.bashrc (or zsh_source to ~/.zshrc).
     """
 
 

@@ -7,14 +7,17 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.program import Moment
-from services.cli.output import as_json, print_json, print_table, with_database
+from services.cli.output import as_json, counted, print_json, print_table, with_database
 
 
 @click.group(invoke_without_command=True)
 @as_json
 @click.pass_context
 def audit(context: click.Context, as_json: bool) -> None:
-    """Check I1 to I6 on the live database and name the rows that break them; or look at the log of what people did."""
+    """Check the invariants I1 to I6, or read the audit log.
+
+    Without a command: check the live database in one snapshot, and list the rows that violate an invariant.
+    """
     if context.invoked_subcommand is None:
         _check(as_json)
 
@@ -36,13 +39,13 @@ def _check(as_json: bool) -> None:
             }
         )
     for rule, breaking, rows in [] if as_json else findings:
-        click.secho(f"{rule.promise}: {rule.says} ({breaking:,} times)", fg="red")
+        click.secho(f"{rule.promise}: {rule.says} ({counted(breaking, 'violation')})", fg="red")
         print_table(rows, "")
         click.echo()
     if findings:
-        raise click.ClickException(f"{len(findings)} of {len(RULES)} rules are broken.")
+        raise click.ClickException(f"{len(findings)} of {len(RULES)} rules are violated: see the rows above.")
     if not as_json:
-        click.echo(f"I1 to I6 hold: {len(RULES)} rules checked in one snapshot, no row breaks any.")
+        click.echo(f"I1 to I6 hold: {len(RULES)} rules checked in one snapshot, no violations.")
 
 
 def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
@@ -51,21 +54,28 @@ def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetim
     try:
         return TypeAdapter(Moment).validate_python(given)
     except ValidationError as error:
-        raise click.BadParameter(f"{given!r} is not like 2026-12-01T00:00:00Z.") from error
+        raise click.BadParameter(f"{given!r} is not a time such as 2026-12-01T00:00:00Z.") from error
 
 
 @audit.command()
-@click.option("--actor", metavar="NAME", help="What this token or user did.")
-@click.option("--program", metavar="NAME", help="What was done to this program.")
-@click.option("--verb", metavar="VERB", help="Of this kind, as program.update, or all that begin so, as program.")
-@click.option("--since", callback=_moment, metavar="TIME", help="Done since; ISO 8601 with a time zone.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.option("--actor", metavar="NAME", help="Only actions of this token or database user.")
+@click.option("--program", metavar="NAME", help="Only changes of this program.")
+@click.option("--verb", metavar="VERB", help="Only this action (program.update) or group of actions (program).")
 @click.option(
-    "--before", type=click.IntRange(1), metavar="PLACE", help="Go on before this place, as the last line says."
+    "--since", callback=_moment, metavar="TIME", help="Only entries from this time on; ISO 8601 with a time zone."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of entries."
+)
+@click.option(
+    "--before", type=click.IntRange(1), metavar="PLACE", help="Continue before this entry, as printed in the last line."
 )
 @as_json
 def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
-    """List what people did, the newest first: who, what, when; never a code or a profile's id."""
+    """List the audit log, newest entries first.
+
+    An entry says who did what and when. It never holds a code or a profile id.
+    """
     from codewell.audit import audit_log
 
     found = with_database(lambda connection, _: audit_log.page(connection, limit, before, **filters))
@@ -73,19 +83,19 @@ def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
         for entry in found:
             print_json(entry._asdict())
         return
-    print_table([entry._asdict() for entry in found], "There is no such entry.")
+    print_table([entry._asdict() for entry in found], "No matching entries.")
     if len(found) == limit:
         click.echo(f"There may be more: codewell audit log --before {found[-1].place}")
 
 
 @audit.command()
-@click.option("--head", metavar="PLACE:HASH", help="A head that was printed before, and kept elsewhere.")
+@click.option("--head", metavar="PLACE:HASH", help="The head that an earlier run printed.")
 @as_json
 def verify(head: str | None, as_json: bool) -> None:
-    """Check that no entry of the log was changed, taken out or put in, and print its head.
+    """Verify the audit log's hash chain and print its head.
 
-    The last entries are safe by a head from before alone: keep what is printed where nobody who may write to the
-    database may write, and give it back with --head.
+    Detects changed, removed and inserted entries. Only an earlier head detects entries cut off at the end: store the
+    printed head outside the database, and pass it with --head.
     """
     from codewell.audit import audit_log
 
@@ -94,9 +104,9 @@ def verify(head: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"entries": verdict.entries, "head": str(verdict.head), "wrong": verdict.wrong})
     elif verdict.wrong is None:
-        click.echo(f"{verdict.entries:,} entries are as they were written. Head: {verdict.head}")
+        click.echo(f"{counted(verdict.entries, 'entry')} verified. Head: {verdict.head}")
     if verdict.wrong is not None:
-        raise click.ClickException(f"{verdict.wrong} The {verdict.entries:,} entries before are as they were written.")
+        raise click.ClickException(f"{verdict.wrong} Verified before it: {counted(verdict.entries, 'entry')}.")
 
 
 def _head(given: str | None) -> Any:
@@ -108,4 +118,6 @@ def _head(given: str | None) -> Any:
     try:
         return ChainHead(int(place), bytes.fromhex(digits).hex())
     except ValueError as error:
-        raise click.BadParameter("is PLACE:HASH, as codewell audit verify prints it.", param_hint="--head") from error
+        raise click.BadParameter(
+            "must be PLACE:HASH, as printed by codewell audit verify.", param_hint="--head"
+        ) from error

@@ -7,29 +7,36 @@ import click
 
 from codewell.errors import CodeUnknown
 from schemas.program import State
-from services.cli.output import as_json, print_facts, print_json, print_table, with_database
+from services.cli.output import as_json, counted, print_facts, print_json, print_table, with_database
 
 
 @click.group()
 def code() -> None:
-    """Make codes and look at them."""
+    """Generate, import, change and export codes."""
 
 
 @code.command()
 @click.argument("program")
 @click.argument("count", type=click.IntRange(1), required=False)
-@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A custom field saved on the codes.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of a custom field, saved with the codes; repeatable.",
+)
 @click.option(
     "--profiles",
     type=click.File(encoding="utf-8"),
     metavar="FILE",
-    help="Attach a code at once to each profile of this file, one id a line; - is stdin.",
+    help="Attach one code to each profile id in this file (one per line); - is standard input.",
 )
 @as_json
 def generate(program: str, count: int | None, fields: tuple[str, ...], profiles: Any, as_json: bool) -> None:
-    """Make COUNT codes of PROGRAM now, or one for each profile of a file, whatever its switches say.
+    """Generate COUNT codes of PROGRAM, or one per profile.
 
-    Those of a remote service come later.
+    The program's campaign and scenario switches do not matter here. Codes of a remote program are ordered, and arrive
+    later.
     """
     from codewell.audit import audit_log
     from codewell.infra.uuid7 import uuid7
@@ -40,9 +47,11 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
 
     linked = None if profiles is None else _ids(profiles)
     if linked is None and count is None:
-        raise click.UsageError("Say how many codes to make, or name --profiles to make them for.")
+        raise click.UsageError("Missing COUNT: give a number of codes, or a file of profiles with --profiles.")
     if linked is not None and count not in {None, len(linked)}:
-        raise click.UsageError(f"{len(linked):,} profiles get one code each: leave COUNT out.")
+        raise click.UsageError(
+            f"COUNT and --profiles disagree: the file has {counted(len(linked), 'profile id')}, so leave COUNT out."
+        )
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
@@ -65,22 +74,25 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
     if as_json:
         print_json(stock)
     elif linked is not None:
-        click.echo(f"{len(linked):,} codes are made and attached, one to each profile.")
+        click.echo(f"Generated and attached {counted(len(linked), 'code')}, one per profile.")
     elif stock.on_order:
-        click.echo(f"{count:,} codes are ordered: {stock.on_order:,} are on order; {stock.pooled:,} stand ready.")
+        click.echo(f"Ordered {counted(count or 0, 'code')}: {stock.on_order:,} on order, {stock.pooled:,} in the pool.")
     else:
-        click.echo(f"{count:,} codes are made; {stock.pooled:,} stand ready.")
+        click.echo(f"Generated {counted(count or 0, 'code')}: {stock.pooled:,} in the pool.")
 
 
 @code.command("list")
 @click.argument("program")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
-@click.option("--after", metavar="PLACE", help="Go on behind this place, as the last line says.")
-@click.option("--state", type=click.Choice(get_args(State)))
-@click.option("--profile", metavar="ID", help="Only codes that this profile has or had.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of codes.")
+@click.option("--after", metavar="PLACE", help="Continue after this place, as printed in the last line.")
+@click.option("--state", type=click.Choice(get_args(State)), help="Only codes in this state.")
+@click.option("--profile", metavar="ID", help="Only codes that are or were attached to this profile.")
 @as_json
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
-    """List codes of PROGRAM in the order in which they were made: minted ones first, then texts."""
+    """List codes of PROGRAM, oldest first.
+
+    Minted codes come before imported ones.
+    """
     from codewell.codes import listing
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -102,7 +114,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
         for one in facts:
             print_json(one)
         return
-    print_table(facts, f"{program} has no more such codes.")
+    print_table(facts, f"{program} has no more matching codes.")
     if more is not None:
         click.echo(f"There may be more: codewell code list {program} --after {_written(more)}")
 
@@ -112,7 +124,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 @click.argument("text", metavar="CODE")
 @as_json
 def show(program: str, text: str, as_json: bool) -> None:
-    """Show what is known of CODE of PROGRAM."""
+    """Show CODE of PROGRAM."""
     from codewell.codes import lookup
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -143,16 +155,16 @@ def _ids(lines: Any) -> list[str]:
     try:
         given = [line.strip() for line in lines]
     except UnicodeDecodeError as error:
-        raise click.BadParameter("is not text in UTF-8.", param_hint="--profiles") from error
+        raise click.BadParameter("must be UTF-8 text.", param_hint="--profiles") from error
     ids = []
     for number, text in enumerate(given, start=1):
         try:
             ids += [kind.validate_python(text)] if text else []
         except ValidationError as error:
-            sentence = f"line {number} is no profile id: it takes 1 to 256 characters, no control characters."
+            sentence = f"line {number} is not a profile id: use 1 to 256 characters without control characters."
             raise click.BadParameter(sentence, param_hint="--profiles") from error
     if not ids:
-        raise click.BadParameter("holds no profile id.", param_hint="--profiles")
+        raise click.BadParameter("holds no profile ids.", param_hint="--profiles")
     return ids
 
 
@@ -164,7 +176,9 @@ def _place(written: str | None) -> Any:
     try:
         listed, major, minor = map(int, written.split(":"))
     except ValueError as error:
-        raise click.BadParameter("is three numbers, as the last line of a list says.", param_hint="--after") from error
+        raise click.BadParameter(
+            "must be three numbers, as printed in the last line of a list.", param_hint="--after"
+        ) from error
     return CodePlace(listed, major, minor)
 
 
@@ -178,6 +192,6 @@ def pairs(given: tuple[str, ...], option: str = "--field", form: str = "NAME=VAL
     for one in given:
         name, equals, value = one.partition("=")
         if not equals:
-            raise click.BadParameter(f"{one!r} is not {form}.", param_hint=option)
+            raise click.BadParameter(f"{one!r} does not have the form {form}.", param_hint=option)
         pairs[name] = value
     return pairs

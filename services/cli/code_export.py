@@ -12,29 +12,33 @@ import click
 
 from codewell.errors import CodewellError
 from schemas.program import State
-from services.cli.output import as_json, print_json, with_database
+from services.cli.output import as_json, counted, print_json, with_database
 
 _PROGRESS_INTERVAL_S: Final = 0.2
 
 
 @click.command()
 @click.argument("program")
-@click.option("--state", type=click.Choice(get_args(State)), help="Only codes of this state.")
-@click.option("--field", "fields", multiple=True, metavar="NAME", help="A field of the profiles; may be repeated.")
-@click.option("--raw", is_flag=True, help="Leave cells as they are that a spreadsheet would run as formulas.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [standard output]")
+@click.option("--state", type=click.Choice(get_args(State)), help="Only codes in this state.")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME", help="Add a column with this profile field; repeatable."
+)
+@click.option("--raw", is_flag=True, help="Do not escape cells that a spreadsheet would run as formulas.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: standard output]"
+)
 @as_json
 def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output: Path | None, as_json: bool) -> None:
     """Export the codes of PROGRAM as CSV.
 
-    Beside the facts on each code there is a column for each custom field of the program that is saved, and for each
-    --field of the profile that has the code. With --json it says how many codes there were; then give --output.
+    Each row holds a code's state and dates, the program's saved custom fields, and a column per --field of the code's
+    profile. --json prints the number of codes, and needs --output.
     """
     from codewell.codes.export import ExportOptions
     from codewell.profiles.profiles import check_names
 
     if as_json and output is None:
-        raise click.UsageError("--json tells of a file: give --output too.")
+        raise click.UsageError("--json needs --output: the codes themselves are CSV.")
     wanted = ExportOptions(state, check_names(fields), raw)
     try:
         with _opened(output) as file:
@@ -46,7 +50,7 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
     if as_json:
         print_json({"program": program, "codes": count, "output": str(output)})
     elif output is not None:
-        click.echo(f"{count:,} codes are in {output}.")
+        click.echo(f"Exported {counted(count, 'code')} to {output}.")
 
 
 async def _export(connection: Any, settings: Any, program: str, wanted: Any, file: IO[bytes]) -> int:
@@ -112,5 +116,5 @@ def _told_apart() -> Iterator[None]:
         raise _ReaderGone from error
     except OSError as error:
         raise CodewellError(
-            f"The export can't be written ({error.strerror or error}): make room for it, or name another file."
+            f"Cannot write the export ({error.strerror or error}): free disk space, or choose another file."
         ) from error

@@ -20,25 +20,31 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.command("import")
 @click.argument("program")
 @click.argument("file", type=_FILE)
-@click.option("--column", metavar="COLUMN", help="Holds the codes, by name or number from 1.  [found out]")
-@click.option("--profile-column", metavar="COLUMN", help="Holds profile ids: such a code is attached at once.")
 @click.option(
-    "--expiry-column", metavar="COLUMN", help="Holds expiries: 2027-01-31, to its end in UTC, or with a time and zone."
+    "--column", metavar="COLUMN", help="Column of the codes: its name, or its number from 1.  [default: detected]"
+)
+@click.option("--profile-column", metavar="COLUMN", help="Column of profile ids; their codes are attached at once.")
+@click.option(
+    "--expiry-column",
+    metavar="COLUMN",
+    help="Column of expiry times: 2027-01-31 (to the end of the day in UTC), or a time with its zone.",
 )
 @click.option(
-    "--field-column", "fields", multiple=True, metavar="NAME=COLUMN", help="Holds a custom field; may be repeated."
+    "--field-column", "fields", multiple=True, metavar="NAME=COLUMN", help="Column of a custom field; repeatable."
 )
-@click.option("--encoding", metavar="NAME", help="Such as utf-8 or windows-1252.  [found out]")
-@click.option("--delimiter", metavar="CHARACTER", help="One of , ; | and tab, which is \\t here.  [found out]")
-@click.option("--sheet", metavar="NAME", help="The sheet of a workbook.  [the first]")
-@click.option("--header/--no-header", default=None, help="Whether the first row names the columns.  [found out]")
-@click.option("--bad-rows", type=_FILE, metavar="FILE", help="Write the rows that were left out to this CSV.")
+@click.option("--encoding", metavar="NAME", help="Text encoding, such as utf-8 or windows-1252.  [default: detected]")
+@click.option("--delimiter", metavar="CHARACTER", help="Delimiter: , ; | or \\t (tab).  [default: detected]")
+@click.option("--sheet", metavar="NAME", help="Sheet of a workbook.  [default: the first]")
+@click.option(
+    "--header/--no-header", default=None, help="Whether the first row names the columns.  [default: detected]"
+)
+@click.option("--bad-rows", type=_FILE, metavar="FILE", help="Write rejected rows to this CSV file.")
 @as_json
 def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | None, bad_rows: Path | None,
             as_json: bool, **given: Any) -> None:  # fmt: skip
-    """Take the codes of FILE into PROGRAM: CSV, XLS or XLSX.
+    """Import codes from a CSV, XLS or XLSX file into PROGRAM.
 
-    The same command goes on where one before it was stopped. A file that can't be read leaves nothing behind.
+    The same command resumes an interrupted import. A file that cannot be read to its end leaves no codes behind.
     """
     from codewell.pool.minter_cache import Minters
 
@@ -59,9 +65,9 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
     try:
         found = with_database(work)
     except KeyboardInterrupt as error:
-        begun = f"import {seen[0].id} is" if seen else "nothing was"
+        begun = f"Import {seen[0].id} was interrupted" if seen else "Interrupted before the import began"
         raise CodewellError(
-            f"Stopped, {begun} begun: the same command goes on; codewell code undo-import takes it back."
+            f"{begun}: run the same command to resume it, or codewell code undo-import to take it back."
         ) from error
     _print(found, as_json)
 
@@ -70,7 +76,10 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 @click.argument("import_id", metavar="ID", type=click.UUID)
 @as_json
 def undo_import(import_id: UUID, as_json: bool) -> None:
-    """Take back the codes of import ID that nobody has; one that is running ends."""
+    """Delete the unused codes of import ID.
+
+    Stops the import if it is running.
+    """
     from codewell.audit.audit_log import command_actor
     from codewell.imports.undo import undo
 
@@ -144,7 +153,7 @@ async def _write_bad_rows(connection: Any, import_id: UUID, file: Path) -> None:
                 out.write(lines)
     except OSError as error:
         raise FileRefused(
-            f"{file} can't be written ({error.strerror}); the import is done, and the same command tries again."
+            f"Cannot write {file} ({error.strerror}). The import is complete: run the same command to write the file."
         ) from error
 
 

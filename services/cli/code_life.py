@@ -27,10 +27,13 @@ _CODE = click.argument("text", metavar="CODE")
 @_PROGRAM
 @click.argument("profile")
 @click.argument("text", metavar="[CODE]", required=False)
-@click.option("--request-id", type=click.UUID, help="The same id gets the same code again.")
+@click.option("--request-id", type=click.UUID, help="Idempotency key: the same id returns the same code.")
 @as_json
 def attach(program: str, profile: str, text: str | None, request_id: UUID | None, as_json: bool) -> None:
-    """Attach a code of PROGRAM to PROFILE: CODE, which is taken in if need be, or the next one of the pool."""
+    """Attach CODE, or the next code of the pool, to PROFILE.
+
+    A CODE that PROGRAM does not have yet is added to it.
+    """
     from codewell.audit import audit_log
     from codewell.codes.lookup import find
     from codewell.infra.postgres.connection import pool
@@ -43,7 +46,9 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     try:
         TypeAdapter(Id).validate_python(profile)
     except ValidationError as error:
-        raise ProgramRefused("A profile id has 1 to 256 characters and no control characters among them.") from error
+        raise ProgramRefused(
+            "The profile id is invalid: use 1 to 256 characters without control characters."
+        ) from error
     known_as = request_id or uuid7()
 
     async def work(connection: Any, settings: Any) -> Any:
@@ -70,7 +75,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
 @_CODE
 @as_json
 def detach(program: str, text: str, as_json: bool) -> None:
-    """Return CODE of PROGRAM to the pool, where somebody else may get it."""
+    """Return CODE of PROGRAM to the pool for another profile."""
     from codewell.codes import lifecycle
 
     _show(_done(program, text, "detach", lifecycle.detach), as_json)
@@ -81,7 +86,7 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @_CODE
 @as_json
 def activate(program: str, text: str, as_json: bool) -> None:
-    """Use CODE of PROGRAM, which can be done once."""
+    """Activate (redeem) CODE of PROGRAM, once."""
     from codewell.codes import lifecycle
 
     _show(_done(program, text, "activate", lifecycle.activate), as_json)
@@ -92,7 +97,7 @@ def activate(program: str, text: str, as_json: bool) -> None:
 @_CODE
 @as_json
 def deactivate(program: str, text: str, as_json: bool) -> None:
-    """Take the activation of CODE of PROGRAM back."""
+    """Undo the activation of CODE of PROGRAM."""
     from codewell.codes import lifecycle
 
     _show(_done(program, text, "deactivate", lifecycle.deactivate), as_json)
@@ -101,16 +106,22 @@ def deactivate(program: str, text: str, as_json: bool) -> None:
 @click.command()
 @_PROGRAM
 @_CODE
-@click.option("--expires-at", metavar="TIME", help="ISO 8601 with a time zone, or never.")
-@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="Replaces all fields; may be repeated.")
+@click.option("--expires-at", metavar="TIME", help="New expiry: ISO 8601 with a time zone, or never.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Custom field; replaces all fields of the code; repeatable.",
+)
 @as_json
 def update(program: str, text: str, expires_at: str | None, fields: tuple[str, ...], as_json: bool) -> None:
-    """Give CODE of PROGRAM another expiry or other fields."""
+    """Change the expiry or the custom fields of CODE of PROGRAM."""
     from codewell.codes import lifecycle
     from codewell.codes.lifecycle import CodeChange
 
     if expires_at is None and not fields:
-        raise click.UsageError("Give --expires-at or --field.")
+        raise click.UsageError("Nothing to change: give --expires-at or --field.")
     until = _moment(expires_at)
     given = json.dumps(pairs(fields))
 
@@ -128,7 +139,10 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
 @_CODE
 @as_json
 def delete(program: str, text: str, as_json: bool) -> None:
-    """Delete CODE of PROGRAM, pooled or attached: it stays on record and is never made again."""
+    """Delete CODE of PROGRAM, pooled or attached.
+
+    The code stays on record and is never generated again.
+    """
     from codewell.codes import lifecycle
 
     _show(_done(program, text, "delete", lifecycle.delete), as_json)
@@ -156,7 +170,8 @@ def _moment(written: str | None) -> datetime | None:
         return TypeAdapter(Moment).validate_python(written)
     except ValidationError as error:
         raise ProgramRefused(
-            f"{written} is no time with a time zone, such as 2027-01-31T12:00:00Z, nor never. Nothing was changed."
+            f"{written} is neither never nor a time with a time zone, such as 2027-01-31T12:00:00Z. Nothing was "
+            "changed."
         ) from error
 
 

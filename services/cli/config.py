@@ -7,14 +7,17 @@ from services.cli.output import as_json, print_json, print_table
 
 @click.group()
 def config() -> None:
-    """Show the settings that are in force."""
+    """Show the effective settings."""
 
 
 @config.command()
 @click.argument("process", type=click.Choice(["issuer", "generator", "console"]), required=False)
 @as_json
 def show(process: str | None, as_json: bool) -> None:
-    """Show the settings of PROCESS, or those of every command, and where each came from; passwords and keys masked."""
+    """Show the settings of a service, or of commands, with sources.
+
+    Passwords and keys are masked.
+    """
     from codewell.imports.settings import ImportSettings
     from codewell.infra.config.effective_settings import effective_settings
     from codewell.infra.config.settings import StackSettings

@@ -21,18 +21,24 @@ _BYTES_A_LINE = 16
 
 @click.group()
 def dlq() -> None:
-    """Look at dead letters, publish their events again, and purge them."""
+    """List, replay and purge dead letters."""
 
 
 @dlq.command("list")
 @filters
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The newest so many.")
-@click.option("--unmasked", is_flag=True, help="Print profile ids, and with --json the events whole.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="Maximum number of letters: the newest ones.",
+)
+@click.option("--unmasked", is_flag=True, help="Print profile ids, and with --json complete events.")
 @as_json
 def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
-    """List dead letters, the oldest first: what could not be read, why, and whether it was published again.
+    """List dead letters, oldest first, with their reasons.
 
-    What may be a profile's id is masked; `codewell dlq show PLACE` prints one letter whole.
+    Values that may be profile ids are masked; `codewell dlq show PLACE` prints one complete letter.
     """
 
     async def work(connection: Any, settings: Any) -> tuple[int, list["HandledLetters"]]:
@@ -56,18 +62,19 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
     columns = ("at", "written_at", "reason", "replays", "replayed_at", "event_id", "key", "detail")
     rows = [{name: value for name, value in _summary(one, unmasked=unmasked).items() if name in columns}
             for one in shown]  # fmt: skip
-    print_table(rows, "There is no dead letter.")
+    print_table(rows, "No dead letters.")
     if count > len(shown):
-        click.echo(f"These are the newest {len(shown):,} of {count:,}: --limit shows more.", err=True)
+        click.echo(f"Newest {len(shown):,} of {count:,}: show more with --limit.", err=True)
 
 
 @dlq.command()
 @click.argument("at", metavar="PLACE", callback=place)
 @as_json
 def show(at: str, as_json: bool) -> None:
-    """Print one dead letter whole, unmasked: where it came from, why it is here, its headers and its bytes.
+    """Print one dead letter, complete and unmasked.
 
-    PLACE is what `codewell dlq list` prints, like message-render:0:17.
+    Prints its origin, reason, headers and bytes. PLACE is as printed by `codewell dlq list`, such as
+    message-render:0:17.
     """
 
     async def work(connection: Any, settings: Any) -> "HandledLetters | None":
@@ -78,7 +85,7 @@ def show(at: str, as_json: bool) -> None:
 
     one = with_database(work)
     if one is None:
-        raise CodewellError(f"There is no dead letter {at}: codewell dlq list names those that there are.")
+        raise CodewellError(f"There is no dead letter {at}: list the existing ones with codewell dlq list.")
     facts = _whole(one)
     if as_json:
         print_json(facts)

@@ -24,7 +24,7 @@ def moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        raise click.BadParameter(f"{given!r} is not like 2026-12-01T00:00:00Z.")
+        raise click.BadParameter(f"{given!r} is not a time such as 2026-12-01T00:00:00Z.")
     return found
 
 
@@ -33,19 +33,32 @@ def place(_context: click.Context, _option: click.Parameter, given: str | tuple[
     for one in (given,) if isinstance(given, str) else given:
         topic, _, numbers = one.partition(":")
         if topic not in REQUESTS or not all(number.isdigit() for number in numbers.partition(":")[::2]):
-            raise click.BadParameter(f"{one!r} is not like {REQUESTS[0]}:0:17, as codewell dlq list prints it.")
+            raise click.BadParameter(
+                f"{one!r} is not a place such as {REQUESTS[0]}:0:17, as printed by codewell dlq list."
+            )
     return given
 
 
 def filters(command: _F) -> _F:
     """The options by which letters are chosen; `wanted` makes them one."""
     for option in (
-        click.option("--at", multiple=True, callback=place, metavar="PLACE", help="These alone, as list prints them."),
-        click.option("--profile", metavar="ID", help="Of this profile: the record's key, or the event's own word."),
-        click.option("--until", callback=moment, metavar="TIME", help="Written before; as --since."),
-        click.option("--since", callback=moment, metavar="TIME", help="Written since; ISO 8601 with a time zone."),
-        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="With this reason.  [any]"),
-        click.option("--topic", type=click.Choice(REQUESTS), help="Of this request topic.  [both]"),
+        click.option(
+            "--at",
+            multiple=True,
+            callback=place,
+            metavar="PLACE",
+            help="Only this letter, as printed by list; repeatable.",
+        ),
+        click.option("--profile", metavar="ID", help="Only letters of this profile, by record key or event."),
+        click.option("--until", callback=moment, metavar="TIME", help="Only letters written before this time."),
+        click.option(
+            "--since",
+            callback=moment,
+            metavar="TIME",
+            help="Only letters from this time on; ISO 8601 with a time zone.",
+        ),
+        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only letters with this reason."),
+        click.option("--topic", type=click.Choice(REQUESTS), help="Only letters of this request topic."),
     ):
         command = option(command)
     return command

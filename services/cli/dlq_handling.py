@@ -5,25 +5,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.dlq_filters import filters, wanted
-from services.cli.output import Progress, as_json, print_json, with_database
+from services.cli.output import Progress, as_json, counted, print_json, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.purging import PurgeResult
     from codewell.recovery.replaying import ReplayCounts
 
-_LIMIT = click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest of a partition first.")
+_LIMIT = click.option("--limit", type=click.IntRange(1), help="Maximum number of letters, oldest of a partition first.")
 
 
 @click.command()
 @filters
 @_LIMIT
-@click.option("--again", is_flag=True, help="Also what was published again before, or came back too often.")
-@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@click.option("--again", is_flag=True, help="Include letters that were replayed before or returned too often.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
 @as_json
 def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
-    """Publish the events of dead letters again, as they came, once their cause is gone: each once.
+    """Republish the events of dead letters, each once.
 
-    One that still can't be read becomes a dead letter anew. A request that has its answer gets the same one.
+    Run it after fixing the cause. Events that still fail become new dead letters. A request that already has an answer
+    gets the same answer.
     """
 
     async def work(connection: Any, settings: Any) -> "ReplayCounts":
@@ -34,7 +35,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         from codewell.recovery.replaying import replay as publish
 
         where = settings.kafka_config, settings.topic_prefix
-        progress = Progress("published again")
+        progress = Progress("events replayed")
         if not dry_run:
             await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", begun=True)
         async with handling(connection), dead_letters.opened(*where) as letters:
@@ -50,29 +51,29 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
     if as_json:
         print_json({"dry_run": dry_run, **counts._asdict()})
         return
-    click.echo(f"{counts.replayed:,} events {'would be' if dry_run else 'are'} published again.")
+    click.echo(f"{'Would replay' if dry_run else 'Replayed'} {counted(counts.replayed, 'event')}.")
     for count, why in (
-        (counts.replayed_before, "had been before: --again publishes them once more"),
-        (counts.too_often, "came back as dead letters every time and are left: mend them, or say --again"),
-        (counts.without_event, "have no event, as Kafka's client could not read their records"),
-        (counts.too_large, "are too large to be published with the headers of a replay"),
+        (counts.replayed_before, "replayed before: include with --again"),
+        (counts.too_often, "returned as dead letters too often: fix their cause, or include with --again"),
+        (counts.without_event, "without an event, because the Kafka client could not read the record"),
+        (counts.too_large, "too large to be republished with the headers of a replay"),
     ):
         if count:
-            click.echo(f"{count:,} {why}.")
+            click.echo(f"Skipped {count:,}: {why}.")
 
 
 @click.command()
 @filters
 @_LIMIT
-@click.option("--unreplayed", is_flag=True, help="Also letters whose events were never published again.")
-@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--unreplayed", is_flag=True, help="Include letters whose events were never replayed.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any) -> None:
-    """Purge dead letters that nobody wants any more: those that were published again, unless --unreplayed is given.
+    """Purge dead letters that were replayed.
 
-    They are listed no longer. Kafka deletes from the beginning of a partition only, so one that stands behind a letter
-    that is kept is there until that one goes too, or until the topic's retention takes it.
+    Purged letters are no longer listed. Kafka deletes only from the start of a partition: a letter after one that is
+    kept stays in the topic until that one is purged too, or until the topic's retention deletes it.
     """
 
     async def work(connection: Any, settings: Any) -> "tuple[PurgeResult, bool]":
@@ -84,7 +85,7 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
         kafka_config = settings.kafka_config
         async with handling(connection), dead_letters.opened(kafka_config, settings.topic_prefix) as letters:
             purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
-            tell = Progress("dead letters looked at").tell
+            tell = Progress("dead letters read").tell
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False
@@ -97,16 +98,18 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     if as_json:
         print_json({"dry_run": not is_done, **purged._asdict()})
         return
-    verb = "are" if is_done else "would be"
-    click.echo(f"{purged.purged:,} dead letters {verb} purged, {purged.never_replayed:,} of them never replayed.")
-    click.echo(f"Kafka {'has' if is_done else 'would have'} deleted {purged.deleted:,} that stood before all others.")
+    verb = "Purged" if is_done else "Would purge"
+    click.echo(f"{verb} {counted(purged.purged, 'dead letter')}, {purged.never_replayed:,} of them never replayed.")
+    click.echo(
+        f"Kafka {'deleted' if is_done else 'would delete'} {purged.deleted:,} of them from the start of partitions."
+    )
 
 
 def _is_sure(found: "PurgeResult") -> bool:
     if not found.purged:
         return True
     click.confirm(
-        f"Purge {found.purged:,} dead letters, of which {found.never_replayed:,} were never published again?",
+        f"Purge {counted(found.purged, 'dead letter')}, {found.never_replayed:,} of them never replayed?",
         abort=True,
         err=True,
     )

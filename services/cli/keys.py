@@ -4,18 +4,18 @@ import sys
 
 import click
 
-from services.cli.output import as_json, print_json, print_table, with_database
+from services.cli.output import as_json, counted, print_json, print_table, with_database
 
 
 @click.group()
 def keys() -> None:
-    """See with which master key the database's keys are wrapped, and wrap them with a new one."""
+    """Show and rotate the master key."""
 
 
 @keys.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Say how many keys are stored plain, and how many are wrapped with which master key."""
+    """Count stored keys by the master key that encrypts them."""
     from codewell.keys import rotation
     from codewell.keys.master_keys import MasterKeys
 
@@ -27,15 +27,16 @@ def status(as_json: bool) -> None:
         for row in rows:
             print_json(row)
     else:
-        print_table(rows, "There are no keys yet.")
+        print_table(rows, "No keys are stored yet.")
 
 
 @keys.command()
 @as_json
 def rotate(as_json: bool) -> None:
-    """Wrap all keys with CODEWELL_MASTER_KEY, plain ones too, while services run. Safe to stop and to repeat.
+    """Re-encrypt all keys with CODEWELL_MASTER_KEY.
 
-    CODEWELL_MASTER_KEY_PREVIOUS gives the master keys that they are wrapped with now. No code changes.
+    Also encrypts plain keys. CODEWELL_MASTER_KEY_PREVIOUS must hold the master keys in use until now. Codes do not
+    change, and services keep running. Safe to interrupt and to repeat.
     """
     from codewell.audit import audit_log
     from codewell.keys import rotation
@@ -55,6 +56,6 @@ def rotate(as_json: bool) -> None:
     if as_json:
         print_json({"rotated": done})
     elif done:
-        click.echo(f"{done:,} keys are wrapped with the new master key; no other is needed any more.")
+        click.echo(f"Encrypted {counted(done, 'key')} with the new master key: no other master key is needed any more.")
     else:
-        click.echo("All keys were wrapped with this master key already; no other is needed.")
+        click.echo("All keys are encrypted with this master key already: no other master key is needed.")

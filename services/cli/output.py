@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from schemas.events import SHORT_NAME_PATTERN
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one object a line.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one per line.")
 
 T = TypeVar("T")
 
@@ -39,12 +39,13 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
                 return await work(opened, settings)
             except InsufficientPrivilegeError as error:
                 raise SettingsInvalid(
-                    f"CODEWELL_POSTGRES_URL's user may not do this ({error}): commands need the owner of the schema."
+                    f"The user of CODEWELL_POSTGRES_URL lacks a right ({error}): run commands as the owner of the "
+                    "schema."
                 ) from error
             except (*UNAVAILABLE_ERRORS, PostgresError) as error:
                 why = error.args[0] if error.args else type(error).__name__
                 raise StackUnavailable(
-                    f"Postgres at {address_of(url)} did not do it ({why}): its last step changed nothing, try again."
+                    f"Postgres at {address_of(url)} failed ({why}): the last step was rolled back, try again."
                 ) from error
 
     return asyncio.run(connected())
@@ -58,7 +59,7 @@ def first_mistake(error: ValidationError, whole: str) -> str:
     where = ".".join(path) or whole
     message = first["msg"].removeprefix("Value error, ")
     if where == "name" or first.get("ctx", {}).get("pattern") == SHORT_NAME_PATTERN:
-        message = "a short name is made of 1 to 64 letters, digits and _, without spaces"
+        message = "a short name has 1 to 64 letters, digits and _, without spaces"
     return f"{where}: {message}"
 
 
@@ -84,6 +85,12 @@ class Progress:
         if time.monotonic() - self._told_at > _PROGRESS_INTERVAL_S:
             self._told_at = time.monotonic()
             click.echo(f"{count:,} {self._what} ...", err=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, as `1 code` or `1,000 codes`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def print_json(value: object) -> None:

@@ -6,23 +6,22 @@ from typing import BinaryIO
 
 import click
 
-from services.cli.output import as_json, print_facts, print_json, print_table, with_database
+from services.cli.output import as_json, counted, print_facts, print_json, print_table, with_database
 
 
 @click.group()
 def profile() -> None:
-    """Keep and forget what is known of customers, for exports."""
+    """Import, show and forget the stored fields of profiles."""
 
 
 @profile.command("import")
 @click.argument("file", type=click.File("rb"))
 @as_json
 def import_(file: BinaryIO, as_json: bool) -> None:
-    """Write the profiles of FILE, CSV in UTF-8 with a header.
+    """Import profiles from a CSV file (UTF-8, with a header).
 
-    The column profile_id names the profile, every other column a field. A profile gets the fields of its row and
-    loses all others; an empty cell is no field. What is wrong with a row is said, and the others are written. FILE may
-    be - for standard input.
+    The column profile_id holds the profile id; every other column is a field. A row replaces all fields of its profile;
+    an empty cell is no field. Invalid rows are reported and skipped. FILE may be - for standard input.
     """
     from codewell.audit.audit_log import command_actor
     from codewell.profiles.csv_import import import_profiles
@@ -39,9 +38,9 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     if as_json:
         print_json({"written": done.written, "refused": done.refused, "rows": [one._asdict() for one in done.first]})
         return
-    click.echo(f"{done.written:,} profiles are written.")
+    click.echo(f"Imported {counted(done.written, 'profile')}.")
     if done.refused:
-        click.echo(f"{done.refused:,} rows are not, of which the first are:")
+        click.echo(f"Skipped {counted(done.refused, 'invalid row')}; the first ones:")
         print_table([one._asdict() for one in done.first], "")
 
 
@@ -49,7 +48,7 @@ def import_(file: BinaryIO, as_json: bool) -> None:
 @click.argument("profile_id", metavar="ID")
 @as_json
 def show(profile_id: str, as_json: bool) -> None:
-    """Show what is known of profile ID beside its codes."""
+    """Show the stored fields of profile ID."""
     from codewell.profiles import profiles
 
     profiles.check_id(profile_id)
@@ -64,7 +63,10 @@ def show(profile_id: str, as_json: bool) -> None:
 @click.argument("profile_id", metavar="ID")
 @as_json
 def forget(profile_id: str, as_json: bool) -> None:
-    """Forget profile ID: its fields go, a random id takes its place everywhere, and its codes stay used."""
+    """Delete the fields of profile ID and replace its id.
+
+    A random id replaces it in all stored answers and attachments; its codes stay attached.
+    """
     from codewell.audit.audit_log import command_actor
     from codewell.profiles import forgetting, profiles
 
@@ -73,7 +75,10 @@ def forget(profile_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"answers": answers})
     else:
-        click.echo(f"The profile is forgotten: {answers:,} stored answers name a random id in its place.")
+        click.echo(
+            f"Forgot the profile: {counted(answers, 'stored answer')} now {'has' if answers == 1 else 'have'} a "
+            "random id."
+        )
 
 
 def _shows() -> bool:

@@ -16,16 +16,19 @@ from services.cli.program_settings import checked, given, refused, settings_opti
 
 @click.group()
 def program() -> None:
-    """Create programs, look at them and change them."""
+    """Create, show and change programs."""
 
 
 @program.command()
 @click.argument("name", required=False)
 @settings_options
-@click.option("--interactive", is_flag=True, help="Ask for all settings; what is given is the default.")
+@click.option("--interactive", is_flag=True, help="Prompt for all settings, with the given ones as defaults.")
 @as_json
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
-    """Create program NAME from a JSON file, from options, or from both: options win."""
+    """Create program NAME from options, a JSON file, or both.
+
+    Options override the file.
+    """
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
@@ -40,7 +43,7 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
         return await recorded(connection, command_actor(), work, "program.create", settings.name, source=kind)
 
     made = _announced(make)
-    _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
+    _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
 
 
 @program.command()
@@ -48,16 +51,17 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
 @settings_options
 @as_json
 def update(name: str, as_json: bool, **options: Any) -> None:
-    """Change settings of program NAME by a JSON file, by options, or by both: options win.
+    """Change settings of program NAME.
 
-    Only what is given changes; null in a file gives a setting its default again. Codes of an older template stay valid.
+    Options override the JSON file. Settings that are not given stay as they are; null in the file resets a setting to
+    its default. Codes of the previous template stay valid.
     """
     from codewell.audit.audit_log import command_actor
     from codewell.programs import programs
 
     changes = given(**options)
     if not changes:
-        raise click.UsageError("Say what is to change: an option for each setting, or --file.")
+        raise click.UsageError("Nothing to change: give an option for each setting, or --file.")
     try:
         changed = _announced(
             lambda connection, minters, guesses_per_s: programs.update(
@@ -66,7 +70,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
         )
     except ValidationError as error:
         raise refused(error, "changed") from error
-    _print(changed, as_json, f"Program {name} is changed.")
+    _print(changed, as_json, f"Changed program {name}.")
 
 
 @program.command()
@@ -74,7 +78,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @click.argument("new_name", metavar="NEW")
 @as_json
 def clone(name: str, new_name: str, as_json: bool) -> None:
-    """Make program NEW with the settings of program NAME, without any codes."""
+    """Create program NEW with the settings of NAME, without codes."""
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
@@ -86,32 +90,38 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
         made = _announced(make)
     except ValidationError as error:
         raise refused(error, "made") from error
-    _print(made, as_json, f"Program {made.name} is made. Its pool: codewell program show {made.name}")
+    _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
 
 
 @program.command()
 @click.argument("name")
 @as_json
 def activate(name: str, as_json: bool) -> None:
-    """Switch program NAME on."""
+    """Activate program NAME."""
     changed = _announced(_switch(name, True))
-    _print(changed, as_json, f"Program {name} is switched on.")
+    _print(changed, as_json, f"Program {name} is active.")
 
 
 @program.command()
 @click.argument("name")
 @as_json
 def deactivate(name: str, as_json: bool) -> None:
-    """Switch program NAME off: it makes and gives no codes until it is switched on again."""
+    """Deactivate program NAME.
+
+    An inactive program neither creates nor attaches codes.
+    """
     changed = _announced(_switch(name, False))
-    _print(changed, as_json, f"Program {name} is switched off.")
+    _print(changed, as_json, f"Program {name} is inactive.")
 
 
 @program.command()
 @click.argument("name")
 @as_json
 def remove(name: str, as_json: bool) -> None:
-    """Remove program NAME for good: its codes stay on record, and its name is not used again."""
+    """Remove program NAME permanently.
+
+    Its codes stay on record, and its name cannot be used again.
+    """
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
@@ -121,13 +131,13 @@ def remove(name: str, as_json: bool) -> None:
         )
 
     removed = _announced(change)
-    _print(removed, as_json, f"Program {name} is removed. Its codes stay on record: codewell code list {name}")
+    _print(removed, as_json, f"Removed program {name}. Its codes stay on record: codewell code list {name}")
 
 
 @program.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List all programs: whether each is active, how many codes stand ready, and how many it had of its maximum."""
+    """List all programs with their states and pools."""
     from codewell.programs import overview
 
     found = with_database(lambda connection, _: overview.overview(connection))
@@ -148,7 +158,7 @@ def list_(as_json: bool) -> None:
         }
         for one in found
     ]
-    print_table(rows, "There is no program yet: codewell program create makes one.")
+    print_table(rows, "No programs yet: create one with codewell program create.")
 
 
 @program.command()
@@ -185,10 +195,10 @@ def show(name: str, as_json: bool) -> None:
 
 @program.command()
 @click.argument("name")
-@click.option("--rotate", is_flag=True, help="Make a new one; the old one stays in force for 24 hours.")
+@click.option("--rotate", is_flag=True, help="Create a new secret; the old one stays valid for 24 hours.")
 @as_json
 def secret(name: str, rotate: bool, as_json: bool) -> None:
-    """Show the secrets with which requests to the remote service of program NAME are signed, newest first."""
+    """Show the signing secrets of remote program NAME, newest first."""
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.pool import orders
     from codewell.pool.minter_cache import Minters
@@ -247,7 +257,9 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
         async with started_producer(stack.kafka_config) as producer:
             changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
             if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
-                click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
+                click.echo(
+                    "Kafka did not take the pool-demand event: the generator's next sweep fills the pool.", err=True
+                )
         return changed
 
     return with_database(work)

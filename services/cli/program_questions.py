@@ -44,7 +44,7 @@ def _number(answer: str) -> int:
     try:
         return int(answer.replace(",", ""))
     except ValueError as error:
-        raise ProgramRefused(f"{answer!r} is no whole number.") from error
+        raise ProgramRefused(f"{answer!r} is not a whole number: write digits only.") from error
 
 
 def _yes(answer: str) -> bool:
@@ -65,27 +65,27 @@ _NAME: Final = Question("name", "Short name, as in {loyalty.NAME.promocode}", st
 _GENERAL: Final = (
     Question("title", "Name", _text, ""),
     Question("description", "Short description", _text, ""),
-    Question("groups", "Access groups, separated by commas", _words, ""),
-    Question("valid_from", "Valid from, e.g. 2026-12-01T00:00:00Z (nothing: always)", _text, ""),
-    Question("valid_until", "Valid until (nothing: for ever)", _text, ""),
+    Question("groups", "Access groups, comma-separated", _words, ""),
+    Question("valid_from", "Valid from, e.g. 2026-12-01T00:00:00Z (empty: always)", _text, ""),
+    Question("valid_until", "Valid until (empty: no limit)", _text, ""),
 )
 _SOURCE: Final = Question(
     "source", "Template, e.g. {string 4}-{number 4}-{upstring 4}; the URL of a remote service; or import", _source
 )
-_REQUEST_MAX: Final = Question("request_max", "Codes in one request, at most", _number, "500")
+_REQUEST_MAX: Final = Question("request_max", "Maximum codes per request", _number, "500")
 _MAXIMUM: Final = Question("codes_max", "Maximum number of codes", _number)
 _GUESSABLE: Final = Question("allow_guessable", "Accept codes that can be guessed", _yes, "no")
 _SWITCHES: Final = (
     Question("scenario_can_create", "Scenario can create codes", _yes, "no"),
     Question("campaign_can_create", "Campaign can create codes", _yes, "no"),
     Question("shared", "One code for many profiles", _yes, "no"),
-    Question("auto_link", "Link automatically: who makes codes names a profile for each", _yes, "no"),
+    Question("auto_link", "Link automatically: generated and imported codes need a profile each", _yes, "no"),
 )
 _LIFE: Final = (
-    Question("ttl", "Time to live, e.g. P30D (nothing: for ever)", _text, ""),
-    Question("ttl_from", "It begins at creation or attachment", str.strip, "creation"),
-    Question("reuse", "The same code again for the same request, profile, campaign or step", str.strip, "request"),
-    Question("fields", "Custom fields as NAME[:required][:discard], separated by commas", _fields, ""),
+    Question("ttl", "Time to live, e.g. P30D (empty: no limit)", _text, ""),
+    Question("ttl_from", "Time to live starts at creation or attachment", str.strip, "creation"),
+    Question("reuse", "Reuse a code for the same request, profile, campaign or step", str.strip, "request"),
+    Question("fields", "Custom fields as NAME[:required][:discard], comma-separated", _fields, ""),
 )
 
 
@@ -108,7 +108,7 @@ def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check
         answers = _ask(answers, question)
     answers = _ask_maximum(answers, check)
     ready = str(min(answers["codes_max"], POOL_MAX_DEFAULT))
-    answers = _ask(answers, Question("pool_max", "Pool size: how many stand ready", _number, ready))
+    answers = _ask(answers, Question("pool_max", "Pool size: codes kept ready", _number, ready))
     for question in _LIFE:
         answers = _ask(answers, question)
     return answers

@@ -15,36 +15,48 @@ _F = TypeVar("_F", bound=Callable[..., None])
 
 _OPTIONS = (
     click.option("--file", "file", type=click.File(encoding="utf-8"), help="Settings as JSON; - is standard input."),
-    click.option("--title"),
-    click.option("--description"),
-    click.option("--group", "groups", multiple=True, help="An access group; may be given several times."),
-    click.option("--active/--inactive", default=None),
-    click.option("--valid-from", metavar="TIME", help="ISO 8601 with a time zone, e.g. 2026-12-01T00:00:00Z."),
-    click.option("--valid-until", metavar="TIME", help="ISO 8601 with a time zone."),
+    click.option("--title", help="Name of the program, for people."),
+    click.option("--description", help="Short description."),
+    click.option("--group", "groups", multiple=True, help="Access group; repeatable."),
+    click.option("--active/--inactive", default=None, help="Whether it creates and attaches codes.  [default: active]"),
+    click.option("--valid-from", metavar="TIME", help="Start of validity, as 2026-12-01T00:00:00Z.  [default: always]"),
+    click.option("--valid-until", metavar="TIME", help="End of validity, as 2026-12-31T00:00:00Z.  [default: never]"),
     click.option(
         "--template",
-        help="Codes are made from it: '{string 4}-{number 4}-{upstring 4}', or '{safe 12}', which can't be misread.",
+        help="Template of the codes, as '{string 4}-{number 4}' or '{safe 12}' (no look-alike characters).",
     ),
-    click.option("--remote-url", metavar="URL", help="Codes are ordered from this remote service."),
-    click.option("--request-max", type=int, help="How many codes one request to it may ask for.  [500]"),
-    click.option("--import-only", is_flag=True, help="Codes come from files."),
-    click.option("--scenario-can-create/--scenario-cannot-create", default=None),
-    click.option("--campaign-can-create/--campaign-cannot-create", default=None),
-    click.option("--shared/--not-shared", default=None, help="One code for everybody."),
+    click.option("--remote-url", metavar="URL", help="URL of the remote service that delivers the codes."),
+    click.option("--request-max", type=int, help="Maximum codes per request to it.  [default: 500]"),
+    click.option("--import-only", is_flag=True, help="All codes are imported."),
     click.option(
-        "--auto-link/--no-auto-link", default=None, help="Who generates or imports codes names a profile for each."
+        "--scenario-can-create/--scenario-cannot-create",
+        default=None,
+        help="Whether codes are created for scenarios on demand.",
     ),
-    click.option("--codes-max", type=int, help="How many codes the program may ever have."),
-    click.option("--pool-max", type=int, help="How many stand ready.  [the maximum, or 100,000 if that is less]"),
-    click.option("--ttl", help="How long a code lives, e.g. P30D.  [for ever]"),
-    click.option("--ttl-from", type=click.Choice(["creation", "attachment"])),
-    click.option("--reuse", type=click.Choice(["request", "profile", "campaign", "step"])),
+    click.option(
+        "--campaign-can-create/--campaign-cannot-create",
+        default=None,
+        help="Whether codes are created for campaigns on demand.",
+    ),
+    click.option("--shared/--not-shared", default=None, help="Whether all profiles get the same code."),
+    click.option(
+        "--auto-link/--no-auto-link", default=None, help="Whether generated and imported codes need a profile each."
+    ),
+    click.option("--codes-max", type=int, help="Maximum codes the program may ever have."),
+    click.option("--pool-max", type=int, help="Codes kept ready.  [default: the maximum, at most 100,000]"),
+    click.option("--ttl", help="Lifetime of a code, as P30D.  [default: no limit]"),
+    click.option("--ttl-from", type=click.Choice(["creation", "attachment"]), help="When the lifetime starts."),
+    click.option(
+        "--reuse",
+        type=click.Choice(["request", "profile", "campaign", "step"]),
+        help="Whether the same profile, campaign or step gets the same code again.  [default: request]",
+    ),
     click.option(
         "--field", "fields", multiple=True, metavar="NAME[:required][:discard]",
-        help="A custom field, asked for when codes are generated and saved on them; may be given several times.",
+        help="Custom field, given and saved when codes are generated; repeatable.",
     ),
     click.option(
-        "--allow-guessable/--refuse-guessable", default=None, help="Accept a template whose codes can be guessed."
+        "--allow-guessable/--refuse-guessable", default=None, help="Whether to accept a template with guessable codes."
     ),
 )  # fmt: skip
 
@@ -68,9 +80,9 @@ def given(
     """The settings that were given, by their names in a program's JSON: options win over the file."""
     settings = _from_file(file) | {key: value for key, value in options.items() if value not in (None, ())}
     if (template is not None) + (remote_url is not None) + import_only > 1:
-        raise click.UsageError("Codes come from one place: --template, --remote-url or --import-only.")
+        raise click.UsageError("Choose one source of codes: --template, --remote-url or --import-only.")
     if request_max is not None and remote_url is None:
-        raise click.UsageError("--request-max goes with --remote-url.")
+        raise click.UsageError("--request-max needs --remote-url.")
     if template is not None:
         settings["source"] = {"kind": "template", "template": template}
     elif remote_url is not None:
@@ -90,7 +102,9 @@ def custom_field(text: str) -> dict[str, Any]:
     """A custom field written as NAME[:required][:discard]. Raises ProgramRefused."""
     name, *words = text.split(":")
     if not set(words) <= {"required", "discard"}:
-        raise ProgramRefused(f"{text!r} is not NAME, NAME:required, NAME:discard or NAME:required:discard.")
+        raise ProgramRefused(
+            f"{text!r} is not a field: write NAME, NAME:required, NAME:discard or NAME:required:discard."
+        )
     return {"name": name, "required": "required" in words, "save": "discard" not in words}
 
 
@@ -113,7 +127,7 @@ def _from_file(file: IO[str] | None) -> dict[str, Any]:
     try:
         settings = json.load(file)
     except (ValueError, RecursionError) as error:
-        raise ProgramRefused(f"{file.name} is no JSON that can be read ({error}): write one program object.") from error
+        raise ProgramRefused(f"{file.name} is not valid JSON ({error}): write one JSON object of settings.") from error
     if not isinstance(settings, dict):
-        raise ProgramRefused(f"{file.name} holds no object: write one program object.")
+        raise ProgramRefused(f"{file.name} is not a JSON object: write one JSON object of settings.")
     return settings

@@ -6,29 +6,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.dlq_filters import moment
-from services.cli.output import Progress, as_json, masked, print_json, with_database
+from services.cli.output import Progress, as_json, counted, masked, print_json, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.repair_plan import RepairCase
 
 _SAYS = {
-    "lost_answer": "an answer that the database does not know",
-    "lost_code": "a code that was answered and is free in the database",
+    "lost_answer": "an answer missing in the database",
+    "lost_code": "an answered code that is free in the database",
     "two_answers": "a request with two answers",
-    "two_profiles": "a code that two profiles were told",
+    "two_profiles": "a code answered to two profiles",
 }
 
 
 @click.command()
-@click.option("--since", callback=moment, metavar="TIME", help="Only answers written since; ISO 8601.  [all]")
-@click.option("--repair", is_flag=True, help="Put back what was lost, where nobody else has it.")
-@click.option("--unmasked", is_flag=True, help="Print profile ids and codes as they are.")
+@click.option(
+    "--since",
+    callback=moment,
+    metavar="TIME",
+    help="Only answers from this time on; ISO 8601 with a time zone.  [default: all]",
+)
+@click.option("--repair", is_flag=True, help="Restore lost answers and codes unless another profile has the code.")
+@click.option("--unmasked", is_flag=True, help="Print complete profile ids and codes.")
 @as_json
 def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: bool) -> None:
-    """Compare the answers in Kafka with the database, and list what the database lost or contradicts.
+    """Compare published answers with the database.
 
-    Exit status 1 where anything is left that is wrong. Run it after a fail-over to an asynchronous standby, with
-    --repair, before issuers start again.
+    Lists answers that the database lost or contradicts. Run it with --repair after a fail-over to an asynchronous
+    standby, before issuers start. Exit status 1 if a difference remains.
     """
 
     async def work(connection: Any, settings: Any) -> dict[str, int]:
@@ -53,7 +58,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         if repair:
             await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", begun=True)
         repairer = Repair(connection, Minters(*settings.master_keys))
-        progress = Progress("cases")
+        progress = Progress("differences")
         async for missing in comparison.in_order():
             for case in await (repairer.repair if repair else repairer.judge)(missing):
                 counts["cases"] += 1
@@ -68,11 +73,17 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
     if as_json:
         print_json({"kind": "summary", **counts})
     elif not counts["cases"]:
-        click.echo(f"{counts['answers']:,} answers in Kafka: the database has each as it was published.")
+        click.echo(f"{counted(counts['answers'], 'answer')} in Kafka: no difference to the database.")
     else:
-        click.echo(f"{counts['answers']:,} answers in Kafka: {counts['repaired']:,} of {counts['cases']:,} repaired.")
+        click.echo(
+            f"{counted(counts['answers'], 'answer')} in Kafka: repaired {counts['repaired']:,} of "
+            f"{counted(counts['cases'], 'difference')}."
+        )
     if counts["left"]:
-        raise click.ClickException(f"{counts['left']:,} cases are left: {'look at each' if repair else '--repair'}.")
+        raise click.ClickException(
+            f"Not repaired: {counted(counts['left'], 'difference')}. "
+            f"{'Check each one' if repair else 'Run it with --repair'}."
+        )
 
 
 def _reply_topics() -> list[str]:
@@ -91,7 +102,7 @@ def _say(case: "RepairCase", *, repair: bool, unmasked: bool, as_json: bool) -> 
         print_json(facts)
         return
     code = "" if case.code is None else f", code {facts['code']} of {case.program}"
-    end = "It is put back." if facts["repaired"] else case.detail
+    end = "Restored." if facts["repaired"] else case.detail
     click.echo(
         f"{case.place}: {_SAYS[case.kind]}: request {case.request_id}, profile {facts['profile_id']}{code}. {end}"
     )

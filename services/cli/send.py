@@ -18,27 +18,29 @@ if TYPE_CHECKING:
 
 _PROFILES = click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
 _FILE = click.option(
-    "--file", "file", type=click.File(encoding="utf-8"), help="One profile id a line; - is standard input."
+    "--file", "file", type=click.File(encoding="utf-8"), help="File of profile ids, one per line; - is standard input."
 )
-_PREVIEW = click.option("--preview", is_flag=True, help="Codes that fit the template and belong to nobody.")
-_DEADLINE = click.option("--deadline", metavar="TIME", help="ISO 8601 with a time zone.")
+_PREVIEW = click.option("--preview", is_flag=True, help="Return sample codes that are attached to no profile.")
+_DEADLINE = click.option(
+    "--deadline", metavar="TIME", help="Answer before this time or refuse; ISO 8601 with a time zone."
+)
 _TIMEOUT = click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.1, 3_600), default=30.0, show_default=True,
-    help="How long to wait for the next answer (s).",
+    help="Maximum wait for the next answer (s).",
 )  # fmt: skip
 
 
 @click.group()
 def send() -> None:
-    """Publish requests for codes and show the answers."""
+    """Publish code requests and show the answers."""
 
 
 @send.command("message-render")
 @_PROFILES
 @_FILE
-@click.option("--campaign", default="cli", show_default=True)
-@click.option("--program", "programs", multiple=True, help="A program's short name; may be given several times.")
-@click.option("--template", help="The message, e.g. 'Hello! {loyalty.SPRING.promocode}'.")
+@click.option("--campaign", default="cli", show_default=True, help="Campaign id.")
+@click.option("--program", "programs", multiple=True, help="Short name of a program; repeatable.")
+@click.option("--template", help="Message text, as 'Hello! {loyalty.SPRING.promocode}'.")
 @_PREVIEW
 @_DEADLINE
 @_TIMEOUT
@@ -47,7 +49,7 @@ def message_render(
     profiles: tuple[str, ...], file: IO[str] | None, campaign: str, programs: tuple[str, ...], template: str | None,
     preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Ask for the codes of a message to each PROFILE."""
+    """Request the codes of a message for each PROFILE."""
     data = {"campaign_id": campaign, "programs": programs, "template": template, "deadline": deadline}
     _send("message-render", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
 
@@ -55,9 +57,9 @@ def message_render(
 @send.command("scenario-step")
 @_PROFILES
 @_FILE
-@click.option("--scenario", default="cli", show_default=True)
-@click.option("--step", default="1", show_default=True)
-@click.option("--program", required=True, help="A program's short name.")
+@click.option("--scenario", default="cli", show_default=True, help="Scenario id.")
+@click.option("--step", default="1", show_default=True, help="Step id.")
+@click.option("--program", required=True, help="Short name of the program.")
 @_PREVIEW
 @_DEADLINE
 @_TIMEOUT
@@ -66,7 +68,7 @@ def scenario_step(
     profiles: tuple[str, ...], file: IO[str] | None, scenario: str, step: str, program: str,
     preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Ask for the code of a scenario's step for each PROFILE."""
+    """Request the code of a scenario step for each PROFILE."""
     data = {"scenario_id": scenario, "step_id": step, "program": program, "deadline": deadline}
     _send("scenario-step", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
 
@@ -74,7 +76,7 @@ def scenario_step(
 def _profiles(given: tuple[str, ...], file: IO[str] | None) -> list[str]:
     lines = [line.strip() for line in file or () if line.strip()]
     if not given and not lines:
-        raise click.UsageError("Name at least one profile, or a file of them with --file.")
+        raise click.UsageError("Missing profiles: give at least one PROFILE, or a file with --file.")
     return [*given, *lines]
 
 
@@ -83,7 +85,7 @@ def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: floa
     if answered < len(profiles):
         raise CodewellError(
             f"{len(profiles) - answered:,} of {len(profiles):,} requests have no answer after {timeout_s:g} s: "
-            "see that an issuer runs, and look for them among the dead letters."
+            "check that an issuer runs, and list the dead letters with codewell dlq list."
         )
 
 
@@ -115,7 +117,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
             if not missing:
                 break
     if not as_json:
-        print_table(rows, "No answer came.")
+        print_table(rows, "No answers.")
     return len(requests) - len(missing)
 
 

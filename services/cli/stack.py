@@ -14,7 +14,7 @@ from services.cli.extras import require
 
 @click.command()
 def issuer() -> None:
-    """Run one issuer: answers requests with codes. Any number may run."""
+    """Run an issuer, which answers requests with codes."""
     require("issuer")
     from services.issuer.main import main
 
@@ -23,7 +23,7 @@ def issuer() -> None:
 
 @click.command()
 def generator() -> None:
-    """Run one generator: keeps pools full. Any number may run."""
+    """Run a generator, which keeps pools full."""
     require("generator")
     from services.generator.main import main
 
@@ -32,7 +32,7 @@ def generator() -> None:
 
 @click.command()
 def console() -> None:
-    """Run one console: the HTTP API. Any number may run."""
+    """Run a console, which serves the HTTP API."""
     require("console")
     from services.console.main import main
 
@@ -41,7 +41,7 @@ def console() -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema up to date. Safe to repeat."""
+    """Create or upgrade the database schema; safe to repeat."""
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.postgres.connection import connection
     from codewell.infra.postgres.migrations import migrate as apply
@@ -58,15 +58,18 @@ def migrate() -> None:
 
 @click.command()
 @click.argument("role", type=click.Choice(["issuer", "generator", "console", "auditor"]))
-@click.option("--user", metavar="NAME", help="The user's name.  [the role's]")
+@click.option("--user", metavar="NAME", help="Name of the user.  [default: the role]")
 @click.option(
     "--password-file",
     type=click.File(),
     metavar="FILE",
-    help="Holds the password.  [one is made and printed this once]",
+    help="File with the password.  [default: a random one, printed once]",
 )
 def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
-    """Make a user of the database with the rights of ROLE alone, or give it another password, and print its URL."""
+    """Create a database user for a role and print its URL.
+
+    The user has the rights of this role only. If it exists, its password is changed.
+    """
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.infra.postgres import logins
     from codewell.infra.postgres.connection import address_of
@@ -81,30 +84,38 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
         return address_of(settings.postgres_url.get_secret_value())
 
     where = with_database(work)
-    click.echo(f"User {name} may do what codewell_{role} may. For that service:")
+    click.echo(f"User {name} has the rights of codewell_{role}. Set for this service:")
     shown = f":{password}" if password_file is None else ""
     click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}{shown}@{where}")
 
 
 @click.command()
 @click.option(
-    "--replication", type=click.IntRange(1), help="Replicas of each new topic.  [3, or the number of brokers]"
+    "--replication",
+    type=click.IntRange(1),
+    help="Replicas of each new topic.  [default: 3, at most the number of brokers]",
 )
 def topics(replication: int | None) -> None:
-    """Make the topics that are missing. Safe to repeat."""
+    """Create missing Kafka topics; safe to repeat."""
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.kafka.topics import create_topics
 
     settings = read_settings(StackSettings)
     made = asyncio.run(create_topics(settings.kafka_config, settings.topic_prefix, replication))
-    click.echo("\n".join(f"made {name}" for name in made) or "All topics are there.")
+    click.echo("\n".join(f"created {name}" for name in made) or "All topics exist.")
 
 
 _HOME = click.option(
-    "--home", type=click.Path(file_okay=False, path_type=Path), help="Where the stack keeps its data.  [.codewell]"
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory of the stack.  [default: .codewell]",
 )
-_API_PORT = click.option("--api-port", type=click.IntRange(0, 65_535), default=0, help="The API's port.  [a free one]")
-_ISSUERS = click.option("--issuers", type=click.IntRange(1, 32), default=1, show_default=True, help="How many issuers.")
+_API_PORT = click.option(
+    "--api-port", type=click.IntRange(0, 65_535), default=0, help="Port of the API.  [default: a free port]"
+)
+_ISSUERS = click.option(
+    "--issuers", type=click.IntRange(1, 32), default=1, show_default=True, help="Number of issuers."
+)
 
 
 @click.command()
@@ -112,7 +123,10 @@ _ISSUERS = click.option("--issuers", type=click.IntRange(1, 32), default=1, show
 @_API_PORT
 @_ISSUERS
 def standalone(home: Path | None, api_port: int, issuers: int) -> None:
-    """Run Postgres, Kafka and all services on this machine until Ctrl-C. Data is kept."""
+    """Run Postgres, Kafka and all services on this machine.
+
+    Stops at Ctrl-C and keeps its data.
+    """
     require("standalone")
     from codewell.infra.config.settings import home as default_home
     from codewell.infra.process.lifecycle import run
@@ -125,11 +139,18 @@ def standalone(home: Path | None, api_port: int, issuers: int) -> None:
 
 
 @click.command()
-@click.option("--exit", "leave", is_flag=True, help="Leave when all is shown; status 0 only if all held.")
-@click.option("--messages", type=click.IntRange(1), default=20_000, show_default=True, help="message-render requests.")
-@click.option("--steps", type=click.IntRange(0), default=5_000, show_default=True, help="scenario-step requests.")
+@click.option("--exit", "leave", is_flag=True, help="Exit at the end; status 0 only if all checks passed.")
+@click.option(
+    "--messages", type=click.IntRange(1), default=20_000, show_default=True, help="Number of message-render requests."
+)
+@click.option(
+    "--steps", type=click.IntRange(0), default=5_000, show_default=True, help="Number of scenario-step requests."
+)
 def demo(leave: bool, messages: int, steps: int) -> None:
-    """Show the main job on a fresh stack: a program, requests, their answers, and the checks."""
+    """Demonstrate codes end to end on a fresh stack.
+
+    Creates a program, publishes requests, shows their answers and checks the invariants.
+    """
     require("standalone")
     from codewell.infra.process.lifecycle import run
     from services.standalone.demo import demonstrate

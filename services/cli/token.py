@@ -16,12 +16,12 @@ def _lifetime(_: click.Context, __: click.Parameter, given: str | None) -> timed
     try:
         return TypeAdapter(timedelta).validate_python(given)
     except ValidationError as error:
-        raise click.BadParameter(f"{given!r} is no ISO 8601 duration such as P90D.") from error
+        raise click.BadParameter(f"{given!r} is not an ISO 8601 duration, such as P90D.") from error
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens for the HTTP API."""
+    """Create, list and revoke tokens of the HTTP API."""
 
 
 @token.command()
@@ -32,15 +32,17 @@ def token() -> None:
     type=click.Choice(["read", "write", "redeem", "admin"]),
     multiple=True,
     required=True,
-    help="What it may do; may be given several times. admin is all of them.",
+    help="Scope; repeatable. admin includes all others.",
 )
-@click.option("--group", "groups", multiple=True, help="An access group; may be given several times.  [all programs]")
-@click.option("--expires-in", callback=_lifetime, metavar="DURATION", help="As P90D or PT8H.  [when it is revoked]")
+@click.option("--group", "groups", multiple=True, help="Access group; repeatable.  [default: all programs]")
+@click.option(
+    "--expires-in", callback=_lifetime, metavar="DURATION", help="Lifetime, as P90D or PT8H.  [default: until revoked]"
+)
 @as_json
 def create(
     name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], expires_in: timedelta | None, as_json: bool
 ) -> None:
-    """Make token NAME and print its secret, which is shown this once."""
+    """Create token NAME and print its secret, once."""
     from codewell.access import tokens
     from codewell.audit.audit_log import command_actor, recorded
 
@@ -54,13 +56,13 @@ def create(
     if as_json:
         print_json({**made._asdict(), "token": secret})
     else:
-        click.echo(f"Token {made.name} is made. Its secret is shown this once:\n{secret}")
+        click.echo(f"Created token {made.name}. Its secret is shown only once:\n{secret}")
 
 
 @token.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List the tokens in force."""
+    """List active tokens."""
     from codewell.access import tokens
 
     found = [one._asdict() for one in with_database(lambda connection, _: tokens.list_all(connection))]
@@ -79,14 +81,17 @@ def list_(as_json: bool) -> None:
         }
         for facts in found
     ]
-    print_table(rows, "There is no token yet: codewell token create makes one.")
+    print_table(rows, "No active tokens: create one with codewell token create.")
 
 
 @token.command()
 @click.argument("name_or_id", metavar="NAME|ID")
 @as_json
 def revoke(name_or_id: str, as_json: bool) -> None:
-    """End a token for good. A console may still know it for 5 seconds."""
+    """Revoke a token permanently.
+
+    Consoles may accept it for another 5 seconds.
+    """
     from codewell.access import tokens
     from codewell.audit.audit_log import command_actor, record
 
@@ -100,4 +105,4 @@ def revoke(name_or_id: str, as_json: bool) -> None:
     if as_json:
         print_json(ended._asdict())
     else:
-        click.echo(f"Token {ended.name} is revoked.")
+        click.echo(f"Revoked token {ended.name}.")

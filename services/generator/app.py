@@ -22,7 +22,7 @@ from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 
-WAKE_UPS: Final = Counter("codewell_wake_ups", "What made the generator look at pools, by kind.", ["kind"])
+WAKE_UPS: Final = Counter("codewell_wake_ups", "Wake-ups of the generator, by kind.", ["kind"])
 for _kind in ("sweep", "PoolDemand", "ProgramChanged", "unreadable"):
     WAKE_UPS.labels(_kind)
 

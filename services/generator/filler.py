@@ -20,7 +20,7 @@ from services.generator.pool_metrics import note_levels
 
 log = structlog.get_logger()
 
-MADE: Final = Counter("codewell_codes_made", "Codes made by the generator.")
+MADE: Final = Counter("codewell_codes_made", "Codes created by the generator.")
 
 # Pools that a sweep fills one by one, side by side; each costs a few round trips to the database and little else.
 SWEEP_CONCURRENCY_MAX: Final = 4

@@ -10,15 +10,13 @@ from codewell.pool.levels import circuits_open, levels
 # Each is four series, and a platform has many thousand programs.
 NAMED_MAX: Final = 200
 
-POOL: Final = Gauge("codewell_pool_codes", "Codes that stand ready.", ["program"])
-MARK: Final = Gauge("codewell_pool_mark_codes", "Up to where generators fill the pool; not for those that aren't.",
+POOL: Final = Gauge("codewell_pool_codes", "Codes in the pool.", ["program"])
+MARK: Final = Gauge("codewell_pool_mark_codes", "Size to which generators fill the pool, if they fill it.",
                     ["program"])  # fmt: skip
-CODES: Final = Gauge("codewell_program_codes", "Codes that count against the maximum: made, imported and on order.",
+CODES: Final = Gauge("codewell_program_codes", "Codes that count against the maximum: created, imported and on order.",
                      ["program"])  # fmt: skip
-CODES_MAX: Final = Gauge("codewell_program_maximum_codes", "How many codes the program may ever have.", ["program"])
-CIRCUITS: Final = Gauge(
-    "codewell_remote_circuits_open", "Programs whose remote service is left alone for its failures."
-)
+CODES_MAX: Final = Gauge("codewell_program_maximum_codes", "Maximum codes the program may ever have.", ["program"])
+CIRCUITS: Final = Gauge("codewell_remote_circuits_open", "Programs whose remote service has an open circuit breaker.")
 
 
 async def note_levels(connection: Connection) -> None:

@@ -30,7 +30,7 @@ from services.generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 
-EVENTS: Final = Counter("codewell_profile_events", "ProfileChanges of profiles, by what became of them.", ["outcome"])
+EVENTS: Final = Counter("codewell_profile_events", "Profile events, by outcome.", ["outcome"])
 for _outcome in ("written", "forgotten", "unreadable"):
     EVENTS.labels(_outcome)
 

@@ -16,7 +16,7 @@ from schemas.remote import RemoteCode
 
 log = structlog.get_logger()
 
-RECEIVED: Final = Counter("codewell_remote_codes", "Codes that remote services have brought.")
+RECEIVED: Final = Counter("codewell_remote_codes", "Codes delivered by remote services.")
 
 TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 REQUESTS: Final = Counter("codewell_remote_requests", "Requests to remote services, by outcome.", ["outcome"])
 SECONDS: Final = Histogram(
-    "codewell_remote_seconds", "Time of one exchange with a remote service.",
+    "codewell_remote_seconds", "Duration of a request to a remote service.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )  # fmt: skip
 for _outcome in ("done", "not_needed", "refused", "failed", "given_up"):

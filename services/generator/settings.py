@@ -11,22 +11,22 @@ class GeneratorSettings(WorkerSettings):
     """The generator's own."""
 
     sweep_interval_s: float = Field(
-        60.0, ge=0.1, le=3_600, description="How often all programs are looked at, whatever events came (s)."
+        60.0, ge=0.1, le=3_600, description="Interval of the sweep over all programs, independent of events (s)."
     )
     remote_concurrency: int = Field(
-        8, ge=2, le=256, description="Requests to remote services side by side; one program has half of them at most."
+        8, ge=2, le=256, description="Maximum concurrent requests to remote services; one program uses at most half."
     )
     remote_timeout_s: float = Field(
-        10.0, ge=0.1, le=300, description="How long one exchange with a remote service may take, all in all (s)."
+        10.0, ge=0.1, le=300, description="Total timeout of one request to a remote service (s)."
     )
     remote_give_up_s: float = Field(
         86_400.0,
         ge=1,
         le=30 * 86_400,
-        description="How long one request to a remote service is tried again (s); then its codes are ordered anew.",
+        description="Maximum time to retry one request to a remote service (s); then its codes are ordered anew.",
     )
     remote_allow: CommaSeparated = Field(
-        (), description="Networks inside which remote services may be all the same, as 10.1.0.0/16, by commas."
+        (), description="Private networks that remote services may be in, as 10.1.0.0/16, comma-separated."
     )
 
     @field_validator("remote_allow")
@@ -36,5 +36,5 @@ class GeneratorSettings(WorkerSettings):
             try:
                 ip_network(text)
             except ValueError as error:
-                raise ValueError(f"{text} must be a network such as 10.1.0.0/16") from error
+                raise ValueError(f"{text} must be a network, such as 10.1.0.0/16") from error
         return given

@@ -31,13 +31,13 @@ from services.issuer.traces import BatchTrace
 log = structlog.get_logger()
 
 CLAIM_SECONDS: Final = Histogram(
-    "codewell_claim_seconds", "Time to decide one batch, waits for the database included.",
+    "codewell_claim_seconds", "Duration of the claim of a batch, including waits for the database.",
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )  # fmt: skip
-ANSWERS: Final = Counter("codewell_answers", "Answers made, by outcome.", ["outcome"])
-REFUSALS: Final = Counter("codewell_refusals", "Programs refused in answers, by reason.", ["reason"])
+ANSWERS: Final = Counter("codewell_answers", "Answers, by outcome.", ["outcome"])
+REFUSALS: Final = Counter("codewell_refusals", "Refused programs in answers, by reason.", ["reason"])
 ANSWER_SECONDS: Final = BatchHistogram(
-    "codewell_answer_seconds", "From a request's record in Kafka to its answer there.",
+    "codewell_answer_seconds", "Time from the request's Kafka record to its answer's.",
     (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )  # fmt: skip
 for _outcome in ("attached", "refused"):
@@ -76,7 +76,7 @@ ANSWERS_PER_SLICE_MAX: Final = 250
 
 
 _RETRIES_EXHAUSTED_DETAIL: Final = (
-    "It waited as often as it may: its program's codes stayed locked, or its key can't be read; the issuers' logs say."
+    "Retries are exhausted: the program's codes stayed locked, or its key cannot be read; see the issuers' logs."
 )
 
 

@@ -28,12 +28,12 @@ from services.issuer.retry_schedule import batches_when_due
 from services.issuer.settings import IssuerSettings
 from services.issuer.traces import BatchTrace
 
-REQUESTS: Final = Counter("codewell_requests", "Records taken in hand, by topic; repeated ones again.", ["topic"])
+REQUESTS: Final = Counter("codewell_requests", "Records received, by topic; redeliveries count again.", ["topic"])
 
 # After a connection that lasted this long, the next attempt is made without backoff.
 _STABLE_AFTER_S: Final = 60.0
 _POISON_RECORD_DETAIL: Final = (
-    "A header's name is not UTF-8, so the record can't be read here; it is where codewell_topic and the others say."
+    "A header's name is not UTF-8, so the record cannot be read; codewell_topic and the other headers name its place."
 )
 
 

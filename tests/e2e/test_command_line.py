@@ -117,7 +117,7 @@ async def test_generate_list_and_show_codes(stack: Stack) -> None:
     [stock] = (await stack.run("code", "generate", "CODES", "600", "--json")).is_done().objects
     assert (stock["program"], stock["made"], stock["pooled"]) == ("CODES", 600, 600)
     said = (await stack.run("code", "generate", "CODES", "1")).is_done()
-    assert said.out == "1 codes are made; 601 stand ready.\n"
+    assert said.out == "Generated 1 code: 601 in the pool.\n"
 
     first = (await stack.run("code", "list", "CODES", "--limit", "400", "--json")).is_done().objects
     after = first[-1]["place"]
@@ -150,7 +150,7 @@ async def test_the_life_of_a_code(stack: Stack) -> None:
     (await stack.run("code", "activate", "LIFE", code)).is_refused(code, "activated already")
     (await stack.run("code", "delete", "LIFE", code)).is_refused(code, "is activated")
     assert await step("deactivate", "LIFE", code) == ("attached", "p-2")
-    (await stack.run("code", "update", "LIFE", code, "--expires-at", "tomorrow")).is_refused("no time")
+    (await stack.run("code", "update", "LIFE", code, "--expires-at", "tomorrow")).is_refused("neither never nor a time")
     words = ("code", "update", "LIFE", code, "--expires-at", "never", "--field", "note=kept", "--json")
     [facts] = (await stack.run(*words)).is_done().objects
     assert (facts["expires_at"], facts["fields"]) == (None, {"note": "kept"})
@@ -203,6 +203,6 @@ async def test_send_a_preview_and_what_is_refused(stack: Stack) -> None:
 async def test_audit_migrate_and_topics_again(stack: Stack) -> None:
     [report] = (await stack.run("audit", "--json")).is_done().objects
     assert (report["clean"], report["findings"]) == (True, [])
-    assert "no row breaks any" in (await stack.run("audit")).is_done().out
+    assert "no violations" in (await stack.run("audit")).is_done().out
     assert (await stack.run("migrate")).is_done().out == "The schema is up to date.\n"
-    assert (await stack.run("topics")).is_done().out == "All topics are there.\n"
+    assert (await stack.run("topics")).is_done().out == "All topics exist.\n"

@@ -41,7 +41,7 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
     async with running_stack(home) as stack:
         (await stack.run("program", "create", "SPRING", "--template", "{upstring 8}", "--codes-max", "10",
                          "--campaign-can-create", "--allow-guessable")).is_done()  # fmt: skip
-        assert (await stack.run("dlq", "list")).is_done().out == "There is no dead letter.\n"
+        assert (await stack.run("dlq", "list")).is_done().out == "No dead letters.\n"
         assert (await stack.run("dlq", "replay", "--json")).objects[0]["replayed"] == 0
         await publish(stack, request.value, [*request.headers, elsewhere], request.key)
         await publish(stack, b"\xff", request.headers, b"\xff")
@@ -65,12 +65,12 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
         (await stack.spawn("dlq", "show", "0:999")).is_wrong_usage("message-render:0:17")
         table = (await stack.run("dlq", "list", "--reason", "not_json", "--topic", "message-render")).is_done().out
         assert len(table.splitlines()) == 2
-        assert (await stack.run("dlq", "list", "--since", "2999-01-01T00:00:00Z")).out == "There is no dead letter.\n"
+        assert (await stack.run("dlq", "list", "--since", "2999-01-01T00:00:00Z")).out == "No dead letters.\n"
         (await stack.run("dlq", "list", "--since", "yesterday")).is_wrong_usage("2026-12-01T00:00:00Z")
         assert (await stack.run("dlq", "list", "--limit", "1")).err.startswith("These are the newest 1 of 2")
 
         said = await stack.run("dlq", "replay", "--reason", "not_json")
-        assert said.out == "1 events are published again.\n", said
+        assert said.out == "Replayed 1 event.\n", said
         again = [letter for letter in await buried(stack, 3) if letter["reason"] == "not_json"]
         # What still can't be read is a letter anew, and the one before is not published a second time.
         assert [letter["replayed_at"] is None for letter in again] == [False, True]
@@ -82,7 +82,7 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
         # On a busy machine it says how far it is.
         said = await stack.run("dlq", "purge", "--yes", "--reason", "not_json")
         assert said.status == 0, said
-        assert said.out.startswith("1 dead letters are purged, 0 of them never replayed.\n")
+        assert said.out.startswith("Purged 1 dead letter, 0 of them never replayed.\n")
         assert len(await buried(stack, 2)) == 2
 
     async with (

@@ -78,7 +78,7 @@ async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Stack) 
     [done] = (await stack.run("profile", "import", "customers.csv", "--json")).is_done().objects
     assert (done["written"], done["refused"], [row["line"] for row in done["rows"]]) == (2, 1, [3])
     told = (await stack.run("profile", "import", "-", stdin="profile_id,email\np-3,x\n,y\n")).is_done().out
-    assert told.startswith("1 profiles are written.\n1 rows are not")
+    assert told.startswith("Imported 1 profile.\nSkipped 1 invalid row")
     [shown] = (await stack.run("profile", "show", "p-1", "--json")).is_done().objects
     assert (shown["profile_id"], shown["fields"]) == ("p-1", {"email": "ann@example.com", "name": "=Ann"})
     assert "ann@example.com" in (await stack.run("profile", "show", "p-1")).is_done().out
@@ -92,7 +92,7 @@ async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Stack) 
 
     assert (await stack.run("profile", "forget", "p-1", "--json")).is_done().objects == [{"answers": 1}]
     (await stack.run("profile", "show", "p-1")).is_refused("Nothing is known")
-    assert "is forgotten" in (await stack.run("profile", "forget", "p-3")).is_done().out
+    assert "Forgot the profile" in (await stack.run("profile", "forget", "p-3")).is_done().out
     left = {row["profile_id"] for row in rows((await stack.run(*words)).is_done().out)}
     assert "p-2" in left
     assert "p-1" not in left

@@ -55,7 +55,7 @@ async def test_update_changes_what_is_given_and_nothing_else(stack: Stack) -> No
 
     file = json.dumps({"title": "By file", "ttl": None, "description": "By file"})
     said = await stack.run("program", "update", "CHANGES", "--file", "-", "--description", "By option", stdin=file)
-    assert said.is_done().out == "Program CHANGES is changed.\n"
+    assert said.is_done().out == "Changed program CHANGES.\n"
     after = await shown(stack, "CHANGES")
     assert (after["title"], after["ttl"], after["description"]) == ("By file", None, "By option")
 
@@ -92,7 +92,7 @@ async def test_clone_and_remove(stack: Stack) -> None:
     assert (two["name"], two["title"]) == ("TWO", "First")
 
     said = (await stack.run("program", "remove", "ONE")).is_done()
-    assert said.out == "Program ONE is removed. Its codes stay on record: codewell code list ONE\n"
+    assert said.out == "Removed program ONE. Its codes stay on record: codewell code list ONE\n"
     names = [one["name"] for one in (await stack.run("program", "list", "--json")).is_done().objects]
     assert "ONE" not in names
     assert "TWO" in names
@@ -210,5 +210,5 @@ async def test_kafka_out_of_reach_changes_nothing(stack: Stack) -> None:
     before = await shown(stack, "THERE")
     for words in (("update", "THERE", "--title", "x"), ("deactivate", "THERE"), ("remove", "THERE")):
         said = await stack.run("program", *words, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
-        said.is_refused("Kafka can't be reached")
+        said.is_refused("Cannot reach Kafka")
     assert await shown(stack, "THERE") == before

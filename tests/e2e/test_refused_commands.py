@@ -65,14 +65,14 @@ async def test_postgres_out_of_reach(stack: Stack) -> None:
     url = f"postgresql://127.0.0.1:{free_port()}/codewell"
     for words in (("program", "list"), ("audit",), ("migrate",), ("program", "create", "X", *bad_input.GOOD)):
         said = await stack.run(*words, CODEWELL_POSTGRES_URL=url)
-        said.is_refused("Postgres can't be reached", "CODEWELL_POSTGRES_URL")
+        said.is_refused("Cannot reach Postgres", "CODEWELL_POSTGRES_URL")
 
 
 async def test_kafka_out_of_reach(stack: Stack) -> None:
     bootstrap = f"127.0.0.1:{free_port()}"
     for words in (("topics",), ("send", "message-render", "p-1", "--program", "THERE")):
         said = await stack.run(*words, CODEWELL_KAFKA_BOOTSTRAP=bootstrap)
-        said.is_refused("Kafka can't be reached", bootstrap, "CODEWELL_KAFKA_BOOTSTRAP")
+        said.is_refused("Cannot reach Kafka", bootstrap, "CODEWELL_KAFKA_BOOTSTRAP")
 
 
 async def test_topics_that_are_not_there(stack: Stack) -> None:

@@ -77,7 +77,7 @@ async def test_a_pool_filled_by_the_example(stack: Stack) -> None:
         (await stack.run("program", "update", "SPRING", "--remote-url", url, "--request-max", "30")).is_done()
         await until_ready(stack, "SPRING", 100)
         said = (await stack.run("code", "generate", "SPRING", "5", "--field", "discount=10")).is_done()
-        assert re.fullmatch(r"5 codes are ordered: 5 are on order; 100 stand ready\.\n", said.out)
+        assert re.fullmatch(r"Ordered 5 codes: 5 on order, 100 in the pool\.\n", said.out)
         await until_ready(stack, "SPRING", 105)
     listed = (await stack.run("code", "list", "SPRING", "--limit", "200", "--json")).is_done().objects
     assert sorted(one["fields"].get("discount", "") for one in listed) == [""] * 100 + ["10"] * 5

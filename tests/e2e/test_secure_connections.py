@@ -154,10 +154,10 @@ async def test_a_wrong_name(site: Site, word: str) -> None:
     name, url = site.url
     if word in KAFKA:
         wrong = {"CODEWELL_KAFKA_BOOTSTRAP": f"127.0.0.1:{site.kafka.sasl}"}
-        await site.is_refused(word, wrong, "Kafka", "another name", "CODEWELL_KAFKA_BOOTSTRAP")
+        await site.is_refused(word, wrong, "Kafka", "another host name", "CODEWELL_KAFKA_BOOTSTRAP")
     if word != "topics":
         wrong = {name: url.replace("@localhost:", "@127.0.0.1:")}
-        await site.is_refused(word, wrong, "Postgres", "another name", "CODEWELL_POSTGRES_URL")
+        await site.is_refused(word, wrong, "Postgres", "another host name", "CODEWELL_POSTGRES_URL")
 
 
 @pytest.mark.parametrize("word", [*KAFKA, "console"])
@@ -165,14 +165,14 @@ async def test_a_wrong_password(site: Site, word: str) -> None:
     guessed = str(site.stranger)
     if word in KAFKA:
         wrong = {"CODEWELL_KAFKA_SASL_PASSWORD_FILE": guessed}
-        await site.is_refused(word, wrong, f"does not let the user {USER} in", "CODEWELL_KAFKA_SASL_PASSWORD")
+        await site.is_refused(word, wrong, f"refused the login of user {USER}", "CODEWELL_KAFKA_SASL_PASSWORD")
     if word != "topics":
         wrong = {"CODEWELL_POSTGRES_PASSWORD_FILE": guessed}
-        await site.is_refused(word, wrong, "Postgres", "does not let us in", "CODEWELL_POSTGRES_URL")
+        await site.is_refused(word, wrong, "Postgres", "refused the login", "CODEWELL_POSTGRES_URL")
 
 
 @pytest.mark.parametrize("word", [*KAFKA, "console", "migrate"])
 async def test_another_machine_without_tls(site: Site, word: str) -> None:
     name, _ = site.url
     wrong = {name: "postgresql://codewell@db.example/codewell"}
-    await site.is_refused(word, wrong, "db.example is another machine", "sslmode=verify-full")
+    await site.is_refused(word, wrong, "db.example is another host", "sslmode=verify-full")

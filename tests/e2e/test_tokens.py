@@ -53,7 +53,7 @@ async def test_a_token_is_made_listed_and_revoked(stack: Stack) -> None:
     assert "all programs" in table
     assert made["token"] not in table
 
-    assert (await stack.run("token", "revoke", "shop")).is_done().out == "Token shop is revoked.\n"
+    assert (await stack.run("token", "revoke", "shop")).is_done().out == "Revoked token shop.\n"
     [ended] = (await stack.run("token", "revoke", str(made["id"]), "--json")).is_done().objects
     assert ended["revoked_at"] is not None
     assert [one["name"] for one in (await stack.run("token", "list", "--json")).objects] == ["standalone"]

@@ -40,10 +40,10 @@ OPTIONS = [
 ]  # fmt: skip
 
 FILES = [
-    pytest.param('{"name": "X", ', has("is no JSON that can be read"), id="broken"),
-    pytest.param("", has("is no JSON that can be read"), id="empty"),
-    pytest.param("[" * 100_000, has("is no JSON that can be read"), id="deep"),
-    pytest.param('["X"]', has("holds no object"), id="no object"),
+    pytest.param('{"name": "X", ', has("is not valid JSON"), id="broken"),
+    pytest.param("", has("is not valid JSON"), id="empty"),
+    pytest.param("[" * 100_000, has("is not valid JSON"), id="deep"),
+    pytest.param('["X"]', has("is not a JSON object"), id="no object"),
     pytest.param(json.dumps({**SETTINGS, "colour": "red", "size": 1}), has("colour"), id="unknown fields"),
     pytest.param(json.dumps({**SETTINGS, "source": {"kind": "magic"}}), has("source"), id="unknown source"),
     pytest.param(json.dumps({**SETTINGS, "codes_max": "many"}), has("codes_max"), id="type"),

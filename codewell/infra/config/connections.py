@@ -29,7 +29,7 @@ _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 # What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
 _POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_OR_ALLOW_INSECURE: Final = "or, if nobody else is on that network, set CODEWELL_ALLOW_INSECURE=true"
+_OR_ALLOW_INSECURE: Final = "or set CODEWELL_ALLOW_INSECURE=true if the network is private"
 
 
 def _check_readable(given: object) -> object:
@@ -40,7 +40,7 @@ def _check_readable(given: object) -> object:
         with Path(str(given)).open("rb"):
             return given
     except OSError as error:
-        raise ValueError(f"{given} can't be read ({error.strerror})") from error
+        raise ValueError(f"cannot read {given} ({error.strerror})") from error
 
 
 def _is_postgres_url(given: str) -> bool:
@@ -59,29 +59,31 @@ class ConnectionSettings(BaseSettings):
     """What every process must know of Postgres and Kafka."""
 
     postgres_url: SecretStr = Field(
-        min_length=1, description="Postgres, as postgresql://user:password@host:port/database."
+        min_length=1, description="URL of Postgres, as postgresql://user:password@host:port/database."
     )
-    postgres_password: SecretStr | None = Field(None, description="Its password, in place of one in the URL.")
-    kafka_bootstrap: str = Field(pattern=_BOOTSTRAP, description="Kafka brokers, as host:port, separated by commas.")
+    postgres_password: SecretStr | None = Field(None, description="Password of Postgres; replaces the one in the URL.")
+    kafka_bootstrap: str = Field(
+        pattern=_BOOTSTRAP, description="Kafka bootstrap brokers, as host:port, comma-separated."
+    )
     kafka_security_protocol: SecurityProtocol = Field(
-        "PLAINTEXT", description="How brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+        "PLAINTEXT", description="Kafka security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
     kafka_sasl_mechanism: SaslMechanism = Field(
-        "SCRAM-SHA-512", description="How the password is shown: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+        "SCRAM-SHA-512", description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    kafka_sasl_username: str = Field("", description="The user, with SASL_PLAINTEXT and SASL_SSL.")
-    kafka_sasl_password: SecretStr | None = Field(None, description="Its password.")
+    kafka_sasl_username: str = Field("", description="SASL user name; required by SASL_PLAINTEXT and SASL_SSL.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
     kafka_ssl_ca_file: _ReadablePath = Field(
-        None, description="Authorities of brokers' certificates, a file in PEM; the system's where none is given."
+        None, description="PEM file of the CAs that sign the brokers' certificates; default: the system's CAs."
     )
-    kafka_ssl_cert_file: _ReadablePath = Field(
-        None, description="The certificate to show, with its chain, a file in PEM."
+    kafka_ssl_cert_file: _ReadablePath = Field(None, description="PEM file of the client certificate and its chain.")
+    kafka_ssl_key_file: _ReadablePath = Field(
+        None, description="PEM file of the private key, if the certificate's file does not hold it."
     )
-    kafka_ssl_key_file: _ReadablePath = Field(None, description="Its key, where that is not in the same file.")
-    kafka_ssl_key_password: SecretStr | None = Field(None, description="What opens the key, where it is locked.")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="Passphrase of the private key.")
     allow_insecure: bool = Field(
         False,
-        description="Speak to Postgres and Kafka on other machines also without TLS that checks who they are.",
+        description="Allow connections to Postgres and Kafka on other hosts without verified TLS.",
     )
 
     @property
@@ -113,7 +115,7 @@ class ConnectionSettings(BaseSettings):
         url = given.get_secret_value()
         if not _is_postgres_url(url):
             raise ValueError(
-                "must be like postgresql://user:password@host:5432/database, with %23 for # and so on in the password"
+                "must be like postgresql://user:password@host:5432/database; percent-encode the password (%23 for #)"
             )
         options = postgres_options(url)
         if options.get("sslmode", SSL_MODES[0]) not in SSL_MODES:
@@ -122,7 +124,7 @@ class ConnectionSettings(BaseSettings):
             try:
                 _check_readable(options.get(name))
             except ValueError as error:
-                raise ValueError(f"its {name}, {error}") from error
+                raise ValueError(f"its {name}: {error}") from error
         return given
 
     @model_validator(mode="after")
@@ -131,7 +133,8 @@ class ConnectionSettings(BaseSettings):
         name = "CODEWELL_KAFKA_SECURITY_PROTOCOL"
         if kafka_config.with_sasl and not (kafka_config.sasl_username and kafka_config.sasl_password):
             raise ValueError(
-                f"{name} is {kafka_config.security_protocol}, which needs a user: set CODEWELL_KAFKA_SASL_USERNAME and "
+                f"{name} is {kafka_config.security_protocol}, which needs a user and a password: set "
+                "CODEWELL_KAFKA_SASL_USERNAME and "
                 "CODEWELL_KAFKA_SASL_PASSWORD."
             )
         if kafka_config.sasl_username and not kafka_config.with_sasl:
@@ -157,13 +160,13 @@ class ConnectionSettings(BaseSettings):
         for host in [*postgres_hosts(url)] or os.environ.get("PGHOST", "localhost").split(","):
             if not is_local(host) and postgres_options(url).get("sslmode") != "verify-full":
                 raise ValueError(
-                    f"CODEWELL_POSTGRES_URL is not right: {host} is another machine, so it must be known by its "
-                    f"certificate: add ?sslmode=verify-full&sslrootcert=FILE with its authority, {_OR_ALLOW_INSECURE}."
+                    f"CODEWELL_POSTGRES_URL is invalid: {host} is another host, so the connection needs "
+                    f"verified TLS: add ?sslmode=verify-full&sslrootcert=FILE with its CA, {_OR_ALLOW_INSECURE}."
                 )
         for host in broker_hosts(self.kafka_bootstrap):
             if not is_local(host) and not self.kafka_config.with_tls:
                 raise ValueError(
-                    f"CODEWELL_KAFKA_SECURITY_PROTOCOL is not right: {host} is another machine, so it must be known "
-                    f"by its certificate: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_OR_ALLOW_INSECURE}."
+                    f"CODEWELL_KAFKA_SECURITY_PROTOCOL is invalid: {host} is another host, so the connection "
+                    f"needs verified TLS: set SSL or SASL_SSL, and CODEWELL_KAFKA_SSL_CA_FILE, {_OR_ALLOW_INSECURE}."
                 )
         return self

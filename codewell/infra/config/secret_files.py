@@ -46,11 +46,11 @@ def _read_secret(variable: str, path: str) -> str:
             raw = file.read(SECRET_BYTES_MAX + 1)
         content = raw.decode().rstrip("\r\n")
     except OSError as error:
-        raise SettingsInvalid(f"{variable}_FILE is not right: {path} can't be read ({error.strerror}).") from error
+        raise SettingsInvalid(f"{variable}_FILE is invalid: cannot read {path} ({error.strerror}).") from error
     except UnicodeDecodeError:
         # Without the cause, which has the bytes.
-        raise SettingsInvalid(f"{variable}_FILE is not right: {path} is not text in UTF-8.") from None
+        raise SettingsInvalid(f"{variable}_FILE is invalid: {path} is not UTF-8 text.") from None
     if not content or len(raw) > SECRET_BYTES_MAX:
         what = f"is larger than {SECRET_BYTES_MAX // 1024} KiB" if content else "is empty"
-        raise SettingsInvalid(f"{variable}_FILE is not right: {path} {what}.")
+        raise SettingsInvalid(f"{variable}_FILE is invalid: {path} {what}.")
     return content

@@ -54,25 +54,25 @@ class StackSettings(ConnectionSettings):
     model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     topic_prefix: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Put before the name of every topic and consumer group."
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Prefix of all topic and consumer group names."
     )
     master_key: SecretStr | None = Field(
-        None, description="Wraps the keys of programs in the database: 16, 24 or 32 bytes in base64."
+        None, description="Master key that encrypts the programs' keys in the database: 16, 24 or 32 bytes in base64."
     )
     master_key_previous: SecretStr | None = Field(
-        None, description="Other master keys that keys may be wrapped with while one replaces them, by commas."
+        None, description="Previous master keys, comma-separated; needed while `codewell keys rotate` replaces them."
     )
     guesses_per_s: float = Field(
-        10.0, gt=0, le=1e9, description="Guesses a second that codes must withstand (1/s); judged at creation."
+        10.0, gt=0, le=1e9, description="Guess rate that codes must withstand (1/s); checked when a program is created."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level.")
 
     @field_validator("master_key")
     @classmethod
     def _check_master_key(cls, given: SecretStr | None) -> SecretStr | None:
         if given is None or _is_master_key(given.get_secret_value()):
             return given
-        raise ValueError("must be 16, 24 or 32 bytes in base64; `openssl rand -base64 32` makes one")
+        raise ValueError("must be 16, 24 or 32 bytes in base64; create one with `openssl rand -base64 32`")
 
     @field_validator("master_key_previous")
     @classmethod
@@ -80,7 +80,7 @@ class StackSettings(ConnectionSettings):
         if given is None or not given.get_secret_value():
             return None
         if info.data.get("master_key") is None:
-            raise ValueError("stands beside CODEWELL_MASTER_KEY, which is to be set too")
+            raise ValueError("needs CODEWELL_MASTER_KEY: set it too")
         if not all(map(_is_master_key, given.get_secret_value().split(","))):
             raise ValueError("must be keys of 16, 24 or 32 bytes in base64, separated by commas")
         return given
@@ -114,27 +114,23 @@ class StackSettings(ConnectionSettings):
 class WorkerSettings(StackSettings):
     """What every worker needs to know besides."""
 
-    health_host: str = Field("127.0.0.1", description="Where a worker serves /healthz, /readyz and /metrics.")
+    health_host: str = Field("127.0.0.1", description="Bind address of /healthz, /readyz and /metrics.")
     health_port: int = Field(
-        0, ge=-1, le=65_535, description="Its port; 0 takes a free one and logs it, -1 serves nothing."
+        0, ge=-1, le=65_535, description="Port of the health endpoints; 0: a free port, which is logged; -1: none."
     )
-    start_timeout_s: float = Field(
-        20.0, gt=0, le=600, description="How long a starting worker waits for Postgres and Kafka (s)."
-    )
+    start_timeout_s: float = Field(20.0, gt=0, le=600, description="Maximum wait for Postgres and Kafka at start (s).")
     stop_timeout_s: float = Field(
-        15.0, gt=0, le=120, description="How long a stopping worker may take for the batch in hand (s)."
+        15.0, gt=0, le=120, description="Maximum time to finish the current batch at shutdown (s)."
     )
     otlp_endpoint: str | None = Field(
         None,
         pattern=r"^https?://\S+$",
-        description="Where issuers and consoles send traces by OTLP over HTTP, as http://host:4318.",
+        description="OTLP/HTTP endpoint for traces of issuers and consoles, as http://host:4318.",
     )
     trace_share: float = Field(
-        0.01, ge=0, le=1, description="Share of requests that are traced where their sender says nothing about it."
+        0.01, ge=0, le=1, description="Sampling ratio of requests without a trace context of their sender."
     )
-    failpoints: str = Field(
-        "", description="Moments at which this worker is to die, for tests of crashes; never in use."
-    )
+    failpoints: str = Field("", description="Failpoints at which this process exits; for crash tests only.")
 
 
 _S = TypeVar("_S", bound=BaseSettings)
@@ -153,10 +149,11 @@ def read_settings(kind: type[_S]) -> _S:
         name = f"CODEWELL_{str(first['loc'][0]).upper()}"
         if first["type"] == "missing":
             raise SettingsInvalid(
-                f"{name} is not set and there is no stack in {home()}: set it, or start one with codewell standalone."
+                f"{name} is not set and there is no stack in {home()}: set it, or start a stack with codewell "
+                "standalone."
             ) from error
-        raise SettingsInvalid(f"{name} is not right: {says}.") from error
+        raise SettingsInvalid(f"{name} is invalid: {says}.") from error
     except (ValueError, TypeError, OSError) as error:
         raise SettingsInvalid(
-            f"{home() / 'endpoints.json'} can't be read ({error}): remove it, or start the stack again."
+            f"{home() / 'endpoints.json'} cannot be read ({error}): remove it, or start the stack again."
         ) from error

@@ -78,7 +78,7 @@ class KafkaConfig:
                 context.load_verify_locations(self.ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
-                    f"CODEWELL_KAFKA_SSL_CA_FILE is not right: {self.ca_file} can't be read as certificates in PEM "
+                    f"CODEWELL_KAFKA_SSL_CA_FILE is invalid: cannot read PEM certificates from {self.ca_file} "
                     f"({_error_text(error)})."
                 ) from error
         if self.cert_file is not None:
@@ -87,9 +87,9 @@ class KafkaConfig:
                 context.load_cert_chain(self.cert_file, self.key_file, _secret_text(self.key_password))
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
-                    f"CODEWELL_KAFKA_SSL_CERT_FILE is not right: {self.cert_file} and the key in "
-                    f"{self.key_file or 'it'} can't be used ({_error_text(error)}): both must be PEM and belong "
-                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key if it is locked."
+                    f"CODEWELL_KAFKA_SSL_CERT_FILE is invalid: cannot load {self.cert_file} and the key in "
+                    f"{self.key_file or 'it'} ({_error_text(error)}): both must be PEM and match each "
+                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key needs its passphrase in CODEWELL_KAFKA_SSL_KEY_PASSWORD."
                 ) from error
         return context
 

@@ -35,8 +35,8 @@ async def connect_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
 def unreachable_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
     """The error of a Kafka that does not answer."""
     return StackUnavailable(
-        f"Kafka can't be reached at {KafkaConfig.parse(kafka_config).bootstrap}: start it, or set "
-        "CODEWELL_KAFKA_BOOTSTRAP to where it is and CODEWELL_KAFKA_SECURITY_PROTOCOL to how it is spoken to."
+        f"Cannot reach Kafka at {KafkaConfig.parse(kafka_config).bootstrap}: start it, or set "
+        "CODEWELL_KAFKA_BOOTSTRAP to its address and CODEWELL_KAFKA_SECURITY_PROTOCOL to its protocol."
     )
 
 
@@ -52,16 +52,17 @@ async def _probe(kafka_config: KafkaConfig, host: str, port: int) -> None:
     except (ssl.SSLError, KafkaConnectionError) as error:
         # A broker that asks for a certificate hangs up on who has none. One that is being stopped does so too.
         raise StackUnavailable(
-            f"{place} hangs up ({error}): look at CODEWELL_KAFKA_SECURITY_PROTOCOL, and at "
-            "CODEWELL_KAFKA_SSL_CERT_FILE if it asks for a certificate."
+            f"{place} closed the connection ({error}): check CODEWELL_KAFKA_SECURITY_PROTOCOL, and "
+            "CODEWELL_KAFKA_SSL_CERT_FILE if it requires a client certificate."
         ) from error
     except UnsupportedSaslMechanismError as error:
         raise NotTrusted(
-            f"{place} does not take {kafka_config.sasl_mechanism}: set CODEWELL_KAFKA_SASL_MECHANISM to what it takes."
+            f"{place} does not support {kafka_config.sasl_mechanism}: set CODEWELL_KAFKA_SASL_MECHANISM to one it "
+            "supports."
         ) from error
     except SaslAuthenticationFailed as error:
         raise NotTrusted(
-            f"{place} does not let the user {kafka_config.sasl_username} in: look at CODEWELL_KAFKA_SASL_USERNAME, "
+            f"{place} refused the login of user {kafka_config.sasl_username}: check CODEWELL_KAFKA_SASL_USERNAME, "
             "CODEWELL_KAFKA_SASL_PASSWORD and CODEWELL_KAFKA_SASL_MECHANISM."
         ) from error
     connection.close()
@@ -80,10 +81,10 @@ def _certificate_error_text(place: str, error: ssl.SSLCertVerificationError) -> 
     why = error.verify_message.rstrip(".")
     if error.verify_code in _HOST_MISMATCH_CODES:
         return (
-            f"{place} has a certificate for another name ({why}): call it by the name that is in its certificate, in "
+            f"The certificate of {place} is for another host name ({why}): use the name in its certificate in "
             "CODEWELL_KAFKA_BOOTSTRAP and in its advertised.listeners."
         )
     return (
-        f"{place} has a certificate that is not trusted ({why}): set CODEWELL_KAFKA_SSL_CA_FILE to the certificate of "
-        "its authority."
+        f"The certificate of {place} is not trusted ({why}): "
+        "set CODEWELL_KAFKA_SSL_CA_FILE to the certificate of its CA."
     )

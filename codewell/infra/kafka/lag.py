@@ -10,7 +10,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from prometheus_client import Gauge
 
 LAG: Final = Gauge(
-    "codewell_consumer_lag_records", "Records behind the committed offset, of partitions in hand.",
+    "codewell_consumer_lag_records", "Records after the committed offset, of assigned partitions.",
     ["topic", "partition"],
 )  # fmt: skip
 POLL_INTERVAL_S: Final = 5.0

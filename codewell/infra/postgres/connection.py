@@ -183,30 +183,30 @@ def _connect_error(where: str, error: Exception) -> StackUnavailable:
     match error:
         case ssl.SSLCertVerificationError() if error.verify_code in _HOST_MISMATCH_CODES:
             return NotTrusted(
-                f"Postgres at {where} has a certificate for another name ({error.verify_message.rstrip('.')}): call it "
-                "by the name that is in its certificate, in CODEWELL_POSTGRES_URL."
+                f"The certificate of Postgres at {where} is for another host name "
+                f"({error.verify_message.rstrip('.')}): use the name in its certificate in CODEWELL_POSTGRES_URL."
             )
         case ssl.SSLCertVerificationError():
             return NotTrusted(
-                f"Postgres at {where} has a certificate that is not trusted ({error.verify_message}): set sslrootcert "
-                "in CODEWELL_POSTGRES_URL to the certificate of its authority."
+                f"The certificate of Postgres at {where} is not trusted ({error.verify_message}): set sslrootcert in "
+                "CODEWELL_POSTGRES_URL to the certificate of its CA."
             )
         case ssl.SSLError():
             return StackUnavailable(
-                f"TLS with Postgres at {where} fails ({error}): look at sslrootcert, sslcert and sslkey in "
-                "CODEWELL_POSTGRES_URL, which must be files in PEM."
+                f"TLS with Postgres at {where} failed ({error}): check sslrootcert, sslcert and sslkey in "
+                "CODEWELL_POSTGRES_URL, which must be PEM files."
             )
         case asyncpg.ClientConfigurationError():
-            return NotTrusted(f"CODEWELL_POSTGRES_URL is not right ({error.args[0]}): set it to what Postgres takes.")
+            return NotTrusted(f"CODEWELL_POSTGRES_URL is invalid ({error.args[0]}): correct it.")
         case asyncpg.InvalidAuthorizationSpecificationError():
             return NotTrusted(
-                f"Postgres at {where} does not let us in ({error}): look at the user, the password and, if it asks for "
-                "them, sslmode and sslcert in CODEWELL_POSTGRES_URL."
+                f"Postgres at {where} refused the login ({error}): check the user, the password and, if the server "
+                "needs them, sslmode and sslcert in CODEWELL_POSTGRES_URL."
             )
         case _:
             return StackUnavailable(
-                f"Postgres can't be reached at {where} ({str(error) or type(error).__name__}): "
-                "start it, or set CODEWELL_POSTGRES_URL to where it is."
+                f"Cannot reach Postgres at {where} ({str(error) or type(error).__name__}): "
+                "start it, or set CODEWELL_POSTGRES_URL to its address."
             )
 
 

@@ -58,7 +58,7 @@ def arm(text: str) -> None:
         action, _, count = rest.partition("@")
         if name not in list(Failpoint) or action not in _ACTIONS or not (count or "1").isdigit() or int(count or 1) < 1:
             raise SettingsInvalid(
-                f"CODEWELL_FAILPOINTS is not right: {one} must be like claimed=kill@3, of "
+                f"CODEWELL_FAILPOINTS is invalid: {one} must be like claimed=kill@3, of "
                 f"{', '.join(Failpoint)} and {', '.join(_ACTIONS)}."
             )
         _armed[Failpoint(name)] = (int(count or 1), _ACTIONS[action])

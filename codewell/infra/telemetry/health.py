@@ -27,7 +27,7 @@ from codewell.infra.http.limits import (
 log = structlog.get_logger()
 
 WAITING_FOR: Final = Gauge(
-    "codewell_waiting_for", "1 while the process can't go on without it, as /readyz says, else 0.", ["what"]
+    "codewell_waiting_for", "1 while the process waits for this dependency, as in /readyz, else 0.", ["what"]
 )
 
 # A loop that has work and has not come round for so long is stuck, whatever it says. Each call to a server ends much
@@ -159,8 +159,8 @@ async def serve_app(
         listener = socket.create_server((host, port))
     except OSError as error:
         raise StackUnavailable(
-            f"Port {port} of {host} can't be listened on ({error.strerror or error}): choose another port, or stop "
-            "what has it."
+            f"Cannot listen on port {port} of {host} ({error.strerror or error}): choose another port, or stop "
+            "the process that uses it."
         ) from error
     # An access log has paths, and a path may hold a code.
     config = uvicorn.Config(

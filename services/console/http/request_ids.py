@@ -19,7 +19,7 @@ REQUESTS: Final = Counter(
     "codewell_http_requests", "Requests served, by route and status.", ["method", "route", "status"]
 )
 SECONDS: Final = Histogram(
-    "codewell_http_request_seconds", "Time to serve a request, its answer sent.", ["method", "route"],
+    "codewell_http_request_seconds", "Duration of a request, until its response is sent.", ["method", "route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ async def test_profiles_get_codes_by_the_command_line(
 
     (tmp_path / "ids.txt").write_text("p-1\r\n\n  p-2 \nü 3\n")
     said = (await run(*GENERATE, "ids.txt")).is_done()
-    assert said.out == "3 codes are made and attached, one to each profile.\n"
+    assert said.out == "Generated and attached 3 codes, one per profile.\n"
     [stock] = (await run(*GENERATE, "-", "--json", stdin="p-4\n")).is_done().objects
     assert (stock["made"], stock["attached"], stock["pooled"]) == (4, 4, 0)
     rows = await connection.fetch("SELECT profile_id FROM answer ORDER BY request_id")
@@ -32,7 +32,7 @@ async def test_profiles_get_codes_by_the_command_line(
 
     (await run("code", "generate", "SPRING", "2")).is_refused("give the profiles")
     (await run(*GENERATE, "-", stdin="p-5\np-5\n")).is_refused("Profile 2", "twice")
-    (await run("code", "generate", "SPRING")).is_wrong_usage("how many codes")
+    (await run("code", "generate", "SPRING")).is_wrong_usage("Missing COUNT")
     (await run("code", "generate", "SPRING", "2", "--profiles", "-", stdin="p-5\n")).is_wrong_usage("leave COUNT out")
     (await run(*GENERATE, "-", stdin="\n")).is_wrong_usage("no profile id")
     (await run(*GENERATE, "-", stdin=f"p-5\n{'x' * 257}\n")).is_wrong_usage("line 2")

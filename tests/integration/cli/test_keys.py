@@ -23,12 +23,12 @@ async def test_keys_are_wrapped_for_the_first_time_and_with_another_one(
         given = {"CODEWELL_POSTGRES_URL": database_url, "CODEWELL_KAFKA_BOOTSTRAP": "127.0.0.1:1", **more}
         return await codewell("keys", *words, env=environment(**given), cwd=tmp_path)
 
-    assert (await run("status")).is_done().out == "There are no keys yet.\n"
+    assert (await run("status")).is_done().out == "No keys are stored yet.\n"
     await program(connection, Minters(None), "A")
     (await run("rotate")).is_refused("Set CODEWELL_MASTER_KEY")
     assert "plain" in (await run("status")).is_done().out
     said = (await run("rotate", CODEWELL_MASTER_KEY=texts[first])).is_done().out
-    assert said == "1 keys are wrapped with the new master key; no other is needed any more.\n"
+    assert said == "Encrypted 1 key with the new master key: no other master key is needed any more.\n"
     (await run("rotate", CODEWELL_MASTER_KEY=texts[second])).is_refused(key_id_of(first).hex(), "CODEWELL_MASTER_KEY")
     both = {"CODEWELL_MASTER_KEY": texts[second], "CODEWELL_MASTER_KEY_PREVIOUS": texts[first]}
     assert (await run("rotate", "--json", **both)).is_done().objects == [{"rotated": 1}]

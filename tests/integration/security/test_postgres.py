@@ -38,19 +38,19 @@ async def test_a_wrong_authority(postgres: SecurePostgres, stranger: Authority) 
 
 
 async def test_a_wrong_name(postgres: SecurePostgres) -> None:
-    await refused(postgres.url("127.0.0.1"), f"127.0.0.1:{postgres.port}", "another name")
+    await refused(postgres.url("127.0.0.1"), f"127.0.0.1:{postgres.port}", "another host name")
     async with pool(postgres.url("127.0.0.1"), "test", 1) as opened:
         with pytest.raises(OSError, match="IP address mismatch"):
             await opened.fetchval("SELECT 1")
 
 
 async def test_a_wrong_password(postgres: SecurePostgres) -> None:
-    await refused(postgres.url(user="somebody"), "does not let us in", "password")
+    await refused(postgres.url(user="somebody"), "refused the login", "password")
 
 
 async def test_no_tls(postgres: SecurePostgres) -> None:
     url = postgres.url().replace("verify-full", "disable")
-    await refused(url, "does not let us in", "sslmode")
+    await refused(url, "refused the login", "sslmode")
     async with pool(url, "test", 1) as opened:
         with pytest.raises(InvalidAuthorizationSpecificationError):
             await opened.fetchval("SELECT 1")

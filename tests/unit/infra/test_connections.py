@@ -66,7 +66,7 @@ def test_a_database_elsewhere_must_be_known_by_its_certificate(
 ) -> None:
     environment.setenv(URL, url)
 
-    refused(URL, f" {host} is another machine", "sslmode=verify-full", "CODEWELL_ALLOW_INSECURE")
+    refused(URL, f" {host} is another host", "sslmode=verify-full", "CODEWELL_ALLOW_INSECURE")
     environment.setenv("CODEWELL_ALLOW_INSECURE", "true")
     read_settings(StackSettings)
 
@@ -75,7 +75,7 @@ def test_a_host_that_only_libpq_knows_of_counts(environment: pytest.MonkeyPatch)
     environment.setenv(URL, "postgresql:///db")
     environment.setenv("PGHOST", "db")
 
-    refused(URL, "db is another machine")
+    refused(URL, "db is another host")
 
 
 @pytest.mark.parametrize("bootstrap", ["kafka:9092", "localhost:1, 10.0.0.1:9092", "[fd00::1]:9092"])
@@ -89,7 +89,7 @@ def test_brokers_elsewhere_must_be_known_by_their_certificate(
         environment.setenv("CODEWELL_KAFKA_SASL_USERNAME", "shop")
         environment.setenv("CODEWELL_KAFKA_SASL_PASSWORD", "secret")
 
-    refused(PROTOCOL, "is another machine", "SASL_SSL", "CODEWELL_ALLOW_INSECURE")
+    refused(PROTOCOL, "is another host", "SASL_SSL", "CODEWELL_ALLOW_INSECURE")
     environment.setenv("CODEWELL_ALLOW_INSECURE", "true")
     read_settings(StackSettings)
     environment.setenv("CODEWELL_ALLOW_INSECURE", "false")
@@ -121,7 +121,7 @@ def test_brokers_of_this_machine_may_be_spoken_to_plainly(environment: pytest.Mo
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CA_FILE": "/etc"}, ("CODEWELL_KAFKA_SSL_CA_FILE", "/etc")),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CA_FILE": "{key}"}, ("CODEWELL_KAFKA_SSL_CA_FILE", "PEM")),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": "{chain}"}, ("CODEWELL_KAFKA_SSL_CERT_FILE", "key")),
-        ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": "{authority}", "SSL_KEY_FILE": "{key}"}, ("belong together",)),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": "{authority}", "SSL_KEY_FILE": "{key}"}, ("match each other",)),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": "{chain}", "SSL_KEY_FILE": "{locked}"},
          ("CODEWELL_KAFKA_SSL_KEY_PASSWORD",)),
         ({"SECURITY_PROTOCOL": "SSL", "SSL_CERT_FILE": "{chain}", "SSL_KEY_FILE": "{locked}",
@@ -148,7 +148,7 @@ def test_an_empty_file_name_names_none(environment: pytest.MonkeyPatch) -> None:
     ("options", "words"),
     [
         ("sslmode=verify_full", ("sslmode", "verify-full")),
-        ("sslmode=verify-full&sslrootcert=/nowhere", ("sslrootcert", "/nowhere can't be read")),
+        ("sslmode=verify-full&sslrootcert=/nowhere", ("sslrootcert", "cannot read /nowhere")),
         ("sslkey=/nowhere", ("sslkey",)),
     ],
 )

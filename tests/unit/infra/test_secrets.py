@@ -99,8 +99,8 @@ def test_a_secret_is_given_once(environment: pytest.MonkeyPatch, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("can't be read (No such file or directory)",)), (b"", ("is empty",)), (b"\r\n", ("is empty",)),
-        (b"hunter\xff", ("is not text in UTF-8",)), (b"x" * SECRET_BYTES_MAX + b"\n", ("is larger than 64 KiB",)),
+        (None, ("cannot read", "(No such file or directory)",)), (b"", ("is empty",)), (b"\r\n", ("is empty",)),
+        (b"hunter\xff", ("is not UTF-8 text",)), (b"x" * SECRET_BYTES_MAX + b"\n", ("is larger than 64 KiB",)),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_secret(
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_secret(
         (tmp_path / "KAFKA_SASL_PASSWORD").unlink()
     else:
         (tmp_path / "KAFKA_SASL_PASSWORD").write_bytes(content)
-    refused("CODEWELL_KAFKA_SASL_PASSWORD_FILE is not right", str(tmp_path / "KAFKA_SASL_PASSWORD"), *words)
+    refused("CODEWELL_KAFKA_SASL_PASSWORD_FILE is invalid", str(tmp_path / "KAFKA_SASL_PASSWORD"), *words)
 
 
 def test_the_longest_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_longest_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_a_folder_is_no_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     as_files(environment, tmp_path)
     environment.setenv("CODEWELL_MASTER_KEY_FILE", str(tmp_path))
-    refused("CODEWELL_MASTER_KEY_FILE is not right", "Is a directory")
+    refused("CODEWELL_MASTER_KEY_FILE is invalid", "Is a directory")
 
 
 def test_an_empty_name_of_a_file_names_none(environment: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_password_that_is_not_encoded_is_not_taken_for_something_else(
         environment.setenv("CODEWELL_POSTGRES_URL", url)
         if password:
             environment.setenv("CODEWELL_POSTGRES_PASSWORD", password)
-        refused("CODEWELL_POSTGRES_URL is not right", "postgresql://user:password@host")
+        refused("CODEWELL_POSTGRES_URL is invalid", "postgresql://user:password@host")
 
 
 @pytest.mark.parametrize("kind", [IssuerSettings, GeneratorSettings, ConsoleSettings])
@@ -238,4 +238,4 @@ def test_config_show_refuses_what_is_wrong_as_a_process_would(environment: pytes
     environment.setenv("CODEWELL_KAFKA_SASL_MECHANISM", "GSSAPI")
     said = CliRunner().invoke(codewell, ["config", "show", "issuer"])
     assert said.exit_code == 1
-    assert said.output.startswith("Error: CODEWELL_KAFKA_SASL_MECHANISM is not right")
+    assert said.output.startswith("Error: CODEWELL_KAFKA_SASL_MECHANISM is invalid")

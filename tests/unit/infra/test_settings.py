@@ -42,7 +42,7 @@ def test_what_is_missing_is_named_with_what_to_do(environment: pytest.MonkeyPatc
         read_settings(IssuerSettings)
     assert str(raised.value) == (
         f"CODEWELL_POSTGRES_URL is not set and there is no stack in {tmp_path}: "
-        "set it, or start one with codewell standalone."
+        "set it, or start a stack with codewell standalone."
     )
 
 
@@ -82,7 +82,7 @@ def test_a_value_out_of_its_bounds_is_named(
 ) -> None:
     environment.setenv(f"CODEWELL_{name}", value)
 
-    with pytest.raises(SettingsInvalid, match=rf"^CODEWELL_{name} is not right: .+\.$"):
+    with pytest.raises(SettingsInvalid, match=rf"^CODEWELL_{name} is invalid: .+\.$"):
         read_settings(kind)
 
 
@@ -108,7 +108,7 @@ def test_older_master_keys_stand_beside_the_newest(environment: pytest.MonkeyPat
     environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "")
     assert read_settings(StackSettings).all_master_keys == (newest,)
     environment.setenv("CODEWELL_MASTER_KEY_PREVIOUS", "hunter2")
-    with pytest.raises(SettingsInvalid, match=r"^CODEWELL_MASTER_KEY_PREVIOUS is not right: .+commas\.$"):
+    with pytest.raises(SettingsInvalid, match=r"^CODEWELL_MASTER_KEY_PREVIOUS is invalid: .+commas\.$"):
         read_settings(StackSettings)
 
 
@@ -136,7 +136,7 @@ def test_the_environment_wins_over_a_stack_on_this_machine(environment: pytest.M
 def test_endpoints_that_can_not_be_read_are_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
 
-    with pytest.raises(SettingsInvalid, match=r"endpoints.json can't be read \(.+\): remove it, or start the stack"):
+    with pytest.raises(SettingsInvalid, match=r"endpoints.json cannot be read \(.+\): remove it, or start the stack"):
         read_settings(IssuerSettings)
 
 
