@@ -8,10 +8,12 @@ from uuid import UUID
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, ManualRequest, PooledCode, assignment_key
+from codewell.issuing.attach import attach_codes
+from codewell.issuing.model import AssignmentKey, ManualRequest, PooledCode
 from codewell.minting.minter import Minter
 from codewell.pool import fill
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules
 from codewell.pool.range_allocation import allocate
@@ -58,8 +60,7 @@ async def generate_for(
             )
         if program.shared:
             raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
-        expires_at = None if program.ttl is None else now + program.ttl
-        in_pool = expires_at if program.ttl_from == "creation" else None
+        expires_at = expiry_in_pool(program, now)
         minter = await minters.get(connection, program.id, program.version)
         block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
         waiting = iter(profiles)
@@ -68,7 +69,7 @@ async def generate_for(
         async for runs, skipped in allocate(connection, minters, program, block_sizes):
             firsts, sizes = [run.first for run in runs], [run.size for run in runs]
             blocks = await connection.fetch(
-                _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, in_pool, fields, now
+                _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, expires_at, fields, now
             )
             for block_id, first, size in sorted(blocks):
                 codes = _codes(minter, block_id, first, size, expires_at, fields)
@@ -101,19 +102,12 @@ async def _attach(
     held: dict[AssignmentKey, PooledCode] = {}
     for some in codes:
         # There are as many profiles as codes, or more.
-        pairs = list(zip(some, profiles, strict=False))
-        rows = [
-            AnswerRow(
-                next(request_ids), 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
-                code.expires_at, code.fields, None, now,
-            )
-            for code, profile_id in pairs
-        ]  # fmt: skip
-        await claim_queries.write(connection, Decision(rows, {}, {}, {}, {}, []))
-        if program.reuses_codes:
-            held |= {
-                assignment_key(program, ManualRequest(profile_id, program.name)): code for code, profile_id in pairs
-            }
+        attached = [
+            (next(request_ids), ManualRequest(profile_id, program.name), code)
+            for code, profile_id in zip(some, profiles, strict=False)
+        ]
+        decision = await attach_codes(connection, program, now, attached, assign=False)
+        held |= decision.assignments
     return held
 
 

@@ -14,11 +14,13 @@ from codewell.codes import lifecycle, lookup, possible_texts
 from codewell.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
+from codewell.issuing.attach import attach_codes
 from codewell.issuing.claim import ClaimResult
-from codewell.issuing.model import AnswerRow, Decision, ManualRequest, PooledCode, Request, assignment_key
+from codewell.issuing.model import AnswerRow, ManualRequest, PooledCode, Request
 from codewell.minting.template import CODE_CHARACTERS_MAX
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 
 _TAKE_OUT: Final = """
     UPDATE block SET attached = attached + 1, holes = holes + 1, open = open AND next + holes + 1 < size WHERE id = $1
@@ -143,7 +145,8 @@ async def _take_in(
             raise lifecycle.CodeMoved
         if program.room < 1:
             raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
-        expires_at = now + program.ttl if program.ttl is not None else None
+        # Its creation is its attachment, so that returned to the pool it ends when it would have ended with its owner.
+        expires_at = expiry_in_pool(program, now, ttl_always=True)
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
         row = await _write(connection, program, now, request, PooledCode(block_id, 0, code, expires_at, None))
         if actor is not None:
@@ -156,20 +159,14 @@ async def _take_in(
 async def _write(
     connection: Connection, program: ProgramRules, now: datetime, request: Request, code: PooledCode
 ) -> AnswerRow:
-    if program.ttl is not None and program.ttl_from == "attachment":
-        code = code._replace(expires_at=earlier_expiry(now + program.ttl, code.expires_at))
-    profile_id = request.event.profile_id
-    row = AnswerRow(
-        request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
-        code.expires_at, code.fields, None, now,
-    )  # fmt: skip
-    assignments = {assignment_key(program, request.event): code} if program.reuses_codes else {}
     try:
-        await claim_queries.write(connection, Decision([row], {}, assignments, {}, {}, []))
+        decision = await attach_codes(connection, program, now, [(request.id, request.event, code)])
     except claim_queries.AssignmentTaken as error:
         raise ProgramRefused(
-            f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."
+            f"{request.event.profile_id} has a code of {program.name} already, which it gets again: "
+            "return or delete that one first."
         ) from error
+    [row] = decision.rows
     return row
 
 

@@ -9,6 +9,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool import orders
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from codewell.pool.range_allocation import allocate
@@ -254,7 +255,7 @@ async def _make(
     if not sizes:
         return 0
     made = 0
-    expires_at = expiry(program, now)
+    expires_at = expiry_in_pool(program, now)
     async for runs, skipped in allocate(connection, minters, program, sizes):
         firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
         await connection.execute(
@@ -263,11 +264,6 @@ async def _make(
         )  # fmt: skip
         made += sum(run_sizes)
     return made
-
-
-def expiry(program: ProgramRules, now: datetime) -> datetime | None:
-    """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
-    return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
 
 
 async def count_workers(connection: Connection) -> int:

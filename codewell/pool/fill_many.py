@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
-from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers, expiry
+from codewell.pool.expiry import expiry_in_pool
+from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers
 from codewell.pool.program_rules import ProgramRules, closed_reason
 from codewell.pool.range_allocation import NumberRange, end_of, in_a_row
 
@@ -92,7 +93,7 @@ async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> Fil
         if lacks:
             now = states[lacks[0].program.id]["now"]
             blocks = [
-                (program.id, program.version, run.first, run.size, expiry(program, now))
+                (program.id, program.version, run.first, run.size, expiry_in_pool(program, now))
                 for program, runs in lacks
                 for run in runs
             ]
