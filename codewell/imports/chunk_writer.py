@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.codes import possible_texts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row
 from codewell.imports.known_texts import without_listed, without_minted
@@ -150,7 +151,7 @@ class ChunkWriter:
             )
         bad = list(chunk.bad)
         good = _first_of_each(chunk.candidates, bad)
-        good = await without_minted(self._connection, self._minters, program.id, good, bad)
+        good = await without_minted(ProgramCodes(self._connection, self._minters, program.id), good, bad)
         if self._look_first:
             before = len(good)
             good = await without_listed(self._connection, program.id, self._import_id, good, bad)

@@ -11,6 +11,7 @@ import asyncpg
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.codes import lifecycle, lookup, possible_texts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
@@ -86,9 +87,10 @@ async def attach_named(
                 raise RequestTaken
             return stored[0]
         try:
-            if await lookup.locate(connection, minters, program.id, code) is None:
-                return await _take_in_first(connection, minters, request, program.id, code, actor)
-            async with lifecycle.locked_code(connection, minters, program.id, code) as locked:
+            codes = ProgramCodes(connection, minters, program.id)
+            if await lookup.locate(codes, code) is None:
+                return await _take_in_first(codes, request, code, actor)
+            async with lifecycle.locked_code(codes, code) as locked:
                 return await _take_out(connection, request, locked, actor)
         except lifecycle.CodeMoved:
             continue
@@ -118,22 +120,21 @@ async def _take_out(
     return row
 
 
-async def _take_in_first(
-    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, actor: Actor | None
-) -> AnswerRow:
+async def _take_in_first(codes: ProgramCodes, request: Request, code: str, actor: Actor | None) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
             f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
         )
-    await _may_attach(connection, request)
-    async with possible_texts.taking_in(connection, program_id) as mark:
-        return await _take_in(connection, minters, request, code, mark, actor)
+    await _may_attach(codes.connection, request)
+    async with possible_texts.taking_in(codes.connection, codes.program_id) as mark:
+        return await _take_in(codes, request, code, mark, actor)
 
 
 async def _take_in(
-    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, actor: Actor | None
+    codes: ProgramCodes, request: Request, code: str, mark: UUID | None, actor: Actor | None
 ) -> AnswerRow:
+    connection = codes.connection
     name = request.event.program_names[0]
     async with connection.transaction():
         # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
@@ -141,7 +142,7 @@ async def _take_in(
         program, now = await _may_attach(connection, request)
         if not await possible_texts.may_take_in(connection, program.id, mark):
             raise lifecycle.CodeMoved
-        if await lookup.locate(connection, minters, program.id, code) is not None:
+        if await lookup.locate(codes, code) is not None:
             raise lifecycle.CodeMoved
         if program.room < 1:
             raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
