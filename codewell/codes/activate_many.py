@@ -5,9 +5,8 @@ from typing import Final
 
 from codewell.codes import lifecycle, lookup
 from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
-from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
 
 # As for one code; rows are locked in the order of their keys, so that two of these don't wait for each other.
 _ACTIVATE: Final = """
@@ -27,22 +26,22 @@ _ACTIVATE: Final = """
     """
 
 
-async def activate(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> list[CodeFacts | CodewellError | None]:
+async def activate(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeFacts | CodewellError | None]:
     """Use attached codes. Of each: the facts on it now, or why it can't be used, or None where that has to be asked
     one by one, as the code has just gone into another block.
 
     The texts differ. Only to be called in a transaction, which holds the codes until its end.
     """
-    located = await lookup.locate_all(connection, minters, program_id, texts)
+    located = await lookup.locate_all(codes, texts)
     there = [at for at in located if at is not None]
     known = [text for text, at in zip(texts, located, strict=True) if at is not None]
     used = {
         (row["block_id"], row["position"])
-        for row in await connection.fetch(_ACTIVATE, [at.block["id"] for at in there], [at.position for at in there])
+        for row in await codes.connection.fetch(
+            _ACTIVATE, [at.block["id"] for at in there], [at.position for at in there]
+        )
     }
-    now = await lookup.facts_of(connection, minters, program_id, there, known)
+    now = await lookup.facts_of(codes, there, known)
     facts = dict(zip(map(_key, there), now, strict=True))
     outcomes: list[CodeFacts | CodewellError | None] = []
     for text, at in zip(texts, located, strict=True):
@@ -52,7 +51,7 @@ async def activate(
         elif one is None or _key(at) in used:
             outcomes.append(one)
         else:
-            outcomes.append(ProgramRefused(await lifecycle.against_activating(connection, program_id, one)))
+            outcomes.append(ProgramRefused(await lifecycle.against_activating(codes, one)))
     return outcomes
 
 

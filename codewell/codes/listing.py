@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
 from schemas.program import State
 
 # A page that looks for a rare state ends here: some hundredths of a second.
@@ -85,9 +85,7 @@ class CodePage(NamedTuple):
 
 
 async def page(
-    connection: Connection,
-    minters: Minters,
-    program_id: int,
+    codes: ProgramCodes,
     after: CodePlace,
     limit: int,
     state: State | None = None,
@@ -96,15 +94,15 @@ async def page(
     """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
     end = None
     if profile_id is not None:
-        rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
+        rows = await codes.connection.fetch(_OF_PROFILE, codes.program_id, profile_id, *after, limit)
         at = [LocatedCode(row, row["position"]) for row in rows]
     elif state is not None:
-        at, end = await _of_state(connection, program_id, after, limit, state)
+        at, end = await _of_state(codes.connection, codes.program_id, after, limit, state)
     else:
-        at = await _behind(connection, program_id, after, limit)
+        at = await _behind(codes.connection, codes.program_id, after, limit)
     if len(at) == limit:
         end = at[-1].place
-    found = await facts_of(connection, minters, program_id, at)
+    found = await facts_of(codes, at)
     return CodePage([one for one in found if one is not None and state in {None, one.state}], end)
 
 

@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
+from codewell.codes.program_codes import ProgramCodes
 from schemas.program import State
 
 # Of a block, as `LocatedCode` needs it.
@@ -86,65 +85,61 @@ class LocatedCode(NamedTuple):
         return CodePlace(1, self.block["id"], self.position)
 
 
-async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
+async def find(codes: ProgramCodes, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
-    at = await locate(connection, minters, program_id, code)
-    return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
+    at = await locate(codes, code)
+    return None if at is None else (await facts_of(codes, [at], [code]))[0]
 
 
-async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> LocatedCode | None:
+async def locate(codes: ProgramCodes, code: str) -> LocatedCode | None:
     """The block that holds this text now, and its position there."""
-    [at] = await locate_all(connection, minters, program_id, [code])
+    [at] = await locate_all(codes, [code])
     return at
 
 
-async def locate_all(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> list[LocatedCode | None]:
+async def locate_all(codes: ProgramCodes, texts: Sequence[str]) -> list[LocatedCode | None]:
     """Of each text the block that holds it now and its position there, or None."""
     printable = [text for text in texts if text.isprintable()]
     found = {
         row["text"]: LocatedCode(row, row["position"])
-        for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+        for row in await codes.connection.fetch(_BLOCKS_OF_TEXTS, codes.program_id, printable)
     }
     missing = [text for text in printable if text not in found]
     if missing:
-        found |= await minted(connection, minters, program_id, missing)
+        found |= await minted(codes, missing)
     return [found.get(text) for text in texts]
 
 
-async def minted(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> dict[str, LocatedCode]:
+async def minted(codes: ProgramCodes, texts: Sequence[str]) -> dict[str, LocatedCode]:
     """Where those of these texts are that a template of the program has made, lists left aside."""
     found: dict[str, LocatedCode] = {}
-    for version, next_number in await connection.fetch(_VERSIONS, program_id):
-        numbers = (await minters.get(connection, program_id, version)).find_numbers(texts)
+    for version, next_number in await codes.connection.fetch(_VERSIONS, codes.program_id):
+        numbers = (await codes.minter(version)).find_numbers(texts)
         text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
-        # Numbers that were left out when their turn came are in no block.
-        for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():
+        if not text_of:
+            continue
+        for row in await codes.connection.fetch(_BLOCKS_OF_NUMBERS, codes.program_id, version, list(text_of)):
+            # Numbers that were left out when their turn came are in no block.
             found.setdefault(text_of[row["number"]], LocatedCode(row, row["number"] - row["first"]))
     return found
 
 
 async def facts_of(
-    connection: Connection,
-    minters: Minters,
-    program_id: int,
+    codes: ProgramCodes,
     at: Sequence[LocatedCode],
     known: Sequence[str] | None = None,
 ) -> list[CodeFacts | None]:
     """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
     if not at:
         return []
-    rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
+    rows = await codes.connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
     texts: list[str | None] = [] if known is None else list(known)
     for block, group in groupby(at if known is None else (), key=lambda one: one.block):
         positions = [one.position for one in group]
         if block["kind"] == "list":
             texts += [None] * len(positions)
             continue
-        minter = await minters.get(connection, program_id, block["version"])
+        minter = await codes.minter(block["version"])
         minted = minter.mint(block["first"] + positions[0], positions[-1] - positions[0] + 1)
         texts += [minted[position - positions[0]] for position in positions]
     return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
@@ -12,11 +12,10 @@ from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from codewell.pool.range_allocation import allocate
+from codewell.pool.range_blocks import Origin, codes_in, store_ranges
 
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
 WORKER_LOCK: Final = 0x636F_6465
-
-Origin = Literal["pool", "request", "generate"]
 
 # The columns of a Program, whose `pooled` is not looked at.
 PROGRAM_COLUMNS: Final = """
@@ -37,18 +36,6 @@ _WORKERS: Final = """
     SELECT count(DISTINCT pid) FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND classid = 0 AND objid = $1::bigint::oid AND granted
-    """
-
-_MAKE: Final = """
-    WITH numbers AS (
-        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
-        WHERE program_id = $1 AND version = $2
-    ), made AS (
-        UPDATE program SET made = made + $3 WHERE id = $1
-    )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
-    SELECT $1, 'range', $2, b.first, b.size, $7, $8::jsonb, $9, $10, $11
-    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
     """
 
 _RETIRE: Final = """
@@ -254,20 +241,10 @@ async def _make(
     if not sizes:
         return 0
     made = 0
-    expires_at = expiry(program, now)
-    async for runs, skipped in allocate(connection, minters, program, sizes):
-        firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
-        await connection.execute(
-            _MAKE, program.id, program.version, sum(run_sizes), skipped, firsts, run_sizes, expires_at, fields, origin,
-            source, now,
-        )  # fmt: skip
-        made += sum(run_sizes)
+    async for ranges in allocate(connection, minters, program, sizes):
+        await store_ranges(connection, now, [(program, ranges)], origin, source=source, fields=fields)
+        made += codes_in(ranges.blocks)
     return made
-
-
-def expiry(program: ProgramRules, now: datetime) -> datetime | None:
-    """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
-    return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
 
 
 async def count_workers(connection: Connection) -> int:
