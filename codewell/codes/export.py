@@ -18,6 +18,7 @@ from codewell.errors import StackUnavailable
 from codewell.files import csv_writer
 from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter
+from codewell.pool.block_rules import UNEXPIRED_IN_SNAPSHOT
 from codewell.pool.minter_cache import Minters
 from schemas.program import Program, State
 
@@ -33,10 +34,10 @@ _RUN_MAX: Final = 8_000
 
 Write = Callable[[bytes], Awaitable[None]]
 
-_BLOCKS: Final = """
-    SELECT id, version, first, size, next, expires_at, fields, coalesce(expires_at <= now(), false) AS over
+_BLOCKS: Final = f"""
+    SELECT id, version, first, size, next, expires_at, fields, NOT {UNEXPIRED_IN_SNAPSHOT} AS over
     FROM block WHERE program_id = $1 AND kind = $2 ORDER BY version, first, id
-    """
+    """  # noqa: S608  a constant
 # What was taken out of turn. Where it is somebody's, or in another block, its line is written there.
 _HOLES: Final = """
     SELECT s.block_id, s.position, s.deleted_at, a.block_id IS NOT NULL OR s.returned_at IS NOT NULL AS elsewhere

@@ -11,6 +11,7 @@ import asyncpg
 
 from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import POOLED, UNEXPIRED
 from codewell.pool.minter_cache import Minters
 from schemas.program import State
 
@@ -23,11 +24,11 @@ _RUN_MAX: Final = 2_500
 
 # Blocks that can hold a code of a state. What is attached has an expiry of its own, whatever its block has.
 _MAY_HOLD: Final[dict[State, str]] = {
-    "pooled": "b.next + b.holes < b.size AND (b.expires_at IS NULL OR b.expires_at > now())",
+    "pooled": f"{POOLED} > 0 AND {UNEXPIRED}",
     "attached": "b.attached > 0",
     "activated": "b.attached > 0",
     "deleted": "b.deleted > 0",
-    "expired": "(b.expires_at <= now() OR b.attached > 0)",
+    "expired": f"(NOT {UNEXPIRED} OR b.attached > 0)",
 }
 
 # Within a block, by position from $2 to below $3.
@@ -43,7 +44,7 @@ _OTHERS: Final = """
     ORDER BY p.position LIMIT $4
     """
 _OVER: Final = "coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false)"
-_BLOCK_OVER: Final = "SELECT expires_at <= now() FROM block WHERE id = $1"
+_BLOCK_OVER: Final = f"SELECT NOT {UNEXPIRED} FROM block WHERE id = $1"  # noqa: S608  a constant
 _POSITIONS: Final[dict[State, str]] = {
     "activated": _MARKED.format(which="activated_at IS NOT NULL AND deleted_at IS NULL"),
     "deleted": _MARKED.format(which="deleted_at IS NOT NULL"),

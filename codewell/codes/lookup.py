@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import UNEXPIRED
 from codewell.pool.minter_cache import Minters
 from schemas.program import State
 
 # Of a block, as `LocatedCode` needs it.
-COLUMNS: Final = """
+COLUMNS: Final = f"""
     b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
-    coalesce(b.expires_at <= now(), false) AS over
+    NOT {UNEXPIRED} AS over
     """
 
 _FACTS: Final = """
