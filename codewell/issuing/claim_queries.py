@@ -12,16 +12,13 @@ from codewell.issuing import copy_answers
 from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode
 from codewell.pool.block_rules import AVAILABLE, POOLED
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_conditions import RULES_WITH_POOLED
 from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
 _LOCK: Final = f"""
-    SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
-           p.valid_from, p.valid_until,
-           p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported - p.on_order AS room, p.pool_max, level.pooled, p.version, p.codes_max,
-           p.source->>'kind' AS codes_from, p.on_order,
+    SELECT statement_timestamp() AS now, {RULES_WITH_POOLED},
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            {POOLED} AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)

@@ -11,6 +11,7 @@ from codewell.pool import orders
 from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
 from codewell.pool.block_sizes import block_sizes, blocks_needed, missing
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE, ROOM, RULES
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from codewell.pool.range_allocation import allocate
 
@@ -19,13 +20,7 @@ WORKER_LOCK: Final = 0x636F_6465
 
 Origin = Literal["pool", "request", "generate"]
 
-# The columns of a Program, whose `pooled` is not looked at.
-PROGRAM_COLUMNS: Final = """
-    p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until, p.campaign_can_create,
-    p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from, p.codes_max - p.made - p.imported - p.on_order,
-    p.pool_max, 0::bigint, p.version, p.codes_max, p.source->>'kind', p.on_order
-    """
-_PROGRAM: Final = f"SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
+_PROGRAM: Final = f"SELECT {RULES} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
 _LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 
 _LEVEL: Final = f"""
@@ -81,12 +76,8 @@ _NEEDY: Final = f"""
                coalesce(bool_or({UNEXPIRED} AND {DIVISIBLE}), false) AS divisible
         FROM block WHERE program_id = p.id AND open
     ) b
-    WHERE p.removed_at IS NULL AND (b.expired OR (
-        p.active
-        AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
-        AND (p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create)
-                AND b.pooled + p.on_order < p.pool_max AND p.made + p.imported + p.on_order < p.codes_max
-             OR b.blocks < $1 AND b.divisible)))
+    WHERE p.removed_at IS NULL AND (b.expired OR {GIVES_CODES_NOW} AND (
+        {MAY_CREATE} AND b.pooled + p.on_order < p.pool_max AND {ROOM} > 0 OR b.blocks < $1 AND b.divisible))
     ORDER BY p.id
     """  # noqa: S608  constants
 

@@ -11,7 +11,8 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
 from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
-from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers, expiry
+from codewell.pool.fill import FillResult, count_workers, expiry
+from codewell.pool.program_conditions import RULES
 from codewell.pool.program_rules import ProgramRules, closed_reason
 from codewell.pool.range_allocation import NumberRange, end_of, in_a_row
 
@@ -20,7 +21,7 @@ PROGRAMS_MAX: Final = 100
 
 # It waits for nobody, so that no lock of one program is held while another's is waited for.
 _LOCK: Final = f"""
-    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[])
+    SELECT {RULES} FROM program p WHERE p.id = ANY($1::bigint[])
     ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
     """  # noqa: S608  a constant
 
