@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
+from codewell.codes.state import ACTIVATED, DELETED, STATE
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import POOLED, UNEXPIRED
 from codewell.pool.minter_cache import Minters
@@ -33,28 +34,21 @@ _MAY_HOLD: Final[dict[State, str]] = {
 
 # Within a block, by position from $2 to below $3.
 _MARKED: Final = """
-    SELECT position FROM code_state WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
-      AND {which} ORDER BY position LIMIT $4
+    SELECT position FROM code_state s WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
+      AND {mark} ORDER BY position LIMIT $4
     """
-_OTHERS: Final = """
-    SELECT p.position FROM generate_series($2::bigint, $3::bigint - 1) AS p (position)
-    {join} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
+_OTHERS: Final = f"""
+    SELECT p.position FROM block b CROSS JOIN generate_series($2::bigint, $3::bigint - 1) AS p (position)
+    {{join}} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = $1 AND s.position = p.position
-    WHERE s.returned_at IS NULL AND s.deleted_at IS NULL AND s.activated_at IS NULL AND {which}
-    ORDER BY p.position LIMIT $4
-    """
-_OVER: Final = "coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false)"
-_BLOCK_OVER: Final = f"SELECT NOT {UNEXPIRED} FROM block WHERE id = $1"  # noqa: S608  a constant
+    WHERE b.id = $1 AND s.returned_at IS NULL AND {STATE} = '{{state}}' ORDER BY p.position LIMIT $4
+    """  # noqa: S608  constants
 _POSITIONS: Final[dict[State, str]] = {
-    "activated": _MARKED.format(which="activated_at IS NOT NULL AND deleted_at IS NULL"),
-    "deleted": _MARKED.format(which="deleted_at IS NOT NULL"),
-    "pooled": _OTHERS.format(join="LEFT JOIN", which="a.position IS NULL"),
-    "attached": _OTHERS.format(join="JOIN", which=f"NOT {_OVER}"),
-    # A pooled code expires with its block.
-    "expired": _OTHERS.format(
-        join="LEFT JOIN",
-        which=f"CASE WHEN a.position IS NULL THEN ({_BLOCK_OVER}) ELSE {_OVER} END",
-    ),
+    "activated": _MARKED.format(mark=ACTIVATED),
+    "deleted": _MARKED.format(mark=DELETED),
+    "pooled": _OTHERS.format(join="LEFT JOIN", state="pooled"),
+    "attached": _OTHERS.format(join="JOIN", state="attached"),
+    "expired": _OTHERS.format(join="LEFT JOIN", state="expired"),
 }
 
 _RANGES: Final = f"""
