@@ -1,4 +1,4 @@
-"""A code's life after it was made: attached by name, returned, activated, changed, deleted.
+"""A code's life after it was made: returned, its activation taken back, changed, deleted.
 
 Each is one transaction that locks the code's row of code_state, made where there is none, and then its block: in this
 order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
@@ -49,21 +49,6 @@ _OF_CODE: Final = """
 _FORGET_HOLDING: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
 _CHANGE_HOLDING: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
 
-# One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
-# holds the row that this one waits for.
-_ACTIVATE: Final = """
-    INSERT INTO code_state AS s (block_id, position, activated_at)
-    SELECT a.block_id, a.position, statement_timestamp() FROM answer a JOIN program p ON p.id = a.program_id
-    LEFT JOIN code_state c ON c.block_id = a.block_id AND c.position = a.position
-    WHERE a.block_id = $1 AND a.position = $2 AND NOT a.again
-      AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
-      AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
-    ON CONFLICT (block_id, position) DO UPDATE SET activated_at = excluded.activated_at
-    WHERE s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
-      AND (NOT s.changed OR s.expires_at IS NULL OR s.expires_at > statement_timestamp())
-    RETURNING s.activated_at
-    """
-
 
 class CodeChange(NamedTuple):
     """What a code is to become. Both are what counts from then on; None is for ever, and no fields."""
@@ -104,23 +89,6 @@ async def detach(connection: Connection, minters: Minters, program_id: int, code
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
         await _move_out(connection, program_id, locked, expires_at, locked.facts.fields)
     return await _found(connection, minters, program_id, code)
-
-
-async def activate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
-    """Use an attached code, once: of any number who try at the same time one succeeds.
-
-    Raises CodeUnknown, and ProgramRefused with what stands against it.
-    """
-    while True:
-        at = await lookup.locate(connection, minters, program_id, code)
-        if at is None:
-            raise CodeUnknown(code)
-        activated_at = await connection.fetchval(_ACTIVATE, at.block["id"], at.position)
-        facts = await _found(connection, minters, program_id, code)
-        if activated_at is not None:
-            return facts
-        if facts.place == at.place:
-            raise ProgramRefused(await against_activating(connection, program_id, facts))
 
 
 async def deactivate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
@@ -248,13 +216,3 @@ async def _found(connection: Connection, minters: Minters, program_id: int, code
     if facts is None:
         raise CodeUnknown(code)
     return facts
-
-
-async def against_activating(connection: Connection, program_id: int, facts: CodeFacts) -> str:
-    """What stands against activating a code, as a sentence for a person."""
-    if facts.state == "activated":
-        return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
-    if facts.state != "attached":
-        return f"{facts.code} is {facts.state}: only an attached code can be activated."
-    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
-    return f"{name} is switched off, removed or has not begun: its codes can't be activated now."

@@ -82,9 +82,9 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @as_json
 def activate(program: str, text: str, as_json: bool) -> None:
     """Use CODE of PROGRAM, which can be done once."""
-    from codewell.codes import lifecycle
+    from codewell.codes import activation
 
-    _show(_done(program, text, "activate", lifecycle.activate), as_json)
+    _show(_done(program, text, "activate", activation.activate), as_json)
 
 
 @click.command()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
@@ -42,7 +42,7 @@ async def detach_and_change(connection: Connection, minters: Minters, program_id
     [
         (keep, 7),
         (lifecycle.detach, 10),
-        (lifecycle.activate, 7),
+        (activation.activate, 7),
         (lifecycle.delete, 7),
         (detach_and_delete, 7),
         (detach_and_change, 10),
