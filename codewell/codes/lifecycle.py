@@ -1,4 +1,4 @@
-"""A code's life after it was made: attached by name, returned, activated, changed, deleted.
+"""A code's life after it was made: returned, its activation taken back, changed, deleted.
 
 Each is one transaction that locks the code's row of code_state, made where there is none, and then its block: in this
 order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
@@ -48,21 +48,6 @@ _OF_CODE: Final = """
     """
 _DELETE_ASSIGNMENT: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
 _CHANGE_ASSIGNMENT: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
-
-# One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
-# holds the row that this one waits for.
-_ACTIVATE: Final = """
-    INSERT INTO code_state AS s (block_id, position, activated_at)
-    SELECT a.block_id, a.position, statement_timestamp() FROM answer a JOIN program p ON p.id = a.program_id
-    LEFT JOIN code_state c ON c.block_id = a.block_id AND c.position = a.position
-    WHERE a.block_id = $1 AND a.position = $2 AND NOT a.again
-      AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
-      AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
-    ON CONFLICT (block_id, position) DO UPDATE SET activated_at = excluded.activated_at
-    WHERE s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
-      AND (NOT s.changed OR s.expires_at IS NULL OR s.expires_at > statement_timestamp())
-    RETURNING s.activated_at
-    """
 
 
 class CodeChange(NamedTuple):
@@ -120,7 +105,7 @@ async def activate(codes: ProgramCodes, code: str) -> CodeFacts:
         if activated_at is not None:
             return facts
         if facts.place == at.place:
-            raise ProgramRefused(await against_activating(codes, facts))
+    return await _found(codes, code)
 
 
 async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:

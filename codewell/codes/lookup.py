@@ -11,22 +11,22 @@ from codewell.codes.program_codes import ProgramCodes
 from schemas.program import State
 
 # Of a block, as `LocatedCode` needs it.
-COLUMNS: Final = """
+COLUMNS: Final = f"""
     b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
-    coalesce(b.expires_at <= now(), false) AS over
+    NOT {UNEXPIRED} AS over
     """
 
-_FACTS: Final = """
-    SELECT a.profile_id, a.answered_at, a.expires_at, a.fields, a.code, s.activated_at, s.deleted_at, s.returned_at,
-           coalesce(s.changed, false) AS changed, s.expires_at AS changed_expires_at, s.fields AS changed_fields,
-           coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false) AS over, c.text
+_FACTS: Final = f"""
+    SELECT {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
+           {EXPIRES_AT} AS expires_at, {FIELDS} AS fields
     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
+    LEFT JOIN block b ON b.id = p.block_id
     LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
           AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position
     LEFT JOIN code c ON c.block_id = p.block_id AND c.position = p.position
     ORDER BY p.n
-    """
+    """  # noqa: S608  constants
 
 _BLOCKS_OF_NUMBERS: Final = f"""
     SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
@@ -148,31 +148,16 @@ async def facts_of(
 def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
     if row["returned_at"] is not None:
         return None
-    attached = row["profile_id"] is not None
-    if not attached and at.block["kind"] == "list" and row["text"] is None:
+    if row["profile_id"] is None and at.block["kind"] == "list" and row["text"] is None:
         # An undone import took it back.
         return None
-    given = row if attached else at.block
-    expires_at, fields = given["expires_at"], given["fields"]
-    if row["changed"]:
-        expires_at, fields = row["changed_expires_at"], row["changed_fields"]
     return CodeFacts(
         row["code"] or row["text"] or minted or "",
-        _state(row, at.block["over"]),
+        row["state"],
         row["profile_id"],
         row["answered_at"],
         row["activated_at"],
-        expires_at,
-        fields,
+        row["expires_at"],
+        row["fields"],
         at.place,
     )
-
-
-def _state(row: asyncpg.Record, block_over: bool) -> State:
-    if row["deleted_at"] is not None:
-        return "deleted"
-    if row["activated_at"] is not None:
-        return "activated"
-    if row["profile_id"] is None:
-        return "expired" if block_over else "pooled"
-    return "expired" if row["over"] else "attached"

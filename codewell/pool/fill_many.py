@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
-from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers
+from codewell.pool.block_rules import DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
+from codewell.pool.fill import FillResult, count_workers
+from codewell.pool.program_conditions import RULES
 from codewell.pool.program_rules import ProgramRules, closed_reason
 from codewell.pool.range_allocation import NumberRanges, end_of, in_a_row
 from codewell.pool.range_blocks import codes_in, store_ranges
@@ -20,27 +22,27 @@ PROGRAMS_MAX: Final = 100
 
 # It waits for nobody, so that no lock of one program is held while another's is waited for.
 _LOCK: Final = f"""
-    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[])
+    SELECT {RULES} FROM program p WHERE p.id = ANY($1::bigint[])
     ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
     """  # noqa: S608  a constant
 
-_RETIRE: Final = """
+_RETIRE: Final = f"""
     UPDATE block SET open = false WHERE id IN (
-        SELECT id FROM block WHERE program_id = ANY($1::bigint[]) AND open AND expires_at <= now()
+        SELECT id FROM block WHERE program_id = ANY($1::bigint[]) AND open AND NOT {UNEXPIRED}
         FOR NO KEY UPDATE SKIP LOCKED)
-    """
+    """  # noqa: S608  constants
 
 # A statement of its own behind the locks: what others made before they let go of a program is seen here, and not there.
 # Programs whose codes come from elsewhere have no template, and no row here.
-_STATE: Final = """
+_STATE: Final = f"""
     SELECT p.id, statement_timestamp() AS now, b.pooled, b.blocks, b.divisible, v.next_number, v.template,
            p.imported = 0 AND NOT EXISTS (
                SELECT FROM template_version o
                WHERE o.program_id = p.id AND o.version < p.version AND o.next_number > 0) AS plain
     FROM program p JOIN template_version v ON v.program_id = p.id AND v.version = p.version
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled, count(*) AS blocks,
-               coalesce(bool_or(kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
+        SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks,
+               coalesce(bool_or({DIVISIBLE}), false) AS divisible
         FROM block WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
     ) b
     WHERE p.id = ANY($1::bigint[])
@@ -64,7 +66,7 @@ async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> Fil
         programs = [ProgramRules(*row) for row in await connection.fetch(_LOCK, program_ids)]
         ids = [program.id for program in programs]
         await connection.execute(_RETIRE, ids)
-        states = {row["id"]: row for row in await connection.fetch(_STATE, ids, 2 * BLOCK_SIZE_MIN)}
+        states = {row["id"]: row for row in await connection.fetch(_STATE, ids)}
         filled, lacks = _planned(programs, states, await count_workers(connection))
         if lacks:
             now = states[lacks[0][0].id]["now"]

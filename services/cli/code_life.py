@@ -89,9 +89,9 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @as_json
 def activate(program: str, text: str, as_json: bool) -> None:
     """Activate (redeem) CODE of PROGRAM, once."""
-    from codewell.codes import lifecycle
+    from codewell.codes import activation
 
-    _show(_done(program, text, "activate", lifecycle.activate), as_json)
+    _show(_done(program, text, "activate", activation.activate), as_json)
 
 
 @click.command()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from codewell.codes import activate_many, lifecycle, listing
+from codewell.codes import activation, lifecycle, listing
 from codewell.codes.export import ExportOptions, export
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
@@ -107,7 +107,7 @@ class Everybody:
     async def _live(self) -> None:
         name, code = self._random.choice(self._seen or [("SPRING", "none")])
         step = self._random.choice(
-            [lifecycle.activate, lifecycle.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
+            [activation.activate, lifecycle.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
         )
         async with self._connections.acquire() as connection:
             if step is not None:
@@ -126,7 +126,7 @@ class Everybody:
         name = self._program()
         texts = {code for of, code in self._random.choices(self._seen or [("SPRING", "none")], k=10) if of == name}
         async with self._connections.acquire() as connection, connection.transaction():
-            await activate_many.activate(ProgramCodes(connection, self._minters, self._ids[name]), list(texts))
+            await activation.activate_many(ProgramCodes(connection, self._minters, self._ids[name]), list(texts))
 
     async def _name(self) -> None:
         name = self._program()

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from codewell.access.tokens import Token
 from codewell.audit import audit_log
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
@@ -97,7 +97,7 @@ async def activate(here: Context, caller: Token, name: str, code: str, idempoten
         raise CodeUnknown(code)
     response = await here.activations.activate(program, idempotency, code)
     if response is None:
-        return await _stepped(here, caller, idempotency, name, code, lifecycle.activate)
+        return await _stepped(here, caller, idempotency, name, code, activation.activate)
     if response.status_code == HTTPStatus.NOT_FOUND:
         here.failed_lookups.count(caller.id)
     return response

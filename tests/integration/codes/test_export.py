@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import export, lifecycle, listing
+from codewell.codes import activation, export, lifecycle, listing
 from codewell.codes.export import ExportOptions
 from codewell.codes.lookup import START, CodeFacts
 from codewell.codes.program_codes import ProgramCodes
@@ -79,7 +79,7 @@ async def all_kinds(connection: Connection, claims: Claims, minters: Minters) ->
     await generate(connection, minters, spring.id, 3, None)
     texts = [one.code for one in await listed(connection, minters, spring)]
     for step, places in (
-        (lifecycle.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
+        (activation.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
     ):  # fmt: skip
         for place in places:
             if (step, place) != (lifecycle.delete, 1):

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, CodePlace, find
@@ -56,7 +56,7 @@ async def change_expiry(codes: ProgramCodes, code: str) -> object:
 
 STEPS: dict[str, Step] = {
     "detach": lifecycle.detach,
-    "activate": lifecycle.activate,
+    "activate": activation.activate,
     "deactivate": lifecycle.deactivate,
     "delete": lifecycle.delete,
     "change": change_expiry,
@@ -79,7 +79,7 @@ async def test_each_step_in_each_state(
     if before != "pooled":
         [code] = await attached(claims, 1)
     if before == "activated":
-        await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     if before == "deleted":
         await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
 
@@ -162,7 +162,7 @@ async def test_expired_codes_are_not_used_and_can_be_brought_back(
     await lifecycle.change(
         ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(None, '{"note": "kept"}')
     )
-    facts = await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)
+    facts = await activation.activate(ProgramCodes(connection, minters, spring.id), code)
 
     assert (facts.state, facts.expires_at, facts.fields) == ("activated", None, '{"note": "kept"}')
     assert await audit(connection) == []
@@ -193,7 +193,7 @@ async def test_one_of_a_hundred_activations_succeeds(connections: Pool, minters:
     async def activates() -> bool:
         async with connections.acquire() as own:
             try:
-                await lifecycle.activate(ProgramCodes(own, minters, spring.id), code)
+                await activation.activate(ProgramCodes(own, minters, spring.id), code)
             except ProgramRefused:
                 return False
             return True
@@ -232,9 +232,9 @@ async def test_programs_say_whether_codes_can_be_used(connection: Connection, cl
     for setting in ("active = false", "active = true, valid_from = now() + interval '1 h'", "removed_at = now()"):
         await connection.execute(f"UPDATE program SET {setting}")
         with pytest.raises(ProgramRefused, match="switched off, removed or has not begun"):
-            await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)
+            await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     await connection.execute("UPDATE program SET removed_at = NULL, valid_from = NULL, valid_until = now()")
-    assert (await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)).state == "activated"
+    assert (await activation.activate(ProgramCodes(connection, minters, spring.id), code)).state == "activated"
 
 
 async def test_a_shared_code_stays_with_everybody(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -284,8 +284,8 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
     spring = await stocked(connection, minters, 30, ttl="P1D")
     await list_block(connection, spring.id, ["A", "B", "C"], lives=timedelta(hours=1))
     given = await attached(claims, 8)
-    await lifecycle.activate(ProgramCodes(connection, minters, spring.id), given[0])
-    await lifecycle.activate(ProgramCodes(connection, minters, spring.id), given[5])
+    await activation.activate(ProgramCodes(connection, minters, spring.id), given[0])
+    await activation.activate(ProgramCodes(connection, minters, spring.id), given[5])
     await lifecycle.delete(ProgramCodes(connection, minters, spring.id), given[1])
     await lifecycle.detach(ProgramCodes(connection, minters, spring.id), given[6])
     await lifecycle.change(ProgramCodes(connection, minters, spring.id), given[2], lambda _: CodeChange(EARLIER, None))
@@ -332,7 +332,7 @@ async def test_who_comes_second_waits_and_sees_what_the_first_did(
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, as after any step that was taken back.
-        await lifecycle.activate(ProgramCodes(one, minters, spring.id), code)
+        await activation.activate(ProgramCodes(one, minters, spring.id), code)
         await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
         transaction = one.transaction()
         await transaction.start()
@@ -355,7 +355,7 @@ async def test_a_code_that_expired_while_somebody_had_it_is_not_activated(
     [code] = await attached(claims, 1)
     await connection.execute("UPDATE answer SET expires_at = now()")
     with pytest.raises(ProgramRefused, match=f"{code} is expired"):
-        await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     assert await state(connection, minters, spring.id, code) == "expired"
 
 
@@ -365,13 +365,13 @@ async def test_a_code_is_locked_before_its_block(connections: Pool, connection: 
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, so that making it holds nobody up.
-        await lifecycle.activate(ProgramCodes(one, minters, spring.id), code)
+        await activation.activate(ProgramCodes(one, minters, spring.id), code)
         await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
         async with connection.transaction():
             await connection.execute("SELECT FROM block FOR NO KEY UPDATE")
             deleting = asyncio.ensure_future(lifecycle.delete(ProgramCodes(one, minters, spring.id), code))
             await until_waiting(connection)
-            activating = asyncio.ensure_future(lifecycle.activate(ProgramCodes(two, minters, spring.id), code))
+            activating = asyncio.ensure_future(activation.activate(ProgramCodes(two, minters, spring.id), code))
             await until_waiting(connection, 2)
         await deleting
         with pytest.raises(ProgramRefused, match=f"{code} is deleted"):

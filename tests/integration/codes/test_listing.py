@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, listing
+from codewell.codes import activation, lifecycle, listing
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, CodeFacts, CodePlace
@@ -55,7 +55,7 @@ async def test_pages_of_a_state_are_all_of_its_codes(
     attached = [row.code or "" for rows in claimed.rows.values() for row in rows]
     pooled = [one.code for one in await all_of(connection, minters, spring.id, 50, "pooled")]
     for code in attached[::6]:
-        await lifecycle.activate(ProgramCodes(connection, minters, spring.id), code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     for code in (*attached[1::6], pooled[0], pooled[5]):
         await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
     await manual.attach_named(connection, minters, "SPRING", pooled[3], "p-x", message("SPRING").id)

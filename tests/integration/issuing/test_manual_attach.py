@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lookup import find
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, RequestTaken, StackUnavailable
@@ -97,7 +97,7 @@ async def test_a_code_that_is_not_free(connection: Connection, claims: Claims, m
     await named(connection, minters, one)
     await lifecycle.delete(ProgramCodes(connection, minters, spring.id), two)
     await named(connection, minters, three)
-    await lifecycle.activate(ProgramCodes(connection, minters, spring.id), three)
+    await activation.activate(ProgramCodes(connection, minters, spring.id), three)
     for code, state in ((one, "attached"), (two, "deleted"), (three, "activated")):
         with pytest.raises(ProgramRefused, match=f"{code} is {state}: only a pooled code"):
             await named(connection, minters, code, "p-2")

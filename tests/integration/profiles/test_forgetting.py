@@ -9,7 +9,7 @@ import pytest
 from codewell.access import stored_responses, tokens
 from codewell.access.stored_responses import StoredResponse
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, listing
+from codewell.codes import activation, listing
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import StackUnavailable
@@ -57,7 +57,7 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     ]  # fmt: skip
     before = (await claims.attach(requests)).rows
     named = await manual.attach_named(connection, minters, "AGAIN", "OUTSIDE", "p-3", uuid7())
-    await lifecycle.activate(
+    await activation.activate(
         ProgramCodes(connection, minters, before[requests[0].id][0].program_id or 0),
         before[requests[0].id][0].code or "",
     )
@@ -109,7 +109,7 @@ async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
         step = one.transaction()
         await step.start()
         assert await stored_responses.get_response(one, token.id, "k") is None
-        used = await lifecycle.activate(ProgramCodes(one, minters, spring.id), row.code or "")
+        used = await activation.activate(ProgramCodes(one, minters, spring.id), row.code or "")
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()

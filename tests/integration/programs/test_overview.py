@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
@@ -43,7 +43,7 @@ async def detach_and_change(in_program: ProgramCodes, code: str) -> None:
     [
         (keep, 7),
         (lifecycle.detach, 10),
-        (lifecycle.activate, 7),
+        (activation.activate, 7),
         (lifecycle.delete, 7),
         (detach_and_delete, 7),
         (detach_and_change, 10),

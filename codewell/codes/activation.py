@@ -1,34 +1,52 @@
-"""Many codes of one program activated at once. What it decides is what `life.activate` decides one by one."""
+"""Codes activated, which is to use them: one or many of a program, by one statement."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from codewell.codes import lifecycle, lookup
+from codewell.codes import lookup
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
+from codewell.pool.program_conditions import MAY_ACTIVATE
 
-# As for one code; rows are locked in the order of their keys, so that two of these don't wait for each other.
-_ACTIVATE: Final = """
+# One statement, so that a hundred attempts at once cost a hundred statements; a transaction that changes or deletes the
+# code meanwhile holds the row that this one waits for. Rows are locked in the order of their keys, so that two of these
+# don't wait for each other.
+_ACTIVATE: Final = f"""
     INSERT INTO code_state AS s (block_id, position, activated_at)
     SELECT a.block_id, a.position, statement_timestamp()
     FROM unnest($1::bigint[], $2::bigint[]) AS w (block_id, position)
     JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND NOT a.again AND a.block_id IS NOT NULL
     JOIN program p ON p.id = a.program_id
     LEFT JOIN code_state c ON c.block_id = a.block_id AND c.position = a.position
-    WHERE p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
-      AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
+    WHERE {MAY_ACTIVATE} AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
     ORDER BY a.block_id, a.position
     ON CONFLICT (block_id, position) DO UPDATE SET activated_at = excluded.activated_at
     WHERE s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
       AND (NOT s.changed OR s.expires_at IS NULL OR s.expires_at > statement_timestamp())
     RETURNING s.block_id, s.position
+    """  # noqa: S608  a constant
+
+
+async def activate(codes: ProgramCodes, code: str]) -> CodeFacts:
+    """Use an attached code, once: of any number of attempts at the same time one succeeds.
+
+    Raises CodeUnknown, and ProgramRefused with what stands against it.
     """
+    while True:
+        async with connection.transaction():
+            [outcome] = await activate_many(connection, minters, program_id, [code])
+        if isinstance(outcome, CodewellError):
+            raise outcome
+        if outcome is not None:
+            return outcome
 
 
-async def activate(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeFacts | CodewellError | None]:
+async def activate_many(
+    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
+) -> list[CodeFacts | CodewellError | None]:
     """Use attached codes. Of each: the facts on it now, or why it can't be used, or None where that has to be asked
-    one by one, as the code has just gone into another block.
+    again, as the code has just gone into another block.
 
     The texts differ. Only to be called in a transaction, which holds the codes until its end.
     """
@@ -51,8 +69,18 @@ async def activate(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeFacts 
         elif one is None or _key(at) in used:
             outcomes.append(one)
         else:
-            outcomes.append(ProgramRefused(await lifecycle.against_activating(codes, one)))
+            outcomes.append(ProgramRefused(await _reason_against(codes, one)))
     return outcomes
+
+
+async def _reason_against(connection: Connection, program_id: int, facts: CodeFacts) -> str:
+    """What stands against activating a code, as a sentence for a person."""
+    if facts.state == "activated":
+        return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
+    if facts.state != "attached":
+        return f"{facts.code} is {facts.state}: only an attached code can be activated."
+    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
+    return f"{name} is switched off, removed or has not begun: its codes can't be activated now."
 
 
 def _key(at: LocatedCode) -> tuple[int, int]:
