@@ -28,23 +28,21 @@ _ACTIVATE: Final = f"""
     """  # noqa: S608  a constant
 
 
-async def activate(codes: ProgramCodes, code: str]) -> CodeFacts:
+async def activate(codes: ProgramCodes, code: str) -> CodeFacts:
     """Use an attached code, once: of any number of attempts at the same time one succeeds.
 
     Raises CodeUnknown, and ProgramRefused with what stands against it.
     """
     while True:
-        async with connection.transaction():
-            [outcome] = await activate_many(connection, minters, program_id, [code])
+        async with codes.connection.transaction():
+            [outcome] = await activate_many(codes, [code])
         if isinstance(outcome, CodewellError):
             raise outcome
         if outcome is not None:
             return outcome
 
 
-async def activate_many(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> list[CodeFacts | CodewellError | None]:
+async def activate_many(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeFacts | CodewellError | None]:
     """Use attached codes. Of each: the facts on it now, or why it can't be used, or None where that has to be asked
     again, as the code has just gone into another block.
 
@@ -73,13 +71,13 @@ async def activate_many(
     return outcomes
 
 
-async def _reason_against(connection: Connection, program_id: int, facts: CodeFacts) -> str:
+async def _reason_against(codes: ProgramCodes, facts: CodeFacts) -> str:
     """What stands against activating a code, as a sentence for a person."""
     if facts.state == "activated":
         return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
     if facts.state != "attached":
         return f"{facts.code} is {facts.state}: only an attached code can be activated."
-    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
+    name = await codes.connection.fetchval("SELECT name FROM program WHERE id = $1", codes.program_id)
     return f"{name} is switched off, removed or has not begun: its codes can't be activated now."
 
 

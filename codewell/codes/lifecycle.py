@@ -91,23 +91,6 @@ async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
     return await _found(codes, code)
 
 
-async def activate(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Use an attached code, once: of any number who try at the same time one succeeds.
-
-    Raises CodeUnknown, and ProgramRefused with what stands against it.
-    """
-    while True:
-        at = await lookup.locate(codes, code)
-        if at is None:
-            raise CodeUnknown(code)
-        activated_at = await codes.connection.fetchval(_ACTIVATE, at.block["id"], at.position)
-        facts = await _found(codes, code)
-        if activated_at is not None:
-            return facts
-        if facts.place == at.place:
-    return await _found(codes, code)
-
-
 async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
     """Take an activation back: the code is attached as before. Raises CodeUnknown and ProgramRefused."""
     async with locked_code(codes, code) as locked:
@@ -227,13 +210,3 @@ async def _found(codes: ProgramCodes, code: str) -> CodeFacts:
     if facts is None:
         raise CodeUnknown(code)
     return facts
-
-
-async def against_activating(codes: ProgramCodes, facts: CodeFacts) -> str:
-    """What stands against activating a code, as a sentence for a person."""
-    if facts.state == "activated":
-        return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
-    if facts.state != "attached":
-        return f"{facts.code} is {facts.state}: only an attached code can be activated."
-    name = await codes.connection.fetchval("SELECT name FROM program WHERE id = $1", codes.program_id)
-    return f"{name} is switched off, removed or has not begun: its codes can't be activated now."

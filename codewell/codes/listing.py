@@ -11,7 +11,9 @@ import asyncpg
 
 from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import ACTIVATED, DELETED, STATE
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import POOLED, UNEXPIRED
 from schemas.program import State
 
 # A page that looks for a rare state ends here: some hundredths of a second.

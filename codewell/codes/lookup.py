@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import EXPIRES_AT, FIELDS, STATE
+from codewell.pool.block_rules import UNEXPIRED
 from schemas.program import State
 
 # Of a block, as `LocatedCode` needs it.

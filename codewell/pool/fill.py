@@ -19,12 +19,6 @@ from codewell.pool.range_blocks import Origin, codes_in, store_ranges
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
 WORKER_LOCK: Final = 0x636F_6465
 
-# The columns of a Program, whose `pooled` is not looked at.
-PROGRAM_COLUMNS: Final = """
-    p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until, p.campaign_can_create,
-    p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from, p.codes_max - p.made - p.imported - p.on_order,
-    p.pool_max, 0::bigint, p.version, p.codes_max, p.source->>'kind', p.on_order
-    """
 _PROGRAM: Final = f"SELECT {RULES} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
 _LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 

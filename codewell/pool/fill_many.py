@@ -1,7 +1,7 @@
 """Fill many pools in one transaction, as far as they are of the plain kind: six round trips for all of them together.
 
 Plain is a program with one template, nothing imported, and not more to be made than a statement should write. What
-anything else lacks is found by `filling.top_up`, which does for one program all that there is to do.
+anything else lacks is found by `fill.top_up`, which does for one program all that there is to do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +43,10 @@ _STATE: Final = f"""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks,
                coalesce(bool_or({DIVISIBLE}), false) AS divisible
-        FROM block WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+        FROM block WHERE program_id = p.id AND {AVAILABLE}
     ) b
     WHERE p.id = ANY($1::bigint[])
-    """
+    """  # noqa: S608  constants
 
 
 class FillManyResult(NamedTuple):
@@ -57,7 +57,7 @@ class FillManyResult(NamedTuple):
 
 
 async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> FillManyResult:
-    """Bring pools up to their marks and retire their expired blocks, as `filling.top_up` does, in one transaction.
+    """Bring pools up to their marks and retire their expired blocks, as `fill.top_up` does, in one transaction.
 
     Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
     be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
