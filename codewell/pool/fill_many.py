@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.pool.block_rules import DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
 from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
 from codewell.pool.fill import FillResult, count_workers
 from codewell.pool.program_conditions import RULES
