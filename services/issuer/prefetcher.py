@@ -55,7 +55,7 @@ class Prefetcher:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._fetch_task: asyncio.Task[None] | None = None
-        # Survives a timed-out wait: cancelling the task could lose the fetch that it has just taken fetch the queue.
+        # Survives a timed-out wait: cancelling the task could lose the fetch that it has just taken from the queue.
         self._get_task: asyncio.Task[_Fetch] | None = None
         self.generation = 0
         """Number of rebalances so far. Fetches of an earlier generation are discarded."""
