@@ -1,7 +1,7 @@
 """Fill many pools in one transaction, as far as they are of the plain kind: six round trips for all of them together.
 
 Plain is a program with one template, nothing imported, and not more to be made than a statement should write. What
-anything else lacks is found by `filling.top_up`, which does for one program all that there is to do.
+anything else lacks is found by `fill.top_up`, which does for one program all that there is to do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +80,7 @@ class _Lack(NamedTuple):
 
 
 async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> FillManyResult:
-    """Bring pools up to their marks and retire their expired blocks, as `filling.top_up` does, in one transaction.
+    """Bring pools up to their marks and retire their expired blocks, as `fill.top_up` does, in one transaction.
 
     Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
     be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
