@@ -18,6 +18,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow, Decision, PooledCode
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_conditions import ROOM
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.recovery.reconciliation import MissingAnswer, PublishedCode, stored_by_request
 from codewell.recovery.repair_plan import CodeSpot, KnownProgram, RepairCase, RepairPlan, add, judge, spot_of
@@ -26,11 +27,10 @@ _ROUNDS_MAX: Final = 10
 # Clocks of those who answer may be off by so much.
 _SLACK: Final = timedelta(minutes=2)
 
-_PROGRAMS: Final = """
-    SELECT id, name, shared, reuse, codes_max - made - imported - on_order AS room, on_order,
-           source->>'kind' AS codes_from
-    FROM program WHERE name = ANY($1::text[])
-    """
+_PROGRAMS: Final = f"""
+    SELECT id, name, shared, reuse, {ROOM} AS room, on_order, source->>'kind' AS codes_from
+    FROM program p WHERE name = ANY($1::text[])
+    """  # noqa: S608  a constant
 _LOCK_PROGRAMS: Final = "SELECT FROM program WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _SHARED: Final = """
     SELECT program_id, held_from, held_until FROM (
