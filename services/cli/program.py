@@ -238,7 +238,8 @@ def _whence(source: Source) -> str:
 
 def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
     """Make or change a program, and tell the generator so that it fills the pool at once."""
-    from codewell.client.exchange import announce
+    from codewell.client.exchange import publish_program_changed
+
     from codewell.infra.kafka.clients import started_producer
     from codewell.pool.minter_cache import Minters
 
@@ -246,7 +247,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
         # Kafka first: when it can't be reached, nothing is changed.
         async with started_producer(stack.kafka_config) as producer:
             changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
-            if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
+            if not await publish_program_changed(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo("Kafka did not take the news: the generator's next sweep will find the program.", err=True)
         return changed
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from codewell.client.exchange import ReceivedAnswer
+
 from codewell.minting.template import Template
 from schemas.program import Stock
 

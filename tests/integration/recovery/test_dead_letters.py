@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
+from codewell.client.exchange import OutgoingRequest
 
-from codewell.client.exchange import Outgoing
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import reading
 from codewell.infra.kafka.record_batches import RecordBatches
@@ -63,7 +63,7 @@ async def purge(site: Site, *, unreplayed: bool = False, limit: int | None = Non
     return counted
 
 
-async def dead_letter(site: Site, *requests: Outgoing, partition: int = 0) -> None:
+async def dead_letter(site: Site, *requests: OutgoingRequest, partition: int = 0) -> None:
     """Have these requests, which wish for answers where none may go, become dead letters."""
     async with site.issuer():
         for request in requests:
@@ -82,7 +82,7 @@ async def published(site: Site, topic: str = "message-render", partition: int = 
         return [record async for record in reader.records(tp, spans[tp])]
 
 
-def times_published(records: list[ConsumerRecord], requests: list[Outgoing]) -> list[int]:
+def times_published(records: list[ConsumerRecord], requests: list[OutgoingRequest]) -> list[int]:
     counted = Counter(dict(record.headers)["ce_id"].decode() for record in records)
     return [counted[str(request.request_id)] for request in requests]
 
