@@ -7,8 +7,8 @@ from uuid import UUID
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from codewell.client.exchange import build_request
 
+from codewell.client.exchange import build_request
 from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.uuid7 import uuid7
 from schemas import topics

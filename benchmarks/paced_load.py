@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from codewell.client.exchange import OutgoingRequest, build_request
 
 from benchmarks import loader
 from benchmarks.backlog import PARTITIONS, REPLY_TOPIC, TOPIC
+from codewell.client.exchange import OutgoingRequest, build_request
 from codewell.infra.kafka import clients
 from schemas.events import CODES_ATTACHED
 

@@ -12,7 +12,6 @@ from typing import Final
 
 import httpx
 from aiokafka import AIOKafkaConsumer
-from codewell.client.exchange import publish_program_changed
 
 from benchmarks import contestants
 from benchmarks.backlog import Answers, Backlog
@@ -22,6 +21,7 @@ from benchmarks.mint import TEMPLATE
 from benchmarks.proof import check_audit
 from benchmarks.report import Goal, Progress, Report
 from benchmarks.usage import child_commands, cpu_seconds, peak_memory_mb
+from codewell.client.exchange import publish_program_changed
 from codewell.errors import CodewellError
 from codewell.infra.kafka import clients
 from codewell.infra.postgres.connection import connection

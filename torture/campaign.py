@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
-from codewell.client.exchange import OutgoingRequest, build_request, publish_program_changed
 
+from codewell.client.exchange import OutgoingRequest, build_request, publish_program_changed
 from codewell.infra.kafka.clients import started_producer
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs

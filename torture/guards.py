@@ -53,7 +53,7 @@ GUARDS: Final = (
         _kinds("refilled"),
     ),
     Guard(
-        "offsets are committed after the answers",
+        "offsets are committed after the read_answers",
         (
             Edit(
                 "services/issuer/worker.py",

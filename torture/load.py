@@ -9,8 +9,8 @@ from typing import Final
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
-from codewell.client.exchange import OutgoingRequest
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.uuid7 import uuid7
 from torture.campaign import requests
 

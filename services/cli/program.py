@@ -239,7 +239,6 @@ def _whence(source: Source) -> str:
 def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
     """Make or change a program, and tell the generator so that it fills the pool at once."""
     from codewell.client.exchange import publish_program_changed
-
     from codewell.infra.kafka.clients import started_producer
     from codewell.pool.minter_cache import Minters
 

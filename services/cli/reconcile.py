@@ -46,7 +46,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         strangers = AnswerComparison(connection)
         await strangers.open()
         progress = Progress("answers compared")
-        async for answers in published_answers.answers(settings.kafka_config, topics, since):
+        async for answers in published_answers.read_answers(settings.kafka_config, topics, since):
             await strangers.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
@@ -55,7 +55,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         restoring = Repair(connection, Minters(*settings.master_keys))
         progress = Progress("cases")
         async for strange in strangers.in_order():
-            for case in await (restoring.repair if repair else restoring.judge)(strange):
+            for case in await (restoring.repair if repair else restoring.plan)(strange):
                 counts["cases"] += 1
                 counts["repaired" if repair and case.can_repair else "left"] += 1
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)

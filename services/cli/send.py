@@ -89,7 +89,6 @@ def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: floa
 
 async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
     from codewell.client.exchange import build_request, open_exchange
-
     from codewell.infra.config.settings import StackSettings, read_settings
 
     settings = read_settings(StackSettings)

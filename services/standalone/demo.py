@@ -11,6 +11,10 @@ from typing import Final
 from uuid import UUID
 
 import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
 from codewell.client.exchange import (
     Exchange,
     OutgoingRequest,
@@ -19,10 +23,6 @@ from codewell.client.exchange import (
     open_exchange,
     publish_program_changed,
 )
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from codewell.errors import CodewellError
 from codewell.infra.config.effective_settings import masked_url
 from codewell.infra.config.settings import home

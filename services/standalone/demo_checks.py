@@ -6,7 +6,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from codewell.client.exchange import ReceivedAnswer
-
 from codewell.minting.template import Template
 from schemas.program import Stock
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from codewell.client.exchange import build_request, open_exchange
 
+from codewell.client.exchange import build_request, open_exchange
 from codewell.infra.kafka.clients import started_producer
 from codewell.infra.uuid7 import uuid7
 from tests.support.commands import Stack, running_stack

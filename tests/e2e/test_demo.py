@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 from aiokafka import ConsumerRecord
 from click.testing import CliRunner
-from codewell.client.exchange import ReceivedAnswer
 
+from codewell.client.exchange import ReceivedAnswer
 from codewell.infra.uuid7 import uuid7
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from schemas.program import Stock

@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
-from codewell.client.exchange import build_request
 
+from codewell.client.exchange import build_request
 from tests.e2e.test_standalone import workers
 from tests.support.collector import collector
 from tests.support.commands import Stack, running_stack

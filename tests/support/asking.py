@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
+
 from codewell.client.exchange import OutgoingRequest, build_request
 
 STRUCTURED = b"application/cloudevents+json; charset=UTF-8"

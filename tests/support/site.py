@@ -12,8 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from codewell.client.exchange import OutgoingRequest
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
-from codewell.client.exchange import build_request
 
 from benchmarks import bare_issuer
 from benchmarks.tests.unit.recording import Kept, RecordingProducer
+from codewell.client.exchange import build_request
 from codewell.issuing.model import AnswerRow
 from schemas.events import MESSAGE_RENDER
 from services.issuer.decode import Decoder

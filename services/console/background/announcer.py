@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
-from codewell.client.exchange import publish_program_changed
 
+from codewell.client.exchange import publish_program_changed
 from codewell.errors import CodewellError
 from codewell.infra.kafka.clients import EXCHANGE_TIMEOUT_S, started_producer
 from codewell.infra.kafka.config import KafkaConfig

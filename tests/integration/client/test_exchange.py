@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
-from codewell.client.exchange import Exchange, ReceivedAnswer, open_exchange, publish_program_changed
 
+from codewell.client.exchange import Exchange, ReceivedAnswer, open_exchange, publish_program_changed
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import started_producer
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PROGRAM_CHANGED

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from codewell.client.exchange import OutgoingRequest
 
 from codewell.audit.promises import audit
+from codewell.client.exchange import OutgoingRequest
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection

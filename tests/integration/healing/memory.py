@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 import httpx
-from codewell.client.exchange import build_request
 
 from codewell.access import tokens
+from codewell.client.exchange import build_request
 from codewell.infra.kafka.clients import started_producer
 from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres.migrations import migrate

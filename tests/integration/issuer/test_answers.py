@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from codewell.client.exchange import OutgoingRequest
-
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from tests.support.asking import answered, data_of, message, renamed, step, structured
 from tests.support.site import Site

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from codewell.client.exchange import OutgoingRequest
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.uuid7 import uuid7
 from schemas.events import VALUE_BYTES_MAX
 from tests.support.asking import answered, codes, message, messages, step, structured, with_headers

@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from codewell.client.exchange import OutgoingRequest
 
 from codewell.audit.promises import audit
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 import pytest
-from codewell.client.exchange import OutgoingRequest
 from structlog.testing import capture_logs
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.process import lifecycle
 from services.issuer import offsets

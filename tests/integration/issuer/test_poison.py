@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
-from codewell.client.exchange import OutgoingRequest
 from structlog.testing import capture_logs
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.telemetry.masking import mask
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request

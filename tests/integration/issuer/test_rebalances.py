@@ -5,8 +5,8 @@ import math
 
 import asyncpg
 import pytest
-from codewell.client.exchange import OutgoingRequest
 
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.kafka import clients
 from services.issuer import offsets
 from services.issuer.record_buffer import RecordBuffer

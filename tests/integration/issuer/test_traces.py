@@ -1,8 +1,8 @@
 """A sampled request is followed from its record to its answer, and its trace goes on with the answer."""
 
-from codewell.client.exchange import OutgoingRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from codewell.client.exchange import OutgoingRequest
 from tests.support.asking import message, messages, structured, with_headers
 from tests.support.collector import Collector, Received, collector
 from tests.support.site import Site

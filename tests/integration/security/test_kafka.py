@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from codewell.client.exchange import build_request, open_exchange
 from pydantic import SecretStr
 
+from codewell.client.exchange import build_request, open_exchange
 from codewell.errors import NotTrusted, SettingsInvalid, StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig, SaslMechanism
@@ -86,7 +86,7 @@ async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptu
         read = await consumer.getone()
     await consumer.stop()
     assert read.value == sent.value
-    async with dead_letters.opened(kafka_config, prefix) as letters:
+    async with dead_letters.open_dead_letters(kafka_config, prefix) as letters:
         assert set(letters.offset_ranges.values()) == {OffsetRange(0, 0)}
     assert PASSWORD not in caplog.text
 
