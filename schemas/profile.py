@@ -2,22 +2,17 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from schemas.events import Id, ProfileFields
+from schemas.strict_model import StrictModel
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProfileSettings(_Shape):
+class ProfileSettings(StrictModel):
     """All fields of a profile: those that are left out are gone."""
 
     fields: ProfileFields
 
 
-class Profile(_Shape):
+class Profile(StrictModel):
     """A profile as it is kept."""
 
     profile_id: Id
@@ -25,7 +20,7 @@ class Profile(_Shape):
     changed_at: datetime
 
 
-class Forgotten(_Shape):
+class Forgotten(StrictModel):
     """What became of a profile: so many stored answers name a random id in its place."""
 
     answers: int

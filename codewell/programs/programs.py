@@ -49,7 +49,7 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
             await template_versions.add(connection, minters, program_id, 1, settings.source.template)
         if settings.source.kind == "remote":
             await orders.add_service(connection, program_id)
-            await signing_secrets.in_force(connection, minters, program_id)
+            await signing_secrets.active_secrets(connection, minters, program_id)
     return Program(id=program_id, **settings.model_dump())
 
 

@@ -93,7 +93,7 @@ class Repair:
         self._connection = connection
         self._minters = minters
 
-    async def plan_answer(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
+    async def plan(self, strange: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What is wrong with these; nothing is changed."""
         while True:
             try:

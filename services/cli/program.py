@@ -200,7 +200,7 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
         await orders.service_of(connection, name)
         minters = Minters(*settings.master_keys)
         if not rotate:
-            return await signing_secrets.in_force(connection, minters, found.id)
+            return await signing_secrets.active_secrets(connection, minters, found.id)
         change = partial(signing_secrets.rotate, connection, minters, found.id)
         return await recorded(connection, command_actor(), change, "secret.rotate", name)
 
