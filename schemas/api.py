@@ -39,7 +39,7 @@ class Generate(StrictModel):
     """
 
     count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)] | None = None
-    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}
+    fields: dict[ShortName, Text] = Field({}, max_length=FIELDS_MAX)
     profiles: Annotated[tuple[Id, ...], Field(min_length=1, max_length=PROFILES_MAX)] | None = None
 
     @model_validator(mode="after")
@@ -74,7 +74,7 @@ class CodeChanges(StrictModel):
     """What is to change: what is left out stays. `expires_at` null is for ever; `fields` replaces all fields."""
 
     expires_at: Moment | None = None
-    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}
+    fields: dict[ShortName, Text] = Field({}, max_length=FIELDS_MAX)
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:

@@ -1,4 +1,4 @@
-"""Bring a file into a program: read ahead in a thread, store chunk by chunk, from where it stopped."""
+"""Imports a file into a program: prefetches chunks in a thread, stores each, and resumes where it stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -1,4 +1,4 @@
-"""Take an import back: what nobody has leaves the program, and its texts may come again; what somebody has stays."""
+"""Undoes an import: its pooled codes leave the program, and their texts may be imported again; attached ones stay."""
 
 from typing import Final
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Uploaded files, in pieces in the database until they are brought in, so that any console can do that."""
+"""Uploaded files, stored in pieces in the database until they are imported, so that any console can import them."""
 
 import asyncio
 from pathlib import Path

@@ -92,12 +92,12 @@ async def record_replayed(connection: Connection, places: Iterable[RecordPlace])
 
 
 async def record_purged(connection: Connection, places: Iterable[RecordPlace]) -> None:
-    """Note that nobody wants to see these any more."""
+    """Mark these as purged."""
     await connection.execute(_PURGED, *_columns(sorted(places)))
 
 
 async def delete_below(connection: Connection, topic: str, partition: int, offset: int) -> None:
-    """Forget what was done about letters that Kafka has no more."""
+    """Delete the log of letters that Kafka has deleted."""
     await connection.execute(
         'DELETE FROM dead_letter WHERE topic = $1 AND partition = $2 AND "offset" < $3', topic, partition, offset
     )

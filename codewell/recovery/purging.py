@@ -1,4 +1,4 @@
-"""Dead letters that nobody wants any more.
+"""Purges dead letters that are no longer needed.
 
 Kafka deletes records from the beginning of a partition only. So a letter that is purged is marked in the database, is
 no longer listed or replayed, and goes from Kafka once all before it are purged too.

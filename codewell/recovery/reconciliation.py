@@ -1,4 +1,4 @@
-"""What was answered and the database does not know: found by comparing what Kafka has with it.
+"""Finds answers that Kafka has and the database lacks, by comparing the two.
 
 Answers that the database has as they were published are let go of at once: among them its constraints hold. The others
 are kept in temporary tables, so that memory stays the same however many there are, and are judged once all are there.

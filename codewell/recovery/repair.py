@@ -1,4 +1,4 @@
-"""Answers that a fail-over took from the database, put back where nobody has their codes.
+"""Restores answers that a fail-over lost from the database, where no other profile has their codes.
 
 What an answer gave is put back as it was given: its request has its answer again, and its codes are nobody else's.
 """

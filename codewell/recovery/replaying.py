@@ -1,4 +1,4 @@
-"""Events of dead letters published again: each letter's once, whoever is killed on the way and how often it is asked.
+"""Replays the events of dead letters: each once, also after a crash and when the command is repeated.
 
 That a letter's event is about to be published is noted before, with where its partition ends then; that it is, after.
 What lies between the two is looked for in the partition behind that offset: each event names its letter in a header.

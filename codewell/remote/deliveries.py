@@ -1,4 +1,4 @@
-"""Codes that remote services have brought become codes of the program: all of an answer, once, or none."""
+"""Stores the codes that remote services deliver: all codes of an answer, once, or none."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Requests to remote services in the hands of generators: taken by one, put off, given up.
+"""Orders to remote services: leased by one generator, retried later, given up.
 
 Locks are taken in one order: the program's row, the request's, its service's. Who takes a request waits for none.
 """
