@@ -1,4 +1,4 @@
-"""Requests out, answers in: what a campaign sender does, for the command line, the demo and the tests."""
+"""Publishes requests and collects answers as a campaign sender does, for the command line, the demo and the tests."""
 
 import asyncio
 import json

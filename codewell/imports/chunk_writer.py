@@ -1,4 +1,4 @@
-"""Chunks of a file into codes: each chunk's codes, counters, bad rows and progress in one transaction.
+"""Stores the chunks of a file: each chunk's codes, counters, bad rows and progress in one transaction.
 
 A chunk holds the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
 holds; claims need no program's row. Its blocks grow as its last step before the commit, so that claims miss them for no
@@ -62,7 +62,7 @@ class _BlockClosed(Exception):
 
 
 class _AnnouncementLost(Exception):
-    """It isn't known any more that nobody remembers the program as one that took nothing in."""
+    """The announcement that this program imports texts was lost, so caches may still assume that it has none."""
 
 
 class _GrowingBlock(NamedTuple):
@@ -81,7 +81,7 @@ class _BlockRun(NamedTuple):
 
 
 def _no_op() -> None:
-    """Nobody wants to know."""
+    """The default of `storing`: does nothing."""
 
 
 class ChunkWriter:

@@ -1,4 +1,4 @@
-"""Imports as people look at them: begun, found, their bad rows; what a program must be for one."""
+"""Starts and reads imports and their bad rows, and checks that a program accepts one."""
 
 import json
 from collections.abc import AsyncIterator, Mapping

@@ -1,4 +1,4 @@
-"""Answers as they stand in the reply topics."""
+"""Reads answers from the reply topics."""
 
 import json
 from collections.abc import AsyncIterator, Sequence

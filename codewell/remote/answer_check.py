@@ -1,4 +1,4 @@
-"""What a remote service answered, looked at before anybody uses it: all of it is right, or none of it is used."""
+"""Validates the answer of a remote service: one invalid field refuses the whole answer."""
 
 from collections.abc import Sequence
 from typing import Final
