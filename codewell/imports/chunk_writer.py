@@ -105,7 +105,7 @@ class ChunkWriter:
     async def take(self, chunk: Chunk) -> None:
         """Store what can be of a chunk, and note what can't.
 
-        Raises Ended when the import is not to go on here, and ProgramRefused when the program's rules forbid it now.
+        Raises ImportEnded when the import is not to go on here, and ProgramRefused when the program's rules forbid it now.
         """
         while True:
             growing = dict(self._growing)
