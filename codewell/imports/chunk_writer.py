@@ -105,7 +105,8 @@ class ChunkWriter:
     async def take(self, chunk: Chunk) -> None:
         """Store what can be of a chunk, and note what can't.
 
-        Raises ImportEnded when the import is not to go on here, and ProgramRefused when the program's rules forbid it now.
+        Raises ImportEnded when another process took the import over or it was undone, and ProgramRefused when the
+        program's rules forbid it now.
         """
         while True:
             growing = dict(self._growing)
