@@ -8,7 +8,7 @@ from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from codewell.client.exchange import outgoing
+from codewell.client.exchange import build_request
 from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.uuid7 import uuid7
 from schemas import topics
@@ -36,7 +36,7 @@ class Backlog:
         # One for each partition, as they are sent side by side.
         self._batches = [RecordBatches(producer) for _ in range(PARTITIONS)]
         for number in range(count):
-            request = outgoing(
+            request = build_request(
                 TOPIC,
                 {"profile_id": f"p-{number}", "campaign_id": "spring", "message_id": f"m-{number}",
                  "programs": [program] if wanted is None else wanted(number)},

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from benchmarks import loader
 from benchmarks.backlog import PARTITIONS, REPLY_TOPIC, TOPIC
-from codewell.client.exchange import Outgoing, outgoing
+from codewell.client.exchange import OutgoingRequest, build_request
 from codewell.infra.kafka import clients
 from schemas.events import CODES_ATTACHED
 
@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 async def load(plan: Plan) -> Seen:
     """Publish all and wait for each answer. Raises ValueError for a refusal or a second answer, and TimeoutError."""
     requests = [
-        outgoing(TOPIC, {"profile_id": f"p-{number}", "campaign_id": "spring", "message_id": f"m-{number}",
+        build_request(TOPIC, {"profile_id": f"p-{number}", "campaign_id": "spring", "message_id": f"m-{number}",
                          "programs": [plan.program]})
         for number in range(plan.requests)
     ]  # fmt: skip
@@ -87,7 +87,9 @@ async def _at_the_end(plan: Plan) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.stop()
 
 
-async def _publish(producer: AIOKafkaProducer, plan: Plan, requests: Sequence[Outgoing], began: float) -> list[float]:
+async def _publish(
+    producer: AIOKafkaProducer, plan: Plan, requests: Sequence[OutgoingRequest], began: float
+) -> list[float]:
     """Hand each to the producer when it is due, and return when that was."""
     handed: list[float] = []
     sent = []

@@ -21,7 +21,7 @@ from benchmarks.mint import TEMPLATE
 from benchmarks.proof import check_audit
 from benchmarks.report import Goal, Progress, Report
 from benchmarks.usage import child_commands, cpu_seconds, peak_memory_mb
-from codewell.client.exchange import announce
+from codewell.client.exchange import publish_program_changed
 from codewell.errors import CodewellError
 from codewell.infra.kafka import clients
 from codewell.infra.postgres.connection import connection
@@ -130,7 +130,7 @@ async def _issued(stack: Child, pids: dict[str, int], endpoints: Endpoints, requ
     async with clients.started_producer(bootstrap) as producer, counting:
         async with connection(endpoints.postgres_url, "codewell-bench") as opened:
             program = await programs.create(opened, Minters(None), settings, guesses_per_s=10)
-        await announce(producer, "", program.id, program.name)
+        await publish_program_changed(producer, "", program.id, program.name)
         backlog, answers = Backlog(producer, "", NAME, requests), Answers(counting, "")
         before = _cpu(pids)
         await backlog.store()

@@ -28,7 +28,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import signing_secrets
-from codewell.remote.signing import signed
+from codewell.remote.signing import signature_headers
 from codewell.remote.signing_secrets import SigningSecret
 from schemas import topics
 from schemas.program import ProgramSettings, RemoteSource
@@ -111,7 +111,7 @@ async def _make(opened: Connection, port: int, request_max: int, codes: int) -> 
             name=name, source=source, campaign_can_create=True, codes_max=codes + request_max, pool_max=request_max
         )
         program = await programs.create(opened, minters, settings, guesses_per_s=10)
-        secrets += await signing_secrets.in_force(opened, minters, program.id)
+        secrets += await signing_secrets.active_secrets(opened, minters, program.id)
     return secrets
 
 
@@ -165,6 +165,6 @@ def _request(key: bytes, count: int) -> str:
     """A signed request as it goes over the wire."""
     asked = RemoteRequest(version=1, request_id=uuid7(), program=PROGRAMS[0], count=count, fields={})
     body = asked.model_dump_json()
-    headers = signed(str(asked.request_id), int(time.time()), body.encode(), [key])
+    headers = signature_headers(str(asked.request_id), int(time.time()), body.encode(), [key])
     lines = ["POST / HTTP/1.1", "host: service", "content-type: application/json", f"content-length: {len(body)}"]
     return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", body])

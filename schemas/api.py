@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.events import Id, ShortName
 from schemas.program import CODES_MAX_LIMIT, FIELDS_MAX, Moment, State, Text
-from schemas.shape import Shape
+from schemas.strict_model import StrictModel
 
 T = TypeVar("T")
 
@@ -25,21 +25,21 @@ class Problem(BaseModel):
     detail: str
 
 
-class Page(Shape, Generic[T]):
+class Page(StrictModel, Generic[T]):
     """A part of a list. `next_cursor` asks for what comes behind it; null is the end."""
 
     items: list[T]
     next_cursor: str | None
 
 
-class Generate(Shape):
+class Generate(StrictModel):
     """How many codes to make now, the custom fields that they are made with, and the profiles that get one each.
 
     With profiles there are as many codes as these, and `count` may be left out.
     """
 
     count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)] | None = None
-    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}  # noqa: RUF012  pydantic copies it
+    fields: dict[ShortName, Text] = Field({}, max_length=FIELDS_MAX)
     profiles: Annotated[tuple[Id, ...], Field(min_length=1, max_length=PROFILES_MAX)] | None = None
 
     @model_validator(mode="after")
@@ -51,30 +51,30 @@ class Generate(Shape):
         return self
 
 
-class Clone(Shape):
+class Clone(StrictModel):
     """The short name of the program to make."""
 
     name: ShortName
 
 
-class Attach(Shape):
+class Attach(StrictModel):
     """Who is to get a code, and which: without `code` it is the next one of the pool."""
 
     profile_id: Id
     code: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
 
 
-class CodeOnly(Shape):
+class CodeOnly(StrictModel):
     """One code of the program."""
 
     code: Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
-class CodeChanges(Shape):
+class CodeChanges(StrictModel):
     """What is to change: what is left out stays. `expires_at` null is for ever; `fields` replaces all fields."""
 
     expires_at: Moment | None = None
-    fields: Annotated[dict[ShortName, Text], Field(max_length=FIELDS_MAX)] = {}  # noqa: RUF012  pydantic copies it
+    fields: dict[ShortName, Text] = Field({}, max_length=FIELDS_MAX)
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
@@ -83,7 +83,7 @@ class CodeChanges(Shape):
         return self
 
 
-class Code(Shape):
+class Code(StrictModel):
     """The facts on one code. `expires_at` null is for ever; `profile_id` is who has it, or had it last."""
 
     code: str
@@ -96,7 +96,7 @@ class Code(Shape):
     fields: dict[str, str]
 
 
-class RemoteService(Shape):
+class RemoteService(StrictModel):
     """How a program's remote service does: what it still owes, and whether anything is sent to it now.
 
     The circuit is open, and nothing is sent until `rest_until`, after too many `failures` in a row; half open, one
@@ -114,7 +114,7 @@ class RemoteService(Shape):
     error_at: datetime | None
 
 
-class RemoteSecret(Shape):
+class RemoteSecret(StrictModel):
     """A secret with which requests to the remote service are signed. `ends_at` null: the one in use."""
 
     secret: str
@@ -122,7 +122,7 @@ class RemoteSecret(Shape):
     ends_at: datetime | None
 
 
-class RemoteSecrets(Shape):
+class RemoteSecrets(StrictModel):
     """The secrets in force, newest first: each gives every request a signature."""
 
     program: ShortName

@@ -3,16 +3,16 @@
 from datetime import datetime
 
 from schemas.events import Id, ProfileFields
-from schemas.shape import Shape
+from schemas.strict_model import StrictModel
 
 
-class ProfileSettings(Shape):
+class ProfileSettings(StrictModel):
     """All fields of a profile: those that are left out are gone."""
 
     fields: ProfileFields
 
 
-class Profile(Shape):
+class Profile(StrictModel):
     """A profile as it is kept."""
 
     profile_id: Id
@@ -20,7 +20,7 @@ class Profile(Shape):
     changed_at: datetime
 
 
-class Forgotten(Shape):
+class Forgotten(StrictModel):
     """What became of a profile: so many stored answers name a random id in its place."""
 
     answers: int

@@ -7,10 +7,10 @@ from pydantic import FailFast, Field, StringConstraints
 
 from schemas.events import ShortName
 from schemas.program import REQUEST_MAX_LIMIT, Moment, Text
-from schemas.shape import Shape
+from schemas.strict_model import StrictModel
 
 
-class RemoteRequest(Shape):
+class RemoteRequest(StrictModel):
     """A POST to the program's URL. All attempts of one request are the same, byte for byte."""
 
     version: Literal[1]
@@ -20,7 +20,7 @@ class RemoteRequest(Shape):
     fields: dict[ShortName, Text]
 
 
-class RemoteCode(Shape):
+class RemoteCode(StrictModel):
     """One code. `expires_at` null or left out leaves it to the program; a field replaces the one that was sent."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -29,7 +29,7 @@ class RemoteCode(Shape):
     fields: dict[ShortName, Text] = Field(default_factory=dict, json_schema_extra={"default": {}})
 
 
-class RemoteAnswer(Shape):
+class RemoteAnswer(StrictModel):
     """The answer to the request of the same id: up to `count` codes, all different."""
 
     version: Literal[1]

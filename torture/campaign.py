@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from codewell.client.exchange import Outgoing, announce, outgoing
+from codewell.client.exchange import OutgoingRequest, build_request, publish_program_changed
 from codewell.infra.kafka.clients import started_producer
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
@@ -58,7 +58,7 @@ _WANTS: Final = {
 class Asked(NamedTuple):
     """One request as it is published."""
 
-    request: Outgoing
+    request: OutgoingRequest
     programs: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ async def create_programs(
     async with started_producer(bootstrap) as producer:
         for settings in (*ALL, remote):
             program = await programs.create(connection, Minters(None), settings, guesses_per_s=10)
-            assert await announce(producer, prefix, program.id, program.name)
+            assert await publish_program_changed(producer, prefix, program.id, program.name)
             made[program.name] = program
     return made
 
@@ -93,11 +93,11 @@ def requests(chance: random.Random) -> Iterator[Asked]:
         request_id = UUID(int=chance.getrandbits(128), version=4) if chance.random() < 0.02 else None
         if len(wanted) == 1 and chance.random() < 0.4:
             step = {"profile_id": profile_id, "scenario_id": "welcome", "step_id": "s-3", "program": wanted[0]}
-            yield Asked(outgoing("scenario-step", step, request_id), wanted)
+            yield Asked(build_request("scenario-step", step, request_id), wanted)
             continue
         message: dict[str, object] = {"profile_id": profile_id, "campaign_id": "spring"}
         if chance.random() < 0.5:
             message["template"] = "Hello! " + " and ".join(f"{{loyalty.{name}.promocode}}" for name in wanted)
         else:
             message["programs"] = wanted
-        yield Asked(outgoing("message-render", message, request_id), wanted)
+        yield Asked(build_request("message-render", message, request_id), wanted)

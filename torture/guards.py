@@ -30,7 +30,7 @@ class Guard(NamedTuple):
     under: tuple[Kind, ...]
 
 
-def _kinds(*names: str) -> tuple[Kind, ...]:
+def _group_by_kind(*names: str) -> tuple[Kind, ...]:
     return tuple(kind for kind in kinds.KINDS if kind.name in names)
 
 
@@ -43,14 +43,14 @@ GUARDS: Final = (
         "one answer for a request (answer_once)",
         (),
         ("ALTER TABLE answer DROP CONSTRAINT answer_once",),
-        _kinds("issuer killed"),
+        _group_by_kind("issuer killed"),
     ),
-    Guard("a block is locked by one claim", (_NO_BLOCK_LOCK,), (), _kinds("refilled")),
+    Guard("a block is locked by one claim", (_NO_BLOCK_LOCK,), (), _group_by_kind("refilled")),
     Guard(
         "a block is locked by one claim, and one profile for a place (answer_code_once)",
         (_NO_BLOCK_LOCK,),
         ("DROP INDEX answer_code_once",),
-        _kinds("refilled"),
+        _group_by_kind("refilled"),
     ),
     Guard(
         "offsets are committed after the answers",
@@ -63,13 +63,13 @@ GUARDS: Final = (
             ),
         ),
         (),
-        _kinds("issuer killed", "issuer killed at a point"),
+        _group_by_kind("issuer killed", "issuer killed at a point"),
     ),
     Guard(
         "the producer is idempotent",
         (Edit("codewell/infra/kafka/clients.py", "enable_idempotence=True", "enable_idempotence=False"),),
         (),
-        _kinds("connections reset"),
+        _group_by_kind("connections reset"),
     ),
     Guard(
         "refusals are stored",
@@ -82,7 +82,7 @@ GUARDS: Final = (
             ),
         ),
         (),
-        _kinds("refilled"),
+        _group_by_kind("refilled"),
     ),
     Guard(
         "a program is filled by one at a time",
@@ -91,7 +91,7 @@ GUARDS: Final = (
             Edit("codewell/pool/fill_many.py", "ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED", "ORDER BY p.id"),
         ),
         (),
-        _kinds("generator frozen"),
+        _group_by_kind("generator frozen"),
     ),
     Guard(
         "no codes above the maximum (program_maximum)",
@@ -101,7 +101,7 @@ GUARDS: Final = (
             Edit("codewell/pool/program_rules.py", "return self.room > 0 and (", "return ("),
         ),
         ("ALTER TABLE program DROP CONSTRAINT program_maximum",),
-        _kinds("refilled"),
+        _group_by_kind("refilled"),
     ),
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.uuid7 import uuid7
 from torture.campaign import requests
 
@@ -47,7 +47,7 @@ class Load:
         self._requests = requests(chance)
         self._pause_s = _AT_ONCE / rate_per_s
         self._waiting = waiting
-        self._before: deque[Outgoing] = deque(maxlen=_REMEMBERED)
+        self._before: deque[OutgoingRequest] = deque(maxlen=_REMEMBERED)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -92,7 +92,7 @@ class Load:
         await asyncio.gather(*[await self._send(sending[index], anywhere=index not in first) for index in order])
         self._before.extend(sending[:fresh])
 
-    async def _send(self, request: Outgoing, *, anywhere: bool) -> Awaitable[object]:
+    async def _send(self, request: OutgoingRequest, *, anywhere: bool) -> Awaitable[object]:
         """Copies go to any partition, so that another worker may have one at the same time."""
         topic = self._prefix + request.topic
         partition = None

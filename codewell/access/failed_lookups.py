@@ -1,4 +1,4 @@
-"""How often a token asked for a code that doesn't exist, counted for all consoles together."""
+"""Counts a token's failed look-ups of codes in a minute, for all consoles together."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -21,7 +21,7 @@ _ADD: Final = """
 
 
 class FailedLookups(NamedTuple):
-    """What a token has asked for in vain in the minute that runs, and how long that minute still runs (s)."""
+    """A token's failed look-ups in the current minute, and the rest of that minute (s)."""
 
     failures: int
     left_s: float

@@ -1,4 +1,4 @@
-"""Answers kept under idempotency keys, in the transaction that made what they tell of.
+"""Responses stored under idempotency keys, in the transaction of the request that they answer.
 
 An answer may name a profile, so whoever looks for one holds DECIDING_LOCK until the transaction ends: who forgets the
 profile waits for those who have read its id and not kept their answer yet.

@@ -1,1 +1,1 @@
-"""The other side of the topics: publish requests and collect their answers."""
+"""A client of the topics: publishes requests and collects their answers."""

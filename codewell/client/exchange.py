@@ -1,4 +1,4 @@
-"""Requests out, answers in: what a campaign sender does, for the command line, the demo and the tests."""
+"""Publishes requests and collects answers as a campaign sender does, for the command line, the demo and the tests."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from schemas import events, topics
 SOURCE = "/codewell/client"
 
 
-class Outgoing(NamedTuple):
+class OutgoingRequest(NamedTuple):
     """A request that is ready to be published."""
 
     request_id: UUID
@@ -41,7 +41,7 @@ class ReceivedAnswer(NamedTuple):
     record: ConsumerRecord
 
 
-def outgoing(topic: str, data: Mapping[str, object], request_id: UUID | None = None) -> Outgoing:
+def build_request(topic: str, data: Mapping[str, object], request_id: UUID | None = None) -> OutgoingRequest:
     """A request in binary mode with the four headers that CloudEvents asks for."""
     request_id = request_id or uuid7()
     headers = [
@@ -50,7 +50,7 @@ def outgoing(topic: str, data: Mapping[str, object], request_id: UUID | None = N
         ("ce_source", SOURCE.encode()),
         ("ce_type", topics.REQUEST_TYPE[topic].encode()),
     ]
-    return Outgoing(request_id, topic, str(data["profile_id"]).encode(), to_json(data), headers)
+    return OutgoingRequest(request_id, topic, str(data["profile_id"]).encode(), to_json(data), headers)
 
 
 class Exchange:
@@ -61,7 +61,7 @@ class Exchange:
         self._consumer = consumer
         self._prefix = prefix
 
-    async def publish(self, requests: Iterable[Outgoing]) -> None:
+    async def publish(self, requests: Iterable[OutgoingRequest]) -> None:
         """Publish all and wait until they are stored. Raises what aiokafka raises."""
         sent = [
             await self._producer.send(
@@ -76,10 +76,10 @@ class Exchange:
         while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
             for records in fetched.values():
                 for record in records:
-                    yield _read(record)
+                    yield _parse_answer(record)
 
 
-def _read(record: ConsumerRecord) -> ReceivedAnswer:
+def _parse_answer(record: ConsumerRecord) -> ReceivedAnswer:
     headers = dict(record.headers)
     value = json.loads(record.value)
     if headers["content-type"].startswith(b"application/cloudevents+json"):
@@ -88,7 +88,7 @@ def _read(record: ConsumerRecord) -> ReceivedAnswer:
 
 
 @asynccontextmanager
-async def exchange(
+async def open_exchange(
     kafka_config: KafkaConfig | str, prefix: str, *, from_start: bool = False
 ) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable when Kafka cannot be reached."""
@@ -125,7 +125,7 @@ async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix
     await asyncio.gather(*(consumer.position(partition) for partition in partitions))
 
 
-async def announce(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
+async def publish_program_changed(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
     """Tell the generator that a program was made or changed. False when Kafka would not; its sweep finds it then."""
     changed = events.ProgramChanged(program_id=program_id, name=name)
     headers = [

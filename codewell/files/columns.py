@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from codewell.errors import FileRefused
 from schemas.imports import ImportOptions
 
-# What people call the column of the codes; whole words of a name.
+# Usual names of the column of codes; whole words of a name.
 _CODE_WORDS: Final = frozenset(
     {"code", "codes", "coupon", "coupons", "gutschein", "gutscheincode", "kupon", "promo", "promocode", "promocodes",
      "voucher", "vouchers", "vouchercode", "couponcode", "код", "промокод"}

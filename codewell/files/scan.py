@@ -1,4 +1,4 @@
-"""One look over a whole file: its hash, its size, and what can be said of its bytes."""
+"""One pass over a whole file: its hash, its size, its kind and a sample to detect its encoding."""
 
 import hashlib
 from codecs import getincrementaldecoder

@@ -1,4 +1,4 @@
-"""Workbooks: looked at before anything is unpacked, then read by a child process that may not take much."""
+"""Workbooks: checked before anything is unpacked, then read by a child process with limits of memory and time."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A file as rows of cells, whatever kind it is of, with what was found out about it."""
+"""Opens a text file or a workbook as rows of cells, with its detected columns."""
 
 import csv
 from collections.abc import Callable, Generator, Iterator

@@ -36,7 +36,7 @@ class CandidateRules(NamedTuple):
     profile_required: bool
 
 
-class Kind(NamedTuple):
+class BlockAttributes(NamedTuple):
     """What codes of one block have in common. Without an expiry of its own a code lives as the program says."""
 
     expires_at: datetime | None
@@ -49,7 +49,7 @@ class Candidate(NamedTuple):
 
     row: int
     text: str
-    kind: Kind
+    kind: BlockAttributes
     profile_id: str
     """Who gets it at once; empty for nobody."""
 
@@ -72,7 +72,7 @@ class Chunk(NamedTuple):
     bad: list[BadRow]
 
 
-PLAIN: Final = Kind(None, None)
+NO_ATTRIBUTES: Final = BlockAttributes(None, None)
 
 
 def bad_row(row: int, text: str, reason: Reason) -> BadRow:
@@ -86,17 +86,17 @@ def chunks(table: Table, rules: CandidateRules, limits: FileLimits, after: int, 
     after = max(after, int(columns.header))
     next(islice(table.rows, after, after), None)
     plain = columns.profile is None and columns.expiry is None and not columns.fields
-    judge = _Judge(columns, rules)
-    while rows := _some(table, size):
+    check = _RowChecker(columns, rules)
+    while rows := _next_rows(table, size):
         if after + len(rows) - columns.header > limits.rows_max:
             raise FileRefused(f"This file has more than {limits.rows_max:,} rows: split it, or raise the limit.")
         chunk = Chunk(after, len(rows), [], [])
-        (_judge_plain if plain else judge.judge)(rows, columns.code, chunk)
+        (_check_plain if plain else check.check)(rows, columns.code, chunk)
         yield chunk
         after += len(rows)
 
 
-def _some(table: Table, size: int) -> list[list[str]]:
+def _next_rows(table: Table, size: int) -> list[list[str]]:
     """The next rows, fewer than `size` where they are so long that they would fill the memory."""
     rows: list[list[str]] = []
     end = table.chars() + _CHUNK_CHARS
@@ -108,18 +108,18 @@ def _some(table: Table, size: int) -> list[list[str]]:
     return rows
 
 
-def _judge_plain(rows: list[list[str]], place: int, chunk: Chunk) -> None:
+def _check_plain(rows: list[list[str]], place: int, chunk: Chunk) -> None:
     """A file of codes alone, which are most: nothing else is looked at."""
     append = chunk.candidates.append
     for number, row in enumerate(rows, chunk.after + 1):
         text = row[place].strip() if len(row) > place else ""
         if 0 < len(text) <= CODE_CHARACTERS_MAX and text.isprintable():
-            append(Candidate(number, text, PLAIN, ""))
+            append(Candidate(number, text, NO_ATTRIBUTES, ""))
         else:
-            chunk.bad.append(bad_row(number, text, _wrong(text) or "empty"))
+            chunk.bad.append(bad_row(number, text, _text_error(text) or "empty"))
 
 
-def _wrong(text: str) -> Reason | None:
+def _text_error(text: str) -> Reason | None:
     if not text:
         return "empty"
     if len(text) > CODE_CHARACTERS_MAX:
@@ -127,25 +127,25 @@ def _wrong(text: str) -> Reason | None:
     return None if text.isprintable() else "unprintable"
 
 
-class _Judge:
+class _RowChecker:
     """Rows with more than a code."""
 
     def __init__(self, columns: Columns, rules: CandidateRules) -> None:
         self._columns = columns
         self._rules = rules
-        self._kinds: dict[Kind, Kind] = {}
+        self._kinds: dict[BlockAttributes, BlockAttributes] = {}
 
-    def judge(self, rows: list[list[str]], place: int, chunk: Chunk) -> None:
+    def check(self, rows: list[list[str]], place: int, chunk: Chunk) -> None:
         for number, row in enumerate(rows, chunk.after + 1):
             text = _cell(row, place)
-            judged = self._row(row, text)
-            if isinstance(judged, str):
-                chunk.bad.append(bad_row(number, text, judged))
+            checked = self._row(row, text)
+            if isinstance(checked, str):
+                chunk.bad.append(bad_row(number, text, checked))
             else:
-                chunk.candidates.append(Candidate(number, text, *judged))
+                chunk.candidates.append(Candidate(number, text, *checked))
 
-    def _row(self, row: list[str], text: str) -> tuple[Kind, str] | Reason:
-        wrong = _wrong(text)
+    def _row(self, row: list[str], text: str) -> tuple[BlockAttributes, str] | Reason:
+        wrong = _text_error(text)
         if wrong is not None:
             return wrong
         expires_at = None
@@ -165,8 +165,8 @@ class _Judge:
         saved = {name: value for name, value in fields.items() if name in self._rules.saved}
         return self._kind(expires_at, json.dumps(saved) if saved else None), profile_id
 
-    def _kind(self, expires_at: datetime | None, fields: str | None) -> Kind:
-        kind = Kind(expires_at, fields)
+    def _kind(self, expires_at: datetime | None, fields: str | None) -> BlockAttributes:
+        kind = BlockAttributes(expires_at, fields)
         if len(self._kinds) >= PAIRS_MAX and kind not in self._kinds:
             raise FileRefused(
                 f"This file has more than {PAIRS_MAX:,} different pairs of an expiry and custom fields, and each would "

@@ -1,4 +1,4 @@
-"""Chunks of a file into codes: each chunk's codes, counters, bad rows and progress in one transaction.
+"""Stores the chunks of a file: each chunk's codes, counters, bad rows and progress in one transaction.
 
 A chunk holds the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
 holds; claims need no program's row. Its blocks grow as its last step before the commit, so that claims miss them for no
@@ -17,8 +17,8 @@ import asyncpg
 from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row, first_of_each
-from codewell.imports.known_texts import without_listed, without_minted
+from codewell.imports.candidates import BadRow, BlockAttributes, Candidate, Chunk, bad_row, first_of_each
+from codewell.imports.known_texts import drop_listed, drop_minted
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.attach import attach_codes
@@ -64,21 +64,21 @@ class _BlockClosed(Exception):
     """Claims have emptied a block that was to grow."""
 
 
-class _Unannounced(Exception):
-    """It isn't known any more that nobody remembers the program as one that took nothing in."""
+class _AnnouncementLost(Exception):
+    """The announcement that this program imports texts was lost, so caches may still assume that it has none."""
 
 
-class _Growing(NamedTuple):
+class _GrowingBlock(NamedTuple):
     """A block that takes more codes of its kind."""
 
     id: int
     size: int
 
 
-class _Run(NamedTuple):
+class _BlockRun(NamedTuple):
     """Codes that go behind each other into one block."""
 
-    kind: Kind
+    kind: BlockAttributes
     attached: bool
     candidates: list[Candidate]
 
@@ -97,14 +97,15 @@ class ChunkWriter:
         self._storing = storing
         self._import_id = import_id
         self._rows_read: int | None = None
-        self._growing: dict[Kind, _Growing] = {}
+        self._growing: dict[BlockAttributes, _GrowingBlock] = {}
         # Set while texts turn up that the program has already: then it pays to look before storing.
-        self._look_first = False
+        self._check_first = False
 
     async def take(self, chunk: Chunk) -> None:
         """Store what can be of a chunk, and note what can't.
 
-        Raises Ended when the import is not to go on here, and ProgramRefused when the program's rules forbid it now.
+        Raises ImportEnded when another process took the import over or it was undone, and ProgramRefused when the
+        program's rules forbid it now.
         """
         while True:
             growing = dict(self._growing)
@@ -115,10 +116,10 @@ class ChunkWriter:
                 ):
                     await self._take(chunk, growing, mark)
             except asyncpg.UniqueViolationError as error:
-                if error.constraint_name != "code_once" or self._look_first:
+                if error.constraint_name != "code_once" or self._check_first:
                     raise
-                self._look_first = True
-            except (claim_queries.AssignmentTaken, _Unannounced):
+                self._check_first = True
+            except (claim_queries.AssignmentTaken, _AnnouncementLost):
                 continue
             except _BlockClosed:
                 self._growing.clear()
@@ -127,7 +128,7 @@ class ChunkWriter:
                 self._rows_read = chunk.after + chunk.rows
                 return
 
-    async def _take(self, chunk: Chunk, growing: dict[Kind, _Growing], mark: UUID | None) -> None:
+    async def _take(self, chunk: Chunk, growing: dict[BlockAttributes, _GrowingBlock], mark: UUID | None) -> None:
         if any(one.profile_id for one in chunk.candidates):
             await hold_deciding_lock(self._connection)
         row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
@@ -137,7 +138,7 @@ class ChunkWriter:
         if program is None:
             raise ImportEnded
         if not await possible_texts.may_take_in(self._connection, program.id, mark):
-            raise _Unannounced
+            raise _AnnouncementLost
         now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
         reason = closed_reason(program, now)
         if reason is not None:
@@ -147,12 +148,12 @@ class ChunkWriter:
             )
         bad = list(chunk.bad)
         good = first_of_each(chunk.candidates, bad)
-        good = await without_minted(ProgramCodes(self._connection, self._minters, program.id), good, bad)
-        if self._look_first:
+        good = await drop_minted(ProgramCodes(self._connection, self._minters, program.id), good, bad)
+        if self._check_first:
             before = len(good)
-            good = await without_listed(self._connection, program.id, self._import_id, good, bad)
-            self._look_first = len(good) < before
-        good = await self._without_holders(program, now, good, bad)
+            good = await drop_listed(self._connection, program.id, self._import_id, good, bad)
+            self._check_first = len(good) < before
+        good = await self._drop_holders(program, now, good, bad)
         room = max(0, program.room)
         bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
         good = good[:room]
@@ -160,12 +161,12 @@ class ChunkWriter:
         attached = await self._store(program, now, row["started_at"], good, growing) if good else 0
         counted = Counter(json.loads(row["bad"]))
         counted.update(one.reason for one in bad)
-        await self._note(bad)
+        await self._write_bad_rows(bad)
         await self._connection.execute(
             _COUNT, self._import_id, len(good), chunk.after + chunk.rows, attached, json.dumps(counted)
         )
 
-    async def _without_holders(
+    async def _drop_holders(
         self, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
     ) -> list[Candidate]:
         """Leave out codes for profiles that have one which they get again."""
@@ -199,7 +200,7 @@ class ChunkWriter:
         now: datetime,
         started_at: datetime,
         good: list[Candidate],
-        growing: dict[Kind, _Growing],
+        growing: dict[BlockAttributes, _GrowingBlock],
     ) -> int:
         """Put codes into blocks, and return how many were attached."""
         runs = _runs(good)
@@ -210,7 +211,7 @@ class ChunkWriter:
         ids = iter(
             await self._new_blocks(program, now, [run for run, grows in zip(runs, grown, strict=True) if not grows])
         )
-        placed: list[tuple[_Run, int, int]] = []
+        placed: list[tuple[_BlockRun, int, int]] = []
         grow: list[tuple[int, int]] = []
         for run, grows in zip(runs, grown, strict=True):
             block_id, first = growing[run.kind] if grows else (next(ids), 0)
@@ -218,7 +219,7 @@ class ChunkWriter:
             if grows:
                 grow.append((block_id, len(run.candidates)))
             if not run.attached:
-                growing[run.kind] = _Growing(block_id, first + len(run.candidates))
+                growing[run.kind] = _GrowingBlock(block_id, first + len(run.candidates))
         texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
         source = memoryview(copy_codes.encode(program.id, texts))
         self._storing()
@@ -230,7 +231,7 @@ class ChunkWriter:
                 raise _BlockClosed
         return attached
 
-    async def _new_blocks(self, program: ProgramRules, now: datetime, runs: Sequence[_Run]) -> list[int]:
+    async def _new_blocks(self, program: ProgramRules, now: datetime, runs: Sequence[_BlockRun]) -> list[int]:
         if not runs:
             return []
         sizes = [len(run.candidates) for run in runs]
@@ -242,7 +243,7 @@ class ChunkWriter:
         return [row["id"] for row in rows]
 
     async def _attach(
-        self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_Run, int, int]]
+        self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_BlockRun, int, int]]
     ) -> int:
         """Write the answers of codes that are attached from the start."""
         codes = []
@@ -257,22 +258,22 @@ class ChunkWriter:
         await attach_codes(self._connection, program, now, codes)
         return len(codes)
 
-    async def _note(self, bad: Sequence[BadRow]) -> None:
+    async def _write_bad_rows(self, bad: Sequence[BadRow]) -> None:
         if bad:
             await self._connection.copy_records_to_table(
                 "import_bad_row", records=[(self._import_id, *one) for one in bad]
             )
 
 
-def _runs(good: Sequence[Candidate]) -> list[_Run]:
+def _runs(good: Sequence[Candidate]) -> list[_BlockRun]:
     """Codes by what their block says of them, in the order of the file."""
-    runs: dict[tuple[Kind, bool], list[Candidate]] = {}
+    runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
     for one in good:
         runs.setdefault((one.kind, one.profile_id != ""), []).append(one)
-    return [_Run(kind, attached, candidates) for (kind, attached), candidates in runs.items()]
+    return [_BlockRun(kind, attached, candidates) for (kind, attached), candidates in runs.items()]
 
 
-def _expires_at(program: ProgramRules, now: datetime, kind: Kind) -> datetime | None:
+def _expires_at(program: ProgramRules, now: datetime, kind: BlockAttributes) -> datetime | None:
     # The file's own expiry is a person's word: it may be later than the program's lifetime would allow.
     return expiry_in_pool(program, now, kind.expires_at, own_replaces_ttl=True)
 

@@ -1,4 +1,4 @@
-"""Imports as people look at them: begun, found, their bad rows; what a program must be for one."""
+"""Starts and reads imports and their bad rows, and checks that a program accepts one."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -42,7 +42,7 @@ _BAD_ROWS: Final = """
     """
 
 
-def check(program: Program, options: ImportOptions) -> None:
+def check_program(program: Program, options: ImportOptions) -> None:
     """Raise ProgramRefused where the program can't take in a file with these columns, whatever is in it."""
     if program.auto_link and options.profile_column is None:
         raise ProgramRefused(f"{program.name} links codes to profiles at once: say which column holds the profiles.")
@@ -57,7 +57,7 @@ def check(program: Program, options: ImportOptions) -> None:
             raise ProgramRefused(f"{program.name} asks for the field {field.name}: say which column holds it.")
 
 
-async def begin(
+async def start_import(
     connection: Connection,
     new_id: UUID,
     program: Program,
@@ -94,10 +94,10 @@ async def begin(
 
 async def get(connection: Connection, import_id: UUID) -> Import:
     """The import as it is now. Raises ImportUnknown."""
-    return (await with_groups(connection, import_id))[0]
+    return (await get_with_groups(connection, import_id))[0]
 
 
-async def with_groups(connection: Connection, import_id: UUID) -> tuple[Import, list[str]]:
+async def get_with_groups(connection: Connection, import_id: UUID) -> tuple[Import, list[str]]:
     """The import, and the access groups of its program. Raises ImportUnknown."""
     row = await connection.fetchrow(_FIND, import_id)
     if row is None:

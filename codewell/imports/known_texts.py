@@ -15,7 +15,7 @@ _LISTED: Final = """
     """
 
 
-async def without_listed(
+async def drop_listed(
     connection: Connection, program_id: int, import_id: UUID, good: Sequence[Candidate], bad: list[BadRow]
 ) -> list[Candidate]:
     """Leave out texts that are in a list; in one of this import, the file has them twice."""
@@ -29,7 +29,7 @@ async def without_listed(
     return [one for one in good if one.text not in listed]
 
 
-async def without_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+async def drop_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
     """Leave out texts that a template of the program has made."""
     minted = await lookup.minted(codes, [one.text for one in good])
     bad += [bad_row(one.row, one.text, "already_in_program") for one in good if one.text in minted]

@@ -1,4 +1,4 @@
-"""Bring a file into a program: read ahead in a thread, store chunk by chunk, from where it stopped."""
+"""Imports a file into a program: prefetches chunks in a thread, stores each, and resumes where it stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,9 +26,9 @@ from schemas.program import Program
 # Measured: 5,000 rows cost a tenth more a row, 20,000 nothing less, and the program's row is locked twice as long.
 CHUNK_ROWS: Final = 10_000
 
-_HOLD: Final = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
-_TRY_HOLD: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
-_LET_GO: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
+_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
+_TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
 _DONE: Final = "UPDATE import SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'running'"
 _STOP: Final = "UPDATE import SET state = 'stopped', error = $2 WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
@@ -51,7 +51,7 @@ async def import_file(
     Raises FileRefused when the file turns out to be none; then nothing of it stays that nobody has got yet. Raises
     ProgramRefused when the program's rules forbid it now; then it is stopped, and goes on with the same file.
     """
-    async with held(connection, import_id):
+    async with import_lock(connection, import_id):
         found = await imports.get(connection, import_id)
         try:
             await _import_file(connection, minters, found, path, scan, limits, progress)
@@ -86,7 +86,7 @@ async def _import_file(
     opened = open_table(path, scan, found.options, limits)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
-        reader = _ReadAhead(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
+        reader = _ChunkPrefetcher(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
         writer = ChunkWriter(connection, minters, program.id, found.id, reader.begin)
         try:
             while (chunk := await reader.take()) is not None:
@@ -98,7 +98,7 @@ async def _import_file(
         opened.__exit__(None, None, None)
 
 
-class _ReadAhead:
+class _ChunkPrefetcher:
     """Chunks, each read in a thread while the database stores the one before.
 
     Not sooner: beside the short statements that come before, the two would only wait for each other's turn in Python.
@@ -138,17 +138,17 @@ async def _rules(connection: Connection, program: Program) -> CandidateRules:
 
 
 @asynccontextmanager
-async def held(connection: Connection, import_id: UUID, *, wait: bool = True) -> AsyncIterator[bool]:
+async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = True) -> AsyncIterator[bool]:
     """Have an import to oneself for as long as the block and the connection live; whether that is so without a wait.
 
     Raises ProgramRefused when somebody else works on it for longer than a lock is waited for.
     """
     try:
-        has = await connection.fetchval(_HOLD if wait else _TRY_HOLD, str(import_id)) is not False
+        has = await connection.fetchval(_LOCK if wait else _TRY_LOCK, str(import_id)) is not False
     except asyncpg.LockNotAvailableError as error:
         raise ProgramRefused(f"Import {import_id} is being worked on by another process: wait for its end.") from error
     try:
         yield has
     finally:
         if has and not connection.is_closed():
-            await connection.execute(_LET_GO, str(import_id))
+            await connection.execute(_UNLOCK, str(import_id))

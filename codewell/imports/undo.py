@@ -1,4 +1,4 @@
-"""Take an import back: what nobody has leaves the program, and its texts may come again; what somebody has stays."""
+"""Undoes an import: its pooled codes leave the program, and their texts may be imported again; attached ones stay."""
 
 from typing import Final
 from uuid import UUID
@@ -15,7 +15,7 @@ from schemas.imports import Import
 _UNDO: Final = """
     UPDATE import SET state = 'undone', ended_at = coalesce(ended_at, now()) WHERE id = $1 RETURNING id
     """
-_SAY_WHY: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
+_SET_ERROR: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
 _REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
@@ -23,7 +23,7 @@ _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 OR
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_BLOCK: Final = f"SELECT next, {POOLED} AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
-_TAKE_TEXTS: Final = """
+_DELETE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
         SELECT FROM code_state s WHERE s.block_id = c.block_id AND s.position = c.position AND s.hole)
     """
@@ -49,7 +49,7 @@ async def undo(connection: Connection, import_id: UUID, actor: Actor | None = No
         found = await imports.get(connection, import_id)
         if actor is not None:
             await audit_log.record(connection, actor, "import.undo", found.program, id=str(import_id))
-    await _take_blocks(connection, import_id)
+    await _undo_blocks(connection, import_id)
     return await imports.get(connection, import_id)
 
 
@@ -58,24 +58,24 @@ async def refuse(connection: Connection, import_id: UUID, error: str) -> None:
 
     The caller has the import to itself. It runs until all is taken back, so that after a crash somebody goes on.
     """
-    await connection.execute(_SAY_WHY, import_id, error)
-    await _take_blocks(connection, import_id)
+    await connection.execute(_SET_ERROR, import_id, error)
+    await _undo_blocks(connection, import_id)
     async with connection.transaction():
         await connection.execute(_REFUSE, import_id)
         await connection.execute(_FORGET_FILE, import_id)
 
 
-async def _take_blocks(connection: Connection, import_id: UUID) -> None:
+async def _undo_blocks(connection: Connection, import_id: UUID) -> None:
     for block in await connection.fetch(_BLOCKS, import_id):
         async with connection.transaction():
-            await _take_block(connection, import_id, block["id"])
+            await _undo_block(connection, import_id, block["id"])
 
 
-async def _take_block(connection: Connection, import_id: UUID, block_id: int) -> None:
+async def _undo_block(connection: Connection, import_id: UUID, block_id: int) -> None:
     """A claim that had the block first has moved it on; its positions are read behind its lock."""
     await connection.execute(_LOCK_PROGRAM, await connection.fetchval(_LOCK_IMPORT, import_id))
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
-        await connection.execute(_TAKE_TEXTS, block_id, block["next"])
+        await connection.execute(_DELETE_TEXTS, block_id, block["next"])
         await connection.execute(_TAKE_POSITIONS, block_id, block["pooled"])
         await connection.execute(_COUNT, import_id, block["pooled"])

@@ -1,4 +1,4 @@
-"""Uploaded files, in pieces in the database until they are brought in, so that any console can do that."""
+"""Uploaded files, stored in pieces in the database until they are imported, so that any console can import them."""
 
 import asyncio
 from pathlib import Path
@@ -8,8 +8,8 @@ from uuid import UUID
 from codewell.files.limits import MIB
 from codewell.infra.postgres.connection import Connection
 
-_WAITING: Final = "SELECT id FROM import WHERE uploaded AND state = 'running' ORDER BY started_at LIMIT 100"
-_IS_WAITING: Final = "SELECT EXISTS (SELECT FROM import WHERE id = $1 AND uploaded AND state = 'running')"
+_PENDING: Final = "SELECT id FROM import WHERE uploaded AND state = 'running' ORDER BY started_at LIMIT 100"
+_IS_PENDING: Final = "SELECT EXISTS (SELECT FROM import WHERE id = $1 AND uploaded AND state = 'running')"
 _HAS: Final = "SELECT EXISTS (SELECT FROM import_piece WHERE import_id = $1)"
 _STORE: Final = "INSERT INTO import_piece (import_id, number, bytes) VALUES ($1, $2, $3)"
 _FETCH: Final = "SELECT bytes FROM import_piece WHERE import_id = $1 AND number = $2"
@@ -35,11 +35,11 @@ async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
             number += 1
 
 
-async def waiting(connection: Connection) -> list[UUID]:
+async def pending(connection: Connection) -> list[UUID]:
     """Imports whose file is here and not brought in, the oldest first; somebody may work on them."""
-    return [row["id"] for row in await connection.fetch(_WAITING)]
+    return [row["id"] for row in await connection.fetch(_PENDING)]
 
 
-async def is_waiting(connection: Connection, import_id: UUID) -> bool:
+async def is_pending(connection: Connection, import_id: UUID) -> bool:
     """Whether it still waits."""
-    return bool(await connection.fetchval(_IS_WAITING, import_id))
+    return bool(await connection.fetchval(_IS_PENDING, import_id))

@@ -16,7 +16,7 @@ BATCH_KEYS_MAX: Final = 200
 _ROUNDS_MAX: Final = 100
 _PAUSE_S: Final = 0.1
 
-# Rows that somebody has locked are left for the next round: to wait for one while holding others could be for ever.
+# Locked rows are left for the next round: waiting for one while others are held could deadlock.
 _LOCK_TEMPLATES: Final = """
     SELECT program_id, version, key AS stored, key_wrapped AS is_wrapped, key_id FROM template_version
     WHERE key_id IS DISTINCT FROM $1 ORDER BY program_id, version LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED

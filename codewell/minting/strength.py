@@ -1,7 +1,7 @@
-"""Whether a template has enough codes for its program, and whether they can be guessed.
+"""Checks that a template has enough codes for its program, and that they can't be guessed.
 
-Somebody who tries R texts a second while M codes live meets one of them, in T seconds out of a space of S texts, with a
-chance of at most R * T * M / S. A program whose chance is above 1 % needs a person's word that this is meant.
+An attacker who tries R texts a second for T seconds, in a space of S texts of which M are live codes, hits one with a
+probability of at most R * T * M / S. A program above 1 % needs the setting `allow_guessable`.
 """
 
 import math

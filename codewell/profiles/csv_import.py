@@ -1,4 +1,4 @@
-"""Profiles from a file of CSV, however long."""
+"""Imports profiles from a CSV file of any length, in batches."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator

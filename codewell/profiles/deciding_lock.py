@@ -1,11 +1,11 @@
-"""The advisory lock that lets a profile be forgotten between decisions, never in the middle of one."""
+"""The advisory lock that keeps the forgetting of a profile out of transactions that decide requests."""
 
 from typing import Final
 
 from codewell.infra.postgres.connection import Connection
 
-# Held by every transaction that decides requests, from before it reads anything until its end, side by side with the
-# others; whoever forgets a profile takes it alone, so that each request is decided wholly before that or after it.
+# Each transaction that decides requests holds it in shared mode from before its first read to its end. Forgetting a
+# profile takes it in exclusive mode, so that each request is decided entirely before or after that moment.
 DECIDING_LOCK: Final = (0x636F6465, 1)
 _LOCK_SHARED: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
 

@@ -1,4 +1,4 @@
-"""What people see of programs at a glance, and a program's stock."""
+"""Summaries of all programs, and a program's stock."""
 
 from typing import Final, Literal, NamedTuple
 

@@ -24,7 +24,7 @@ from schemas.program import Program, ProgramSettings
 async def check_name(connection: Connection, name: str) -> None:
     """Raise ProgramRefused when a program has this name or had it before it was removed."""
     if await connection.fetchval("SELECT EXISTS (SELECT FROM program WHERE name = $1)", name):
-        raise _taken(name)
+        raise _name_taken(name)
 
 
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
@@ -44,12 +44,12 @@ async def create(connection: Connection, minters: Minters, settings: ProgramSett
                 *given.values(),
             )
         except asyncpg.UniqueViolationError as error:
-            raise _taken(settings.name) from error
+            raise _name_taken(settings.name) from error
         if settings.source.kind == "template":
             await template_versions.add(connection, minters, program_id, 1, settings.source.template)
         if settings.source.kind == "remote":
             await orders.add_service(connection, program_id)
-            await signing_secrets.in_force(connection, minters, program_id)
+            await signing_secrets.active_secrets(connection, minters, program_id)
     return Program(id=program_id, **settings.model_dump())
 
 
@@ -72,12 +72,12 @@ async def update(
     while True:
         program_id = (await get(connection, name)).id
         async with possible_texts.changing(connection, program_id) as mark:
-            with contextlib.suppress(_Overtaken):
+            with contextlib.suppress(_ConcurrentUpdate):
                 return await _update(connection, minters, name, changes, guesses_per_s, mark, actor)
 
 
-class _Overtaken(Exception):
-    """Somebody else changes the program just now."""
+class _ConcurrentUpdate(Exception):
+    """A concurrent update of the program came first."""
 
 
 async def _update(
@@ -85,9 +85,9 @@ async def _update(
     mark: UUID | None, actor: Actor | None,
 ) -> Program:  # fmt: skip
     async with connection.transaction():
-        row = await _locked(connection, name)
+        row = await _lock_program(connection, name)
         if mark is not None and not await possible_texts.is_mine(connection, row["id"], mark):
-            raise _Overtaken
+            raise _ConcurrentUpdate
         present = program_of(row)
         kept = {**present.model_dump(exclude={"id"}), **changes}
         settings = ProgramSettings.model_validate({key: value for key, value in kept.items() if value is not None})
@@ -129,7 +129,7 @@ async def clone(connection: Connection, minters: Minters, name: str, new_name: s
 async def set_active(connection: Connection, name: str, active: bool) -> Program:
     """Switch a program on or off. Raises ProgramRefused when it is not there or removed."""
     async with connection.transaction():
-        present = program_of(await _locked(connection, name))
+        present = program_of(await _lock_program(connection, name))
         await connection.execute("UPDATE program SET active = $2 WHERE id = $1", present.id, active)
     return present.model_copy(update={"active": active})
 
@@ -141,7 +141,7 @@ async def remove(connection: Connection, name: str) -> Program:
     ProgramRefused when it is not there or removed already.
     """
     async with connection.transaction():
-        present = program_of(await _locked(connection, name))
+        present = program_of(await _lock_program(connection, name))
         await connection.execute("UPDATE program SET removed_at = now() WHERE id = $1", present.id)
     return present.model_copy(update={"active": False})
 
@@ -169,7 +169,7 @@ async def page(connection: Connection, groups: Sequence[str], after: str, limit:
     return [program_of(row) for row in rows]
 
 
-async def _locked(connection: Connection, name: str) -> asyncpg.Record:
+async def _lock_program(connection: Connection, name: str) -> asyncpg.Record:
     """The program's row, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
     row = await connection.fetchrow(
         f"SELECT {COLUMNS}, made, imported, on_order, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
@@ -184,5 +184,5 @@ async def _locked(connection: Connection, name: str) -> asyncpg.Record:
     return row
 
 
-def _taken(name: str) -> ProgramTaken:
+def _name_taken(name: str) -> ProgramTaken:
     return ProgramTaken(f"There is a program {name} already, or was one: choose another short name.")

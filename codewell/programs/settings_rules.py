@@ -13,7 +13,7 @@ from codewell.minting.template import Template
 from schemas.program import Program, ProgramSettings
 
 # A program without an end is judged as if its codes could be guessed at for a year.
-_LIFE_DEFAULT: Final = timedelta(days=365)
+_GUESSING_PERIOD_DEFAULT: Final = timedelta(days=365)
 
 
 def check_settings(settings: ProgramSettings, guesses_per_s: float) -> None:
@@ -46,7 +46,7 @@ def check_change(present: ProgramSettings, settings: ProgramSettings, row: async
 def check_guessable(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:
     """Raise TemplateInvalid where codes could be guessed and nobody says that they may be."""
     if not settings.allow_guessable:
-        check_guessing(template, settings.codes_max, _life(settings).total_seconds(), guesses_per_s)
+        check_guessing(template, settings.codes_max, _guessing_period(settings).total_seconds(), guesses_per_s)
 
 
 def check_begin(template: Template) -> None:
@@ -71,9 +71,9 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if known[name].save}
 
 
-def _life(settings: ProgramSettings) -> timedelta:
+def _guessing_period(settings: ProgramSettings) -> timedelta:
     """How long codes of the program can be guessed at: from its start to the end of its last code."""
     if settings.valid_until is None:
-        return _LIFE_DEFAULT
+        return _GUESSING_PERIOD_DEFAULT
     start = settings.valid_from or datetime.now(UTC)
     return max(settings.valid_until - start, timedelta(0)) + (settings.ttl or timedelta(0))

@@ -9,7 +9,7 @@ from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
 # Whoever replays or purges has it for as long as his connection lives. Numbers that no other lock has.
-_HANDLING: Final = (0x636F6465, 2)
+_ADVISORY_LOCK: Final = (0x636F6465, 2)
 
 _PLACES: Final = """
     unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[]) AS p (topic, partition, "offset", written_at)
@@ -60,44 +60,44 @@ class LetterHandling(NamedTuple):
 
 
 @asynccontextmanager
-async def handling(connection: Connection) -> AsyncIterator[None]:
+async def exclusive_lock(connection: Connection) -> AsyncIterator[None]:
     """Replay or purge alone. Raises StackUnavailable while somebody else does.
 
     The lock goes with the connection, so that nobody waits for who was killed.
     """
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_HANDLING):
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_ADVISORY_LOCK):
         raise StackUnavailable("Dead letters are being replayed or purged by somebody else: try again when that ends.")
     try:
         yield
     finally:
         if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_HANDLING)
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_ADVISORY_LOCK)
 
 
-async def done(connection: Connection, places: Sequence[RecordPlace]) -> dict[RecordPlace, LetterHandling]:
+async def get_handling(connection: Connection, places: Sequence[RecordPlace]) -> dict[RecordPlace, LetterHandling]:
     """What was done about the letters at these places; those about which nothing was are left out."""
     rows = await connection.fetch(_FIND, *_columns(places))
     return {RecordPlace(*row[:4]): LetterHandling(*row[4:]) for row in rows}
 
 
-async def begin_replay(connection: Connection, begun: Mapping[RecordPlace, int]) -> None:
+async def record_replay_start(connection: Connection, begun: Mapping[RecordPlace, int]) -> None:
     """Note that these are about to be published again, each at this offset of its partition or behind it."""
     rows = [(*place, offset) for place, offset in sorted(begun.items())]
     await connection.execute(_BEGIN, *([row[column] for row in rows] for column in range(5)))
 
 
-async def note_replayed(connection: Connection, places: Iterable[RecordPlace]) -> None:
+async def record_replayed(connection: Connection, places: Iterable[RecordPlace]) -> None:
     """Note that Kafka has the events of these letters again, which somebody had begun to publish."""
     await connection.execute(_REPLAYED, *_columns(sorted(places)))
 
 
-async def note_purged(connection: Connection, places: Iterable[RecordPlace]) -> None:
-    """Note that nobody wants to see these any more."""
+async def record_purged(connection: Connection, places: Iterable[RecordPlace]) -> None:
+    """Mark these as purged."""
     await connection.execute(_PURGED, *_columns(sorted(places)))
 
 
-async def forget_below(connection: Connection, topic: str, partition: int, offset: int) -> None:
-    """Forget what was done about letters that Kafka has no more."""
+async def delete_below(connection: Connection, topic: str, partition: int, offset: int) -> None:
+    """Delete the log of letters that Kafka has deleted."""
     await connection.execute(
         'DELETE FROM dead_letter WHERE topic = $1 AND partition = $2 AND "offset" < $3', topic, partition, offset
     )

@@ -20,7 +20,7 @@ from schemas import topics
 REPLAYS: Final = "codewell_replays"
 REPLAY_OF: Final = "codewell_replay_of"
 
-_AT_ONCE: Final = 500
+_BATCH_LETTERS: Final = 500
 _DIGITS_MAX: Final = 9
 
 
@@ -91,11 +91,11 @@ class LetterFilter(NamedTuple):
         )
 
 
-class HandledLetters(NamedTuple):
+class HandledLetter(NamedTuple):
     """A letter and what was done about it."""
 
     letter: DeadLetter
-    done: LetterHandling
+    handling: LetterHandling
 
 
 class DeadLetters:
@@ -106,27 +106,27 @@ class DeadLetters:
         self.offset_ranges = offset_ranges
         self._topics = {prefix + topics.dead_letters_of(name): name for name in topics.REQUESTS}
 
-    async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[HandledLetters]]:
+    async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[HandledLetter]]:
         """The letters of a partition in their order, some hundreds at a time. Raises StackUnavailable."""
         batch: list[DeadLetter] = []
         async for record in self._reader.records(tp, self.offset_ranges[tp]):
             batch.append(_letter(self._topics[tp.topic], record))
-            if len(batch) == _AT_ONCE:
-                yield await _with_what_was_done(connection, batch)
+            if len(batch) == _BATCH_LETTERS:
+                yield await _with_handling(connection, batch)
                 batch = []
         if batch:
-            yield await _with_what_was_done(connection, batch)
+            yield await _with_handling(connection, batch)
 
-    async def wanted(self, connection: Connection, wanted: LetterFilter) -> AsyncIterator[list[HandledLetters]]:
+    async def wanted(self, connection: Connection, wanted: LetterFilter) -> AsyncIterator[list[HandledLetter]]:
         """Those of all partitions that are wanted and not purged, some hundreds at a time at most.
 
         Raises StackUnavailable.
         """
         for tp in self.offset_ranges:
             async for batch in self.known(connection, tp):
-                yield [one for one in batch if one.done.purged_at is None and wanted.has(one.letter)]
+                yield [one for one in batch if one.handling.purged_at is None and wanted.has(one.letter)]
 
-    async def find(self, connection: Connection, at: str) -> HandledLetters | None:
+    async def find(self, connection: Connection, at: str) -> HandledLetter | None:
         """The letter of this name, purged or not. Raises StackUnavailable."""
         name, partition, offset = at.split(":")
         found = [tp for tp in self.offset_ranges if self._topics[tp.topic] == name and tp.partition == int(partition)]
@@ -134,13 +134,13 @@ class DeadLetters:
             start = int(offset)
             if self.offset_ranges[tp].start <= start < self.offset_ranges[tp].end:
                 async for record in self._reader.records(tp, OffsetRange(start, start + 1)):
-                    [one] = await _with_what_was_done(connection, [_letter(name, record)])
+                    [one] = await _with_handling(connection, [_letter(name, record)])
                     return one
         return None
 
 
 @asynccontextmanager
-async def opened(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
+async def open_dead_letters(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
     """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
     partitions = await reading.partitions(kafka_config, names)
@@ -148,9 +148,9 @@ async def opened(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[
         yield DeadLetters(reader, prefix, await reader.offset_ranges(partitions))
 
 
-async def _with_what_was_done(connection: Connection, letters: list[DeadLetter]) -> list[HandledLetters]:
-    done = await store.done(connection, [letter.place for letter in letters])
-    return [HandledLetters(letter, done.get(letter.place, LetterHandling())) for letter in letters]
+async def _with_handling(connection: Connection, letters: list[DeadLetter]) -> list[HandledLetter]:
+    done = await store.get_handling(connection, [letter.place for letter in letters])
+    return [HandledLetter(letter, done.get(letter.place, LetterHandling())) for letter in letters]
 
 
 def _letter(request_topic: str, record: ConsumerRecord) -> DeadLetter:

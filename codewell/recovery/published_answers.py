@@ -1,4 +1,4 @@
-"""Answers as they stand in the reply topics."""
+"""Reads answers from the reply topics."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -13,11 +13,11 @@ from codewell.infra.kafka.config import KafkaConfig
 from codewell.recovery.reconciliation import PublishedAnswer, PublishedCode
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 
-_AT_ONCE: Final = 5_000
-_OURS: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
+_BATCH_ANSWERS: Final = 5_000
+_ANSWER_TYPES: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
 
 
-async def answers(
+async def read_answers(
     kafka_config: KafkaConfig | str, topics: Sequence[str], since: datetime | None
 ) -> AsyncIterator[list[PublishedAnswer]]:
     """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
@@ -30,17 +30,17 @@ async def answers(
         batch: list[PublishedAnswer] = []
         for tp, span in (await reader.offset_ranges(partitions, since)).items():
             async for record in reader.records(tp, span):
-                answer = read(record)
+                answer = parse_answer(record)
                 if answer is not None:
                     batch.append(answer)
-                if len(batch) == _AT_ONCE:
+                if len(batch) == _BATCH_ANSWERS:
                     yield batch
                     batch = []
         if batch:
             yield batch
 
 
-def read(record: ConsumerRecord) -> PublishedAnswer | None:
+def parse_answer(record: ConsumerRecord) -> PublishedAnswer | None:
     """An answer in either mode, or None for what is none."""
     try:
         headers = dict(record.headers)
@@ -48,7 +48,7 @@ def read(record: ConsumerRecord) -> PublishedAnswer | None:
         kind = (headers.get("ce_type") or b"").decode()
         if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
             kind, data = data["type"], data["data"]
-        if kind not in _OURS or not _is_storable(data):
+        if kind not in _ANSWER_TYPES or not _is_storable(data):
             return None
         return _answer(record, data)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -71,19 +71,19 @@ def _answer(record: ConsumerRecord, data: dict[str, Any]) -> PublishedAnswer:
         f"{record.topic}:{record.partition}:{record.offset}",
         datetime.fromtimestamp(record.timestamp / 1000, UTC),
         bool(data.get("preview", False)),
-        _text(data["refusals"]) if refused else None,
+        _json_text(data["refusals"]) if refused else None,
         tuple(
             PublishedCode(
                 code["program"],
                 code["code"],
                 None if code["expires_at"] is None else datetime.fromisoformat(code["expires_at"]),
-                _text(code["fields"]) if code["fields"] else None,
+                _json_text(code["fields"]) if code["fields"] else None,
             )
             for code in codes
         ),
     )
 
 
-def _text(value: object) -> str:
+def _json_text(value: object) -> str:
     """As the issuer writes it, so that an answer that is put back is a true copy."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

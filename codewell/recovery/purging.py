@@ -1,4 +1,4 @@
-"""Dead letters that nobody wants any more.
+"""Purges dead letters that are no longer needed.
 
 Kafka deletes records from the beginning of a partition only. So a letter that is purged is marked in the database, is
 no longer listed or replayed, and goes from Kafka once all before it are purged too.
@@ -14,7 +14,7 @@ from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
-from codewell.recovery.dead_letters import DeadLetters, HandledLetters, LetterFilter
+from codewell.recovery.dead_letters import DeadLetters, HandledLetter, LetterFilter
 
 
 class PurgeResult(NamedTuple):
@@ -29,7 +29,7 @@ class PurgeResult(NamedTuple):
 class Purge:
     """Purges letters that are wanted gone; those that were never published again only where that was asked for.
 
-    Letters that come meanwhile are not looked at. The caller holds `handling`.
+    Letters that come meanwhile are not looked at. The caller holds `exclusive_lock`.
     """
 
     def __init__(
@@ -41,26 +41,26 @@ class Purge:
         self._unreplayed = unreplayed
         self._limit = limit
 
-    async def count(self, tell: Callable[[int], None]) -> PurgeResult:
+    async def count(self, progress: Callable[[int], None]) -> PurgeResult:
         """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
-        return await self._run(tell, None)
+        return await self._run(progress, None)
 
-    async def purge(self, kafka_config: KafkaConfig | str, tell: Callable[[int], None]) -> PurgeResult:
+    async def purge(self, kafka_config: KafkaConfig | str, progress: Callable[[int], None]) -> PurgeResult:
         """Mark the letters, and have Kafka delete what stands before all that are kept.
 
-        `tell` is called now and then with how many were looked at.
+        `progress` is called now and then with how many were looked at.
         """
         kept: dict[TopicPartition, int] = {}
-        purged = await self._run(tell, kept)
+        purged = await self._run(progress, kept)
         gone = {tp: first for tp, first in kept.items() if first > self._letters.offset_ranges[tp].start}
         if gone:
             async with clients.admin(kafka_config) as admin:
                 await admin.delete_records({tp: RecordsToDelete(before_offset=first) for tp, first in gone.items()})
             for tp, first in gone.items():
-                await store.forget_below(self._connection, tp.topic, tp.partition, first)
+                await store.delete_below(self._connection, tp.topic, tp.partition, first)
         return purged
 
-    async def _run(self, tell: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> PurgeResult:
+    async def _run(self, progress: Callable[[int], None], kept: dict[TopicPartition, int] | None) -> PurgeResult:
         purged = PurgeResult()
         looked_at = 0
         for tp, span in self._letters.offset_ranges.items():
@@ -68,28 +68,28 @@ class Purge:
             leading = 0
             async for batch in self._letters.known(self._connection, tp):
                 left = None if self._limit is None else self._limit - purged.purged
-                going = [one for one in batch if self._is_to_go(one)][:left]
+                purgeable = [one for one in batch if self._is_purgeable(one)][:left]
                 if kept is not None:
-                    await store.note_purged(self._connection, [one.letter.place for one in going])
-                gone = {one.letter.record.offset for one in going}
+                    await store.record_purged(self._connection, [one.letter.place for one in purgeable])
+                gone = {one.letter.record.offset for one in purgeable}
                 for one in batch:
-                    if first_kept is None and one.done.purged_at is None and one.letter.record.offset not in gone:
+                    if first_kept is None and one.handling.purged_at is None and one.letter.record.offset not in gone:
                         first_kept = one.letter.record.offset
                     leading += first_kept is None
-                never = sum(one.done.replayed_at is None for one in going)
+                never = sum(one.handling.replayed_at is None for one in purgeable)
                 purged = purged._replace(
-                    purged=purged.purged + len(going), never_replayed=purged.never_replayed + never
+                    purged=purged.purged + len(purgeable), never_replayed=purged.never_replayed + never
                 )
                 looked_at += len(batch)
-                tell(looked_at)
+                progress(looked_at)
             purged = purged._replace(deleted=purged.deleted + leading)
             if kept is not None:
                 kept[tp] = span.end if first_kept is None else first_kept
         return purged
 
-    def _is_to_go(self, one: HandledLetters) -> bool:
+    def _is_purgeable(self, one: HandledLetter) -> bool:
         return (
-            one.done.purged_at is None
+            one.handling.purged_at is None
             and self._wanted.has(one.letter)
-            and (self._unreplayed or one.done.replayed_at is not None)
+            and (self._unreplayed or one.handling.replayed_at is not None)
         )

@@ -1,4 +1,4 @@
-"""What was answered and the database does not know: found by comparing what Kafka has with it.
+"""Finds answers that Kafka has and the database lacks, by comparing the two.
 
 Answers that the database has as they were published are let go of at once: among them its constraints hold. The others
 are kept in temporary tables, so that memory stays the same however many there are, and are judged once all are there.
@@ -14,7 +14,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow
 
-JUDGED_AT_ONCE: Final = 500
+BATCH_ANSWERS: Final = 500
 _TIMEOUT_S: Final = 3_600
 # What the id of a profile becomes in the database when it is forgotten.
 _FORGOTTEN: Final = "forgotten-"
@@ -42,12 +42,12 @@ _TABLES: Final = """
         profile_id text NOT NULL
     );
     """
-_KEEP: Final = """
+_STORE: Final = """
     INSERT INTO strange (request_id, profile_id, place, written_at, preview, refusals, codes)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::boolean[], $6::text[], $7::text[])
     ON CONFLICT DO NOTHING
     """
-_KEEP_CODES: Final = """
+_STORE_CODES: Final = """
     INSERT INTO strange_code
     SELECT n, written_at, c->>0, c->>1, profile_id FROM strange CROSS JOIN jsonb_array_elements(codes::jsonb) AS c
     WHERE NOT preview
@@ -128,16 +128,16 @@ class AnswerComparison:
                 (one.request_id, one.profile_id, one.place, one.written_at, one.preview, one.refusals, _codes_json(one))
                 for one in missing
             ]
-            await self._connection.execute(_KEEP, *map(list, zip(*rows, strict=True)))
+            await self._connection.execute(_STORE, *map(list, zip(*rows, strict=True)))
 
     async def in_order(self) -> AsyncIterator[list[MissingAnswer]]:
         """Those that were kept, some hundreds at a time, once all answers are compared."""
-        for statement in (_KEEP_CODES, _INDEX_CODES):
+        for statement in (_STORE_CODES, _INDEX_CODES):
             await self._connection.execute(statement, timeout=_TIMEOUT_S)
         last: tuple[datetime | None, int] = (None, 0)
         while True:
             since = last[0] or await self._connection.fetchval("SELECT '-infinity'::timestamptz")
-            rows = await self._connection.fetch(_NEXT, since, last[1], JUDGED_AT_ONCE)
+            rows = await self._connection.fetch(_NEXT, since, last[1], BATCH_ANSWERS)
             if not rows:
                 return
             holders: dict[int, dict[tuple[str, str], str]] = {}

@@ -1,4 +1,4 @@
-"""Answers that a fail-over took from the database, put back where nobody has their codes.
+"""Restores answers that a fail-over lost from the database, where no other profile has their codes.
 
 What an answer gave is put back as it was given: its request has its answer again, and its codes are nobody else's.
 """
@@ -21,11 +21,19 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import ROOM
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.recovery.reconciliation import MissingAnswer, PublishedCode, stored_by_request
-from codewell.recovery.repair_plan import CodeSpot, KnownProgram, RepairCase, RepairPlan, add, judge, spot_of
+from codewell.recovery.repair_plan import (
+    AssessedCode,
+    KnownProgram,
+    RepairCase,
+    RepairPlan,
+    add_case,
+    assess_code,
+    plan_answer,
+)
 
-_ROUNDS_MAX: Final = 10
+_ATTEMPTS_MAX: Final = 10
 # Clocks of those who answer may be off by so much.
-_SLACK: Final = timedelta(minutes=2)
+_CLOCK_SKEW_MAX: Final = timedelta(minutes=2)
 
 _PROGRAMS: Final = f"""
     SELECT id, name, shared, reuse, {ROOM} AS room, on_order, source->>'kind' AS codes_from
@@ -45,7 +53,7 @@ _LOCK_STATES: Final = """
     ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
     """
 _LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-_TAKE_OUT: Final = """
+_ATTACH_CODES: Final = """
     WITH taken AS (
         UPDATE code_state s SET hole = true FROM unnest($1::bigint[], $2::bigint[]) AS t (block_id, position)
         WHERE s.block_id = t.block_id AND s.position = t.position RETURNING s.block_id
@@ -54,7 +62,7 @@ _TAKE_OUT: Final = """
     FROM counted WHERE id = block_id
     """
 # Holes that a claim would step over next are behind it already, so that no claim has to look through all of them.
-_STEP_OVER: Final = """
+_ADVANCE_BLOCKS: Final = """
     WITH stepped AS (
         SELECT block_id, count(*) AS count FROM (
             SELECT s.block_id, s.position, b.next - 1 + row_number() OVER (PARTITION BY b.id ORDER BY s.position) AS nth
@@ -63,7 +71,7 @@ _STEP_OVER: Final = """
         WHERE position = nth GROUP BY block_id)
     UPDATE block SET next = next + count, holes = holes - count FROM stepped WHERE id = block_id
     """
-_TAKE_IN: Final = """
+_ADD_CODES: Final = """
     WITH held AS (
         INSERT INTO block (program_id, kind, size, next, attached, open, origin, created_at)
         VALUES ($1, 'list', $3, $3, $3, false, 'hand', $4) RETURNING id
@@ -86,7 +94,7 @@ class Repair:
         self._connection = connection
         self._minters = minters
 
-    async def judge(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
+    async def plan(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What is wrong with these; nothing is changed."""
         while True:
             try:
@@ -97,7 +105,7 @@ class Repair:
 
     async def repair(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
         """What was wrong with these; in one transaction, all that can be repaired is. Raises what asyncpg raises."""
-        for _ in range(_ROUNDS_MAX):
+        for _ in range(_ATTEMPTS_MAX):
             try:
                 expected = await self._plan(missing)
                 async with AsyncExitStack() as stack:
@@ -114,7 +122,7 @@ class Repair:
         return await self._repair_none(missing)
 
     async def _repair_none(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
-        cases = await self.judge(missing)
+        cases = await self.plan(missing)
         why = "Others change these codes without end: stop the issuers and run it again."
         return [case._replace(can_repair=False, detail=why) if case.can_repair else case for case in cases]
 
@@ -135,21 +143,21 @@ class Repair:
             plan = await self._plan(missing)
             if not plan.is_like(expected):
                 raise lifecycle.CodeMoved
-            await connection.execute(_TAKE_OUT, *columns)
-            await connection.execute(_STEP_OVER, columns[0])
+            await connection.execute(_ATTACH_CODES, *columns)
+            await connection.execute(_ADVANCE_BLOCKS, columns[0])
             await self._write(plan)
         return plan.cases
 
     async def _write(self, plan: RepairPlan) -> None:
-        spots: dict[tuple[int, str], tuple[int, int]] = {}
+        findings: dict[tuple[int, str], tuple[int, int]] = {}
         for program_id, texts in plan.taken_in.items():
             given_at = min(row.answered_at for row in plan.rows if row.program_id == program_id and row.code in texts)
-            block_id = await self._connection.fetchval(_TAKE_IN, program_id, texts, len(texts), given_at)
-            spots |= {(program_id, text): (block_id, position) for position, text in enumerate(texts)}
+            block_id = await self._connection.fetchval(_ADD_CODES, program_id, texts, len(texts), given_at)
+            findings |= {(program_id, text): (block_id, position) for position, text in enumerate(texts)}
 
         def placed(row: AnswerRow) -> AnswerRow:
-            spot = spots.get((row.program_id or 0, row.code or ""))
-            return row if spot is None or row.preview else row._replace(block_id=spot[0], position=spot[1])
+            finding = findings.get((row.program_id or 0, row.code or ""))
+            return row if finding is None or row.preview else row._replace(block_id=finding[0], position=finding[1])
 
         rows = [placed(row) for row in plan.rows]
         await claim_queries.write(self._connection, Decision(rows, {}, {}, {}, {}, []))
@@ -163,44 +171,48 @@ class Repair:
         connection = self._connection
         now = await connection.fetchval("SELECT statement_timestamp()")
         stored = await stored_by_request(connection, [one.answer.request_id for one in missing])
-        spots = await self._spots(missing)
+        findings = await self._assess_codes(missing)
         plan = RepairPlan()
-        for one, of_answer in zip(missing, spots, strict=True):
+        for one, findings_of_answer in zip(missing, findings, strict=True):
             answer = one.answer
             if answer.request_id in stored:
-                add(plan, "two_answers", answer, None, "The database has another answer to the same request.")
+                add_case(plan, "two_answers", answer, None, "The database has another answer to the same request.")
             elif one.other_place is not None:
-                add(plan, "two_answers", answer, None, f"{one.other_place} has another answer to the same request.")
-            judge(plan, one, of_answer, now, is_first=answer.request_id not in stored and one.other_place is None)
+                add_case(
+                    plan, "two_answers", answer, None, f"{one.other_place} has another answer to the same request."
+                )
+            plan_answer(
+                plan, one, findings_of_answer, now, is_first=answer.request_id not in stored and one.other_place is None
+            )
         return plan
 
-    async def _spots(self, missing: Sequence[MissingAnswer]) -> list[list[CodeSpot]]:
+    async def _assess_codes(self, missing: Sequence[MissingAnswer]) -> list[list[AssessedCode]]:
         """Of each answer, what can be done about each of its codes."""
         names = {code.program for one in missing for code in one.answer.codes}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
         programs = {row["name"]: KnownProgram(*(row[field] for field in KnownProgram._fields)) for row in rows}
-        found = await self._found(missing, programs)
+        found = await self._locate_codes(missing, programs)
         shared: dict[int, list[_Span]] = {}
         for program_id, start, end in await self._connection.fetch(_SHARED, [one.id for one in programs.values()]):
             shared.setdefault(program_id, []).append((start, end))
 
-        def spot(one: MissingAnswer, code: PublishedCode) -> CodeSpot:
+        def finding(one: MissingAnswer, code: PublishedCode) -> AssessedCode:
             program = programs.get(code.program)
             if program is None or one.answer.preview:
                 why = f"The database has no program {code.program}: make it again, then run this again."
-                return CodeSpot(code, program, None, "no", "" if program else why)
+                return AssessedCode(code, program, None, "no", "" if program else why)
             written_at = one.answer.written_at
             is_everybodys = any(
-                start <= written_at + _SLACK and (end is None or end > written_at - _SLACK)
+                start <= written_at + _CLOCK_SKEW_MAX and (end is None or end > written_at - _CLOCK_SKEW_MAX)
                 for start, end in shared.get(program.id, [])
             )
             first = None if is_everybodys else one.first_holders.get((code.program, code.text))
-            return spot_of(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
+            return assess_code(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
                          is_everybodys=is_everybodys)  # fmt: skip
 
-        return [[spot(one, code) for code in one.answer.codes] for one in missing]
+        return [[finding(one, code) for code in one.answer.codes] for one in missing]
 
-    async def _found(
+    async def _locate_codes(
         self, missing: Sequence[MissingAnswer], programs: Mapping[str, KnownProgram]
     ) -> dict[tuple[int, str], tuple[LocatedCode, CodeFacts]]:
         """Where the codes of these answers are and what is known of each, by program and text."""

@@ -13,18 +13,18 @@ from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.issuing.model import EVERYBODY, AnswerRow, AssignmentKey
 from codewell.recovery.reconciliation import MissingAnswer, PublishedAnswer, PublishedCode
 
-_KEPT: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
+_ID_NAMESPACE: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
 
-_OTHERS: Final = "The database says that another profile has it."
-_BEFORE: Final = "Another answer gave it to another profile before."
+_HELD_BY_OTHER: Final = "The database says that another profile has it."
+_GIVEN_BEFORE: Final = "Another answer gave it to another profile before."
 
-Kind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
+CaseKind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
 
 
 class RepairCase(NamedTuple):
     """One thing that Kafka says and the database does not."""
 
-    kind: Kind
+    kind: CaseKind
     place: str
     request_id: UUID
     profile_id: str
@@ -44,7 +44,7 @@ class KnownProgram(NamedTuple):
     codes_from: str
 
 
-class CodeSpot(NamedTuple):
+class AssessedCode(NamedTuple):
     """What can be done about one code: `at` is where it is, None where the program does not have it."""
 
     code: PublishedCode
@@ -70,7 +70,7 @@ class RepairPlan:
         return self.attached == other.attached and self.taken_in.keys() == other.taken_in.keys()
 
 
-def spot_of(
+def assess_code(
     code: PublishedCode,
     program: KnownProgram,
     found: tuple[LocatedCode, CodeFacts] | None,
@@ -78,77 +78,84 @@ def spot_of(
     first_holder: str | None,
     *,
     is_everybodys: bool,
-) -> CodeSpot:
+) -> AssessedCode:
     """What can be done about one code that was given to this profile."""
     if found is None:
         if program.codes_from == "remote" and program.on_order > 0:
             why = f"{program.name} has codes on order: run the generator until it has none, then run this again."
-            return CodeSpot(code, program, None, "no", why)
+            return AssessedCode(code, program, None, "no", why)
         is_others = first_holder not in {None, profile_id}
-        return CodeSpot(code, program, None, "other" if is_others else "take_in", _BEFORE)
+        return AssessedCode(code, program, None, "other" if is_others else "take_in", _GIVEN_BEFORE)
     at, facts = found
     if facts.profile_id is not None:
         is_own = is_everybodys or facts.profile_id == profile_id
-        return CodeSpot(code, program, at, "again" if is_own else "other", _OTHERS)
+        return AssessedCode(code, program, at, "again" if is_own else "other", _HELD_BY_OTHER)
     if first_holder not in {None, profile_id}:
-        return CodeSpot(code, program, at, "other", _BEFORE)
+        return AssessedCode(code, program, at, "other", _GIVEN_BEFORE)
     if facts.state != "deleted" and at.position < at.block["next"]:
-        return CodeSpot(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
-    return CodeSpot(code, program, at, "deleted" if facts.state == "deleted" else "attach")
+        return AssessedCode(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
+    return AssessedCode(code, program, at, "deleted" if facts.state == "deleted" else "attach")
 
 
-def judge(plan: RepairPlan, one: MissingAnswer, spots: Sequence[CodeSpot], now: datetime, *, is_first: bool) -> None:
+def plan_answer(
+    plan: RepairPlan, one: MissingAnswer, findings: Sequence[AssessedCode], now: datetime, *, is_first: bool
+) -> None:
     """Add what becomes of one answer to the plan."""
     answer = one.answer
     if answer.refusals is not None or answer.preview:
         if is_first:
-            _put_back_as_it_is(plan, answer, spots, now)
+            _restore_unchanged(plan, answer, findings, now)
         return
-    spots = [_with_room(plan, spot, answer.profile_id) for spot in spots]
-    is_whole = is_first and all(spot.how not in {"other", "no"} for spot in spots)
-    for ordinal, spot in enumerate(spots):
-        code = spot.code
-        if spot.how == "other":
-            add(plan, "two_profiles", answer, code, spot.why)
-        elif spot.how == "no":
-            add(plan, "lost_answer", answer, code, spot.why)
+    findings = [_after_earlier_answers(plan, finding, answer.profile_id) for finding in findings]
+    is_whole = is_first and all(finding.how not in {"other", "no"} for finding in findings)
+    for ordinal, finding in enumerate(findings):
+        code = finding.code
+        if finding.how == "other":
+            add_case(plan, "two_profiles", answer, code, finding.why)
+        elif finding.how == "no":
+            add_case(plan, "lost_answer", answer, code, finding.why)
         elif is_whole:
-            add(plan, "lost_answer", answer, code, "The database does not know it.", can_repair=True)
-            _give(plan, answer, spot, answer.request_id, ordinal, now)
-        elif spot.how in {"attach", "take_in"} and not _is_given(plan, spot):
-            add(plan, "lost_code", answer, code, "It is kept for this profile.", can_repair=True)
-            _give(plan, answer, spot, uuid5(_KEPT, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
+            add_case(plan, "lost_answer", answer, code, "The database does not know it.", can_repair=True)
+            _plan_row(plan, answer, finding, answer.request_id, ordinal, now)
+        elif finding.how in {"attach", "take_in"} and not _is_given(plan, finding):
+            add_case(plan, "lost_code", answer, code, "It is kept for this profile.", can_repair=True)
+            _plan_row(plan, answer, finding, uuid5(_ID_NAMESPACE, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
 
 
-def _with_room(plan: RepairPlan, spot: CodeSpot, profile_id: str) -> CodeSpot:
+def _after_earlier_answers(plan: RepairPlan, finding: AssessedCode, profile_id: str) -> AssessedCode:
     """The same, with what the answers before it in the plan change."""
-    program = spot.program
-    if program is None or spot.how not in {"attach", "take_in", "deleted"}:
-        return spot
-    holder = plan.given.get((program.id, spot.code.text))
+    program = finding.program
+    if program is None or finding.how not in {"attach", "take_in", "deleted"}:
+        return finding
+    holder = plan.given.get((program.id, finding.code.text))
     if holder is not None and holder == profile_id:
-        return spot._replace(how="again")
+        return finding._replace(how="again")
     if holder is not None:
-        return spot._replace(how="again" if program.shared else "other", why=_BEFORE)
-    if spot.how == "take_in" and program.room <= len(plan.taken_in.get(program.id, ())):
+        return finding._replace(how="again" if program.shared else "other", why=_GIVEN_BEFORE)
+    if finding.how == "take_in" and program.room <= len(plan.taken_in.get(program.id, ())):
         why = f"{program.name} holds as many codes as it may: raise its maximum, then run this again."
-        return spot._replace(how="no", why=why)
-    return spot
+        return finding._replace(how="no", why=why)
+    return finding
 
 
-def _is_given(plan: RepairPlan, spot: CodeSpot) -> bool:
-    return spot.program is not None and (spot.program.id, spot.code.text) in plan.given
+def _is_given(plan: RepairPlan, finding: AssessedCode) -> bool:
+    return finding.program is not None and (finding.program.id, finding.code.text) in plan.given
 
 
-def _give(
-    plan: RepairPlan, answer: PublishedAnswer, spot: CodeSpot, request_id: UUID, ordinal: int, now: datetime
+def _plan_row(
+    plan: RepairPlan,
+    answer: PublishedAnswer,
+    finding: AssessedCode,
+    request_id: UUID,
+    ordinal: int,
+    now: datetime,
 ) -> None:
     """Plan the row of one code, and what it changes in its block."""
-    code, program, at = spot.code, spot.program, spot.at
+    code, program, at = finding.code, finding.program, finding.at
     if program is None:
         raise ValueError("A code of no program can't be given.")
     key = (program.id, code.text)
-    again = spot.how == "again"
+    again = finding.how == "again"
     row = AnswerRow(
         request_id, ordinal, program.id, at and at.block["id"], at and at.position, again, False, answer.profile_id,
         code.text, code.expires_at, code.fields, None, _answered_at(answer, code.expires_at, now),
@@ -157,33 +164,36 @@ def _give(
     if again:
         return
     plan.given[key] = answer.profile_id
-    if spot.how == "take_in":
+    if finding.how == "take_in":
         plan.taken_in.setdefault(program.id, []).append(code.text)
-    elif spot.how == "attach" and at is not None:
+    elif finding.how == "attach" and at is not None:
         plan.attached.append((at.block["id"], at.position))
-    if spot.how != "deleted" and (program.shared or program.reuse == "profile"):
+    if finding.how != "deleted" and (program.shared or program.reuse == "profile"):
         plan.assignments.setdefault(
             AssignmentKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row
         )
 
 
-def _put_back_as_it_is(plan: RepairPlan, answer: PublishedAnswer, spots: Sequence[CodeSpot], now: datetime) -> None:
+def _restore_unchanged(
+    plan: RepairPlan, answer: PublishedAnswer, findings: Sequence[AssessedCode], now: datetime
+) -> None:
     """Plan the rows of a refusal or of a preview: they have nobody's codes."""
-    for spot in spots:
-        if spot.program is None:
-            add(plan, "lost_answer", answer, spot.code, spot.why)
+    for finding in findings:
+        if finding.program is None:
+            add_case(plan, "lost_answer", answer, finding.code, finding.why)
             return
-    add(plan, "lost_answer", answer, None, "The database does not know it.", can_repair=True)
+    add_case(plan, "lost_answer", answer, None, "The database does not know it.", can_repair=True)
     answered_at = _answered_at(answer, None, now)
     if answer.refusals is not None:
         plan.rows.append(
             AnswerRow(answer.request_id, 0, None, None, None, False, answer.preview, answer.profile_id, None, None,
                       None, answer.refusals, answered_at)
         )  # fmt: skip
-    for ordinal, spot in enumerate(spots):
+    for ordinal, finding in enumerate(findings):
         plan.rows.append(
-            AnswerRow(answer.request_id, ordinal, spot.program and spot.program.id, None, None, False, True,
-                      answer.profile_id, spot.code.text, spot.code.expires_at, spot.code.fields, None, answered_at)
+            AnswerRow(answer.request_id, ordinal, finding.program and finding.program.id, None, None, False, True,
+                      answer.profile_id, finding.code.text, finding.code.expires_at, finding.code.fields, None,
+                      answered_at)
         )  # fmt: skip
 
 
@@ -193,9 +203,9 @@ def _answered_at(answer: PublishedAnswer, expires_at: datetime | None, now: date
     return min(answer.written_at, latest)
 
 
-def add(
+def add_case(
     plan: RepairPlan,
-    kind: Kind,
+    kind: CaseKind,
     answer: PublishedAnswer,
     code: PublishedCode | None,
     detail: str,

@@ -1,4 +1,4 @@
-"""Events of dead letters published again: each letter's once, whoever is killed on the way and how often it is asked.
+"""Replays the events of dead letters: each once, also after a crash and when the command is repeated.
 
 That a letter's event is about to be published is noted before, with where its partition ends then; that it is, after.
 What lies between the two is looked for in the partition behind that offset: each event names its letter in a header.
@@ -18,7 +18,7 @@ from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
 from codewell.recovery.dead_letter_log import RecordPlace
-from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, HandledLetters, LetterFilter
+from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, HandledLetter, LetterFilter
 from schemas import topics
 
 # An event that became a dead letter so often again is not published by who asks for all that there are: else somebody
@@ -28,7 +28,7 @@ REPLAYS_MAX: Final = 10
 _HEADERS_BYTES_MAX: Final = 1_024
 _RECORD_BYTES_MAX: Final = topics.REQUEST_BYTES_MAX - _HEADERS_BYTES_MAX
 # What Codewell wrote beside the event; the sender's own headers stay.
-_OURS: Final = frozenset(
+_OWN_HEADERS: Final = frozenset(
     f"codewell_{name}"
     for name in (
         "reason", "detail", "topic", "partition", "offset", "time", "attempt", "first_at", "give_up_at", "replays",
@@ -69,35 +69,35 @@ async def replay(
     prefix: str,
     letters: DeadLetters,
     wanted: LetterFilter,
-    how: ReplayOptions,
-    tell: Callable[[ReplayCounts], None],
+    options: ReplayOptions,
+    progress: Callable[[ReplayCounts], None],
 ) -> ReplayCounts:
     """Publish the events of these letters again, as they came, on the partitions they came on.
 
-    `tell` is called now and then with what was done so far. The caller holds `handling`. Raises StackUnavailable when
-    Kafka stops taking them; what is called again then goes on behind them.
+    `progress` gets the counts after each batch. The caller holds `exclusive_lock`. Raises StackUnavailable when Kafka
+    stops accepting records; a later call continues after those that it accepted.
     """
     counts = ReplayCounts()
     # Letters are being read while events are looked for, so that takes a reader of its own.
     async with clients.started_producer(kafka_config) as producer, reading.open_reader(kafka_config) as reader:
         requests = await reading.partitions(kafka_config, [prefix + name for name in topics.REQUESTS])
-        replaying = _Replaying(connection, reader, producer, prefix, requests)
+        replayer = _Replayer(connection, reader, producer, prefix, requests)
         async for batch in letters.wanted(connection, wanted):
-            left = None if how.limit is None else how.limit - counts.replayed
+            left = None if options.limit is None else options.limit - counts.replayed
             if left == 0:
                 break
             try:
-                counts = counts.plus(await replaying.publish(batch, how._replace(limit=left)))
+                counts = counts.plus(await replayer.publish(batch, options._replace(limit=left)))
             except (KafkaError, TimeoutError) as error:
                 raise StackUnavailable(
                     f"Kafka did not take all ({error!r}) after {counts.replayed:,} letters: "
                     "replay again, those are not published twice."
                 ) from error
-            tell(counts)
+            progress(counts)
     return counts
 
 
-class _Replaying:
+class _Replayer:
     def __init__(
         self,
         connection: Connection,
@@ -112,31 +112,31 @@ class _Replaying:
         self._prefix = prefix
         self._partitions = {name: sum(tp.topic == prefix + name for tp in requests) for name in topics.REQUESTS}
 
-    async def publish(self, batch: Sequence[HandledLetters], how: ReplayOptions) -> ReplayCounts:
+    async def publish(self, batch: Sequence[HandledLetter], options: ReplayOptions) -> ReplayCounts:
         with_event = [one for one in batch if one.letter.has_event]
-        fitting = [one for one in with_event if _size(one.letter.record) <= _RECORD_BYTES_MAX]
-        seldom = [one for one in fitting if how.again or one.letter.replays < REPLAYS_MAX]
-        due = [one for one in seldom if how.again or one.done.replayed_at is None]
+        fitting = [one for one in with_event if _record_bytes(one.letter.record) <= _RECORD_BYTES_MAX]
+        under_limit = [one for one in fitting if options.again or one.letter.replays < REPLAYS_MAX]
+        due = [one for one in under_limit if options.again or one.handling.replayed_at is None]
         counts = ReplayCounts(
-            0, len(seldom) - len(due), len(fitting) - len(seldom), len(batch) - len(with_event),
+            0, len(under_limit) - len(due), len(fitting) - len(under_limit), len(batch) - len(with_event),
             len(with_event) - len(fitting),
         )  # fmt: skip
-        found = await self._published([one for one in due if one.done.is_in_doubt])
-        if found and not how.dry_run:
-            await store.note_replayed(self._connection, found)
-        unpublished = [one.letter for one in due if one.letter.place not in found][: how.limit]
-        if not how.dry_run:
+        found = await self._published([one for one in due if one.handling.is_in_doubt])
+        if found and not options.dry_run:
+            await store.record_replayed(self._connection, found)
+        unpublished = [one.letter for one in due if one.letter.place not in found][: options.limit]
+        if not options.dry_run:
             await self._send(unpublished)
         return counts._replace(replayed=len(unpublished), replayed_before=counts.replayed_before + len(found))
 
-    async def _published(self, doubted: Iterable[HandledLetters]) -> set[RecordPlace]:
+    async def _published(self, doubted: Iterable[HandledLetter]) -> set[RecordPlace]:
         """Those of these letters whose events are in Kafka, though nobody said so."""
         starts: dict[TopicPartition, int] = {}
         names: dict[bytes, RecordPlace] = {}
         for letter, done in doubted:
             tp = self._target(letter)
             starts[tp] = min(starts.get(tp, done.replay_from or 0), done.replay_from or 0)
-            names[_name(letter)] = letter.place
+            names[_letter_name(letter)] = letter.place
         found: set[RecordPlace] = set()
         for tp, end in (await self._reader.end_offsets(starts)).items() if starts else ():
             async for record in self._reader.records(tp, OffsetRange(starts[tp], end)):
@@ -150,28 +150,28 @@ class _Replaying:
             return
         targets = {letter.place: self._target(letter) for letter in letters}
         end_offsets = await self._reader.end_offsets(set(targets.values()))
-        await store.begin_replay(self._connection, {place: end_offsets[tp] for place, tp in targets.items()})
+        await store.record_replay_start(self._connection, {place: end_offsets[tp] for place, tp in targets.items()})
         batches = RecordBatches(self._producer)
         for letter in letters:
             record = letter.record
-            kept = [(name, value) for name, value in record.headers if name not in _OURS]
-            added = [(REPLAYS, str(letter.replays + 1).encode()), (REPLAY_OF, _name(letter))]
+            kept = [(name, value) for name, value in record.headers if name not in _OWN_HEADERS]
+            added = [(REPLAYS, str(letter.replays + 1).encode()), (REPLAY_OF, _letter_name(letter))]
             topic, partition = targets[letter.place]
             batches.add(topic, partition, record.key, record.value, [*kept, *added])
         await batches.send()
-        await store.note_replayed(self._connection, targets)
+        await store.record_replayed(self._connection, targets)
 
     def _target(self, letter: DeadLetter) -> TopicPartition:
         """Where the event came from; a profile's events keep their partition."""
         number = dict(letter.record.headers).get("codewell_partition") or b""
-        came_on = int(number) if number.isdigit() else letter.record.partition
-        return TopicPartition(self._prefix + letter.request_topic, came_on % self._partitions[letter.request_topic])
+        original = int(number) if number.isdigit() else letter.record.partition
+        return TopicPartition(self._prefix + letter.request_topic, original % self._partitions[letter.request_topic])
 
 
-def _name(letter: DeadLetter) -> bytes:
+def _letter_name(letter: DeadLetter) -> bytes:
     return f"{letter.record.topic}:{letter.record.partition}:{letter.record.offset}".encode()
 
 
-def _size(record: ConsumerRecord) -> int:
+def _record_bytes(record: ConsumerRecord) -> int:
     headers = sum(len(name) + len(value or b"") + 16 for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers

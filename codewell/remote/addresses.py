@@ -40,7 +40,7 @@ def is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
     return not any(address in network for network in _REFUSED)
 
 
-async def resolved(host: str, port: int, allowed: Sequence[Network]) -> list[str]:
+async def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[str]:
     """The addresses of a host, to be tried in this order. One that may not be called refuses them all.
 
     Raises RemoteFailed.
@@ -71,7 +71,7 @@ class AllowedAddresses(httpcore.AsyncNetworkBackend):
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:  # fmt: skip
         """A connection to the first address that can be reached. Raises RemoteFailed, and what httpcore raises."""
-        addresses = await resolved(host, port, self._allowed)
+        addresses = await resolve(host, port, self._allowed)
         for address in addresses:
             try:
                 return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)

@@ -1,4 +1,4 @@
-"""What a remote service answered, looked at before anybody uses it: all of it is right, or none of it is used."""
+"""Validates the answer of a remote service: one invalid field refuses the whole answer."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +12,7 @@ from schemas.remote import RemoteAnswer, RemoteCode, RemoteRequest
 _REASON_CHARACTERS_MAX: Final = 300
 
 
-def checked(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
+def check_answer(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
     """The codes of an answer to this request. Raises RemoteFailed, naming the field that is wrong.
 
     Whether the codes are new to the program, and still valid, the database says.

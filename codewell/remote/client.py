@@ -11,21 +11,21 @@ import httpx
 
 from codewell.errors import RemoteFailed
 from codewell.remote.addresses import AllowedAddresses, Network
-from codewell.remote.answer_check import checked
-from codewell.remote.signing import signed
+from codewell.remote.answer_check import check_answer
+from codewell.remote.signing import signature_headers
 from schemas.remote import RemoteCode, RemoteRequest
 
 ANSWER_BYTES_MAX: Final = 10_000_000
 CONNECT_TIMEOUT_S: Final = 3.0
 # Idle connections that are kept for the next exchange, and for how long: a service that closes them sooner would be
 # talked to over one that it has just closed, and few do.
-KEPT_MAX: Final = 64
-KEPT_S: Final = 1.0
+KEEPALIVE_CONNECTIONS_MAX: Final = 64
+KEEPALIVE_S: Final = 1.0
 _JSON: Final = "application/json"
 _OK: Final = 200
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 # What goes wrong between here and there, and URLs that are none.
-_BROKEN: Final = (
+_TRANSPORT_ERRORS: Final = (
     httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol,
     httpx.InvalidURL,
 )  # fmt: skip
@@ -44,8 +44,8 @@ class Client:
             ssl_context=httpx.create_ssl_context(),
             # Its callers count their exchanges.
             max_connections=None,
-            max_keepalive_connections=KEPT_MAX,
-            keepalive_expiry=KEPT_S,
+            max_keepalive_connections=KEEPALIVE_CONNECTIONS_MAX,
+            keepalive_expiry=KEEPALIVE_S,
             network_backend=AllowedAddresses(allowed),
         )
 
@@ -62,7 +62,7 @@ class Client:
         """
         body = request.model_dump_json().encode()
         request_id = str(request.request_id)
-        headers = signed(request_id, stamp_s, body, keys) | {
+        headers = signature_headers(request_id, stamp_s, body, keys) | {
             "content-type": _JSON,
             "accept": _JSON,
             # What is packed can unpack to any size.
@@ -75,9 +75,9 @@ class Client:
                 answer = await self._exchange(httpx.URL(url), body, headers)
         except TimeoutError as error:
             raise RemoteFailed(f"The service gave no whole answer within {self._timeout_s:g} s.") from error
-        except _BROKEN as error:
+        except _TRANSPORT_ERRORS as error:
             raise RemoteFailed(f"The service can't be reached or talks no HTTP ({type(error).__name__}).") from error
-        return checked(answer, request)
+        return check_answer(answer, request)
 
     async def _exchange(self, url: httpx.URL, body: bytes, headers: dict[str, str]) -> bytes:
         there = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)

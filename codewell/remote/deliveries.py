@@ -1,4 +1,4 @@
-"""Codes that remote services have brought become codes of the program: all of an answer, once, or none."""
+"""Stores the codes that remote services deliver: all codes of an answer, once, or none."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.fill import count_workers, level, locked
 from codewell.pool.orders import OPEN_MAX
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
-from codewell.remote.order_leases import BACKOFF_MAX_S, REST_S, Order, note_failure
+from codewell.remote.order_leases import BACKOFF_MAX_S, CIRCUIT_OPEN_S, Order, record_service_failure
 from schemas.remote import RemoteCode
 
 # Of all answers at once; `open` counts what the program has on its way, these among it.
@@ -29,12 +29,12 @@ _REQUESTS: Final = """
     WHERE r.program_id = $1 AND r.id = ANY($2::uuid[]) ORDER BY r.id FOR UPDATE OF r
     """
 
-_PUT_BACK: Final = """
+_RELEASE: Final = """
     UPDATE remote_request SET leased_until = NULL,
         next_attempt_at = statement_timestamp() + make_interval(secs => $2) WHERE id = ANY($1::uuid[])
     """
 
-_HAD: Final = "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])"
+_EXISTING_TEXTS: Final = "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])"
 
 _BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
 
@@ -77,17 +77,17 @@ class StoreResult(NamedTuple):
     """
 
     outcomes: list[int | RemoteFailed | None]
-    lacks: bool
+    needs_orders: bool
 
 
-class _Taken(NamedTuple):
+class _AcceptedAnswer(NamedTuple):
     """An answer that can be stored."""
 
     order: Order
     origin: str
     asked: int
     kinds: Mapping[_Kind, Sequence[str]]
-    brought: int
+    code_count: int
 
 
 async def store(connection: Connection, program_id: int, answers: Sequence[ServiceAnswer]) -> StoreResult:
@@ -111,67 +111,67 @@ async def _store(
         program = await locked(connection, program_id)
         rows = await connection.fetch(_REQUESTS, program_id, [order.id for order, _ in answers])
         if program is None or not rows:
-            return StoreResult([None] * len(answers), lacks=False)
+            return StoreResult([None] * len(answers), needs_orders=False)
         now = rows[0]["now"]
         had: set[str] = set()
         if look_first:
             texts = [one.code for _, codes in answers for one in codes]
-            had = {row["text"] for row in await connection.fetch(_HAD, program_id, texts)}
+            had = {row["text"] for row in await connection.fetch(_EXISTING_TEXTS, program_id, texts)}
         requests = {row["id"]: row for row in rows if row["state"] == "open"}
-        taken: list[_Taken] = []
+        taken: list[_AcceptedAnswer] = []
         outcomes: list[int | RemoteFailed | None] = []
-        put_back: list[UUID] = []
+        released: list[UUID] = []
         for answer in answers:
             # Who has a request in hand twice, as its lease was over, stores it once.
             request = requests.pop(answer.order.id, None)
             if request is None:
                 outcomes.append(None)
-            elif not _may(program, request["origin"], now):
-                put_back.append(answer.order.id)
+            elif not _may_store(program, request["origin"], now):
+                released.append(answer.order.id)
                 outcomes.append(None)
             else:
-                outcome = _looked_at(program, now, request, answer, had if look_first else None)
-                outcomes.append(outcome if isinstance(outcome, RemoteFailed) else outcome.brought)
+                outcome = _assess(program, now, request, answer, had if look_first else None)
+                outcomes.append(outcome if isinstance(outcome, RemoteFailed) else outcome.code_count)
                 taken += [] if isinstance(outcome, RemoteFailed) else [outcome]
-        if put_back:
-            await connection.execute(_PUT_BACK, put_back, BACKOFF_MAX_S)
+        if released:
+            await connection.execute(_RELEASE, released, BACKOFF_MAX_S)
         if taken:
             await _write(connection, program_id, now, taken)
             reach(Failpoint.STORED)
-    return StoreResult(outcomes, _lacks(rows[0]["open"], taken))
+    return StoreResult(outcomes, _needs_orders(rows[0]["open"], taken))
 
 
-def _may(program: ProgramRules, origin: str, now: datetime) -> bool:
+def _may_store(program: ProgramRules, origin: str, now: datetime) -> bool:
     """Whether codes may be made now for whoever ordered them."""
     may = origin == "generate" or any(program.can_create(source) for source in Source)
     return may and closed_reason(program, now) is None
 
 
-def _lacks(open_before: int, taken: Sequence[_Taken]) -> bool:
+def _needs_orders(open_before: int, taken: Sequence[_AcceptedAnswer]) -> bool:
     """Whether more may be to order: codes that did not come, or what was too much to be on its way at once.
 
     Of the latter it is reminded by those answers only behind which few requests are left, whoever stores them.
     """
     left = open_before - len(taken)
     few = OPEN_MAX // 2
-    return bool(taken) and (any(one.brought < one.asked for one in taken) or left == 0 or left <= few < open_before)
+    return bool(taken) and (any(one.code_count < one.asked for one in taken) or left == 0 or left <= few < open_before)
 
 
-def _looked_at(
+def _assess(
     program: ProgramRules, now: datetime, request: Mapping[str, Any], answer: ServiceAnswer, had: set[str] | None
-) -> _Taken | RemoteFailed:
+) -> _AcceptedAnswer | RemoteFailed:
     """An answer as it can be stored, whose texts are then among those had, or what is wrong with it."""
     order, codes = answer
     try:
         if had is not None:
             _check_new(program, codes, had)
-        kinds = _kinds(program, now, json.loads(request["known"]), json.loads(request["fields"]), codes)
+        kinds = _group_by_kind(program, now, json.loads(request["known"]), json.loads(request["fields"]), codes)
     except RemoteFailed as error:
         return error
     if had is not None:
         had.update(one.code for one in codes)
     origin = "generate" if request["origin"] == "generate" else "remote"
-    return _Taken(order, origin, request["count"], kinds, len(codes))
+    return _AcceptedAnswer(order, origin, request["count"], kinds, len(codes))
 
 
 def _check_new(program: ProgramRules, codes: Sequence[RemoteCode], had: set[str]) -> None:
@@ -180,7 +180,7 @@ def _check_new(program: ProgramRules, codes: Sequence[RemoteCode], had: set[str]
             raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
 
 
-def _kinds(
+def _group_by_kind(
     program: ProgramRules,
     now: datetime,
     known: Sequence[Mapping[str, Any]],
@@ -217,7 +217,7 @@ def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
     return [list(islice(rest, size)) for size in block_sizes(len(texts), blocks, workers)]
 
 
-async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_Taken]) -> None:
+async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_AcceptedAnswer]) -> None:
     blocks = workers = 0
     # So few are one block, whatever the pool has.
     if any(len(texts) > BLOCK_SIZE_MIN for one in taken for texts in one.kinds.values()):
@@ -228,15 +228,15 @@ async def _write(connection: Connection, program_id: int, now: datetime, taken: 
     ]
     ids = [row[0] for row in await connection.fetch(_BLOCK_IDS, len(cut))]
     await connection.execute(
-        _WRITE, program_id, [one.order.id for one in taken], [one.brought for one in taken],
-        sum(one.brought for one in taken), sum(one.asked for one in taken),
+        _WRITE, program_id, [one.order.id for one in taken], [one.code_count for one in taken],
+        sum(one.code_count for one in taken), sum(one.asked for one in taken),
         ids, [len(texts) for *_, texts in cut], [kind[0] for _, kind, _ in cut], [kind[1] for _, kind, _ in cut],
         [one.origin for one, *_ in cut], [one.order.id for one, *_ in cut], now,
     )  # fmt: skip
     runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
     source = memoryview(copy_codes.encode(program_id, runs))
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
-    for _ in [one for one in taken if not one.brought]:
+    for _ in [one for one in taken if not one.code_count]:
         # All is well and yet nothing came: to ask again at once would bring as much.
-        nothing = RemoteFailed("The service answered with no codes at all.", wait_s=REST_S)
-        await note_failure(connection, program_id, nothing)
+        nothing = RemoteFailed("The service answered with no codes at all.", wait_s=CIRCUIT_OPEN_S)
+        await record_service_failure(connection, program_id, nothing)

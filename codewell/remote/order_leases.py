@@ -1,4 +1,4 @@
-"""Requests to remote services in the hands of generators: taken by one, put off, given up.
+"""Orders to remote services: leased by one generator, retried later, given up.
 
 Locks are taken in one order: the program's row, the request's, its service's. Who takes a request waits for none.
 """
@@ -19,7 +19,7 @@ from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE
 # minute of a service's recovery.
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
-REST_S: Final = 15.0
+CIRCUIT_OPEN_S: Final = 15.0
 # What a service may ask for with Retry-After.
 WAIT_MAX_S: Final = 3_600.0
 # The same request gets the same answer, so one that can't be used is not asked for over and over.
@@ -45,7 +45,7 @@ _PICK: Final = f"""
     ORDER BY coalesce(h.count, 0), due.since LIMIT $4 FOR UPDATE OF s SKIP LOCKED
     """  # noqa: S608  constants
 
-_TAKE: Final = f"""
+_LEASE: Final = f"""
     UPDATE remote_request q SET attempts = attempts + 1,
         leased_until = statement_timestamp() + make_interval(secs => $2)
     FROM program w WHERE w.id = $1 AND q.id = ANY(ARRAY(
@@ -59,14 +59,14 @@ _TAKE: Final = f"""
         extract(epoch FROM statement_timestamp())::bigint
     """  # noqa: S608  constants
 
-_PUT_OFF: Final = """
+_SCHEDULE_RETRY: Final = """
     UPDATE remote_request SET leased_until = NULL, error = $3, refused = refused + $4,
         next_attempt_at = statement_timestamp() + make_interval(secs => $5)
     WHERE id = $1 AND state = 'open' AND attempts = $2
     RETURNING refused >= $6 OR created_at <= statement_timestamp() - make_interval(secs => $7)
     """
 
-_UNWELL: Final = """
+_RECORD_SERVICE_FAILURE: Final = """
     UPDATE remote_service SET failures = failures + 1, error = $2, error_at = statement_timestamp(),
         rest_until = greatest(rest_until, statement_timestamp() + make_interval(secs => $3),
             CASE WHEN failures + 1 >= $4 THEN statement_timestamp() + make_interval(secs => $5) END)
@@ -108,35 +108,35 @@ class Order(NamedTuple):
     """When it was taken, by the database's clock (s since 1970)."""
 
 
-async def take(
-    connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int, most: int
+async def lease_orders(
+    connection: Connection, lease_s: float, leased: Mapping[int, int], per_program_max: int, limit: int
 ) -> list[Order]:
-    """Take up to `most` of the requests that are due for `lease_s` (s).
+    """Take up to `limit` of the requests that are due for `lease_s` (s).
 
-    `in_hand` says how many of each program this generator has: a program with `of_program_max` gets no more, and one
+    `leased` says how many of each program this generator has: a program with `per_program_max` gets no more, and one
     with fewer goes first, so that a slow service doesn't hold up the others. While a service is tried after a rest,
     it gets one request, from whichever generator.
     """
     async with connection.transaction():
-        due = await connection.fetch(_PICK, list(in_hand), list(in_hand.values()), of_program_max, most)
-        shares = _shares(dict(due), in_hand, of_program_max, most)
+        due = await connection.fetch(_PICK, list(leased), list(leased.values()), per_program_max, limit)
+        shares = _shares(dict(due), leased, per_program_max, limit)
         rows = [row for program_id, share in shares.items()
-                for row in await connection.fetch(_TAKE, program_id, lease_s, share)]  # fmt: skip
+                for row in await connection.fetch(_LEASE, program_id, lease_s, share)]  # fmt: skip
     return [Order(*row)._replace(fields=json.loads(row["fields"])) for row in rows]
 
 
-def _shares(due: Mapping[int, int], in_hand: Mapping[int, int], of_program_max: int, most: int) -> dict[int, int]:
+def _shares(due: Mapping[int, int], leased: Mapping[int, int], per_program_max: int, limit: int) -> dict[int, int]:
     """How many each program with due requests gets: one by one to the one that has fewest."""
     shares: Counter[int] = Counter()
-    for _ in range(most):
-        may = [one for one, count in due.items() if shares[one] < min(count, of_program_max - in_hand.get(one, 0))]
+    for _ in range(limit):
+        may = [one for one, count in due.items() if shares[one] < min(count, per_program_max - leased.get(one, 0))]
         if not may:
             break
-        shares[min(may, key=lambda one: in_hand.get(one, 0) + shares[one])] += 1
+        shares[min(may, key=lambda one: leased.get(one, 0) + shares[one])] += 1
     return dict(shares)
 
 
-async def put_off(connection: Connection, order: Order, error: RemoteFailed, give_up_s: float) -> bool:
+async def record_failure(connection: Connection, order: Order, error: RemoteFailed, give_up_s: float) -> bool:
     """Note that an attempt failed, and when the next may be; True when there is none, as the request is given up.
 
     That is after `give_up_s` (s) since it was made, or after REFUSED_MAX answers that can't be used. A worker whose
@@ -147,20 +147,27 @@ async def put_off(connection: Connection, order: Order, error: RemoteFailed, giv
     async with connection.transaction():
         await connection.execute(_LOCK_PROGRAM, order.program_id)
         hopeless = await connection.fetchval(
-            _PUT_OFF, order.id, order.attempt, str(error), int(error.answered), jittered_s, REFUSED_MAX, give_up_s
+            _SCHEDULE_RETRY,
+            order.id,
+            order.attempt,
+            str(error),
+            int(error.answered),
+            jittered_s,
+            REFUSED_MAX,
+            give_up_s,
         )
         if hopeless is None:
             return False
         if hopeless:
             await connection.execute(_GIVE_UP, order.program_id, order.id)
-        await note_failure(connection, order.program_id, error)
+        await record_service_failure(connection, order.program_id, error)
     return bool(hopeless)
 
 
-async def note_failure(connection: Connection, program_id: int, error: RemoteFailed) -> None:
+async def record_service_failure(connection: Connection, program_id: int, error: RemoteFailed) -> None:
     """Remember what was wrong, and let the service rest when it asks for it or has failed too often in a row."""
     wait_s = min(error.wait_s, WAIT_MAX_S)
-    await connection.execute(_UNWELL, program_id, str(error), wait_s, FAILURES_MAX, REST_S)
+    await connection.execute(_RECORD_SERVICE_FAILURE, program_id, str(error), wait_s, FAILURES_MAX, CIRCUIT_OPEN_S)
 
 
 async def give_up_old(connection: Connection, give_up_s: float) -> int:

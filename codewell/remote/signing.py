@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 
 
-def signed(request_id: str, stamp_s: int, body: bytes, keys: Iterable[bytes]) -> dict[str, str]:
+def signature_headers(request_id: str, stamp_s: int, body: bytes, keys: Iterable[bytes]) -> dict[str, str]:
     """The headers of a request; `stamp_s` is when it is sent (s since 1970), `keys` the secrets, newest first."""
     return {
         "webhook-id": request_id,

@@ -14,11 +14,11 @@ from codewell.pool.minter_cache import Minters
 PREFIX: Final = "whsec_"
 _SECRET_BYTES: Final = 32
 # How long requests are signed with a replaced secret too, so that the service can change over without a gap.
-KEPT: Final = timedelta(hours=24)
+OVERLAP: Final = timedelta(hours=24)
 # Each is a signature in a header of every request.
-IN_FORCE_MAX: Final = 5
+ACTIVE_SECRETS_MAX: Final = 5
 
-_IN_FORCE: Final = """
+_ACTIVE: Final = """
     SELECT secret, wrapped, key_id, made_at, ends_at FROM remote_secret
     WHERE program_id = $1 AND (ends_at IS NULL OR ends_at > statement_timestamp()) ORDER BY id DESC
     """
@@ -42,19 +42,19 @@ class SigningSecret(NamedTuple):
         return f"Secret(made_at={self.made_at}, ends_at={self.ends_at})"
 
 
-async def in_force(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
+async def active_secrets(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
     """The secrets that a program's requests are signed with now, newest first; the first is made where there is none.
 
     Raises StackUnavailable when they can't be unwrapped.
     """
-    rows = await connection.fetch(_IN_FORCE, program_id)
+    rows = await connection.fetch(_ACTIVE, program_id)
     if not rows:
         async with connection.transaction():
             await _lock(connection, program_id)
-            rows = await connection.fetch(_IN_FORCE, program_id)
+            rows = await connection.fetch(_ACTIVE, program_id)
             if not rows:
                 await _add(connection, minters, program_id)
-                rows = await connection.fetch(_IN_FORCE, program_id)
+                rows = await connection.fetch(_ACTIVE, program_id)
     return [SigningSecret(minters.keys.unwrap(WrappedKey(*row[:3])), row["made_at"], row["ends_at"]) for row in rows]
 
 
@@ -62,17 +62,17 @@ async def rotate(connection: Connection, minters: Minters, program_id: int) -> l
     """Make a new secret, and let the one before end after KEPT. Raises ProgramRefused when too many are in force."""
     async with connection.transaction():
         name = await _lock(connection, program_id)
-        if len(await connection.fetch(_IN_FORCE, program_id)) >= IN_FORCE_MAX:
+        if len(await connection.fetch(_ACTIVE, program_id)) >= ACTIVE_SECRETS_MAX:
             raise ProgramRefused(
-                f"{name} has {IN_FORCE_MAX} secrets in force already: wait until the oldest of them has ended."
+                f"{name} has {ACTIVE_SECRETS_MAX} secrets in force already: wait until the oldest of them has ended."
             )
         await connection.execute(
             "UPDATE remote_secret SET ends_at = statement_timestamp() + $2 WHERE program_id = $1 AND ends_at IS NULL",
             program_id,
-            KEPT,
+            OVERLAP,
         )
         await _add(connection, minters, program_id)
-        return await in_force(connection, minters, program_id)
+        return await active_secrets(connection, minters, program_id)
 
 
 async def _lock(connection: Connection, program_id: int) -> str:

@@ -109,12 +109,12 @@ async def _bring_in(
 
     limits = read_settings(ImportSettings).import_limits
     found = await programs.get(connection, program)
-    imports.check(found, options)
+    imports.check_program(found, options)
     scanned = await asyncio.to_thread(scan, file, limits)
     with open_table(file, scanned, options, limits):
         pass
     async with connection.transaction():
-        begun = await imports.begin(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+        begun = await imports.start_import(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
         who, size = audit_log.command_actor(), scanned.size
         await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)

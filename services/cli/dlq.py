@@ -13,7 +13,7 @@ from services.cli.dlq_filters import filters, place, wanted
 from services.cli.output import as_json, masked, print_facts, print_json, print_table, printable, with_database
 
 if TYPE_CHECKING:
-    from codewell.recovery.dead_letters import HandledLetters
+    from codewell.recovery.dead_letters import HandledLetter
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BYTES_A_LINE = 16
@@ -41,12 +41,12 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
     Values that may be profile ids are masked; `codewell dlq show PLACE` prints one complete letter.
     """
 
-    async def work(connection: Any, settings: Any) -> tuple[int, list["HandledLetters"]]:
+    async def work(connection: Any, settings: Any) -> tuple[int, list["HandledLetter"]]:
         from codewell.recovery import dead_letters
 
         count = 0
-        newest: list[tuple[datetime, int, HandledLetters]] = []
-        async with dead_letters.opened(settings.kafka_config, settings.topic_prefix) as letters:
+        newest: list[tuple[datetime, int, HandledLetter]] = []
+        async with dead_letters.open_dead_letters(settings.kafka_config, settings.topic_prefix) as letters:
             async for batch in letters.wanted(connection, wanted(**given)):
                 for one in batch:
                     count += 1
@@ -77,10 +77,10 @@ def show(at: str, as_json: bool) -> None:
     message-render:0:17.
     """
 
-    async def work(connection: Any, settings: Any) -> "HandledLetters | None":
+    async def work(connection: Any, settings: Any) -> "HandledLetter | None":
         from codewell.recovery import dead_letters
 
-        async with dead_letters.opened(settings.kafka_config, settings.topic_prefix) as letters:
+        async with dead_letters.open_dead_letters(settings.kafka_config, settings.topic_prefix) as letters:
             return await letters.find(connection, at)
 
     one = with_database(work)
@@ -101,7 +101,7 @@ def show(at: str, as_json: bool) -> None:
     click.echo(_readable(value or b""))
 
 
-def _summary(one: "HandledLetters", *, unmasked: bool) -> dict[str, Any]:
+def _summary(one: "HandledLetter", *, unmasked: bool) -> dict[str, Any]:
     """What is known of a letter, without the event itself."""
     letter, done = one
     secrets = {text for text in (letter.key, letter.profile_id) if text}
@@ -129,13 +129,13 @@ def _summary(one: "HandledLetters", *, unmasked: bool) -> dict[str, Any]:
     }
 
 
-def _whole(one: "HandledLetters") -> dict[str, Any]:
+def _whole(one: "HandledLetter") -> dict[str, Any]:
     """The letter with its event; a value that is no UTF-8 is given in base64."""
     record = one.letter.record
     came_from = {name: dict(record.headers).get(f"codewell_{name}") for name in ("topic", "partition", "offset")}
     facts = _summary(one, unmasked=True)
     facts["came_from"] = ":".join((text or b"?").decode("utf-8", "replace") for text in came_from.values())
-    facts["purged_at"] = one.done.purged_at
+    facts["purged_at"] = one.handling.purged_at
     # A name may stand there twice.
     facts["headers"] = [(name, None if text is None else text.decode("utf-8", "replace"))
                         for name, text in record.headers]  # fmt: skip

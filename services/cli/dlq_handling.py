@@ -30,7 +30,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
     async def work(connection: Any, settings: Any) -> "ReplayCounts":
         from codewell.audit import audit_log
         from codewell.recovery import dead_letters
-        from codewell.recovery.dead_letter_log import handling
+        from codewell.recovery.dead_letter_log import exclusive_lock
         from codewell.recovery.replaying import ReplayOptions
         from codewell.recovery.replaying import replay as publish
 
@@ -38,7 +38,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         progress = Progress("events replayed")
         if not dry_run:
             await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", begun=True)
-        async with handling(connection), dead_letters.opened(*where) as letters:
+        async with exclusive_lock(connection), dead_letters.open_dead_letters(*where) as letters:
             how = ReplayOptions(again, dry_run, limit)
             counts = await publish(
                 connection, *where, letters, wanted(**given), how, lambda counts: progress.tell(counts.replayed)
@@ -79,11 +79,14 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     async def work(connection: Any, settings: Any) -> "tuple[PurgeResult, bool]":
         from codewell.audit import audit_log
         from codewell.recovery import dead_letters
-        from codewell.recovery.dead_letter_log import handling
+        from codewell.recovery.dead_letter_log import exclusive_lock
         from codewell.recovery.purging import Purge
 
         kafka_config = settings.kafka_config
-        async with handling(connection), dead_letters.opened(kafka_config, settings.topic_prefix) as letters:
+        async with (
+            exclusive_lock(connection),
+            dead_letters.open_dead_letters(kafka_config, settings.topic_prefix) as letters,
+        ):
             purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
             tell = Progress("dead letters read").tell
             found = await purging.count(tell)

@@ -210,7 +210,7 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
         await orders.service_of(connection, name)
         minters = Minters(*settings.master_keys)
         if not rotate:
-            return await signing_secrets.in_force(connection, minters, found.id)
+            return await signing_secrets.active_secrets(connection, minters, found.id)
         change = partial(signing_secrets.rotate, connection, minters, found.id)
         return await recorded(connection, command_actor(), change, "secret.rotate", name)
 
@@ -248,7 +248,7 @@ def _whence(source: Source) -> str:
 
 def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
     """Make or change a program, and tell the generator so that it fills the pool at once."""
-    from codewell.client.exchange import announce
+    from codewell.client.exchange import publish_program_changed
     from codewell.infra.kafka.clients import started_producer
     from codewell.pool.minter_cache import Minters
 
@@ -256,7 +256,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
         # Kafka first: when it can't be reached, nothing is changed.
         async with started_producer(stack.kafka_config) as producer:
             changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
-            if not await announce(producer, stack.topic_prefix, changed.id, changed.name):
+            if not await publish_program_changed(producer, stack.topic_prefix, changed.id, changed.name):
                 click.echo(
                     "Kafka did not take the pool-demand event: the generator's next sweep fills the pool.", err=True
                 )

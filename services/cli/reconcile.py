@@ -51,7 +51,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         comparison = AnswerComparison(connection)
         await comparison.open()
         progress = Progress("answers compared")
-        async for answers in published_answers.answers(settings.kafka_config, topics, since):
+        async for answers in published_answers.read_answers(settings.kafka_config, topics, since):
             await comparison.compare(answers)
             counts["answers"] += len(answers)
             progress.tell(counts["answers"])
@@ -60,7 +60,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         repairer = Repair(connection, Minters(*settings.master_keys))
         progress = Progress("differences")
         async for missing in comparison.in_order():
-            for case in await (repairer.repair if repair else repairer.judge)(missing):
+            for case in await (repairer.repair if repair else repairer.plan)(missing):
                 counts["cases"] += 1
                 counts["repaired" if repair and case.can_repair else "left"] += 1
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)

@@ -14,7 +14,7 @@ from schemas.topics import REQUEST_TYPE
 from services.cli.output import as_json, first_mistake, print_json, print_table
 
 if TYPE_CHECKING:
-    from codewell.client.exchange import Outgoing
+    from codewell.client.exchange import OutgoingRequest
 
 _PROFILES = click.argument("profiles", nargs=-1, metavar="[PROFILE]...")
 _FILE = click.option(
@@ -90,16 +90,16 @@ def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: floa
 
 
 async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
-    from codewell.client.exchange import exchange, outgoing
+    from codewell.client.exchange import build_request, open_exchange
     from codewell.infra.config.settings import StackSettings, read_settings
 
     settings = read_settings(StackSettings)
     given = {key: value for key, value in data.items() if value not in (None, ())}
-    requests = [outgoing(topic, {"profile_id": profile, **given}) for profile in profiles]
+    requests = [build_request(topic, {"profile_id": profile, **given}) for profile in profiles]
     _check(requests)
     missing = {str(request.request_id) for request in requests}
     rows = []
-    async with exchange(settings.kafka_config, settings.topic_prefix) as opened:
+    async with open_exchange(settings.kafka_config, settings.topic_prefix) as opened:
         await opened.publish(requests)
         deadline = time.monotonic() + timeout_s
         async for answer in opened.answers(timeout_s):
@@ -121,7 +121,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     return len(requests) - len(missing)
 
 
-def _check(requests: Iterable["Outgoing"]) -> None:
+def _check(requests: Iterable["OutgoingRequest"]) -> None:
     """Refuse all where one is none that an issuer could answer: that is said here, and not among the dead letters."""
     for request in requests:
         try:

@@ -56,7 +56,7 @@ class RemoteReceiver:
                 outcomes += [error] * len(some)
             else:
                 outcomes += stored.outcomes
-                lacks = lacks or stored.lacks
+                lacks = lacks or stored.needs_orders
         if lacks:
             await self._fill(program_id)
         return outcomes

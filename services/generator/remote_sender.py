@@ -130,7 +130,7 @@ class RemoteSender:
                 self._looked_for_old_at = now
                 REQUESTS.labels("given_up").inc(await order_leases.give_up_old(connection, self._limits.give_up_s))
             of_program_max = self._limits.concurrency // 2
-            return await order_leases.take(connection, lease_s, Count(self._out.values()), of_program_max, most)
+            return await order_leases.lease_orders(connection, lease_s, Count(self._out.values()), of_program_max, most)
 
     async def _pause(self) -> None:
         """Until a slot is free, something was ordered, some time has passed, or all is to stop."""
@@ -192,14 +192,14 @@ class RemoteSender:
         if not keys or time.monotonic() - read_at >= KEYS_KEPT_S:
             read_at = time.monotonic()
             async with self._pool.acquire() as connection:
-                secrets = await signing_secrets.in_force(connection, self._minters, program_id)
+                secrets = await signing_secrets.active_secrets(connection, self._minters, program_id)
             keys = [secret.key for secret in secrets]
             self._keys[program_id] = read_at, keys
         return keys
 
     async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
         async with self._pool.acquire() as connection:
-            given_up = await order_leases.put_off(connection, order, error, self._limits.give_up_s)
+            given_up = await order_leases.record_failure(connection, order, error, self._limits.give_up_s)
         REQUESTS.labels("refused" if error.answered else "failed").inc()
         log.warning("remote_failed", program=order.program, request_id=str(order.id), attempt=order.attempt,
                     why=str(error), given_up=given_up)  # fmt: skip

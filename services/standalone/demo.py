@@ -15,7 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from codewell.client.exchange import Exchange, Outgoing, ReceivedAnswer, announce, exchange, outgoing
+from codewell.client.exchange import (
+    Exchange,
+    OutgoingRequest,
+    ReceivedAnswer,
+    build_request,
+    open_exchange,
+    publish_program_changed,
+)
 from codewell.errors import CodewellError
 from codewell.infra.config.effective_settings import masked_url
 from codewell.infra.config.settings import home
@@ -83,15 +90,15 @@ async def _make_fresh(where: Path) -> None:
         shutil.rmtree(where)
 
 
-def _requests(customers: Sequence[str], messages: int, steps: int) -> list[Outgoing]:
+def _requests(customers: Sequence[str], messages: int, steps: int) -> list[OutgoingRequest]:
     profiles = cycle(customers)
     template = "Hello! Your code is {loyalty.SPRING.promocode}"
     requests = [
-        outgoing("message-render", {"profile_id": profile, "campaign_id": "spring", "template": template})
+        build_request("message-render", {"profile_id": profile, "campaign_id": "spring", "template": template})
         for profile in islice(profiles, messages)
     ]
     requests += [
-        outgoing(
+        build_request(
             "scenario-step",
             {"profile_id": profile, "scenario_id": "welcome", "step_id": "s-3", "program": PROGRAM.name},
         )
@@ -106,7 +113,7 @@ async def _make_program(endpoints: Endpoints, console: Console) -> None:
         program = await programs.create(opened, Minters(None), PROGRAM, guesses_per_s=10)
     started = time.monotonic()
     async with started_producer(endpoints.kafka_bootstrap) as producer:
-        await announce(producer, "", program.id, program.name)
+        await publish_program_changed(producer, "", program.id, program.name)
     while (stock := await _stock(endpoints)).pooled < program.pool_max:
         if time.monotonic() - started > _POOL_TIMEOUT_S:
             raise CodewellError("The generator did not fill the pool: look at its log.")
@@ -117,9 +124,9 @@ async def _make_program(endpoints: Endpoints, console: Console) -> None:
     )
 
 
-async def _issue(endpoints: Endpoints, requests: Sequence[Outgoing], console: Console) -> bool:
+async def _issue(endpoints: Endpoints, requests: Sequence[OutgoingRequest], console: Console) -> bool:
     asked = [request.request_id for request in requests]
-    async with exchange(endpoints.kafka_bootstrap, "") as opened:
+    async with open_exchange(endpoints.kafka_bootstrap, "") as opened:
         started = time.monotonic()
         publishing = asyncio.create_task(opened.publish(requests))
         answers, last = await _collect(opened, asked, console)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codewell.client.exchange import exchange, outgoing
+from codewell.client.exchange import build_request, open_exchange
 from codewell.infra.kafka.clients import started_producer
 from codewell.infra.uuid7 import uuid7
 from tests.support.commands import Stack, running_stack
@@ -36,7 +36,7 @@ async def buried(stack: Stack, count: int) -> list[dict[str, object]]:
 async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     data = {"profile_id": "p-1", "campaign_id": "spring", "programs": ["SPRING"]}
-    request = outgoing("message-render", data, uuid7())
+    request = build_request("message-render", data, uuid7())
     elsewhere = ("kafka_replyTopic", b"message-render.reply")
     async with running_stack(home) as stack:
         (await stack.run("program", "create", "SPRING", "--template", "{upstring 8}", "--codes-max", "10",
@@ -87,7 +87,7 @@ async def test_an_event_is_answered_once_its_cause_is_gone(tmp_path: Path) -> No
 
     async with (
         running_stack(home, CODEWELL_REPLY_TOPICS="message-render.reply") as stack,
-        exchange(stack.endpoints["kafka_bootstrap"], "") as opened,
+        open_exchange(stack.endpoints["kafka_bootstrap"], "") as opened,
     ):
         [counts] = (await stack.run("dlq", "replay", "--reason", "reply_topic_refused", "--json")).objects
         assert counts == NOTHING | {"replayed": 1}

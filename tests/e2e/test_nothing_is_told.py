@@ -16,7 +16,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from codewell.client.exchange import outgoing
+from codewell.client.exchange import build_request
 from tests.e2e.test_standalone import workers
 from tests.support.collector import collector
 from tests.support.commands import Stack, running_stack
@@ -158,7 +158,7 @@ async def senders_work(stack: Stack, customers: Customers) -> None:
     async with producer(stack) as kafka:
         for partition in range(3):
             given = {"profile_id": customers.new(), "campaign_id": "c", "programs": ["MINTED"]}
-            one = outgoing("message-render", given)
+            one = build_request("message-render", given)
             for place in (partition, partition + 1, partition):
                 await kafka.send(one.topic, one.value, key=one.key, headers=one.headers, partition=place)
         bad = f'{{"profile_id": "{customers.new()}", "campaign_id": 1, "programs": ["{customers.new()}"]'
@@ -180,7 +180,7 @@ async def the_database_refuses(stack: Stack, customers: Customers, database: asy
         )
     poison = customers.new(POISON)
     async with producer(stack) as kafka:
-        one = outgoing("message-render", {"profile_id": poison, "campaign_id": "c", "programs": ["MINTED"]})
+        one = build_request("message-render", {"profile_id": poison, "campaign_id": "c", "programs": ["MINTED"]})
         await kafka.send(one.topic, one.value, key=one.key, headers=one.headers)
         await kafka.send("profile-changed", json.dumps({"profile_id": poison, "fields": {"a": "b"}}).encode(),
                          key=poison.encode())  # fmt: skip

@@ -7,39 +7,39 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord
 
-from codewell.client.exchange import Outgoing, outgoing
+from codewell.client.exchange import OutgoingRequest, build_request
 
 STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
 
 
-def message(profile_id: str, *names: str, request_id: UUID | None = None, **data: object) -> Outgoing:
+def message(profile_id: str, *names: str, request_id: UUID | None = None, **data: object) -> OutgoingRequest:
     """A message-render request for these programs."""
     given = {"profile_id": profile_id, "campaign_id": "spring", "programs": names, **data}
-    return outgoing("message-render", given, request_id)
+    return build_request("message-render", given, request_id)
 
 
-def step(profile_id: str, name: str, request_id: UUID | None = None, **data: object) -> Outgoing:
+def step(profile_id: str, name: str, request_id: UUID | None = None, **data: object) -> OutgoingRequest:
     """A scenario-step request for this program."""
     given = {"profile_id": profile_id, "scenario_id": "welcome", "step_id": "s-3", "program": name, **data}
-    return outgoing("scenario-step", given, request_id)
+    return build_request("scenario-step", given, request_id)
 
 
-def messages(count: int, *names: str) -> list[Outgoing]:
+def messages(count: int, *names: str) -> list[OutgoingRequest]:
     """Requests of as many profiles."""
     return [message(f"p-{number}", *names) for number in range(count)]
 
 
-def renamed(request: Outgoing, request_id: UUID) -> Outgoing:
+def renamed(request: OutgoingRequest, request_id: UUID) -> OutgoingRequest:
     """The same wish as another request."""
     headers = dict(request.headers) | {"ce_id": str(request_id).encode()}
     return request._replace(request_id=request_id, headers=list(headers.items()))
 
 
-def with_headers(request: Outgoing, *headers: tuple[str, bytes]) -> Outgoing:
+def with_headers(request: OutgoingRequest, *headers: tuple[str, bytes]) -> OutgoingRequest:
     return request._replace(headers=[*request.headers, *headers])
 
 
-def structured(request: Outgoing) -> Outgoing:
+def structured(request: OutgoingRequest) -> OutgoingRequest:
     """The same request in structured mode, with some attributes that nobody asked for."""
     headers = dict(request.headers)
     event = {
@@ -69,7 +69,7 @@ def by_request(records: Iterable[ConsumerRecord]) -> dict[str, dict[str, Any]]:
     return answers
 
 
-def answered(requests: Iterable[Outgoing], records: Iterable[ConsumerRecord]) -> list[dict[str, Any]]:
+def answered(requests: Iterable[OutgoingRequest], records: Iterable[ConsumerRecord]) -> list[dict[str, Any]]:
     """The one answer to each of these requests, in their order; there are no other answers."""
     answers = by_request(records)
     asked = [str(request.request_id) for request in requests]

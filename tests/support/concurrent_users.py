@@ -169,7 +169,7 @@ class Everybody:
                 await remote_programs.no_more_pauses(connection)
                 return
             if self._random.random() < 0.2:
-                await order_leases.put_off(connection, order, RemoteFailed("The service answered 500."), 0.0)
+                await order_leases.record_failure(connection, order, RemoteFailed("The service answered 500."), 0.0)
                 return
             brought = self._random.choice([order.asked, order.asked, order.asked // 2])
             codes = remote_programs.codes(brought, next(self._numbers) * 1_000)
@@ -186,7 +186,9 @@ class Everybody:
         async with self._connections.acquire() as connection:
             program = await programs.get(connection, name)
             options = ImportOptions(profile_column="who")
-            begun = await imports.begin(connection, uuid7(), program, path.name, scanned, options, uploaded=False)
+            begun = await imports.start_import(
+                connection, uuid7(), program, path.name, scanned, options, uploaded=False
+            )
             self._imports.append(begun.id)
             await run.import_file(connection, self._minters, begun.id, path, scanned, limits, no_progress)
         self._seen += [(name, f"I-{text}") for text in texts]

@@ -31,9 +31,11 @@ class Files:
         self.path.write_bytes(content.encode() if isinstance(content, str) else content)
         given = ImportOptions(**options)
         program = await programs.get(self.connection, "SPRING")
-        imports.check(program, given)
+        imports.check_program(program, given)
         scanned = scan(self.path, FileLimits())
-        return await imports.begin(self.connection, uuid7(), program, "codes.csv", scanned, given, uploaded=False)
+        return await imports.start_import(
+            self.connection, uuid7(), program, "codes.csv", scanned, given, uploaded=False
+        )
 
     async def go_on(
         self, begun: Import, connection: Connection | None = None, limits: FileLimits | None = None

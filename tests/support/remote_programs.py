@@ -30,7 +30,7 @@ async def remote(
 
 async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:
     """Take one, where there is one."""
-    found = await order_leases.take(connection, lease_s, in_hand, of_program_max, 1)
+    found = await order_leases.lease_orders(connection, lease_s, in_hand, of_program_max, 1)
     assert len(found) <= 1
     return found[0] if found else None
 

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
@@ -89,7 +89,7 @@ class Site:
     async def stock(self, name: str) -> Stock:
         return await overview.stock(self.database, name)
 
-    async def publish(self, requests: Iterable[Outgoing], partition: int | None = None) -> None:
+    async def publish(self, requests: Iterable[OutgoingRequest], partition: int | None = None) -> None:
         """Publish in order and wait until all are stored; with a partition as one batch, which is read as one too."""
         if partition is not None:
             await self._publish_together(list(requests), partition)
@@ -100,16 +100,16 @@ class Site:
         ]
         await asyncio.gather(*sent)
 
-    async def _publish_together(self, requests: Sequence[Outgoing], partition: int) -> None:
+    async def _publish_together(self, requests: Sequence[OutgoingRequest], partition: int) -> None:
         batch = self._batch(requests)
         await (await self.producer.send_batch(batch, self.prefix + requests[0].topic, partition=partition))
 
-    def bytes_of(self, request: Outgoing) -> int:
+    def bytes_of(self, request: OutgoingRequest) -> int:
         """The size of a batch in which the request is alone, which is what a topic limits."""
         size: int = self._batch([request]).size()
         return size
 
-    def _batch(self, requests: Sequence[Outgoing]) -> BatchBuilder:
+    def _batch(self, requests: Sequence[OutgoingRequest]) -> BatchBuilder:
         batch = self.producer.create_batch()
         for one in requests:
             assert one.topic == requests[0].topic

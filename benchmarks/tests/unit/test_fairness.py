@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 
 from benchmarks import bare_issuer
 from benchmarks.tests.unit.recording import Kept, RecordingProducer
-from codewell.client.exchange import outgoing
+from codewell.client.exchange import build_request
 from codewell.issuing.model import AnswerRow
 from schemas.events import MESSAGE_RENDER
 from services.issuer.batch_publisher import BatchPublisher
@@ -19,7 +19,7 @@ REPLY_TOPIC = "message-render.reply"
 
 def request() -> ConsumerRecord:
     data = {"profile_id": "p-1", "campaign_id": "spring", "message_id": "m-1", "programs": ["SPRING"]}
-    sent = outgoing(TOPIC, data)
+    sent = build_request(TOPIC, data)
     return ConsumerRecord(TOPIC, 3, 0, 0, 0, sent.key, sent.value, None, 0, 0, tuple(sent.headers))
 
 

@@ -1,4 +1,4 @@
-"""The settings that are in force and where each came from, with nothing in them that is secret."""
+"""The settings in force and the source of each, with secrets masked."""
 
 import os
 from collections.abc import Iterator

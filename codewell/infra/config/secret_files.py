@@ -15,7 +15,7 @@ SECRET_BYTES_MAX: Final = 64 * 1024
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting is shown to nobody."""
+    """Whether a setting is a secret, which no command prints."""
     return SecretStr in (field.annotation, *get_args(field.annotation))
 
 

@@ -26,7 +26,7 @@ def postgres_hosts(url: str) -> Iterator[str]:
 
 
 def postgres_options(url: str) -> dict[str, str]:
-    """What stands behind the question mark; the last of a name counts."""
+    """The options of the URL's query; the last of a name counts."""
     return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
@@ -39,7 +39,7 @@ def with_password(url: str, password: str) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether nobody else can listen to what is said to this host."""
+    """Whether the host is a loopback address or a socket of this machine, so that no network carries the traffic."""
     if host == "localhost" or host.startswith(("/", "@")):
         return True
     try:

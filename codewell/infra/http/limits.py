@@ -1,4 +1,4 @@
-"""What a client may ask of an HTTP server before it has shown a token: its head, its time, its connections.
+"""Limits of the HTTP server before authentication: the size of a request's head, its time and the connections.
 
 uvicorn's fast parser takes a head of any size and waits for it for ever; its own limit of connections answers in plain
 text, and turns the probes away by which a process is known to be alive.

@@ -1,4 +1,4 @@
-"""How long a consumer has heard nothing of its brokers: it tells nobody, and goes on trying, some of them for ever."""
+"""Detects a consumer whose brokers no longer answer: aiokafka reports no error and retries for ever."""
 
 import time
 from typing import Final
@@ -14,7 +14,7 @@ REBALANCE_MAX_S: Final = 60.0
 
 
 class BrokerWatchdog:
-    """Watches one consumer. To be told of each fetch, and of the begin and end of each rebalance."""
+    """Watches one consumer. Its owner records each fetch, and the start and end of each rebalance."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
@@ -43,7 +43,7 @@ class BrokerWatchdog:
 
     @property
     def silence_s(self) -> float:
-        """How long it lasts (s)."""
+        """How long no broker has answered (s)."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
     @property
@@ -52,7 +52,7 @@ class BrokerWatchdog:
         return self.silence_s > SILENT_AFTER_S
 
     def check(self) -> None:
-        """Raise TimeoutError when it has lasted too long, so that the consumer is made anew."""
+        """Raise TimeoutError when the silence or a rebalance lasts too long, so that the consumer is created anew."""
         if self.silence_s > SILENT_MAX_S:
             raise TimeoutError("no broker answered")
         if self._rebalances_since is not None and time.monotonic() - self._rebalances_since > REBALANCE_MAX_S:

@@ -1,4 +1,4 @@
-"""Find out why Kafka lets nobody in: its clients only say that they could not connect, and log the reason."""
+"""Find out why Kafka refuses a connection: its clients only raise that they could not connect, and log the reason."""
 
 import ssl
 from typing import Final

@@ -1,4 +1,4 @@
-"""How far a member of a consumer group is behind, partition by partition."""
+"""The lag of a consumer group's member, by partition, as a metric."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,9 +18,9 @@ POLL_INTERVAL_S: Final = 5.0
 
 @asynccontextmanager
 async def exported_lag(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
-    """Note the lag of what this started consumer is assigned while the block runs, and take it back after it.
+    """Export the lag of this started consumer's partitions while the block runs, and remove the series after it.
 
-    The broker is asked: what a consumer was told with its records is old as soon as it fetches none.
+    The broker is asked, as the offsets that came with fetched records are stale once a consumer fetches none.
     """
     shown: set[TopicPartition] = set()
     watching = asyncio.create_task(_export(consumer, shown))

@@ -1,4 +1,4 @@
-"""Topics read from one offset to another, by commands that look at what is there and leave."""
+"""Reads topics from one offset to another, for commands that end at the last record."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ class TopicReader:
         self._consumer = consumer
 
     async def end_offsets(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset behind the last record of each. Raises StackUnavailable."""
+        """The offset after the last record of each. Raises StackUnavailable."""
         try:
             return dict(await self._consumer.end_offsets(list(wanted)))
         except (KafkaError, TimeoutError) as error:

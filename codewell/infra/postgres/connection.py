@@ -92,7 +92,7 @@ class Pool(asyncpg.Pool):
 
 
 async def _skip_reset(_: Connection) -> None:
-    """Nothing here changes a session for more than a transaction, so nothing is to be reset when it is given back."""
+    """Skip the reset on release: no code here changes a session for longer than a transaction."""
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ async def pool(
     try:
         yield opened
     finally:
-        # A server that has stopped answering is not said goodbye to: then its connections are cut.
+        # A server that has stopped answering would block the close: after the timeout its connections are cut.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(opened.close(), CLOSE_TIMEOUT_S)
 

@@ -24,7 +24,7 @@ _IS_LOGIN_OF_ROLE: Final = """
 
 
 async def create_login(connection: Connection, role: str, user: str, password: str) -> None:
-    """Make a user with the rights of a role (one of ROLES), or give the one that was made so another password.
+    """Create a user with the rights of a role (one of ROLES), or change the password of a user that has that role.
 
     Raises SettingsInvalid for a password that is too short, a user that is there for something else, and where the
     connection's own user may not make users; SchemaMismatch where the role itself is missing.

@@ -13,7 +13,7 @@ from codewell.infra.postgres.connection import Connection
 
 ROLES: Final = "roles.sql"
 
-# Who may do what with the schema, its tables, their columns and its functions.
+# The privileges on the schema, its tables, their columns and its functions.
 _PRIVILEGES: Final = """
     SELECT object, part, (aclexplode(acl)).* FROM (
         SELECT oid AS object, 0 AS part, nspacl AS acl FROM pg_namespace WHERE nspname = current_schema()
@@ -47,7 +47,7 @@ def load_roles() -> str:
 
 
 async def migrate(connection: Connection) -> list[str]:
-    """Apply what is missing and return the names applied. Many may call it at once: one does the work.
+    """Apply what is missing and return the names applied. Concurrent calls are safe: an advisory lock admits one.
 
     ROLES is among them when a role was missing, or a right of one, as after a restore into another cluster.
 

@@ -1,4 +1,4 @@
-"""Look at the database now and then, so that a worker with nothing to do says too that it is away."""
+"""Probes the database at intervals, so that an idle worker also reports when it is unavailable."""
 
 import asyncio
 import random
@@ -14,9 +14,9 @@ _NAME: Final = "postgres"
 
 
 async def monitor(pool: Pool, health: Health, stop: asyncio.Event) -> None:
-    """Tell `health` whether the database is there and takes writes, until told to stop. Raises nothing.
+    """Report to `health` whether the database is available and accepts writes, until `stop` is set. Raises nothing.
 
-    Where all connections are in use, those who use them tell it.
+    Skips the probe while all connections are in use: the code that uses them reports errors itself.
     """
     while not stop.is_set():
         health.heartbeat("watch")

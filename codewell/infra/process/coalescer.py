@@ -1,4 +1,4 @@
-"""What many ask for at the same time is done at once: one transaction instead of one for each."""
+"""Coalesces concurrent calls with one key into one batched call: one transaction instead of one for each."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Key, Item, Result]):
-    """Does at once what is asked for while the same is being done for others, and for a moment behind that.
+    """Batches the items that are submitted for one key while the batch before runs, and during a short pause after it.
 
-    What is asked while nothing is being done is done without waiting for anybody. What is asked of different groups (a
-    program's id or name, say) is done side by side, so that one of them which is held up holds up no other.
+    An item for an idle key runs at once. Keys (a program's id or name, say) run concurrently, so that a slow key delays
+    no other.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Coalescer(Generic[Key, Item, Result]):
     async def _run_batches(self, group: Key) -> None:
         waiting = self._waiting[group]
         while waiting:
-            # Who has gone away meanwhile is not to be given anything.
+            # A caller that was cancelled or timed out gets nothing done.
             batch = [(item, future) for item, future in waiting[: self._batch_items_max] if not future.done()]
             del waiting[: self._batch_items_max]
             try:

@@ -1,4 +1,4 @@
-"""Moments at which a process can be made to die, for proof of what a crash leaves behind.
+"""Points at which tests make a process die, to check what state a crash leaves.
 
 None is armed unless the setting `failpoints` names it. A worker passes one a batch, not one a request.
 """
@@ -67,7 +67,7 @@ def arm(text: str) -> None:
 
 
 def reach(point: Failpoint) -> None:
-    """Say that this moment has come."""
+    """Send the armed signal to this process when it passes this point the given number of times."""
     if not _armed or point not in _armed:
         return
     left, number = _armed[point]

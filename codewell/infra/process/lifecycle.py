@@ -1,4 +1,4 @@
-"""The start and stop contract of a process: run until told to stop, stop once however often it is told."""
+"""The start and stop contract of a process: run until a stop signal; repeated signals have no further effect."""
 
 import asyncio
 import random

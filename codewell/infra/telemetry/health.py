@@ -1,4 +1,4 @@
-"""Whether a process goes on (`/healthz`), has what it needs (`/readyz`), and its figures (`/metrics`)."""
+"""Liveness (`/healthz`), readiness (`/readyz`) and metrics (`/metrics`) of a process."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class Health:
             WAITING_FOR.labels(name).set(1)
 
     def set_waiting(self, name: str, why: str) -> None:
-        """Note that the process can't go on without `name`, and log it when that is new."""
+        """Report that the process waits for `name`; logged when the reason changes."""
         if self._waiting_for.get(name) != why:
             log.warning("waiting", waiting_for=name, why=why)
             WAITING_FOR.labels(name).set(1)
@@ -70,7 +70,7 @@ class Health:
             WAITING_FOR.labels(name).set(0)
 
     def heartbeat(self, loop: str) -> None:
-        """Note that this loop came round; it is to come round again soon, or to rest."""
+        """Record that this loop runs; another heartbeat or `set_idle` must follow before STUCK_AFTER_S."""
         self._heartbeats[loop] = time.monotonic()
 
     def set_idle(self, loop: str) -> None:

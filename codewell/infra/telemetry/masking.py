@@ -1,4 +1,4 @@
-"""What errors may say in a log: what kind they are, and where they happened, but nothing of the data.
+"""Masks errors for the log: their class and traceback stay, the data that they quote is removed.
 
 Postgres tells in DETAIL which key was there already or how the row looked that it refused, pydantic what came instead
 of what it wanted, Python which key or text it could not use. Codes and profile ids are among all of these.

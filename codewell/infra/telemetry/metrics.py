@@ -1,4 +1,4 @@
-"""What is alike in the figures of every process: who it is, and times of many events noted at once."""
+"""Metrics of every process: its build, and a histogram that observes many times in one call."""
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence

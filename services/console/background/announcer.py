@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import structlog
 from aiokafka.errors import KafkaError
 
-from codewell.client.exchange import announce
+from codewell.client.exchange import publish_program_changed
 from codewell.errors import CodewellError
 from codewell.infra.kafka.clients import EXCHANGE_TIMEOUT_S, started_producer
 from codewell.infra.kafka.config import KafkaConfig
@@ -54,7 +54,9 @@ class Announcer:
         """Announce this and what comes after it, as long as Kafka takes it."""
         async with started_producer(self._kafka_config) as producer:
             while news is not None:
-                took = await asyncio.wait_for(announce(producer, self._prefix, *news), EXCHANGE_TIMEOUT_S)
+                took = await asyncio.wait_for(
+                    publish_program_changed(producer, self._prefix, *news), EXCHANGE_TIMEOUT_S
+                )
                 if not took:
                     _note_lost(news.program_id, "Kafka did not take it")
                 news = await self._waiting.get() if took else None

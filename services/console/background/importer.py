@@ -53,12 +53,12 @@ class Importer:
     async def work_off(self) -> None:
         """Bring in what waits and nobody else works on. Raises what asyncpg raises; the next call goes on then."""
         async with self._pool.acquire() as connection:
-            for import_id in await uploads.waiting(connection):
+            for import_id in await uploads.pending(connection):
                 if import_id in self._broken:
                     continue
                 try:
-                    async with run.held(connection, import_id, wait=False) as has:
-                        if has and await uploads.is_waiting(connection, import_id):
+                    async with run.import_lock(connection, import_id, wait=False) as has:
+                        if has and await uploads.is_pending(connection, import_id):
                             await self._bring_in(connection, import_id)
                 except Exception as error:
                     if connection.is_closed():

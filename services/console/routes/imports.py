@@ -80,13 +80,13 @@ async def import_file(
     )  # fmt: skip
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-    imports.check(program, options)
+    imports.check_program(program, options)
     with TemporaryDirectory(prefix="codewell-upload-") as directory:
         path = Path(directory) / "file"
         scanned = await asyncio.to_thread(_taken, here, file, path, options)
 
         async def work(connection: Connection) -> Import:
-            begun = await imports.begin(
+            begun = await imports.start_import(
                 connection, uuid7(), program, file.filename or "", scanned, options, uploaded=True
             )
             await uploads.store(connection, begun.id, path)
@@ -136,7 +136,7 @@ async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
 
 
 async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Import:
-    found, groups = await imports.with_groups(connection, import_id)
+    found, groups = await imports.get_with_groups(connection, import_id)
     if not caller.sees(groups):
         raise ImportUnknown(import_id)
     return found

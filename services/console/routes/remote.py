@@ -38,7 +38,7 @@ async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> Rem
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         await orders.service_of(connection, name)
-        return _shown(name, await signing_secrets.in_force(connection, here.minters, program.id))
+        return _shown(name, await signing_secrets.active_secrets(connection, here.minters, program.id))
 
 
 @router.post(

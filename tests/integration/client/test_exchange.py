@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
-from codewell.client.exchange import Exchange, ReceivedAnswer, announce, exchange
+from codewell.client.exchange import Exchange, ReceivedAnswer, open_exchange, publish_program_changed
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import started_producer
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PROGRAM_CHANGED
@@ -31,7 +31,7 @@ async def collect(opened: Exchange, count: int) -> dict[str, ReceivedAnswer]:
 async def test_answers_of_both_topics_and_modes_are_read(site: Site) -> None:
     await site.program("A", 10)
     requests = [message("p-1", "A"), step("p-2", "A"), structured(message("p-3", "NOBODY"))]
-    async with exchange(site.bootstrap, site.prefix) as opened, site.issuer():
+    async with open_exchange(site.bootstrap, site.prefix) as opened, site.issuer():
         await opened.publish(requests)
         found = await collect(opened, 3)
     answers = [found[str(request.request_id)] for request in requests]
@@ -45,7 +45,7 @@ async def test_answers_of_both_topics_and_modes_are_read(site: Site) -> None:
 
 
 async def test_answers_end_when_none_has_come_for_a_while(site: Site) -> None:
-    async with exchange(site.bootstrap, site.prefix) as opened:
+    async with open_exchange(site.bootstrap, site.prefix) as opened:
         await opened.publish([message("p", "A")])
         assert [answer async for answer in opened.answers(QUIET_S)] == []
 
@@ -56,8 +56,8 @@ async def test_answers_from_before_are_read_only_where_asked_for(site: Site) -> 
         await site.publish([early])
         await site.came("message-render.reply", 1)
         async with (
-            exchange(site.bootstrap, site.prefix) as from_now,
-            exchange(site.bootstrap, site.prefix, from_start=True) as from_start,
+            open_exchange(site.bootstrap, site.prefix) as from_now,
+            open_exchange(site.bootstrap, site.prefix, from_start=True) as from_start,
         ):
             await from_now.publish([late])
             assert (await collect(from_now, 1)).keys() == {str(late.request_id)}
@@ -67,21 +67,21 @@ async def test_answers_from_before_are_read_only_where_asked_for(site: Site) -> 
 async def test_a_kafka_that_is_not_there_is_named() -> None:
     bootstrap = f"127.0.0.1:{free_port()}"
     with pytest.raises(StackUnavailable, match=bootstrap):
-        async with exchange(bootstrap, ""):
+        async with open_exchange(bootstrap, ""):
             raise AssertionError
 
 
 async def test_what_kafka_refuses_is_not_taken_for_a_kafka_that_is_away(site: Site) -> None:
     large = message("p", "A", unknown="x" * 5_000_000)
     with pytest.raises(MessageSizeTooLargeError):
-        async with exchange(site.bootstrap, site.prefix) as opened:
+        async with open_exchange(site.bootstrap, site.prefix) as opened:
             await opened.publish([large])
 
 
 async def test_a_program_is_announced_as_the_contract_says(site: Site) -> None:
     program = await site.program("SPRING")
     async with started_producer(site.bootstrap) as producer:
-        assert await announce(producer, site.prefix, program.id, program.name)
+        assert await publish_program_changed(producer, site.prefix, program.id, program.name)
     [record] = await site.came("program-changed", 1)
     assert record.key == str(program.id).encode()
     assert json.loads(record.value) == {"program_id": program.id, "name": "SPRING"}

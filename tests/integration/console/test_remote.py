@@ -33,8 +33,10 @@ async def test_codes_are_ordered_and_what_stands_against_them_is_shown(consoles:
         assert [(row["count"], row["fields"]) for row in rows] == [
             (count, '{"discount": "10"}') for count in (10, 10, 5)
         ]
-        [order] = await order_leases.take(connection, 60, {}, 1, 1)
-        await order_leases.put_off(connection, order, RemoteFailed("The service answered 500 instead of 200."), 60)
+        [order] = await order_leases.lease_orders(connection, 60, {}, 1, 1)
+        await order_leases.record_failure(
+            connection, order, RemoteFailed("The service answered 500 instead of 200."), 60
+        )
         assert await audit(connection) == []
     shown = (await client.get("/programs/SPRING/remote")).json()
     assert shown.pop("error_at") is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
@@ -111,9 +111,9 @@ async def test_what_cannot_be_read_is_stepped_over(site: Site) -> None:
 
 
 async def test_a_header_whose_name_is_not_utf8_holds_nobody_up(site: Site) -> None:
-    def change(who: str, *headers: tuple[str, bytes]) -> Outgoing:
+    def change(who: str, *headers: tuple[str, bytes]) -> OutgoingRequest:
         value = json.dumps({"profile_id": who, "fields": {"n": "1"}}).encode()
-        return Outgoing(uuid7(), TOPIC, who.encode(), value, list(headers))
+        return OutgoingRequest(uuid7(), TOPIC, who.encode(), value, list(headers))
 
     bad = change("p-2", (NotUtf8("x"), b""))
     async with site.generator():
@@ -127,7 +127,7 @@ async def test_a_header_whose_name_is_not_utf8_holds_nobody_up(site: Site) -> No
 
 
 async def test_who_looks_for_such_a_record_reads_no_partition_without_end(site: Site) -> None:
-    bad = Outgoing(uuid7(), TOPIC, b"p-9", b"{}", [(NotUtf8("x"), b"")])
+    bad = OutgoingRequest(uuid7(), TOPIC, b"p-9", b"{}", [(NotUtf8("x"), b"")])
     over = asyncio.Event()
 
     async def write_on() -> None:

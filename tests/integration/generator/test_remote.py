@@ -25,7 +25,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is tried again sooner; how soon is not what these tests are about."""
     monkeypatch.setattr(order_leases, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(order_leases, "BACKOFF_MAX_S", 0.05)
-    monkeypatch.setattr(order_leases, "REST_S", 0.05)
+    monkeypatch.setattr(order_leases, "CIRCUIT_OPEN_S", 0.05)
     monkeypatch.setattr(remote_sender, "LOOK_INTERVAL_S", 0.05)
     monkeypatch.setattr(remote_sender, "LEASE_MARGIN_S", 0.5)
 
@@ -162,7 +162,7 @@ async def test_i7_a_request_of_a_dead_generator_is_sent_again_under_its_key(site
         async with site.generator(**HERE):
             await until_full(site, program)
         await generate(site.database, Minters(None), program.id, 10, None)
-        [dead] = await order_leases.take(site.database, 0.3, {}, 1, 1)
+        [dead] = await order_leases.lease_orders(site.database, 0.3, {}, 1, 1)
         # It had its answer, and died with it.
         before = server.new_codes(Asked({"idempotency-key": str(dead.id)}, b'{"program": "A"}'), 10)
         async with site.generator(**HERE):

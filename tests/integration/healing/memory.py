@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 
 from codewell.access import tokens
-from codewell.client.exchange import outgoing
+from codewell.client.exchange import build_request
 from codewell.infra.kafka.clients import started_producer
 from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres.migrations import migrate
@@ -105,7 +105,7 @@ async def publish(servers: Servers, program: str) -> None:
             for _ in range(REQUESTS_PER_S // 10):
                 number += 1
                 data = {"profile_id": f"p-{number}", "campaign_id": "c", "programs": [program]}
-                one = outgoing("message-render", data)
+                one = build_request("message-render", data)
                 await producer.send(_PREFIX + one.topic, one.value, key=one.key, headers=one.headers)
             await asyncio.sleep(0.1)
 

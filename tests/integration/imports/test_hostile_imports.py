@@ -58,7 +58,7 @@ async def test_after_a_crash_a_refused_file_is_taken_back_to_its_end(
     await program(files.connection, files.minters, **IMPORT)
     broken = lines([f"C-{n}" for n in range(200)]) + '"' + "x" * 40_000 + "\n"
     begun = await files.begin(broken)
-    real, calls = undo._take_block, iter(range(100))
+    real, calls = undo._undo_block, iter(range(100))
 
     async def crash(*given: Any) -> None:
         if next(calls) == number:
@@ -66,7 +66,7 @@ async def test_after_a_crash_a_refused_file_is_taken_back_to_its_end(
         await real(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(undo, "_take_block", crash)
+        patched.setattr(undo, "_undo_block", crash)
         with pytest.raises(Crash):
             await files.go_on(begun)
     left = await imports.get(files.connection, begun.id)
@@ -86,7 +86,7 @@ async def test_what_was_half_taken_back_never_ends_as_done(files: Files, monkeyp
     monkeypatch.setattr(chunk_writer, "BLOCK_CODES_MAX", 10)
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(TEXTS))
-    real, calls = undo._take_block, iter(range(100))
+    real, calls = undo._undo_block, iter(range(100))
 
     async def crash(*given: Any) -> None:
         if next(calls):
@@ -94,7 +94,7 @@ async def test_what_was_half_taken_back_never_ends_as_done(files: Files, monkeyp
         await real(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(undo, "_take_block", crash)
+        patched.setattr(undo, "_undo_block", crash)
         with pytest.raises(Crash):
             await files.go_on(begun, limits=FileLimits(rows_max=30))
     again = await files.begin(lines(TEXTS))

@@ -13,7 +13,7 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import FileRefused, ProgramRefused
 from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, run
-from codewell.imports.candidates import PLAIN, Candidate, Chunk
+from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
@@ -232,7 +232,7 @@ async def test_after_a_crash_it_goes_on_without_doubling(
     await program(files.connection, files.minters, **IMPORT)
     content = lines([f"C-{n % 27}" for n in range(35)])
     begun = await files.begin(content)
-    real, calls = chunk_writer.ChunkWriter._note, iter(range(10))
+    real, calls = chunk_writer.ChunkWriter._write_bad_rows, iter(range(10))
 
     async def crash(self: chunk_writer.ChunkWriter, bad: Any) -> None:
         if next(calls) == number:
@@ -240,7 +240,7 @@ async def test_after_a_crash_it_goes_on_without_doubling(
         await real(self, bad)
 
     with monkeypatch.context() as patched:
-        patched.setattr(chunk_writer.ChunkWriter, "_note", crash)
+        patched.setattr(chunk_writer.ChunkWriter, "_write_bad_rows", crash)
         with pytest.raises(Crash):
             await files.go_on(begun)
     assert (await stock(files.connection))[0] == min(27, 10 * number)
@@ -262,10 +262,10 @@ async def test_one_import_is_worked_on_by_one(
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(["A"]))
     await files.connection.execute("SET lock_timeout = 50")
-    async with run.held(bystander, begun.id):
+    async with run.import_lock(bystander, begun.id):
         with pytest.raises(ProgramRefused, match="another process"):
             await files.go_on(begun)
-        async with run.held(files.connection, begun.id, wait=False) as has:
+        async with run.import_lock(files.connection, begun.id, wait=False) as has:
             assert not has
     assert (await files.go_on(begun)).imported == 1
 
@@ -276,7 +276,7 @@ async def test_who_was_overtaken_stores_nothing_more(files: Files) -> None:
     begun = await files.begin(lines([f"C-{n}" for n in range(30)]))
     slow = chunk_writer.ChunkWriter(files.connection, files.minters, its.id, begun.id)
 
-    chunks = [Chunk(n, 10, [Candidate(n + 1, f"C-{n}", PLAIN, "")], []) for n in (0, 10)]
+    chunks = [Chunk(n, 10, [Candidate(n + 1, f"C-{n}", NO_ATTRIBUTES, "")], []) for n in (0, 10)]
     await slow.take(chunks[0])
     await files.connection.execute("UPDATE import SET rows_read = 20")
     with pytest.raises(chunk_writer.ImportEnded):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from tests.support.asking import answered, data_of, message, renamed, step, structured
 from tests.support.site import Site
@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 PAST, FUTURE = (NOW - timedelta(days=1)).isoformat(), (NOW + timedelta(days=1)).isoformat()
 
 
-async def ask(site: Site, *requests: Outgoing) -> list[dict[str, Any]]:
+async def ask(site: Site, *requests: OutgoingRequest) -> list[dict[str, Any]]:
     """Publish requests of one topic and give their answers in the same order, once each has its one answer."""
     reply = f"{requests[0].topic}.reply"
     await site.publish(requests)

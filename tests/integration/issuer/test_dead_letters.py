@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.uuid7 import uuid7
 from schemas.events import VALUE_BYTES_MAX
 from tests.support.asking import answered, codes, message, messages, step, structured, with_headers
@@ -86,7 +86,7 @@ async def test_each_request_topic_has_its_own_dead_letters(site: Site) -> None:
 async def test_the_largest_record_that_a_topic_takes_is_buried_too(site: Site) -> None:
     await site.program("A", 10)
     limit = await site.record_bytes_max("message-render")
-    bad = Outgoing(uuid7(), "message-render", b"p", b"x" * (limit - 100), [])
+    bad = OutgoingRequest(uuid7(), "message-render", b"p", b"x" * (limit - 100), [])
     bad = bad._replace(value=bad.value + b"x" * (limit - site.bytes_of(bad)))
     after = message("p", "A")
     async with site.issuer():

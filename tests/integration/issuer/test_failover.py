@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home
@@ -100,7 +100,7 @@ async def stop_receiving(standby: asyncpg.Connection, primary: asyncpg.Connectio
     await running.until(is_deaf, "standby that receives nothing")
 
 
-def asked(who: str, count: int, program: str = "SPRING") -> list[Outgoing]:
+def asked(who: str, count: int, program: str = "SPRING") -> list[OutgoingRequest]:
     return [message(f"{who}-{number}", program) for number in range(count)]
 
 

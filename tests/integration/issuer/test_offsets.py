@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.process import lifecycle
 from services.issuer import offsets
@@ -38,7 +38,7 @@ async def ended(task: asyncio.Task[None]) -> None:
         await asyncio.wait((task,))
 
 
-async def stored_codes(site: Site, requests: list[Outgoing]) -> list[str]:
+async def stored_codes(site: Site, requests: list[OutgoingRequest]) -> list[str]:
     rows = await site.database.fetch(
         "SELECT code FROM unnest($1::uuid[]) WITH ORDINALITY AS r (id, n) JOIN answer ON request_id = r.id ORDER BY n",
         [request.request_id for request in requests],

@@ -12,7 +12,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 from structlog.testing import capture_logs
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.telemetry.masking import mask
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
@@ -37,7 +37,7 @@ class NotUtf8(str):
         return b"\xff" + super().encode(encoding, errors)
 
 
-async def ends(site: Site, bad: Outgoing, *good: Outgoing) -> ConsumerRecord:
+async def ends(site: Site, bad: OutgoingRequest, *good: OutgoingRequest) -> ConsumerRecord:
     """Wait until the good requests are answered and the bad one is answered or buried; give what became of it."""
     replies = await site.came(f"{bad.topic}.reply", len(good))
     if str(bad.request_id) in {data_of(one)["request_id"] for one in replies}:
@@ -51,7 +51,7 @@ async def ends(site: Site, bad: Outgoing, *good: Outgoing) -> ConsumerRecord:
     return end
 
 
-async def publish_raw(site: Site, requests: list[Outgoing]) -> None:
+async def publish_raw(site: Site, requests: list[OutgoingRequest]) -> None:
     """Publish to partition 0 in one batch, with headers' names as they are."""
     batch = site.producer.create_batch()
     assert DefaultRecordBatchBuilder is not _DefaultRecordBatchBuilderPy

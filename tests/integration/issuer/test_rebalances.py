@@ -6,7 +6,7 @@ import math
 import asyncpg
 import pytest
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.infra.kafka import clients
 from services.issuer import offsets
 from services.issuer.batch_publisher import BatchPublisher
@@ -38,7 +38,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 async def test_issuers_come_and_go_while_requests_flow(site: Site, watch: Watch) -> None:
     await site.program("A", 5_000)
-    requests: list[Outgoing] = []
+    requests: list[OutgoingRequest] = []
     stop = asyncio.Event()
 
     async def flow() -> None:

@@ -29,7 +29,7 @@ async def remote_program(site: Site, **given: Any) -> Program:
 async def bring(site: Site, program: Program, *texts: str) -> None:
     """What a generator does, where the service brings these codes."""
     await top_up(site.database, Minters(None), program.id)
-    [order] = await order_leases.take(site.database, 60, {}, 1, 1)
+    [order] = await order_leases.lease_orders(site.database, 60, {}, 1, 1)
     assert await store(site.database, order, [RemoteCode(code=text) for text in texts]) == len(texts)
 
 

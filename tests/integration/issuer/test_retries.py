@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from codewell.recovery import dead_letters, replaying
-from codewell.recovery.dead_letter_log import handling
+from codewell.recovery.dead_letter_log import exclusive_lock
 from codewell.recovery.dead_letters import LetterFilter
 from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
 from tests.support.asking import answered, message, with_headers
@@ -21,7 +21,7 @@ async def break_key(site: Site, *, broken: bool = True) -> None:
 
 
 async def replay(site: Site) -> ReplayCounts:
-    async with handling(site.database), dead_letters.opened(site.bootstrap, site.prefix) as letters:
+    async with exclusive_lock(site.database), dead_letters.open_dead_letters(site.bootstrap, site.prefix) as letters:
         return await replaying.replay(
             site.database, site.bootstrap, site.prefix, letters, LetterFilter(), ReplayOptions(), lambda _: None
         )

@@ -2,7 +2,7 @@
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from tests.support.asking import message, messages, structured, with_headers
 from tests.support.collector import Collector, Received, collector
 from tests.support.site import Site
@@ -12,7 +12,9 @@ SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-01"
 NOT_SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-00"
 
 
-async def traced(site: Site, *requests: Outgoing, share: float = 0) -> tuple[Collector, dict[str, dict[str, bytes]]]:
+async def traced(
+    site: Site, *requests: OutgoingRequest, share: float = 0
+) -> tuple[Collector, dict[str, dict[str, bytes]]]:
     """What a collector got of these requests, and the headers of their answers by the requests' ids."""
     with collector() as here:
         async with site.issuer(otlp_endpoint=here.url, trace_share=share):

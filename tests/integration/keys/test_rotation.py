@@ -60,7 +60,7 @@ async def all_of(connection: Connection, minters: Minters, ids: dict[str, int]) 
         for name, id_ in ids.items()
         if name != "DISTANT"
     }
-    said["DISTANT"] = list(await signing_secrets.in_force(connection, minters, ids["DISTANT"]))
+    said["DISTANT"] = list(await signing_secrets.active_secrets(connection, minters, ids["DISTANT"]))
     return said
 
 

@@ -238,8 +238,8 @@ class World:
         async with self.connections.acquire() as connection:
             try:
                 into = await programs.get(connection, name)
-                imports.check(into, options)
-                begun = await imports.begin(
+                imports.check_program(into, options)
+                begun = await imports.start_import(
                     connection, import_id, into, self._file.name, scanned, options, uploaded=False
                 )
                 done = await run.import_file(

@@ -87,7 +87,7 @@ async def test_only_remote_programs_have_a_service(connection: Connection, minte
 async def test_secrets_overlap_while_they_change_and_are_not_in_the_clear(connection: Connection) -> None:
     minters = Minters(b"m" * 32)
     program = await remote(connection, minters)
-    [first] = await signing_secrets.in_force(connection, minters, program.id)
+    [first] = await signing_secrets.active_secrets(connection, minters, program.id)
     assert first.text.startswith("whsec_")
     assert len(first.key) == 32
     stored = await connection.fetchval("SELECT secret FROM remote_secret")
@@ -99,12 +99,12 @@ async def test_secrets_overlap_while_they_change_and_are_not_in_the_clear(connec
     assert (old.key, second.ends_at) == (first.key, None)
     assert old.ends_at is not None
     assert timedelta(hours=23) < old.ends_at - datetime.now(UTC) <= timedelta(hours=24)
-    for _ in range(signing_secrets.IN_FORCE_MAX - 2):
+    for _ in range(signing_secrets.ACTIVE_SECRETS_MAX - 2):
         await signing_secrets.rotate(connection, minters, program.id)
     with pytest.raises(ProgramRefused, match="5 secrets in force"):
         await signing_secrets.rotate(connection, minters, program.id)
     await connection.execute("UPDATE remote_secret SET ends_at = now() WHERE ends_at IS NOT NULL")
-    assert len(await signing_secrets.in_force(connection, minters, program.id)) == 1
+    assert len(await signing_secrets.active_secrets(connection, minters, program.id)) == 1
 
 
 async def test_the_first_secret_of_a_program_is_made_once(connections: Pool, minters: Minters) -> None:
@@ -115,7 +115,7 @@ async def test_the_first_secret_of_a_program_is_made_once(connections: Pool, min
 
     async def ask() -> bytes:
         async with connections.acquire() as own:
-            [only] = await signing_secrets.in_force(own, minters, program.id)
+            [only] = await signing_secrets.active_secrets(own, minters, program.id)
             return only.key
 
     assert len(set(await asyncio.gather(*(ask() for _ in range(4))))) == 1

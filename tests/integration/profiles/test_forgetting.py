@@ -13,7 +13,7 @@ from codewell.codes import activation, listing
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import StackUnavailable
-from codewell.imports.candidates import PLAIN, Candidate, Chunk
+from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -173,7 +173,7 @@ async def test_it_waits_for_codes_that_are_attached_as_they_come(
             assigned.generate_for(worker, minters, spring.id, [WHO], iter([uuid7()]), None)
             if way == "made for profiles"
             else ChunkWriter(worker, minters, spring.id, begun.id).take(
-                Chunk(0, 1, [Candidate(1, "A", PLAIN, WHO)], [])
+                Chunk(0, 1, [Candidate(1, "A", NO_ATTRIBUTES, WHO)], [])
             )
         )
         # The first text from outside waits until nobody remembers that there was none.

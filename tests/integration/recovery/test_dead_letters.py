@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 
-from codewell.client.exchange import Outgoing
+from codewell.client.exchange import OutgoingRequest
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import reading
 from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.recovery import dead_letter_log as store
 from codewell.recovery import dead_letters, replaying
-from codewell.recovery.dead_letter_log import handling
+from codewell.recovery.dead_letter_log import exclusive_lock
 from codewell.recovery.dead_letters import DeadLetters, LetterFilter
 from codewell.recovery.purging import Purge, PurgeResult
 from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
@@ -36,7 +36,7 @@ WRONG = ("kafka_replyTopic", b"elsewhere")
 
 @asynccontextmanager
 async def letters_of(site: Site) -> AsyncIterator[DeadLetters]:
-    async with handling(site.database), dead_letters.opened(site.bootstrap, site.prefix) as opened:
+    async with exclusive_lock(site.database), dead_letters.open_dead_letters(site.bootstrap, site.prefix) as opened:
         yield opened
 
 
@@ -63,7 +63,7 @@ async def purge(site: Site, *, unreplayed: bool = False, limit: int | None = Non
     return counted
 
 
-async def dead_letter(site: Site, *requests: Outgoing, partition: int = 0) -> None:
+async def dead_letter(site: Site, *requests: OutgoingRequest, partition: int = 0) -> None:
     """Have these requests, which wish for answers where none may go, become dead letters."""
     async with site.issuer():
         for request in requests:
@@ -82,7 +82,7 @@ async def published(site: Site, topic: str = "message-render", partition: int = 
         return [record async for record in reader.records(tp, spans[tp])]
 
 
-def times_published(records: list[ConsumerRecord], requests: list[Outgoing]) -> list[int]:
+def times_published(records: list[ConsumerRecord], requests: list[OutgoingRequest]) -> list[int]:
     counted = Counter(dict(record.headers)["ce_id"].decode() for record in records)
     return [counted[str(request.request_id)] for request in requests]
 
@@ -149,7 +149,7 @@ async def test_who_dies_in_the_middle_publishes_nothing_twice(
         if window == "before it is published":
             patched.setattr(RecordBatches, "send", die)
         else:
-            patched.setattr(store, "note_replayed", die)
+            patched.setattr(store, "record_replayed", die)
         with pytest.raises(asyncio.CancelledError):
             await replay(site, ReplayOptions(limit=2))
     done = 2 if window == "after it is published" else 0
@@ -199,7 +199,7 @@ async def test_who_is_killed_publishes_nothing_twice(site: Site, tmp_path: Path)
 
 async def test_only_one_replays_at_a_time(site: Site) -> None:
     other = await asyncpg.connect(site.postgres_url)
-    async with handling(other):
+    async with exclusive_lock(other):
         with pytest.raises(StackUnavailable, match="by somebody else"):
             await replay(site)
     await other.close()

@@ -52,7 +52,7 @@ class World:
             moment = int(rows[0].answered_at.timestamp() * 1000)
             value = data.encode()
             record = ConsumerRecord("reply", 0, len(self.answers), moment, 0, b"", value, None, 0, len(value), headers)
-            answer = published_answers.read(record)
+            answer = published_answers.parse_answer(record)
             assert answer is not None
             self.answers.append(answer)
         return [claimed.rows[request.id] for request in requests]
@@ -66,7 +66,7 @@ class World:
             for start in range(0, len(self.answers), 7):
                 await strangers.compare(self.answers[start : start + 7])
             restoring = Repair(connection, Minters(None))
-            work = restoring.repair if repair else restoring.judge
+            work = restoring.repair if repair else restoring.plan
             return [case async for strange in strangers.in_order() for case in await work(strange)]
 
     async def fetch(self, sql: str, *given: object) -> Any:
@@ -253,7 +253,7 @@ async def test_a_refusal_and_codes_for_one_request_are_two_answers(database_url:
 async def test_two_lost_answers_that_contradict_each_other(
     database_url: str, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(reconciliation, "JUDGED_AT_ONCE", at_once)
+    monkeypatch.setattr(reconciliation, "BATCH_ANSWERS", at_once)
     asked = message("SPRING", profile_id="p-0")
 
     async def lost(primary: World) -> None:

@@ -18,7 +18,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.remote import client as remote_client
 from codewell.remote.addresses import Network
 from codewell.remote.client import Client
-from codewell.remote.signing import signed
+from codewell.remote.signing import signature_headers
 from schemas.remote import RemoteCode, RemoteRequest
 from tests.integration.remote.certificates import server_tls
 from tests.support.remote_server import Answering, Asked, RemoteServer, Reply, answer, dripping, remote_server, reply
@@ -73,7 +73,7 @@ async def test_what_goes_out() -> None:
     headers = asked.headers
     assert (headers["idempotency-key"], headers["content-type"]) == (str(wanted.request_id), "application/json")
     assert (headers["host"], headers["accept-encoding"]) == (server.url.split("/")[2], "identity")
-    expected = signed(str(wanted.request_id), STAMP_S, asked.body, KEYS)
+    expected = signature_headers(str(wanted.request_id), STAMP_S, asked.body, KEYS)
     assert {name: headers[name] for name in expected} == expected
     assert "cookie" not in headers
 

@@ -20,7 +20,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import deliveries, order_leases
 from codewell.remote.deliveries import ServiceAnswer
-from codewell.remote.order_leases import put_off
+from codewell.remote.order_leases import record_failure
 from schemas.remote import RemoteCode
 from tests.support import factories
 from tests.support.factories import OFF, message
@@ -82,7 +82,7 @@ async def test_an_answer_that_two_have_is_stored_once(connections: Pool, minters
     assert sorted(await asyncio.gather(*(store_it() for _ in range(4))), key=str) == [10, None, None, None]
     async with connections.acquire() as connection:
         # Whoever's lease was over while it failed has no say in what is done.
-        assert not await put_off(connection, order, FAILED, 0)
+        assert not await record_failure(connection, order, FAILED, 0)
         assert await stock(connection) == (10, 10, 0)
         assert await circuit(connection) == "closed"
         assert await audit(connection) == []
@@ -213,7 +213,7 @@ async def test_one_bad_answer_costs_those_that_are_stored_with_it_nothing(
     program = await remote(connection, minters, pool_max=61)
     await list_block(connection, program.id, ["HAD"])
     await top_up(connection, minters, program.id)
-    first, known, late, same, last, gone = await order_leases.take(connection, LEASE_S, {}, 100, 6)
+    first, known, late, same, last, gone = await order_leases.lease_orders(connection, LEASE_S, {}, 100, 6)
     assert await store(connection, gone, codes(10, 900)) == 10
     before = await stock(connection)
     past = datetime(2020, 1, 1, tzinfo=UTC)
@@ -249,7 +249,7 @@ async def test_answers_of_programs_that_may_have_none_made_are_put_back_but_what
     program = await remote(connection, minters, pool_max=10)
     await top_up(connection, minters, program.id)
     await generate(connection, minters, program.id, 10, None)
-    both = await order_leases.take(connection, LEASE_S, {}, 100, 5)
+    both = await order_leases.lease_orders(connection, LEASE_S, {}, 100, 5)
     await programs.update(connection, minters, "SPRING", OFF, 10)
     answers = [ServiceAnswer(order, codes(10, 10 * place)) for place, order in enumerate(both)]
     stored = await deliveries.store(connection, program.id, answers)
@@ -264,11 +264,11 @@ async def test_the_pool_is_looked_at_again_when_it_may_lack_more_and_only_then(
     program = await remote(connection, minters, request_max=2, pool_max=400)
     await top_up(connection, minters, program.id)
     assert len(await asked(connection)) == orders.OPEN_MAX
-    taken_ = await order_leases.take(connection, LEASE_S, {}, 100, 100)
+    taken_ = await order_leases.lease_orders(connection, LEASE_S, {}, 100, 100)
     answers = [ServiceAnswer(order, codes(2, 10 * place)) for place, order in enumerate(taken_)]
 
     async def lacks(some: Sequence[ServiceAnswer]) -> bool:
-        return (await deliveries.store(connection, program.id, some)).lacks
+        return (await deliveries.store(connection, program.id, some)).needs_orders
 
     assert not await lacks(answers[:49])
     assert await lacks(answers[49:51])

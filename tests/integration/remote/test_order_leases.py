@@ -10,7 +10,7 @@ from codewell.pool.fill import top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import order_leases
-from codewell.remote.order_leases import Order, give_up_old, put_off
+from codewell.remote.order_leases import Order, give_up_old, record_failure
 from tests.support.remote_programs import (
     DAY_S,
     FAILED,
@@ -57,7 +57,7 @@ async def test_who_has_lost_its_lease_has_no_say_in_what_comes_next(connection: 
     lost = await taken(connection, 0)
     held = await taken(connection)
     assert held.id == lost.id
-    assert not await put_off(connection, lost, REFUSED, 0)
+    assert not await record_failure(connection, lost, REFUSED, 0)
     assert await take(connection, LEASE_S, {}, 100) is None
     assert (await orders.service_of(connection, "SPRING")).failures == 0
     # Its answer is as good as the other's.
@@ -72,7 +72,7 @@ async def test_attempts_come_ever_later(connection: Connection, minters: Minters
     pauses = []
     for _ in range(10):
         order = await taken(connection)
-        assert not await put_off(connection, order, FAILED, DAY_S)
+        assert not await record_failure(connection, order, FAILED, DAY_S)
         pauses.append(
             await connection.fetchval(
                 "SELECT extract(epoch FROM next_attempt_at - statement_timestamp())::float8 FROM remote_request"
@@ -92,12 +92,12 @@ async def test_the_service_is_left_alone_for_as_long_as_it_asks_but_not_for_ever
     program = await remote(connection, minters)
     await top_up(connection, minters, program.id)
     wait = "SELECT extract(epoch FROM rest_until - statement_timestamp())::float8 FROM remote_service"
-    await put_off(connection, await taken(connection), RemoteFailed("429", wait_s=100), DAY_S)
+    await record_failure(connection, await taken(connection), RemoteFailed("429", wait_s=100), DAY_S)
     assert 95 < await connection.fetchval(wait) <= 100
     # The program's other requests would be told the same.
     assert await take(connection, LEASE_S, {}, 100) is None
     await no_more_pauses(connection)
-    await put_off(connection, await taken(connection), RemoteFailed("429", wait_s=1e8), DAY_S)
+    await record_failure(connection, await taken(connection), RemoteFailed("429", wait_s=1e8), DAY_S)
     assert 3_595 < await connection.fetchval(wait) <= 3_600
 
 
@@ -107,7 +107,7 @@ async def test_the_circuit_opens_is_tried_with_one_request_and_closes(connection
     for failures in range(orders.FAILURES_MAX):
         assert (await orders.service_of(connection, "SPRING")).failures == failures
         assert await circuit(connection) == "closed"
-        await put_off(connection, await taken(connection), FAILED, DAY_S)
+        await record_failure(connection, await taken(connection), FAILED, DAY_S)
     assert await circuit(connection) == "open"
     service = await orders.service_of(connection, "SPRING")
     assert (service.requests_open, service.on_order, service.error) == (8, 80, str(FAILED))
@@ -118,7 +118,7 @@ async def test_the_circuit_opens_is_tried_with_one_request_and_closes(connection
     assert await circuit(connection) == "half open"
     probe = await taken(connection)
     assert await take(connection, LEASE_S, {}, 100) is None
-    await put_off(connection, probe, FAILED, DAY_S)
+    await record_failure(connection, probe, FAILED, DAY_S)
     assert await circuit(connection) == "open"
 
     await no_more_pauses(connection)
@@ -154,7 +154,7 @@ async def test_a_request_whose_answers_are_refused_is_given_up_and_ordered_anew(
     outcomes = []
     for _ in range(order_leases.REFUSED_MAX):
         order = await taken(connection)
-        outcomes.append(await put_off(connection, order, REFUSED, DAY_S))
+        outcomes.append(await record_failure(connection, order, REFUSED, DAY_S))
         await no_more_pauses(connection)
     assert outcomes == [False] * (order_leases.REFUSED_MAX - 1) + [True]
     assert await stock(connection) == (0, 0, 0)
@@ -169,8 +169,8 @@ async def test_a_request_without_an_answer_is_given_up_in_the_end(connection: Co
     program = await remote(connection, minters, pool_max=30)
     await top_up(connection, minters, program.id)
     await connection.execute("UPDATE remote_request SET created_at = now() - interval '1 day'")
-    assert not await put_off(connection, await taken(connection), FAILED, DAY_S + 60)
-    assert await put_off(connection, await taken(connection), FAILED, DAY_S)
+    assert not await record_failure(connection, await taken(connection), FAILED, DAY_S + 60)
+    assert await record_failure(connection, await taken(connection), FAILED, DAY_S)
     held = await taken(connection)
     await programs.set_active(connection, "SPRING", False)
     assert await give_up_old(connection, DAY_S + 60) == 0
@@ -186,7 +186,7 @@ async def test_several_are_dealt_out_to_the_programs_that_have_fewest(connection
     a, b, c = (program.id for program in made)
 
     async def dealt(in_hand: dict[int, int], most: int) -> list[int]:
-        got = await order_leases.take(connection, LEASE_S, in_hand, 4, most)
+        got = await order_leases.lease_orders(connection, LEASE_S, in_hand, 4, most)
         return [sum(order.program_id == one for order in got) for one in (a, b, c)]
 
     assert await dealt({a: 3}, 4) == [0, 2, 2]
@@ -202,10 +202,10 @@ async def test_a_service_that_is_tried_gets_one_request_though_several_are_wante
     program = await remote(connection, minters, pool_max=80)
     await top_up(connection, minters, program.id)
     for _ in range(orders.FAILURES_MAX):
-        await put_off(connection, await taken(connection), FAILED, DAY_S)
+        await record_failure(connection, await taken(connection), FAILED, DAY_S)
     await no_more_pauses(connection)
-    [probe] = await order_leases.take(connection, LEASE_S, {}, 100, 8)
-    assert await order_leases.take(connection, LEASE_S, {}, 100, 8) == []
+    [probe] = await order_leases.lease_orders(connection, LEASE_S, {}, 100, 8)
+    assert await order_leases.lease_orders(connection, LEASE_S, {}, 100, 8) == []
     assert await store(connection, probe, codes(10)) == 10
-    assert len(await order_leases.take(connection, LEASE_S, {}, 100, 8)) == 7
+    assert len(await order_leases.lease_orders(connection, LEASE_S, {}, 100, 8)) == 7
     assert await audit(connection) == []

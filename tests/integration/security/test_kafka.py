@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from codewell.client.exchange import exchange, outgoing
+from codewell.client.exchange import build_request, open_exchange
 from codewell.errors import NotTrusted, SettingsInvalid, StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig, SaslMechanism
@@ -47,7 +47,7 @@ async def refused(kafka_config: KafkaConfig, *words: str, kind: type[StackUnavai
         for connect in (
             clients.admin(kafka_config),
             clients.started_producer(kafka_config),
-            exchange(kafka_config, ""),
+            open_exchange(kafka_config, ""),
         ):
             with pytest.raises(kind) as raised:
                 await connect.__aenter__()
@@ -75,9 +75,9 @@ async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptu
     kafka_config, prefix = with_password(kafka), f"t{uuid4().hex[:8]}."
     caplog.set_level(logging.DEBUG)
     await create_topics(kafka_config, prefix)
-    sent = outgoing(TOPIC, {"profile_id": "p-1", "programs": ["SPRING"]})
+    sent = build_request(TOPIC, {"profile_id": "p-1", "programs": ["SPRING"]})
 
-    async with exchange(kafka_config, prefix) as opened:
+    async with open_exchange(kafka_config, prefix) as opened:
         await opened.publish([sent])
     consumer = clients.consumer(kafka_config, f"{prefix}group")
     consumer.subscribe([prefix + TOPIC])
@@ -86,7 +86,7 @@ async def test_every_client_comes_in(kafka: SecureKafka, caplog: pytest.LogCaptu
         read = await consumer.getone()
     await consumer.stop()
     assert read.value == sent.value
-    async with dead_letters.opened(kafka_config, prefix) as letters:
+    async with dead_letters.open_dead_letters(kafka_config, prefix) as letters:
         assert set(letters.offset_ranges.values()) == {OffsetRange(0, 0)}
     assert PASSWORD not in caplog.text
 

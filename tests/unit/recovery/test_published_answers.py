@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from codewell.recovery.published_answers import read
+from codewell.recovery.published_answers import parse_answer
 from schemas.events import CODES_ATTACHED
 
 CODE: dict[str, Any] = {"program": "SPRING", "code": "A", "expires_at": None, "fields": {}}
@@ -19,7 +19,7 @@ def record(**changed: Any) -> ConsumerRecord:
 
 
 def test_an_answer() -> None:
-    answer = read(record(profile_id=r"p-\u0000\\u0000"))
+    answer = parse_answer(record(profile_id=r"p-\u0000\\u0000"))
     assert answer is not None
     assert (answer.profile_id, answer.codes[0].text) == (r"p-\u0000\\u0000", "A")
 
@@ -28,4 +28,4 @@ def test_an_answer() -> None:
     "changed", [{"profile_id": "p\0"}, {"codes": [{**CODE, "code": "\0"}]}, {"profile_id": "\ud800"}]
 )
 def test_what_postgres_does_not_take_is_no_answer(changed: dict[str, Any]) -> None:
-    assert read(record(**changed)) is None
+    assert parse_answer(record(**changed)) is None

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from codewell.errors import RemoteFailed
-from codewell.remote.addresses import is_allowed, resolved
+from codewell.remote.addresses import is_allowed, resolve
 
 REFUSED = (
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.9.9.9", "169.254.169.254",
@@ -40,7 +40,7 @@ def test_the_operator_opens_networks() -> None:
                                   "::ffff:127.0.0.1", "169.254.169.254"])  # fmt: skip
 async def test_however_a_host_is_written_its_addresses_are_judged(host: str) -> None:
     with pytest.raises(RemoteFailed, match=r"no public address: the operator can allow it with CODEWELL_REMOTE_ALLOW"):
-        await resolved(host, 80, ())
+        await resolve(host, 80, ())
 
 
 async def test_one_address_that_may_not_be_called_refuses_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +51,10 @@ async def test_one_address_that_may_not_be_called_refuses_the_host(monkeypatch: 
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
     with pytest.raises(RemoteFailed, match=r"10\.0\.0\.1"):
-        await resolved("codes.example", 80, ())
-    assert await resolved("codes.example", 80, [ip_network("10.0.0.0/8")]) == ["8.8.8.8", "10.0.0.1"]
+        await resolve("codes.example", 80, ())
+    assert await resolve("codes.example", 80, [ip_network("10.0.0.0/8")]) == ["8.8.8.8", "10.0.0.1"]
 
 
 async def test_a_host_that_does_not_exist_is_named() -> None:
     with pytest.raises(RemoteFailed, match=r"nowhere\.invalid can't be found"):
-        await resolved("nowhere.invalid", 80, ())
+        await resolve("nowhere.invalid", 80, ())

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from codewell.errors import RemoteFailed
-from codewell.remote.answer_check import checked
+from codewell.remote.answer_check import check_answer
 from schemas.remote import RemoteRequest
 
 # Fixed, as they are in the names of tests, which all workers of a run have to agree on.
@@ -24,12 +24,12 @@ def body(codes: object = ("A",), **changed: Any) -> bytes:
 
 def test_a_good_answer() -> None:
     full = {"code": "Ü 1/2", "expires_at": "2099-01-01T00:00:00Z", "fields": {"discount": "15"}}
-    codes = checked(body(("A", full)), REQUEST)
+    codes = check_answer(body(("A", full)), REQUEST)
     assert [one.code for one in codes] == ["A", "Ü 1/2"]
     assert (codes[0].expires_at, codes[0].fields) == (None, {})
     assert codes[1].fields == {"discount": "15"}
     assert codes[1].expires_at is not None
-    assert checked(body(()), REQUEST) == ()
+    assert check_answer(body(()), REQUEST) == ()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_good_answer() -> None:
 )
 def test_what_is_wrong_is_named(given: bytes, says: str) -> None:
     with pytest.raises(RemoteFailed) as refused:
-        checked(given, REQUEST)
+        check_answer(given, REQUEST)
     assert str(refused.value).startswith(says)
     assert str(refused.value).isprintable()
     assert refused.value.answered
@@ -81,5 +81,5 @@ def test_no_code_is_in_what_is_said() -> None:
     secret = "SECRET-CODE"
     for codes in ((secret, secret), (secret + "\n",), ({"code": secret, "x": secret},), (secret * 30,)):
         with pytest.raises(RemoteFailed) as refused:
-            checked(body(codes), REQUEST)
+            check_answer(body(codes), REQUEST)
         assert secret not in str(refused.value)

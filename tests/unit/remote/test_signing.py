@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codewell.remote.signing import signed
+from codewell.remote.signing import signature_headers
 
 # The vector of the specification's own libraries.
 KEY = b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -17,7 +17,7 @@ SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_the_vector_of_the_specification() -> None:
-    assert signed(ID, STAMP, BODY, [KEY]) == {
+    assert signature_headers(ID, STAMP, BODY, [KEY]) == {
         "webhook-id": ID,
         "webhook-timestamp": "1614265330",
         "webhook-signature": SIGNATURE,
@@ -25,7 +25,7 @@ def test_the_vector_of_the_specification() -> None:
 
 
 def test_each_secret_gives_a_signature_of_its_own() -> None:
-    new, old = signed(ID, STAMP, BODY, [b"n" * 32, KEY])["webhook-signature"].split(" ")
+    new, old = signature_headers(ID, STAMP, BODY, [b"n" * 32, KEY])["webhook-signature"].split(" ")
     assert old == SIGNATURE
     assert new.startswith("v1,")
     assert new != old
@@ -33,7 +33,7 @@ def test_each_secret_gives_a_signature_of_its_own() -> None:
 
 def test_a_signature_is_of_id_moment_and_body() -> None:
     signatures = {
-        signed(request_id, stamp, body, [KEY])["webhook-signature"]
+        signature_headers(request_id, stamp, body, [KEY])["webhook-signature"]
         for request_id in (ID, "other")
         for stamp in (STAMP, STAMP + 1)
         for body in (BODY, b"{}")
@@ -46,7 +46,7 @@ def test_an_old_stamp_is_refused_by_who_checks_it(monkeypatch: pytest.MonkeyPatc
     """As the example does, which services are told to begin with."""
     monkeypatch.setattr("sys.argv", ["", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
     is_signed = runpy.run_path(str(EXAMPLE))["is_signed"]
-    headers = signed(ID, int(time.time()) - age_s, BODY, [KEY])
+    headers = signature_headers(ID, int(time.time()) - age_s, BODY, [KEY])
 
     assert is_signed(headers, BODY) is is_right
     assert not is_signed(headers, BODY + b" ")
