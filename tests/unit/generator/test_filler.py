@@ -28,7 +28,7 @@ async def test_a_sweep_whose_database_is_away_is_not_stuck(monkeypatch: pytest.M
     health, stop, asked = Health(), asyncio.Event(), asyncio.Event()
     filler = Filler(Away(asked), Minters(None), health, stop, asyncio.Event())
     health.heartbeat("sweep")
-    work = {"one": filler.fill(1), "many": filler.fill_together([1]), "sweep": filler.sweep()}
+    work = {"one": filler.fill(1), "many": filler.fill_many([1]), "sweep": filler.sweep()}
     task = asyncio.create_task(work.pop(filling))
     for other in work.values():
         other.close()
