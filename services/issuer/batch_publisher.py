@@ -96,9 +96,7 @@ class BatchPublisher:
         headers.append((ATTEMPT_HEADER, str(attempts + 1).encode()))
         topic = topics.retry_of(request_topic(record.topic))
         RETRIES.inc()
-        self._add(
-            topic, record.partition, record.key, record.value, [*headers, (ATTEMPT_HEADER, str(attempts + 1).encode())]
-        )
+        self._add(topic, record.partition, record.key, record.value, headers)
 
     def dead_letter(self, record: ConsumerRecord, why: UnreadableRecord) -> None:
         """Add the original record to the dead-letter topic, with the reason in its headers."""
