@@ -1,4 +1,4 @@
-"""Requests that wait in a topic before anybody answers, and how many answers there are."""
+"""Publishes a backlog of requests, and counts their answers."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""All benchmarks at once: for the page of figures, and to see whether something got slower."""
+"""Commands that run all benchmarks: for the page of figures, and to detect regressions."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path

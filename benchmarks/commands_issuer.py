@@ -1,4 +1,4 @@
-"""Benchmarks of the issuer: how fast requests are answered, and how long one takes."""
+"""Commands that benchmark the issuer: throughput and latency."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What got slower: the product's shares of its ceilings now, beside those that are recorded."""
+"""Detects regressions: compares the product's shares of its ceilings with the recorded ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

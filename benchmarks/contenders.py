@@ -1,4 +1,4 @@
-"""Who answers the same requests: the product, the usual build, and a loop without a database."""
+"""The contenders of the issuer benchmark: the product, the usual build, and a loop without a database."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace

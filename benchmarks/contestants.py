@@ -1,4 +1,4 @@
-"""The processes of one contender: started, joined to their group, and held still while a backlog is stored."""
+"""The processes of one contender: start, join the group, and pause while a backlog is published."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How fast a program's codes are exported, beside rows written one by one and beside Postgres' bare COPY."""
+"""Measures the export of codes, against rows written one by one and against Postgres' bare COPY."""
 
 import asyncio
 import csv

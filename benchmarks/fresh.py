@@ -1,4 +1,4 @@
-"""A Postgres and a Kafka of the benchmark's own, in a home that is gone afterwards."""
+"""Starts Postgres and Kafka in a temporary home for one benchmark."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

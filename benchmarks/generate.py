@@ -1,4 +1,4 @@
-"""How long a program's codes take to generate, and whether a program that has very many is slower to issue from."""
+"""Measures code generation, and whether the size of a program slows the issuer down."""
 
 import secrets
 import time

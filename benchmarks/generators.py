@@ -1,4 +1,4 @@
-"""Generators as they run in production, each a process of its own, on the topics that `codewell topics` makes."""
+"""Runs generator processes as in production, on the topics that `codewell topics` creates."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""How fast the API attaches and activates, next to the usual build and to a server that does next to nothing."""
+"""Measures attach and activate over the API, against the usual build and a server that does next to nothing."""
 
 import random
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""How fast files of codes come in, beside the usual build and a bare COPY of the texts."""
+"""Measures the import of code files, against the usual build and a bare COPY of the texts."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""How fast a backlog of requests is answered: the product, two usual builds and the loop without a database in turn."""
+"""Measures throughput on a backlog: the product, two usual builds and the loop without a database."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""A backlog for very many programs, with refusals and requests for two of them, beside one hot program."""
+"""Measures a backlog for many programs, with refusals and multi-program requests, against one hot program."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace

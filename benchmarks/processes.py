@@ -1,4 +1,4 @@
-"""What a whole stack costs: how long it takes to start, its memory, and its processor time for a million requests."""
+"""Measures the cost of a whole stack: start time, memory, and CPU time for a million requests."""
 
 import asyncio
 import os

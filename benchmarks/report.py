@@ -1,4 +1,4 @@
-"""What a benchmark found: medians with their spread, and the goals they are held against."""
+"""The result of a benchmark: medians with their spread, and the goals."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How fast one program's backlog is answered by more and more issuers, and whether they get in each other's way."""
+"""Measures how the throughput on one program's backlog scales with the number of issuers."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A server of the API in a process of its own, and a client that loads it from another."""
+"""Runs an API server and a load client, each in its own process."""
 
 import asyncio
 import os

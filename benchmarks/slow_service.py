@@ -1,4 +1,4 @@
-"""A remote service that takes its time: signatures are checked, codes count up, and each answer waits for so long."""
+"""A remote code service with a fixed delay. It checks signatures and issues consecutive codes."""
 
 import asyncio
 import hmac

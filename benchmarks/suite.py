@@ -1,4 +1,4 @@
-"""Benchmarks one after the other, each as a person would start it: in a process of its own."""
+"""Runs the benchmarks in sequence, each in its own process."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What processes have used so far, read from /proc, which costs those processes nothing."""
+"""Reads the CPU time and memory of processes from /proc, at no cost to them."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The programs under fault, and an endless mix of requests for them; everything from a seed."""
+"""The programs under test and an endless, seeded stream of requests for them."""
 
 import random
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ _WANTS: Final = {
 
 
 class Asked(NamedTuple):
-    """One request as it is published."""
+    """A request to publish."""
 
     request: OutgoingRequest
     programs: tuple[str, ...]
@@ -65,7 +65,7 @@ class Asked(NamedTuple):
 async def create_programs(
     connection: asyncpg.Connection, bootstrap: str, prefix: str, service_url: str
 ) -> dict[str, Program]:
-    """Make all programs, as `codewell program create` does."""
+    """Create all programs, as `codewell program create` does."""
     remote = SPRING.model_copy(
         update={
             "name": REMOTE,
@@ -84,7 +84,7 @@ async def create_programs(
 
 
 def requests(chance: random.Random) -> Iterator[Asked]:
-    """Requests for ever: of both kinds, for one program or two, with a template or a list of programs."""
+    """Endless requests: of both types, for one program or two, with a template or a list of programs."""
     wants, weights = list(_WANTS), list(_WANTS.values())
     while True:
         profile_id = f"p-{chance.randrange(_PROFILES)}"

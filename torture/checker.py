@@ -25,7 +25,7 @@ _PAUSE_S: Final = 0.02
 _LOOK_INTERVAL_S: Final = 0.5
 _WAIT_MS: Final = 50
 _RECORDS_MAX: Final = 5_000
-# Past this a look is given up: whatever it looks at is under fault.
+# Timeout of one check: its target may be under fault.
 _LOOK_S: Final = 10.0
 # The last is what asyncpg makes of a server that goes in the middle of an exchange.
 _AWAY: Final = (
@@ -41,7 +41,7 @@ _RULES: Final = """
 _STORED: Final = """
     SELECT a.request_id, p.name, a.code, a.profile_id FROM answer a LEFT JOIN program p ON p.id = a.program_id"""
 
-# Each finds rows that must not be.
+# Each query finds rows that violate a promise.
 _OF_BLOCKS: Final = {
     ("I4", "a block's codes don't add up"): """
         SELECT id FROM block WHERE next + holes <> attached + deleted + returned + undone OR next + holes > size
@@ -124,7 +124,7 @@ class Checker:
         )
 
     async def open(self) -> None:
-        """Begin with the first record of all topics."""
+        """Start to consume all topics from their first record."""
         for consumer, kinds in ((self._requests, _KINDS[:1]), (self._results, _KINDS[1:])):
             await consumer.start()
             names = [f"{self._prefix}{topic}{kind}" for topic in REQUESTS for kind in kinds]
@@ -135,11 +135,11 @@ class Checker:
             )
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop consuming."""
         await asyncio.gather(self._requests.stop(), self._results.stop())
 
     async def watch(self) -> None:
-        """Read on until cancelled."""
+        """Consume until cancelled."""
         while True:
             try:
                 async with self._reading:
@@ -149,7 +149,7 @@ class Checker:
             await asyncio.sleep(_PAUSE_S)
 
     async def watch_database(self) -> None:
-        """Look at the blocks now and then, until cancelled."""
+        """Check the database at intervals until cancelled."""
         while True:
             await self.look_at_database(whole=False)
             await asyncio.sleep(_LOOK_INTERVAL_S)
@@ -203,7 +203,7 @@ class Checker:
             await admin.close()
 
     async def behind(self) -> dict[TopicPartition, int]:
-        """How many records of each partition are not committed."""
+        """Uncommitted records of each partition."""
         committed = await self._committed()
         requests = await self._requests.end_offsets(list(self._requests.assignment()))
         retries = [tp for tp in self._results.assignment() if tp.topic.endswith(".retry")]
@@ -233,7 +233,7 @@ class Checker:
         return True
 
     async def compare(self) -> None:
-        """At the end: what is stored was answered, and the other way round, code by code."""
+        """Final check: stored and published answers match, code by code."""
         connection = await asyncpg.connect(self._postgres_url())
         stored: set[str] = set()
         try:

@@ -1,5 +1,5 @@
-"""Each guard of a promise, and how to take it out of a copy of the product: then the checker has to see the promise
-broken. What it does not see here, it can't be trusted to see elsewhere.
+"""Mutation tests of the checker: each guard of a promise is removed from a copy of the product, and the checker has to
+find the violation. A violation that it misses here, it would miss in a real run too.
 """
 
 import shutil
@@ -14,7 +14,7 @@ _ROOT: Final = Path(__file__).parents[1]
 
 
 class Edit(NamedTuple):
-    """One place in the source, as it is and as it is without the guard."""
+    """A replacement in a source file that removes a guard."""
 
     path: str
     old: str
@@ -22,7 +22,7 @@ class Edit(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """What holds a promise, and the faults under which its loss shows."""
+    """A guard of a promise: how to remove it, and the faults that expose its loss."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -107,7 +107,7 @@ GUARDS: Final = (
 
 
 def without(edits: Sequence[Edit], directory: Path) -> Path:
-    """A copy of the product with these edits, to be put before the product's own path."""
+    """Write a copy of the product with these edits; put it before the product on the import path."""
     for name in ("codewell", "services", "schemas"):
         shutil.copytree(_ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for edit in edits:

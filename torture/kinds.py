@@ -1,4 +1,4 @@
-"""Every kind of fault: what it must not break, and how much of it there is."""
+"""The kinds of faults, with their durations and frequencies."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ Act = Callable[[Site, Moment], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fault: in the short run once, in the long one in `steps` steps."""
+    """A kind of fault: once in the short run, in `steps` steps of the long run."""
 
     name: str
     promises: str
     act: Act
     lasts_s: tuple[float, ...] = (0,)
-    """How long it may last; the short run has the first (s)."""
+    """Its durations (s); the short run uses the first."""
     short_times: int = 1
     times: int = 1
-    """How often it happens in one step of the long run."""
+    """Repetitions in one step of the long run."""
     steps: int = 3
     why_not: Callable[[Site], str | None] = lambda _: None
-    """None, or why it can't be made here."""
+    """Why it can't be injected here; None when it can."""
 
 
 KINDS: Final = (

@@ -17,7 +17,7 @@ _PLACEHOLDER: Final = re.compile(r"\{loyalty\.([A-Za-z0-9_]+)\.promocode\}")
 
 
 class Violation(NamedTuple):
-    """A promise that was broken, which check saw it, and how."""
+    """A violation: the promise, the check that found it, and the details."""
 
     promise: str
     check: str
@@ -32,11 +32,11 @@ class Rule(NamedTuple):
     pattern: re.Pattern[str] | None
     """What its codes look like; None where somebody else makes them."""
     may_refuse: bool
-    """Whether it can run out of codes."""
+    """Whether its pool can run empty."""
 
 
 class Asked(NamedTuple):
-    """What one request wants."""
+    """The expected content of an answer."""
 
     profile_id: str
     programs: tuple[str, ...]
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
 
 
 class Ledger:
-    """Takes records in the order in which they are in Kafka, and notes what they break."""
+    """Consumes records in partition order and collects violations."""
 
     def __init__(self, prefix: str, rules: dict[str, Rule]) -> None:
         self.violations: list[Violation] = []
@@ -70,7 +70,7 @@ class Ledger:
         return len(self.asked) - len(self.answered)
 
     def take(self, record: ConsumerRecord) -> None:
-        """Note one record."""
+        """Add one record."""
         topic = record.topic.removeprefix(self._prefix)
         if topic in REQUESTS:
             self._request(record)
@@ -82,7 +82,7 @@ class Ledger:
             self._dead_letter(record)
 
     def unanswered(self) -> list[str]:
-        """Some requests that have no answer."""
+        """Up to a few unanswered requests."""
         return sorted(self.asked.keys() - self.answered.keys())[:5]
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
@@ -112,7 +112,7 @@ class Ledger:
         return taken_by is not None and (taken_by[0] == profile_id or self._rules[program].shared)
 
     def violate(self, promise: str, check: str, detail: str) -> None:
-        """Note a broken promise."""
+        """Record a violation."""
         self.violations.append(Violation(promise, check, detail))
 
     def _note(self, record: ConsumerRecord, name: bytes) -> None:
@@ -176,7 +176,7 @@ class Ledger:
             return
         asked = self.asked.get(request_id)
         if asked is None:
-            # Requests are read side by side with answers; one that is never found is an answer to nobody.
+            # Requests and answers are consumed concurrently; an answer without a request at the end is a violation.
             self.violate("I3", "an answer to nobody", request_id)
         elif data["profile_id"] != asked.profile_id or record.key != asked.profile_id.encode():
             self.violate("I1", "an answer has another profile", request_id)

@@ -1,4 +1,4 @@
-"""What one fault is made with."""
+"""Parameters of one fault injection."""
 
 import random
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Moment:
-    """What one fault is made with: its own source of chance, and how much of it there is."""
+    """Parameters of one fault injection: its random generator, repetitions and duration."""
 
     chance: random.Random
     times: int
-    """How often, where it is of the kind that happens at a point in time."""
+    """Repetitions of an instantaneous fault."""
     lasts_s: float
-    """How long, where it is of the kind that lasts (s)."""
+    """Duration of a lasting fault (s)."""

@@ -1,4 +1,4 @@
-"""Which faults come when: a function of the seed and the plan, so that the same seed gives the same schedule."""
+"""Schedules the faults: a pure function of the plan and the seed."""
 
 import random
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ _KILL_ROUNDS = 10
 
 
 class Plan(NamedTuple):
-    """What a run is to be."""
+    """The plan of a run."""
 
     seed: int
     requests: int
-    """Published at least."""
+    """Minimum number of published requests."""
     rate_per_s: float
-    """Of the load, at most (1/s)."""
+    """Maximum rate of requests (1/s)."""
     what: What
     """Every kind once, or each as often as it is to be, or every pair of kinds once, or workers killed alone."""
 
 
 class Step(NamedTuple):
-    """Faults that happen together."""
+    """Faults that are injected together."""
 
     kinds: tuple[Kind, ...]
     seed: int

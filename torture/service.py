@@ -1,4 +1,4 @@
-"""A remote service that can be made to misbehave. What it gave for a key it gives for that key again."""
+"""A remote code service that misbehaves on demand. It is idempotent by request id."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.support.remote_server import Asked, RemoteServer, Reply, answer, dripping, reply
 
-# Longer than a generator of this deployment waits for an answer.
+# Above this deployment's remote timeout.
 _LATE_S: Final = 1.5
 
 
@@ -26,7 +26,7 @@ class Service:
         self.wrongs += 1
         wrong = self._chance.randrange(7)
         if wrong == 0:
-            # A success after the other side has given up.
+            # A success after the client's timeout.
             await asyncio.sleep(_LATE_S)
             return reply(right)
         return (

@@ -1,4 +1,4 @@
-"""The HTTP API: its endpoints, what stands before them, and its OpenAPI document."""
+"""Builds the HTTP API: middleware, routes and the OpenAPI document."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _PREFIX: Final = "/api/v1"
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The document, with the shape of problems, which no endpoint returns and each may answer."""
+        """The OpenAPI document with the schema of problems, which is no endpoint's response model."""
         if self.openapi_schema is None:
             super().openapi()["components"]["schemas"]["Problem"] = Problem.model_json_schema()
         return super().openapi()
@@ -34,7 +34,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # FastAPI's own spans and logs tell paths, queries and what errors say: codes and profile ids.
+        # FastAPI's own spans and logs contain paths, queries and error texts, and so codes and profile ids.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(RequestIds, tracing),
@@ -43,7 +43,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
         ],
     )
     api.state.context = context
-    # A path is looked for in this order: those of every customer and every purchase come first.
+    # Routes are matched in this order, so the most frequent ones come first.
     for module in (code_lifecycle, codes, programs, remote, imports, exports, profiles):
         api.include_router(module.router, prefix=_PREFIX)
     api.router.routes.insert(0, FastPath(context, api.router))

@@ -1,4 +1,4 @@
-"""What the endpoints work with."""
+"""The dependencies of the endpoints."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -20,7 +20,7 @@ from services.console.settings import ConsoleSettings
 
 @dataclass(frozen=True)
 class Context:
-    """One console's own: made once, handed to every endpoint."""
+    """The dependencies of one console: built once, injected into every endpoint."""
 
     pool: Pool
     minters: Minters
@@ -36,7 +36,7 @@ class Context:
 
     @classmethod
     def of(cls, settings: ConsoleSettings, pool: Pool) -> Self:
-        """What a console with these settings works with."""
+        """Build the dependencies from the settings."""
         minters = Minters(*settings.master_keys)
         return cls(
             pool=pool,
@@ -54,6 +54,6 @@ class Context:
 
 
 async def context(request: Request) -> Context:
-    """The context of the console that serves this request."""
+    """FastAPI dependency: the context of the console that serves this request."""
     found: Context = request.app.state.context
     return found

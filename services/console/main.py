@@ -1,4 +1,4 @@
-"""Build a console from its settings and run it until told to stop."""
+"""Entry point of the console: serves the API and the health endpoints until it is stopped."""
 
 import asyncio
 import gc
@@ -27,9 +27,9 @@ from services.console.settings import ConsoleSettings
 
 log = structlog.get_logger()
 
-# One of them is the importer's while it has something to do.
+# The importer uses one of them while it works.
 _CONNECTIONS_MAX: Final = 9
-# Some hundred requests' worth.
+# The objects of some hundred requests.
 _GC_OBJECTS: Final = 50_000
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
-    """Serve the API until told to stop. Raises StackUnavailable when its port is taken or Postgres isn't there."""
+    """Serve the API until `stop` is set. Raises StackUnavailable when its port is taken or Postgres is not up."""
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres")
 
@@ -65,7 +65,7 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
             serve_app(api, settings.api_host, settings.api_port, settings.connections_max) as port,
         ):
             log.info("api_served", host=settings.api_host, port=port)
-            # A search for cycles through all that was just set up would hold up whoever asks at that moment.
+            # Garbage collection over all objects of the start would delay concurrent requests.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_GC_OBJECTS)
@@ -79,5 +79,5 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
         yield
     finally:
         task.cancel()
-        # A producer whose Kafka is away takes its time to stop, and nobody waits for what it has not sent.
+        # A producer without Kafka stops slowly, and its unsent announcements may be lost.
         await asyncio.wait((task,), timeout=CANCEL_TIMEOUT_S)

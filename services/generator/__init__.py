@@ -1,1 +1,1 @@
-"""The generator: keeps every program's pool full."""
+"""The generator: fills the programs' pools, orders codes from remote services, and stores profiles."""

@@ -1,9 +1,9 @@
-"""The Faust application: what wakes the generator up. Made by a factory; importing this starts nothing.
+"""The Faust application: consumes pool demands and program changes, and fills the pools that they name.
 
 Faust delivers at least once as long as an agent has a concurrency of 1, waits for its stream to be empty before it
-stops, and raises nothing: a message whose agent raises counts as done. So agents here catch what the database may
-raise and try again, and a top-up that is repeated finds the pool full. Faust commits past a first message that is not
-acknowledged once one behind it is: an agent that has many in hand acknowledges them in the order in which they came.
+stops, and raises nothing: a message whose agent raises is acknowledged. So the fill catches database errors and
+retries; a repeated top-up finds the pool full. Faust commits past an unacknowledged first message once a later one is
+acknowledged, so an agent with many messages in progress acknowledges them in order.
 """
 
 import asyncio
@@ -26,17 +26,16 @@ WAKE_UPS: Final = Counter("codewell_wake_ups", "Wake-ups of the generator, by ki
 for _kind in ("sweep", "PoolDemand", "ProgramChanged", "unreadable"):
     WAKE_UPS.labels(_kind)
 
-# Events of one partition whose pools are being filled.
-IN_HAND_MAX: Final = 200
+# Events of one partition in progress at once.
+EVENTS_IN_PROGRESS_MAX: Final = 200
 
-Fill = Callable[[int], Awaitable[None]]
+FillPool = Callable[[int], Awaitable[None]]
 
 
-def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust.App:
-    """An application that calls `fill`, which may not raise, with the id of a program that wants codes.
+def create_app(settings: GeneratorSettings, directory: str, fill: FillPool) -> faust.App:
+    """Create the application. It calls `fill` with the id of each program to fill; `fill` may not raise.
 
-    Faust wants a directory, though it has no tables here to keep in it. The application is started
-    and stopped by its caller.
+    Faust requires a data directory even without tables. The caller starts and stops the application.
     """
     prefix = settings.topic_prefix
     app = faust.App(
@@ -62,11 +61,11 @@ def create_app(settings: GeneratorSettings, directory: str, fill: Fill) -> faust
 
     @app.agent(topic(topics.POOL_DEMAND), concurrency=1, isolated_partitions=True)
     async def on_pool_demand(stream: faust.StreamT[bytes | None]) -> None:
-        await _serve(PoolDemand, stream, fill)
+        await _consume(PoolDemand, stream, fill)
 
     @app.agent(topic(topics.PROGRAM_CHANGED), concurrency=1, isolated_partitions=True)
     async def on_program_changed(stream: faust.StreamT[bytes | None]) -> None:
-        await _serve(ProgramChanged, stream, fill)
+        await _consume(ProgramChanged, stream, fill)
 
     return app
 
@@ -83,16 +82,16 @@ def _credentials(kafka_config: KafkaConfig) -> faust.SASLCredentials | faust.SSL
     return None if tls is None else faust.SSLCredentials(tls)
 
 
-async def _serve(
-    kind: type[PoolDemand | ProgramChanged], stream: faust.StreamT[bytes | None], fill: Fill
+async def _consume(
+    kind: type[PoolDemand | ProgramChanged], stream: faust.StreamT[bytes | None], fill: FillPool
 ) -> None:  # fmt: skip
-    """Fill the pools that the events of a partition name, many at a time."""
-    # The declared type lacks what every stream has.
+    """Handle the events of one partition concurrently, and acknowledge them in order."""
+    # The declared type lacks `noack`, which every stream has.
     manual = cast("faust.Stream[bytes | None]", stream).noack()
-    slots = asyncio.Semaphore(IN_HAND_MAX)
+    slots = asyncio.Semaphore(EVENTS_IN_PROGRESS_MAX)
 
     async def serve(event: faust.EventT[bytes | None], before: asyncio.Task[None] | None) -> None:
-        await _read_and_fill(kind, event.value, fill)
+        await _handle_event(kind, event.value, fill)
         if before is not None:
             await before
         await manual.ack(event)
@@ -105,8 +104,8 @@ async def _serve(
             last = group.create_task(serve(event, last))
 
 
-async def _read_and_fill(kind: type[PoolDemand | ProgramChanged], value: bytes | None, fill: Fill) -> None:
-    """Fill the pool that an event names. One that can't be read is logged: the sweep does its work."""
+async def _handle_event(kind: type[PoolDemand | ProgramChanged], value: bytes | None, fill: FillPool) -> None:
+    """Fill the pool that an event names. An unreadable event is logged; the next sweep covers it."""
     if not value:
         return
     try:

@@ -1,4 +1,4 @@
-"""Fills pools, many at once or one by one, however often the database goes away meanwhile."""
+"""Fills pools in batches or one by one, and retries while the database is unavailable."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ from codewell.pool import fill
 from codewell.pool.fill_many import PROGRAMS_MAX, top_up_many
 from codewell.pool.minter_cache import Minters
 from services.generator.app import WAKE_UPS
-from services.generator.pool_metrics import note_levels
+from services.generator.pool_metrics import update_pool_gauges
 
 log = structlog.get_logger()
 
 MADE: Final = Counter("codewell_codes_made", "Codes created by the generator.")
 
-# Pools that a sweep fills one by one, side by side; each costs a few round trips to the database and little else.
+# Concurrent single fills of a sweep; each is a few round trips to the database.
 SWEEP_CONCURRENCY_MAX: Final = 4
 
 _SWEEP: Final = "sweep"
@@ -31,7 +31,7 @@ _TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableErro
 
 
 class Filler:
-    """Fills one pool, or all that lack something. Sets `ordered` when there may be something to send."""
+    """Fills pools up to their marks. Sets `ordered` when an order to a remote service is due."""
 
     def __init__(
         self, pool: Pool, minters: Minters, health: Health, stop: asyncio.Event, ordered: asyncio.Event
@@ -43,15 +43,15 @@ class Filler:
         self._ordered = ordered
 
     async def fill(self, program_id: int) -> None:
-        """Bring one pool up to its mark, trying again until it is done or the process is to stop. Raises nothing."""
+        """Fill one pool up to its mark; retries until it is done or the process stops. Raises nothing."""
         async for _ in backoff_delays(self._stop):
             try:
                 async with self._pool.acquire() as connection:
                     filled = await fill.top_up(connection, self._minters, program_id)
             except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
-                self._waits(error)
+                self._set_waiting(error)
             except Exception:
-                # Trying the same again would block all other programs of the partition; the sweep comes back to it.
+                # A retry would block all other programs of the partition; the sweep retries.
                 log.exception("pool_not_filled", program_id=program_id)
                 return
             else:
@@ -65,18 +65,18 @@ class Filler:
                 return
 
     async def fill_batch(self, program_ids: Sequence[int]) -> list[int]:
-        """Bring up to TOGETHER_MAX pools up to their marks, and return those that are to be filled one by one.
+        """Fill up to PROGRAMS_MAX pools in one transaction; returns those to fill one by one.
 
-        Tries again until it is done or the process is to stop. Raises nothing.
+        Retries until it is done or the process stops. Raises nothing.
         """
         async for _ in backoff_delays(self._stop):
             try:
                 async with self._pool.acquire() as connection:
                     filled, left = await top_up_many(connection, program_ids)
             except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
-                self._waits(error)
+                self._set_waiting(error)
             except Exception:
-                # One of them may be at fault, which is told when each is filled alone.
+                # One program may be at fault; filling each alone finds and logs it.
                 log.exception("pools_not_filled", pools=len(program_ids))
                 break
             else:
@@ -88,10 +88,10 @@ class Filler:
                 return left
         return list(program_ids)
 
-    async def sweep_on(self, interval_s: float) -> None:
-        """Sweep now and then every `interval_s` (s), sooner where that failed, until told to stop. Raises nothing.
+    async def run_sweeps(self, interval_s: float) -> None:
+        """Sweep every `interval_s` (s), sooner after a failure, until the process stops. Raises nothing.
 
-        It needs no Kafka: while that is away, pools are used over HTTP.
+        Independent of Kafka: during its outage, codes are still attached over HTTP.
         """
         while not self._stop.is_set():
             async for _ in backoff_delays(self._stop):
@@ -104,18 +104,18 @@ class Filler:
                 await asyncio.wait_for(self._stop.wait(), interval_s)
 
     async def sweep(self) -> bool:
-        """Look at all programs and fill those that lack something. False where that failed. Raises nothing."""
+        """Fill all pools below their mark. False when the database failed. Raises nothing."""
         try:
             async with self._pool.acquire() as connection:
                 needy = await fill.needy_programs(connection)
         except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
-            self._waits(error)
+            self._set_waiting(error)
             return False
         except Exception:
             log.exception("sweep_failed")
             return False
         self._health.set_ready(_POSTGRES)
-        # What somebody had locked at first was filled by another generator's sweep, as a rule.
+        # Twice, as a program locked at first has usually been filled by another generator by now.
         waiting = iter(await self._fill_batches(await self._fill_batches(needy)))
 
         async def fill_some() -> None:
@@ -124,19 +124,19 @@ class Filler:
                 self._health.heartbeat(_SWEEP)
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
-        await self._note_levels()
+        await self._update_pool_gauges()
         return True
 
-    def _waits(self, error: Exception) -> None:
+    def _set_waiting(self, error: Exception) -> None:
         self._health.set_waiting(_POSTGRES, outage_reason(error))
-        # Without a database there is nothing to do, and nothing gained by being started anew.
+        # Idle, not stuck: a restart does not bring the database back.
         self._health.set_idle(_SWEEP)
 
-    async def _note_levels(self) -> None:
+    async def _update_pool_gauges(self) -> None:
         try:
             async with self._pool.acquire() as connection:
-                await note_levels(connection)
-        except Exception as error:  # noqa: BLE001  the next sweep tells it, and what is wrong shows in filling pools
+                await update_pool_gauges(connection)
+        except Exception as error:  # noqa: BLE001  the next sweep retries, and fills report the cause
             log.warning("levels_not_read", why=type(error).__name__)
 
     async def _fill_batches(self, program_ids: Sequence[int]) -> list[int]:

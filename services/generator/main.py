@@ -1,4 +1,4 @@
-"""Build a generator from its settings and run it until told to stop."""
+"""Entry point of the generator: builds it from its settings and runs it until it is stopped."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,8 @@ from codewell.keys import master_keys
 from codewell.pool.minter_cache import Minters
 from codewell.remote.client import Client
 from schemas import topics
-from services.generator.app import Fill, create_app
-from services.generator.fill_batcher import ALONE_MAX, FillBatcher
+from services.generator.app import FillPool, create_app
+from services.generator.fill_batcher import SINGLE_FILLS_MAX, FillBatcher
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
 from services.generator.profile_reader import ProfileReader
 from services.generator.remote_sender import RemoteSender, SendLimits
@@ -38,14 +38,14 @@ from services.generator.settings import GeneratorSettings
 log = structlog.get_logger()
 
 _KAFKA: Final = "kafka"
-# Faust joins its group meanwhile, which takes as long as a rebalance.
+# Includes joining the consumer group, which takes as long as a rebalance.
 _START_TIMEOUT_S: Final = 60.0
-_GOOD_AFTER_S: Final = 60.0
-# Of the time to stop, for Faust to end; half as much to end its start before.
-_STOP_SHARE: Final = 2 / 3
-# The sweep's, those for events, one for profiles, and some for requests to remote services, which are mostly out on the
-# network.
-_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + ALONE_MAX + 3
+_STABLE_AFTER_S: Final = 60.0
+# Share of the stop timeout for Faust's shutdown; half of it for an interrupted start.
+_STOP_TIMEOUT_SHARE: Final = 2 / 3
+# For the sweep, for events, one for profiles, and some for the exchanges with remote services, which spend most of
+# their time on the network.
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + SINGLE_FILLS_MAX + 3
 # The codes of some twenty answers of 500.
 _GC_OBJECTS: Final = 50_000
 
@@ -56,11 +56,11 @@ def main() -> None:
     configure("generator", settings.log_level)
     failpoints.arm(settings.failpoints)
     metrics.configure("generator")
-    run(lambda stop: generate(settings, stop))
+    run(lambda stop: run_generator(settings, stop))
 
 
-async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
-    """Keep pools full until told to stop. Raises StackUnavailable when Postgres or Kafka is not there at the start."""
+async def run_generator(settings: GeneratorSettings, stop: asyncio.Event) -> None:
+    """Fill pools until `stop` is set. Raises StackUnavailable when Postgres or Kafka is not up at the start."""
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres", _KAFKA)
     minters = Minters(*settings.master_keys)
@@ -86,66 +86,66 @@ async def generate(settings: GeneratorSettings, stop: asyncio.Event) -> None:
             works = [
                 sender.run(stop, settings.stop_timeout_s),
                 run_until_stopped(stop, reader.run(), settings.stop_timeout_s),
-                run_until_stopped(stop, filler.sweep_on(settings.sweep_interval_s)),
+                run_until_stopped(stop, filler.run_sweeps(settings.sweep_interval_s)),
                 monitor(pool, health, stop),
             ]
             tasks = [asyncio.create_task(work) for work in works]
             try:
-                await _listen_on(settings, FillBatcher(filler).fill, health, stop)
+                await _consume_events(settings, FillBatcher(filler).fill, health, stop)
             finally:
                 stop.set()
                 await asyncio.gather(*tasks)
 
 
-async def _listen_on(settings: GeneratorSettings, fill: Fill, health: Health, stop: asyncio.Event) -> None:
-    """Fill the pools that events name until told to stop. A broken connection to Kafka is made anew.
+async def _consume_events(settings: GeneratorSettings, fill: FillPool, health: Health, stop: asyncio.Event) -> None:
+    """Consume events until `stop` is set; reconnects to Kafka.
 
-    Faust does not come back from a crash by itself, so each connection is another application.
+    Faust does not recover from a crash by itself, so each connection is a new application.
     """
     while not stop.is_set():
         async for _ in backoff_delays(stop):
             began = time.monotonic()
             try:
-                await _listen(settings, fill, health, stop)
+                await _consume_until_lost(settings, fill, health, stop)
             except (KafkaError, OSError) as error:
                 health.set_waiting(_KAFKA, clients.outage_reason(error))
             except Exception as error:
                 log.exception("events_not_read")
                 health.set_waiting(_KAFKA, type(error).__name__)
-            if stop.is_set() or time.monotonic() - began > _GOOD_AFTER_S:
+            if stop.is_set() or time.monotonic() - began > _STABLE_AFTER_S:
                 break
 
 
-async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop: asyncio.Event) -> None:
-    """Fill the pools that events name until told to stop. Raises what Faust raises, and StackUnavailable."""
+async def _consume_until_lost(settings: GeneratorSettings, fill: FillPool, health: Health, stop: asyncio.Event) -> None:
+    """Consume events over one connection. Raises what Faust raises, and StackUnavailable when Faust ends."""
     with TemporaryDirectory(prefix="codewell-generator-") as directory:
         app = create_app(settings, directory, fill)
         try:
-            # Where no broker answers, this takes long, and whoever stops the generator meanwhile need not wait for it.
-            # Faust that is stopped half-way leaves connections and a thread behind, so it has its chance to end it.
+            # Without a broker the start takes long, so a stop interrupts it. A start that is cut leaks connections
+            # and a thread, so Faust first has time to finish it.
             await run_until_stopped(
-                stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_SHARE / 2 * settings.stop_timeout_s
+                stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_TIMEOUT_SHARE / 2 * settings.stop_timeout_s
             )
             if not stop.is_set():
-                _keep()
+                _freeze_gc()
                 health.set_ready(_KAFKA)
                 await run_until_stopped(stop, app.wait_until_stopped())
         finally:
-            await _stop(app, _STOP_SHARE * settings.stop_timeout_s)
+            await _stop_app(app, _STOP_TIMEOUT_SHARE * settings.stop_timeout_s)
     if not stop.is_set():
         raise StackUnavailable("Faust has ended: its log says why.")
 
 
-async def _stop(app: faust.App, timeout_s: float) -> None:
-    """Let Faust end what it has in hand, for so long (s). It may not take its cancellation where no broker answers."""
+async def _stop_app(app: faust.App, timeout_s: float) -> None:
+    """Stop Faust within `timeout_s` (s), then cancel it. It may ignore the cancellation when no broker responds."""
     stopping = asyncio.ensure_future(app.stop())
     await asyncio.wait((stopping,), timeout=timeout_s)
     stopping.cancel()
     await asyncio.wait((stopping,), timeout=CANCEL_TIMEOUT_S)
 
 
-def _keep() -> None:
-    """What is there now stays: to look through it for garbage stopped everything for 0.1 s, twice a second."""
+def _freeze_gc() -> None:
+    """Exclude all current objects from garbage collection, which paused the process for 0.1 s, twice a second."""
     if gc.get_freeze_count() == 0:
         gc.freeze()
         gc.set_threshold(_GC_OBJECTS)

@@ -1,4 +1,4 @@
-"""What a generator tells of pools: read once a sweep, so that it costs requests nothing however often it is asked."""
+"""Gauges of pools. They are read once a sweep, so scrapes cost no database time."""
 
 from typing import Final
 
@@ -7,8 +7,8 @@ from prometheus_client import Gauge
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.levels import circuits_open, levels
 
-# Each is four series, and a platform has many thousand programs.
-NAMED_MAX: Final = 200
+# Limits the cardinality: each program is four series, and a platform has many thousand programs.
+PROGRAMS_MAX: Final = 200
 
 POOL: Final = Gauge("codewell_pool_codes", "Codes in the pool.", ["program"])
 MARK: Final = Gauge("codewell_pool_mark_codes", "Size to which generators fill the pool, if they fill it.",
@@ -19,11 +19,11 @@ CODES_MAX: Final = Gauge("codewell_program_maximum_codes", "Maximum codes the pr
 CIRCUITS: Final = Gauge("codewell_remote_circuits_open", "Programs whose remote service has an open circuit breaker.")
 
 
-async def note_levels(connection: Connection) -> None:
-    """Tell how pools stand now, and nothing more of programs that are no longer there. Raises what asyncpg raises."""
-    now = await levels(connection, NAMED_MAX)
+async def update_pool_gauges(connection: Connection) -> None:
+    """Set the gauges, and drop the series of programs that are gone. Raises what asyncpg raises."""
+    now = await levels(connection, PROGRAMS_MAX)
     CIRCUITS.set(await circuits_open(connection))
-    # Nobody is served between these lines, so no scrape sees the half of it.
+    # No await from here on, so no scrape sees half-set gauges.
     for gauge in (POOL, MARK, CODES, CODES_MAX):
         gauge.clear()
     for level in now:

@@ -1,4 +1,4 @@
-"""What a record of `profile-changed` says, and what many of them come to."""
+"""Decodes records of `profile-changed` and merges the changes of a batch."""
 
 from typing import NamedTuple
 
@@ -12,25 +12,25 @@ _ID = TypeAdapter[str](Id)
 
 
 class UnreadableChange(Exception):
-    """A record that is no change of a profile. The text says why and holds nothing of it."""
+    """A record that is no valid profile change. The text names the fault and holds no profile data."""
 
 
 class ProfileChange(NamedTuple):
-    """All fields that a profile has from now on, or None where it is to be forgotten."""
+    """The new fields of a profile, which replace all old ones; None erases the profile."""
 
     profile_id: str
     fields: dict[str, str] | None
 
 
 class ProfileChanges:
-    """Many changes in the order in which they came: what is to be forgotten first, and what is to be written then."""
+    """The merged changes of a batch: erasures, which are applied first, and writes."""
 
     def __init__(self) -> None:
         self.forgotten: dict[str, None] = {}
         self.written: dict[str, dict[str, str]] = {}
 
     def add(self, change: ProfileChange) -> None:
-        """Add a change behind the others: of one profile the last counts, and none undoes that it is forgotten."""
+        """Merge the next change. The last write of a profile wins; an erasure is applied in any case."""
         if change.fields is None:
             self.written.pop(change.profile_id, None)
             self.forgotten[change.profile_id] = None
@@ -39,7 +39,7 @@ class ProfileChanges:
 
 
 def read(record: ConsumerRecord) -> ProfileChange:
-    """The change. Raises Unreadable. The key is the profile's id, as a record without a value has nothing else."""
+    """Decode a record. Raises UnreadableChange. The key is the profile id, as a tombstone has no value."""
     try:
         profile_id = _ID.validate_python((record.key or b"").decode())
         if record.value is None:
@@ -58,7 +58,7 @@ def read(record: ConsumerRecord) -> ProfileChange:
 
 
 def _event(headers: dict[str, bytes | None], value: bytes) -> ProfileChanged:
-    """The event of either mode; a binary one without a type is taken for what the topic is for."""
+    """Decode an event of either CloudEvents mode. In binary mode the type header is optional."""
     if (headers.get("content-type") or b"").lower().startswith(_STRUCTURED):
         envelope = CloudEvent.model_validate_json(value)
         kind, event = envelope.type, ProfileChanged.model_validate(envelope.data)

@@ -1,7 +1,7 @@
-"""Keeps profiles as the events of `profile-changed` tell them, batch by batch.
+"""Consumes `profile-changed` in batches and stores the profiles.
 
-A plain consumer and not an agent of the application beside it: a first reading brings every profile that there is, and
-a statement for a thousand of them costs as much as for ten.
+A plain consumer instead of a Faust agent: the first run reads every profile, and one statement for 1,000 of them costs
+as much as for ten.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ for _outcome in ("written", "forgotten", "unreadable"):
     EVENTS.labels(_outcome)
 
 BATCH_SIZE_MAX: Final = 1_000
-# Each takes a while, and what is committed behind it is not done again where a batch takes too long.
-_FORGOTTEN_MAX: Final = 20
+# An erasure is slow. Committing after a few of them limits the repeated work when a batch exceeds the poll interval.
+_ERASURES_PER_COMMIT_MAX: Final = 20
 _POLL_MS: Final = 500
-# A rebalance waits so long for the batch in hand, less than the group waits for this member.
+# How long a rebalance waits for the current batch; less than the group's rebalance timeout.
 _REVOKE_TIMEOUT_S: Final = 20.0
-_GOOD_AFTER_S: Final = 60.0
+_STABLE_AFTER_S: Final = 60.0
 _LOOP: Final = "profiles"
 _KAFKA: Final = "kafka (profiles)"
 _POSTGRES: Final = "postgres (profiles)"
@@ -51,7 +51,7 @@ _TRANSIENT: Final = (
 
 
 class ProfileReader(ConsumerRebalanceListener):
-    """One member of the group that reads changes of profiles. They count once they are in the database."""
+    """One member of the consumer group of profile changes. Offsets are committed after the database commit."""
 
     def __init__(self, settings: GeneratorSettings, pool: Pool, health: Health, stop: asyncio.Event) -> None:
         self._kafka_config = settings.kafka_config
@@ -60,66 +60,66 @@ class ProfileReader(ConsumerRebalanceListener):
         self._pool = pool
         self._health = health
         self._stop = stop
-        # Held while a batch is being written, so that a rebalance waits for its end and nobody writes newer ones first.
-        self._in_hand = asyncio.Lock()
-        # Counts rebalances: what was fetched before one may be another reader's by now, and older than what that wrote.
+        # Held while a batch is written, and awaited by a rebalance: the next owner can't write newer changes first.
+        self._write_lock = asyncio.Lock()
+        # Number of rebalances: the partition's next owner may already have written newer changes than an older fetch.
         self._generation = 0
-        # Set when aiokafka could not read a record and did not say which.
-        self._careful = False
+        # Set when aiokafka failed to decode a record without naming its offset: the next connection looks for it.
+        self._has_poison_record = False
 
     async def run(self) -> None:
-        """Go on until told to stop, and raise nothing. What is not committed comes again over a new connection."""
+        """Consume until the process stops. Raises nothing; reconnects, and uncommitted records are redelivered."""
         while not self._stop.is_set():
             async for _ in backoff_delays(self._stop):
                 self._health.heartbeat(_LOOP)
                 began = time.monotonic()
                 try:
-                    await self._connected()
+                    await self._run_connection()
                 except (KafkaError, OSError) as error:
                     self._health.set_waiting(_KAFKA, clients.outage_reason(error))
                 except Exception:
-                    # Pools are filled all the same.
+                    # Not raised: filling pools does not depend on profiles.
                     log.exception("profiles_not_read")
-                if self._stop.is_set() or time.monotonic() - began > _GOOD_AFTER_S:
+                if self._stop.is_set() or time.monotonic() - began > _STABLE_AFTER_S:
                     break
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Give partitions up only between batches."""
+        """Release partitions between batches."""
         try:
-            async with asyncio.timeout(_REVOKE_TIMEOUT_S), self._in_hand:
+            async with asyncio.timeout(_REVOKE_TIMEOUT_S), self._write_lock:
                 pass
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
         self._generation += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Begin where the last owner committed."""
+        """Nothing to do: aiokafka resumes at the committed offsets."""
 
-    async def _connected(self) -> None:
+    async def _run_connection(self) -> None:
         consumer = clients.consumer(self._kafka_config, self._group)
         try:
             consumer.subscribe([self._topic], listener=self)
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await consumer.start()
             self._health.set_ready(_KAFKA)
-            if self._careful:
-                await self._step_over(consumer)
-                self._careful = False
+            if self._has_poison_record:
+                await self._skip_poison_records(consumer)
+                self._has_poison_record = False
             watchdog = BrokerWatchdog(consumer)
             async with lag.exported_lag(consumer):
                 while not self._stop.is_set():
                     self._health.heartbeat(_LOOP)
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
-                    self._listen(watchdog, records=bool(fetched))
-                    await self._take(consumer, fetched)
+                    self._check_brokers(watchdog, records=bool(fetched))
+                    await self._process(consumer, fetched)
         except UnicodeDecodeError:
-            # What was fetched along with it is lost to this consumer; the next one begins at the committed offsets.
-            self._careful = True
+            # This consumer has lost the records of that fetch; the next one resumes at the committed offsets.
+            self._has_poison_record = True
         finally:
             await asyncio.shield(clients.stop(consumer))
 
-    def _listen(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
-        """Note that a fetch has ended. Raises TimeoutError when no broker has said anything for long."""
+    def _check_brokers(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
+        """Report a fetch to the watchdog. Raises TimeoutError when no broker has responded for too long."""
         watchdog.record_fetch(records=records)
         if watchdog.is_silent:
             self._health.set_waiting(_KAFKA, "no broker answers")
@@ -127,50 +127,50 @@ class ProfileReader(ConsumerRebalanceListener):
             self._health.set_ready(_KAFKA)
         watchdog.check()
 
-    async def _step_over(self, consumer: AIOKafkaConsumer) -> None:
-        """Go on one record at a time, past those that aiokafka can't read: a header's name is not UTF-8.
+    async def _skip_poison_records(self, consumer: AIOKafkaConsumer) -> None:
+        """Consume record by record and skip those that aiokafka can't decode: a header name is not UTF-8.
 
-        Behind such a record, those of the same batch can't be read either.
+        Such a record also makes the rest of its fetch unreadable.
         """
         async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
             ends = await consumer.end_offsets(list(consumer.assignment()))
         for tp, end in sorted(ends.items()):
-            # It is before what is written meanwhile, which may be without end.
+            # Up to the end offset of the start: producers may append without end.
             while not self._stop.is_set() and await consumer.position(tp) < end:
                 self._health.heartbeat(_LOOP)
                 try:
                     fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
                 except UnicodeDecodeError:
                     offset = await consumer.position(tp)
-                    _note_unreadable(tp.partition, offset, "a header's name is not UTF-8")
+                    _log_unreadable(tp.partition, offset, "a header's name is not UTF-8")
                     await _commit(consumer, {tp: offset + 1})
                     consumer.seek(tp, offset + 1)
                     continue
                 if not fetched:
                     break
-                await self._take(consumer, fetched)
+                await self._process(consumer, fetched)
 
-    async def _take(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
-        """Write what was fetched and commit it then. What is unreadable is logged and stepped over."""
-        async with self._in_hand:
+    async def _process(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Write the fetched changes, then commit their offsets. Unreadable records are logged and skipped."""
+        async with self._write_lock:
             generation, changes, offsets = self._generation, ProfileChanges(), dict[TopicPartition, int]()
             ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
             for record in chain.from_iterable(ours):
                 try:
                     changes.add(read(record))
                 except UnreadableChange as error:
-                    _note_unreadable(record.partition, record.offset, str(error))
+                    _log_unreadable(record.partition, record.offset, str(error))
                 offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
-                if len(changes.forgotten) == _FORGOTTEN_MAX:
-                    if not await self._written(changes, generation):
+                if len(changes.forgotten) == _ERASURES_PER_COMMIT_MAX:
+                    if not await self._write(changes, generation):
                         return
                     await _commit(consumer, offsets)
                     changes, offsets = ProfileChanges(), {}
-            if await self._written(changes, generation):
+            if await self._write(changes, generation):
                 await _commit(consumer, offsets)
 
-    async def _written(self, changes: ProfileChanges, generation: int) -> bool:
-        """Write the changes, trying again until it is done; False when told to stop before, or others may have them."""
+    async def _write(self, changes: ProfileChanges, generation: int) -> bool:
+        """Write the changes, with retries. False when the process stops or a rebalance comes first."""
         if not changes.forgotten and not changes.written:
             return True
         async for _ in backoff_delays(self._stop):
@@ -193,13 +193,13 @@ class ProfileReader(ConsumerRebalanceListener):
         return False
 
 
-def _note_unreadable(partition: int, offset: int, why: str) -> None:
+def _log_unreadable(partition: int, offset: int, why: str) -> None:
     EVENTS.labels("unreadable").inc()
     log.warning("profile_event_unreadable", partition=partition, offset=offset, why=why)
 
 
 async def _commit(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
-    """Commit what is written. Where a partition has gone to another reader, that one writes the same again."""
+    """Commit offsets. A lost partition's new owner writes the same changes again."""
     if not offsets:
         return
     try:

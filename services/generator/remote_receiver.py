@@ -1,4 +1,4 @@
-"""Puts what remote services answer into the pools: answers of a program that are there together in one transaction."""
+"""Stores the codes of remote services in the pools; concurrent answers for one program share a transaction."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
@@ -20,24 +20,24 @@ RECEIVED: Final = Counter("codewell_remote_codes", "Codes delivered by remote se
 
 TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
-# The program's row is locked for as long as a transaction takes: some 0.2 s with so many.
-CODES_AT_ONCE_MAX: Final = 20_000
+# Limits how long a transaction locks the program's row: some 0.2 s for this many.
+CODES_PER_TRANSACTION_MAX: Final = 20_000
 
-Fill = Callable[[int], Awaitable[None]]
+FillPool = Callable[[int], Awaitable[None]]
 
 
 class RemoteReceiver:
-    """Stores answers, and calls `fill` where the pool may lack more than they brought. `fill` may not raise."""
+    """Stores answers, and calls `fill` for a pool that is still below its mark. `fill` may not raise."""
 
-    def __init__(self, pool: Pool, fill: Fill) -> None:
+    def __init__(self, pool: Pool, fill: FillPool) -> None:
         self._pool = pool
         self._fill = fill
         self._coalescer: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store)
 
     async def store(self, order: Order, codes: Sequence[RemoteCode]) -> int | None:
-        """How many codes of this answer are in the pool now, as in `arrivals.Stored`.
+        """Store one answer; returns how many of its codes entered the pool, as `deliveries.Stored` has it.
 
-        Raises RemoteFailed where it can't be used, and what asyncpg raises; then nothing of it is stored.
+        Raises RemoteFailed for an unusable answer, and what asyncpg raises; then nothing is stored.
         """
         stored = await self._coalescer.submit(order.program_id, ServiceAnswer(order, codes))
         if stored:
@@ -48,12 +48,12 @@ class RemoteReceiver:
     async def _store(self, program_id: int, answers: Sequence[ServiceAnswer]) -> list[int | Exception | None]:
         outcomes: list[int | Exception | None] = []
         lacks = False
-        for some in _portions(answers):
+        for portion in _transactions(answers):
             try:
                 async with self._pool.acquire() as connection:
-                    stored = await deliveries.store(connection, program_id, some)
+                    stored = await deliveries.store(connection, program_id, portion)
             except Exception as error:  # noqa: BLE001  it is raised for these answers
-                outcomes += [error] * len(some)
+                outcomes += [error] * len(portion)
             else:
                 outcomes += stored.outcomes
                 lacks = lacks or stored.needs_orders
@@ -62,12 +62,12 @@ class RemoteReceiver:
         return outcomes
 
 
-def _portions(answers: Sequence[ServiceAnswer]) -> Iterator[list[ServiceAnswer]]:
-    """The answers in the portions of one transaction each."""
+def _transactions(answers: Sequence[ServiceAnswer]) -> Iterator[list[ServiceAnswer]]:
+    """Split the answers into one list for each transaction."""
     portion: list[ServiceAnswer] = []
     count = 0
     for answer in answers:
-        if portion and count + len(answer.codes) > CODES_AT_ONCE_MAX:
+        if portion and count + len(answer.codes) > CODES_PER_TRANSACTION_MAX:
             yield portion
             portion, count = [], 0
         portion.append(answer)

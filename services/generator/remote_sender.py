@@ -1,4 +1,4 @@
-"""Sends the requests that are due to remote services, side by side, and hands over what they answer."""
+"""Sends due orders to remote services concurrently and stores their answers."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from codewell.remote import order_leases, signing_secrets
 from codewell.remote.client import Client
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode, RemoteRequest
-from services.generator.remote_receiver import TRANSIENT, Fill, RemoteReceiver
+from services.generator.remote_receiver import TRANSIENT, FillPool, RemoteReceiver
 
 log = structlog.get_logger()
 
@@ -34,16 +34,16 @@ for _outcome in ("done", "not_needed", "refused", "failed", "given_up"):
     REQUESTS.labels(_outcome)
 
 _POSTGRES: Final = "postgres (remote services)"
-# Others order too, at the API, and what failed becomes due again.
-LOOK_INTERVAL_S: Final = 1.0
+# The console places orders too, and failed ones become due again.
+POLL_INTERVAL_S: Final = 1.0
 GIVE_UP_INTERVAL_S: Final = 60.0
-KEYS_KEPT_S: Final = 1.0
-# For the database, after the exchange. A request whose generator died is taken by another when this is over too.
+SIGNING_KEYS_TTL_S: Final = 1.0
+# Time to store the answer after the exchange. An expired lease of a dead generator is taken over by another one.
 LEASE_MARGIN_S: Final = 5.0
 
 
 class SendLimits(NamedTuple):
-    """How many requests are out at once, how long each may take (s), and for how long each is tried again (s)."""
+    """Concurrent exchanges, the timeout of each (s), and how long an order is retried (s)."""
 
     concurrency: int
     timeout_s: float
@@ -51,7 +51,7 @@ class SendLimits(NamedTuple):
 
 
 class RemoteSender:
-    """Takes stored requests that are due, and has up to so many of them out at once."""
+    """Leases due orders and runs their exchanges, at most `limits.concurrency` at once."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RemoteSender:
         minters: Minters,
         client: Client,
         limits: SendLimits,
-        fill: Fill,
+        fill: FillPool,
         health: Health,
         wake: asyncio.Event,
     ) -> None:
@@ -71,17 +71,17 @@ class RemoteSender:
         self._receiver = RemoteReceiver(pool, fill)
         self._health = health
         self._wake = wake
-        self._out: dict[asyncio.Task[None], int] = {}
-        """Exchanges that go on, and the program of each."""
-        self._answered: set[asyncio.Task[None]] = set()
-        """Those that have ended, whose answers are being stored."""
-        self._keys: dict[int, tuple[float, list[bytes]]] = {}
-        self._looked_for_old_at = 0.0
+        self._exchanges: dict[asyncio.Task[None], int] = {}
+        """Running exchanges, each with its program id."""
+        self._storing: set[asyncio.Task[None]] = set()
+        """Ended exchanges whose answers are being stored."""
+        self._signing_key_cache: dict[int, tuple[float, list[bytes]]] = {}
+        self._expired_at = 0.0
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
-        """Send until told to stop; what is out then has `grace_s` (s) to end. Raises nothing.
+        """Send until `stop` is set; running exchanges then have `grace_s` (s) to end. Raises nothing.
 
-        A request that is cut off is tried again by whoever is there when its lease is over, under the same key.
+        A cancelled order is retried by any generator after its lease expires, under the same idempotency key.
         """
         stopped = asyncio.ensure_future(stop.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
@@ -90,7 +90,7 @@ class RemoteSender:
             self._wake.clear()
             if not await self._send_next():
                 await self._pause()
-        left = {*self._out, *self._answered}
+        left = {*self._exchanges, *self._storing}
         if left:
             await asyncio.wait(left, timeout=grace_s)
         for task in left:
@@ -99,12 +99,12 @@ class RemoteSender:
             await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
 
     async def _send_next(self) -> bool:
-        """Send what is due, as far as there are slots. False when there is nothing, or no slot.
+        """Send due orders into the free slots. False when nothing is due, or no slot is free.
 
-        A slot is free again when the answer is there. As many answers may wait to be stored, and no more: a slow
-        database holds up the sending.
+        An answer frees its slot. The answers to be stored are limited to as many again: a slow database slows the
+        sending down.
         """
-        free = min(self._limits.concurrency - len(self._out), self._room())
+        free = min(self._limits.concurrency - len(self._exchanges), self._free_slots())
         if free <= 0:
             return False
         try:
@@ -118,53 +118,55 @@ class RemoteSender:
         self._health.set_ready(_POSTGRES)
         for order in orders:
             task = asyncio.create_task(self._exchange(order))
-            self._out[task] = order.program_id
-            task.add_done_callback(self._ended)
+            self._exchanges[task] = order.program_id
+            task.add_done_callback(self._exchange_ended)
         return bool(orders)
 
     async def _next(self, most: int) -> list[Order]:
         lease_s = self._limits.timeout_s + LEASE_MARGIN_S
         async with self._pool.acquire() as connection:
             now = time.monotonic()
-            if now - self._looked_for_old_at >= GIVE_UP_INTERVAL_S:
-                self._looked_for_old_at = now
+            if now - self._expired_at >= GIVE_UP_INTERVAL_S:
+                self._expired_at = now
                 REQUESTS.labels("given_up").inc(await order_leases.give_up_old(connection, self._limits.give_up_s))
             of_program_max = self._limits.concurrency // 2
-            return await order_leases.lease_orders(connection, lease_s, Count(self._out.values()), of_program_max, most)
+            return await order_leases.lease_orders(
+                connection, lease_s, Count(self._exchanges.values()), of_program_max, most
+            )
 
     async def _pause(self) -> None:
-        """Until a slot is free, something was ordered, some time has passed, or all is to stop."""
+        """Wait for a free slot, a new order, the poll interval, or the stop."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_INTERVAL_S * random.uniform(0.5, 1.5)):  # noqa: S311  spreads load
+            async with asyncio.timeout(POLL_INTERVAL_S * random.uniform(0.5, 1.5)):  # noqa: S311  spreads load
                 await self._wake.wait()
 
-    def _room(self) -> int:
-        """How many more may be out or waiting to be stored: as many as are out at most may wait."""
-        return 2 * self._limits.concurrency - len(self._out) - len(self._answered)
+    def _free_slots(self) -> int:
+        """How many more exchanges may run or be stored; the limit is twice the concurrency."""
+        return 2 * self._limits.concurrency - len(self._exchanges) - len(self._storing)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        held_up = task in self._out or self._room() <= 0
-        self._out.pop(task, None)
-        self._answered.discard(task)
+    def _exchange_ended(self, task: asyncio.Task[None]) -> None:
+        held_up = task in self._exchanges or self._free_slots() <= 0
+        self._exchanges.pop(task, None)
+        self._storing.discard(task)
         if held_up:
             self._wake.set()
 
     async def _exchange(self, order: Order) -> None:
-        """Send one request and store its answer, or note why there is none. Raises nothing."""
+        """Send one order and store its answer, or record the failure. Raises nothing."""
         try:
             reach(Failpoint.ORDERED)
             try:
-                codes = await self._codes(order)
+                codes = await self._request_codes(order)
                 reach(Failpoint.ANSWERED)
                 self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()
             except RemoteFailed as error:
-                if await self._put_off(order, error):
-                    # Its codes are missing.
+                if await self._record_failure(order, error):
+                    # The order was given up, so the pool needs a new one.
                     await self._fill(order.program_id)
         except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
-            # Its answer is asked for again, under the same key, when its lease is over.
+            # The order is retried, under the same idempotency key, after its lease expires.
             self._health.set_waiting(_POSTGRES, outage_reason(error))
         except StackUnavailable as error:
             log.warning("program_unusable", program=order.program, why=str(error))
@@ -173,31 +175,31 @@ class RemoteSender:
 
     def _free_slot(self) -> None:
         if task := asyncio.current_task():
-            self._out.pop(task, None)
-            self._answered.add(task)
+            self._exchanges.pop(task, None)
+            self._storing.add(task)
             self._wake.set()
 
-    async def _codes(self, order: Order) -> Sequence[RemoteCode]:
-        """What the service answers. Raises RemoteFailed."""
-        keys = await self._keys_of(order.program_id)
+    async def _request_codes(self, order: Order) -> Sequence[RemoteCode]:
+        """Request the codes from the service. Raises RemoteFailed."""
+        keys = await self._signing_keys(order.program_id)
         request = RemoteRequest(
             version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
         )
         with SECONDS.time():
             return await self._client.order(order.url, request, keys, order.taken_s)
 
-    async def _keys_of(self, program_id: int) -> list[bytes]:
-        """The secrets in force, of a moment ago at most: one that is replaced stays in force for far longer."""
-        read_at, keys = self._keys.get(program_id, (0.0, []))
-        if not keys or time.monotonic() - read_at >= KEYS_KEPT_S:
+    async def _signing_keys(self, program_id: int) -> list[bytes]:
+        """The signing secrets in force, cached: a rotated secret stays in force far longer than SIGNING_KEYS_TTL_S."""
+        read_at, keys = self._signing_key_cache.get(program_id, (0.0, []))
+        if not keys or time.monotonic() - read_at >= SIGNING_KEYS_TTL_S:
             read_at = time.monotonic()
             async with self._pool.acquire() as connection:
                 secrets = await signing_secrets.active_secrets(connection, self._minters, program_id)
             keys = [secret.key for secret in secrets]
-            self._keys[program_id] = read_at, keys
+            self._signing_key_cache[program_id] = read_at, keys
         return keys
 
-    async def _put_off(self, order: Order, error: RemoteFailed) -> bool:
+    async def _record_failure(self, order: Order, error: RemoteFailed) -> bool:
         async with self._pool.acquire() as connection:
             given_up = await order_leases.record_failure(connection, order, error, self._limits.give_up_s)
         REQUESTS.labels("refused" if error.answered else "failed").inc()

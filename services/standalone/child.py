@@ -1,4 +1,4 @@
-"""One child process: started, watched, stopped, and never outliving us."""
+"""A child process that is logged, stopped with its process group, and never outlives its parent."""
 
 import asyncio
 import contextlib
@@ -17,17 +17,17 @@ from codewell.errors import StackUnavailable
 LOG_BYTES_MAX = 16 * 1024 * 1024
 TAIL_BYTES_MAX = 16 * 1024
 TAIL_LINES_MAX = 200
-KILLED_TIMEOUT_S = 10.0
+KILL_TIMEOUT_S = 10.0
 
 _EXEC_CHILD = Path(__file__).with_name("exec_child.py")
-_NONE = -1
+_UNSET = -1
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class RunAs:
-    """The user that a child of root becomes, and the one capability of root's that it keeps, if any."""
+    """The user that a child of root switches to, and the one capability that it keeps, if any."""
 
     uid: int
     gid: int
@@ -35,10 +35,10 @@ class RunAs:
 
 
 class Child:
-    """A running process in a session of its own, where a Ctrl-C in the terminal doesn't reach it.
+    """A running process in its own session, so that Ctrl-C in the terminal does not reach it.
 
-    On Linux the kernel sends it `death_signal` when the thread that started it ends, however that happens, so start
-    children from a thread that lives as long as they should: the main one.
+    On Linux the kernel sends it `death_signal` when the thread that started it ends, so start children from the main
+    thread.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log_path: Path, log_offset: int) -> None:
@@ -59,7 +59,7 @@ class Child:
         run_as: RunAs | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
     ) -> Self:
-        """Start `argv`, an absolute path and its arguments, and append what it says to `log_path`."""
+        """Start `argv` (an absolute path and its arguments) and append its output to `log_path`."""
         _rotate(log_path)
         log_file = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -93,11 +93,11 @@ class Child:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait until it has ended by itself or by `stop`."""
+        """Wait until the process has ended."""
         return await self._process.wait()
 
     async def is_ready(self, ready: Coroutine[None, None, None], timeout_s: float) -> bool:
-        """Whether `ready` has returned before the child ended; TimeoutError if neither has happened at the limit."""
+        """True when `ready` returns, False when the child ends first. Raises TimeoutError after `timeout_s` (s)."""
         becoming = asyncio.create_task(ready)
         ending = asyncio.create_task(self._process.wait())
         try:
@@ -114,7 +114,7 @@ class Child:
         return True
 
     async def stop(self, stop_signal: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> int:
-        """End it: signal, wait, and at the limit, or when this wait is cancelled, kill its whole process group."""
+        """Send `stop_signal`; kill the process group after `timeout_s` (s), or when this is cancelled."""
         if self._process.returncode is not None:
             return self._process.returncode
         with contextlib.suppress(ProcessLookupError):
@@ -125,16 +125,15 @@ class Child:
         except TimeoutError:
             log.warning("child killed, as it didn't stop in time", child=self.name, pid=self.pid, timeout_s=timeout_s)
         finally:
-            # Also after an orderly end, for what it may have left in its group; the number can't have been given to
-            # another process yet, as it was ours a moment ago.
+            # Also after a clean exit, for processes left in its group. The kernel can't have reused the group id yet.
             self._kill_group()
-        async with asyncio.timeout(KILLED_TIMEOUT_S):
+        async with asyncio.timeout(KILL_TIMEOUT_S):
             returncode = await self._process.wait()
         log.debug("child stopped", child=self.name, pid=self.pid, returncode=returncode)
         return returncode
 
     def log_tail(self, lines_max: int = TAIL_LINES_MAX) -> list[str]:
-        """The last lines that this run has said."""
+        """The last lines of this run's log."""
         with self.log_path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._log_offset, size - TAIL_BYTES_MAX))
@@ -142,27 +141,27 @@ class Child:
         return [line for line in text.splitlines() if line.strip()][-lines_max:]
 
     def last_words(self) -> str:
-        """Its last line that isn't indented, as stack traces are, for an error message."""
+        """The last log line that is not indented as a stack trace is, for an error message."""
         lines = [line for line in self.log_tail() if not line[0].isspace()]
         return lines[-1] if lines else "it said nothing"
 
     def _kill_group(self) -> None:
-        # PermissionError is what macOS says of a group that has only dead members.
+        # macOS raises PermissionError for a group with only zombie members.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _launcher(run_as: RunAs | None, death_signal: signal.Signals) -> list[str]:
-    uid = gid = capability = _NONE
+    uid = gid = capability = _UNSET
     if run_as is not None:
         uid, gid = run_as.uid, run_as.gid
-        capability = _NONE if run_as.capability is None else run_as.capability
+        capability = _UNSET if run_as.capability is None else run_as.capability
     numbers = (os.getpid(), int(death_signal), uid, gid, capability)
     return [sys.executable, "-I", "-S", str(_EXEC_CHILD), *(str(number) for number in numbers)]
 
 
 def _rotate(log_path: Path) -> None:
-    """Keep one older log, so that a stack that is started every day doesn't fill the disk."""
+    """Rotate a large log. One old log is kept, which bounds the disk space."""
     with contextlib.suppress(FileNotFoundError):
         if log_path.stat().st_size > LOG_BYTES_MAX:
             log_path.replace(log_path.with_suffix(".old.log"))

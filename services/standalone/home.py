@@ -1,4 +1,4 @@
-"""The directory of one stack: who has it, what's in it, and how others find what runs there."""
+"""The home directory of one stack: its lock, its files, and the endpoints of the running stack."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Endpoints(BaseModel):
-    """Where a running stack answers."""
+    """URLs and admin token of a running stack."""
 
     model_config = ConfigDict(frozen=True)
 

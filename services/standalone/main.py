@@ -1,4 +1,4 @@
-"""A whole stack on this machine: Postgres, Kafka and the services, each its own process, restarted when it dies."""
+"""Runs a whole stack on this machine: Postgres, Kafka, and the services as supervised processes."""
 
 import asyncio
 import os
@@ -35,12 +35,12 @@ log = structlog.get_logger()
 
 ADMIN: Final = "standalone"
 SERVICES: Final = ("issuer", "generator", "console")
-_ELSEWHERE: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
+_EXTERNAL_SERVER_SETTINGS: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.05
-# A worker that ran so long is started again at once when it dies.
-LASTING_S: Final = 60.0
-# Together less than the 10 s in which Ctrl-C is to end everything.
+# A worker that ran this long is restarted without backoff.
+STABLE_AFTER_S: Final = 60.0
+# Together below the 10 s within which Ctrl-C ends the stack.
 WORKER_STOP_TIMEOUT_S: Final = 3.0
 SERVER_STOP_TIMEOUT_S: Final = 6.5
 
@@ -49,7 +49,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a person may choose of a stack. Port 0 takes a free one."""
+    """Options of a stack. Port 0 takes a free one."""
 
     home: Path
     api_port: int = 0
@@ -59,7 +59,7 @@ class StackOptions:
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """One service of the stack: how it is started, and where it says whether it is ready."""
+    """One service process: its environment and the URL of its health endpoint."""
 
     name: str
     service: str
@@ -68,7 +68,7 @@ class WorkerProcess:
 
 
 async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
-    """Run a stack until told to stop. Raises StackUnavailable when it can't start, and leaves nothing running."""
+    """Run a stack until `stop` is set. Raises StackUnavailable when it can't start; then no process is left."""
     started = time.monotonic()
     async with stack(options, stop) as endpoints:
         if endpoints is None:
@@ -84,7 +84,7 @@ async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[Endpoints | None]:
-    """A stack that is ready in the block and gone after it; None when it was told to stop before it was ready."""
+    """Run a stack while the block runs. Yields None when stopped before it was ready."""
     if options.api_port and not is_free(options.api_port):
         raise taken("the API", options.api_port)
     async with running_servers(
@@ -98,16 +98,16 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         async with connection(url, "codewell-standalone") as opened:
             await migrate(opened)
             urls = await _service_urls(opened, url, servers.home)
-            # A new one each time: its secret is in endpoints.json alone, and an old file is worth nothing.
+            # A new token on each start: its secret is only in endpoints.json, and old copies of the file are useless.
             make = partial(tokens.replace, opened, ADMIN, ["admin"])
             admin_token = await audit_log.recorded(
                 opened, audit_log.command_actor(), make, "token.replace", token=ADMIN
             )
         await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
-        workers = _workers(options, urls, bootstrap)
+        workers = _worker_processes(options, urls, bootstrap)
         options.progress("starting the services")
-        async with _watched(servers, stop), _supervised(workers, servers.home):
-            if not await _all_ready(workers, servers.home, stop):
+        async with _stop_when_server_dies(servers, stop), _supervise(workers, servers.home):
+            if not await _wait_until_ready(workers, servers.home, stop):
                 yield None
                 return
             endpoints = Endpoints(
@@ -124,7 +124,7 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
 
 
 async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, str]:
-    """Where each service finds the database, as a user that may do there what the service does and no more."""
+    """Database URL of each service, with a user that has only the rights of its role."""
     passwords = home.database_passwords(SERVICES)
     for service, password in passwords.items():
         await logins.create_login(opened, service, service, password)
@@ -135,7 +135,7 @@ async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, s
     }
 
 
-def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[WorkerProcess]:
+def _worker_processes(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[WorkerProcess]:
     names = [("generator", "generator")]
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
     names += [("console", "console")]
@@ -155,27 +155,29 @@ def _workers(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> 
 
 
 @asynccontextmanager
-async def _supervised(workers: list[WorkerProcess], home: Home) -> AsyncIterator[None]:
-    """Keep one process of each worker running while the block runs, then stop them all side by side."""
+async def _supervise(workers: list[WorkerProcess], home: Home) -> AsyncIterator[None]:
+    """Run and restart the workers while the block runs, then stop them concurrently."""
     running: dict[str, Child] = {}
     closing = asyncio.Event()
     watchers: list[asyncio.Task[None]] = []
     try:
         for worker in workers:
             running[worker.name] = await _start(worker, home)
-        watchers = [asyncio.create_task(_keep(worker, home, running, closing)) for worker in workers]
+        watchers = [asyncio.create_task(_restart_on_exit(worker, home, running, closing)) for worker in workers]
         yield
     finally:
         closing.set()
         await asyncio.gather(*(child.stop(timeout_s=WORKER_STOP_TIMEOUT_S) for child in running.values()))
         await asyncio.gather(*watchers)
-        # One may have been started again in the meantime.
+        # A watcher may have restarted one meanwhile.
         await asyncio.gather(*(child.stop(timeout_s=WORKER_STOP_TIMEOUT_S) for child in running.values()))
 
 
-async def _keep(worker: WorkerProcess, home: Home, running: dict[str, Child], closing: asyncio.Event) -> None:
+async def _restart_on_exit(
+    worker: WorkerProcess, home: Home, running: dict[str, Child], closing: asyncio.Event
+) -> None:
     while True:
-        # The first of these pauses is none, and each is longer than the last, until one start lasts.
+        # Restarts back off from 0 s until a worker runs for STABLE_AFTER_S.
         async for _ in backoff_delays(closing):
             began = time.monotonic()
             status = await running[worker.name].wait()
@@ -186,15 +188,15 @@ async def _keep(worker: WorkerProcess, home: Home, running: dict[str, Child], cl
                 running[worker.name] = await _start(worker, home)
             except (StackUnavailable, OSError) as error:
                 log.warning("worker_not_started", worker=worker.name, why=str(error))
-            if time.monotonic() - began > LASTING_S:
+            if time.monotonic() - began > STABLE_AFTER_S:
                 break
         if closing.is_set():
             return
 
 
 @asynccontextmanager
-async def _watched(servers: Servers, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Stop the stack when Postgres or Kafka dies, and raise StackUnavailable then."""
+async def _stop_when_server_dies(servers: Servers, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Stop the stack when Postgres or Kafka dies, and raise StackUnavailable."""
     died: list[Child] = []
 
     async def watch(child: Child | None) -> None:
@@ -219,17 +221,17 @@ async def _start(worker: WorkerProcess, home: Home) -> Child:
         worker.name,
         [sys.executable, "-m", "services", worker.service],
         log_path=home.logs / f"{worker.name}.log",
-        env={**_for_workers(os.environ), **worker.env},
+        env={**_worker_environment(os.environ), **worker.env},
     )
 
 
-def _for_workers(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what is said of another Postgres or Kafka: those here are spoken to plainly, on loopback alone."""
-    return {name: value for name, value in environment.items() if not name.startswith(_ELSEWHERE)}
+def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without settings of external servers: the local ones use plain connections on loopback."""
+    return {name: value for name, value in environment.items() if not name.startswith(_EXTERNAL_SERVER_SETTINGS)}
 
 
-async def _all_ready(workers: list[WorkerProcess], home: Home, stop: asyncio.Event) -> bool:
-    """Wait until each worker says that it is ready; False when told to stop meanwhile."""
+async def _wait_until_ready(workers: list[WorkerProcess], home: Home, stop: asyncio.Event) -> bool:
+    """Wait until all workers are ready. False when stopped meanwhile; raises StackUnavailable after READY_TIMEOUT_S."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     async with httpx.AsyncClient(trust_env=False) as client:
         for worker in workers:

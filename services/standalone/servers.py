@@ -1,4 +1,4 @@
-"""Postgres and Kafka side by side in one home, for as long as a block runs."""
+"""Runs Postgres and Kafka together in one home directory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def running_servers(
     kafka_settings: KafkaSettings | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Servers]:
-    """Both are ready in the block and gone after it; if one can't start, the other doesn't stay."""
+    """Run both servers while the block runs. When one can't start, the other is stopped too."""
     home = await Home.open(path)
     servers = Servers(home, PostgresServer(home, postgres_settings), KafkaBroker(home, kafka_settings, progress))
     try:

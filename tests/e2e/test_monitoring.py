@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from services.generator.pool_metrics import NAMED_MAX
+from services.generator.pool_metrics import PROGRAMS_MAX
 from tests.e2e.test_remote_service import example, secrets_of
 from tests.support.commands import Stack, running_stack
 from tests.support.monitoring import RULES, board_queries, figures, places, prometheus, selectors, tool
@@ -140,4 +140,4 @@ async def test_pools_that_are_gone_are_told_of_no_more(stack: Stack) -> None:
     while "BRIEF" in await pools():
         assert time.monotonic() < deadline, await pools()
         await asyncio.sleep(0.1)
-    assert len(await pools()) <= NAMED_MAX + 1
+    assert len(await pools()) <= PROGRAMS_MAX + 1

@@ -19,7 +19,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from schemas import topics
 from schemas.program import Program, ProgramSettings, Stock
-from services.generator.main import generate
+from services.generator.main import run_generator
 from services.generator.settings import GeneratorSettings
 from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
@@ -69,7 +69,8 @@ class Site:
 
     def generator(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """A generator that runs while the block runs. It sweeps at its start and then never, unless told to."""
-        return running(generate, GeneratorSettings(**self.settings("generator") | {"sweep_interval_s": 3_600} | given))
+        settings = self.settings("generator") | {"sweep_interval_s": 3_600} | given
+        return running(run_generator, GeneratorSettings(**settings))
 
     async def program(self, name: str, codes: int = 0, **given: object) -> Program:
         """A program with so many codes in its pool, which nobody makes more codes for unless its switches say so."""

@@ -1,1 +1,1 @@
-"""What a console does beside answering requests."""
+"""Background tasks of the console."""

@@ -1,1 +1,1 @@
-"""Requests for one program that come together share one transaction."""
+"""Batching: concurrent requests for one program share one transaction."""

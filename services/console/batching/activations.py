@@ -1,4 +1,4 @@
-"""Activations over HTTP: those of one program's codes that come at the same time are one transaction."""
+"""Batches concurrent activations of one program into one transaction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
 from codewell.infra.process.coalescer import Coalescer
 from codewell.pool.minter_cache import Minters
-from services.console.http.auth import KnownToken
-from services.console.http.idempotency import Idempotency, done, repeated
+from services.console.http.auth import ProgramAccess
+from services.console.http.idempotency import Idempotency, ok_response, stored_response
 from services.console.http.problems import refusal
 from services.console.routes.code_shape import shown
 
@@ -26,30 +26,30 @@ class _Activation(NamedTuple):
 
 
 class Activations:
-    """Activates codes once for each idempotency key. An answer is kept in the transaction that activates."""
+    """Activates codes, once for each idempotency key; responses are stored in the same transaction."""
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._coalescer: Coalescer[KnownToken, _Activation, Response | None] = Coalescer(
+        self._coalescer: Coalescer[ProgramAccess, _Activation, Response | None] = Coalescer(
             self._activate, timeout_s=ACQUIRE_TIMEOUT_S
         )
 
-    async def activate(self, program: KnownToken, idempotency: Idempotency, code: str) -> Response | None:
-        """The answer, or None where this one has to be activated by itself: then nothing was done about it."""
+    async def activate(self, program: ProgramAccess, idempotency: Idempotency, code: str) -> Response | None:
+        """The response, or None when the code has to be activated outside a batch; then nothing was changed."""
         return await self._coalescer.submit(program, _Activation(idempotency, code))
 
-    async def _activate(self, program: KnownToken, activations: Sequence[_Activation]) -> list[Response | None]:
+    async def _activate(self, program: ProgramAccess, activations: Sequence[_Activation]) -> list[Response | None]:
         try:
-            return await self._in_one_transaction(program, activations)
+            return await self._activate_batch(program, activations)
         except (asyncpg.UniqueViolationError, asyncpg.DataError):
-            # A copy in another console was quicker, or one code can't be a text of Postgres.
+            # Another console used the same key first, or Postgres can't store one of the texts.
             return [None] * len(activations)
 
-    async def _in_one_transaction(
-        self, program: KnownToken, activations: Sequence[_Activation]
+    async def _activate_batch(
+        self, program: ProgramAccess, activations: Sequence[_Activation]
     ) -> list[Response | None]:
-        # Of copies, and of those who want the same code, the first is in this batch, and the others come behind it.
+        # One activation for each key and each code; duplicates are activated outside the batch.
         of_key: dict[TokenKey, _Activation] = {}
         of_code: dict[str, _Activation] = {}
         answers: dict[_Activation, Response] = {}
@@ -60,7 +60,7 @@ class Activations:
             for one in activations:
                 key = one.idempotency.key
                 if key is not None and key in known:
-                    answers[one] = repeated(known[key], one.idempotency.fingerprint)
+                    answers[one] = stored_response(known[key], one.idempotency.fingerprint)
                 elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
                     of_code[one.code] = one
             outcomes = await activation.activate_many(
@@ -71,7 +71,9 @@ class Activations:
                 if outcome is None:
                     continue
                 answers[one] = answer = (
-                    refusal(outcome) if isinstance(outcome, CodewellError) else done(shown(program.name, outcome), 200)
+                    refusal(outcome)
+                    if isinstance(outcome, CodewellError)
+                    else ok_response(shown(program.name, outcome), 200)
                 )
                 if one.idempotency.key is not None:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)

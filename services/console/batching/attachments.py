@@ -1,4 +1,4 @@
-"""Attachments over HTTP: those of one program that come at the same time are decided in one claim."""
+"""Batches concurrent attachments of one program into one claim."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from codewell.pool.minter_cache import Minters
 
 
 class ClaimBatcher:
-    """Decides requests as `Claims` does, with those of others that came meanwhile."""
+    """Same interface as `Claims`; concurrent requests share a claim."""
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._claims = Claims(pool, minters)
@@ -34,10 +34,10 @@ class ClaimBatcher:
         try:
             return [await self._claims.attach(requests)] * len(requests)
         except asyncpg.DataError:
-            # One of them can't be stored, whoever's it is; the others are no worse for it.
-            return [await self._alone(request) for request in requests]
+            # Postgres can't store one of the requests: each is decided alone, so that only that one fails.
+            return [await self._attach_alone(request) for request in requests]
 
-    async def _alone(self, request: Request) -> ClaimResult | Exception:
+    async def _attach_alone(self, request: Request) -> ClaimResult | Exception:
         try:
             return await self._claims.attach([request])
         except asyncpg.DataError as error:

@@ -1,1 +1,1 @@
-"""What stands before every endpoint: authentication, idempotency, limits, problems, pagination."""
+"""Cross-cutting HTTP concerns: authentication, idempotency, limits, problems, pagination."""

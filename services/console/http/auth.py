@@ -1,4 +1,4 @@
-"""Who asks: the token of a request, what it may do, and which programs are there for it."""
+"""Authentication by bearer tokens, and authorization by scopes and access groups."""
 
 import time
 from typing import Annotated, Final, NamedTuple
@@ -17,16 +17,16 @@ from codewell.programs import programs
 from schemas.program import Program
 from services.console.http.problems import AWAY, problem, unavailable
 
-GUARDED: Final = "/api/"
-# For so long a revoked token may go on working in a console that has seen it, and a program be seen whose access
-# groups were changed in another console.
-REMEMBERED_S: Final = 5.0
-_REMEMBERED_MAX: Final = 10_000
-_MUST_AUTHENTICATE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
+API_PREFIX: Final = "/api/"
+# How long a console may still accept a revoked token, or a program's old access groups after another console changed
+# them.
+CACHE_TTL_S: Final = 5.0
+_CACHE_ENTRIES_MAX: Final = 10_000
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
 
 
-class KnownToken(NamedTuple):
-    """What of a program decides who sees it."""
+class ProgramAccess(NamedTuple):
+    """The part of a program that decides about access."""
 
     id: int
     name: str
@@ -34,46 +34,45 @@ class KnownToken(NamedTuple):
 
 
 class Authenticator:
-    """Finds tokens by their secrets, and remembers those in force for some seconds."""
+    """Finds tokens by their secrets; caches tokens in force and programs for CACHE_TTL_S."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._remembered: dict[bytes, tuple[float, Token]] = {}
-        self._programs: dict[str, tuple[float, KnownToken]] = {}
+        self._cache: dict[bytes, tuple[float, Token]] = {}
+        self._programs: dict[str, tuple[float, ProgramAccess]] = {}
 
     async def find(self, authorization: str | None) -> Token | None:
-        """The token in force that this header gives, or None. Raises what asyncpg raises."""
+        """The token in force of an Authorization header, or None. Raises what asyncpg raises."""
         scheme, _, secret = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
         key = tokens.hash_of(secret.strip())
-        seen_at, token = self._remembered.get(key, (0.0, None))
+        seen_at, token = self._cache.get(key, (0.0, None))
         now = time.monotonic()
-        if token is not None and now - seen_at < REMEMBERED_S:
+        if token is not None and now - seen_at < CACHE_TTL_S:
             return token
         async with self._pool.acquire() as connection:
             token = await tokens.authenticate(connection, key)
-        self._remembered.pop(key, None)
+        self._cache.pop(key, None)
         if token is not None:
-            if len(self._remembered) >= _REMEMBERED_MAX:
-                self._remembered.clear()
-            self._remembered[key] = (now, token)
+            if len(self._cache) >= _CACHE_ENTRIES_MAX:
+                self._cache.clear()
+            self._cache[key] = (now, token)
         return token
 
-    async def program(self, caller: Token, name: str) -> KnownToken:
-        """The program of this name, if it is the caller's: ProgramUnknown otherwise. Remembered for some seconds.
+    async def program(self, caller: Token, name: str) -> ProgramAccess:
+        """The program of this name, cached. Raises ProgramUnknown when it does not exist or the caller may not see it.
 
-        Only who may see it is remembered; its rules are the database's, at the moment of each step. Who may not see it
-        has the database asked each time, as for a program that is not there: the time it takes tells them apart no more
-        than the answer.
+        Only the access groups are cached; all other rules are read in the transaction of each step. A caller without
+        access always causes a query, as for an unknown program: neither answer nor timing reveals that it exists.
         """
         seen_at, known = self._programs.get(name, (0.0, None))
         now = time.monotonic()
-        if known is None or now - seen_at >= REMEMBERED_S or not caller.sees(known.groups):
+        if known is None or now - seen_at >= CACHE_TTL_S or not caller.sees(known.groups):
             async with self._pool.acquire() as connection:
                 found = await programs.get(connection, name)
-            known = KnownToken(found.id, found.name, found.groups)
-            if len(self._programs) >= _REMEMBERED_MAX:
+            known = ProgramAccess(found.id, found.name, found.groups)
+            if len(self._programs) >= _CACHE_ENTRIES_MAX:
                 self._programs.clear()
             self._programs[name] = (now, known)
         if not caller.sees(known.groups):
@@ -81,12 +80,12 @@ class Authenticator:
         return known
 
     def forget(self, name: str) -> None:
-        """Look the program up anew, as it has just been changed here."""
+        """Drop the program from the cache after a change."""
         self._programs.pop(name, None)
 
 
 class AuthMiddleware:
-    """Lets nobody without a token in force through to the API, whatever the path and whatever else is wrong."""
+    """Refuses API requests without a token in force, before routing and validation."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app = app
@@ -94,7 +93,7 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Connected, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+        if scope["type"] != "http" or not scope["path"].startswith(API_PREFIX):
             await self._app(scope, receive, send)
             return
         try:
@@ -106,23 +105,23 @@ class AuthMiddleware:
             sentence = (
                 "Send the header Authorization: Bearer TOKEN with a token in force; codewell token create makes one."
             )
-            await problem(401, sentence, _MUST_AUTHENTICATE)(scope, receive, send)
+            await problem(401, sentence, _CHALLENGE)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
 
 _BEARER: Final = HTTPBearer(auto_error=False, description="A token that `codewell token create` made.")
-Given = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 
 
 class RequiresScope:
-    """A dependency that gives the caller's token when it has one of these scopes, and refuses it otherwise."""
+    """FastAPI dependency: the caller's token; 403 unless it has one of these scopes."""
 
     def __init__(self, *scopes: Scope) -> None:
         self._scopes = scopes
 
-    async def __call__(self, request: Request, _: Given) -> Token:
+    async def __call__(self, request: Request, _: Credentials) -> Token:
         """The caller's token."""
         caller: Token = request.state.caller
         if not caller.may(*self._scopes):
@@ -139,7 +138,7 @@ Admin = Annotated[Token, Depends(RequiresScope("admin"))]
 
 
 async def visible(connection: Connection, caller: Token, name: str) -> Program:
-    """The program of this name. One that is not the caller's is unknown like one that is not there: ProgramUnknown."""
+    """The program of this name. Raises ProgramUnknown when it does not exist or the caller may not see it."""
     program = await programs.get(connection, name)
     if not caller.sees(program.groups):
         raise ProgramUnknown(name)

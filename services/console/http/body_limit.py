@@ -1,4 +1,4 @@
-"""No request's body may be larger than what the API can have use for, or take for ever to come."""
+"""Limits the size and the transfer time of request bodies."""
 
 import asyncio
 import re
@@ -12,16 +12,16 @@ from services.console.http.problems import problem
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 60.0
-# A file may take its time, as long as some of it comes.
+# An upload has no total timeout, only one between its chunks.
 UPLOAD_PAUSE_MAX_S: Final = 30.0
 _CLOSE: Final = {"Connection": "close"}
 _UPLOAD: Final = re.compile(r"/api/v1/programs/[^/]+/imports")
 
 
 class BodyLimit:
-    """Refuses a body above the limit: by its announced length, or once that much of it has come.
+    """Refuses a body above the limit: by its Content-Length, or once more than the limit was received.
 
-    An upload by who may write may have `upload_bytes_max`, and as much around its file as another body.
+    An upload with the scope write may have `upload_bytes_max` on top, for its file.
     """
 
     def __init__(self, app: ASGIApp, upload_bytes_max: int) -> None:
@@ -35,7 +35,7 @@ class BodyLimit:
             return
         limit = BODY_BYTES_MAX
         is_upload = False
-        # A body is read before an endpoint looks at who sends it.
+        # Checked here, as FastAPI reads the body before the endpoint checks the scope.
         if _UPLOAD.fullmatch(scope["path"]) and scope["state"]["caller"].may("write"):
             limit += self._upload_bytes_max
             is_upload = True
@@ -51,13 +51,13 @@ class BodyLimit:
         async def receive_some() -> Message:
             nonlocal came, is_whole
             if is_whole:
-                # Whoever waits for more waits for the client to go.
+                # The application now waits for the disconnect.
                 return await receive()
             try:
                 async with asyncio.timeout_at(loop.time() + UPLOAD_PAUSE_MAX_S if is_upload else comes_until):
                     message = await receive()
             except TimeoutError:
-                # What still comes of it is nobody's, so the connection ends.
+                # The rest of the body would be read as the next request, so the connection is closed.
                 raise HTTPException(408, "The body did not come in time: send it at once.", _CLOSE) from None
             came += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)

@@ -1,4 +1,4 @@
-"""Long work takes turns, so that it leaves connections to everybody else."""
+"""Limits concurrent exports, so that they leave database connections to other requests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +11,18 @@ _RETRY_AFTER_S: Final = 30
 
 
 class ConcurrencyLimit:
-    """So many may work at once; whoever comes then is told to try again."""
+    """A semaphore that refuses instead of waiting."""
 
-    def __init__(self, at_once_max: int = EXPORTS_MAX) -> None:
-        self._free = at_once_max
+    def __init__(self, concurrency_max: int = EXPORTS_MAX) -> None:
+        self._slots_free = concurrency_max
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one of the slots. Raises 503 where there is none."""
-        if self._free == 0:
+        """Hold a slots. Raises 503 when none is free."""
+        if self._slots_free == 0:
             raise try_later(503, "Other exports are being made here: try again in a while.", _RETRY_AFTER_S)
-        self._free -= 1
+        self._slots_free -= 1
         try:
             yield
         finally:
-            self._free += 1
+            self._slots_free += 1

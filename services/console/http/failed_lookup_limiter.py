@@ -1,8 +1,7 @@
-"""Who asks for codes that don't exist is slowed down, in whichever consoles it asks.
+"""Rate limit on failed code look-ups for each token, shared by all consoles, against guessing.
 
-The count is in the database, one for all consoles. What is counted here goes there some times a second, and what is
-there is looked at once a second while a token asks: so a token that guesses costs no statement for each guess, and can
-go over its budget by what it asks for within that second.
+The count is in the database. Each console flushes its own count every FLUSH_INTERVAL_S and caches the total for
+CACHE_TTL_S: a guess costs no statement, and a token can exceed its budget by the look-ups of that time.
 """
 
 import asyncio
@@ -20,65 +19,65 @@ from services.console.http.problems import AWAY, try_later
 
 log = structlog.get_logger()
 
-REMEMBERED_S: Final = 1.0
-TOLD_AFTER_S: Final = 0.2
-_REMEMBERED_MAX: Final = 10_000
-# A minute that begins now.
+CACHE_TTL_S: Final = 1.0
+FLUSH_INTERVAL_S: Final = 0.2
+_CACHE_ENTRIES_MAX: Final = 10_000
+# The length of the budget's window.
 _MINUTE_S: Final = 60.0
 
 
-class _Seen(NamedTuple):
+class _CachedCount(NamedTuple):
     at_s: float
     failures: FailedLookups
 
 
 class FailedLookupLimiter:
-    """Counts the misses of tokens against their budget of a minute."""
+    """Counts failed look-ups of tokens against their budget for one minute."""
 
     def __init__(self, pool: Pool, misses_per_minute: int) -> None:
         self._pool = pool
         self._failures_max = misses_per_minute
-        self._seen: dict[int, _Seen] = {}
-        self._untold: Counter[int] = Counter()
-        self._telling: asyncio.Task[None] | None = None
+        self._counts: dict[int, _CachedCount] = {}
+        self._pending: Counter[int] = Counter()
+        self._flush_task: asyncio.Task[None] | None = None
 
     async def refuse(self, token_id: int) -> None:
-        """Raise 429 when the token has asked for too many codes that don't exist. Raises what asyncpg raises."""
+        """Raise 429 when the token's budget is used up. Raises what asyncpg raises."""
         now_s = time.monotonic()
-        seen = self._seen.get(token_id)
-        if seen is None or now_s - seen.at_s > REMEMBERED_S:
+        seen = self._counts.get(token_id)
+        if seen is None or now_s - seen.at_s > CACHE_TTL_S:
             async with self._pool.acquire() as connection:
                 seen = self._remember(token_id, await failed_lookups.recent(connection, token_id))
         left_s = seen.at_s + seen.failures.left_s - time.monotonic()
         counted = seen.failures.failures if left_s > 0 else 0
-        if counted + self._untold[token_id] >= self._failures_max:
+        if counted + self._pending[token_id] >= self._failures_max:
             wait_s = max(1, math.ceil(left_s if left_s > 0 else _MINUTE_S))
             sentence = f"Too many codes that don't exist were asked for: try again in {wait_s} s."
             raise try_later(429, sentence, wait_s)
 
     def count(self, token_id: int) -> None:
-        """Note that a token asked for a code that doesn't exist. The other consoles hear of it soon."""
-        self._untold[token_id] += 1
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell())
+        """Count a failed look-up. Other consoles see it after FLUSH_INTERVAL_S and CACHE_TTL_S at the latest."""
+        self._pending[token_id] += 1
+        if self._flush_task is None or self._flush_task.done():
+            self._flush_task = asyncio.create_task(self._flush())
 
-    async def _tell(self) -> None:
-        while self._untold:
-            await asyncio.sleep(TOLD_AFTER_S)
-            told = Counter(self._untold)
+    async def _flush(self) -> None:
+        while self._pending:
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            told = Counter(self._pending)
             try:
                 async with self._pool.acquire() as connection:
                     counted = await failed_lookups.add(connection, told)
             except AWAY as error:
-                # They count here meanwhile.
+                # The pending count still applies in this console.
                 log.warning("misses_not_told", why=type(error).__name__)
                 continue
             for token_id, now in counted.items():
                 self._remember(token_id, now)
-            self._untold -= told
+            self._pending -= told
 
-    def _remember(self, token_id: int, found: FailedLookups) -> _Seen:
-        if len(self._seen) >= _REMEMBERED_MAX:
-            self._seen.clear()
-        self._seen[token_id] = seen = _Seen(time.monotonic(), found)
+    def _remember(self, token_id: int, found: FailedLookups) -> _CachedCount:
+        if len(self._counts) >= _CACHE_ENTRIES_MAX:
+            self._counts.clear()
+        self._counts[token_id] = seen = _CachedCount(time.monotonic(), found)
         return seen

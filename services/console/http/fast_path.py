@@ -1,7 +1,7 @@
-"""Attaching and using a code without FastAPI's machinery, which takes longer than all else that such a request needs.
+"""Attach and activate without FastAPI's validation and dependencies, which take longer than the request's own work.
 
-A request that is as it should be is served here, by the functions that the endpoints of `life.py` call. What has
-anything odd about it goes to these endpoints, which say what is wrong.
+A valid request is served here, by the functions that the endpoints of `code_lifecycle` call. Any other one falls back
+to those endpoints, which produce the error.
 """
 
 import re
@@ -17,7 +17,14 @@ from codewell.access.tokens import Scope as TokenScope
 from codewell.access.tokens import Token
 from schemas.api import Attach, CodeOnly
 from services.console.context import Context
-from services.console.http.idempotency import KEY_CHARACTERS_MAX, KEY_PATTERN, Idempotency, done, fingerprint, is_json
+from services.console.http.idempotency import (
+    KEY_CHARACTERS_MAX,
+    KEY_PATTERN,
+    Idempotency,
+    fingerprint,
+    is_json,
+    ok_response,
+)
 from services.console.routes.code_lifecycle import activate, attach
 
 _PATH: Final = re.compile(r"/api/v1/programs/([A-Za-z0-9_]{1,64})/codes:(attach|activate)")
@@ -30,25 +37,25 @@ class _Route(NamedTuple):
     path: str
 
 
-# As the endpoints have them: logs and figures tell no difference.
+# The same routes as the endpoints', for logs and metrics.
 _ROUTES: Final = {step: _Route(f"/programs/{{name}}/codes:{step}") for step in _SHAPES}
-# Set in the state of a request that the endpoints are to serve after all.
-_NOT_HERE: Final = "not_direct"
+# Set in the state of a request that falls back to the endpoints.
+_FALLBACK: Final = "not_direct"
 
 
 class FastPath(BaseRoute):
-    """The first route of the API. `others` is all of them."""
+    """The first route of the API; `others` is the router with the endpoints."""
 
     def __init__(self, here: Context, others: ASGIApp) -> None:
         self._here = here
         self._others = others
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it is a request for one of these steps with nothing odd before its body."""
+        """Match requests for these steps whose path, headers and scope are valid."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return Match.NONE, {}
         found = _PATH.fullmatch(scope["path"])
-        if found is None or _NOT_HERE in scope["state"]:
+        if found is None or _FALLBACK in scope["state"]:
             return Match.NONE, {}
         given = [(name, value) for name, value in scope["headers"] if name in {b"content-type", b"idempotency-key"}]
         headers = {name: value.decode("latin-1") for name, value in given}
@@ -74,24 +81,24 @@ class FastPath(BaseRoute):
         try:
             wanted = _SHAPES[step].model_validate_json(body)
         except ValidationError:
-            scope["state"][_NOT_HERE] = True
-            await self._others(_as_it_came(scope), _again(body, receive), send)
+            scope["state"][_FALLBACK] = True
+            await self._others(_unrouted(scope), _replay_body(body, receive), send)
             return
         caller: Token = scope["state"]["caller"]
         idempotency = Idempotency(self._here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
         if isinstance(wanted, Attach):
-            response = done(await attach(self._here, caller, name, wanted, idempotency), 200)
+            response = ok_response(await attach(self._here, caller, name, wanted, idempotency), 200)
         else:
             response = await activate(self._here, caller, name, wanted.code, idempotency)
         await response(scope, receive, send)
 
 
-def _as_it_came(scope: MutableMapping[str, Any]) -> Scope:
+def _unrouted(scope: MutableMapping[str, Any]) -> Scope:
     return {name: value for name, value in scope.items() if name not in {"route", "path_params"}}
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that has been read, and then what else comes."""
+def _replay_body(body: bytes, receive: Receive) -> Receive:
+    """Replay a body that was already read, then continue with `receive`."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:

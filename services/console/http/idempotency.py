@@ -1,4 +1,4 @@
-"""A POST that makes something makes it once for each `Idempotency-Key`, and answers the same each time."""
+"""Idempotency of POST requests: one execution for each `Idempotency-Key`, and its stored response for repeats."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ Key = Annotated[
 
 
 class Idempotency:
-    """One request that makes something; `may_name_profile` says whether a profile can be in its answer."""
+    """The idempotency of one request; `may_name_profile` says whether its response can contain a profile id."""
 
     def __init__(
         self, pool: Pool, token_id: int, key: str | None, fingerprint: bytes, *, may_name_profile: bool = True
@@ -49,18 +49,18 @@ class Idempotency:
     async def answer(
         self, work: Callable[[Connection], Awaitable[M]], made: Callable[[M], None], status: int = 201
     ) -> Response:
-        """Do the work in one transaction with the key, or repeat the answer that the key had.
+        """Do the work and store its response under the key in one transaction, or return the stored response.
 
-        `made` is called after the commit, when the work was done now. What the work refuses is an answer too, kept
-        without what the work did before it refused. Raises what the work raises when there is no key.
+        `made` is called after the commit, unless the response was a stored one. A refusal is stored too, and the work
+        before it is rolled back. Without a key, raises what the work raises.
         """
         try:
             return await self._answer(work, made, status)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "idempotency_once":
                 raise
-            # Activations that are gathered keep their answers without waiting for the key, and were quicker: nothing
-            # of the work has remained, and there is an answer now.
+            # A batched activation, which takes no lock on the key, stored its response first. This work was rolled
+            # back, and the stored response exists now.
             return await self._answer(work, made, status)
 
     async def _answer(
@@ -70,7 +70,7 @@ class Idempotency:
         async with self._pool.acquire() as connection, connection.transaction():
             if self.key is None:
                 result = await work(connection)
-                response = done(result, status)
+                response = ok_response(result, status)
             else:
                 known = await self._known(connection, *self.key)
                 if known is not None:
@@ -78,7 +78,7 @@ class Idempotency:
                 try:
                     async with connection.transaction():
                         result = await work(connection)
-                    response = done(result, status)
+                    response = ok_response(result, status)
                 except CodewellError as error:
                     if error.retriable:
                         raise
@@ -89,7 +89,7 @@ class Idempotency:
         return response
 
     def kept(self, response: Response) -> StoredResponse:
-        """What is kept of the answer to this request."""
+        """The stored form of the response to this request."""
         media_type = response.media_type or _JSON
         return StoredResponse(self.fingerprint, response.status_code, media_type, bytes(response.body))
 
@@ -103,18 +103,18 @@ class Idempotency:
             raise try_later(409, sentence, RETRY_AFTER_S) from error
         if known is None:
             return None
-        return repeated(known, self.fingerprint)
+        return stored_response(known, self.fingerprint)
 
 
-def repeated(known: StoredResponse, fingerprint: bytes) -> Response:
-    """The answer that the key had, or the refusal of another request under the same key."""
+def stored_response(known: StoredResponse, fingerprint: bytes) -> Response:
+    """The stored response, or 422 when the key was used with another request."""
     if known.fingerprint != fingerprint:
         return problem(422, "This Idempotency-Key came with another request: use a new key for each.")
     return Response(known.body, known.status, media_type=known.media_type)
 
 
-def done(result: BaseModel, status: int) -> Response:
-    """A good answer."""
+def ok_response(result: BaseModel, status: int) -> Response:
+    """A response of a success."""
     return Response(result.model_dump_json(), status, media_type=_JSON)
 
 
@@ -124,12 +124,12 @@ def is_json(content_type: str) -> bool:
 
 
 def fingerprint(method: str, path: str, body: bytes) -> bytes:
-    """By what a request is known again under its key."""
+    """A hash that identifies the request under its key."""
     return hashlib.sha256(b"\n".join((method.encode(), path.encode(), body))).digest()
 
 
 async def idempotency(request: Request, key: Key = None) -> Idempotency:
-    """The dependency of every endpoint that makes something: its body is JSON, and its key is minded."""
+    """FastAPI dependency of POST endpoints: requires a JSON body, and applies the idempotency key."""
     if not is_json(request.headers.get("content-type", "")):
         raise HTTPException(415, "Send JSON, with the header Content-Type: application/json.")
     caller: Token = request.state.caller

@@ -1,4 +1,4 @@
-"""Texts that are none of a program's codes, known without asking the database while that is sound."""
+"""Negative cache: rejects texts that can't be codes of a program, without a query."""
 
 import time
 from typing import Final
@@ -9,29 +9,29 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Pool
 from codewell.pool.minter_cache import Minters
 
-_REMEMBERED_MAX: Final = 10_000
+_CACHE_ENTRIES_MAX: Final = 10_000
 
 
 class NegativeCache:
-    """Remembers for a moment which texts can't be the programs' that are asked for."""
+    """Caches for each program the bounds outside of which no text is one of its codes."""
 
     def __init__(self, pool: Pool, minters: Minters) -> None:
         self._pool = pool
         self._minters = minters
-        self._remembered: dict[int, tuple[float, TextBounds | None]] = {}
+        self._cache: dict[int, tuple[float, TextBounds | None]] = {}
 
     async def know(self, program_id: int, text: str) -> bool:
-        """Whether this text is none of the program's codes; where it says no, the database is to be asked.
+        """Whether this text is certainly none of the program's codes. Where False, query the database.
 
         Raises what asyncpg raises.
         """
-        # The time before the question counts: what is answered was so at some time behind it.
+        # Aged from before the query, as its result may be as old as that.
         now_s = time.monotonic()
-        asked_s, limits = self._remembered.get(program_id, (-REMEMBERED_S, None))
+        asked_s, limits = self._cache.get(program_id, (-REMEMBERED_S, None))
         if now_s - asked_s >= REMEMBERED_S:
             async with self._pool.acquire() as connection:
                 limits = await possible_texts.limits(ProgramCodes(connection, self._minters, program_id))
-            if len(self._remembered) >= _REMEMBERED_MAX:
-                self._remembered.clear()
-            self._remembered[program_id] = (now_s, limits)
+            if len(self._cache) >= _CACHE_ENTRIES_MAX:
+                self._cache.clear()
+            self._cache[program_id] = (now_s, limits)
         return limits is not None and limits.exclude(text)

@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, in a form that is good for nothing else."""
+"""Opaque cursors of paginated lists."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -18,17 +18,17 @@ Cursor = Annotated[
 
 
 def of_text(text: str) -> str:
-    """The cursor that stands for this text."""
+    """Encode a text as a cursor."""
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def of_place(place: CodePlace) -> str:
-    """The cursor that stands for a code's place."""
+    """Encode a code's place as a cursor."""
     return of_text(":".join(map(str, place)))
 
 
 def text_of(cursor: str | None, first: str = "") -> str:
-    """What a cursor stands for; `first` where there is none. Raises 422 for one that nobody was given."""
+    """Decode a cursor; `first` for None. Raises 422 for an invalid one."""
     if cursor is None:
         return first
     try:
@@ -41,7 +41,7 @@ def text_of(cursor: str | None, first: str = "") -> str:
 
 
 def place_of(cursor: str | None) -> CodePlace:
-    """The place behind which a list of codes goes on. Raises 422 for a cursor that nobody was given."""
+    """Decode the place after which the page starts. Raises 422 for an invalid cursor."""
     if cursor is None:
         return START
     try:

@@ -35,7 +35,7 @@ Here = Annotated[Context, Depends(context)]
 Step = Callable[[ProgramCodes, str], Awaitable[CodeFacts]]
 OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 
-# Chosen once at random; the request id of an attachment follows from it and the idempotency key for ever.
+# Namespace of request ids derived from idempotency keys. Random, and must never change.
 _KEYS: Final = UUID("0b7c9d53-0f0f-4c1b-9f0c-6f1f5a4f1f0e")
 _STEP: Final[dict[str, Any]] = {
     "response_model": Code,
@@ -61,7 +61,7 @@ async def attach_code(
 async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> Code:
     """Attach a code, once for a key. Raises CodewellError."""
     await here.authenticator.program(caller, name)
-    # The answer is stored under this id, so the same key finds it whatever happens to this console.
+    # The answer is stored under this request id, so the same key finds it from any console.
     request_id = uuid7() if idempotency.key is None else uuid5(_KEYS, f"{caller.id}\n{idempotency.key[1]}")
     if wanted.code is None:
         row = await manual.attach(here.claims, name, wanted.profile_id, request_id)
@@ -70,7 +70,7 @@ async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempo
             row = await manual.attach_named(
                 connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.actor
             )
-    return _given(name, row)
+    return _attached_code(name, row)
 
 
 @router.post("/codes:detach", **_STEP)
@@ -88,10 +88,10 @@ async def activate_code(
 
 
 async def activate(here: Context, caller: Token, name: str, code: str, idempotency: Idempotency) -> Response:
-    """Use a code, once for a key. Raises CodewellError, and HTTPException for who asks for too many that are none."""
+    """Activate a code, once for a key. Raises CodewellError, and HTTPException (429) after too many failed look-ups."""
     program = await here.authenticator.program(caller, name)
     await here.failed_lookups.refuse(caller.id)
-    # Under a key the refusal would have to be kept.
+    # With a key, the refusal has to be stored, so the cache does not apply.
     if idempotency.key is None and await here.negative_cache.know(program.id, code):
         here.failed_lookups.count(caller.id)
         raise CodeUnknown(code)
@@ -157,7 +157,7 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
 async def _stepped(
     here: Context, caller: Token, idempotency: Idempotency, name: str, code: str, step: Step, verb: str | None = None
 ) -> Response:
-    """Take a step in one code's life, once for a key, and log it where it has a verb."""
+    """Apply a lifecycle step, once for a key, and record it in the audit log when it has a verb."""
     program = await here.authenticator.program(caller, name)
     await here.failed_lookups.refuse(caller.id)
 
@@ -168,7 +168,7 @@ async def _stepped(
         return shown(name, now)
 
     try:
-        response: Response = await idempotency.answer(work, _nothing, 200)
+        response: Response = await idempotency.answer(work, _no_announcement, 200)
     except CodeUnknown:
         here.failed_lookups.count(caller.id)
         raise
@@ -177,12 +177,12 @@ async def _stepped(
     return response
 
 
-def _nothing(_: Code) -> None:
-    """Nobody has to be told."""
+def _no_announcement(_: Code) -> None:
+    """A change of one code is not announced to the generator."""
 
 
-def _given(program: str, row: AnswerRow) -> Code:
-    """An attachment as it was when it was made, whatever became of the code since."""
+def _attached_code(program: str, row: AnswerRow) -> Code:
+    """The code as it was when attached: a repeated request gets the same answer."""
     return Code(
         code=row.code or "",
         program=program,

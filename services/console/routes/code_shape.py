@@ -1,4 +1,4 @@
-"""A code as the API tells of it."""
+"""Converts a code to its API schema."""
 
 import json
 
@@ -7,7 +7,7 @@ from schemas.api import Code
 
 
 def shown(program: str, facts: CodeFacts) -> Code:
-    """The facts as the API tells them."""
+    """The API schema of a code."""
     return Code(
         code=facts.code,
         program=program,

@@ -22,9 +22,9 @@ from services.console.http.problems import documented
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
 
-# What is sent at once; smaller pieces cost more than they carry.
-_PIECE_BYTES: Final = 64 * 1024
-# A reader that takes nothing for so long has gone without saying so.
+# Bytes of one ASGI message; smaller ones cost more overhead.
+_CHUNK_BYTES: Final = 64 * 1024
+# A client that reads nothing for this long is disconnected.
 SEND_TIMEOUT_S: Final = 60.0
 _NAMES: Final = f"{SHORT_NAME_PATTERN[1:-1]}(,{SHORT_NAME_PATTERN[1:-1]}){{0,63}}"
 _EXAMPLE: Final = (
@@ -66,7 +66,7 @@ async def export_codes(
     async def work(write: Write) -> None:
         with here.exports.slot():
             async with here.pool.acquire() as connection:
-                # What has left can't be called back, so it is logged before.
+                # Recorded first: data that was sent can't be recalled.
                 await audit_log.record(connection, caller.actor, "code.export", name, state=state, fields=fields)
                 await export.export(connection, here.minters, program, wanted, write)
 
@@ -74,7 +74,7 @@ async def export_codes(
 
 
 class _Download(Response):
-    """A file that is sent while it is made. What goes wrong before its first piece is a problem like any other."""
+    """Streams a file. An error before its first chunk becomes a problem response."""
 
     media_type = MEDIA_TYPE
 
@@ -84,9 +84,9 @@ class _Download(Response):
         self._work = work
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file. Raises what making it raises, so that the connection ends before the file does."""
+        """Stream the file. Raises its errors, so that the connection breaks before the end of the file."""
         making = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -113,13 +113,13 @@ class _Download(Response):
 
         async def write(some: bytes) -> None:
             waiting.extend(some)
-            if len(waiting) >= _PIECE_BYTES:
+            if len(waiting) >= _CHUNK_BYTES:
                 await piece(more=True)
 
         await self._work(write)
         await piece(more=False)
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -83,7 +83,7 @@ async def import_file(
     imports.check_program(program, options)
     with TemporaryDirectory(prefix="codewell-upload-") as directory:
         path = Path(directory) / "file"
-        scanned = await asyncio.to_thread(_taken, here, file, path, options)
+        scanned = await asyncio.to_thread(_store_upload, here, file, path, options)
 
         async def work(connection: Connection) -> Import:
             begun = await imports.start_import(
@@ -98,7 +98,7 @@ async def import_file(
         parts = (request.method, request.url.path, scanned.sha256.hex(), options.model_dump_json())
         fingerprint = hashlib.sha256("\n".join(parts).encode()).digest()
         idempotency = Idempotency(here.pool, caller.id, key, fingerprint, may_name_profile=False)
-        return await idempotency.answer(work, lambda _: here.importer.tell(), 202)
+        return await idempotency.answer(work, lambda _: here.importer.notify(), 202)
 
 
 @router.get(
@@ -142,7 +142,7 @@ async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Im
     return found
 
 
-def _taken(here: Context, file: UploadFile, path: Path, options: ImportOptions) -> Scan:
+def _store_upload(here: Context, file: UploadFile, path: Path, options: ImportOptions) -> Scan:
     """Put the upload where a workbook's child can read it, and refuse what is no table with these columns."""
     with path.open("wb") as out:
         shutil.copyfileobj(file.file, out)

@@ -94,7 +94,7 @@ async def change_program(
         _refuse_other_groups(caller, given["groups"] or ())
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
-        with _as_body():
+        with _body_errors():
             changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.actor)
     here.authenticator.forget(name)
     return _told(here, changed)
@@ -118,7 +118,7 @@ async def clone_program(
         _refuse_other_groups(caller, (await visible(connection, caller, name)).groups)
 
     async def work(connection: Connection) -> Program:
-        with _as_body():
+        with _body_errors():
             made = await programs.clone(connection, here.minters, name, wanted.name, here.guesses_per_s)
         await audit_log.record(connection, caller.actor, "program.clone", made.name, of=name)
         return made
@@ -165,8 +165,8 @@ def _told(here: Context, program: Program) -> Program:
 
 
 @contextmanager
-def _as_body() -> Iterator[None]:
-    """Settings that can't be together are the body's fault."""
+def _body_errors() -> Iterator[None]:
+    """Report settings that contradict each other as validation errors of the body."""
     try:
         yield
     except ValidationError as error:

@@ -153,8 +153,8 @@ async def test_a_revoked_token_ends_everywhere_once_it_is_forgotten(
     other = await consoles.with_secret(secret, create_console(connections))
     is_problem(await other.get("/programs"), 401)
 
-    assert auth.REMEMBERED_S <= 5
-    monkeypatch.setattr(auth, "REMEMBERED_S", 0)
+    assert auth.CACHE_TTL_S <= 5
+    monkeypatch.setattr(auth, "CACHE_TTL_S", 0)
     is_problem(await first.get("/programs"), 401)
 
 

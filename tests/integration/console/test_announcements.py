@@ -44,6 +44,6 @@ async def test_i7_without_kafka_the_console_starts_answers_and_stops(site: Site)
 def test_what_nobody_takes_does_not_pile_up() -> None:
     with capture_logs() as logs:
         told = Announcer("127.0.0.1:1", "")
-        for number in range(announcer._WAITING_MAX + 1):
+        for number in range(announcer._QUEUE_SIZE_MAX + 1):
             told.publish(number, "SPRING")
     assert [entry["event"] for entry in logs] == ["announcement_lost"]

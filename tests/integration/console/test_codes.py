@@ -66,7 +66,7 @@ async def test_a_code_may_hold_any_character(consoles: Consoles, connection: Con
 async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere(
     consoles: Consoles, connections: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_lookup_limiter, "REMEMBERED_S", 0)
+    monkeypatch.setattr(failed_lookup_limiter, "CACHE_TTL_S", 0)
 
     async def told(count: int) -> None:
         async def is_told() -> bool:
@@ -102,7 +102,7 @@ async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere
 async def test_i8_what_is_not_told_yet_counts_where_it_was_asked(
     consoles: Consoles, connections: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_lookup_limiter, "TOLD_AFTER_S", 3_600)
+    monkeypatch.setattr(failed_lookup_limiter, "FLUSH_INTERVAL_S", 3_600)
     await (await consoles.client("admin")).post("/programs", json=settings())
     client = await consoles.client("redeem", api=create_console(connections, misses_per_minute=2))
     step = "/programs/SPRING/codes:activate"

@@ -43,7 +43,7 @@ async def test_a_file_is_sent_brought_in_and_taken_back(
     assert (await client.get(path)).json() == begun
 
     # Another console than the one that took the file.
-    await create_console(consoles.pool).state.context.importer.work_off()
+    await create_console(consoles.pool).state.context.importer.process_pending()
 
     done = (await client.get(path)).json()
     assert (done["state"], done["rows"], done["imported"], done["attached"]) == ("done", 6, 3, 1)
@@ -61,7 +61,7 @@ async def test_a_file_is_sent_brought_in_and_taken_back(
 async def test_a_spreadsheet_runs_nothing_of_the_bad_rows(consoles: Consoles, client: httpx.AsyncClient) -> None:
     cells = ["=A1", "+1", "-1", "@x", "\uff1dA"]
     begun = (await client.post(PATH, files=sent("".join(f"{cell}\n" for cell in cells * 2)))).json()
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     rows = (await client.get(f"/imports/{begun['id']}/bad-rows.csv")).text
     assert [line.split(",")[1] for line in rows.splitlines()[1:]] == [f"'{cell}" for cell in cells]
 
@@ -69,7 +69,7 @@ async def test_a_spreadsheet_runs_nothing_of_the_bad_rows(consoles: Consoles, cl
 async def test_one_key_one_import(consoles: Consoles, client: httpx.AsyncClient, connection: Connection) -> None:
     key = {"Idempotency-Key": "k-1"}
     first = await client.post(PATH, files=sent("A\nB\n"), headers=key)
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     again = await client.post(PATH, files=sent("A\nB\n"), headers=key)
     assert (again.status_code, again.content) == (202, first.content)
     for other in ({"files": sent("A\nC\n")}, {"files": sent("A\nB\n"), "data": {"header": "true"}}):
@@ -135,7 +135,7 @@ async def test_a_file_that_breaks_in_the_middle_says_so(
 ) -> None:
     content = "".join(f"C-{n}\n" for n in range(500)) + '"' + "x" * 40_000
     begun = (await client.post(PATH, files=sent(content))).json()
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     refused = (await client.get(f"/imports/{begun['id']}")).json()
     assert refused["state"] == "refused"
     assert "quote not closed" in refused["error"]
@@ -169,7 +169,7 @@ async def test_a_waiting_file_above_a_lowered_limit_is_refused(
     begun = (await client.post(PATH, files=sent("A\nB\n"))).json()
     importer = consoles.api.state.context.importer
     importer.limits = importer.limits._replace(bytes_max=3)
-    await importer.work_off()
+    await importer.process_pending()
     refused = (await client.get(f"/imports/{begun['id']}")).json()
     assert (refused["state"], refused["imported"]) == ("refused", 0)
     assert "more than 3 bytes" in refused["error"]
@@ -188,7 +188,7 @@ async def test_a_file_that_the_database_refuses_holds_up_no_other(
         await real(self, chunk)
 
     monkeypatch.setattr(ChunkWriter, "take", take)
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     assert [(await client.get(f"/imports/{one}")).json()["state"] for one in (first, second)] == ["running", "done"]
 
 
@@ -204,9 +204,9 @@ async def test_a_file_that_the_disk_has_no_room_for_holds_up_no_other(
         await real(connection, import_id, path)
 
     monkeypatch.setattr(uploads, "fetch", fetch)
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     states = [(await client.get(f"/imports/{one}")).json()["state"] for one in (large, small)]
     assert states == ["running", "done"]
     monkeypatch.undo()
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     assert (await client.get(f"/imports/{large}")).json()["state"] == "done"

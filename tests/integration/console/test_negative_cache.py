@@ -21,7 +21,7 @@ SOURCE = {"kind": "template", "template": "{number 4}"}
 
 async def bring_in(consoles: Consoles, client: httpx.AsyncClient, text: str) -> httpx.Response:
     answer = await client.post("/programs/SPRING/imports", files={"file": ("codes.csv", text.encode())})
-    await consoles.api.state.context.importer.work_off()
+    await consoles.api.state.context.importer.process_pending()
     return answer
 
 
@@ -32,8 +32,9 @@ async def look_up(client: httpx.AsyncClient, code: str) -> int:
 async def test_a_bogus_code_is_refused_while_the_database_is_away(
     consoles: Consoles, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (auth, failed_lookup_limiter, negative_cache):
-        monkeypatch.setattr(module, "REMEMBERED_S", 3_600)
+    for module in (auth, failed_lookup_limiter):
+        monkeypatch.setattr(module, "CACHE_TTL_S", 3_600)
+    monkeypatch.setattr(negative_cache, "REMEMBERED_S", 3_600)
     maker = await consoles.client("admin")
     await maker.post("/programs", json=settings(source=SOURCE))
     await maker.post(f"{CODES}:generate", json={"count": 1})

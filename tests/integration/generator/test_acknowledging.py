@@ -8,7 +8,7 @@ from pathlib import Path
 import faust
 import pytest
 
-from services.generator.app import IN_HAND_MAX, create_app
+from services.generator.app import EVENTS_IN_PROGRESS_MAX, create_app
 from services.generator.settings import GeneratorSettings
 from tests.support.pools import AUTOMATIC, tell_demand
 from tests.support.running import until
@@ -87,8 +87,8 @@ async def test_nothing_behind_an_event_in_hand_is_committed(site: Site, tmp_path
 async def test_no_more_events_are_in_hand_than_allowed(site: Site, tmp_path: Path) -> None:
     fills = Fills()
     async with started(site, fills, tmp_path):
-        await tell(site, *[HELD_UP] * (IN_HAND_MAX + 20))
-        await fills.until_asked(IN_HAND_MAX)
+        await tell(site, *[HELD_UP] * (EVENTS_IN_PROGRESS_MAX + 20))
+        await fills.until_asked(EVENTS_IN_PROGRESS_MAX)
         # Of another partition: what is behind the limit would have been read before it.
         other = await site.program("OTHER", **AUTOMATIC)
         await tell_demand(site, other, 1)
@@ -97,6 +97,6 @@ async def test_no_more_events_are_in_hand_than_allowed(site: Site, tmp_path: Pat
             return other.id in fills.asked
 
         await until(other_asked, "event of another partition")
-        assert fills.asked.count(HELD_UP) == IN_HAND_MAX
+        assert fills.asked.count(HELD_UP) == EVENTS_IN_PROGRESS_MAX
         fills.let_go.set()
-        await fills.until_asked(IN_HAND_MAX + 21)
+        await fills.until_asked(EVENTS_IN_PROGRESS_MAX + 21)

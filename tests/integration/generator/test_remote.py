@@ -26,7 +26,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_leases, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(order_leases, "BACKOFF_MAX_S", 0.05)
     monkeypatch.setattr(order_leases, "CIRCUIT_OPEN_S", 0.05)
-    monkeypatch.setattr(remote_sender, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(remote_sender, "POLL_INTERVAL_S", 0.05)
     monkeypatch.setattr(remote_sender, "LEASE_MARGIN_S", 0.5)
 
 

@@ -16,7 +16,7 @@ async def _connect(stop: asyncio.Event) -> None:
     settings = GeneratorSettings(
         postgres_url="postgresql://localhost/none", kafka_bootstrap=f"127.0.0.1:{int(sys.argv[1])}"
     )
-    await main._listen_on(settings, fill, Health(), stop)
+    await main._consume_events(settings, fill, Health(), stop)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import httpx
 from codewell.access import tokens
 from services.console.main import serve
 from services.console.settings import ConsoleSettings
-from services.generator.main import generate
+from services.generator.main import run_generator
 from services.generator.settings import GeneratorSettings
 from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
@@ -143,7 +143,7 @@ async def workers(site: Site, **given: Any) -> AsyncIterator[Workers]:
             running(run_issuer, IssuerSettings(**issuer | {"health_port": ports["issuer"], "retry_delay_s": 0.1}))
         )
         generator |= {"health_port": ports["generator"], "sweep_interval_s": 0.5}
-        await stack.enter_async_context(running(generate, GeneratorSettings(**generator)))
+        await stack.enter_async_context(running(run_generator, GeneratorSettings(**generator)))
         console |= {"api_port": ports["console"]}
         await stack.enter_async_context(running(serve, ConsoleSettings(**console)))
         client = httpx.AsyncClient(headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=30)

@@ -21,7 +21,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.remote import signing_secrets
 from services.console.main import serve
 from services.console.settings import ConsoleSettings
-from services.generator.main import generate
+from services.generator.main import run_generator
 from services.generator.settings import GeneratorSettings
 from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
@@ -184,7 +184,7 @@ async def test_a_service_without_the_right_key_ends_at_its_start_and_says_what_t
     }
     starts = {
         "issuer": lambda: run_issuer(IssuerSettings(**settings), asyncio.Event()),
-        "generator": lambda: generate(GeneratorSettings(**settings), asyncio.Event()),
+        "generator": lambda: run_generator(GeneratorSettings(**settings), asyncio.Event()),
         "console": lambda: serve(ConsoleSettings(**settings), asyncio.Event()),
     }
     with pytest.raises(SettingsInvalid, match=f"the master key of id {key_id_of(OLD).hex()}.* set"):
@@ -198,4 +198,4 @@ async def test_a_wrong_key_for_secrets_alone_is_told_at_the_start_too(
     url = as_role(database_url, "generator")
     settings: dict[str, Any] = {"postgres_url": url, "kafka_bootstrap": "127.0.0.1:1", "health_port": -1}
     with pytest.raises(SettingsInvalid, match="set CODEWELL_MASTER_KEY"):
-        await generate(GeneratorSettings(**settings), asyncio.Event())
+        await run_generator(GeneratorSettings(**settings), asyncio.Event())

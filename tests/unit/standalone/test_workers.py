@@ -1,4 +1,4 @@
-from services.standalone.main import _for_workers
+from services.standalone.main import _worker_environment
 
 
 def test_workers_of_a_stack_do_not_hear_of_another_postgres_and_kafka() -> None:
@@ -7,4 +7,4 @@ def test_workers_of_a_stack_do_not_hear_of_another_postgres_and_kafka() -> None:
         "CODEWELL_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "CODEWELL_KAFKA_SASL_PASSWORD_FILE": "/x",
         "CODEWELL_POSTGRES_URL_FILE": "/x", "CODEWELL_POSTGRES_PASSWORD": "p",
     }  # fmt: skip
-    assert _for_workers(kept | elsewhere) == kept
+    assert _worker_environment(kept | elsewhere) == kept
