@@ -12,7 +12,7 @@ class _Shape(BaseModel):
 
 
 class ProfileSettings(_Shape):
-    """All fields of a profile: those that are left out are gone."""
+    """All fields of a profile; fields that are left out are deleted."""
 
     fields: ProfileFields
 

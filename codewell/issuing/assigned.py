@@ -53,11 +53,11 @@ async def generate_for(
         program, now, _ = await fill.locked_to_generate(connection, program_id, len(profiles))
         if program.codes_from == "remote":
             raise ProgramRefused(
-                f"The codes of {program.name} come from its service, which takes its time: generate without naming "
-                "profiles, and attach the codes when they are there."
+                f"The codes of {program.name} are delivered later by its remote service: generate without profiles, "
+                "and attach the codes when they have arrived."
             )
         if program.shared:
-            raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
+            raise ProgramRefused(f"All profiles of {program.name} share one code: generate without profiles.")
         expires_at = None if program.ttl is None else now + program.ttl
         in_pool = expires_at if program.ttl_from == "creation" else None
         minter = await minters.get(connection, program.id, program.version)
@@ -121,5 +121,5 @@ def _refuse_twice(profiles: Sequence[str]) -> None:
     seen: set[str] = set()
     for number, profile_id in enumerate(profiles, start=1):
         if profile_id in seen:
-            raise ProgramRefused(f"Profile {number} of the list is in it twice: each gets one code, name it once.")
+            raise ProgramRefused(f"Profile {number} of the list is in it twice: list each profile once.")
         seen.add(profile_id)

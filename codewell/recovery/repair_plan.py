@@ -15,8 +15,8 @@ from codewell.recovery.reconciliation import MissingAnswer, PublishedAnswer, Pub
 
 _KEPT: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
 
-_OTHERS: Final = "The database says that another profile has it."
-_BEFORE: Final = "Another answer gave it to another profile before."
+_OTHERS: Final = "In the database, another profile has the code."
+_BEFORE: Final = "An earlier answer gave the code to another profile."
 
 Kind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
 
@@ -93,7 +93,7 @@ def spot_of(
     if first_holder not in {None, profile_id}:
         return CodeSpot(code, program, at, "other", _BEFORE)
     if facts.state != "deleted" and at.position < at.block["next"]:
-        return CodeSpot(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
+        return CodeSpot(code, program, at, "no", "The code is used but has no profile: run codewell audit.")
     return CodeSpot(code, program, at, "deleted" if facts.state == "deleted" else "attach")
 
 
@@ -113,10 +113,10 @@ def judge(plan: RepairPlan, one: MissingAnswer, spots: Sequence[CodeSpot], now: 
         elif spot.how == "no":
             add(plan, "lost_answer", answer, code, spot.why)
         elif is_whole:
-            add(plan, "lost_answer", answer, code, "The database does not know it.", can_repair=True)
+            add(plan, "lost_answer", answer, code, "The answer is missing in the database.", can_repair=True)
             _give(plan, answer, spot, answer.request_id, ordinal, now)
         elif spot.how in {"attach", "take_in"} and not _is_given(plan, spot):
-            add(plan, "lost_code", answer, code, "It is kept for this profile.", can_repair=True)
+            add(plan, "lost_code", answer, code, "The code is reserved for this profile.", can_repair=True)
             _give(plan, answer, spot, uuid5(_KEPT, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
 
 
@@ -173,7 +173,7 @@ def _put_back_as_it_is(plan: RepairPlan, answer: PublishedAnswer, spots: Sequenc
         if spot.program is None:
             add(plan, "lost_answer", answer, spot.code, spot.why)
             return
-    add(plan, "lost_answer", answer, None, "The database does not know it.", can_repair=True)
+    add(plan, "lost_answer", answer, None, "The answer is missing in the database.", can_repair=True)
     answered_at = _answered_at(answer, None, now)
     if answer.refusals is not None:
         plan.rows.append(

@@ -90,8 +90,8 @@ async def replay(
                 counts = counts.plus(await replaying.publish(batch, how._replace(limit=left)))
             except (KafkaError, TimeoutError) as error:
                 raise StackUnavailable(
-                    f"Kafka did not take all ({error!r}) after {counts.replayed:,} letters: "
-                    "replay again, those are not published twice."
+                    f"Kafka did not accept all events ({error!r}) after {counts.replayed:,} letters: run replay again; "
+                    "replayed letters are not published twice."
                 ) from error
             tell(counts)
     return counts

@@ -133,7 +133,7 @@ async def _listen(settings: GeneratorSettings, fill: Fill, health: Health, stop:
         finally:
             await _stop(app, _STOP_SHARE * settings.stop_timeout_s)
     if not stop.is_set():
-        raise StackUnavailable("Faust has ended: its log says why.")
+        raise StackUnavailable("Faust has stopped: see its log for the reason.")
 
 
 async def _stop(app: faust.App, timeout_s: float) -> None:

@@ -145,4 +145,4 @@ async def _check(kafka_config: KafkaConfig | str, topics: Iterable[str]) -> None
     async with admin(kafka_config) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
-        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
+        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or create it.")

@@ -20,7 +20,7 @@ class ConcurrencyLimit:
     def turn(self) -> Iterator[None]:
         """Hold one of the turns. Raises 503 where there is none."""
         if self._free == 0:
-            raise try_later(503, "Other exports are being made here: try again in a while.", _RETRY_AFTER_S)
+            raise try_later(503, "Too many exports run on this console: try again later.", _RETRY_AFTER_S)
         self._free -= 1
         try:
             yield
