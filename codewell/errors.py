@@ -42,14 +42,14 @@ class CodeUnknown(ProgramRefused):
     """The program never made or took in such a code."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(f"There is no code {code}: look at its letters again, capitals count.")
+        super().__init__(f"There is no code {code}: check its spelling; codes are case-sensitive.")
 
 
 class ProgramUnknown(ProgramRefused):
     """No program has this short name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no program {name}: list the programs to see which there are.")
+        super().__init__(f"There is no program {name}: list the programs to see which exist.")
 
 
 class ProgramTaken(ProgramRefused):
@@ -60,7 +60,7 @@ class RequestTaken(ProgramRefused):
     """The id of a request, or its idempotency key, came with another request before."""
 
     def __init__(self) -> None:
-        super().__init__("This id or Idempotency-Key came with another request before: use a new one for each.")
+        super().__init__("This id or Idempotency-Key was used for another request: use a new one for each request.")
 
 
 class ProfileRefused(CodewellError):
@@ -71,14 +71,14 @@ class ProfileUnknown(ProfileRefused):
     """Nothing is known of this profile. Its id is not repeated: ids of customers are in no message."""
 
     def __init__(self) -> None:
-        super().__init__("Nothing is known of this profile beside its codes: give it fields to change that.")
+        super().__init__("No fields are stored for this profile: import or put them first.")
 
 
 class ImportUnknown(ProgramRefused):
     """No import has this id."""
 
     def __init__(self, import_id: object) -> None:
-        super().__init__(f"There is no import {import_id}: its id was said when it began.")
+        super().__init__(f"There is no import {import_id}: use the id that was returned when it started.")
 
 
 class FileRefused(CodewellError):

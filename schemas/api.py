@@ -15,7 +15,7 @@ PROFILES_MAX: Final = 100_000
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it; `detail` is a sentence for a person that says what to do."""
+    """An error (RFC 9457); `detail` says what is wrong and what to do."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,16 +26,16 @@ class Problem(BaseModel):
 
 
 class Page(StrictModel, Generic[T]):
-    """A part of a list. `next_cursor` asks for what comes behind it; null is the end."""
+    """A page of a list. `next_cursor` requests the next page; null: this is the last one."""
 
     items: list[T]
     next_cursor: str | None
 
 
 class Generate(StrictModel):
-    """How many codes to make now, the custom fields that they are made with, and the profiles that get one each.
+    """The number of codes to generate, their custom fields, and the profiles to attach one code each to.
 
-    With profiles there are as many codes as these, and `count` may be left out.
+    With profiles, `count` may be left out; otherwise it must equal their number.
     """
 
     count: Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)] | None = None
@@ -45,33 +45,33 @@ class Generate(StrictModel):
     @model_validator(mode="after")
     def _knows_how_many(self) -> Self:
         if self.profiles is None and self.count is None:
-            raise ValueError("give count or profiles")
+            raise ValueError("give count, profiles or both")
         if self.profiles is not None and self.count not in {None, len(self.profiles)}:
-            raise ValueError(f"give as many profiles as codes: {len(self.profiles):,} are named; leave count out")
+            raise ValueError(f"count must equal the number of profiles ({len(self.profiles):,}): leave count out")
         return self
 
 
 class Clone(StrictModel):
-    """The short name of the program to make."""
+    """The short name of the new program."""
 
     name: ShortName
 
 
 class Attach(StrictModel):
-    """Who is to get a code, and which: without `code` it is the next one of the pool."""
+    """The profile that gets a code. Without `code`, it gets the next code of the pool."""
 
     profile_id: Id
     code: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
 
 
 class CodeOnly(StrictModel):
-    """One code of the program."""
+    """A code of the program."""
 
     code: Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
 class CodeChanges(StrictModel):
-    """What is to change: what is left out stays. `expires_at` null is for ever; `fields` replaces all fields."""
+    """Changes of a code; what is left out stays. `expires_at` null: no expiry. `fields` replaces all fields."""
 
     expires_at: Moment | None = None
     fields: dict[ShortName, Text] = Field({}, max_length=FIELDS_MAX)
@@ -79,12 +79,12 @@ class CodeChanges(StrictModel):
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("give expires_at or fields")
+            raise ValueError("give expires_at, fields or both")
         return self
 
 
 class Code(StrictModel):
-    """The facts on one code. `expires_at` null is for ever; `profile_id` is who has it, or had it last."""
+    """A code. `expires_at` null: no expiry. `profile_id`: the current profile, or the last one."""
 
     code: str
     program: ShortName
@@ -97,10 +97,10 @@ class Code(StrictModel):
 
 
 class RemoteService(StrictModel):
-    """How a program's remote service does: what it still owes, and whether anything is sent to it now.
+    """The state of a program's remote service: its orders, its circuit breaker and its last error.
 
-    The circuit is open, and nothing is sent until `rest_until`, after too many `failures` in a row; half open, one
-    request tries the service. `error` is what was wrong last, at `error_at`, and stays when all is well again.
+    After too many consecutive `failures` the circuit opens, and no request is sent until `rest_until`; half open, one
+    request probes the service. `error` is the last error, at `error_at`; it stays after the service recovers.
     """
 
     program: ShortName
@@ -115,7 +115,7 @@ class RemoteService(StrictModel):
 
 
 class RemoteSecret(StrictModel):
-    """A secret with which requests to the remote service are signed. `ends_at` null: the one in use."""
+    """A signing secret of the remote service. `ends_at` null: the current one."""
 
     secret: str
     made_at: datetime
@@ -123,7 +123,7 @@ class RemoteSecret(StrictModel):
 
 
 class RemoteSecrets(StrictModel):
-    """The secrets in force, newest first: each gives every request a signature."""
+    """The valid secrets, newest first: each request has a signature by each of them."""
 
     program: ShortName
     secrets: list[RemoteSecret]

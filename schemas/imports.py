@@ -22,7 +22,7 @@ Column = Annotated[str, StringConstraints(pattern=r"^[^\x00]{1,1000}$")]
 
 
 class ImportOptions(BaseModel):
-    """How to read a file. What is left out is found out; `header` null too."""
+    """How to read a file. Options that are left out or null are detected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class ImportOptions(BaseModel):
 
 
 class Import(BaseModel):
-    """How far an import is. `rows` counts all rows read, the head too; `bad` counts rows by reason."""
+    """An import. `rows` counts all rows read, with the header; `bad` counts rejected rows by reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,8 +49,8 @@ class Import(BaseModel):
     options: ImportOptions
     rows: int
     imported: int
-    attached: Annotated[int, Field(description="Those of the imported that were attached at once.")]
-    taken_back: Annotated[int, Field(description="Those of the imported that an undo took back.")]
+    attached: Annotated[int, Field(description="Imported codes that were attached at once.")]
+    taken_back: Annotated[int, Field(description="Imported codes that an undo deleted.")]
     bad: dict[Reason, int]
     error: str | None
     started_at: datetime

@@ -7,7 +7,7 @@ from schemas.strict_model import StrictModel
 
 
 class ProfileSettings(StrictModel):
-    """All fields of a profile: those that are left out are gone."""
+    """All fields of a profile; fields that are left out are deleted."""
 
     fields: ProfileFields
 

@@ -27,7 +27,7 @@ TTL_MAX: Final = timedelta(days=36_500)
 def _no_number(given: object) -> object:
     """Pydantic takes a number for seconds since 1970, which nobody is told who reads the schema."""
     if isinstance(given, int | float):
-        raise ValueError("a moment is text, such as 2027-01-31T12:00:00Z")  # noqa: TRY004  pydantic wants a ValueError
+        raise ValueError("must be a text such as 2027-01-31T12:00:00Z")  # noqa: TRY004  pydantic wants a ValueError
     return given
 
 
@@ -57,7 +57,7 @@ class _Settings(BaseModel):
 class TemplateSource(_Settings):
     """Codes are minted from a template such as `{string 4}-{number 4}-{upstring 4}`.
 
-    `{safe 12}` spells capitals and digits that can't be misread for one another and form no words.
+    `{safe 12}` uses capitals and digits without look-alikes and without vowels.
     """
 
     kind: Literal["template"]
@@ -74,14 +74,14 @@ def _plain_url(given: str) -> str:
     if not host:
         raise ValueError("must name a host, as https://codes.example.com/orders does")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must hold no user and no password: requests are signed instead")
+        raise ValueError("must contain no user and no password: requests are signed instead")
     if "#" in given:
-        raise ValueError("must have no part behind #, which is never sent")
+        raise ValueError("must contain no fragment (#), which is never sent")
     return given
 
 
 class RemoteSource(_Settings):
-    """Codes are ordered from a remote service, at most `request_max` in one request to its URL."""
+    """Codes are ordered from a remote service, at most `request_max` per request to its URL."""
 
     kind: Literal["remote"]
     url: Annotated[
@@ -93,7 +93,7 @@ class RemoteSource(_Settings):
 
 
 class ImportSource(_Settings):
-    """Codes come from files and by hand alone."""
+    """All codes are imported or attached manually."""
 
     kind: Literal["import"]
 
@@ -102,7 +102,7 @@ Source = Annotated[TemplateSource | RemoteSource | ImportSource, Field(discrimin
 
 
 class CustomField(_Settings):
-    """A field asked for when codes are generated; `save` keeps it on the codes, and so in the answers."""
+    """A field given when codes are generated; `save` stores it with the codes and adds it to answers."""
 
     name: ShortName
     required: bool = False
@@ -110,7 +110,7 @@ class CustomField(_Settings):
 
 
 class ProgramSettings(_Settings):
-    """What a marketer decides about a program. `ttl` is a duration such as `P30D`; null is for ever."""
+    """The settings of a program. `ttl` is a duration such as `P30D`; null: no limit."""
 
     name: ShortName
     title: Text = ""
@@ -151,7 +151,7 @@ class ProgramSettings(_Settings):
 
 
 class ProgramChanges(_Settings):
-    """What is to change about a program: what is left out stays, and null is the setting's default."""
+    """Changes of a program; what is left out stays, and null resets a setting to its default."""
 
     title: Text | None = None
     description: Text | None = None
@@ -174,17 +174,17 @@ class ProgramChanges(_Settings):
 
 
 class Program(ProgramSettings):
-    """A program as it is in the database."""
+    """A program with its id."""
 
     id: int
 
 
 class Stock(_Settings):
-    """Where a program's codes are now: made + imported = pooled + attached + expired + deleted, always.
+    """A program's codes by state: made + imported = pooled + attached + expired + deleted, always.
 
-    `attached` counts codes that somebody got, whatever became of them but deletion; `activated` is a part of it.
-    `expired` counts those whose life ended in the pool. `on_order` are codes that a remote service was asked for and
-    has not brought; they are in none of the others, and count against the maximum.
+    `attached` counts all attached codes that are not deleted, also activated and expired ones; `activated` is a part of
+    it. `expired` counts codes that expired in the pool. `on_order` counts codes that a remote service has not delivered
+    yet; they are in no other count, but count against the maximum.
     """
 
     program: ShortName

@@ -80,13 +80,15 @@ async def create(
     """
     if not _NAME.fullmatch(name):
         raise TokenRefused(
-            f"{name!r} can't be the name of a token: use up to 64 letters, digits, _, . and -, a letter first."
+            f"{name!r} is not a valid token name: use up to 64 letters, digits, _, . and -, beginning with a letter."
         )
     for group in groups:
         if not re.fullmatch(SHORT_NAME_PATTERN, group):
-            raise TokenRefused(f"{group!r} can't be an access group: use up to 64 letters, digits and _.")
+            raise TokenRefused(f"{group!r} is not a valid access group: use up to 64 letters, digits and _.")
     if lifetime is not None and not timedelta(0) < lifetime <= _LIFETIME_MAX:
-        raise TokenRefused("A token is in force for more than no time and 100 years at most: P90D is 90 days.")
+        raise TokenRefused(
+            "The lifetime is invalid: use more than zero and at most 100 years, such as P90D for 90 days."
+        )
     secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     try:
         row = await connection.fetchrow(_CREATE, name, hash_of(secret), _unique(scopes), _unique(groups), lifetime)
@@ -114,7 +116,7 @@ async def revoke(connection: Connection, name_or_id: str) -> Token:
     if number is None or number <= _ID_MAX:
         row = await connection.fetchrow(_REVOKE, name_or_id, number)
     if row is None:
-        raise TokenRefused(f"No token in force is {name_or_id}: codewell token list shows them.")
+        raise TokenRefused(f"There is no active token {name_or_id}: list them with codewell token list.")
     return _token(row)
 
 

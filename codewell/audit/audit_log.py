@@ -144,14 +144,14 @@ async def verify(connection: Connection, anchor: ChainHead | None = None) -> Cha
             if anchor is not None and head.place == anchor.place:
                 met = head == anchor
                 if not met:
-                    wrong = f"Entry {head.place} has another hash than the head that was kept: it was written anew."
+                    wrong = f"Entry {head.place} has another hash than the given head: it was rewritten."
                     break
         if wrong is None and not met and anchor is not None:
-            wrong = f"The log ends at entry {head.place} and had {anchor.place}: the last ones were taken out."
+            wrong = f"The log ends at entry {head.place}, but had {anchor.place}: the last entries were removed."
         if wrong is None:
             unchained = await connection.fetchval(_UNCHAINED)
             if unchained is not None:
-                wrong = f"The entry of id {unchained} is not in the chain: it was put in from outside."
+                wrong = f"The entry with id {unchained} is not in the chain: it was inserted from outside."
     return ChainVerdict(head.place, head, wrong)
 
 
@@ -169,10 +169,10 @@ def _wrong(row: Any, before: ChainHead) -> str | None:
     if row["place"] != before.place + 1:
         return f"Entry {before.place + 1} is missing: the next one is {row['place']}."
     if row["id"] is None:
-        return f"Entry {row['place']} (id {row['entry_id']}) is missing, and its hash is there."
+        return f"Entry {row['place']} (id {row['entry_id']}) is missing, but its hash exists."
     at_us = (row["at"] - _EPOCH) // _MICROSECOND
     parts = (row["place"], row["id"], at_us, *(row[name] for name in _HASHED))
     written = "\n".join(map(str, parts)).encode()
     if hashlib.sha256(bytes.fromhex(before.hash) + written).digest() != row["hash"]:
-        return f"Entry {row['place']} (id {row['id']}) is not as it was written, or its hash is not."
+        return f"Entry {row['place']} (id {row['id']}) or its hash was changed."
     return None

@@ -93,8 +93,8 @@ async def export(
         if not isinstance(error, TimeoutError):
             raise
         raise StackUnavailable(
-            f"The export of {program.name} took longer than {TIMEOUT_S // 60} minutes and was ended: export one state "
-            "at a time, or read it faster."
+            f"The export of {program.name} was stopped after {TIMEOUT_S // 60} minutes: export one state at a time, or "
+            "read it faster."
         ) from error
     return count
 

@@ -81,9 +81,9 @@ async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state != "attached":
-            raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be returned to the pool.")
+            raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be detached.")
         if await codes.connection.fetchval(_IS_EVERYBODYS, codes.program_id, locked.at.block["id"], locked.at.position):
-            raise ProgramRefused(f"{locked.program} gives one code to everybody: delete {code} to give another.")
+            raise ProgramRefused(f"All profiles of {locked.program} share {code}: delete it to attach another one.")
         # What it was attached with may count from that moment; in the pool it lives as its block does.
         own = await _is_changed(codes.connection, locked.at)
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
@@ -95,7 +95,7 @@ async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
     """Take an activation back: the code is attached as before. Raises CodeUnknown and ProgramRefused."""
     async with locked_code(codes, code) as locked:
         if locked.facts.state != "activated":
-            raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to take back.")
+            raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to undo.")
         await _mark(codes.connection, locked.at, "activated_at = NULL")
     return await _found(codes, code)
 
@@ -107,7 +107,7 @@ async def delete(codes: ProgramCodes, code: str) -> CodeFacts:
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
-            raise ProgramRefused(f"{code} is {locked.facts.state} and can't be deleted.")
+            raise ProgramRefused(f"{code} is {locked.facts.state} and cannot be deleted.")
         await _mark(
             codes.connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
         )
@@ -124,7 +124,7 @@ async def change(codes: ProgramCodes, code: str, to: Callable[[CodeFacts], CodeC
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
-            raise ProgramRefused(f"{code} is {locked.facts.state} and can't be changed.")
+            raise ProgramRefused(f"{code} is {locked.facts.state} and cannot be changed.")
         wanted = to(locked.facts)
         if locked.is_attached:
             await _mark(codes.connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)

@@ -70,7 +70,7 @@ def _code_column(names: Sequence[str], width: int) -> int:
     found = [place for place, name in enumerate(names) if _is_code_name(name)]
     if found or width <= 1 or not names:
         return found[0] if found else 0
-    raise FileRefused(f"Say which column holds the codes: {_column_list(names)}.")
+    raise FileRefused(f"Cannot tell which column holds the codes: give it. The file has {_column_list(names)}.")
 
 
 def _column_index(column: str, names: Sequence[str], width: int) -> int:
@@ -78,15 +78,15 @@ def _column_index(column: str, names: Sequence[str], width: int) -> int:
     for fits in (column.__eq__, lambda name: name.lower() == column.lower()):
         found = [place for place, name in enumerate(names) if fits(name)]
         if len(found) > 1:
-            raise FileRefused(f"Two columns are called {column}: say which by its number, from 1 on.")
+            raise FileRefused(f"Two columns are called {column}: give the number of one, from 1.")
         if found:
             return found[0]
     if column.isdecimal() and 1 <= int(column) <= width:
         return int(column) - 1
-    there = _column_list(names) if names else f"it has no names, and its columns are 1 to {width}"
-    raise FileRefused(f"There is no column {column} in this file: {there}.")
+    there = _column_list(names) if names else f"columns 1 to {width} without names"
+    raise FileRefused(f"There is no column {column}: the file has {there}.")
 
 
 def _column_list(names: Sequence[str]) -> str:
     more = f" and {len(names) - _COLUMNS_LISTED_MAX} more" if len(names) > _COLUMNS_LISTED_MAX else ""
-    return f"it has {', '.join(name[:100] for name in names[:_COLUMNS_LISTED_MAX])}{more}"
+    return f"{', '.join(name[:100] for name in names[:_COLUMNS_LISTED_MAX])}{more}"

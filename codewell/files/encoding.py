@@ -43,7 +43,7 @@ def detect_encoding(scan: Scan, given: str | None) -> str:
         return utf16
     controls = len(scan.sample) - len(scan.sample.translate(None, _CONTROLS))
     if controls > _CONTROL_SHARE_MAX * len(scan.sample):
-        raise FileRefused("This file is neither text nor a workbook: save it as CSV, XLS or XLSX.")
+        raise FileRefused("The file is neither text nor a workbook: save it as CSV, XLS or XLSX.")
     return "utf-8" if scan.is_utf8 else _code_page(scan.non_utf8_lines)
 
 

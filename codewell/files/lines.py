@@ -17,9 +17,7 @@ def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, 
         try:
             yield from limited_lines(file, limits)
         except UnicodeError as error:
-            raise FileRefused(
-                f"This file is not in {encoding} from its beginning to its end: say which encoding it has."
-            ) from error
+            raise FileRefused(f"The file is not valid {encoding}: give its encoding.") from error
 
 
 def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
@@ -28,5 +26,5 @@ def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
     readline = file.readline
     while line := readline(size):
         if len(line) == size:
-            raise FileRefused(f"A row of this file has {size:,} characters or more: this is no list of codes.")
+            raise FileRefused(f"A row of the file has {size:,} characters or more: check that it is a list of codes.")
         yield line

@@ -35,7 +35,7 @@ def scan(path: Path, limits: FileLimits) -> Scan:
     try:
         return _scan(path, limits)
     except OSError as error:
-        raise FileRefused(f"{path} can't be read ({error.strerror}): look at its name and rights.") from error
+        raise FileRefused(f"Cannot read {path} ({error.strerror}): check its name and permissions.") from error
 
 
 def _scan(path: Path, limits: FileLimits) -> Scan:
@@ -58,7 +58,7 @@ def _scan(path: Path, limits: FileLimits) -> Scan:
             if not is_utf8 and len(non_utf8_lines) < _SAMPLE_BYTES:
                 non_utf8_lines += b"\n".join(line for line in piece.splitlines() if not line.isascii())[:_SAMPLE_BYTES]
     if not size:
-        raise FileRefused(f"{path.name} is empty: there is nothing to import.")
+        raise FileRefused(f"{path.name} is empty: choose a file with codes.")
     is_utf8 = is_utf8 and not decoder.getstate()[0]
     kind: FileKind = next((kind for magic, kind in _MAGIC.items() if sample.startswith(magic)), "text")
     return Scan(kind, size, digest.digest(), is_utf8, sample, non_utf8_lines)

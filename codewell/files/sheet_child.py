@@ -28,16 +28,16 @@ def main(path: str, sheet: str) -> None:
         with CalamineWorkbook.from_path(path) as book:
             if sheet and sheet not in book.sheet_names:
                 names = [name[:100] for name in book.sheet_names[:_SHEETS_LISTED_MAX]]
-                _refuse(f"There is no sheet {sheet}: this workbook has {', '.join(names)}.")
+                _refuse(f"There is no sheet {sheet}: the workbook has {', '.join(names)}.")
             # Empty columns in front are left out by the library, and rows in front are not.
             found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
             before = [""] * (found.start[1] if found.start else 0)
             csv.writer(sys.stdout).writerows(before + list(_cell_texts(row)) for row in found.iter_rows())
             sys.stdout.flush()
     except PasswordError:
-        _refuse("This workbook is locked with a password: save it without one.")
+        _refuse("The workbook is protected by a password: save it without one.")
     except CalamineError as error:
-        _refuse(f"This workbook can't be read ({str(error)[:200]}): save it again, or as CSV.")
+        _refuse(f"The workbook cannot be read ({str(error)[:200]}): save it again, or as CSV.")
 
 
 def _cell_texts(row: Sequence[object]) -> Iterator[str]:

@@ -42,16 +42,16 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
         with _LimitedZip(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise FileRefused(f"This workbook is cut off or broken ({error}): save it again.") from error
+        raise FileRefused(f"The workbook is truncated or corrupt ({error}): save it again.") from error
     size = sum(entry.file_size for entry in entries)
     if size > limits.unpacked_bytes_max:
         raise FileRefused(
-            f"This workbook unpacks to {size:,} bytes and may have {limits.unpacked_bytes_max:,}: save it as CSV."
+            f"The workbook unpacks to {size:,} bytes, more than {limits.unpacked_bytes_max:,}: save it as CSV."
         )
     if len(entries) > _ENTRIES_MAX or size > _RATIO_MAX * path.stat().st_size:
-        raise FileRefused("This workbook is packed like none that people save: save its sheet as CSV.")
+        raise FileRefused("The workbook is compressed unusually strongly: save its sheet as CSV.")
     if not any(entry.filename.startswith("xl/") for entry in entries):
-        raise FileRefused("This file is packed but is no workbook: save the codes as CSV, XLS or XLSX.")
+        raise FileRefused("The file is an archive but not a workbook: save the codes as CSV, XLS or XLSX.")
 
 
 def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[str, None, None]:
@@ -79,6 +79,6 @@ def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[
         raise FileRefused(given)
     if status:
         raise FileRefused(
-            f"This workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s "
+            f"The workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s "
             "to read: save its sheet as CSV."
         )

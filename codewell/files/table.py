@@ -44,15 +44,15 @@ class Rows:
                 self._row_chars_end = self.chars + ROW_CHARS_MAX
                 if len(row) > columns_max:
                     raise FileRefused(
-                        f"Row {count:,} has {len(row):,} columns and may have {columns_max:,}: leave some out."
+                        f"Row {count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
                     )
                 yield row
         except csv.Error as error:
             if "field larger" not in str(error):
-                raise FileRefused(f"Row {count + 1:,} can't be read ({error}).") from error
+                raise FileRefused(f"Row {count + 1:,} cannot be read ({error}): correct it.") from error
             raise FileRefused(
-                f"Row {count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: is a quote not "
-                "closed?"
+                f"Row {count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check for an "
+                "unclosed quote."
             ) from error
 
     def _limited_lines(self) -> Iterator[str]:
@@ -61,7 +61,7 @@ class Rows:
             self.chars += len(line)
             if self.chars > self._row_chars_end:
                 raise FileRefused(
-                    f"A row of this file has more than {ROW_CHARS_MAX:,} characters: is a quote not closed?"
+                    f"A row of the file has more than {ROW_CHARS_MAX:,} characters: check for an unclosed quote."
                 )
             yield line
 
@@ -89,7 +89,7 @@ def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
         while len(first) < _FIRST_ROWS and found.chars < _FIRST_CHARS and (row := next(rows, None)) is not None:
             first.append(row)
         if not any(map(any, first)):
-            raise FileRefused("This file has no rows at its beginning: there is nothing to import.")
+            raise FileRefused("The file has no rows: choose a file with codes.")
         yield Table(detect_columns(first, options), chain(first, rows), lambda: found.chars)
     finally:
         lines.close()
@@ -107,7 +107,7 @@ def _read_sample(lines: Iterator[str]) -> list[str]:
 def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Generator[str, None, None]:
     if scan.kind == "text":
         if options.sheet is not None:
-            raise FileRefused("This file is text and has no sheets: leave the sheet out.")
+            raise FileRefused("The file is text and has no sheets: leave the sheet out.")
         return text_lines(path, detect_encoding(scan, options.encoding), limits)
     if scan.kind == "xlsx":
         check_workbook(path, limits)

@@ -89,7 +89,9 @@ def chunks(table: Table, rules: CandidateRules, limits: FileLimits, after: int, 
     check = _RowChecker(columns, rules)
     while rows := _next_rows(table, size):
         if after + len(rows) - columns.header > limits.rows_max:
-            raise FileRefused(f"This file has more than {limits.rows_max:,} rows: split it, or raise the limit.")
+            raise FileRefused(
+                f"The file has more than {limits.rows_max:,} rows: split it, or raise CODEWELL_IMPORT_ROWS_MAX."
+            )
         chunk = Chunk(after, len(rows), [], [])
         (_check_plain if plain else check.check)(rows, columns.code, chunk)
         yield chunk
@@ -169,8 +171,9 @@ class _RowChecker:
         kind = BlockAttributes(expires_at, fields)
         if len(self._kinds) >= PAIRS_MAX and kind not in self._kinds:
             raise FileRefused(
-                f"This file has more than {PAIRS_MAX:,} different pairs of an expiry and custom fields, and each would "
-                "be a block of its own: leave a column out, or split the file."
+                f"The file has more than {PAIRS_MAX:,} different combinations of expiry and custom fields: leave a "
+                "column "
+                "out, or split the file."
             )
         return self._kinds.setdefault(kind, kind)
 

@@ -143,8 +143,8 @@ class ChunkWriter:
         reason = closed_reason(program, now)
         if reason is not None:
             raise ProgramRefused(
-                f"{refusal_sentence(program.name, reason, Source.PERSON)} Change that and give the same file again: "
-                f"it goes on behind row {row['rows_read']:,}."
+                f"{refusal_sentence(program.name, reason, Source.PERSON)} Change that and import the same file "
+                f"again: it continues after row {row['rows_read']:,}."
             )
         bad = list(chunk.bad)
         good = first_of_each(chunk.candidates, bad)

@@ -45,16 +45,16 @@ _BAD_ROWS: Final = """
 def check_program(program: Program, options: ImportOptions) -> None:
     """Raise ProgramRefused where the program can't take in a file with these columns, whatever is in it."""
     if program.auto_link and options.profile_column is None:
-        raise ProgramRefused(f"{program.name} links codes to profiles at once: say which column holds the profiles.")
+        raise ProgramRefused(f"{program.name} links codes automatically: give the column of the profile ids.")
     if program.shared and options.profile_column is not None:
-        raise ProgramRefused(f"{program.name} gives one code to everybody: leave the column of profiles out.")
+        raise ProgramRefused(f"All profiles of {program.name} share one code: leave the profile column out.")
     known = {field.name: field for field in program.fields}
     for name in options.field_columns:
         if name not in known:
-            raise ProgramRefused(f"{program.name} has no field {name}: it has {', '.join(known) or 'none'}.")
+            raise ProgramRefused(f"{program.name} has no field {name}: its fields are {', '.join(known) or 'none'}.")
     for field in program.fields:
         if field.required and field.name not in options.field_columns:
-            raise ProgramRefused(f"{program.name} asks for the field {field.name}: say which column holds it.")
+            raise ProgramRefused(f"{program.name} requires the field {field.name}: give its column.")
 
 
 async def start_import(
@@ -86,9 +86,7 @@ async def start_import(
     try:
         begun = await connection.fetchval(_BEGIN, new_id, program.id, name, scan.size, scan.sha256, written, uploaded)
     except asyncpg.ProgramLimitExceededError as error:
-        raise FileRefused(
-            "The names of these columns are too long together: say the columns by their numbers."
-        ) from error
+        raise FileRefused("The names of these columns are too long: give the columns by number.") from error
     return await get(connection, begun)
 
 

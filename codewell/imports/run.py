@@ -80,7 +80,10 @@ async def _import_file(
 ) -> None:
     if found.state == "running" and (found.error or found.taken_back):
         # Its process ended while it took back what had come.
-        raise FileRefused(found.error or "This file could not be read to its end, and its codes were taken back.")
+        raise FileRefused(
+            found.error
+            or "The file could not be read to its end, and its codes were deleted: correct it and import it again."
+        )
     program = await programs.get(connection, found.program)
     rules = await _rules(connection, program)
     opened = open_table(path, scan, found.options, limits)
@@ -146,7 +149,7 @@ async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = T
     try:
         has = await connection.fetchval(_LOCK if wait else _TRY_LOCK, str(import_id)) is not False
     except asyncpg.LockNotAvailableError as error:
-        raise ProgramRefused(f"Import {import_id} is being worked on by another process: wait for its end.") from error
+        raise ProgramRefused(f"Another process is working on import {import_id}: wait until it ends.") from error
     try:
         yield has
     finally:

@@ -41,11 +41,11 @@ async def generate_for(
         program, now, _ = await fill.locked_to_generate(connection, program_id, len(profiles))
         if program.codes_from == "remote":
             raise ProgramRefused(
-                f"The codes of {program.name} come from its service, which takes its time: generate without naming "
-                "profiles, and attach the codes when they are there."
+                f"The codes of {program.name} are delivered later by its remote service: generate without profiles, "
+                "and attach the codes when they have arrived."
             )
         if program.shared:
-            raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
+            raise ProgramRefused(f"All profiles of {program.name} share one code: generate without profiles.")
         expires_at = expiry_in_pool(program, now)
         minter = await minters.get(connection, program.id, program.version)
         block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
@@ -99,5 +99,5 @@ def _refuse_twice(profiles: Sequence[str]) -> None:
     seen: set[str] = set()
     for number, profile_id in enumerate(profiles, start=1):
         if profile_id in seen:
-            raise ProgramRefused(f"Profile {number} of the list is in it twice: each gets one code, name it once.")
+            raise ProgramRefused(f"Profile {number} of the list is in it twice: list each profile once.")
         seen.add(profile_id)

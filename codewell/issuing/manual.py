@@ -57,7 +57,7 @@ async def attach(claims: Attacher, program: str, profile_id: str, request_id: UU
     claimed = await claims.attach([Request(request_id, ManualRequest(profile_id, program), (program,))])
     rows = claimed.rows.get(request_id)
     if rows is None:
-        raise StackUnavailable(f"All stock of {program} is held by others just now: try again in a moment.")
+        raise StackUnavailable(f"All codes of {program} are locked by other requests: try again in a moment.")
     [row] = rows
     if row.profile_id != profile_id or claims.names.get(row.program_id or 0, program) != program:
         raise RequestTaken
@@ -124,7 +124,8 @@ async def _take_in_first(codes: ProgramCodes, request: Request, code: str, actor
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
-            f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
+            f"{code[:50]!r} is not a valid code: use 1 to {CODE_CHARACTERS_MAX} printable characters without outer "
+            "spaces."
         )
     await _may_attach(codes.connection, request)
     async with possible_texts.taking_in(codes.connection, codes.program_id) as mark:
@@ -164,7 +165,7 @@ async def _write(
         decision = await attach_codes(connection, program, now, [(request.id, request.event, code)])
     except claim_queries.AssignmentTaken as error:
         raise ProgramRefused(
-            f"{request.event.profile_id} has a code of {program.name} already, which it gets again: "
+            f"{request.event.profile_id} already has a code of {program.name}, which reuses codes: "
             "return or delete that one first."
         ) from error
     [row] = decision.rows
@@ -178,7 +179,7 @@ async def _may_attach(connection: Connection, request: Request) -> tuple[Program
     if reason is not None:
         raise ProgramRefused(refusal_sentence(program.name, reason, Source.PERSON))
     if program.shared:
-        raise ProgramRefused(f"{program.name} gives one code to everybody: attach without naming one.")
+        raise ProgramRefused(f"All profiles of {program.name} share one code: attach without a code.")
     return program, now
 
 

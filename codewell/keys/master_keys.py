@@ -65,11 +65,11 @@ class MasterKeys:
     def _unwrap_error(self, key_id: bytes | None) -> str:
         which = "a master key" if key_id is None else f"the master key of id {key_id.hex()}"
         if not self._keys:
-            return f"The database's keys are wrapped with {which}: set CODEWELL_MASTER_KEY to it."
+            return f"The database's keys are encrypted with {which}: set CODEWELL_MASTER_KEY to it."
         given = ", ".join(one.hex() for one in self.ids)
         return (
-            f"The database's keys are wrapped with {which}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS "
-            f"give {given}: set one of the two to it."
+            f"The database's keys are encrypted with {which}, but CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS "
+            f"hold {given}: add the missing key to one of them."
         )
 
 

@@ -79,7 +79,7 @@ async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progres
     StackUnavailable where rows stay locked: the others are wrapped then.
     """
     if keys.newest_id is None:
-        raise SettingsInvalid("Set CODEWELL_MASTER_KEY to the key that all others are to be wrapped with.")
+        raise SettingsInvalid("Set CODEWELL_MASTER_KEY to the new master key.")
     await master_keys.check(connection, keys)
     done = 0
     for _ in range(_ROUNDS_MAX):
@@ -89,9 +89,7 @@ async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progres
         if not await connection.fetchval(_COUNT_REMAINING, keys.newest_id):
             return done
         await asyncio.sleep(_PAUSE_S)
-    raise StackUnavailable(
-        f"{done:,} keys are wrapped anew, and the others stay locked by somebody: run the same command again."
-    )
+    raise StackUnavailable(f"Re-encrypted {done:,} keys; other sessions lock the rest: run the same command again.")
 
 
 async def _rotate_batch(connection: Connection, keys: MasterKeys, actor: Actor) -> int:

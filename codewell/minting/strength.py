@@ -24,7 +24,7 @@ def required_space(live_codes: int, seconds: float, guesses_per_s: float) -> int
     hits = guesses_per_s * seconds * live_codes
     if min(live_codes, seconds, guesses_per_s) < 0 or not math.isfinite(hits):
         raise ValueError(
-            f"No space can be worked out for {live_codes} codes, {seconds} s, {guesses_per_s} guesses a second."
+            f"Cannot compute a space for {live_codes} codes, {seconds} s and {guesses_per_s} guesses per second."
         )
     return math.ceil(hits * HIT_ODDS_MIN)
 
@@ -34,9 +34,9 @@ def check_guessing(template: Template, live_codes: int, seconds: float, guesses_
     needed = required_space(live_codes, seconds, guesses_per_s)
     if template.space < needed:
         raise TemplateInvalid(
-            f"The template's codes can be guessed: its space is {_amount(template.space)} and would have to be "
-            f"{_amount(needed)} for {live_codes:,} live codes and {guesses_per_s:g} guesses a second during "
-            f"{seconds / 86_400:g} days, so add characters, lower the maximum, or state allow_guessable."
+            f"The template's codes can be guessed: its space is {_amount(template.space)} and must be "
+            f"{_amount(needed)} for {live_codes:,} live codes and {guesses_per_s:g} guesses per second during "
+            f"{seconds / 86_400:g} days. Add characters, lower the maximum, or set allow_guessable."
         )
 
 

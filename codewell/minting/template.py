@@ -58,7 +58,7 @@ class Template:
                 cells += token
             elif text[at] == "}":
                 raise TemplateInvalid(
-                    f"The }} at character {at + 1} closes no token: write \\}} for the character itself, or remove it."
+                    f"The }} at character {at + 1} closes no token: write \\}} for a literal brace, or remove it."
                 )
             else:
                 literal, at = _read_character(text, at, escapable="{}\\")
@@ -66,7 +66,7 @@ class Template:
         if len(cells) > CODE_CHARACTERS_MAX:
             raise TemplateInvalid(
                 f"The codes would have {len(cells):,} characters: shorten the template to at most "
-                f"{CODE_CHARACTERS_MAX} characters a code."
+                f"{CODE_CHARACTERS_MAX} characters per code."
             )
         return cls(text, tuple(cells))
 
@@ -109,7 +109,7 @@ def _check_characters(text: str) -> None:
         # Controls and joiners can't be seen in a code, and a lone surrogate can't be sent or stored.
         if not character.isprintable():
             raise TemplateInvalid(
-                f"Character {place} of the template, U+{ord(character):04X}, can't be seen: remove it."
+                f"Character {place} of the template, U+{ord(character):04X}, is not printable: remove it."
             )
 
 
@@ -120,7 +120,9 @@ def _read_character(text: str, at: int, escapable: str) -> tuple[str, int]:
     escaped = text[at + 1 : at + 2]
     if not escaped or escaped not in escapable:
         wanted = " or ".join(f"\\{character}" for character in escapable)
-        raise TemplateInvalid(f'"\\{escaped}" escapes nothing: write {wanted}, where \\\\ is the backslash itself.')
+        raise TemplateInvalid(
+            f'"\\{escaped}" is not an escape sequence: write {wanted}, where \\\\ is a literal backslash.'
+        )
     return escaped, at + 2
 
 
@@ -130,7 +132,7 @@ def _read_token(text: str, at: int) -> tuple[list[str], int]:
     if token is None:
         raise TemplateInvalid(
             f"The {{ at character {at + 1} opens a token that is never closed: close it with }}, as in {{string 4}}, "
-            f"or write \\{{ for the character itself."
+            f"or write \\{{ for a literal brace."
         )
     body = token[1].strip(" ")
     if body.startswith("["):
@@ -148,7 +150,7 @@ def _named_alphabet(token: str, word: str, count: str) -> str:
     if name in ALPHABETS and not count:
         raise TemplateInvalid(f"Put a space before the number in {_quoted(token)}: write {{{name} 4}}.")
     raise TemplateInvalid(
-        f"The token {_quoted(token)} is unknown: use {_TOKENS}, or write \\{{ and \\}} for the braces themselves."
+        f"The token {_quoted(token)} is unknown: use {_TOKENS}, or write \\{{ and \\}} for literal braces."
     )
 
 
@@ -157,7 +159,7 @@ def _read_custom_alphabet(token: str, body: str) -> tuple[str, str]:
     own = _CUSTOM_ALPHABET.fullmatch(body)
     if own is None:
         raise TemplateInvalid(
-            f"The alphabet in {_quoted(token)} is never closed: put ] behind its characters, as in {{[ABC] 4}}."
+            f"The alphabet in {_quoted(token)} is never closed: put ] after its characters, as in {{[ABC] 4}}."
         )
     escaped, count = own[1], own[2]
     if not escaped:
@@ -165,7 +167,7 @@ def _read_custom_alphabet(token: str, body: str) -> tuple[str, str]:
             f"The alphabet in {_quoted(token)} is empty: put its characters between [ and ], as in {{[ABC] 4}}."
         )
     if count and not count.startswith(" "):
-        raise TemplateInvalid(f"Put a space behind the ] in {_quoted(token)}, as in {{[ABC] 4}}.")
+        raise TemplateInvalid(f"Put a space after the ] in {_quoted(token)}, as in {{[ABC] 4}}.")
     characters: list[str] = []
     at = 0
     while at < len(escaped):
@@ -173,24 +175,22 @@ def _read_custom_alphabet(token: str, body: str) -> tuple[str, str]:
         characters.append(character)
     twice = [character for character, times in Counter(characters).items() if times > 1]
     if twice:
-        raise TemplateInvalid(
-            f"The alphabet in {_quoted(token)} has {' '.join(twice)} more than once: write each character once."
-        )
+        raise TemplateInvalid(f"The alphabet in {_quoted(token)} repeats {' '.join(twice)}: write each character once.")
     return "".join(characters), count
 
 
 def _read_count(token: str, count: str) -> int:
     if not count:
         raise TemplateInvalid(
-            f"The token {_quoted(token)} doesn't say how many characters it stands for: put a number behind a space, "
-            f"as in {{string 4}}."
+            f"The token {_quoted(token)} has no number of characters: add a space and a number, as in {{string 4}}."
         )
     digits = count.lstrip("0")
     # The digits are counted before they become a number: a text of thousands of them is slow, or refused, by int().
     fits = re.fullmatch(r"[0-9]+", count) and digits and len(digits) <= len(str(CODE_CHARACTERS_MAX))
     if not fits or int(digits) > CODE_CHARACTERS_MAX:
         raise TemplateInvalid(
-            f"The number in {_quoted(token)} can't be {_quoted(count)}: write a whole number from {TOKEN_COUNT_MIN} "
+            f"The number {_quoted(count)} in {_quoted(token)} is not valid: write a whole number from "
+            f"{TOKEN_COUNT_MIN} "
             f"to {CODE_CHARACTERS_MAX}."
         )
     return int(digits)

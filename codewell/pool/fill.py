@@ -154,8 +154,7 @@ async def generate(
             return
         if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
             raise ProgramRefused(
-                f"{program.name} links its codes when they are generated: give the profiles that are to get them, or "
-                "switch auto_link off."
+                f"{program.name} links codes automatically: give the profiles that get them, or switch auto_link off."
             )
         workers = await count_workers(connection)
         sizes = block_sizes(count, blocks, workers)
@@ -169,18 +168,18 @@ async def locked_to_generate(connection: Connection, program_id: int, count: int
     """
     program = await locked(connection, program_id)
     if program is None:
-        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which there are.")
+        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which exist.")
     now, _, blocks = await level(connection, program_id)
     reason = closed_reason(program, now)
     if reason is not None:
         raise ProgramRefused(
-            f"{refusal_sentence(program.name, reason, Source.CAMPAIGN)} Change that before making codes."
+            f"{refusal_sentence(program.name, reason, Source.CAMPAIGN)} Change that before generating codes."
         )
     if program.codes_from == "import":
-        raise ProgramRefused(f"The codes of {program.name} come from files: import them, or attach them by name.")
+        raise ProgramRefused(f"All codes of {program.name} are imported: import them, or attach given codes.")
     if count > program.room:
         raise ProgramRefused(
-            f"{program.name} may hold {program.codes_max:,} codes and has room for {program.room:,} more: "
+            f"{program.name} may have {program.codes_max:,} codes and has room for {program.room:,} more: "
             "generate fewer, or raise its maximum."
         )
     return program, now, blocks
@@ -190,8 +189,8 @@ def check_made(program: ProgramRules, made: int, wanted: int) -> None:
     """Raise ProgramRefused when the template had fewer texts left than wanted."""
     if made < wanted:
         raise ProgramRefused(
-            f"The template of {program.name} has {made:,} texts left that the program has not had: "
-            "generate fewer, or change the template."
+            f"The template of {program.name} has {made:,} unused texts left: generate fewer codes, or change the "
+            "template."
         )
 
 

@@ -65,8 +65,8 @@ class Minters:
     def _made(self, row: asyncpg.Record) -> Minter:
         if row["algorithm"] != ALGORITHM:
             raise StackUnavailable(
-                f"Template version {row['version']} of program {row['program_id']} can't be minted by this version of "
-                "codewell: install the version that made it."
+                f"Template version {row['version']} of program {row['program_id']} is not supported by this version of "
+                "codewell: install the version that created it."
             )
         return Minter(Template.parse(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
 

@@ -68,8 +68,9 @@ async def order_for_person(connection: Connection, program: ProgramRules, count:
     limits = await connection.fetchrow(_LIMITS, program.id)
     if count > _REQUESTS_MAX * limits["most"]:
         raise ProgramRefused(
-            f"{program.name} asks its remote service for {limits['most']:,} codes at once, and at most "
-            f"{_REQUESTS_MAX:,} requests can be made together: order fewer codes, or raise request_max."
+            f"{program.name} requests {limits['most']:,} codes at a time from its remote service, and an order may "
+            "have "
+            f"{_REQUESTS_MAX:,} requests: order fewer codes, or raise request_max."
         )
     await connection.execute(_PLACE, program.id, count, fields, "generate")
 
@@ -78,5 +79,5 @@ async def service_of(connection: Connection, name: str) -> RemoteService:
     """How a program's remote service does. Raises ProgramRefused for a program whose codes come from elsewhere."""
     row = await connection.fetchrow(_SERVICE, name, FAILURES_MAX)
     if row is None:
-        raise ProgramRefused(f"The codes of {name} come from no remote service: show its stock instead.")
+        raise ProgramRefused(f"{name} has no remote service: show its stock instead.")
     return RemoteService(**row)

@@ -82,20 +82,25 @@ def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | R
                 yield _parse_row(columns, row, reader.line_num)
     except csv.Error as error:
         raise ProfileRefused(
-            f"Line {reader.line_num} is no CSV ({error}): what stands before it is written."
+            f"Line {reader.line_num} is not valid CSV ({error}): correct it. The lines before it were imported."
         ) from error
     except UnicodeDecodeError as error:
         raise ProfileRefused(
-            f"Behind line {reader.line_num} the file is not UTF-8: what stands before it may be written. Save it as "
-            "UTF-8 and import it again."
+            f"After line {reader.line_num} the file is not UTF-8: save it as UTF-8 and import it again. The lines "
+            "before "
+            "may have been imported."
         ) from error
 
 
 def _check_header(header: list[str]) -> list[str]:
     if header.count(_ID_COLUMN) != 1 or len(set(header)) != len(header):
-        raise ProfileRefused(f"The first line must name its columns, each once, and one of them {_ID_COLUMN}.")
+        raise ProfileRefused(
+            f"The first line is not a header: it must name each column once, and one of them {_ID_COLUMN}."
+        )
     if len(header) > PROFILE_FIELDS_MAX + 1:
-        raise ProfileRefused(f"There are {len(header) - 1:,} fields: a profile has {PROFILE_FIELDS_MAX} at most.")
+        raise ProfileRefused(
+            f"The file has {len(header) - 1:,} fields: a profile may have {PROFILE_FIELDS_MAX}, so leave some out."
+        )
     profiles.check_names(header)
     return header
 

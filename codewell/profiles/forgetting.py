@@ -78,7 +78,7 @@ async def _run_exclusively(connection: Connection, *statement: str) -> datetime:
                 return moment
         except asyncpg.LockNotAvailableError:
             await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, keeps no secret
-    raise StackUnavailable("Requests are being decided without end just now: forget the profile in a moment.")
+    raise StackUnavailable("Too many requests are being decided: try again in a moment.")
 
 
 def _json_member(profile_id: str) -> str:

@@ -28,7 +28,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
             _NAME.validate_python(name)
         except ValidationError as error:
             raise ProfileRefused(
-                f"{name[:80]!r} can't be a field of a profile: its name has 1 to 64 letters, digits and _."
+                f"{name[:80]!r} is not a valid field name: use 1 to 64 letters, digits and _."
             ) from error
     return tuple(dict.fromkeys(names))
 
@@ -38,7 +38,9 @@ def check_id(profile_id: str) -> None:
     try:
         _ID.validate_python(profile_id)
     except ValidationError as error:
-        raise ProfileRefused("A profile id has 1 to 256 characters and no control characters among them.") from error
+        raise ProfileRefused(
+            "The profile id is invalid: use 1 to 256 characters without control characters."
+        ) from error
 
 
 async def put(connection: Connection, profiles: Mapping[str, Mapping[str, str]]) -> None:

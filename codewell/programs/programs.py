@@ -180,9 +180,9 @@ async def _lock_program(connection: Connection, name: str) -> asyncpg.Record:
     if row is None:
         raise ProgramUnknown(name)
     if row["removed"]:
-        raise ProgramRefused(f"{name} was removed and can't be changed: clone it under another short name.")
+        raise ProgramRefused(f"{name} was removed and cannot be changed: clone it under another short name.")
     return row
 
 
 def _name_taken(name: str) -> ProgramTaken:
-    return ProgramTaken(f"There is a program {name} already, or was one: choose another short name.")
+    return ProgramTaken(f"The short name {name} is taken, perhaps by a removed program: choose another one.")

@@ -28,18 +28,20 @@ def check_settings(settings: ProgramSettings, guesses_per_s: float) -> None:
 def check_change(present: ProgramSettings, settings: ProgramSettings, row: asyncpg.Record) -> None:
     """Raise ProgramRefused where a setting can't change to this any more; `row` has what the program has had."""
     if settings.name != present.name:
-        raise ProgramRefused(f"The short name of {present.name} can't change: clone it under the new one.")
+        raise ProgramRefused(f"The short name of {present.name} cannot change: clone the program under the new name.")
     if settings.source.kind != present.source.kind:
-        raise ProgramRefused(f"Where the codes of {present.name} come from can't change: make a new program.")
+        raise ProgramRefused(f"The kind of source of {present.name} cannot change: create a new program.")
     if present.shared and not settings.shared and row["given"]:
-        raise ProgramRefused(f"{present.name} has given one code to everybody: clone it to give each profile its own.")
+        raise ProgramRefused(
+            f"{present.name} has attached its shared code: clone the program to give each profile its own."
+        )
     had = row["made"] + row["imported"]
     if settings.codes_max < had:
-        raise ProgramRefused(f"{present.name} has had {had:,} codes: its maximum can't be lower than that.")
+        raise ProgramRefused(f"{present.name} has had {had:,} codes: set its maximum to at least that number.")
     if settings.codes_max < had + row["on_order"]:
         raise ProgramRefused(
-            f"{present.name} has had {had:,} codes and {row['on_order']:,} more are on order: its maximum can't be "
-            "lower than both together."
+            f"{present.name} has had {had:,} codes and {row['on_order']:,} are on order: set its maximum to at "
+            "least their sum."
         )
 
 
@@ -54,8 +56,8 @@ def check_begin(template: Template) -> None:
     if escape_formula(template.text) != template.text:
         begin = template.text.lstrip()[:1]
         raise TemplateInvalid(
-            f"A spreadsheet would run codes that begin with {begin} as formulas: begin with another character, or "
-            f"write {{[{begin}] 1}} if it is meant."
+            f"Spreadsheets run codes that begin with {begin} as formulas: begin with another character, or write "
+            f"{{[{begin}] 1}} to use it anyway."
         )
 
 
@@ -64,10 +66,10 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
     known = {field.name: field for field in program.fields}
     for name in given:
         if name not in known:
-            raise ProgramRefused(f"{program.name} has no field {name}: it has {', '.join(known) or 'none'}.")
+            raise ProgramRefused(f"{program.name} has no field {name}: its fields are {', '.join(known) or 'none'}.")
     for field in program.fields:
         if field.required and field.name not in given:
-            raise ProgramRefused(f"{program.name} asks for the field {field.name}: give it with {field.name}=VALUE.")
+            raise ProgramRefused(f"{program.name} requires the field {field.name}: give it as {field.name}=VALUE.")
     return {name: value for name, value in given.items() if known[name].save}
 
 

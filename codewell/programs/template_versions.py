@@ -47,6 +47,6 @@ async def check_room(
         )
     if free < wanted:
         raise TemplateInvalid(
-            f"The template has {max(free, 0):,} texts left that the program has not had, and up to {wanted:,} codes "
-            "may still be made: add characters to the template, or lower the maximum."
+            f"The template has {max(free, 0):,} unused texts left for up to {wanted:,} more codes: add characters to "
+            "the template, or lower the maximum."
         )

@@ -66,7 +66,7 @@ async def exclusive_lock(connection: Connection) -> AsyncIterator[None]:
     The lock goes with the connection, so that nobody waits for who was killed.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_ADVISORY_LOCK):
-        raise StackUnavailable("Dead letters are being replayed or purged by somebody else: try again when that ends.")
+        raise StackUnavailable("Another command is replaying or purging dead letters: try again when it ends.")
     try:
         yield
     finally:

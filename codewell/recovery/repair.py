@@ -123,7 +123,7 @@ class Repair:
 
     async def _repair_none(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
         cases = await self.plan(missing)
-        why = "Others change these codes without end: stop the issuers and run it again."
+        why = "Other processes keep changing these codes: stop the issuers and run it again."
         return [case._replace(can_repair=False, detail=why) if case.can_repair else case for case in cases]
 
     async def _repair(
@@ -199,7 +199,7 @@ class Repair:
         def finding(one: MissingAnswer, code: PublishedCode) -> AssessedCode:
             program = programs.get(code.program)
             if program is None or one.answer.preview:
-                why = f"The database has no program {code.program}: make it again, then run this again."
+                why = f"The database has no program {code.program}: create it, then run this again."
                 return AssessedCode(code, program, None, "no", "" if program else why)
             written_at = one.answer.written_at
             is_everybodys = any(

@@ -15,8 +15,8 @@ from codewell.recovery.reconciliation import MissingAnswer, PublishedAnswer, Pub
 
 _ID_NAMESPACE: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
 
-_HELD_BY_OTHER: Final = "The database says that another profile has it."
-_GIVEN_BEFORE: Final = "Another answer gave it to another profile before."
+_HELD_BY_OTHER: Final = "In the database, another profile has the code."
+_GIVEN_BEFORE: Final = "An earlier answer gave the code to another profile."
 
 CaseKind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
 
@@ -93,7 +93,7 @@ def assess_code(
     if first_holder not in {None, profile_id}:
         return AssessedCode(code, program, at, "other", _GIVEN_BEFORE)
     if facts.state != "deleted" and at.position < at.block["next"]:
-        return AssessedCode(code, program, at, "no", "It is taken and nobody has it: run codewell audit.")
+        return AssessedCode(code, program, at, "no", "The code is used but has no profile: run codewell audit.")
     return AssessedCode(code, program, at, "deleted" if facts.state == "deleted" else "attach")
 
 
@@ -115,10 +115,10 @@ def plan_answer(
         elif finding.how == "no":
             add_case(plan, "lost_answer", answer, code, finding.why)
         elif is_whole:
-            add_case(plan, "lost_answer", answer, code, "The database does not know it.", can_repair=True)
+            add_case(plan, "lost_answer", answer, code, "The answer is missing in the database.", can_repair=True)
             _plan_row(plan, answer, finding, answer.request_id, ordinal, now)
         elif finding.how in {"attach", "take_in"} and not _is_given(plan, finding):
-            add_case(plan, "lost_code", answer, code, "It is kept for this profile.", can_repair=True)
+            add_case(plan, "lost_code", answer, code, "The code is reserved for this profile.", can_repair=True)
             _plan_row(plan, answer, finding, uuid5(_ID_NAMESPACE, f"{answer.request_id}/{ordinal}/{code.text}"), 0, now)
 
 
@@ -182,7 +182,7 @@ def _restore_unchanged(
         if finding.program is None:
             add_case(plan, "lost_answer", answer, finding.code, finding.why)
             return
-    add_case(plan, "lost_answer", answer, None, "The database does not know it.", can_repair=True)
+    add_case(plan, "lost_answer", answer, None, "The answer is missing in the database.", can_repair=True)
     answered_at = _answered_at(answer, None, now)
     if answer.refusals is not None:
         plan.rows.append(

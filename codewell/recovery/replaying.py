@@ -90,8 +90,8 @@ async def replay(
                 counts = counts.plus(await replayer.publish(batch, options._replace(limit=left)))
             except (KafkaError, TimeoutError) as error:
                 raise StackUnavailable(
-                    f"Kafka did not take all ({error!r}) after {counts.replayed:,} letters: "
-                    "replay again, those are not published twice."
+                    f"Kafka did not accept all events ({error!r}) after {counts.replayed:,} letters: run replay again; "
+                    "replayed letters are not published twice."
                 ) from error
             progress(counts)
     return counts

@@ -48,12 +48,12 @@ async def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[str]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise RemoteFailed(f"The host {host} can't be found ({type(error).__name__}): look at the URL.") from error
+        raise RemoteFailed(f"The host {host} cannot be resolved ({type(error).__name__}): check the URL.") from error
     addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
     for address in addresses:
         if not is_allowed(ip_address(address), allowed):
             raise RemoteFailed(
-                f"The host {host} is at {address}, which is no public address: the operator can allow it with "
+                f"The host {host} is at {address}, which is not a public address: the operator can allow it with "
                 "CODEWELL_REMOTE_ALLOW."
             )
     return addresses
@@ -78,4 +78,4 @@ class AllowedAddresses(httpcore.AsyncNetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
-        raise RemoteFailed(f"The host {host} has no address: look at the URL.")
+        raise RemoteFailed(f"The host {host} has no address: check the URL.")

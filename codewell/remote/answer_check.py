@@ -24,12 +24,12 @@ def check_answer(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
     if answer.request_id != request.request_id:
         raise _refused("request_id: must be that of the request")
     if len(answer.codes) > request.count:
-        raise _refused(f"codes: {len(answer.codes):,} came, and {request.count:,} were asked for")
+        raise _refused(f"codes: {len(answer.codes):,} were delivered, but {request.count:,} were requested")
     seen: dict[str, int] = {}
     for place, one in enumerate(answer.codes):
         if len(one.code) > CODE_CHARACTERS_MAX or not one.code.isprintable() or one.code != one.code.strip():
             raise _refused(
-                f"codes.{place}.code: must be 1 to {CODE_CHARACTERS_MAX} printable characters, with no space around"
+                f"codes.{place}.code: must be 1 to {CODE_CHARACTERS_MAX} printable characters without outer spaces"
             )
         first = seen.setdefault(one.code, place)
         if first != place:

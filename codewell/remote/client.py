@@ -74,9 +74,11 @@ class Client:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._exchange(httpx.URL(url), body, headers)
         except TimeoutError as error:
-            raise RemoteFailed(f"The service gave no whole answer within {self._timeout_s:g} s.") from error
+            raise RemoteFailed(f"The service sent no complete response within {self._timeout_s:g} s.") from error
         except _TRANSPORT_ERRORS as error:
-            raise RemoteFailed(f"The service can't be reached or talks no HTTP ({type(error).__name__}).") from error
+            raise RemoteFailed(
+                f"The service cannot be reached or does not speak HTTP ({type(error).__name__})."
+            ) from error
         return check_answer(answer, request)
 
     async def _exchange(self, url: httpx.URL, body: bytes, headers: dict[str, str]) -> bytes:
@@ -93,14 +95,14 @@ async def _body(status: int, headers: httpx.Headers, parts: AsyncIterator[bytes]
     if status != _OK:
         raise _refused(status, headers)
     if headers.get("content-encoding", "identity") != "identity":
-        raise RemoteFailed("The answer is packed (content-encoding), which was not asked for.", answered=True)
+        raise RemoteFailed("The response is compressed (content-encoding), which was not requested.", answered=True)
     if headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-        raise RemoteFailed(f"The answer's content-type is not {_JSON}.", answered=True)
+        raise RemoteFailed(f"The response's content-type is not {_JSON}.", answered=True)
     body = bytearray()
     async for part in parts:
         body += part
         if len(body) > ANSWER_BYTES_MAX:
-            raise RemoteFailed(f"The answer has more than {ANSWER_BYTES_MAX:,} bytes.", answered=True)
+            raise RemoteFailed(f"The response has more than {ANSWER_BYTES_MAX:,} bytes.", answered=True)
     return bytes(body)
 
 

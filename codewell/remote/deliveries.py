@@ -238,5 +238,5 @@ async def _write(connection: Connection, program_id: int, now: datetime, taken: 
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
     for _ in [one for one in taken if not one.code_count]:
         # All is well and yet nothing came: to ask again at once would bring as much.
-        nothing = RemoteFailed("The service answered with no codes at all.", wait_s=CIRCUIT_OPEN_S)
+        nothing = RemoteFailed("The service delivered no codes.", wait_s=CIRCUIT_OPEN_S)
         await record_service_failure(connection, program_id, nothing)

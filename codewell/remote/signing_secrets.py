@@ -63,9 +63,7 @@ async def rotate(connection: Connection, minters: Minters, program_id: int) -> l
     async with connection.transaction():
         name = await _lock(connection, program_id)
         if len(await connection.fetch(_ACTIVE, program_id)) >= ACTIVE_SECRETS_MAX:
-            raise ProgramRefused(
-                f"{name} has {ACTIVE_SECRETS_MAX} secrets in force already: wait until the oldest of them has ended."
-            )
+            raise ProgramRefused(f"{name} has {ACTIVE_SECRETS_MAX} valid secrets: wait until the oldest one expires.")
         await connection.execute(
             "UPDATE remote_secret SET ends_at = statement_timestamp() + $2 WHERE program_id = $1 AND ends_at IS NULL",
             program_id,

@@ -133,7 +133,7 @@ async def _consume_until_lost(settings: GeneratorSettings, fill: FillPool, healt
         finally:
             await _stop_app(app, _STOP_TIMEOUT_SHARE * settings.stop_timeout_s)
     if not stop.is_set():
-        raise StackUnavailable("Faust has ended: its log says why.")
+        raise StackUnavailable("Faust has stopped: see its log for the reason.")
 
 
 async def _stop_app(app: faust.App, timeout_s: float) -> None:

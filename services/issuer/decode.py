@@ -127,7 +127,9 @@ class Decoder:
         topic = wanted.decode("utf-8", "replace")
         if topic not in self._reply_topics:
             raise UnreadableRecord(
-                "reply_topic_refused", f"Answers may not go to {topic[:200]!r}; the operator allows it, or not."
+                "reply_topic_refused",
+                f"Answers to {topic[:200]!r} are not allowed: the operator can allow the topic in "
+                "CODEWELL_REPLY_TOPICS.",
             )
         return topic
 
@@ -136,7 +138,7 @@ def _check_rendered_size(template: str) -> None:
     """Refuse a template whose rendered text could exceed the broker's message size limit: it could not be answered."""
     placeholders = len(PLACEHOLDER.findall(template))
     if len(template.encode()) + placeholders * CODE_BYTES_MAX > RENDERED_BYTES_MAX:
-        raise UnreadableRecord("too_large", f"With {placeholders} codes in it the template would be too long to send.")
+        raise UnreadableRecord("too_large", f"The template with its {placeholders} codes would be too long to send.")
 
 
 def _attribute(headers: Mapping[str, bytes | None], name: str) -> str:
@@ -183,12 +185,12 @@ def _unwrap_structured(value: bytes) -> tuple[str, str, bytes]:
     try:
         return envelope.id, envelope.type, b64decode(envelope.data_base64, validate=True)
     except ValueError as error:
-        raise UnreadableRecord("invalid_event", "data_base64 is no base64.") from error
+        raise UnreadableRecord("invalid_event", "data_base64 is not base64.") from error
 
 
 def _unreadable_from(error: ValidationError) -> UnreadableRecord:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return UnreadableRecord("not_json", f"The value is no JSON that can be read: {first['msg']}.")
+        return UnreadableRecord("not_json", f"The value is not valid JSON: {first['msg']}.")
     where = ".".join(str(part) for part in first["loc"])
     return UnreadableRecord("invalid_event", f"{where or 'The data'}: {first['msg']}."[:500])

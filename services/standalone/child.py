@@ -76,7 +76,7 @@ class Child:
             )
         except OSError as error:
             raise StackUnavailable(
-                f"{name} can't be started ({error}); free some memory or processes, and start again."
+                f"Cannot start {name} ({error}): free some memory or processes, and start again."
             ) from error
         finally:
             os.close(log_file)

@@ -116,10 +116,10 @@ async def _make_program(endpoints: Endpoints, console: Console) -> None:
         await publish_program_changed(producer, "", program.id, program.name)
     while (stock := await _stock(endpoints)).pooled < program.pool_max:
         if time.monotonic() - started > _POOL_TIMEOUT_S:
-            raise CodewellError("The generator did not fill the pool: look at its log.")
+            raise CodewellError("The generator did not fill the pool: check its log.")
         await asyncio.sleep(_POLL_S)
     console.print(
-        f"Program {program.name} ({TEMPLATE.text}) is made, and the generator has filled its pool with "
+        f"Program {program.name} ({TEMPLATE.text}) is created, and the generator filled its pool with "
         f"{stock.pooled:,} codes in {time.monotonic() - started:.2f} s."
     )
 

@@ -57,7 +57,8 @@ class Home:
             lock_file = await _lock(path)
         except OSError as error:
             raise StackUnavailable(
-                f"{path} can't be used as home ({error.strerror}); make it writable or set CODEWELL_HOME to another."
+                f"Cannot use {path} as home ({error.strerror}): make it writable, or set CODEWELL_HOME to another "
+                "directory."
             ) from error
         home = cls(path, lock_file)
         home.remove_endpoints()
@@ -106,9 +107,7 @@ def read_endpoints(path: Path) -> Endpoints | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise StackUnavailable(
-            f"{error.filename} belongs to another user; run this as the one who started it."
-        ) from error
+        raise StackUnavailable(f"{error.filename} belongs to another user: run this command as that user.") from error
     try:
         # A shared lock is given only when no stack has the exclusive one, and held for a moment that `_lock` bears.
         with contextlib.suppress(BlockingIOError):
@@ -119,7 +118,7 @@ def read_endpoints(path: Path) -> Endpoints | None:
     try:
         return Endpoints.model_validate_json(text)
     except ValidationError as error:
-        raise StackUnavailable(f"{path / 'endpoints.json'} can't be read; start the stack there again.") from error
+        raise StackUnavailable(f"Cannot read {path / 'endpoints.json'}: start the stack there again.") from error
 
 
 def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
@@ -127,8 +126,8 @@ def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
     free_bytes = shutil.disk_usage(path).free
     if free_bytes < free_bytes_min:
         raise StackUnavailable(
-            f"The disk of {path} has {free_bytes // 1024**2} MiB free and a stack needs {free_bytes_min // 1024**2}; "
-            "free some or set CODEWELL_HOME to another disk."
+            f"The disk of {path} has {free_bytes // 1024**2} MiB free, and a stack needs {free_bytes_min // 1024**2}: "
+            "free some space, or set CODEWELL_HOME to another disk."
         )
 
 
@@ -152,7 +151,7 @@ async def _lock(path: Path) -> int:
                 holder = os.read(lock_file, 32).decode(errors="replace").strip() or "unknown"
                 os.close(lock_file)
                 raise StackUnavailable(
-                    f"A stack with pid {holder} runs in {path} already; use it, stop it, "
+                    f"A stack with pid {holder} already runs in {path}: use it, stop it, "
                     "or set CODEWELL_HOME to another directory."
                 ) from None
             await asyncio.sleep(LOCK_POLL_S)

@@ -63,12 +63,12 @@ def class_path(repository: Path, jars: list[Jar], progress: Progress | None = No
             _fetch(repository, missing, len(jars), progress)
         except OSError as error:
             raise StackUnavailable(
-                f"Kafka's jars can't be kept in {repository} ({error.strerror}); set M2_REPO to a directory of yours."
+                f"Cannot store Kafka's jars in {repository} ({error.strerror}): set M2_REPO to a writable directory."
             ) from error
     paths = [repository / jar.relative_path for jar in jars]
     for jar, path in zip(jars, paths, strict=True):
         if _sha256(path) != jar.sha256:
-            raise StackUnavailable(f"{path} isn't the jar that Codewell was built with; delete it and start again.")
+            raise StackUnavailable(f"{path} is not the jar that Codewell was built with: delete it and start again.")
     return paths
 
 
@@ -100,19 +100,23 @@ def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
         # It takes 0.3 s to import, which a start that finds all jars doesn't spend.
         from jgo.maven import MavenContext
     except ModuleNotFoundError as error:
-        raise StackUnavailable('There is nothing to fetch Kafka with: pip install "codewell[standalone]".') from error
+        raise StackUnavailable(
+            'The downloader of Kafka is not installed: pip install "codewell[standalone]".'
+        ) from error
     context = MavenContext(repo_cache=staging, timeout=DOWNLOAD_TIMEOUT_S)
     try:
         fetched = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except (OSError, RuntimeError) as error:
         raise StackUnavailable(
-            f"Kafka's jar {jar.coordinate} can't be fetched from its Maven repository ({type(error).__name__}); "
-            "look at the network and the proxy settings, and start again."
+            f"Kafka's jar {jar.coordinate} cannot be downloaded ({type(error).__name__}): check the network and the "
+            "proxy "
+            "settings, and start again."
         ) from error
     if _sha256(fetched) != jar.sha256:
         raise StackUnavailable(
-            f"The jar {jar.coordinate} that was fetched isn't the one that Codewell was built with; "
-            "look at what stands between this machine and its Maven repository, and start again."
+            f"The downloaded jar {jar.coordinate} is not the one that Codewell was built with: check the proxies "
+            "between "
+            "this machine and its Maven repository, and start again."
         )
     target = repository / jar.relative_path
     target.parent.mkdir(parents=True, exist_ok=True)

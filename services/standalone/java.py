@@ -28,8 +28,8 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Path:
             log.debug("java found", path=str(java), major=major)
             return java
     raise StackUnavailable(
-        f"Kafka needs Java {JAVA_MAJOR_MIN} or later and there is none: install one and set JAVA_HOME, "
-        'or pip install "codewell[standalone]", which brings its own.'
+        f"Kafka needs Java {JAVA_MAJOR_MIN} or later, which was not found: install it and set JAVA_HOME, "
+        'or pip install "codewell[standalone]", which includes it.'
     )
 
 

@@ -200,6 +200,4 @@ class KafkaBroker:
     def _not_started(self, child: Child) -> StackUnavailable:
         if self._archive is not None:
             self._archive.drop()
-        return StackUnavailable(
-            f"Kafka didn't start ({child.last_words()}); look at {self._log_path}, and start again."
-        )
+        return StackUnavailable(f"Kafka did not start ({child.last_words()}): check {self._log_path}, and start again.")

@@ -213,7 +213,7 @@ async def _stop_when_server_dies(servers: Servers, stop: asyncio.Event) -> Async
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
     for child in died:
-        raise StackUnavailable(f"{child.name} died, and the stack with it: its log is {child.log_path}; start again.")
+        raise StackUnavailable(f"{child.name} exited, so the stack stopped: check {child.log_path}, and start again.")
 
 
 async def _start(worker: WorkerProcess, home: Home) -> Child:
@@ -238,8 +238,8 @@ async def _wait_until_ready(workers: list[WorkerProcess], home: Home, stop: asyn
             while not await _ready(client, worker):
                 if time.monotonic() > deadline:
                     raise StackUnavailable(
-                        f"{worker.name} is not ready after {READY_TIMEOUT_S:.0f} s; "
-                        f"its log is {home.logs / f'{worker.name}.log'}."
+                        f"{worker.name} is not ready after {READY_TIMEOUT_S:.0f} s: "
+                        f"check {home.logs / f'{worker.name}.log'}."
                     )
                 try:
                     await asyncio.wait_for(stop.wait(), READY_POLL_S)

@@ -38,7 +38,7 @@ def free_ports(count: int) -> list[int]:
 
 def taken(name: str, port: int) -> StackUnavailable:
     return StackUnavailable(
-        f"{name} can't listen on {LOOPBACK}:{port}, which another program uses; stop that one or choose another port."
+        f"{name} cannot listen on {LOOPBACK}:{port}, which another program uses: stop it, or choose another port."
     )
 
 

@@ -177,7 +177,7 @@ class PostgresServer:
             return False
         except asyncpg.PostgresError as error:
             raise StackUnavailable(
-                f"Postgres doesn't let us in ({error}); look at {self._log_path}, and start again."
+                f"Postgres refused the login ({error}): check {self._log_path}, and start again."
             ) from error
         await connection.close()
         return True
@@ -205,5 +205,5 @@ class PostgresServer:
 
     def _not_started(self, child: Child) -> StackUnavailable:
         return StackUnavailable(
-            f"Postgres didn't start ({child.last_words()}); look at {self._log_path}, and start again."
+            f"Postgres did not start ({child.last_words()}): check {self._log_path}, and start again."
         )

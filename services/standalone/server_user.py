@@ -35,8 +35,8 @@ def server_user(data_directory: Path, program: Path, *read: Path) -> RunAs | Non
         if _permitted(capability, CAP_SETPCAP):
             return RunAs(uid, gid, capability)
     raise StackUnavailable(
-        f"Postgres won't run as root and user {pwd.getpwuid(uid).pw_name} can't get to {data_directory} "
-        f"or {program}; put both below directories that are open to others, or don't start this as root."
+        f"Postgres does not run as root, and user {pwd.getpwuid(uid).pw_name} cannot access {data_directory} "
+        f"or {program}: move both below directories that are open to others, or do not start this as root."
     )
 
 
@@ -60,8 +60,8 @@ def _owner(directory: Path) -> tuple[int, int]:
             continue
         return user.pw_uid, user.pw_gid
     raise StackUnavailable(
-        f"Postgres won't run as root and this machine has none of the users {', '.join(USERS)}; "
-        "add one, or don't start this as root."
+        f"Postgres does not run as root, and this machine has none of the users {', '.join(USERS)}: "
+        "add one, or do not start this as root."
     )
 
 

@@ -89,7 +89,7 @@ async def test_create_from_a_file_and_from_standard_input(stack: Stack) -> None:
     assert (shown["name"], shown["codes_max"], shown["title"], shown["shared"]) == ("STDIN", 20, "By option", True)
 
     generate = ("code", "generate", "FILE", "5")
-    (await stack.run(*generate)).is_refused("FILE asks for the field discount")
+    (await stack.run(*generate)).is_refused("FILE requires the field discount")
     (await stack.run(*generate, "--field", "discount=10", "--field", "other=1")).is_refused("no field other")
     (await stack.run(*generate, "--field", "discount=10")).is_done()
     codes = (await stack.run("code", "list", "FILE", "--json")).is_done().objects

@@ -91,7 +91,7 @@ async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Stack) 
     assert {row["profile.name"] for row in raw} == {"=Ann", "Bo"}
 
     assert (await stack.run("profile", "forget", "p-1", "--json")).is_done().objects == [{"answers": 1}]
-    (await stack.run("profile", "show", "p-1")).is_refused("Nothing is known")
+    (await stack.run("profile", "show", "p-1")).is_refused("No fields are stored")
     assert "Forgot the profile" in (await stack.run("profile", "forget", "p-3")).is_done().out
     left = {row["profile_id"] for row in rows((await stack.run(*words)).is_done().out)}
     assert "p-2" in left

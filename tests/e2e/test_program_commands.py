@@ -99,8 +99,8 @@ async def test_clone_and_remove(stack: Stack) -> None:
     assert len((await stack.run("code", "list", "ONE", "--json")).is_done().objects) == 1
     for words in (("update", "ONE", "--title", "x"), ("activate", "ONE"), ("deactivate", "ONE"), ("remove", "ONE")):
         (await stack.run("program", *words)).is_refused("ONE was removed")
-    (await stack.run("program", "create", "ONE", *GOOD)).is_refused("already, or was one")
-    (await stack.run("program", "clone", "ONE", "TWO")).is_refused("There is a program TWO already")
+    (await stack.run("program", "create", "ONE", *GOOD)).is_refused("perhaps by a removed program")
+    (await stack.run("program", "clone", "ONE", "TWO")).is_refused("The short name TWO is taken")
 
 
 async def test_the_list_says_how_each_program_stands(stack: Stack) -> None:
@@ -142,7 +142,7 @@ async def test_what_is_refused_changes_nothing(stack: Stack, words: tuple[str, .
 
 async def test_another_name_in_a_file_is_refused(stack: Stack) -> None:
     said = await stack.run("program", "update", "THERE", "--file", "-", stdin='{"name": "ELSE"}')
-    said.is_refused("The short name of THERE can't change")
+    said.is_refused("The short name of THERE cannot change")
 
 
 @pytest.mark.parametrize(

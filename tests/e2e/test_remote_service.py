@@ -103,11 +103,11 @@ async def test_what_is_wrong_is_shown(stack: Stack) -> None:
 
 async def test_what_is_refused(stack: Stack) -> None:
     (await stack.run("program", "create", "MINTED", "--template", "{safe 12}", "--codes-max", "9")).is_done()
-    (await stack.run("program", "secret", "MINTED")).is_refused("MINTED", "come from no remote service")
+    (await stack.run("program", "secret", "MINTED")).is_refused("MINTED", "has no remote service")
     (await stack.run("program", "secret", "NOBODY")).is_refused("no program NOBODY")
     create = ("program", "create", "OTHER", "--codes-max", "10", "--remote-url")
     (await stack.run(*create, "https://me:secret@codes.example/")).is_refused("no user and no password")
     (await stack.run(*create, "ftp://codes.example/")).is_refused("source.url")
     (await stack.run("program", "create", "FEW", "--remote-url", "http://127.0.0.1:1/", "--codes-max", "10")).is_done()
     (await stack.run("code", "generate", "FEW", "11")).is_refused("room for 10")
-    (await stack.run("program", "update", "FEW", "--template", "{safe 12}")).is_refused("can't change")
+    (await stack.run("program", "update", "FEW", "--template", "{safe 12}")).is_refused("cannot change")

@@ -106,7 +106,7 @@ async def test_the_life_of_a_stack(home: Path) -> None:
         assert memory < MEMORY_BYTES_MAX, f"{memory:,} bytes"
 
         second = await codewell("standalone", "--home", str(home), env=environment(), cwd=home.parent)
-        second.is_refused(f"pid {stack.process.pid} runs in {home} already")
+        second.is_refused(f"pid {stack.process.pid} already runs in {home}")
         assert (await stack.run("audit", "--json")).is_done().objects[0]["clean"]
 
         assert await stack.ended(signal.SIGTERM, STOP_TIMEOUT_S) == 0
@@ -156,14 +156,14 @@ async def test_the_port_of_the_api(home: Path) -> None:
         port = other.getsockname()[1]
         words = ("standalone", "--home", str(home), "--api-port", str(port))
         said = await codewell(*words, env=environment(), cwd=home.parent)
-    said.is_refused(f"the API can't listen on 127.0.0.1:{port}", "another")
+    said.is_refused(f"the API cannot listen on 127.0.0.1:{port}", "another")
     assert processes_in(home.parent) == {}
 
 
 async def test_a_home_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = await codewell("standalone", "--home", str(tmp_path / "file" / "home"), env=environment(), cwd=tmp_path)
-    said.is_refused("can't be used as home", "CODEWELL_HOME")
+    said.is_refused("as home", "CODEWELL_HOME")
 
 
 async def test_a_home_that_can_not_be_written(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_a_home_that_can_not_be_written(tmp_path: Path) -> None:
     )
     assert await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S) == 1
     [sentence] = child.log_tail()
-    assert sentence.startswith(f"Error: {closed / 'home'} can't be used as home")
+    assert sentence.startswith(f"Error: Cannot use {closed / 'home'} as home")
     assert processes_in(tmp_path) == {}
 
 

@@ -22,7 +22,7 @@ OPTIONS = [
     pytest.param(("A B", *GOOD), has("short name", "without spaces"), id="space in the name"),
     pytest.param(("N" * 65, *GOOD), has("short name", "64"), id="long name"),
     pytest.param((*GOOD,), has("short name"), id="no name"),
-    pytest.param(("THERE", *GOOD), has("program THERE already", "choose another"), id="existing name"),
+    pytest.param(("THERE", *GOOD), has("short name THERE is taken", "choose another"), id="existing name"),
     pytest.param(("X", *GOOD, "--valid-from", "2027-01-01T00:00:00Z", "--valid-until", "2026-01-01T00:00:00Z"),
                  has("valid_from must be before valid_until"), id="ends before it begins"),
     pytest.param(("X", *GOOD, "--valid-from", "2027-01-01T00:00:00"), has("valid_from"), id="no time zone"),

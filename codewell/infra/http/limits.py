@@ -139,11 +139,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
 _TOO_LARGE: Final = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"The address and the headers of a request may have {HEAD_BYTES_MAX:,} bytes: send less of them.",
+    f"The URL and the headers of a request may have {HEAD_BYTES_MAX:,} bytes: send shorter ones.",
 )
 _TOO_SLOW: Final = (
     HTTPStatus.REQUEST_TIMEOUT,
-    f"No whole request came within {HEAD_TIMEOUT_S:.0f} s: send it at once, or open the connection later.",
+    f"No complete request arrived within {HEAD_TIMEOUT_S:.0f} s: send it without pauses, or connect later.",
 )
 
 
@@ -159,6 +159,6 @@ class _OverloadedApp:
             await self._app(scope, receive, send)
             return
         status = HTTPStatus.SERVICE_UNAVAILABLE
-        sentence = "All connections are taken: try again in a moment, and keep connections open for several requests."
+        sentence = "All connections are in use: try again in a moment, and reuse connections for several requests."
         headers = {"retry-after": str(_RETRY_AFTER_S), "connection": "close"}
         await respond(send, status, _MEDIA_TYPE, _problem_body(status, sentence), headers)

@@ -56,4 +56,4 @@ class BrokerWatchdog:
         if self.silence_s > SILENT_MAX_S:
             raise TimeoutError("no broker answered")
         if self._rebalances_since is not None and time.monotonic() - self._rebalances_since > REBALANCE_MAX_S:
-            raise TimeoutError("a rebalance of the group came to no end")
+            raise TimeoutError("a rebalance of the group did not end")

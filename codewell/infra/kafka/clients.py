@@ -147,4 +147,4 @@ async def _check_topics(kafka_config: KafkaConfig | str, topics: Iterable[str]) 
     async with admin(kafka_config) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
-        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or make it.")
+        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or create it.")

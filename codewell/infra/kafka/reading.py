@@ -119,4 +119,4 @@ def _check_progress(since: float) -> None:
 
 
 def _read_error(tp: TopicPartition, error: Exception) -> StackUnavailable:
-    return StackUnavailable(f"Kafka did not give what is in {tp.topic} ({error!r}): try again.")
+    return StackUnavailable(f"Kafka did not return the records of {tp.topic} ({error!r}): try again.")

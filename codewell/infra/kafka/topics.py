@@ -37,5 +37,8 @@ async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replicatio
         if code == 0:
             made.append(name)
         elif error is not TopicAlreadyExistsError:
-            raise StackUnavailable(f"Kafka would not make topic {name} ({rest[0] or error.__name__}).")
+            raise StackUnavailable(
+                f"Kafka did not create topic {name} ({rest[0] or error.__name__}): correct the cause and run "
+                "codewell topics again."
+            )
     return made

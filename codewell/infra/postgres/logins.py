@@ -31,15 +31,15 @@ async def create_login(connection: Connection, role: str, user: str, password: s
     """
     if len(password) < PASSWORD_CHARACTERS_MIN or not (password.isascii() and password.isprintable()):
         raise SettingsInvalid(
-            f"The password must have at least {PASSWORD_CHARACTERS_MIN} characters of ASCII: `openssl rand -hex 24` "
-            "makes one."
+            f"The password must have at least {PASSWORD_CHARACTERS_MIN} ASCII characters: create one with `openssl "
+            "rand -hex 24`."
         )
     group = f"codewell_{role}"
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", group):
-        raise SchemaMismatch(f"This cluster has no role {group}, as after a restore: run codewell migrate first.")
+        raise SchemaMismatch(f"This cluster has no role {group} (as after a restore): run codewell migrate first.")
     is_member = await connection.fetchval(_IS_LOGIN_OF_ROLE, user, group)
     if is_member is False:
-        raise SettingsInvalid(f"There is a user {user} that has not the role {group} alone: choose another name.")
+        raise SettingsInvalid(f"The user {user} exists and has other roles than {group}: choose another name.")
     what = "ALTER ROLE %I LOGIN PASSWORD %L" if is_member else "CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I"
     # Statements of this kind take no arguments; the server itself quotes what is put into them.
     statement = await connection.fetchval(
@@ -52,8 +52,8 @@ async def create_login(connection: Connection, role: str, user: str, password: s
         await connection.execute(statement)
     except asyncpg.InsufficientPrivilegeError as error:
         raise SettingsInvalid(
-            f"CODEWELL_POSTGRES_URL's user may not make users ({error}): run this as one with CREATEROLE, or have a "
-            f"superuser make a user with GRANT {group}."
+            f"The user of CODEWELL_POSTGRES_URL may not create users ({error}): run this as a user with CREATEROLE, or "
+            f"let a superuser create the user and GRANT {group}."
         ) from error
 
 

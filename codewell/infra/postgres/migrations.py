@@ -57,7 +57,7 @@ async def migrate(connection: Connection) -> list[str]:
     try:
         return await _migrate(connection)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise SchemaMismatch(f"The database's schema stays as it was: {error}") from error
+        raise SchemaMismatch(f"The database's schema was not changed: {error}") from error
 
 
 async def _migrate(connection: Connection) -> list[str]:
@@ -92,12 +92,12 @@ async def check_schema(connection: Connection) -> None:
         version = await _schema_version(connection) if exists else 0
     except asyncpg.InsufficientPrivilegeError as error:
         raise SettingsInvalid(
-            "CODEWELL_POSTGRES_URL's user has no right to the schema: codewell login gives a service a user that has."
+            "The user of CODEWELL_POSTGRES_URL has no rights on the schema: create one with codewell login."
         ) from error
     _refuse_newer(version)
     if version < len(load_migrations()):
         raise SchemaMismatch(
-            f"The database's schema is at version {version} and this program needs {len(load_migrations())}: "
+            f"The database's schema has version {version}, but this program needs version {len(load_migrations())}: "
             "run codewell migrate first."
         )
 
@@ -109,6 +109,6 @@ async def _schema_version(connection: Connection) -> int:
 def _refuse_newer(version: int) -> None:
     if version > len(load_migrations()):
         raise SchemaMismatch(
-            f"The database's schema is at version {version} and this program knows {len(load_migrations())}: "
-            "install the version of codewell that the database was migrated with."
+            f"The database's schema has version {version}, but this program supports versions up to {len(load_migrations())}: "
+            "install the version of codewell that migrated the database."
         )

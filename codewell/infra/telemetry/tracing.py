@@ -88,7 +88,7 @@ async def tracing(service: str, endpoint: str | None, share: float) -> AsyncIter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise SettingsInvalid(
-            "CODEWELL_OTLP_ENDPOINT is set, and what it needs is not installed: unset it, or pip install "
+            "CODEWELL_OTLP_ENDPOINT is set, but its dependencies are not installed: unset it, or pip install "
             '"codewell[tracing]".'
         ) from error
     about = {"service.name": f"codewell-{service}", "service.version": version("codewell")}

@@ -103,7 +103,7 @@ class AuthMiddleware:
             return
         if caller is None:
             sentence = (
-                "Send the header Authorization: Bearer TOKEN with a token in force; codewell token create makes one."
+                "Send the header Authorization: Bearer TOKEN with a valid token; create one with codewell token create."
             )
             await problem(401, sentence, _CHALLENGE)(scope, receive, send)
             return
@@ -111,7 +111,7 @@ class AuthMiddleware:
         await self._app(scope, receive, send)
 
 
-_BEARER: Final = HTTPBearer(auto_error=False, description="A token that `codewell token create` made.")
+_BEARER: Final = HTTPBearer(auto_error=False, description="A token from `codewell token create`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 
 
@@ -125,7 +125,7 @@ class RequiresScope:
         """The caller's token."""
         caller: Token = request.state.caller
         if not caller.may(*self._scopes):
-            raise HTTPException(403, f"This needs a token with the scope {' or '.join(self._scopes)}.")
+            raise HTTPException(403, f"This request needs a token with the scope {' or '.join(self._scopes)}.")
         return caller
 
 

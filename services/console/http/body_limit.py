@@ -39,7 +39,7 @@ class BodyLimit:
         if _UPLOAD.fullmatch(scope["path"]) and scope["state"]["caller"].may("write"):
             limit += self._upload_bytes_max
             is_upload = True
-        sentence = f"A body may have {limit:,} bytes: send less at once."
+        sentence = f"A body may have {limit:,} bytes: send less per request."
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > limit:
             await problem(413, sentence)(scope, receive, send)
@@ -58,7 +58,7 @@ class BodyLimit:
                     message = await receive()
             except TimeoutError:
                 # The rest of the body would be read as the next request, so the connection is closed.
-                raise HTTPException(408, "The body did not come in time: send it at once.", _CLOSE) from None
+                raise HTTPException(408, "The body arrived too slowly: send it without pauses.", _CLOSE) from None
             came += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if came > limit:

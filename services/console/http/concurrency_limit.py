@@ -20,7 +20,7 @@ class ConcurrencyLimit:
     def slot(self) -> Iterator[None]:
         """Hold a slots. Raises 503 when none is free."""
         if self._slots_free == 0:
-            raise try_later(503, "Other exports are being made here: try again in a while.", _RETRY_AFTER_S)
+            raise try_later(503, "Too many exports run on this console: try again later.", _RETRY_AFTER_S)
         self._slots_free -= 1
         try:
             yield

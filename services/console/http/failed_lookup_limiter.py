@@ -52,7 +52,7 @@ class FailedLookupLimiter:
         counted = seen.failures.failures if left_s > 0 else 0
         if counted + self._pending[token_id] >= self._failures_max:
             wait_s = max(1, math.ceil(left_s if left_s > 0 else _MINUTE_S))
-            sentence = f"Too many codes that don't exist were asked for: try again in {wait_s} s."
+            sentence = f"Too many look-ups of unknown codes: try again in {wait_s} s."
             raise try_later(429, sentence, wait_s)
 
     def count(self, token_id: int) -> None:

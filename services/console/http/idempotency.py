@@ -29,7 +29,7 @@ Key = Annotated[
         min_length=1,
         max_length=KEY_CHARACTERS_MAX,
         pattern=f"^{KEY_PATTERN}$",
-        description="The same key with the same request gets the same answer again, for a day at least.",
+        description="Repeating a request with its key returns the stored response, for at least a day.",
         examples=["0198f0a2-7c44-7bb1-8a53-1f2f5f0a9b10"],
     ),
 ]
@@ -109,7 +109,7 @@ class Idempotency:
 def stored_response(known: StoredResponse, fingerprint: bytes) -> Response:
     """The stored response, or 422 when the key was used with another request."""
     if known.fingerprint != fingerprint:
-        return problem(422, "This Idempotency-Key came with another request: use a new key for each.")
+        return problem(422, "This Idempotency-Key was used for another request: use a new key for each request.")
     return Response(known.body, known.status, media_type=known.media_type)
 
 

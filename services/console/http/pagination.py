@@ -10,10 +10,10 @@ from codewell.codes.lookup import START, CodePlace
 
 _PLACE_MAX: Final = 2**63 - 1
 
-Limit = Annotated[int, Query(ge=1, le=1_000, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum number of entries.")]
 Cursor = Annotated[
     str | None,
-    Query(min_length=1, max_length=200, description="The next_cursor of the page before.", examples=["U1BSSU5H"]),
+    Query(min_length=1, max_length=200, description="The next_cursor of the previous page.", examples=["U1BSSU5H"]),
 ]
 
 
@@ -54,4 +54,4 @@ def place_of(cursor: str | None) -> CodePlace:
 
 
 def _broken() -> HTTPException:
-    return HTTPException(422, "This cursor can't be read: use the next_cursor of a page, or leave it out.")
+    return HTTPException(422, "The cursor is not valid: use the next_cursor of a page, or leave it out.")

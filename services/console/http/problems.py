@@ -52,20 +52,22 @@ AWAY: Final = (
     asyncpg.QueryCanceledError,
 )
 
-_WAIT: Final = {"Retry-After": {"description": "When to try again (s).", "schema": {"type": "integer", "minimum": 1}}}
-_UNREADABLE: Final = "The body can't be read: send JSON, in UTF-8, or a form with one file to imports."
+_WAIT: Final = {
+    "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer", "minimum": 1}}
+}
+_UNREADABLE: Final = "The body is malformed: send JSON in UTF-8, or for imports a form with one file."
 _MEANING: Final[dict[int, tuple[str, str]]] = {
-    400: ("The body can't be read", _UNREADABLE),
-    401: ("No token, or none in force", "Send the header Authorization: Bearer TOKEN with a token in force."),
-    403: ("The token may not do this", "This needs a token with the scope write."),
-    404: ("There is no such thing for this token", "There is no program SPRING: list the programs."),
-    408: ("The body did not come in time", "The body did not come in time: send it at once."),
-    409: ("It can't be as things are now", "There is a program SPRING already: choose another short name."),
-    413: ("The body is too large", "A body may have 1,048,576 bytes: send less at once."),
+    400: ("The body is malformed", _UNREADABLE),
+    401: ("The token is missing or not valid", "Send the header Authorization: Bearer TOKEN with a valid token."),
+    403: ("The token lacks a scope or an access group", "This request needs a token with the scope write."),
+    404: ("Not found, or not visible to this token", "There is no program SPRING: list the programs."),
+    408: ("The body arrived too slowly", "The body arrived too slowly: send it without pauses."),
+    409: ("Conflicts with the current state", "The short name SPRING is taken: choose another one."),
+    413: ("The body is too large", "A body may have 1,048,576 bytes: send less per request."),
     415: ("The body is not JSON", "Send JSON, with the header Content-Type: application/json."),
-    422: ("The request can't be understood", "body.codes_max: Field required."),
-    429: ("Too many codes that don't exist were asked for", "Try again in 20 s."),
-    503: ("The database is away or busy", "Try again in a moment (ConnectionRefusedError)."),
+    422: ("The request is not valid", "body.codes_max: Field required."),
+    429: ("Too many look-ups of unknown codes", "Try again in 20 s."),
+    503: ("The database is unavailable or busy", "Try again in a moment (ConnectionRefusedError)."),
 }  # fmt: skip
 
 
@@ -83,7 +85,11 @@ def refusal(error: CodewellError) -> JSONResponse:
 
 def unavailable(error: Exception) -> JSONResponse:
     """The answer while the database is away or busy."""
-    return problem(503, f"Try again in a moment ({type(error).__name__}).", _later(RETRY_AFTER_S))
+    return problem(
+        503,
+        f"The database is unavailable or busy: try again in a moment ({type(error).__name__}).",
+        _later(RETRY_AFTER_S),
+    )
 
 
 def try_later(status: int, detail: str, wait_s: int) -> HTTPException:
@@ -120,9 +126,9 @@ def handle(api: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(_allowed(request))
-            return problem(405, f"This path can't do {request.method}: it knows {allowed}.", {"Allow": allowed})
+            return problem(405, f"This path does not support {request.method}: use {allowed}.", {"Allow": allowed})
         if error.detail == HTTPStatus.NOT_FOUND.phrase:
-            return problem(404, "There is nothing at this path: /openapi.json has all that there are.")
+            return problem(404, "There is nothing at this path: see /openapi.json for all paths.")
         if error.status_code == HTTPStatus.BAD_REQUEST:
             return problem(400, _UNREADABLE)
         return problem(error.status_code, str(error.detail), error.headers)

@@ -39,7 +39,7 @@ OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 _KEYS: Final = UUID("0b7c9d53-0f0f-4c1b-9f0c-6f1f5a4f1f0e")
 _STEP: Final[dict[str, Any]] = {
     "response_model": Code,
-    "responses": examples.answer(200, "The code as it is now", examples.CODE) | documented_making(404, 429),
+    "responses": examples.answer(200, "The updated code", examples.CODE) | documented_making(404, 429),
 }
 
 
@@ -54,7 +54,7 @@ async def attach_code(
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
 ) -> Code:
-    """Attach the next code of the pool, or a named one, which is taken in where the program has never seen it."""
+    """Attach the next code of the pool, or a given code, which is added to the program if it is new."""
     return await attach(here, caller, name, wanted, idempotency)
 
 
@@ -75,7 +75,7 @@ async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempo
 
 @router.post("/codes:detach", **_STEP)
 async def detach_code(here: Here, caller: Writer, idempotency: Making, name: ShortName, wanted: OneCode) -> Response:
-    """Return an attached code to the pool, where somebody else may get it."""
+    """Return an attached code to the pool for another profile."""
     return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach")
 
 
@@ -83,7 +83,7 @@ async def detach_code(here: Here, caller: Writer, idempotency: Making, name: Sho
 async def activate_code(
     here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
 ) -> Response:
-    """Use an attached code, which can be done once."""
+    """Activate (redeem) an attached code, once."""
     return await activate(here, caller, name, wanted.code, idempotency)
 
 
@@ -107,13 +107,13 @@ async def activate(here: Context, caller: Token, name: str, code: str, idempoten
 async def deactivate_code(
     here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
 ) -> Response:
-    """Take an activation back."""
+    """Undo the activation of a code."""
     return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.deactivate, "code.deactivate")
 
 
 @router.patch(
     "/codes/{code:path}",
-    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(400, 404, 409, 413, 415),
+    responses=examples.answer(200, "The updated code", examples.CODE) | documented(400, 404, 409, 413, 415),
 )
 async def change_code(
     here: Here,
@@ -122,7 +122,7 @@ async def change_code(
     code: CodeText,
     changes: Annotated[CodeChanges, Body(examples=[examples.CHANGES])],
 ) -> Code:
-    """Give a code another expiry or other fields; answers that went out say what they said."""
+    """Change the expiry or the custom fields of a code. Published answers do not change."""
 
     def to(now: CodeFacts) -> CodeChange:
         given = changes.model_fields_set
@@ -142,10 +142,10 @@ async def change_code(
 
 @router.delete(
     "/codes/{code:path}",
-    responses=examples.answer(200, "The code as it is now", examples.CODE) | documented(404, 409),
+    responses=examples.answer(200, "The updated code", examples.CODE) | documented(404, 409),
 )
 async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeText) -> Code:
-    """Delete a pooled or attached code: it stays on record and is never made again."""
+    """Delete a pooled or attached code. It stays on record and is never generated again."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         async with connection.transaction():

@@ -28,14 +28,14 @@ from services.console.routes.code_shape import shown
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
-CodeText = Annotated[str, Path(max_length=1_000, description="The code; / too may be in it.")]
+CodeText = Annotated[str, Path(max_length=1_000, description="The code; it may contain /.")]
 
 
 @router.post(
     "/codes:generate",
     status_code=201,
     response_model=Stock,
-    responses=examples.answer(201, "The codes are made; the stock with them", examples.STOCK) | documented_making(404),
+    responses=examples.answer(201, "The stock after the generation", examples.STOCK) | documented_making(404),
 )
 async def generate_codes(
     here: Here,
@@ -44,9 +44,9 @@ async def generate_codes(
     name: ShortName,
     wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
-    """Make codes now, whatever the program's switches say; with profiles, one for each of them, attached at once.
+    """Generate codes, whatever the program's switches; with profiles, attach one to each at once.
 
-    A remote service brings them later, and without profiles: see `on_order`.
+    A remote service delivers them later, and never to given profiles: see `on_order`.
     """
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
@@ -69,7 +69,7 @@ async def generate_codes(
 
 
 @router.get(
-    "/codes", responses=examples.answer(200, "A page of codes, in the order in which they were made", examples.CODES)
+    "/codes", responses=examples.answer(200, "A page of codes, oldest first", examples.CODES)
     | documented(404),
 )  # fmt: skip
 async def list_codes(
@@ -79,9 +79,9 @@ async def list_codes(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
     state: State | None = None,
-    profile_id: Annotated[Id | None, Query(description="Only codes that this profile has or had.")] = None,
+    profile_id: Annotated[Id | None, Query(description="Only codes that are or were attached to this profile.")] = None,
 ) -> Page[Code]:
-    """Browse the codes of a program. A page may be short, even empty, and not the last: `next_cursor` says."""
+    """List the codes of a program. A page may be short or empty; the last one has no `next_cursor`."""
     place = pagination.place_of(cursor)
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
@@ -92,11 +92,9 @@ async def list_codes(
     )
 
 
-@router.get(
-    "/codes/{code:path}", responses=examples.answer(200, "The facts on the code", examples.CODE) | documented(404, 429)
-)
+@router.get("/codes/{code:path}", responses=examples.answer(200, "The code", examples.CODE) | documented(404, 429))
 async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText) -> Code:
-    """Look a code up. A token that asks for too many that don't exist waits."""
+    """Look up a code. Too many look-ups of unknown codes get 429."""
     program = await here.authenticator.program(caller, name)
     await here.failed_lookups.refuse(caller.id)
     found = None

@@ -49,15 +49,15 @@ async def export_codes(
     name: ShortName,
     fields: Annotated[
         str | None,
-        Query(pattern=f"^{_NAMES}$", max_length=4_200, description="Fields of the profiles, separated by commas.",
+        Query(pattern=f"^{_NAMES}$", max_length=4_200, description="Profile fields, comma-separated.",
               examples=["email"]),
     ] = None,
     state: State | None = None,
-    raw: Annotated[bool, Query(description="Leave cells as they are that a spreadsheet would run.")] = False,
+    raw: Annotated[bool, Query(description="Do not escape cells that a spreadsheet would run as formulas.")] = False,
 ) -> Response:  # fmt: skip
-    """Export the codes as CSV, all of one moment: the facts on each, its custom fields, and fields of its profile.
+    """Export the codes as CSV, from one snapshot: state, dates, custom fields and profile fields.
 
-    A file that breaks off was not whole: its connection ends without the last piece.
+    If the export fails, the connection closes without the last chunk, and the file is incomplete.
     """
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)

@@ -33,11 +33,13 @@ from services.console.routes import examples
 
 router = APIRouter(tags=["imports"])
 Here = Annotated[Context, Depends(context)]
-_Column = Annotated[str | None, Form(description="A column by its name, or by its number from 1.")]
-_Field = Annotated[list[str], Form(description="NAME=COLUMN for each custom field.", examples=[["discount=Discount"]])]
+_Column = Annotated[str | None, Form(description="Name of a column, or its number from 1.")]
+_Field = Annotated[
+    list[str], Form(description="NAME=COLUMN of a custom field; repeatable.", examples=[["discount=Discount"]])
+]
 _CSV: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The rows that were left out, with why",
+        "description": "The rejected rows with their reasons",
         "content": {
             "text/csv": {"schema": {"type": "string"}, "example": "row,code,reason\r\n7,AB12,twice in file\r\n"}
         },
@@ -51,7 +53,7 @@ _CSV: Final[dict[int | str, dict[str, Any]]] = {
     # Fields are held in memory, each as a whole, and so are the beginnings of files.
     form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024},
     response_model=Import,
-    responses=examples.answer(202, "The file has come and is being brought in", examples.IMPORT)
+    responses=examples.answer(202, "The upload is complete and the import runs", examples.IMPORT)
     | documented_making(404),
 )
 async def import_file(
@@ -64,15 +66,15 @@ async def import_file(
     profile_column: _Column = None,
     expiry_column: _Column = None,
     field_column: _Field = [],  # noqa: B006  FastAPI copies it
-    encoding: Annotated[str | None, Form(description="Such as windows-1252.")] = None,
-    delimiter: Annotated[str | None, Form(description="A comma, a semicolon, a tab or a bar.")] = None,
-    sheet: Annotated[str | None, Form(description="The sheet of a workbook; the first is the default.")] = None,
+    encoding: Annotated[str | None, Form(description="Text encoding, such as windows-1252.")] = None,
+    delimiter: Annotated[str | None, Form(description="Comma, semicolon, tab or vertical bar.")] = None,
+    sheet: Annotated[str | None, Form(description="Sheet of a workbook; default: the first.")] = None,
     header: Annotated[bool | None, Form(description="Whether the first row names the columns.")] = None,
     key: Key = None,
 ) -> Response:
-    """Take the codes of a file into the program, in the background. What is left out is found out.
+    """Import codes from a file, in the background. Options that are left out are detected.
 
-    The same file with the same columns goes on where it stopped.
+    The same file with the same columns resumes an interrupted import.
     """
     options = _options(
         column=column, profile_column=profile_column, expiry_column=expiry_column, field_columns=_fields(field_column),
@@ -105,14 +107,14 @@ async def import_file(
     "/imports/{import_id:uuid}", responses=examples.answer(200, "The import", examples.IMPORT) | documented(404)
 )
 async def show_import(here: Here, caller: Reader, import_id: UUID) -> Import:
-    """See how far an import is."""
+    """Get the state and counts of an import."""
     async with here.pool.acquire() as connection:
         return await _visible(connection, caller, import_id)
 
 
 @router.get("/imports/{import_id:uuid}/bad-rows.csv", response_class=Response, responses=_CSV | documented(404))
 async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResponse:
-    """Get the rows that were left out up to now, as CSV with cells that no spreadsheet runs."""
+    """Get the rows rejected so far, as CSV without spreadsheet formulas."""
     async with here.pool.acquire() as connection:
         await _visible(connection, caller, import_id)
 
@@ -126,10 +128,10 @@ async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResp
 
 @router.post(
     "/imports/{import_id:uuid}:undo",
-    responses=examples.answer(200, "The import, taken back", examples.IMPORT | {"state": "undone"}) | documented(404),
+    responses=examples.answer(200, "The undone import", examples.IMPORT | {"state": "undone"}) | documented(404),
 )
 async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
-    """Take back the codes of an import that nobody has; one that is running ends. It may be asked for again."""
+    """Delete the unused codes of an import, and stop it if it is running. Safe to repeat."""
     async with here.pool.acquire() as connection:
         await _visible(connection, caller, import_id)
         return await undo.undo(connection, import_id, caller.actor)

@@ -16,19 +16,19 @@ from services.console.routes import examples
 
 router = APIRouter(prefix="/profiles", tags=["profiles"])
 Here = Annotated[Context, Depends(context)]
-ProfileId = Annotated[Id, Path(description="The profile's id; / too may be in it.", examples=["p-1001"])]
+ProfileId = Annotated[Id, Path(description="The profile id; it may contain /.", examples=["p-1001"])]
 
 
 @router.get("/{id:path}", responses=examples.answer(200, "The profile", examples.PROFILE) | documented(404))
 async def show_profile(here: Here, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  as the path has it
-    """Show what is known of a profile beside its codes."""
+    """Get the stored fields of a profile."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
         return await profiles.get(connection, id)
 
 
 @router.put(
-    "/{id:path}", responses=examples.answer(200, "The profile as it is now", examples.PROFILE)
+    "/{id:path}", responses=examples.answer(200, "The updated profile", examples.PROFILE)
     | documented(400, 404, 413, 415),
 )  # fmt: skip
 async def put_profile(
@@ -37,7 +37,7 @@ async def put_profile(
     id: ProfileId,  # noqa: A002
     given: Annotated[ProfileSettings, Body(examples=[examples.PROFILE_FIELDS])],
 ) -> Profile:
-    """Write all fields of a profile; those that are left out are gone."""
+    """Replace all fields of a profile; fields that are left out are deleted."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
         put = {id: given.fields}
@@ -48,10 +48,10 @@ async def put_profile(
 
 
 @router.delete(
-    "/{id:path}", responses=examples.answer(200, "The profile is forgotten", examples.FORGOTTEN) | documented(404)
+    "/{id:path}", responses=examples.answer(200, "The profile was forgotten", examples.FORGOTTEN) | documented(404)
 )
 async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten:  # noqa: A002
-    """Forget a profile: its fields go, and a random id takes the place of its own; its codes stay used."""
+    """Delete a profile's fields and replace its id with a random one. Its codes stay attached."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
         return Forgotten(answers=await forgetting.forget(connection, id, caller.actor))
@@ -60,4 +60,4 @@ async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten
 def _refuse_restricted(caller: Token) -> None:
     """Profiles are of no access group: a customer has codes of everybody's programs."""
     if caller.groups:
-        raise HTTPException(403, "Profiles belong to no access group: this needs a token without groups.")
+        raise HTTPException(403, "Profiles belong to no access group: use a token without groups.")

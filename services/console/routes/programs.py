@@ -25,14 +25,14 @@ from services.console.routes import examples
 
 router = APIRouter(prefix="/programs", tags=["programs"])
 Here = Annotated[Context, Depends(context)]
-_CHANGED: Final = examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(404, 409)
+_CHANGED: Final = examples.answer(200, "The updated program", examples.PROGRAM) | documented(404, 409)
 
 
-@router.get("", responses=examples.answer(200, "A page of programs, by name", examples.PROGRAMS) | documented())
+@router.get("", responses=examples.answer(200, "A page of programs, sorted by name", examples.PROGRAMS) | documented())
 async def list_programs(
     here: Here, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> Page[Program]:
-    """List the programs of the token's access groups that are not removed."""
+    """List the programs that the token may see, without removed ones."""
     after = pagination.text_of(cursor)
     async with here.pool.acquire() as connection:
         found = await programs.page(connection, caller.groups, after, limit + 1)
@@ -44,7 +44,7 @@ async def list_programs(
     "",
     status_code=201,
     response_model=Program,
-    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(),
+    responses=examples.answer(201, "The created program", examples.PROGRAM) | documented_making(),
 )
 async def create_program(
     here: Here,
@@ -52,7 +52,7 @@ async def create_program(
     idempotency: Making,
     settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])],
 ) -> Response:
-    """Make a program. A token with access groups makes programs in some of these only."""
+    """Create a program. A token with access groups creates programs in those groups only."""
     _refuse_other_groups(caller, settings.groups)
 
     async def work(connection: Connection) -> Program:
@@ -65,14 +65,14 @@ async def create_program(
 
 @router.get("/{name}", responses=examples.answer(200, "The program", examples.PROGRAM) | documented(404))
 async def show_program(here: Here, caller: Reader, name: ShortName) -> Program:
-    """Show a program."""
+    """Get a program."""
     async with here.pool.acquire() as connection:
         return await visible(connection, caller, name)
 
 
 @router.get("/{name}/stock", responses=examples.answer(200, "The stock", examples.STOCK) | documented(404))
 async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
-    """Show where the program's codes are now."""
+    """Get the program's codes by state."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         return await overview.stock(connection, name)
@@ -80,7 +80,7 @@ async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
 
 @router.patch(
     "/{name}",
-    responses=examples.answer(200, "The program as it is now", examples.PROGRAM) | documented(400, 404, 409, 413, 415),
+    responses=examples.answer(200, "The updated program", examples.PROGRAM) | documented(400, 404, 409, 413, 415),
 )
 async def change_program(
     here: Here,
@@ -88,7 +88,7 @@ async def change_program(
     name: ShortName,
     changes: Annotated[ProgramChanges, Body(examples=[examples.PROGRAM_CHANGES])],
 ) -> Program:
-    """Change a program's settings. A new template is a new version; codes of the old one stay valid."""
+    """Change settings of a program. A new template becomes a new version; codes of the old one stay valid."""
     given = changes.model_dump(exclude_unset=True)
     if "groups" in given:
         _refuse_other_groups(caller, given["groups"] or ())
@@ -104,7 +104,7 @@ async def change_program(
     "/{name}/clone",
     status_code=201,
     response_model=Program,
-    responses=examples.answer(201, "The program is made", examples.PROGRAM) | documented_making(404),
+    responses=examples.answer(201, "The created program", examples.PROGRAM) | documented_making(404),
 )
 async def clone_program(
     here: Here,
@@ -113,7 +113,7 @@ async def clone_program(
     name: ShortName,
     wanted: Annotated[Clone, Body(examples=[examples.CLONE])],
 ) -> Response:
-    """Make a program with the settings of another, without any codes."""
+    """Create a program with the settings of another one, without codes."""
     async with here.pool.acquire() as connection:
         _refuse_other_groups(caller, (await visible(connection, caller, name)).groups)
 
@@ -128,19 +128,19 @@ async def clone_program(
 
 @router.post("/{name}/activate", responses=_CHANGED)
 async def activate_program(here: Here, caller: Writer, name: ShortName) -> Program:
-    """Switch a program on."""
+    """Activate a program."""
     return await _switched(here, caller, name, active=True)
 
 
 @router.post("/{name}/deactivate", responses=_CHANGED)
 async def deactivate_program(here: Here, caller: Writer, name: ShortName) -> Program:
-    """Switch a program off: it makes and gives no codes until it is switched on again."""
+    """Deactivate a program: it neither creates nor attaches codes until it is activated."""
     return await _switched(here, caller, name, active=False)
 
 
 @router.delete("/{name}", responses=_CHANGED)
 async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program:
-    """Remove a program for good: its codes stay on record, and its name is not used again."""
+    """Remove a program permanently. Its codes stay on record, and its name cannot be used again."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         removed = await audit_log.recorded(
@@ -176,4 +176,4 @@ def _body_errors() -> Iterator[None]:
 def _refuse_other_groups(caller: Token, groups: Sequence[str]) -> None:
     if caller.groups and not (groups and set(groups) <= set(caller.groups)):
         own = ", ".join(caller.groups)
-        raise HTTPException(403, f"This token makes programs in its own groups only: set groups to some of {own}.")
+        raise HTTPException(403, f"This token may create programs only in its own groups: set groups to some of {own}.")

@@ -21,20 +21,20 @@ Here = Annotated[Context, Depends(context)]
 
 
 @router.get(
-    "", responses=examples.answer(200, "How the service does", examples.REMOTE_SERVICE) | documented(404, 409)
+    "", responses=examples.answer(200, "State of the remote service", examples.REMOTE_SERVICE) | documented(404, 409)
 )  # fmt: skip
 async def show_remote_service(here: Here, caller: Reader, name: ShortName) -> RemoteService:
-    """Show what the program's remote service still owes, whether anything is sent to it, and what was wrong last."""
+    """Get the remote service's orders, circuit breaker and last error."""
     async with here.pool.acquire() as connection:
         await visible(connection, caller, name)
         return await orders.service_of(connection, name)
 
 
 @router.get(
-    "/secrets", responses=examples.answer(200, "The secrets in force", examples.REMOTE_SECRETS) | documented(404, 409)
+    "/secrets", responses=examples.answer(200, "The valid secrets", examples.REMOTE_SECRETS) | documented(404, 409)
 )
 async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
-    """Show the secrets with which requests to the program's remote service are signed, newest first."""
+    """List the signing secrets of the program's remote service, newest first."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         await orders.service_of(connection, name)
@@ -43,10 +43,11 @@ async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> Rem
 
 @router.post(
     "/secrets:rotate",
-    responses=examples.answer(200, "The secrets in force from now on", examples.REMOTE_SECRETS) | documented(404, 409),
+    responses=examples.answer(200, "The valid secrets after the rotation", examples.REMOTE_SECRETS)
+    | documented(404, 409),
 )
 async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
-    """Make a new secret. Requests are signed with the old one too for a day, so that the service can change over."""
+    """Create a new signing secret. For a day, requests are also signed with the old one."""
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         await orders.service_of(connection, name)

@@ -76,5 +76,5 @@ async def looked_at_and_verified(connection: Connection, env: dict[str, str], cw
     (await codewell("audit", env=env, cwd=cwd)).is_done()
 
     await tamper(connection, "UPDATE audit_entry SET actor = 'eve@home' WHERE id = 7")
-    (await codewell("audit", "verify", env=env, cwd=cwd)).is_refused("Entry 7 (id 7) is not as it was written", "6")
+    (await codewell("audit", "verify", env=env, cwd=cwd)).is_refused("Entry 7 (id 7) or its hash was changed", "6")
     assert (await audit_log.verify(connection)).entries == 6

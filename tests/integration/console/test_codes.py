@@ -39,7 +39,7 @@ async def test_making_codes_is_refused_with_a_reason(consoles: Consoles) -> None
     client = await consoles.client("admin")
     await client.post("/programs", json=settings(fields=[{"name": "discount", "required": True}]))
     path = "/programs/SPRING/codes:generate"
-    is_problem(await client.post(path, json={"count": 1}), 409, "asks for the field discount")
+    is_problem(await client.post(path, json={"count": 1}), 409, "requires the field discount")
     is_problem(await client.post(path, json={"count": 1, "fields": {"other": "1"}}), 409, "no field other")
     fields = {"discount": "1"}
     is_problem(await client.post(path, json={"count": 1_001, "fields": fields}), 409, "room for 1,000")

@@ -138,7 +138,7 @@ async def test_a_file_that_breaks_in_the_middle_says_so(
     await consoles.api.state.context.importer.process_pending()
     refused = (await client.get(f"/imports/{begun['id']}")).json()
     assert refused["state"] == "refused"
-    assert "quote not closed" in refused["error"]
+    assert "unclosed quote" in refused["error"]
     assert await connection.fetchval("SELECT count(*) FROM code") == 0
     assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
 

@@ -158,7 +158,7 @@ async def test_what_is_wrong_is_said(consoles: Consoles) -> None:
     code = (await post(client, "attach", profile_id="p-1")).json()["code"]
     is_problem(await post(client, "attach", profile_id="p-2"), 409, "no code left")
     is_problem(await post(client, "attach", profile_id="p-2", code=code), 409, "is attached")
-    is_problem(await post(client, "attach", profile_id="p-2", code=" x"), 409, "can't be a code")
+    is_problem(await post(client, "attach", profile_id="p-2", code=" x"), 409, "is not a valid code")
     for body in ({"profile_id": ""}, {"profile_id": "a\x00"}, {"profile_id": "p", "code": ""}, {"profile_id": 1}):
         is_problem(await post(client, "attach", **body), 422, "body")
     wrong: tuple[dict[str, Any], ...] = (

@@ -103,7 +103,7 @@ async def test_a_head_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyP
             assert (await raw.answer())[0] == 200
         await raw.say(said)
         if said or not before:
-            await raw.is_refused(408, "No whole request")
+            await raw.is_refused(408, "No complete request")
         else:
             # An idle connection is uvicorn's to end.
             await raw.close()
@@ -134,7 +134,7 @@ async def test_what_is_no_request_keeps_no_connection(
         await raw.say(said[0])
         assert (await raw.answer())[0] in {200, 401}
         await raw.say(said[1])
-        await raw.is_refused(408, "No whole request")
+        await raw.is_refused(408, "No complete request")
 
 
 async def test_a_body_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ async def test_a_body_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyP
                 f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nContent-Type: {kind}\r\n"
                 f"Content-Length: 1000\r\n\r\n{begun}".encode()
             )
-            await raw.is_refused(408, "did not come in time")
+            await raw.is_refused(408, "arrived too slowly")
         # An export waits for its reader longer than a body may take.
         answer = await client.get("/api/v1/programs/SPRING/codes.csv")
         assert answer.text.count("\n") == 11
@@ -171,7 +171,7 @@ async def test_one_connection_too_many(site: Site) -> None:
             await third.say(b"GET /" + probe + b" HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await third.answer())[0] == 200
         await third.say(request)
-        assert int((await third.is_refused(503, "All connections are taken"))["retry-after"]) > 0
+        assert int((await third.is_refused(503, "All connections are in use"))["retry-after"]) > 0
         await first.close()
         async with asyncio.timeout(LIMIT_S):
             while True:

@@ -13,7 +13,7 @@ from tests.support.consoles import Consoles, is_problem, settings
 async def test_a_profile_is_written_shown_and_forgotten(consoles: Consoles, connection: Connection, name: str) -> None:
     client = await consoles.client("admin")
     path = f"/profiles/{quote(name, safe='')}"
-    is_problem(await client.get(path), 404, "Nothing is known")
+    is_problem(await client.get(path), 404, "No fields are stored")
     put = await client.put(path, json={"fields": {"email": "ann@example.com", "age": "7"}})
     assert put.status_code == 200
     assert put.json()["profile_id"] == name

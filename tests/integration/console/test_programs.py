@@ -21,7 +21,7 @@ async def test_a_program_is_made_and_shown(consoles: Consoles) -> None:
     }  # fmt: skip
     assert (await client.get("/programs/SPRING")).json() == shown
     assert (await client.get("/programs")).json() == {"items": [shown], "next_cursor": None}
-    is_problem(await client.post("/programs", json=given), 409, "There is a program SPRING already")
+    is_problem(await client.post("/programs", json=given), 409, "The short name SPRING is taken")
 
 
 async def test_what_is_made_is_announced_and_what_is_refused_is_not(consoles: Consoles) -> None:

@@ -68,8 +68,8 @@ async def test_a_program_of_a_template_has_no_service(consoles: Consoles) -> Non
     client = await consoles.client("admin")
     await client.post("/programs", json=settings())
     for path in ("remote", "remote/secrets"):
-        is_problem(await client.get(f"/programs/SPRING/{path}"), 409, "come from no remote service")
-    is_problem(await client.post("/programs/SPRING/remote/secrets:rotate"), 409, "come from no remote service")
+        is_problem(await client.get(f"/programs/SPRING/{path}"), 409, "has no remote service")
+    is_problem(await client.post("/programs/SPRING/remote/secrets:rotate"), 409, "has no remote service")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_a_program_of_a_template_has_no_service(consoles: Consoles) -> Non
     [
         ("https://me:secret@codes.example/", "no user and no password"),
         ("https://me@codes.example/", "no user and no password"),
-        ("https://codes.example/#part", "behind #"),
+        ("https://codes.example/#part", "fragment"),
         ("https:///orders", "name a host"),
         ("https://:443/orders", "name a host"),
         ("https://codes.example:99999/", "must be like"),
@@ -95,4 +95,4 @@ async def test_a_service_may_move_and_a_program_keeps_to_its_kind(consoles: Cons
     moved = {**SERVICE, "url": "https://elsewhere.example/", "request_max": 5}
     assert (await client.patch("/programs/SPRING", json={"source": moved})).json()["source"] == moved
     assert (await client.get("/programs/SPRING/remote")).json()["url"] == moved["url"]
-    is_problem(await client.patch("/programs/SPRING", json={"source": {"kind": "import"}}), 409, "can't change")
+    is_problem(await client.patch("/programs/SPRING", json={"source": {"kind": "import"}}), 409, "cannot change")

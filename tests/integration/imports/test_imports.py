@@ -170,10 +170,10 @@ async def test_a_code_of_a_file_lives_no_longer_than_the_file_says(files: Files)
 @pytest.mark.parametrize(
     ("settings", "options", "says"),
     [
-        ({"auto_link": True}, {}, "which column holds the profiles"),
-        ({"shared": True}, {"profile_column": "1"}, "one code to everybody"),
+        ({"auto_link": True}, {}, "column of the profile ids"),
+        ({"shared": True}, {"profile_column": "1"}, "share one code"),
         ({}, {"field_columns": {"discount": "1"}}, "no field discount"),
-        ({"fields": [{"name": "discount", "required": True}]}, {}, "asks for the field discount"),
+        ({"fields": [{"name": "discount", "required": True}]}, {}, "requires the field discount"),
         ({"active": False}, {}, "switched off"),
         ({"valid_until": "2020-01-01T00:00:00Z"}, {}, "has ended"),
         ({"valid_from": "2090-01-01T00:00:00Z"}, {}, "has not begun"),
@@ -209,7 +209,7 @@ async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_l
 
     with monkeypatch.context() as patched:
         patched.setattr(chunk_writer.ChunkWriter, "take", take)
-        with pytest.raises(ProgramRefused, match="behind row 20"):
+        with pytest.raises(ProgramRefused, match="after row 20"):
             await files.go_on(begun)
     assert await stock(files.connection) == (20, 20, 0)
     await programs.set_active(files.connection, "SPRING", True)
@@ -305,7 +305,7 @@ async def test_a_block_that_claims_have_emptied_is_left_closed(
 async def test_a_file_that_breaks_in_the_middle_leaves_nothing(files: Files) -> None:
     await program(files.connection, files.minters, **IMPORT)
     broken = lines([f"C-{n}" for n in range(500)]) + '"' + "x" * 40_000 + "\n"
-    with pytest.raises(FileRefused, match="quote not closed"):
+    with pytest.raises(FileRefused, match="unclosed quote"):
         await files.bring_in(broken)
     assert await files.texts() == []
     assert await stock(files.connection) == (0, 0, 0)

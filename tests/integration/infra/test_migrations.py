@@ -82,7 +82,8 @@ async def test_only_what_is_missing_is_applied(fresh: Connection, monkeypatch: p
     with pytest.raises(SchemaMismatch) as raised:
         await check_schema(fresh)
     assert str(raised.value) == (
-        f"The database's schema is at version {LATEST} and this program needs {LATEST + 1}: run codewell migrate first."
+        f"The database's schema has version {LATEST}, but this program needs version {LATEST + 1}: run codewell "
+        "migrate first."
     )
     assert await migrate(fresh) == ["more.sql"]
     await check_schema(fresh)
@@ -109,8 +110,8 @@ async def test_a_newer_schema_is_refused(fresh: Connection) -> None:
         with pytest.raises(SchemaMismatch) as raised:
             await check(fresh)
         assert str(raised.value) == (
-            f"The database's schema is at version {LATEST + 1} and this program knows {LATEST}: "
-            "install the version of codewell that the database was migrated with."
+            f"The database's schema has version {LATEST + 1}, but this program supports versions up to {LATEST}: "
+            "install the version of codewell that migrated the database."
         )
     assert await tables(fresh) == before
 

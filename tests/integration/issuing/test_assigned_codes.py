@@ -85,8 +85,8 @@ async def test_a_profile_keeps_the_code_that_it_had_first_and_gets_that_again(
         ({}, "active = false", ["p-1"], "is switched off"),
         ({}, "valid_until = now()", ["p-1"], "has ended"),
         ({"codes_max": 2, "pool_max": 1}, "active", ["p-1", "p-2", "p-3"], "room for 2 more"),
-        ({"shared": True}, "active", ["p-1"], "one code to everybody"),
-        ({"source": {"kind": "import"}}, "active", ["p-1"], "come from files"),
+        ({"shared": True}, "active", ["p-1"], "share one code"),
+        ({"source": {"kind": "import"}}, "active", ["p-1"], "are imported: import them"),
         ({}, "active", ["p-1", "p-2", "p-1"], "Profile 3 of the list is in it twice"),
     ],
 )
@@ -121,7 +121,7 @@ async def test_a_template_without_enough_texts_makes_nothing(connection: Connect
 async def test_a_program_that_links_wants_to_know_whom(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, auto_link=True)
 
-    with pytest.raises(ProgramRefused, match="give the profiles that are to get them"):
+    with pytest.raises(ProgramRefused, match="give the profiles that get them"):
         await generate(connection, minters, spring.id, 1, None)
     await generate_for(connection, minters, spring.id, ["p-1"])
 

@@ -156,7 +156,7 @@ async def test_without_the_right_keys_nothing_is_changed(connection: Connection)
     with pytest.raises(SettingsInvalid, match="Set CODEWELL_MASTER_KEY to"):
         await rotate(connection, MasterKeys(), WHO, nothing)
     with pytest.raises(
-        SettingsInvalid, match=f"wrapped with the master key of id {key_id_of(OLD).hex()}, and CODEWELL_MAS"
+        SettingsInvalid, match=f"encrypted with the master key of id {key_id_of(OLD).hex()}, but CODEWELL_MAS"
     ):
         await rotate(connection, MasterKeys(NEW), WHO, nothing)
     assert await connection.fetch("SELECT * FROM template_version ORDER BY program_id") == before

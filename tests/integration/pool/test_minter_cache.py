@@ -65,10 +65,10 @@ async def test_a_wrong_or_a_missing_master_key_is_one_sentence(connection: Conne
     with pytest.raises(StackUnavailable):
         await Claims(connections, Minters(None)).attach([message("SPRING")])
 
-    needed = f"The database's keys are wrapped with the master key of id {key_id_of(right).hex()}"
+    needed = f"The database's keys are encrypted with the master key of id {key_id_of(right).hex()}"
     assert str(wrong.value) == (
-        f"{needed}, and CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS give {key_id_of(given).hex()}: "
-        "set one of the two to it."
+        f"{needed}, but CODEWELL_MASTER_KEY and CODEWELL_MASTER_KEY_PREVIOUS hold {key_id_of(given).hex()}: "
+        "add the missing key to one of them."
     )
     assert str(missing.value) == f"{needed}: set CODEWELL_MASTER_KEY to it."
     assert await connection.fetchval("SELECT count(*) FROM answer") == 0
@@ -82,8 +82,8 @@ async def test_what_this_version_can_not_mint_is_one_sentence(connection: Connec
         with pytest.raises(StackUnavailable) as raised:
             await minters.get(connection, spring.id, version)
         assert str(raised.value) == (
-            f"Template version {version} of program {spring.id} can't be minted by this version of codewell: "
-            "install the version that made it."
+            f"Template version {version} of program {spring.id} is not supported by this version of codewell: "
+            "install the version that created it."
         )
 
 

@@ -80,7 +80,7 @@ async def test_no_more_is_asked_for_than_is_on_order(connection: Connection, cla
 
 async def test_only_remote_programs_have_a_service(connection: Connection, minters: Minters) -> None:
     await factories.program(connection, minters)
-    with pytest.raises(ProgramRefused, match="come from no remote service"):
+    with pytest.raises(ProgramRefused, match="has no remote service"):
         await orders.service_of(connection, "SPRING")
 
 
@@ -101,7 +101,7 @@ async def test_secrets_overlap_while_they_change_and_are_not_in_the_clear(connec
     assert timedelta(hours=23) < old.ends_at - datetime.now(UTC) <= timedelta(hours=24)
     for _ in range(signing_secrets.ACTIVE_SECRETS_MAX - 2):
         await signing_secrets.rotate(connection, minters, program.id)
-    with pytest.raises(ProgramRefused, match="5 secrets in force"):
+    with pytest.raises(ProgramRefused, match="5 valid secrets"):
         await signing_secrets.rotate(connection, minters, program.id)
     await connection.execute("UPDATE remote_secret SET ends_at = now() WHERE ends_at IS NOT NULL")
     assert len(await signing_secrets.active_secrets(connection, minters, program.id)) == 1

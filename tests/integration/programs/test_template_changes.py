@@ -135,7 +135,7 @@ async def test_a_template_without_any_text_left_makes_no_more(
         "SELECT program_id, 2, template, algorithm, sha256(key), key_wrapped FROM template_version"
     )
 
-    with pytest.raises(ProgramRefused, match="The template of SPRING has 40 texts left that the program has not had"):
+    with pytest.raises(ProgramRefused, match="The template of SPRING has 40 unused texts left"):
         await generate(connection, minters, spring.id, 41, None)
     assert (await overview.stock(connection, "SPRING")).made == 60
 

@@ -199,7 +199,7 @@ async def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_p
 async def test_nobody_is_called_inside_the_operators_network() -> None:
     async with remote_server(good) as server:
         for url in (server.url, server.url.replace("127.0.0.1", "localhost"), server.url.replace("127.0.0.1", "127.1")):
-            with pytest.raises(RemoteFailed, match="no public address"):
+            with pytest.raises(RemoteFailed, match="not a public address"):
                 await order(url, allowed=[])
         assert server.asked == []
 

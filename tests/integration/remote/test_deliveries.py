@@ -180,7 +180,7 @@ async def test_fewer_codes_release_the_rest_and_none_at_all_is_a_failure(
     assert await asked(connection) == [6]
     assert await store(connection, await taken(connection), []) == 0
     service = await orders.service_of(connection, "SPRING")
-    assert (service.on_order, service.failures, service.error) == (0, 1, "The service answered with no codes at all.")
+    assert (service.on_order, service.failures, service.error) == (0, 1, "The service delivered no codes.")
     await top_up(connection, minters, program.id)
     assert await take(connection, LEASE_S, {}, 100) is None
     await no_more_pauses(connection)

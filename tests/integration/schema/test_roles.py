@@ -351,7 +351,7 @@ async def test_a_user_without_a_role_is_told_so(connection: Connection, migrator
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute(f"SET LOCAL ROLE {migrator[0]}")
-    with pytest.raises(SettingsInvalid, match="no right to the schema: codewell login"):
+    with pytest.raises(SettingsInvalid, match="no rights on the schema: create one with codewell login"):
         await check_schema(connection)
     await transaction.rollback()
 

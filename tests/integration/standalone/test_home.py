@@ -48,7 +48,7 @@ async def test_no_home_has_no_endpoints(tmp_path: Path) -> None:
 async def test_a_second_stack_is_refused(tmp_path: Path) -> None:
     home = await Home.open(tmp_path)
     with pytest.raises(
-        StackUnavailable, match=rf"pid \d+ runs in {tmp_path} already; use it, stop it, or set CODEWELL_HOME"
+        StackUnavailable, match=rf"pid \d+ already runs in {tmp_path}: use it, stop it, or set CODEWELL_HOME"
     ):
         await Home.open(tmp_path)
     home.close()
@@ -63,5 +63,5 @@ async def test_a_full_disk_is_refused(tmp_path: Path) -> None:
 
 async def test_a_place_that_can_not_be_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StackUnavailable, match=r"can't be used as home .* set CODEWELL_HOME"):
+    with pytest.raises(StackUnavailable, match=r"Cannot use .* as home .* set CODEWELL_HOME"):
         await Home.open(tmp_path / "file" / "home")

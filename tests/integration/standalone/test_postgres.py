@@ -81,7 +81,7 @@ async def test_asks_for_the_password_and_keeps_it_closed(home: Home) -> None:
 async def test_a_taken_port_is_one_sentence_or_another_port(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        sentence = rf"Postgres can't listen on 127.0.0.1:{taken}, .* choose another port"
+        sentence = rf"Postgres cannot listen on 127.0.0.1:{taken}, .* choose another port"
         with pytest.raises(StackUnavailable, match=sentence):
             await PostgresServer(home, replace(TESTS, port=taken)).start()
 
@@ -136,7 +136,7 @@ async def test_a_server_that_was_left_behind_is_ended(home: Home) -> None:
 
 async def test_why_it_did_not_start_is_in_the_sentence(home: Home) -> None:
     settings = replace(TESTS, more={"shared_buffers": "much"})
-    with pytest.raises(StackUnavailable, match=r"Postgres didn't start \(.*shared_buffers.*look at .*postgres.log"):
+    with pytest.raises(StackUnavailable, match=r"Postgres did not start \(.*shared_buffers.*check .*postgres.log"):
         await PostgresServer(home, settings).start()
 
 

@@ -141,7 +141,7 @@ async def test_a_broker_records_its_classes_once(tmp_path: Path) -> None:
 async def test_if_one_can_not_start_the_other_does_not_stay(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = KafkaSettings(port=other.getsockname()[1])
-        with pytest.raises(StackUnavailable, match=rf"Kafka can't listen on 127.0.0.1:{settings.port}.*another port"):
+        with pytest.raises(StackUnavailable, match=rf"Kafka cannot listen on 127.0.0.1:{settings.port}.*another port"):
             async with running_servers(tmp_path, TESTS, settings):
                 pytest.fail("it started")
 

@@ -194,7 +194,7 @@ def test_a_cell_of_any_length_takes_no_memory(file: Path) -> None:
         read(file, FileLimits(bytes_max=1 << 31), encoding="utf-8")
     with file.open("wb") as out:
         out.write(b'code\n"' + b"x\n" * 400_000)
-    with pytest.raises(FileRefused, match="quote not closed"):
+    with pytest.raises(FileRefused, match="unclosed quote"):
         read(file)
 
 
@@ -208,7 +208,7 @@ def test_a_workbook_that_says_it_unpacks_to_too_much_is_refused(tmp_path: Path) 
     bomb = packed(tmp_path / "bomb", ['<row r="1"><c r="A1"><v>' + "0" * 3_000_000 + "</v></c></row>"])
     with pytest.raises(FileRefused, match="unpacks to 3,00"):
         read(bomb, FileLimits(unpacked_bytes_max=1_000_000))
-    with pytest.raises(FileRefused, match="packed like none"):
+    with pytest.raises(FileRefused, match="compressed unusually strongly"):
         read(bomb)
 
 
@@ -222,7 +222,7 @@ def test_a_bomb_behind_a_directory_that_lies_is_refused_within_its_limits(tmp_pa
     at = content.rindex(b"PK\x01\x02") + 24
     content[at : at + 4] = (1_000).to_bytes(4, "little")
     bomb.write_bytes(content)
-    with pytest.raises(FileRefused, match=r"512 MiB|can't be read"):
+    with pytest.raises(FileRefused, match=r"512 MiB|cannot be read"):
         read(bomb, FileLimits())
 
 
@@ -231,7 +231,7 @@ def test_a_packed_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
 
     with zipfile.ZipFile(tmp_path / "z", "w") as packed_file:
         packed_file.writestr("codes.csv", "A\n")
-    with pytest.raises(FileRefused, match="no workbook"):
+    with pytest.raises(FileRefused, match="not a workbook"):
         read(tmp_path / "z")
 
 

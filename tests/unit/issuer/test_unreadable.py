@@ -39,8 +39,8 @@ def unreadable(value: bytes | None, given: Headers, topic: str = "message-render
     [
         (None, "The value is empty"),
         (b"", "The value is empty"),
-        (b"hello", "no JSON"),
-        (b"\xef\xbb\xbf" + message(), "no JSON"),
+        (b"hello", "not valid JSON"),
+        (b"\xef\xbb\xbf" + message(), "not valid JSON"),
         (b'{"profile_id": "\xff"}', "unicode"),
         (message() + b"x", "trailing"),
         (b'{"profile_id":', "EOF"),
@@ -202,7 +202,7 @@ def test_a_reply_topic_that_is_not_allowed(topic: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "reason", "says"),
     [
-        (b"\xff", "not_json", "no JSON"),
+        (b"\xff", "not_json", "not valid JSON"),
         (b"[]", "invalid_event", "object"),
         (envelope(specversion="0.3"), "invalid_event", "specversion"),
         (envelope(id=5), "invalid_event", "id"),
@@ -214,8 +214,8 @@ def test_a_reply_topic_that_is_not_allowed(topic: bytes) -> None:
         (envelope(data="text"), "invalid_event", "object"),
         (envelope(data=MESSAGE | {"programs": []}), "invalid_event", "at least one program"),
         (envelope(data_base64="@@"), "invalid_event", "base64"),
-        (envelope(data_base64=base64(b"hello")), "not_json", "no JSON"),
-        (envelope(data_base64=base64(b"\xff")), "not_json", "no JSON"),
+        (envelope(data_base64=base64(b"hello")), "not_json", "not valid JSON"),
+        (envelope(data_base64=base64(b"\xff")), "not_json", "not valid JSON"),
         (envelope()[:-1] + f', "unknown": {NESTED}}}'.encode(), "not_json", "recursion"),
         (envelope()[:-1] + f', "data": {NESTED}}}'.encode(), "not_json", "recursion"),
         (envelope()[:-1] + b', "unknown": "\\ud800"}', "not_json", "escape"),

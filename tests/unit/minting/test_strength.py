@@ -73,7 +73,7 @@ def test_spaces_beyond_any_float_are_compared() -> None:
 
 @pytest.mark.parametrize(("live_codes", "seconds", "guesses_per_s"), [(1, math.inf, 1), (-1, 1, 1), (1, -1, 1)])
 def test_an_amount_without_sense_is_refused(live_codes: int, seconds: float, guesses_per_s: float) -> None:
-    with pytest.raises(ValueError, match="No space"):
+    with pytest.raises(ValueError, match="Cannot compute a space"):
         required_space(live_codes, seconds, guesses_per_s)
 
 

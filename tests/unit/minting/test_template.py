@@ -62,94 +62,88 @@ def test_the_space_is_the_product_of_the_alphabets(text: str, space: int) -> Non
         ("", f"The template is empty: write literal characters, {TOKENS}."),
         (
             "{word 4}",
-            f'The token "{{word 4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for the braces themselves.',
+            f'The token "{{word 4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for literal braces.',
         ),
-        ("{}", f'The token "{{}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for the braces themselves.'),
-        ("{4}", f'The token "{{4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for the braces themselves.'),
+        ("{}", f'The token "{{}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for literal braces.'),
+        ("{4}", f'The token "{{4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for literal braces.'),
         (
             "{String 4}",
-            f'The token "{{String 4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for the braces themselves.',
+            f'The token "{{String 4}}" is unknown: use {TOKENS}, or write \\{{ and \\}} for literal braces.',
         ),
         (
             "{" + "w" * 60 + " 4}",
-            f'The token "{{{"w" * 38}…" is unknown: use {TOKENS}, or write \\{{ and \\}} for the braces themselves.',
+            f'The token "{{{"w" * 38}…" is unknown: use {TOKENS}, or write \\{{ and \\}} for literal braces.',
         ),
         ("{string4}", 'Put a space before the number in "{string4}": write {string 4}.'),
-        ("{[AB]4}", 'Put a space behind the ] in "{[AB]4}", as in {[ABC] 4}.'),
+        ("{[AB]4}", 'Put a space after the ] in "{[AB]4}", as in {[ABC] 4}.'),
         (
             "{[] 4}",
             'The alphabet in "{[] 4}" is empty: put its characters between [ and ], as in {[ABC] 4}.',
         ),
         (
             "{[ABACB] 4}",
-            'The alphabet in "{[ABACB] 4}" has A B more than once: write each character once.',
+            'The alphabet in "{[ABACB] 4}" repeats A B: write each character once.',
         ),
         (
             r"{[A\\B\\] 4}",
-            r'The alphabet in "{[A\\B\\] 4}" has \ more than once: write each character once.',
+            r'The alphabet in "{[A\\B\\] 4}" repeats \: write each character once.',
         ),
         (
             "{[ABC 4}",
-            'The alphabet in "{[ABC 4}" is never closed: put ] behind its characters, as in {[ABC] 4}.',
+            'The alphabet in "{[ABC 4}" is never closed: put ] after its characters, as in {[ABC] 4}.',
         ),
         (
             "A{number 4",
             (
                 "The { at character 2 opens a token that is never closed: close it with }, as in {string 4}, "
-                "or write \\{ for the character itself."
+                "or write \\{ for a literal brace."
             ),
         ),
         (
             "{string 4-{number 4}",
             (
                 "The { at character 1 opens a token that is never closed: close it with }, as in {string 4}, "
-                "or write \\{ for the character itself."
+                "or write \\{ for a literal brace."
             ),
         ),
         (
             "{[AB{] 4}",
             (
                 "The { at character 1 opens a token that is never closed: close it with }, as in {string 4}, "
-                "or write \\{ for the character itself."
+                "or write \\{ for a literal brace."
             ),
         ),
-        ("AB}", "The } at character 3 closes no token: write \\} for the character itself, or remove it."),
-        ("A\\B", '"\\B" escapes nothing: write \\{ or \\} or \\\\, where \\\\ is the backslash itself.'),
-        ("A\\", '"\\" escapes nothing: write \\{ or \\} or \\\\, where \\\\ is the backslash itself.'),
+        ("AB}", "The } at character 3 closes no token: write \\} for a literal brace, or remove it."),
+        ("A\\B", '"\\B" is not an escape sequence: write \\{ or \\} or \\\\, where \\\\ is a literal backslash.'),
+        ("A\\", '"\\" is not an escape sequence: write \\{ or \\} or \\\\, where \\\\ is a literal backslash.'),
         (
             "{[A\\B] 2}",
-            '"\\B" escapes nothing: write \\{ or \\} or \\\\ or \\], where \\\\ is the backslash itself.',
+            '"\\B" is not an escape sequence: write \\{ or \\} or \\\\ or \\], where \\\\ is a literal backslash.',
         ),
         (
             "{string}",
-            (
-                'The token "{string}" doesn\'t say how many characters it stands for: put a number behind a space, '
-                "as in {string 4}."
-            ),
+            ('The token "{string}" has no number of characters: add a space and a number, as in {string 4}.'),
         ),
         (
             "{[AB]}",
-            (
-                'The token "{[AB]}" doesn\'t say how many characters it stands for: put a number behind a space, '
-                "as in {string 4}."
-            ),
+            ('The token "{[AB]}" has no number of characters: add a space and a number, as in {string 4}.'),
         ),
-        ("{string 0}", 'The number in "{string 0}" can\'t be "0": write a whole number from 1 to 200.'),
-        ("{string 201}", 'The number in "{string 201}" can\'t be "201": write a whole number from 1 to 200.'),
-        ("{string -1}", 'The number in "{string -1}" can\'t be "-1": write a whole number from 1 to 200.'),
-        ("{string 1.5}", 'The number in "{string 1.5}" can\'t be "1.5": write a whole number from 1 to 200.'),
-        ("{string ٣}", 'The number in "{string ٣}" can\'t be "٣": write a whole number from 1 to 200.'),
-        ("{string n}", 'The number in "{string n}" can\'t be "n": write a whole number from 1 to 200.'),
-        ("{string 4 5}", 'The number in "{string 4 5}" can\'t be "4 5": write a whole number from 1 to 200.'),
+        ("{string 0}", 'The number "0" in "{string 0}" is not valid: write a whole number from 1 to 200.'),
+        ("{string 201}", 'The number "201" in "{string 201}" is not valid: write a whole number from 1 to 200.'),
+        ("{string -1}", 'The number "-1" in "{string -1}" is not valid: write a whole number from 1 to 200.'),
+        ("{string 1.5}", 'The number "1.5" in "{string 1.5}" is not valid: write a whole number from 1 to 200.'),
+        ("{string ٣}", 'The number "٣" in "{string ٣}" is not valid: write a whole number from 1 to 200.'),
+        ("{string n}", 'The number "n" in "{string n}" is not valid: write a whole number from 1 to 200.'),
+        ("{string 4 5}", 'The number "4 5" in "{string 4 5}" is not valid: write a whole number from 1 to 200.'),
         (
             "{number 200}-",
-            "The codes would have 201 characters: shorten the template to at most 200 characters a code.",
+            "The codes would have 201 characters: shorten the template to at most 200 characters per code.",
         ),
-        ("A\nB", "Character 2 of the template, U+000A, can't be seen: remove it."),
-        ("A\x00", "Character 2 of the template, U+0000, can't be seen: remove it."),
-        ("\u200b", "Character 1 of the template, U+200B, can't be seen: remove it."),
-        ("{[A\u00a0] 2}", "Character 4 of the template, U+00A0, can't be seen: remove it."),
-        ("\ud83c", "Character 1 of the template, U+D83C, can't be seen: remove it."),
+        ("A\nB", "Character 2 of the template, U+000A, is not printable: remove it."),
+        ("A\x00", "Character 2 of the template, U+0000, is not printable: remove it."),
+        ("\u200b", "Character 1 of the template, U+200B, is not printable: remove it."),
+        ("{[A\u00a0] 2}", "Character 4 of the template, U+00A0, is not printable: remove it."),
+        ("\ud83c", "Character 1 of the template, U+D83C, is not printable: remove it."),
         ("A" * 2001, "The template has 2,001 characters: shorten it to at most 2,000."),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_good_answer() -> None:
         (body("LEFT OUT"), "codes: Field required"),
         (body(None), "codes: "),
         (body({}), "codes: "),
-        (body(("A", "B", "C", "D")), "codes: 4 came, and 3 were asked for"),
+        (body(("A", "B", "C", "D")), "codes: 4 were delivered, but 3 were requested"),
         (body(("A", "B", "A")), "codes.2.code: is the same as codes.0.code"),
         (body(("A", "")), "codes.1.code: "),
         (body(("x" * 201,)), "codes.0.code: "),
