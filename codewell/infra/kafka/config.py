@@ -89,7 +89,8 @@ class KafkaConfig:
                 raise SettingsInvalid(
                     f"CODEWELL_KAFKA_SSL_CERT_FILE is invalid: cannot load {self.cert_file} and the key in "
                     f"{self.key_file or 'it'} ({_error_text(error)}): both must be PEM and match each "
-                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key needs its passphrase in CODEWELL_KAFKA_SSL_KEY_PASSWORD."
+                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key needs its passphrase in "
+                    "CODEWELL_KAFKA_SSL_KEY_PASSWORD."
                 ) from error
         return context
 
