@@ -17,6 +17,7 @@ from codewell.access import tokens
 from codewell.codes import lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.infra.uuid7 import uuid7
@@ -137,6 +138,6 @@ async def _change_some(opened: Connection, minters: Minters, program_id: int) ->
 
     for number, row in enumerate(rows):
         if number % 2:
-            await lifecycle.delete(opened, minters, program_id, row["code"])
+            await lifecycle.delete(ProgramCodes(opened, minters, program_id), row["code"])
         else:
-            await lifecycle.change(opened, minters, program_id, row["code"], expired)
+            await lifecycle.change(ProgramCodes(opened, minters, program_id), row["code"], expired)

@@ -14,10 +14,12 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from codewell.codes.state import EXPIRES_AT, FIELDS, STATE_IN_SNAPSHOT
 from codewell.errors import StackUnavailable
 from codewell.files import csv_writer
 from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter
+from codewell.pool.block_rules import UNEXPIRED_IN_SNAPSHOT
 from codewell.pool.minter_cache import Minters
 from schemas.program import Program, State
 
@@ -33,10 +35,10 @@ _RUN_MAX: Final = 8_000
 
 Write = Callable[[bytes], Awaitable[None]]
 
-_BLOCKS: Final = """
-    SELECT id, version, first, size, next, expires_at, fields, coalesce(expires_at <= now(), false) AS over
+_BLOCKS: Final = f"""
+    SELECT id, version, first, size, next, expires_at, fields, NOT {UNEXPIRED_IN_SNAPSHOT} AS over
     FROM block WHERE program_id = $1 AND kind = $2 ORDER BY version, first, id
-    """
+    """  # noqa: S608  a constant
 # What was taken out of turn. Where it is somebody's, or in another block, its line is written there.
 _HOLES: Final = """
     SELECT s.block_id, s.position, s.deleted_at, a.block_id IS NOT NULL OR s.returned_at IS NOT NULL AS elsewhere
@@ -57,26 +59,6 @@ _LISTED: Final = """
     WHERE c.block_id = ANY('{{{blocks}}}'::bigint[]) AND s.returned_at IS NULL AND {condition}
     """
 _PROFILE: Final = "LEFT JOIN profile p ON p.profile_id = a.profile_id"
-
-_EXPIRES_AT: Final = (
-    "CASE WHEN s.changed THEN s.expires_at WHEN a.block_id IS NULL THEN b.expires_at ELSE a.expires_at END"
-)
-_FIELDS: Final = "CASE WHEN s.changed THEN s.fields WHEN a.block_id IS NULL THEN b.fields ELSE a.fields END"
-# A code that nobody has expires with its block.
-_OVER: Final = f"coalesce(CASE WHEN a.block_id IS NULL THEN b.expires_at ELSE {_EXPIRES_AT} END <= now(), false)"
-_STATE: Final = f"""
-    CASE WHEN s.deleted_at IS NOT NULL THEN 'deleted' WHEN s.activated_at IS NOT NULL THEN 'activated'
-         WHEN {_OVER} THEN 'expired' WHEN a.block_id IS NULL THEN 'pooled' ELSE 'attached' END
-    """
-_UNTOUCHED: Final = "s.deleted_at IS NULL AND s.activated_at IS NULL"
-_CONDITIONS: Final[Mapping[State | None, str]] = {
-    None: "true",
-    "deleted": "s.deleted_at IS NOT NULL",
-    "activated": "s.activated_at IS NOT NULL AND s.deleted_at IS NULL",
-    "expired": f"{_UNTOUCHED} AND {_OVER}",
-    "attached": f"{_UNTOUCHED} AND NOT {_OVER} AND a.block_id IS NOT NULL",
-    "pooled": f"{_UNTOUCHED} AND NOT {_OVER} AND a.block_id IS NULL",
-}
 
 
 class ExportOptions(NamedTuple):
@@ -160,15 +142,15 @@ class _Export:
     async def _copy(self, sql: str, text: str, block_ids: Sequence[int]) -> None:
         """Have Postgres write the lines of the codes of these blocks that are stored."""
         columns = [
-            text, _STATE, "a.profile_id", _moment("a.answered_at"), _moment("s.activated_at"), _moment(_EXPIRES_AT),
-            _moment("s.deleted_at"),
-            *(_member(_FIELDS, name) for name in self._custom),
+            text, STATE_IN_SNAPSHOT, "a.profile_id", _moment("a.answered_at"), _moment("s.activated_at"),
+            _moment(EXPIRES_AT), _moment("s.deleted_at"),
+            *(_member(FIELDS, name) for name in self._custom),
             *(_member("p.fields", name) for name in self._wanted.profile_fields),
         ]  # fmt: skip
         query = sql.format(
             columns=", ".join(columns),
             blocks=",".join(map(str, block_ids)),
-            condition=_CONDITIONS[self._wanted.state],
+            condition="true" if self._wanted.state is None else f"{STATE_IN_SNAPSHOT} = '{self._wanted.state}'",
             profile=_PROFILE if self._wanted.profile_fields else "",
         )
 

@@ -1,4 +1,4 @@
-"""A code's life after it was made: attached by name, returned, activated, changed, deleted.
+"""A code's life after it was made: returned, its activation taken back, changed, deleted.
 
 Each is one transaction that locks the code's row of code_state, made where there is none, and then its block: in this
 order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from codewell.codes import lookup
 from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, ProgramRefused
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
 
 _LOCK_STATE: Final = """
     INSERT INTO code_state AS s (block_id, position) VALUES ($1, $2)
@@ -49,21 +49,6 @@ _OF_CODE: Final = """
 _DELETE_ASSIGNMENT: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
 _CHANGE_ASSIGNMENT: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
 
-# One statement, so that a hundred who try at once cost a hundred statements; who changes or deletes the code meanwhile
-# holds the row that this one waits for.
-_ACTIVATE: Final = """
-    INSERT INTO code_state AS s (block_id, position, activated_at)
-    SELECT a.block_id, a.position, statement_timestamp() FROM answer a JOIN program p ON p.id = a.program_id
-    LEFT JOIN code_state c ON c.block_id = a.block_id AND c.position = a.position
-    WHERE a.block_id = $1 AND a.position = $2 AND NOT a.again
-      AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
-      AND (c.changed OR a.expires_at IS NULL OR a.expires_at > statement_timestamp())
-    ON CONFLICT (block_id, position) DO UPDATE SET activated_at = excluded.activated_at
-    WHERE s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
-      AND (NOT s.changed OR s.expires_at IS NULL OR s.expires_at > statement_timestamp())
-    RETURNING s.activated_at
-    """
-
 
 class CodeChange(NamedTuple):
     """What a code is to become. Both are what counts from then on; None is for ever, and no fields."""
@@ -89,95 +74,74 @@ class CodeMoved(Exception):
     """The code is in another block than a moment ago."""
 
 
-async def detach(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
     """Give an attached code back into the pool, where the next request may get it; its old owner has it no more.
 
     Raises CodeUnknown, and ProgramRefused when nobody has it, or when it is activated, expired or everybody's.
     """
-    async with locked_code(connection, minters, program_id, code) as locked:
+    async with locked_code(codes, code) as locked:
         if locked.facts.state != "attached":
             raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be returned to the pool.")
-        if await connection.fetchval(_IS_EVERYBODYS, program_id, locked.at.block["id"], locked.at.position):
+        if await codes.connection.fetchval(_IS_EVERYBODYS, codes.program_id, locked.at.block["id"], locked.at.position):
             raise ProgramRefused(f"{locked.program} gives one code to everybody: delete {code} to give another.")
         # What it was attached with may count from that moment; in the pool it lives as its block does.
-        own = await _is_changed(connection, locked.at)
+        own = await _is_changed(codes.connection, locked.at)
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
-        await _move_out(connection, program_id, locked, expires_at, locked.facts.fields)
-    return await _found(connection, minters, program_id, code)
+        await _move_out(codes, locked, expires_at, locked.facts.fields)
+    return await _found(codes, code)
 
 
-async def activate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
-    """Use an attached code, once: of any number who try at the same time one succeeds.
-
-    Raises CodeUnknown, and ProgramRefused with what stands against it.
-    """
-    while True:
-        at = await lookup.locate(connection, minters, program_id, code)
-        if at is None:
-            raise CodeUnknown(code)
-        activated_at = await connection.fetchval(_ACTIVATE, at.block["id"], at.position)
-        facts = await _found(connection, minters, program_id, code)
-        if activated_at is not None:
-            return facts
-        if facts.place == at.place:
-            raise ProgramRefused(await against_activating(connection, program_id, facts))
-
-
-async def deactivate(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
     """Take an activation back: the code is attached as before. Raises CodeUnknown and ProgramRefused."""
-    async with locked_code(connection, minters, program_id, code) as locked:
+    async with locked_code(codes, code) as locked:
         if locked.facts.state != "activated":
             raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to take back.")
-        await _mark(connection, locked.at, "activated_at = NULL")
-    return await _found(connection, minters, program_id, code)
+        await _mark(codes.connection, locked.at, "activated_at = NULL")
+    return await _found(codes, code)
 
 
-async def delete(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
+async def delete(codes: ProgramCodes, code: str) -> CodeFacts:
     """Delete a pooled, attached or expired code: kept on record, never given or made again.
 
     Raises CodeUnknown, and ProgramRefused for a code that is activated or deleted already.
     """
-    async with locked_code(connection, minters, program_id, code) as locked:
+    async with locked_code(codes, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
             raise ProgramRefused(f"{code} is {locked.facts.state} and can't be deleted.")
         await _mark(
-            connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
+            codes.connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
         )
-        await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
-        await connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(program_id, locked))
-    return await _found(connection, minters, program_id, code)
+        await codes.connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
+        await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
+    return await _found(codes, code)
 
 
-async def change(
-    connection: Connection, minters: Minters, program_id: int, code: str, to: Callable[[CodeFacts], CodeChange]
-) -> CodeFacts:
+async def change(codes: ProgramCodes, code: str, to: Callable[[CodeFacts], CodeChange]) -> CodeFacts:
     """Give a code another expiry and other fields, by what it has now; answers that went out say what they said.
 
     A pooled code goes on in a block of its own. Raises CodeUnknown, and ProgramRefused for a code that is activated or
     deleted.
     """
-    async with locked_code(connection, minters, program_id, code) as locked:
+    async with locked_code(codes, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
             raise ProgramRefused(f"{code} is {locked.facts.state} and can't be changed.")
         wanted = to(locked.facts)
         if locked.is_attached:
-            await _mark(connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
-            await connection.execute(_CHANGE_ASSIGNMENT, *_assignment_key(program_id, locked), *wanted)
+            await _mark(codes.connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
+            await codes.connection.execute(_CHANGE_ASSIGNMENT, *_assignment_key(codes.program_id, locked), *wanted)
         else:
-            await _move_out(connection, program_id, locked, *wanted)
-    return await _found(connection, minters, program_id, code)
+            await _move_out(codes, locked, *wanted)
+    return await _found(codes, code)
 
 
 @asynccontextmanager
-async def locked_code(
-    connection: Connection, minters: Minters, program_id: int, code: str
-) -> AsyncIterator[LockedCode]:
+async def locked_code(codes: ProgramCodes, code: str) -> AsyncIterator[LockedCode]:
     """The code, locked until the transaction of the block ends."""
     while True:
-        transaction = connection.transaction()
+        transaction = codes.connection.transaction()
         await transaction.start()
         try:
-            locked = await _lock(connection, minters, program_id, code)
+            locked = await _lock(codes, code)
         except CodeMoved:
             await transaction.rollback()
             continue
@@ -193,32 +157,30 @@ async def locked_code(
     await transaction.commit()
 
 
-async def _lock(connection: Connection, minters: Minters, program_id: int, code: str) -> LockedCode:
-    at = await lookup.locate(connection, minters, program_id, code)
+async def _lock(codes: ProgramCodes, code: str) -> LockedCode:
+    at = await lookup.locate(codes, code)
     if at is None:
         raise CodeUnknown(code)
-    await connection.execute(_LOCK_STATE, at.block["id"], at.position)
-    await connection.execute(_LOCK_BLOCK, at.block["id"])
-    now = await lookup.locate(connection, minters, program_id, code)
+    await codes.connection.execute(_LOCK_STATE, at.block["id"], at.position)
+    await codes.connection.execute(_LOCK_BLOCK, at.block["id"])
+    now = await lookup.locate(codes, code)
     if now is None or (now.block["id"], now.position) != (at.block["id"], at.position):
         raise CodeMoved
-    [facts] = await lookup.facts_of(connection, minters, program_id, [now], [code])
+    [facts] = await lookup.facts_of(codes, [now], [code])
     if facts is None:
         raise CodeMoved
-    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
+    name = await codes.connection.fetchval("SELECT name FROM program WHERE id = $1", codes.program_id)
     return LockedCode(now, facts, name)
 
 
-async def _move_out(
-    connection: Connection, program_id: int, locked: LockedCode, expires_at: datetime | None, fields: str | None
-) -> None:
+async def _move_out(codes: ProgramCodes, locked: LockedCode, expires_at: datetime | None, fields: str | None) -> None:
     """Let the code go on as a pooled one in a block of its own."""
     at = locked.at
-    await _mark(connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
-    await connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
-    await connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(program_id, locked))
-    own = await connection.fetchval(_OWN_BLOCK, program_id, expires_at, fields)
-    await connection.execute(_MOVE_TEXT, own, program_id, locked.facts.code)
+    await _mark(codes.connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
+    await codes.connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
+    await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
+    own = await codes.connection.fetchval(_OWN_BLOCK, codes.program_id, expires_at, fields)
+    await codes.connection.execute(_MOVE_TEXT, own, codes.program_id, locked.facts.code)
 
 
 async def _mark(connection: Connection, at: LocatedCode, what: str, *values: object) -> None:
@@ -243,18 +205,8 @@ async def _is_changed(connection: Connection, at: LocatedCode) -> bool:
     )
 
 
-async def _found(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts:
-    facts = await lookup.find(connection, minters, program_id, code)
+async def _found(codes: ProgramCodes, code: str) -> CodeFacts:
+    facts = await lookup.find(codes, code)
     if facts is None:
         raise CodeUnknown(code)
     return facts
-
-
-async def against_activating(connection: Connection, program_id: int, facts: CodeFacts) -> str:
-    """What stands against activating a code, as a sentence for a person."""
-    if facts.state == "activated":
-        return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
-    if facts.state != "attached":
-        return f"{facts.code} is {facts.state}: only an attached code can be activated."
-    name = await connection.fetchval("SELECT name FROM program WHERE id = $1", program_id)
-    return f"{name} is switched off, removed or has not begun: its codes can't be activated now."

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from codewell.codes.lookup import COLUMNS, START, CodeFacts, CodePlace, LocatedCode, facts_of
+from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import ACTIVATED, DELETED, STATE
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
+from codewell.pool.block_rules import POOLED, UNEXPIRED
 from schemas.program import State
 
 # A page that looks for a rare state ends here: some hundredths of a second.
@@ -23,37 +25,30 @@ _RUN_MAX: Final = 2_500
 
 # Blocks that can hold a code of a state. What is attached has an expiry of its own, whatever its block has.
 _MAY_HOLD: Final[dict[State, str]] = {
-    "pooled": "b.next + b.holes < b.size AND (b.expires_at IS NULL OR b.expires_at > now())",
+    "pooled": f"{POOLED} > 0 AND {UNEXPIRED}",
     "attached": "b.attached > 0",
     "activated": "b.attached > 0",
     "deleted": "b.deleted > 0",
-    "expired": "(b.expires_at <= now() OR b.attached > 0)",
+    "expired": f"(NOT {UNEXPIRED} OR b.attached > 0)",
 }
 
 # Within a block, by position from $2 to below $3.
 _MARKED: Final = """
-    SELECT position FROM code_state WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
-      AND {which} ORDER BY position LIMIT $4
+    SELECT position FROM code_state s WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
+      AND {mark} ORDER BY position LIMIT $4
     """
-_OTHERS: Final = """
-    SELECT p.position FROM generate_series($2::bigint, $3::bigint - 1) AS p (position)
-    {join} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
+_OTHERS: Final = f"""
+    SELECT p.position FROM block b CROSS JOIN generate_series($2::bigint, $3::bigint - 1) AS p (position)
+    {{join}} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = $1 AND s.position = p.position
-    WHERE s.returned_at IS NULL AND s.deleted_at IS NULL AND s.activated_at IS NULL AND {which}
-    ORDER BY p.position LIMIT $4
-    """
-_OVER: Final = "coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false)"
-_BLOCK_OVER: Final = "SELECT expires_at <= now() FROM block WHERE id = $1"
+    WHERE b.id = $1 AND s.returned_at IS NULL AND {STATE} = '{{state}}' ORDER BY p.position LIMIT $4
+    """  # noqa: S608  constants
 _POSITIONS: Final[dict[State, str]] = {
-    "activated": _MARKED.format(which="activated_at IS NOT NULL AND deleted_at IS NULL"),
-    "deleted": _MARKED.format(which="deleted_at IS NOT NULL"),
-    "pooled": _OTHERS.format(join="LEFT JOIN", which="a.position IS NULL"),
-    "attached": _OTHERS.format(join="JOIN", which=f"NOT {_OVER}"),
-    # A pooled code expires with its block.
-    "expired": _OTHERS.format(
-        join="LEFT JOIN",
-        which=f"CASE WHEN a.position IS NULL THEN ({_BLOCK_OVER}) ELSE {_OVER} END",
-    ),
+    "activated": _MARKED.format(mark=ACTIVATED),
+    "deleted": _MARKED.format(mark=DELETED),
+    "pooled": _OTHERS.format(join="LEFT JOIN", state="pooled"),
+    "attached": _OTHERS.format(join="JOIN", state="attached"),
+    "expired": _OTHERS.format(join="LEFT JOIN", state="expired"),
 }
 
 _RANGES: Final = f"""
@@ -85,9 +80,7 @@ class CodePage(NamedTuple):
 
 
 async def page(
-    connection: Connection,
-    minters: Minters,
-    program_id: int,
+    codes: ProgramCodes,
     after: CodePlace,
     limit: int,
     state: State | None = None,
@@ -96,15 +89,15 @@ async def page(
     """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
     end = None
     if profile_id is not None:
-        rows = await connection.fetch(_OF_PROFILE, program_id, profile_id, *after, limit)
+        rows = await codes.connection.fetch(_OF_PROFILE, codes.program_id, profile_id, *after, limit)
         at = [LocatedCode(row, row["position"]) for row in rows]
     elif state is not None:
-        at, end = await _of_state(connection, program_id, after, limit, state)
+        at, end = await _of_state(codes.connection, codes.program_id, after, limit, state)
     else:
-        at = await _behind(connection, program_id, after, limit)
+        at = await _behind(codes.connection, codes.program_id, after, limit)
     if len(at) == limit:
         end = at[-1].place
-    found = await facts_of(connection, minters, program_id, at)
+    found = await facts_of(codes, at)
     return CodePage([one for one in found if one is not None and state in {None, one.state}], end)
 
 

@@ -7,27 +7,28 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
+from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import EXPIRES_AT, FIELDS, STATE
+from codewell.pool.block_rules import UNEXPIRED
 from schemas.program import State
 
 # Of a block, as `LocatedCode` needs it.
-COLUMNS: Final = """
+COLUMNS: Final = f"""
     b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
-    coalesce(b.expires_at <= now(), false) AS over
+    NOT {UNEXPIRED} AS over
     """
 
-_FACTS: Final = """
-    SELECT a.profile_id, a.answered_at, a.expires_at, a.fields, a.code, s.activated_at, s.deleted_at, s.returned_at,
-           coalesce(s.changed, false) AS changed, s.expires_at AS changed_expires_at, s.fields AS changed_fields,
-           coalesce(CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END <= now(), false) AS over, c.text
+_FACTS: Final = f"""
+    SELECT {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
+           {EXPIRES_AT} AS expires_at, {FIELDS} AS fields
     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
+    LEFT JOIN block b ON b.id = p.block_id
     LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
           AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position
     LEFT JOIN code c ON c.block_id = p.block_id AND c.position = p.position
     ORDER BY p.n
-    """
+    """  # noqa: S608  constants
 
 _BLOCKS_OF_NUMBERS: Final = f"""
     SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
@@ -86,65 +87,61 @@ class LocatedCode(NamedTuple):
         return CodePlace(1, self.block["id"], self.position)
 
 
-async def find(connection: Connection, minters: Minters, program_id: int, code: str) -> CodeFacts | None:
+async def find(codes: ProgramCodes, code: str) -> CodeFacts | None:
     """The facts on the program's code of this text, or None when it never made or took in such a code."""
-    at = await locate(connection, minters, program_id, code)
-    return None if at is None else (await facts_of(connection, minters, program_id, [at], [code]))[0]
+    at = await locate(codes, code)
+    return None if at is None else (await facts_of(codes, [at], [code]))[0]
 
 
-async def locate(connection: Connection, minters: Minters, program_id: int, code: str) -> LocatedCode | None:
+async def locate(codes: ProgramCodes, code: str) -> LocatedCode | None:
     """The block that holds this text now, and its position there."""
-    [at] = await locate_all(connection, minters, program_id, [code])
+    [at] = await locate_all(codes, [code])
     return at
 
 
-async def locate_all(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> list[LocatedCode | None]:
+async def locate_all(codes: ProgramCodes, texts: Sequence[str]) -> list[LocatedCode | None]:
     """Of each text the block that holds it now and its position there, or None."""
     printable = [text for text in texts if text.isprintable()]
     found = {
         row["text"]: LocatedCode(row, row["position"])
-        for row in await connection.fetch(_BLOCKS_OF_TEXTS, program_id, printable)
+        for row in await codes.connection.fetch(_BLOCKS_OF_TEXTS, codes.program_id, printable)
     }
     missing = [text for text in printable if text not in found]
     if missing:
-        found |= await minted(connection, minters, program_id, missing)
+        found |= await minted(codes, missing)
     return [found.get(text) for text in texts]
 
 
-async def minted(
-    connection: Connection, minters: Minters, program_id: int, texts: Sequence[str]
-) -> dict[str, LocatedCode]:
+async def minted(codes: ProgramCodes, texts: Sequence[str]) -> dict[str, LocatedCode]:
     """Where those of these texts are that a template of the program has made, lists left aside."""
     found: dict[str, LocatedCode] = {}
-    for version, next_number in await connection.fetch(_VERSIONS, program_id):
-        numbers = (await minters.get(connection, program_id, version)).find_numbers(texts)
+    for version, next_number in await codes.connection.fetch(_VERSIONS, codes.program_id):
+        numbers = (await codes.minter(version)).find_numbers(texts)
         text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
-        # Numbers that were left out when their turn came are in no block.
-        for row in await connection.fetch(_BLOCKS_OF_NUMBERS, program_id, version, list(text_of)) if text_of else ():
+        if not text_of:
+            continue
+        for row in await codes.connection.fetch(_BLOCKS_OF_NUMBERS, codes.program_id, version, list(text_of)):
+            # Numbers that were left out when their turn came are in no block.
             found.setdefault(text_of[row["number"]], LocatedCode(row, row["number"] - row["first"]))
     return found
 
 
 async def facts_of(
-    connection: Connection,
-    minters: Minters,
-    program_id: int,
+    codes: ProgramCodes,
     at: Sequence[LocatedCode],
     known: Sequence[str] | None = None,
 ) -> list[CodeFacts | None]:
     """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
     if not at:
         return []
-    rows = await connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
+    rows = await codes.connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
     texts: list[str | None] = [] if known is None else list(known)
     for block, group in groupby(at if known is None else (), key=lambda one: one.block):
         positions = [one.position for one in group]
         if block["kind"] == "list":
             texts += [None] * len(positions)
             continue
-        minter = await minters.get(connection, program_id, block["version"])
+        minter = await codes.minter(block["version"])
         minted = minter.mint(block["first"] + positions[0], positions[-1] - positions[0] + 1)
         texts += [minted[position - positions[0]] for position in positions]
     return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
@@ -153,31 +150,16 @@ async def facts_of(
 def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
     if row["returned_at"] is not None:
         return None
-    attached = row["profile_id"] is not None
-    if not attached and at.block["kind"] == "list" and row["text"] is None:
+    if row["profile_id"] is None and at.block["kind"] == "list" and row["text"] is None:
         # An undone import took it back.
         return None
-    given = row if attached else at.block
-    expires_at, fields = given["expires_at"], given["fields"]
-    if row["changed"]:
-        expires_at, fields = row["changed_expires_at"], row["changed_fields"]
     return CodeFacts(
         row["code"] or row["text"] or minted or "",
-        _state(row, at.block["over"]),
+        row["state"],
         row["profile_id"],
         row["answered_at"],
         row["activated_at"],
-        expires_at,
-        fields,
+        row["expires_at"],
+        row["fields"],
         at.place,
     )
-
-
-def _state(row: asyncpg.Record, block_over: bool) -> State:
-    if row["deleted_at"] is not None:
-        return "deleted"
-    if row["activated_at"] is not None:
-        return "activated"
-    if row["profile_id"] is None:
-        return "expired" if block_over else "pooled"
-    return "expired" if row["over"] else "attached"

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter
-from codewell.pool.minter_cache import Minters
 
 REMEMBERED_S: Final = 0.25
 # Clocks of two machines don't run alike to the last digit.
@@ -53,12 +53,12 @@ class TextBounds(NamedTuple):
         return True
 
 
-async def limits(connection: Connection, minters: Minters, program_id: int) -> TextBounds | None:
+async def limits(codes: ProgramCodes) -> TextBounds | None:
     """What may be remembered for REMEMBERED_S from before this call; None for a program of which nothing may be."""
-    rows = await connection.fetch(_LIMITS, program_id)
+    rows = await codes.connection.fetch(_LIMITS, codes.program_id)
     if not rows:
         return None
-    return TextBounds(tuple([(await minters.get(connection, program_id, row[0]), row[1]) for row in rows]))
+    return TextBounds(tuple([(await codes.minter(row[0]), row[1]) for row in rows]))
 
 
 @asynccontextmanager

@@ -15,16 +15,19 @@ from uuid import UUID
 import asyncpg
 
 from codewell.codes import possible_texts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.imports.candidates import BadRow, Candidate, Chunk, Kind, bad_row, first_of_each
 from codewell.imports.known_texts import without_listed, without_minted
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, ManualRequest, PooledCode, assignment_key
+from codewell.issuing.attach import attach_codes
+from codewell.issuing.model import ManualRequest, PooledCode, assignment_key
 from codewell.pool import copy_codes
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.fill import locked
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 BLOCK_CODES_MAX: Final = 100_000
@@ -144,7 +147,7 @@ class ChunkWriter:
             )
         bad = list(chunk.bad)
         good = first_of_each(chunk.candidates, bad)
-        good = await without_minted(self._connection, self._minters, program.id, good, bad)
+        good = await without_minted(ProgramCodes(self._connection, self._minters, program.id), good, bad)
         if self._look_first:
             before = len(good)
             good = await without_listed(self._connection, program.id, self._import_id, good, bad)
@@ -242,24 +245,17 @@ class ChunkWriter:
         self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_Run, int, int]]
     ) -> int:
         """Write the answers of codes that are attached from the start."""
-        rows: list[AnswerRow] = []
-        assignments: dict[AssignmentKey, PooledCode] = {}
+        codes = []
         for run, block_id, _ in placed:
             if not run.attached:
                 continue
             expires_at = _expires_at(program, now, run.kind)
-            if program.ttl is not None and program.ttl_from == "attachment":
-                expires_at = earlier_expiry(now + program.ttl, expires_at)
             for position, one in enumerate(run.candidates):
-                rows.append(AnswerRow(
-                    _request_id(self._import_id, started_at, one.row), 0, program.id, block_id, position, False, False,
-                    one.profile_id, one.text, expires_at, run.kind.fields, None, now,
-                ))  # fmt: skip
-                if program.reuses_codes:
-                    key = assignment_key(program, ManualRequest(one.profile_id, program.name))
-                    assignments[key] = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
-        await claim_queries.write(self._connection, Decision(rows, {}, assignments, {}, {}, []))
-        return len(rows)
+                request_id = _request_id(self._import_id, started_at, one.row)
+                code = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
+                codes.append((request_id, ManualRequest(one.profile_id, program.name), code))
+        await attach_codes(self._connection, program, now, codes)
+        return len(codes)
 
     async def _note(self, bad: Sequence[BadRow]) -> None:
         if bad:
@@ -277,9 +273,8 @@ def _runs(good: Sequence[Candidate]) -> list[_Run]:
 
 
 def _expires_at(program: ProgramRules, now: datetime, kind: Kind) -> datetime | None:
-    if kind.expires_at is not None or program.ttl is None or program.ttl_from != "creation":
-        return kind.expires_at
-    return now + program.ttl
+    # The file's own expiry is a person's word: it may be later than the program's lifetime would allow.
+    return expiry_in_pool(program, now, kind.expires_at, own_replaces_ttl=True)
 
 
 def _request_id(import_id: UUID, started_at: datetime, row: int) -> UUID:

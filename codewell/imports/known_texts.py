@@ -5,9 +5,9 @@ from typing import Final
 from uuid import UUID
 
 from codewell.codes import lookup
+from codewell.codes.program_codes import ProgramCodes
 from codewell.imports.candidates import BadRow, Candidate, bad_row
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.minter_cache import Minters
 
 _LISTED: Final = """
     SELECT c.text, b.import_id IS NOT DISTINCT FROM $3 AS own FROM code c JOIN block b ON b.id = c.block_id
@@ -29,10 +29,8 @@ async def without_listed(
     return [one for one in good if one.text not in listed]
 
 
-async def without_minted(
-    connection: Connection, minters: Minters, program_id: int, good: list[Candidate], bad: list[BadRow]
-) -> list[Candidate]:
+async def without_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
     """Leave out texts that a template of the program has made."""
-    minted = await lookup.minted(connection, minters, program_id, [one.text for one in good])
+    minted = await lookup.minted(codes, [one.text for one in good])
     bad += [bad_row(one.row, one.text, "already_in_program") for one in good if one.text in minted]
     return [one for one in good if one.text not in minted] if minted else good

@@ -8,6 +8,7 @@ from codewell.audit.audit_log import Actor
 from codewell.errors import ImportUnknown
 from codewell.imports import imports
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import POOLED
 from schemas.imports import Import
 
 # Whoever works on the import locks its row in each transaction, and stops when it is not running.
@@ -17,11 +18,11 @@ _UNDO: Final = """
 _SAY_WHY: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
 _REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
-_BLOCKS: Final = "SELECT id FROM block WHERE import_id = $1 AND next + holes < size ORDER BY id"
+_BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
 # Who brings texts in waits for those that are being deleted while it holds these two, so they come before the block.
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
-_LOCK_BLOCK: Final = "SELECT next, size - next - holes AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_BLOCK: Final = f"SELECT next, {POOLED} AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
 _TAKE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
         SELECT FROM code_state s WHERE s.block_id = c.block_id AND s.position = c.position AND s.hole)

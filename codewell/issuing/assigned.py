@@ -8,32 +8,20 @@ from uuid import UUID
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, ManualRequest, PooledCode, assignment_key
+from codewell.issuing.attach import attach_codes
+from codewell.issuing.model import AssignmentKey, ManualRequest, PooledCode
 from codewell.minting.minter import Minter
 from codewell.pool import fill
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules
 from codewell.pool.range_allocation import allocate
+from codewell.pool.range_blocks import RangeBlock, codes_in, store_ranges
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # Rows written at once: some hundredths of a second in which this process does nothing else.
 ROWS_MAX: Final = 5_000
-
-# The blocks are empty from the start: nothing of them was ever in the pool.
-_MAKE: Final = """
-    WITH numbers AS (
-        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
-        WHERE program_id = $1 AND version = $2
-    ), made AS (
-        UPDATE program SET made = made + $3 WHERE id = $1
-    )
-    INSERT INTO block (program_id, kind, version, first, size, next, attached, open, expires_at, fields, origin,
-                       created_at)
-    SELECT $1, 'range', $2, b.first, b.size, b.size, b.size, false, $7, $8::jsonb, 'generate', $9
-    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
-    RETURNING id, first, size
-    """
 
 
 async def generate_for(
@@ -58,22 +46,19 @@ async def generate_for(
             )
         if program.shared:
             raise ProgramRefused(f"{program.name} gives one code to everybody: generate without naming profiles.")
-        expires_at = None if program.ttl is None else now + program.ttl
-        in_pool = expires_at if program.ttl_from == "creation" else None
+        expires_at = expiry_in_pool(program, now)
         minter = await minters.get(connection, program.id, program.version)
         block_sizes = [min(BLOCK_SIZE_MAX, len(profiles) - start) for start in range(0, len(profiles), BLOCK_SIZE_MAX)]
         waiting = iter(profiles)
         held: dict[AssignmentKey, PooledCode] = {}
         made = 0
-        async for runs, skipped in allocate(connection, minters, program, block_sizes):
-            firsts, sizes = [run.first for run in runs], [run.size for run in runs]
-            blocks = await connection.fetch(
-                _MAKE, program.id, program.version, sum(sizes), skipped, firsts, sizes, in_pool, fields, now
-            )
-            for block_id, first, size in sorted(blocks):
-                codes = _codes(minter, block_id, first, size, expires_at, fields)
+        async for ranges in allocate(connection, minters, program, block_sizes):
+            # Nothing of these blocks is ever in the pool.
+            blocks = await store_ranges(connection, now, [(program, ranges)], "generate", fields=fields, attached=True)
+            for block in sorted(blocks):
+                codes = _codes(minter, block, expires_at, fields)
                 held |= await _attach(connection, program, now, codes, waiting, request_ids)
-            made += sum(sizes)
+            made += codes_in(ranges.blocks)
         fill.check_made(program, made, len(profiles))
         # In the order of their keys from first to last, as in claims: the two would wait for each other otherwise.
         ordered = sorted(held.items())
@@ -82,11 +67,11 @@ async def generate_for(
 
 
 def _codes(
-    minter: Minter, block_id: int, first: int, size: int, expires_at: datetime | None, fields: str | None
+    minter: Minter, block: RangeBlock, expires_at: datetime | None, fields: str | None
 ) -> Iterator[list[PooledCode]]:
-    for start in range(0, size, ROWS_MAX):
-        texts = minter.mint(first + start, min(ROWS_MAX, size - start))
-        yield [PooledCode(block_id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
+    for start in range(0, block.size, ROWS_MAX):
+        texts = minter.mint(block.first + start, min(ROWS_MAX, block.size - start))
+        yield [PooledCode(block.id, start + place, text, expires_at, fields) for place, text in enumerate(texts)]
 
 
 async def _attach(
@@ -101,19 +86,12 @@ async def _attach(
     held: dict[AssignmentKey, PooledCode] = {}
     for some in codes:
         # There are as many profiles as codes, or more.
-        pairs = list(zip(some, profiles, strict=False))
-        rows = [
-            AnswerRow(
-                next(request_ids), 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
-                code.expires_at, code.fields, None, now,
-            )
-            for code, profile_id in pairs
-        ]  # fmt: skip
-        await claim_queries.write(connection, Decision(rows, {}, {}, {}, {}, []))
-        if program.reuses_codes:
-            held |= {
-                assignment_key(program, ManualRequest(profile_id, program.name)): code for code, profile_id in pairs
-            }
+        attached = [
+            (next(request_ids), ManualRequest(profile_id, program.name), code)
+            for code, profile_id in zip(some, profiles, strict=False)
+        ]
+        decision = await attach_codes(connection, program, now, attached, assign=False)
+        held |= decision.assignments
     return held
 
 

@@ -10,37 +10,35 @@ import asyncpg
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
 from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode
+from codewell.pool.block_rules import AVAILABLE, POOLED
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_conditions import RULES_WITH_POOLED
 from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
-_LOCK: Final = """
-    SELECT statement_timestamp() AS now, p.id, w.name, p.active AND p.removed_at IS NULL AS active,
-           p.valid_from, p.valid_until,
-           p.campaign_can_create, p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from,
-           p.codes_max - p.made - p.imported - p.on_order AS room, p.pool_max, level.pooled, p.version, p.codes_max,
-           p.source->>'kind' AS codes_from, p.on_order,
+_LOCK: Final = f"""
+    SELECT statement_timestamp() AS now, {RULES_WITH_POOLED},
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
-           b.size - b.next - b.holes AS left, b.holes, b.expires_at, b.fields
+           {POOLED} AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
-        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled FROM block
-        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+        SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled FROM block
+        WHERE program_id = p.id AND {AVAILABLE}
     ) level ON true
     LEFT JOIN LATERAL (
         SELECT * FROM block
-        WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+        WHERE program_id = p.id AND {AVAILABLE}
         ORDER BY expires_at, id LIMIT w.blocks FOR NO KEY UPDATE SKIP LOCKED
     ) b ON true
-    """
+    """  # noqa: S608  constants
 
-_WAIT: Final = """
+_WAIT: Final = f"""
     SELECT id FROM block
-    WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > statement_timestamp())
+    WHERE program_id = $1 AND {AVAILABLE}
     ORDER BY expires_at, id LIMIT 1 FOR NO KEY UPDATE
-    """
+    """  # noqa: S608  constants
 
 _TAKE: Final = """
     UPDATE block SET next = t.next, attached = attached + t.given,
@@ -56,7 +54,7 @@ _HOLD: Final = """
     ON CONFLICT (program_id, profile_id, scope) DO UPDATE
     SET block_id = excluded.block_id, position = excluded.position, code = excluded.code,
         expires_at = excluded.expires_at, fields = excluded.fields
-    WHERE h.expires_at <= now()
+    WHERE h.expires_at <= statement_timestamp()
     RETURNING 1
     """
 

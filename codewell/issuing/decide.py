@@ -5,17 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from codewell.issuing.answer_builder import AnswerBuilder
 from codewell.issuing.model import (
     AnswerRow,
     AssignmentKey,
     Decision,
     LockedStock,
     PooledCode,
-    PooledCodeFields,
     Request,
     assignment_key,
 )
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.expiry import expiry_in_pool, expiry_when_attached
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from schemas.events import Reason, Refusal
 
 Preview = Callable[[ProgramRules, Request], str]
@@ -46,6 +47,7 @@ class _Wanted(NamedTuple):
     program: ProgramRules
     stock: LockedStock
     reuses_codes: bool
+    answers: AnswerBuilder
 
 
 class _Batch:
@@ -95,7 +97,8 @@ class _Batch:
             if reason is not None:
                 refusals.append((name, reason))
             elif program is not None:
-                wanted.append(_Wanted(program, self._stocks[program.id], program.reuses_codes))
+                answers = AnswerBuilder(program, self._now, self.decision.rows, self.decision.assignments)
+                wanted.append(_Wanted(program, self._stocks[program.id], program.reuses_codes, answers))
         return wanted, refusals
 
     def _give_or_wait(self, index: int, request: Request, wanted: list[_Wanted]) -> None:
@@ -113,7 +116,7 @@ class _Batch:
         refusals: list[tuple[str, Reason]] = []
         lacking: list[ProgramRules] = []
         for one in wanted:
-            program, stock, _ = one
+            program, stock, _, _ = one
             if stock.left > 0 or self._held(one, request) is not None:
                 continue
             reason = None if stock.elsewhere > 0 else self._why_none(program, request)
@@ -156,24 +159,10 @@ class _Batch:
         request_id, event, _, _ = request
         for ordinal, one in enumerate(wanted):
             held = self._held(one, request) if one.reuses_codes else None
-            block_id, position, text, expires_at, fields = held or self._take(one, request)
-            self.decision.rows.append(
-                # Half as long as by its own constructor, for which this is the most frequent place.
-                AnswerRow._make(
-                    (request_id, ordinal, one.program.id, block_id, position, held is not None, False,
-                     event.profile_id, text, expires_at, fields, None, self._now)
-                )
-            )  # fmt: skip
-
-    def _take(self, wanted: _Wanted, request: Request) -> PooledCodeFields:
-        program, stock, reuses_codes = wanted
-        code = stock.take()
-        if program.ttl is not None and program.ttl_from == "attachment":
-            block_id, position, text, ends, fields = code
-            code = (block_id, position, text, earlier_expiry(self._now + program.ttl, ends), fields)
-        if reuses_codes:
-            self.decision.assignments[assignment_key(program, request.event)] = PooledCode(*code)
-        return code
+            if held is None:
+                one.answers.attach(request_id, ordinal, event, one.stock.take())
+            else:
+                one.answers.attach_again(request_id, ordinal, event, held)
 
     def _held(self, wanted: _Wanted, request: Request) -> PooledCode | None:
         """The code that the profile has already and gets again, while it lives."""
@@ -186,8 +175,9 @@ class _Batch:
         return code
 
     def _show(self, request: Request, wanted: list[_Wanted]) -> None:
-        for ordinal, (program, _, _) in enumerate(wanted):
-            expires_at = None if program.ttl is None else self._now + program.ttl
+        for ordinal, (program, _, _, _) in enumerate(wanted):
+            # As of a code that is made and attached now.
+            expires_at = expiry_when_attached(program, self._now, expiry_in_pool(program, self._now))
             text = self._preview(program, request)
             row = AnswerRow(
                 request.id, ordinal, program.id, None, None, False, True, request.event.profile_id, text,

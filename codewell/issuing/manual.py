@@ -11,14 +11,17 @@ import asyncpg
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.codes import lifecycle, lookup, possible_texts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, ProgramUnknown, RequestTaken, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
+from codewell.issuing.attach import attach_codes
 from codewell.issuing.claim import ClaimResult
-from codewell.issuing.model import AnswerRow, Decision, ManualRequest, PooledCode, Request, assignment_key
+from codewell.issuing.model import AnswerRow, ManualRequest, PooledCode, Request
 from codewell.minting.template import CODE_CHARACTERS_MAX
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 
 _TAKE_OUT: Final = """
     UPDATE block SET attached = attached + 1, holes = holes + 1, open = open AND next + holes + 1 < size WHERE id = $1
@@ -84,9 +87,10 @@ async def attach_named(
                 raise RequestTaken
             return stored[0]
         try:
-            if await lookup.locate(connection, minters, program.id, code) is None:
-                return await _take_in_first(connection, minters, request, program.id, code, actor)
-            async with lifecycle.locked_code(connection, minters, program.id, code) as locked:
+            codes = ProgramCodes(connection, minters, program.id)
+            if await lookup.locate(codes, code) is None:
+                return await _take_in_first(codes, request, code, actor)
+            async with lifecycle.locked_code(codes, code) as locked:
                 return await _take_out(connection, request, locked, actor)
         except lifecycle.CodeMoved:
             continue
@@ -116,22 +120,21 @@ async def _take_out(
     return row
 
 
-async def _take_in_first(
-    connection: Connection, minters: Minters, request: Request, program_id: int, code: str, actor: Actor | None
-) -> AnswerRow:
+async def _take_in_first(codes: ProgramCodes, request: Request, code: str, actor: Actor | None) -> AnswerRow:
     """Make a text that comes from outside one of the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
             f"{code[:50]!r} can't be a code: it takes 1 to {CODE_CHARACTERS_MAX} printable characters, no space around."
         )
-    await _may_attach(connection, request)
-    async with possible_texts.taking_in(connection, program_id) as mark:
-        return await _take_in(connection, minters, request, code, mark, actor)
+    await _may_attach(codes.connection, request)
+    async with possible_texts.taking_in(codes.connection, codes.program_id) as mark:
+        return await _take_in(codes, request, code, mark, actor)
 
 
 async def _take_in(
-    connection: Connection, minters: Minters, request: Request, code: str, mark: UUID | None, actor: Actor | None
+    codes: ProgramCodes, request: Request, code: str, mark: UUID | None, actor: Actor | None
 ) -> AnswerRow:
+    connection = codes.connection
     name = request.event.program_names[0]
     async with connection.transaction():
         # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
@@ -139,11 +142,12 @@ async def _take_in(
         program, now = await _may_attach(connection, request)
         if not await possible_texts.may_take_in(connection, program.id, mark):
             raise lifecycle.CodeMoved
-        if await lookup.locate(connection, minters, program.id, code) is not None:
+        if await lookup.locate(codes, code) is not None:
             raise lifecycle.CodeMoved
         if program.room < 1:
             raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
-        expires_at = now + program.ttl if program.ttl is not None else None
+        # Its creation is its attachment, so that returned to the pool it ends when it would have ended with its owner.
+        expires_at = expiry_in_pool(program, now, ttl_always=True)
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
         row = await _write(connection, program, now, request, PooledCode(block_id, 0, code, expires_at, None))
         if actor is not None:
@@ -156,20 +160,14 @@ async def _take_in(
 async def _write(
     connection: Connection, program: ProgramRules, now: datetime, request: Request, code: PooledCode
 ) -> AnswerRow:
-    if program.ttl is not None and program.ttl_from == "attachment":
-        code = code._replace(expires_at=earlier_expiry(now + program.ttl, code.expires_at))
-    profile_id = request.event.profile_id
-    row = AnswerRow(
-        request.id, 0, program.id, code.block_id, code.position, False, False, profile_id, code.text,
-        code.expires_at, code.fields, None, now,
-    )  # fmt: skip
-    assignments = {assignment_key(program, request.event): code} if program.reuses_codes else {}
     try:
-        await claim_queries.write(connection, Decision([row], {}, assignments, {}, {}, []))
+        decision = await attach_codes(connection, program, now, [(request.id, request.event, code)])
     except claim_queries.AssignmentTaken as error:
         raise ProgramRefused(
-            f"{profile_id} has a code of {program.name} already, which it gets again: return or delete that one first."
+            f"{request.event.profile_id} has a code of {program.name} already, which it gets again: "
+            "return or delete that one first."
         ) from error
+    [row] = decision.rows
     return row
 
 

@@ -2,36 +2,30 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool import orders
-from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes, blocks_needed, missing
+from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.block_sizes import block_sizes, blocks_needed, missing
 from codewell.pool.minter_cache import Minters
+from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE, ROOM, RULES
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 from codewell.pool.range_allocation import allocate
+from codewell.pool.range_blocks import Origin, codes_in, store_ranges
 
 # Any number that no other program takes on the same database; a worker that is there holds it, shared.
 WORKER_LOCK: Final = 0x636F_6465
 
-Origin = Literal["pool", "request", "generate"]
-
-# The columns of a Program, whose `pooled` is not looked at.
-PROGRAM_COLUMNS: Final = """
-    p.id, p.name, p.active AND p.removed_at IS NULL, p.valid_from, p.valid_until, p.campaign_can_create,
-    p.scenario_can_create, p.shared, p.reuse, p.ttl, p.ttl_from, p.codes_max - p.made - p.imported - p.on_order,
-    p.pool_max, 0::bigint, p.version, p.codes_max, p.source->>'kind', p.on_order
-    """
-_PROGRAM: Final = f"SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
+_PROGRAM: Final = f"SELECT {RULES} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
 _LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 
-_LEVEL: Final = """
-    SELECT statement_timestamp() AS now, coalesce(sum(size - next - holes), 0)::bigint AS pooled,
-           count(*) AS blocks
-    FROM block WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > now())
-    """
+_LEVEL: Final = f"""
+    SELECT statement_timestamp() AS now, coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks
+    FROM block WHERE program_id = $1 AND {AVAILABLE}
+    """  # noqa: S608  constants
 
 _WORKERS: Final = """
     SELECT count(DISTINCT pid) FROM pg_locks
@@ -39,58 +33,40 @@ _WORKERS: Final = """
       AND classid = 0 AND objid = $1::bigint::oid AND granted
     """
 
-_MAKE: Final = """
-    WITH numbers AS (
-        UPDATE template_version SET next_number = next_number + $3 + $4, skipped = skipped + $4
-        WHERE program_id = $1 AND version = $2
-    ), made AS (
-        UPDATE program SET made = made + $3 WHERE id = $1
-    )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
-    SELECT $1, 'range', $2, b.first, b.size, $7, $8::jsonb, $9, $10, $11
-    FROM unnest($5::bigint[], $6::bigint[]) AS b (first, size)
-    """
-
-_RETIRE: Final = """
+_RETIRE: Final = f"""
     UPDATE block SET open = false WHERE id IN (
-        SELECT id FROM block WHERE program_id = $1 AND open AND expires_at <= now()
+        SELECT id FROM block WHERE program_id = $1 AND open AND NOT {UNEXPIRED}
         FOR NO KEY UPDATE SKIP LOCKED)
-    """
+    """  # noqa: S608  constants
 
-# Halves the largest blocks. A block with holes stays whole, as its count of holes can't be halved.
-_SPLIT: Final = """
+# Halves the largest blocks.
+_SPLIT: Final = f"""
     WITH picked AS (
-        SELECT id, (size - next) / 2 AS half FROM block
-        WHERE program_id = $1 AND open AND kind = 'range' AND holes = 0 AND size - next >= $2
-          AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY size - next DESC LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+        SELECT id, {POOLED} / 2 AS half FROM block
+        WHERE program_id = $1 AND {AVAILABLE} AND {DIVISIBLE}
+        ORDER BY {POOLED} DESC LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
     ), kept AS (
         UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
         RETURNING program_id, version, first + size AS first, half, expires_at, fields, origin, source, created_at
     )
     INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
     SELECT program_id, 'range', version, first, half, expires_at, fields, origin, source, created_at FROM kept
-    """
+    """  # noqa: S608  constants
 
 # Programs whose pool lacks codes or blocks, or has expired blocks to retire. What is found is looked at again under
 # the program's lock, so this may be wrong for a moment.
-_NEEDY: Final = """
+_NEEDY: Final = f"""
     SELECT p.id FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - next - holes) FILTER (WHERE NOT over), 0) AS pooled,
-               count(*) FILTER (WHERE NOT over) AS blocks,
-               coalesce(bool_or(over), false) AS expired,
-               coalesce(bool_or(NOT over AND kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
-        FROM (SELECT *, coalesce(expires_at <= now(), false) AS over FROM block
-              WHERE program_id = p.id AND open) b
+        SELECT coalesce(sum({POOLED}) FILTER (WHERE {UNEXPIRED}), 0) AS pooled,
+               count(*) FILTER (WHERE {UNEXPIRED}) AS blocks,
+               coalesce(bool_or(NOT {UNEXPIRED}), false) AS expired,
+               coalesce(bool_or({UNEXPIRED} AND {DIVISIBLE}), false) AS divisible
+        FROM block WHERE program_id = p.id AND open
     ) b
-    WHERE p.removed_at IS NULL AND (b.expired OR (
-        p.active
-        AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
-        AND (p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create)
-                AND b.pooled + p.on_order < p.pool_max AND p.made + p.imported + p.on_order < p.codes_max
-             OR b.blocks < $1 AND b.divisible)))
+    WHERE p.removed_at IS NULL AND (b.expired OR {GIVES_CODES_NOW} AND (
+        {MAY_CREATE} AND b.pooled + p.on_order < p.pool_max AND {ROOM} > 0 OR b.blocks < $1 AND b.divisible))
     ORDER BY p.id
-    """
+    """  # noqa: S608  constants
 
 
 class FillResult(NamedTuple):
@@ -128,14 +104,14 @@ async def top_up(connection: Connection, minters: Minters, program_id: int) -> F
         made = await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "pool")
         reach(Failpoint.FILLED)
         if count == 0 and blocks < blocks_needed(workers):
-            await connection.execute(_SPLIT, program_id, 2 * BLOCK_SIZE_MIN, blocks_needed(workers) - blocks)
+            await connection.execute(_SPLIT, program_id, blocks_needed(workers) - blocks)
         return FillResult(program.name, pooled, made)
 
 
 async def needy_programs(connection: Connection) -> list[int]:
     """Ids of the programs for which `top_up` has something to do."""
     workers = await count_workers(connection)
-    rows = await connection.fetch(_NEEDY, blocks_needed(workers), 2 * BLOCK_SIZE_MIN)
+    rows = await connection.fetch(_NEEDY, blocks_needed(workers))
     return [row["id"] for row in rows]
 
 
@@ -254,20 +230,10 @@ async def _make(
     if not sizes:
         return 0
     made = 0
-    expires_at = expiry(program, now)
-    async for runs, skipped in allocate(connection, minters, program, sizes):
-        firsts, run_sizes = [run.first for run in runs], [run.size for run in runs]
-        await connection.execute(
-            _MAKE, program.id, program.version, sum(run_sizes), skipped, firsts, run_sizes, expires_at, fields, origin,
-            source, now,
-        )  # fmt: skip
-        made += sum(run_sizes)
+    async for ranges in allocate(connection, minters, program, sizes):
+        await store_ranges(connection, now, [(program, ranges)], origin, source=source, fields=fields)
+        made += codes_in(ranges.blocks)
     return made
-
-
-def expiry(program: ProgramRules, now: datetime) -> datetime | None:
-    """When codes of the program that are made now expire; None where they live for ever or from when they are given."""
-    return now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
 
 
 async def count_workers(connection: Connection) -> int:

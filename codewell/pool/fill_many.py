@@ -1,7 +1,7 @@
 """Fill many pools in one transaction, as far as they are of the plain kind: six round trips for all of them together.
 
 Plain is a program with one template, nothing imported, and not more to be made than a statement should write. What
-anything else lacks is found by `filling.top_up`, which does for one program all that there is to do.
+anything else lacks is found by `fill.top_up`, which does for one program all that there is to do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,56 +9,44 @@ from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.pool.block_sizes import BLOCK_SIZE_MIN, BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
-from codewell.pool.fill import PROGRAM_COLUMNS, FillResult, count_workers, expiry
+from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
+from codewell.pool.fill import FillResult, count_workers
+from codewell.pool.program_conditions import RULES
 from codewell.pool.program_rules import ProgramRules, closed_reason
-from codewell.pool.range_allocation import NumberRange, end_of, in_a_row
+from codewell.pool.range_allocation import NumberRanges, end_of, in_a_row
+from codewell.pool.range_blocks import codes_in, store_ranges
 
 # So many programs are locked together, for some hundredths of a second.
 PROGRAMS_MAX: Final = 100
 
 # It waits for nobody, so that no lock of one program is held while another's is waited for.
 _LOCK: Final = f"""
-    SELECT {PROGRAM_COLUMNS} FROM program p WHERE p.id = ANY($1::bigint[])
+    SELECT {RULES} FROM program p WHERE p.id = ANY($1::bigint[])
     ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
     """  # noqa: S608  a constant
 
-_RETIRE: Final = """
+_RETIRE: Final = f"""
     UPDATE block SET open = false WHERE id IN (
-        SELECT id FROM block WHERE program_id = ANY($1::bigint[]) AND open AND expires_at <= now()
+        SELECT id FROM block WHERE program_id = ANY($1::bigint[]) AND open AND NOT {UNEXPIRED}
         FOR NO KEY UPDATE SKIP LOCKED)
-    """
+    """  # noqa: S608  constants
 
 # A statement of its own behind the locks: what others made before they let go of a program is seen here, and not there.
 # Programs whose codes come from elsewhere have no template, and no row here.
-_STATE: Final = """
+_STATE: Final = f"""
     SELECT p.id, statement_timestamp() AS now, b.pooled, b.blocks, b.divisible, v.next_number, v.template,
            p.imported = 0 AND NOT EXISTS (
                SELECT FROM template_version o
                WHERE o.program_id = p.id AND o.version < p.version AND o.next_number > 0) AS plain
     FROM program p JOIN template_version v ON v.program_id = p.id AND v.version = p.version
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(size - next - holes), 0)::bigint AS pooled, count(*) AS blocks,
-               coalesce(bool_or(kind = 'range' AND holes = 0 AND size - next >= $2), false) AS divisible
-        FROM block WHERE program_id = p.id AND open AND (expires_at IS NULL OR expires_at > now())
+        SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks,
+               coalesce(bool_or({DIVISIBLE}), false) AS divisible
+        FROM block WHERE program_id = p.id AND {AVAILABLE}
     ) b
     WHERE p.id = ANY($1::bigint[])
-    """
-
-_MAKE: Final = """
-    WITH numbers AS (
-        UPDATE template_version v SET next_number = next_number + n.count
-        FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS n (program_id, version, count)
-        WHERE v.program_id = n.program_id AND v.version = n.version
-    ), made AS (
-        UPDATE program p SET made = made + n.count
-        FROM unnest($1::bigint[], $3::bigint[]) AS n (program_id, count) WHERE p.id = n.program_id
-    )
-    INSERT INTO block (program_id, kind, version, first, size, expires_at, origin, created_at)
-    SELECT b.program_id, 'range', b.version, b.first, b.size, b.expires_at, 'pool', $9
-    FROM unnest($4::bigint[], $5::integer[], $6::bigint[], $7::bigint[], $8::timestamptz[])
-        AS b (program_id, version, first, size, expires_at)
-    """
+    """  # noqa: S608  constants
 
 
 class FillManyResult(NamedTuple):
@@ -68,17 +56,8 @@ class FillManyResult(NamedTuple):
     left: list[int]
 
 
-class _Lack(NamedTuple):
-    program: ProgramRules
-    runs: list[NumberRange]
-
-    @property
-    def codes(self) -> int:
-        return sum(run.size for run in self.runs)
-
-
 async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> FillManyResult:
-    """Bring pools up to their marks and retire their expired blocks, as `filling.top_up` does, in one transaction.
+    """Bring pools up to their marks and retire their expired blocks, as `fill.top_up` does, in one transaction.
 
     Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
     be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
@@ -87,45 +66,37 @@ async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> Fil
         programs = [ProgramRules(*row) for row in await connection.fetch(_LOCK, program_ids)]
         ids = [program.id for program in programs]
         await connection.execute(_RETIRE, ids)
-        states = {row["id"]: row for row in await connection.fetch(_STATE, ids, 2 * BLOCK_SIZE_MIN)}
+        states = {row["id"]: row for row in await connection.fetch(_STATE, ids)}
         filled, lacks = _planned(programs, states, await count_workers(connection))
         if lacks:
-            now = states[lacks[0].program.id]["now"]
-            blocks = [
-                (program.id, program.version, run.first, run.size, expiry(program, now))
-                for program, runs in lacks
-                for run in runs
-            ]
-            await connection.execute(
-                _MAKE, [lack.program.id for lack in lacks], [lack.program.version for lack in lacks],
-                [lack.codes for lack in lacks], *map(list, zip(*blocks, strict=True)), now,
-            )  # fmt: skip
+            now = states[lacks[0][0].id]["now"]
+            await store_ranges(connection, now, lacks, "pool")
             reach(Failpoint.FILLED)
     return FillManyResult(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
 
 
 def _planned(
     programs: Sequence[ProgramRules], states: Mapping[int, Any], workers: int
-) -> tuple[dict[int, FillResult], list[_Lack]]:
+) -> tuple[dict[int, FillResult], list[tuple[ProgramRules, NumberRanges]]]:
     """By program what comes of it here, and what is to be made."""
     filled: dict[int, FillResult] = {}
-    lacks: list[_Lack] = []
+    lacks: list[tuple[ProgramRules, NumberRanges]] = []
     needed = blocks_needed(workers)
     blocks_left = BLOCKS_AT_ONCE_MAX
     for program, state in _with_state(programs, states):
-        pooled, blocks = state["pooled"], state["blocks"]
+        pooled, blocks_open = state["pooled"], state["blocks"]
         stands = closed_reason(program, state["now"]) is None
         is_filled = stands and program.is_filled
         count = missing(pooled + program.on_order, program.pool_max, program.room) if is_filled else 0
-        sizes = block_sizes(count, blocks, workers)
-        is_to_be_split = stands and count == 0 and blocks < needed and state["divisible"]
+        sizes = block_sizes(count, blocks_open, workers)
+        is_to_be_split = stands and count == 0 and blocks_open < needed and state["divisible"]
         if is_to_be_split or (count > 0 and not state["plain"]) or len(sizes) > blocks_left:
             continue
-        lack = _Lack(program, list(in_a_row(state["next_number"], end_of(state["template"]), sizes)))
-        if lack.runs:
-            lacks.append(lack)
+        blocks = list(in_a_row(state["next_number"], end_of(state["template"]), sizes))
+        if blocks:
+            lacks.append((program, NumberRanges(blocks, 0)))
         blocks_left -= len(sizes)
-        filled[program.id] = FillResult(program.name, pooled, lack.codes)
+        filled[program.id] = FillResult(program.name, pooled, codes_in(blocks))
     return filled, lacks
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import AVAILABLE, POOLED
 from codewell.pool.orders import FAILURES_MAX
+from codewell.pool.program_conditions import COUNTED, GIVES_CODES_NOW, MAY_CREATE, SWITCHED_ON
 
 # What stands for all programs that are not told apart. A program may have this name, and is one of them then.
 OTHER: Final = "_other"
@@ -12,14 +13,13 @@ OTHER: Final = "_other"
 # Sums of maxima are beyond what a bigint holds. A program that gives everybody one code has no pool to speak of.
 _LEVELS: Final = f"""
     WITH level AS (
-        SELECT p.name, b.pooled, p.pool_max, p.made + p.imported + p.on_order AS codes, p.codes_max,
-               p.source->>'kind' <> 'import' AND (p.campaign_can_create OR p.scenario_can_create) AS filled
+        SELECT p.name, b.pooled, p.pool_max, {COUNTED} AS codes, p.codes_max,
+               {MAY_CREATE} AS filled
         FROM program p CROSS JOIN LATERAL (
             SELECT coalesce(sum({POOLED}), 0)::float8 AS pooled FROM block
             WHERE program_id = p.id AND {AVAILABLE}
         ) b
-        WHERE p.active AND p.removed_at IS NULL AND NOT p.shared
-          AND (p.valid_from IS NULL OR p.valid_from <= now()) AND (p.valid_until IS NULL OR p.valid_until > now())
+        WHERE {GIVES_CODES_NOW} AND NOT p.shared
     ), ranked AS (
         SELECT *, row_number() OVER (ORDER BY pooled / pool_max, name) <= $2 AS named
         FROM level
@@ -30,10 +30,10 @@ _LEVELS: Final = f"""
     FROM ranked GROUP BY 1
     """  # noqa: S608  constants
 
-_CIRCUITS: Final = """
+_CIRCUITS: Final = f"""
     SELECT count(*) FROM remote_service s JOIN program p ON p.id = s.program_id
-    WHERE s.failures >= $1 AND p.active AND p.removed_at IS NULL
-    """
+    WHERE s.failures >= $1 AND {SWITCHED_ON}
+    """  # noqa: S608  a constant
 
 
 class PoolLevel(NamedTuple):

@@ -69,11 +69,6 @@ class ProgramRules(NamedTuple):
         return self.shared or self.reuse != "request"
 
 
-def earlier_expiry(ends: datetime, own: datetime | None) -> datetime:
-    """When a code ends that may live until `ends`, but not past the end of its own that it came with."""
-    return ends if own is None else min(ends, own)
-
-
 def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
     """Why the program gives nothing at this time, or None while it may."""
     if not program.active:

@@ -13,6 +13,7 @@ import asyncpg
 
 from codewell.codes import lifecycle, lookup, possible_texts
 from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow, Decision, PooledCode
@@ -210,10 +211,13 @@ class Repair:
                     texts.setdefault(programs[code.program].id, []).append(code.text)
         found = {}
         for program_id, wanted in texts.items():
-            located = await lookup.locate_all(self._connection, self._minters, program_id, wanted)
+            codes = ProgramCodes(self._connection, self._minters, program_id)
+            located = await lookup.locate_all(codes, wanted)
             there = [(text, at) for text, at in zip(wanted, located, strict=True) if at is not None]
             facts = await lookup.facts_of(
-                self._connection, self._minters, program_id, [at for _, at in there], [text for text, _ in there]
+                codes,
+                [at for _, at in there],
+                [text for text, _ in there],
             )
             for (text, at), fact in zip(there, facts, strict=True):
                 if fact is None:

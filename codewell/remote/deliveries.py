@@ -14,9 +14,10 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool import copy_codes
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes
+from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.fill import count_workers, level, locked
 from codewell.pool.orders import OPEN_MAX
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, earlier_expiry
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.remote.order_leases import BACKOFF_MAX_S, REST_S, Order, note_failure
 from schemas.remote import RemoteCode
 
@@ -188,8 +189,7 @@ def _kinds(
 ) -> dict[_Kind, list[str]]:
     """The codes' texts by when they end and which fields they have. Raises RemoteFailed."""
     saved = {field["name"]: field["save"] for field in known}
-    ends = now + program.ttl if program.ttl is not None and program.ttl_from == "creation" else None
-    plain = (ends, _saved(saved, given))
+    plain = (expiry_in_pool(program, now), _saved(saved, given))
     kinds: dict[_Kind, list[str]] = {}
     for place, one in enumerate(codes):
         if one.expires_at is None and not one.fields:
@@ -200,7 +200,7 @@ def _kinds(
         for name in one.fields:
             if name not in saved:
                 raise RemoteFailed(f"codes.{place}.fields.{name}: {program.name} has no such field.", answered=True)
-        expires_at = one.expires_at if ends is None else earlier_expiry(ends, one.expires_at)
+        expires_at = expiry_in_pool(program, now, one.expires_at)
         kinds.setdefault((expires_at, _saved(saved, {**given, **one.fields})), []).append(one.code)
     return kinds
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from codewell.errors import RemoteFailed
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.orders import FAILURES_MAX
+from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE
 
 # Between two attempts, doubling; and for as long the circuit stays open. Short enough that all is well again within a
 # minute of a service's recovery.
@@ -28,9 +29,7 @@ REFUSED_MAX: Final = 5
 _DUE: Final = f"""
     r.state = 'open' AND r.next_attempt_at <= statement_timestamp()
     AND (r.leased_until IS NULL OR r.leased_until <= statement_timestamp())
-    AND p.active AND p.removed_at IS NULL AND (p.valid_from IS NULL OR p.valid_from <= statement_timestamp())
-    AND (p.valid_until IS NULL OR p.valid_until > statement_timestamp())
-    AND (r.origin = 'generate' OR p.campaign_can_create OR p.scenario_can_create)
+    AND {GIVES_CODES_NOW} AND (r.origin = 'generate' OR {MAY_CREATE})
     AND (s.rest_until IS NULL OR s.rest_until <= statement_timestamp())
     AND (s.failures < {FAILURES_MAX} OR NOT EXISTS (
         SELECT FROM remote_request o WHERE o.program_id = p.id AND o.state = 'open'

@@ -23,14 +23,14 @@ def audit(context: click.Context, as_json: bool) -> None:
 
 
 def _check(as_json: bool) -> None:
-    from codewell.audit.promises import RULES
     from codewell.audit.promises import audit as check
+    from codewell.audit.promises import rules
 
     findings = with_database(lambda connection, _: check(connection))
     if as_json:
         print_json(
             {
-                "rules": len(RULES),
+                "rules": len(rules()),
                 "clean": not findings,
                 "findings": [
                     {"promise": rule.promise, "says": rule.says, "count": breaking, "rows": rows}
@@ -43,9 +43,9 @@ def _check(as_json: bool) -> None:
         print_table(rows, "")
         click.echo()
     if findings:
-        raise click.ClickException(f"{len(findings)} of {len(RULES)} rules are violated: see the rows above.")
+        raise click.ClickException(f"{len(findings)} of {len(rules())} rules are violated: see the rows above.")
     if not as_json:
-        click.echo(f"I1 to I6 hold: {len(RULES)} rules checked in one snapshot, no violations.")
+        click.echo(f"I1 to I6 hold: {len(rules())} rules checked in one snapshot, no violations.")
 
 
 def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:

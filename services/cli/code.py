@@ -94,16 +94,17 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
     Minted codes come before imported ones.
     """
     from codewell.codes import listing
+    from codewell.codes.program_codes import ProgramCodes
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        minters = Minters(*settings.master_keys)
+        codes = ProgramCodes(connection, Minters(*settings.master_keys), found.id)
         place = _place(after)
         listed: list[Any] = []
         while place is not None and len(listed) < limit:
-            page = await listing.page(connection, minters, found.id, place, limit - len(listed), state, profile)
+            page = await listing.page(codes, place, limit - len(listed), state, profile)
             listed += page.codes
             place = page.next
         return listed, place
@@ -126,12 +127,13 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 def show(program: str, text: str, as_json: bool) -> None:
     """Show CODE of PROGRAM."""
     from codewell.codes import lookup
+    from codewell.codes.program_codes import ProgramCodes
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        return await lookup.find(connection, Minters(*settings.master_keys), found.id, text)
+        return await lookup.find(ProgramCodes(connection, Minters(*settings.master_keys), found.id), text)
 
     found = with_database(work)
     if found is None:

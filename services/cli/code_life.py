@@ -18,6 +18,7 @@ from services.cli.output import as_json, print_facts, print_json, with_database
 if TYPE_CHECKING:
     from codewell.codes.lifecycle import CodeChange
     from codewell.codes.lookup import CodeFacts
+    from codewell.codes.program_codes import ProgramCodes
 
 _PROGRAM = click.argument("program")
 _CODE = click.argument("text", metavar="CODE")
@@ -36,6 +37,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     """
     from codewell.audit import audit_log
     from codewell.codes.lookup import find
+    from codewell.codes.program_codes import ProgramCodes
     from codewell.infra.postgres.connection import pool
     from codewell.infra.uuid7 import uuid7
     from codewell.issuing import manual
@@ -65,7 +67,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
                 connection, audit_log.command_actor(), "code.attach", program, request_id=str(row.request_id)
             )
         found = await programs.get(connection, program)
-        return await find(connection, minters, found.id, row.code or "")
+        return await find(ProgramCodes(connection, minters, found.id), row.code or "")
 
     _show(with_database(work), as_json)
 
@@ -87,9 +89,9 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @as_json
 def activate(program: str, text: str, as_json: bool) -> None:
     """Activate (redeem) CODE of PROGRAM, once."""
-    from codewell.codes import lifecycle
+    from codewell.codes import activation
 
-    _show(_done(program, text, "activate", lifecycle.activate), as_json)
+    _show(_done(program, text, "activate", activation.activate), as_json)
 
 
 @click.command()
@@ -128,8 +130,8 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
     def to(now: "CodeFacts") -> "CodeChange":
         return CodeChange(now.expires_at if expires_at is None else until, given if fields else now.fields)
 
-    async def changes(connection: Any, minters: Any, program_id: int, written: str) -> Any:
-        return await lifecycle.change(connection, minters, program_id, written, to)
+    async def changes(codes: "ProgramCodes", written: str) -> Any:
+        return await lifecycle.change(codes, written, to)
 
     _show(_done(program, text, "update", changes), as_json)
 
@@ -148,15 +150,16 @@ def delete(program: str, text: str, as_json: bool) -> None:
     _show(_done(program, text, "delete", lifecycle.delete), as_json)
 
 
-def _done(program: str, text: str, verb: str, step: Callable[[Any, Any, int, str], Awaitable[Any]]) -> Any:
+def _done(program: str, text: str, verb: str, step: Callable[["ProgramCodes", str], Awaitable[Any]]) -> Any:
     from codewell.audit import audit_log
+    from codewell.codes.program_codes import ProgramCodes
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
         async with connection.transaction():
-            done = await step(connection, Minters(*settings.master_keys), found.id, text)
+            done = await step(ProgramCodes(connection, Minters(*settings.master_keys), found.id), text)
             await audit_log.record(connection, audit_log.command_actor(), f"code.{verb}", program, place=done.place)
         return done
 

@@ -14,8 +14,8 @@ from codewell.issuing.reply import answer_event, answer_id
 from schemas import events, topics
 from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, UnreadableRecord, attempt_of
 
-DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Records that could not be read, by reason.", ["reason"])
-RETRIES: Final = Counter("codewell_retries", "Requests put into a retry topic.")
+DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Dead letters, by reason.", ["reason"])
+RETRIES: Final = Counter("codewell_retries", "Requests published to a retry topic.")
 for _reason in get_args(events.DeadReason):
     DEAD_LETTERS.labels(_reason)
 

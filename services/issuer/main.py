@@ -48,7 +48,7 @@ def main() -> None:
 async def run_issuer(settings: IssuerSettings, stop: asyncio.Event) -> None:
     """Answer requests until `stop` is set. Raises StackUnavailable when Postgres or Kafka is not up at the start."""
     url = settings.postgres_url.get_secret_value()
-    health = Health("postgres", *(f"kafka ({name})" for name in ("run_issuer", "retry")))
+    health = Health("postgres", *(f"kafka ({name})" for name in ("issue", "retry")))
     minters = Minters(*settings.master_keys)
     prefix = settings.topic_prefix
     types = {prefix + name: event_type for name, event_type in topics.REQUEST_TYPE.items()}
@@ -71,7 +71,7 @@ async def run_issuer(settings: IssuerSettings, stop: asyncio.Event) -> None:
         ):
             group.create_task(monitor(pool, health, stop))
             for retries in (False, True):
-                name = "retry" if retries else "run_issuer"
+                name = "retry" if retries else "issue"
                 processor = BatchProcessor(
                     name, decoder, pool, Claims(pool, minters, settings.remote_wait_s), health, stop
                 )

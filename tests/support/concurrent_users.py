@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from codewell.codes import activate_many, lifecycle, listing
+from codewell.codes import activation, lifecycle, listing
 from codewell.codes.export import ExportOptions, export
 from codewell.codes.lookup import START
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, RemoteFailed, StackUnavailable
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
@@ -100,25 +101,23 @@ class Everybody:
     async def _look(self) -> None:
         name = self._program()
         async with self._connections.acquire() as connection:
-            page = await listing.page(connection, self._minters, self._ids[name], START, 200)
+            page = await listing.page(ProgramCodes(connection, self._minters, self._ids[name]), START, 200)
         self._seen += [(name, one.code) for one in page.codes]
 
     async def _live(self) -> None:
         name, code = self._random.choice(self._seen or [("SPRING", "none")])
         step = self._random.choice(
-            [lifecycle.activate, lifecycle.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
+            [activation.activate, lifecycle.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
         )
         async with self._connections.acquire() as connection:
             if step is not None:
-                await step(connection, self._minters, self._ids[name], code)
+                await step(ProgramCodes(connection, self._minters, self._ids[name]), code)
                 self.done[step.__name__] += 1
                 return
             now = await connection.fetchval("SELECT now()")
             expires_at = self._random.choice([None, now])
             await lifecycle.change(
-                connection,
-                self._minters,
-                self._ids[name],
+                ProgramCodes(connection, self._minters, self._ids[name]),
                 code,
                 lambda one: lifecycle.CodeChange(expires_at, one.fields),
             )
@@ -127,7 +126,7 @@ class Everybody:
         name = self._program()
         texts = {code for of, code in self._random.choices(self._seen or [("SPRING", "none")], k=10) if of == name}
         async with self._connections.acquire() as connection, connection.transaction():
-            await activate_many.activate(connection, self._minters, self._ids[name], list(texts))
+            await activation.activate_many(ProgramCodes(connection, self._minters, self._ids[name]), list(texts))
 
     async def _name(self) -> None:
         name = self._program()

@@ -88,9 +88,8 @@ class KafkaConfig:
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(
                     f"CODEWELL_KAFKA_SSL_CERT_FILE is invalid: cannot load {self.cert_file} and the key in "
-                    f"{self.key_file or 'it'} ({_error_text(error)}): both must be PEM and match each "
-                    "together, and CODEWELL_KAFKA_SSL_KEY_PASSWORD must open the key needs its passphrase in "
-                    "CODEWELL_KAFKA_SSL_KEY_PASSWORD."
+                    f"{self.key_file or 'it'} ({_error_text(error)}): both must be PEM and match each other, and "
+                    "CODEWELL_KAFKA_SSL_KEY_PASSWORD must open an encrypted key."
                 ) from error
         return context
 

@@ -11,7 +11,7 @@ import asyncpg
 from codewell.errors import SchemaMismatch, SettingsInvalid
 from codewell.infra.postgres.connection import Connection
 
-ROLES: Final = "load_roles.sql"
+ROLES: Final = "roles.sql"
 
 # Who may do what with the schema, its tables, their columns and its functions.
 _PRIVILEGES: Final = """

@@ -19,7 +19,7 @@ async def monitor(pool: Pool, health: Health, stop: asyncio.Event) -> None:
     Where all connections are in use, those who use them tell it.
     """
     while not stop.is_set():
-        health.heartbeat("monitor")
+        health.heartbeat("watch")
         if pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size():
             await _probe(pool, health)
         try:

@@ -8,7 +8,8 @@ from fastapi.responses import Response
 
 from codewell.access import stored_responses
 from codewell.access.stored_responses import StoredResponse, TokenKey
-from codewell.codes import activate_many
+from codewell.codes import activation
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
 from codewell.infra.process.coalescer import Coalescer
@@ -62,7 +63,9 @@ class Activations:
                     answers[one] = repeated(known[key], one.idempotency.fingerprint)
                 elif one.code not in of_code and (key is None or of_key.setdefault(key, one) is one):
                     of_code[one.code] = one
-            outcomes = await activate_many.activate(connection, self._minters, program.id, list(of_code))
+            outcomes = await activation.activate_many(
+                ProgramCodes(connection, self._minters, program.id), list(of_code)
+            )
             kept: dict[TokenKey, StoredResponse] = {}
             for one, outcome in zip(of_code.values(), outcomes, strict=True):
                 if outcome is None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from codewell.codes import possible_texts
 from codewell.codes.possible_texts import REMEMBERED_S, TextBounds
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Pool
 from codewell.pool.minter_cache import Minters
 
@@ -29,7 +30,7 @@ class NegativeCache:
         asked_s, limits = self._remembered.get(program_id, (-REMEMBERED_S, None))
         if now_s - asked_s >= REMEMBERED_S:
             async with self._pool.acquire() as connection:
-                limits = await possible_texts.limits(connection, self._minters, program_id)
+                limits = await possible_texts.limits(ProgramCodes(connection, self._minters, program_id))
             if len(self._remembered) >= _REMEMBERED_MAX:
                 self._remembered.clear()
             self._remembered[program_id] = (now_s, limits)

@@ -11,15 +11,15 @@ from fastapi.responses import Response
 
 from codewell.access.tokens import Token
 from codewell.audit import audit_log
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.model import AnswerRow
-from codewell.pool.minter_cache import Minters
 from schemas.api import Attach, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
 from services.console.context import Context, context
@@ -32,7 +32,7 @@ from services.console.routes.codes import CodeText
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 Here = Annotated[Context, Depends(context)]
-Step = Callable[[Connection, Minters, int, str], Awaitable[CodeFacts]]
+Step = Callable[[ProgramCodes, str], Awaitable[CodeFacts]]
 OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 
 # Chosen once at random; the request id of an attachment follows from it and the idempotency key for ever.
@@ -97,7 +97,7 @@ async def activate(here: Context, caller: Token, name: str, code: str, idempoten
         raise CodeUnknown(code)
     response = await here.activations.activate(program, idempotency, code)
     if response is None:
-        return await _stepped(here, caller, idempotency, name, code, lifecycle.activate)
+        return await _stepped(here, caller, idempotency, name, code, activation.activate)
     if response.status_code == HTTPStatus.NOT_FOUND:
         here.failed_lookups.count(caller.id)
     return response
@@ -134,7 +134,7 @@ async def change_code(
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         async with connection.transaction():
-            changed = await lifecycle.change(connection, here.minters, program.id, code, to)
+            changed = await lifecycle.change(ProgramCodes(connection, here.minters, program.id), code, to)
             details = sorted(changes.model_fields_set)
             await audit_log.record(connection, caller.actor, "code.update", name, place=changed.place, changed=details)
     return shown(name, changed)
@@ -149,7 +149,7 @@ async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeTex
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
         async with connection.transaction():
-            deleted = await lifecycle.delete(connection, here.minters, program.id, code)
+            deleted = await lifecycle.delete(ProgramCodes(connection, here.minters, program.id), code)
             await audit_log.record(connection, caller.actor, "code.delete", name, place=deleted.place)
     return shown(name, deleted)
 
@@ -162,7 +162,7 @@ async def _stepped(
     await here.failed_lookups.refuse(caller.id)
 
     async def work(connection: Connection) -> Code:
-        now = await step(connection, here.minters, program.id, code)
+        now = await step(ProgramCodes(connection, here.minters, program.id), code)
         if verb is not None:
             await audit_log.record(connection, caller.actor, verb, name, place=now.place)
         return shown(name, now)

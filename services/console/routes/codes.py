@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from codewell.audit import audit_log
 from codewell.codes import listing, lookup
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
@@ -84,7 +85,7 @@ async def list_codes(
     place = pagination.place_of(cursor)
     async with here.pool.acquire() as connection:
         program = await visible(connection, caller, name)
-        found = await listing.page(connection, here.minters, program.id, place, limit, state, profile_id)
+        found = await listing.page(ProgramCodes(connection, here.minters, program.id), place, limit, state, profile_id)
     return Page(
         items=[shown(name, one) for one in found.codes],
         next_cursor=None if found.next is None else pagination.of_place(found.next),
@@ -101,7 +102,7 @@ async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText)
     found = None
     if not await here.negative_cache.know(program.id, code):
         async with here.pool.acquire() as connection:
-            found = await lookup.find(connection, here.minters, program.id, code)
+            found = await lookup.find(ProgramCodes(connection, here.minters, program.id), code)
     if found is None:
         here.failed_lookups.count(caller.id)
         raise CodeUnknown(code)

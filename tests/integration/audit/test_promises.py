@@ -1,16 +1,19 @@
 """Each rule of the audit finds the rows of the one thing that it forbids, and nothing else finds them."""
 
+import asyncio
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 
-from codewell.audit.promises import ROWS_SHOWN_MAX, RULES, audit
-from codewell.infra.postgres.connection import Connection
+from codewell.audit.promises import FILE, ROWS_SHOWN_MAX, audit, rules
+from codewell.infra.postgres.connection import COMMAND_TIMEOUT_S, Connection
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from services.standalone.postgres_data import binaries
 from tests.support.factories import message, program
 
 PROFILES = ("p-0", "p-1", "p-2")
@@ -36,6 +39,7 @@ MADE_OUTSIDE = (
     "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
     "that may not create any"
 )
+CLOSED = "I4 a closed block that has not expired holds codes still"
 # Later than a claim can be that read the program before it changed.
 LATE = "interval '1 h'"
 
@@ -357,7 +361,7 @@ async def test_what_is_broken_is_found(stocked: Connection, broken: Break) -> No
 
 
 def test_every_rule_is_broken_above() -> None:
-    assert [rule.says for rule in RULES] == list(dict.fromkeys(one.says for one in BREAKS))
+    assert [rule.says for rule in rules()] == list(dict.fromkeys(one.says for one in BREAKS))
 
 
 async def test_more_rows_than_are_shown_are_counted(stocked: Connection) -> None:
@@ -369,3 +373,47 @@ async def test_more_rows_than_are_shown_are_counted(stocked: Connection) -> None
 
     assert finding.rule.promise == "I3"
     assert (finding.breaking, len(finding.rows)) == (rows, ROWS_SHOWN_MAX)
+
+
+async def psql(url: str, *options: str) -> str:
+    """What psql says of the file of all rules; fails where it can't run a statement."""
+    words = [
+        str(binaries() / "psql"),
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        *options,
+        f"--file={FILE}",
+        url,
+    ]
+    child = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=STDOUT)
+    said, _ = await child.communicate()
+    assert child.returncode == 0, said
+    return said.decode()
+
+
+async def test_psql_finds_nothing_in_a_database_in_order(stocked: Connection, database_url: str) -> None:
+    assert (await psql(database_url)).count("(0 rows)") == len(rules())
+    assert not await psql(database_url, "--tuples-only", "--no-align")
+
+
+async def test_psql_finds_what_is_broken_and_says_by_which_rule(stocked: Connection, database_url: str) -> None:
+    await stocked.execute("UPDATE block SET open = false WHERE id = 2")
+    await stocked.execute("UPDATE program SET active = false WHERE name = 'SPRING'")
+    await stocked.execute(f"UPDATE answer SET answered_at = now() + {LATE} WHERE profile_id = 'p-1'")
+
+    said = await psql(database_url, "--tuples-only", "--no-align", "--echo-all")
+
+    parts = [part.partition("\n") for part in said.split("-- name: ")[1:]]
+    found = {name: [row.split("|") for row in rest.partition(";\n")[2].split()] for name, _, rest in parts}
+    assert [name for name, rows in found.items() if rows and rows != [["COMMIT;"]]] == [CLOSED, f"I6 {GIVEN_OUTSIDE}"]
+    assert found[CLOSED] == [["2", "1", "20", "0", "0"]]
+
+
+def test_a_late_answer_is_allowed_for_as_long_as_a_commit_and_a_statement_may_take() -> None:
+    assert f"\\set late '{2 * COMMAND_TIMEOUT_S:g} s'\n" in FILE.read_text()
+
+
+def test_every_statement_of_the_file_is_a_rule() -> None:
+    statements = FILE.read_text().count(";\n")
+    assert len(rules()) == FILE.read_text().count("\n-- name: ") == statements - len(("BEGIN", "COMMIT"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from codewell.codes import lifecycle
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
@@ -19,7 +20,7 @@ async def test_returned_codes_are_listed_once(
     await generate(connection, minters, spring.id, 10, None)
     requests = [message("SPRING", profile_id=f"p-{number}") for number in range(3)]
     for code in codes((await Claims(connections, minters).attach(requests)).rows, requests):
-        await lifecycle.detach(connection, minters, spring.id, code or "")
+        await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code or "")
     env = environment(CODEWELL_POSTGRES_URL=database_url, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
 
     said = (await codewell("program", "list", env=env, cwd=tmp_path)).is_done()

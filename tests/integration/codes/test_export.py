@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import export, lifecycle, listing
+from codewell.codes import activation, export, lifecycle, listing
 from codewell.codes.export import ExportOptions
 from codewell.codes.lookup import START, CodeFacts
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -52,7 +53,7 @@ async def exported(
 async def listed(connection: Connection, minters: Minters, of: Program, state: State | None = None) -> list[CodeFacts]:
     found, place = [], START
     while True:
-        page = await listing.page(connection, minters, of.id, place, 1_000, state)
+        page = await listing.page(ProgramCodes(connection, minters, of.id), place, 1_000, state)
         found += page.codes
         if page.next is None:
             return found
@@ -78,24 +79,22 @@ async def all_kinds(connection: Connection, claims: Claims, minters: Minters) ->
     await generate(connection, minters, spring.id, 3, None)
     texts = [one.code for one in await listed(connection, minters, spring)]
     for step, places in (
-        (lifecycle.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
+        (activation.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
     ):  # fmt: skip
         for place in places:
             if (step, place) != (lifecycle.delete, 1):
-                await step(connection, minters, spring.id, texts[place])
+                await step(ProgramCodes(connection, minters, spring.id), texts[place])
     for place, who in ((20, "p-named"), (29, "p-named-too")):
         await manual.attach_named(connection, minters, "SPRING", texts[place], who, uuid7())
     await manual.attach_named(connection, minters, "SPRING", "FROM-OUTSIDE", "p-outside", uuid7())
-    await lifecycle.delete(connection, minters, spring.id, texts[29])
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), texts[29])
     for place in (4, 15):
         await lifecycle.change(
-            connection,
-            minters,
-            spring.id,
+            ProgramCodes(connection, minters, spring.id),
             texts[place],
             lambda _: lifecycle.CodeChange(datetime(2050, 1, 1, tzinfo=UTC), '{"note": "changed"}'),
         )
-    await lifecycle.change(connection, minters, spring.id, texts[5],
+    await lifecycle.change(ProgramCodes(connection, minters, spring.id), texts[5],
                       lambda one: lifecycle.CodeChange(datetime.now(UTC) - timedelta(days=1), one.fields))  # fmt: skip
     await list_block(connection, spring.id, ["LISTED-1", "LISTED-2"], fields='{"note": "listed"}')
     await list_block(connection, spring.id, ["OVER-1", "OVER-2"], lives=timedelta(seconds=-1))

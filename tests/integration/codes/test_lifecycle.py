@@ -8,10 +8,11 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, CodePlace, find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, ProgramRefused
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
@@ -22,7 +23,7 @@ from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
 from tests.support.stock import codes, list_block, until_waiting
 
-Step = Callable[[Connection, Minters, int, str], Awaitable[object]]
+Step = Callable[[ProgramCodes, str], Awaitable[object]]
 
 LATER = datetime(2090, 1, 1, tzinfo=UTC)
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)
@@ -44,18 +45,18 @@ async def stocked(connection: Connection, minters: Minters, count: int, **change
 
 
 async def state(connection: Connection, minters: Minters, program_id: int, code: str) -> State:
-    facts = await find(connection, minters, program_id, code)
+    facts = await find(ProgramCodes(connection, minters, program_id), code)
     assert facts is not None
     return facts.state
 
 
-async def change_expiry(connection: Connection, minters: Minters, program_id: int, code: str) -> object:
-    return await lifecycle.change(connection, minters, program_id, code, lambda _: CodeChange(LATER, None))
+async def change_expiry(codes: ProgramCodes, code: str) -> object:
+    return await lifecycle.change(codes, code, lambda _: CodeChange(LATER, None))
 
 
 STEPS: dict[str, Step] = {
     "detach": lifecycle.detach,
-    "activate": lifecycle.activate,
+    "activate": activation.activate,
     "deactivate": lifecycle.deactivate,
     "delete": lifecycle.delete,
     "change": change_expiry,
@@ -78,17 +79,17 @@ async def test_each_step_in_each_state(
     if before != "pooled":
         [code] = await attached(claims, 1)
     if before == "activated":
-        await lifecycle.activate(connection, minters, spring.id, code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     if before == "deleted":
-        await lifecycle.delete(connection, minters, spring.id, code)
+        await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
 
     after = ALLOWED[before].get(step)
     if after is None:
         with pytest.raises(ProgramRefused, match=f"{code} is {before}|activated already"):
-            await STEPS[step](connection, minters, spring.id, code)
+            await STEPS[step](ProgramCodes(connection, minters, spring.id), code)
         after = before
     else:
-        await STEPS[step](connection, minters, spring.id, code)
+        await STEPS[step](ProgramCodes(connection, minters, spring.id), code)
 
     assert await state(connection, minters, spring.id, code) == after
     assert await audit(connection) == []
@@ -104,11 +105,11 @@ async def test_a_returned_code_goes_to_somebody_else(connection: Connection, cla
     assert code is not None
 
     for owner in ("p-1", "p-2"):
-        facts = await lifecycle.detach(connection, minters, spring.id, code)
+        facts = await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code)
         assert (facts.state, facts.profile_id, facts.fields) == ("pooled", None, '{"discount": "5"}')
         again = message("SPRING", profile_id=owner)
         assert codes((await claims.attach([again])).rows, [again]) == [code]
-        held = await find(connection, minters, spring.id, code)
+        held = await find(ProgramCodes(connection, minters, spring.id), code)
         assert held is not None
         assert (held.state, held.profile_id) == ("attached", owner)
         assert await audit(connection) == []
@@ -124,10 +125,10 @@ async def test_a_returned_code_is_given_again_to_who_gets_his_own_again(
 ) -> None:
     spring = await stocked(connection, minters, 5, reuse="profile")
     [code] = await attached(claims, 1)
-    await lifecycle.detach(connection, minters, spring.id, code)
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code)
     [other] = await attached(claims, 1)
     assert other != code
-    await lifecycle.delete(connection, minters, spring.id, other)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), other)
     [third] = await attached(claims, 1)
     assert third not in {code, other}
     assert await audit(connection) == []
@@ -141,7 +142,7 @@ async def test_a_returned_code_lives_as_long_as_it_would_have(
     [code] = await attached(claims, 1)
     created = await connection.fetchval("SELECT expires_at FROM block")
 
-    facts = await lifecycle.detach(connection, minters, spring.id, code)
+    facts = await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code)
 
     assert facts.expires_at == created
     assert (created is None) == (ttl_from == "attachment")
@@ -152,14 +153,16 @@ async def test_expired_codes_are_not_used_and_can_be_brought_back(
 ) -> None:
     spring = await stocked(connection, minters, 2, ttl="P1D")
     [code] = await attached(claims, 1)
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(EARLIER, None))
+    await lifecycle.change(ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(EARLIER, None))
     assert await state(connection, minters, spring.id, code) == "expired"
     for step in ("detach", "activate", "deactivate"):
         with pytest.raises(ProgramRefused, match=f"{code} is expired"):
-            await STEPS[step](connection, minters, spring.id, code)
+            await STEPS[step](ProgramCodes(connection, minters, spring.id), code)
 
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(None, '{"note": "kept"}'))
-    facts = await lifecycle.activate(connection, minters, spring.id, code)
+    await lifecycle.change(
+        ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(None, '{"note": "kept"}')
+    )
+    facts = await activation.activate(ProgramCodes(connection, minters, spring.id), code)
 
     assert (facts.state, facts.expires_at, facts.fields) == ("activated", None, '{"note": "kept"}')
     assert await audit(connection) == []
@@ -171,7 +174,9 @@ async def test_a_changed_pooled_code_is_given_with_what_it_has_now(
     spring = await stocked(connection, minters, 3, ttl="P1D")
     code = (await minters.get(connection, spring.id, 1)).mint(1, 1)[0]
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-    await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(soon, '{"colour": "red"}'))
+    await lifecycle.change(
+        ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(soon, '{"colour": "red"}')
+    )
     requests = [message("SPRING") for _ in range(3)]
     rows = {row.code: row for found in (await claims.attach(requests)).rows.values() for row in found}
 
@@ -188,7 +193,7 @@ async def test_one_of_a_hundred_activations_succeeds(connections: Pool, minters:
     async def activates() -> bool:
         async with connections.acquire() as own:
             try:
-                await lifecycle.activate(own, minters, spring.id, code)
+                await activation.activate(ProgramCodes(own, minters, spring.id), code)
             except ProgramRefused:
                 return False
             return True
@@ -207,14 +212,14 @@ async def test_steps_that_meet_leave_one_state(connections: Pool, minters: Minte
         async def step(name: str, code: str = code) -> bool:
             async with connections.acquire() as own:
                 try:
-                    await STEPS[name](own, minters, spring.id, code)
+                    await STEPS[name](ProgramCodes(own, minters, spring.id), code)
                 except ProgramRefused:
                     return False
                 return True
 
         done = dict(zip(STEPS, await asyncio.gather(*map(step, STEPS)), strict=True))
         async with connections.acquire() as connection:
-            facts = await find(connection, minters, spring.id, code)
+            facts = await find(ProgramCodes(connection, minters, spring.id), code)
             assert facts is not None
             if done["delete"]:
                 assert facts.state == "deleted"
@@ -227,9 +232,9 @@ async def test_programs_say_whether_codes_can_be_used(connection: Connection, cl
     for setting in ("active = false", "active = true, valid_from = now() + interval '1 h'", "removed_at = now()"):
         await connection.execute(f"UPDATE program SET {setting}")
         with pytest.raises(ProgramRefused, match="switched off, removed or has not begun"):
-            await lifecycle.activate(connection, minters, spring.id, code)
+            await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     await connection.execute("UPDATE program SET removed_at = NULL, valid_from = NULL, valid_until = now()")
-    assert (await lifecycle.activate(connection, minters, spring.id, code)).state == "activated"
+    assert (await activation.activate(ProgramCodes(connection, minters, spring.id), code)).state == "activated"
 
 
 async def test_a_shared_code_stays_with_everybody(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -237,8 +242,8 @@ async def test_a_shared_code_stays_with_everybody(connection: Connection, claims
     [code, same] = await attached(claims, 2)
     assert code == same
     with pytest.raises(ProgramRefused, match="one code to everybody"):
-        await lifecycle.detach(connection, minters, spring.id, code)
-    await lifecycle.delete(connection, minters, spring.id, code)
+        await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
     assert await attached(claims, 1) != [code]
     assert await audit(connection) == []
 
@@ -248,7 +253,7 @@ async def test_what_is_no_code_is_unknown(connection: Connection, minters: Minte
     for step in STEPS.values():
         for text in ("", "nonsense", "🎁", "\x00"[:0] + "'; --"):
             with pytest.raises(CodeUnknown, match="There is no code"):
-                await step(connection, minters, spring.id, text)
+                await step(ProgramCodes(connection, minters, spring.id), text)
     assert await connection.fetchval("SELECT count(*) FROM code_state") == 0
 
 
@@ -260,7 +265,7 @@ async def test_a_step_outlives_a_block_that_is_cut(connections: Pool, minters: M
 
     async def delete(code: str) -> None:
         async with connections.acquire() as own:
-            await lifecycle.delete(own, minters, spring.id, code)
+            await lifecycle.delete(ProgramCodes(own, minters, spring.id), code)
 
     async def cut() -> None:
         async with connections.acquire() as own:
@@ -279,17 +284,17 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
     spring = await stocked(connection, minters, 30, ttl="P1D")
     await list_block(connection, spring.id, ["A", "B", "C"], lives=timedelta(hours=1))
     given = await attached(claims, 8)
-    await lifecycle.activate(connection, minters, spring.id, given[0])
-    await lifecycle.activate(connection, minters, spring.id, given[5])
-    await lifecycle.delete(connection, minters, spring.id, given[1])
-    await lifecycle.detach(connection, minters, spring.id, given[6])
-    await lifecycle.change(connection, minters, spring.id, given[2], lambda _: CodeChange(EARLIER, None))
+    await activation.activate(ProgramCodes(connection, minters, spring.id), given[0])
+    await activation.activate(ProgramCodes(connection, minters, spring.id), given[5])
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), given[1])
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), given[6])
+    await lifecycle.change(ProgramCodes(connection, minters, spring.id), given[2], lambda _: CodeChange(EARLIER, None))
 
     async def listed(state: State | None = None, profile_id: str | None = None) -> list[str]:
         found: list[str] = []
         after: CodePlace | None = START
         while after is not None:
-            one = await page(connection, minters, spring.id, after, 2, state, profile_id)
+            one = await page(ProgramCodes(connection, minters, spring.id), after, 2, state, profile_id)
             found += [facts.code for facts in one.codes]
             after = one.next
         assert len(found) == len(set(found))
@@ -310,7 +315,7 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
 async def test_the_database_forbids_two_ends(connection: Connection, minters: Minters) -> None:
     spring = await stocked(connection, minters, 1)
     code = (await minters.get(connection, spring.id, 1)).mint(0, 1)[0]
-    await lifecycle.delete(connection, minters, spring.id, code)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
     with pytest.raises(asyncpg.CheckViolationError, match="code_state_check"):
         await connection.execute("UPDATE code_state SET returned_at = now()")
 
@@ -327,12 +332,12 @@ async def test_who_comes_second_waits_and_sees_what_the_first_did(
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, as after any step that was taken back.
-        await lifecycle.activate(one, minters, spring.id, code)
-        await lifecycle.deactivate(one, minters, spring.id, code)
+        await activation.activate(ProgramCodes(one, minters, spring.id), code)
+        await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
         transaction = one.transaction()
         await transaction.start()
-        await STEPS[first](one, minters, spring.id, code)
-        waiting = asyncio.ensure_future(STEPS[second](two, minters, spring.id, code))
+        await STEPS[first](ProgramCodes(one, minters, spring.id), code)
+        waiting = asyncio.ensure_future(STEPS[second](ProgramCodes(two, minters, spring.id), code))
         await until_waiting(connection)
         await transaction.commit()
         if (first, second) in {("detach", "delete"), ("change", "detach")}:
@@ -350,7 +355,7 @@ async def test_a_code_that_expired_while_somebody_had_it_is_not_activated(
     [code] = await attached(claims, 1)
     await connection.execute("UPDATE answer SET expires_at = now()")
     with pytest.raises(ProgramRefused, match=f"{code} is expired"):
-        await lifecycle.activate(connection, minters, spring.id, code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     assert await state(connection, minters, spring.id, code) == "expired"
 
 
@@ -360,13 +365,13 @@ async def test_a_code_is_locked_before_its_block(connections: Pool, connection: 
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, so that making it holds nobody up.
-        await lifecycle.activate(one, minters, spring.id, code)
-        await lifecycle.deactivate(one, minters, spring.id, code)
+        await activation.activate(ProgramCodes(one, minters, spring.id), code)
+        await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
         async with connection.transaction():
             await connection.execute("SELECT FROM block FOR NO KEY UPDATE")
-            deleting = asyncio.ensure_future(lifecycle.delete(one, minters, spring.id, code))
+            deleting = asyncio.ensure_future(lifecycle.delete(ProgramCodes(one, minters, spring.id), code))
             await until_waiting(connection)
-            activating = asyncio.ensure_future(lifecycle.activate(two, minters, spring.id, code))
+            activating = asyncio.ensure_future(activation.activate(ProgramCodes(two, minters, spring.id), code))
             await until_waiting(connection, 2)
         await deleting
         with pytest.raises(ProgramRefused, match=f"{code} is deleted"):

@@ -6,10 +6,11 @@ from typing import get_args
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, listing
+from codewell.codes import activation, lifecycle, listing
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, CodeFacts, CodePlace
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
@@ -28,7 +29,7 @@ async def all_of(
     found: list[CodeFacts] = []
     after: CodePlace | None = START
     while after is not None:
-        some = await page(connection, minters, program_id, after, limit, state)
+        some = await page(ProgramCodes(connection, minters, program_id), after, limit, state)
         assert len(some.codes) <= limit
         assert some.next is None or some.next > after
         found += some.codes
@@ -54,13 +55,13 @@ async def test_pages_of_a_state_are_all_of_its_codes(
     attached = [row.code or "" for rows in claimed.rows.values() for row in rows]
     pooled = [one.code for one in await all_of(connection, minters, spring.id, 50, "pooled")]
     for code in attached[::6]:
-        await lifecycle.activate(connection, minters, spring.id, code)
+        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
     for code in (*attached[1::6], pooled[0], pooled[5]):
-        await lifecycle.delete(connection, minters, spring.id, code)
+        await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
     await manual.attach_named(connection, minters, "SPRING", pooled[3], "p-x", message("SPRING").id)
-    await lifecycle.detach(connection, minters, spring.id, attached[3])
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), attached[3])
     for code in (attached[2], pooled[7]):
-        await lifecycle.change(connection, minters, spring.id, code, lambda _: CodeChange(LONG_AGO, None))
+        await lifecycle.change(ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(LONG_AGO, None))
 
     everything = await all_of(connection, minters, spring.id, 50, None)
     assert {one.state for one in everything} == set(get_args(State))

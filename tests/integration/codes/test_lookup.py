@@ -6,6 +6,7 @@ import pytest
 
 from codewell.codes.listing import CodePage, page
 from codewell.codes.lookup import START, CodeFacts, CodePlace, find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
@@ -16,9 +17,9 @@ from tests.support.stock import delete_codes, list_block
 
 
 async def pages(connection: Connection, minters: Minters, program_id: int, limit: int) -> list[list[CodeFacts]]:
-    found = [await page(connection, minters, program_id, START, limit)]
+    found = [await page(ProgramCodes(connection, minters, program_id), START, limit)]
     while found[-1].next is not None:
-        found.append(await page(connection, minters, program_id, found[-1].next, limit))
+        found.append(await page(ProgramCodes(connection, minters, program_id), found[-1].next, limit))
     return [one.codes for one in found]
 
 
@@ -46,8 +47,8 @@ async def test_pages_follow_each_other_through_all_blocks(connection: Connection
 async def test_a_program_without_codes_has_an_empty_page(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters)
 
-    assert await page(connection, minters, spring.id, START, 10) == CodePage([], None)
-    assert await page(connection, minters, 4_711, START, 10) == CodePage([], None)
+    assert await page(ProgramCodes(connection, minters, spring.id), START, 10) == CodePage([], None)
+    assert await page(ProgramCodes(connection, minters, 4_711), START, 10) == CodePage([], None)
 
 
 async def test_a_page_says_what_became_of_each_code(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -59,7 +60,7 @@ async def test_a_page_says_what_became_of_each_code(connection: Connection, clai
     await connection.execute("UPDATE answer SET expires_at = now() WHERE position = 2")
     await list_block(connection, spring.id, ["DEAD"], lives=timedelta(seconds=-1))
 
-    facts = (await page(connection, minters, spring.id, START, 100)).codes
+    facts = (await page(ProgramCodes(connection, minters, spring.id), START, 100)).codes
 
     states = ["attached", "activated", "expired", "pooled", "deleted", "pooled", "expired"]
     assert [one.state for one in facts] == states
@@ -79,13 +80,13 @@ async def test_a_code_is_found_with_what_was_given(connection: Connection, claim
 
     for request in requests:
         [row] = claimed.rows[request.id]
-        fact = await find(connection, minters, spring.id, row.code or "")
+        fact = await find(ProgramCodes(connection, minters, spring.id), row.code or "")
         assert fact is not None
         assert (fact.code, fact.state, fact.profile_id) == (row.code, "attached", row.profile_id)
         assert fact.expires_at == row.expires_at
 
     minter = await minters.get(connection, spring.id, 1)
-    pooled = await find(connection, minters, spring.id, minter.mint(14, 1)[0])
+    pooled = await find(ProgramCodes(connection, minters, spring.id), minter.mint(14, 1)[0])
     assert pooled == CodeFacts(minter.mint(14, 1)[0], "pooled", None, None, None, None, None, CodePlace(0, 1, 14))
 
 
@@ -95,7 +96,7 @@ async def test_a_code_of_a_list_is_found(connection: Connection, claims: Claims,
     block_id = await list_block(connection, spring.id, texts, fields='{"discount": "5"}')
     await claims.attach([message("SPRING")])
 
-    facts = [await find(connection, minters, spring.id, text) for text in texts]
+    facts = [await find(ProgramCodes(connection, minters, spring.id), text) for text in texts]
 
     assert [fact and (fact.code, fact.state, fact.fields, fact.place) for fact in facts] == [
         (text, "attached" if position == 0 else "pooled", '{"discount": "5"}', CodePlace(1, block_id, position))
@@ -116,8 +117,8 @@ async def test_what_a_program_never_made_is_not_found(connection: Connection, mi
     assert Template.parse(TEMPLATE).fits(not_minted_yet)
     foreign = [text for text in theirs.mint(0, 10) if (mine.find_numbers([text])[0] or 0) >= 10]
     for text in [not_minted_yet, *foreign, "LISTED", "", "nonsense", "'; --", "🎁", mine.mint(0, 1)[0].lower()]:
-        assert await find(connection, minters, spring.id, text) is None, text
-    assert await find(connection, minters, other.id, "LISTED") is not None
+        assert await find(ProgramCodes(connection, minters, spring.id), text) is None, text
+    assert await find(ProgramCodes(connection, minters, other.id), "LISTED") is not None
 
 
 async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, minters: Minters) -> None:
@@ -127,7 +128,7 @@ async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, 
     text = (await minters.get(connection, spring.id, 1)).mint(3, 1)[0]
     block_id = await list_block(connection, spring.id, [text])
 
-    found = await find(connection, minters, spring.id, text)
+    found = await find(ProgramCodes(connection, minters, spring.id), text)
 
     assert found is not None
     assert found.place == CodePlace(1, block_id, 0)

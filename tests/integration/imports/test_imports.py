@@ -9,6 +9,7 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes.lookup import find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import FileRefused, ProgramRefused
 from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, run
@@ -118,7 +119,7 @@ async def test_expiry_fields_and_profile_of_a_row(files: Files) -> None:
         (10, "bad_field"),
     ]  # fmt: skip
     assert (done.imported, done.attached) == (3, 1)
-    facts = {text: await find(files.connection, files.minters, 1, text) for text in "ABC"}
+    facts = {text: await find(ProgramCodes(files.connection, files.minters, 1), text) for text in "ABC"}
     a, b, c = facts["A"], facts["B"], facts["C"]
     assert a
     assert b
@@ -148,7 +149,7 @@ async def test_i1_a_profile_that_has_its_code_gets_no_second_one(files: Files, c
 async def test_a_code_of_a_file_lives_from_its_attachment_where_the_program_says_so(files: Files) -> None:
     await program(files.connection, files.minters, ttl="P1D", ttl_from="attachment", **IMPORT)
     await files.bring_in("code,who\nA,p-1\nB,\n", profile_column="who")
-    a, b = [await find(files.connection, files.minters, 1, text) for text in "AB"]
+    a, b = [await find(ProgramCodes(files.connection, files.minters, 1), text) for text in "AB"]
     assert a
     assert b
     assert a.attached_at
@@ -161,7 +162,7 @@ async def test_a_code_of_a_file_lives_no_longer_than_the_file_says(files: Files)
     """Whoever gets it at its import is no better off than who gets it from the pool."""
     await program(files.connection, files.minters, ttl="P3650D", ttl_from="attachment", **IMPORT)
     await files.bring_in("code,who,until\nA,p-1,2028-01-31\n", profile_column="who", expiry_column="until")
-    a = await find(files.connection, files.minters, 1, "A")
+    a = await find(ProgramCodes(files.connection, files.minters, 1), "A")
     assert a
     assert (a.state, a.expires_at) == ("attached", datetime(2028, 2, 1, tzinfo=UTC))
 

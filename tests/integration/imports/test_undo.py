@@ -7,6 +7,7 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle, listing, lookup
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, ImportUnknown
 from codewell.imports import chunk_writer, imports, run
 from codewell.imports.undo import undo
@@ -31,9 +32,9 @@ async def test_what_nobody_has_leaves_the_program_and_may_come_again(files: File
     await claims.attach([message("SPRING") for _ in range(5)])
     # Out of their turn: attached by name, deleted, returned, changed.
     await manual.attach_named(files.connection, files.minters, "SPRING", "C-30", "p-1", uuid7())
-    await lifecycle.delete(files.connection, files.minters, spring.id, "C-20")
+    await lifecycle.delete(ProgramCodes(files.connection, files.minters, spring.id), "C-20")
     await manual.attach_named(files.connection, files.minters, "SPRING", "C-25", "p-1", uuid7())
-    await lifecycle.detach(files.connection, files.minters, spring.id, "C-25")
+    await lifecycle.detach(ProgramCodes(files.connection, files.minters, spring.id), "C-25")
 
     undone = await undo(files.connection, done.id)
 
@@ -41,10 +42,10 @@ async def test_what_nobody_has_leaves_the_program_and_may_come_again(files: File
     # Five and one are attached, one is deleted, and one is in the pool again.
     assert await stock(files.connection) == (8, 1, 6)
     assert await audit(files.connection) == []
-    page = await listing.page(files.connection, files.minters, spring.id, lookup.START, 100)
+    page = await listing.page(ProgramCodes(files.connection, files.minters, spring.id), lookup.START, 100)
     kept = {"C-0", "C-1", "C-2", "C-3", "C-4", "C-20", "C-25", "C-30"}
     assert {one.code for one in page.codes} == kept
-    assert await lookup.find(files.connection, files.minters, spring.id, "C-10") is None
+    assert await lookup.find(ProgramCodes(files.connection, files.minters, spring.id), "C-10") is None
     again = await files.bring_in(lines(TEXTS))
     assert (again.imported, again.bad) == (32, {"already_in_program": 8})
     assert (await undo(files.connection, again.id)).taken_back == 32
@@ -113,7 +114,7 @@ async def test_who_waits_for_a_code_that_is_taken_back_is_told_that_there_is_non
     done = await files.bring_in(lines(TEXTS))
     async with bystander.transaction():
         await undo(bystander, done.id)
-        deleting = asyncio.ensure_future(lifecycle.delete(files.connection, minters, spring.id, "C-7"))
+        deleting = asyncio.ensure_future(lifecycle.delete(ProgramCodes(files.connection, minters, spring.id), "C-7"))
         await until_waiting(bystander)
     with pytest.raises(CodeUnknown):
         await deleting

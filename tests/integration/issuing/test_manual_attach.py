@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lookup import find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, RequestTaken, StackUnavailable
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -75,7 +76,7 @@ async def test_a_named_code_of_the_pool(
 
     row = await named(connection, minters, code)
 
-    facts = await find(connection, minters, spring.id, code)
+    facts = await find(ProgramCodes(connection, minters, spring.id), code)
     assert facts is not None
     assert (facts.state, facts.profile_id, facts.expires_at) == ("attached", "p-1", row.expires_at)
     assert row.fields == '{"discount": "5"}'
@@ -94,13 +95,13 @@ async def test_a_code_that_is_not_free(connection: Connection, claims: Claims, m
     await generate(connection, minters, spring.id, 3, None)
     one, two, three = (await minters.get(connection, spring.id, 1)).mint(0, 3)
     await named(connection, minters, one)
-    await lifecycle.delete(connection, minters, spring.id, two)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), two)
     await named(connection, minters, three)
-    await lifecycle.activate(connection, minters, spring.id, three)
+    await activation.activate(ProgramCodes(connection, minters, spring.id), three)
     for code, state in ((one, "attached"), (two, "deleted"), (three, "activated")):
         with pytest.raises(ProgramRefused, match=f"{code} is {state}: only a pooled code"):
             await named(connection, minters, code, "p-2")
-    await lifecycle.detach(connection, minters, spring.id, one)
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), one)
     assert (await named(connection, minters, one, "p-2")).profile_id == "p-2"
     assert await audit(connection) == []
 
@@ -113,12 +114,12 @@ async def test_a_text_from_outside_is_taken_in(connection: Connection, claims: C
 
     assert row == await named(connection, minters, "FROM/OUTSIDE 🎁", request_id=request_id)
     assert row.expires_at is not None
-    facts = await find(connection, minters, spring.id, "FROM/OUTSIDE 🎁")
+    facts = await find(ProgramCodes(connection, minters, spring.id), "FROM/OUTSIDE 🎁")
     assert facts is not None
     assert (facts.state, facts.profile_id, facts.expires_at) == ("attached", "p-1", row.expires_at)
     stock = await overview.stock(connection, "SPRING")
     assert (stock.imported, stock.attached, stock.made) == (1, 1, 0)
-    await lifecycle.detach(connection, minters, spring.id, row.code or "")
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), row.code or "")
     request = message("SPRING")
     assert codes((await claims.attach([request])).rows, [request]) == ["FROM/OUTSIDE 🎁"]
     await named(connection, minters, "SECOND")

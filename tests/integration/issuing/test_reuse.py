@@ -7,6 +7,7 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
@@ -110,11 +111,13 @@ async def test_a_shared_code_that_ended_is_followed_by_the_next_one(
 
     async def end(code: str) -> None:
         if ending == "deleted":
-            await lifecycle.delete(connection, minters, spring.id, code)
+            await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
         elif ending == "expired":
             now = await connection.fetchval("SELECT clock_timestamp()")
             await lifecycle.change(
-                connection, minters, spring.id, code, lambda facts: lifecycle.CodeChange(now, facts.fields)
+                ProgramCodes(connection, minters, spring.id),
+                code,
+                lambda facts: lifecycle.CodeChange(now, facts.fields),
             )
         else:
             await connection.execute("UPDATE holding SET expires_at = now()")
@@ -137,10 +140,10 @@ async def test_a_shared_code_that_is_deleted_before_its_turn_is_stepped_over(
     spring = await program(connection, minters, shared=True, **OFF)
     await generate(connection, minters, spring.id, 3, None)
     first, second, third = (await minters.get(connection, spring.id, 1)).mint(0, 3)
-    await lifecycle.delete(connection, minters, spring.id, second)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), second)
 
     assert (await attach_one(claims, message("SPRING"))).code == first
-    await lifecycle.delete(connection, minters, spring.id, first)
+    await lifecycle.delete(ProgramCodes(connection, minters, spring.id), first)
     assert (await attach_one(claims, message("SPRING"))).code == third
     assert await audit(connection) == []
 

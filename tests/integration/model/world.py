@@ -12,6 +12,7 @@ from uuid import UUID
 
 from codewell.audit.promises import Finding, audit
 from codewell.codes import lifecycle
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
@@ -196,13 +197,15 @@ class World:
     async def live(self, what: str, program_id: int, text: str) -> bool:
         """Detach, activate, deactivate or delete a code; whether that was done."""
         async with self.connections.acquire() as connection:
-            return await _accepted(getattr(lifecycle, what)(connection, self.minters, program_id, text))
+            return await _accepted(getattr(lifecycle, what)(ProgramCodes(connection, self.minters, program_id), text))
 
     async def change_end(self, program_id: int, text: str, ends: datetime | None) -> bool:
         async with self.connections.acquire() as connection:
             return await _accepted(
                 lifecycle.change(
-                    connection, self.minters, program_id, text, lambda facts: lifecycle.CodeChange(ends, facts.fields)
+                    ProgramCodes(connection, self.minters, program_id),
+                    text,
+                    lambda facts: lifecycle.CodeChange(ends, facts.fields),
                 )
             )
 

@@ -8,7 +8,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.pool.fill import FillResult, generate, make_for_request, needy_programs, top_up
+from codewell.pool.fill import FillResult, generate, level, make_for_request, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import overview
@@ -186,3 +186,17 @@ async def test_a_life_from_creation_ends_the_blocks_life_too(connection: Connect
     )
 
     assert {(row["name"], row["life"]) for row in rows} == {("CREATION", timedelta(days=10)), ("ATTACHMENT", None)}
+
+
+async def test_a_block_that_expires_while_the_program_is_waited_for_is_not_counted(
+    connection: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 30, None)
+    async with connection.transaction():
+        # The transaction has begun before the block expires, as one has that waits for a lock.
+        await connection.execute("UPDATE block SET expires_at = clock_timestamp()")
+
+        _, pooled, blocks = await level(connection, spring.id)
+
+    assert (pooled, blocks) == (0, 0)

@@ -9,8 +9,9 @@ import pytest
 from codewell.access import stored_responses, tokens
 from codewell.access.stored_responses import StoredResponse
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, listing
+from codewell.codes import activation, listing
 from codewell.codes.lookup import START
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import StackUnavailable
 from codewell.imports.candidates import PLAIN, Candidate, Chunk
 from codewell.imports.chunk_writer import ChunkWriter
@@ -56,8 +57,9 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     ]  # fmt: skip
     before = (await claims.attach(requests)).rows
     named = await manual.attach_named(connection, minters, "AGAIN", "OUTSIDE", "p-3", uuid7())
-    await lifecycle.activate(
-        connection, minters, before[requests[0].id][0].program_id or 0, before[requests[0].id][0].code or ""
+    await activation.activate(
+        ProgramCodes(connection, minters, before[requests[0].id][0].program_id or 0),
+        before[requests[0].id][0].code or "",
     )
     await profiles.put(connection, {WHO: {"email": "a"}, "p-2": {}})
     token, _ = await tokens.create(connection, "t", ["write"], [])
@@ -78,7 +80,9 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     assert await connection.fetchval("SELECT body FROM idempotency WHERE key = 'other'") == b'{"profile_id":"p-2"}'
     assert (await profiles.get(connection, "p-2")).fields == {}
     assert named.profile_id == "p-3"
-    after = [(one.code, one.state) for one in (await listing.page(connection, minters, 1, START, 10)).codes]
+    after = [
+        (one.code, one.state) for one in (await listing.page(ProgramCodes(connection, minters, 1), START, 10)).codes
+    ]
     assert [state for _, state in after] == ["activated", "attached", "attached", "pooled", "pooled", "pooled"]
     assert await audit(connection) == []
 
@@ -105,7 +109,7 @@ async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
         step = one.transaction()
         await step.start()
         assert await stored_responses.get_response(one, token.id, "k") is None
-        used = await lifecycle.activate(one, minters, spring.id, row.code or "")
+        used = await activation.activate(ProgramCodes(one, minters, spring.id), row.code or "")
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
@@ -254,6 +258,6 @@ async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
 
     assert await forget(connection, WHO) == 4
     assert await places_of(connection, WHO) == []
-    page = await listing.page(connection, minters, 1, START, 10, profile_id=await connection.fetchval(
+    page = await listing.page(ProgramCodes(connection, minters, 1), START, 10, profile_id=await connection.fetchval(
         "SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1"))  # fmt: skip
     assert len(page.codes) == 4

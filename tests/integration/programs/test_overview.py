@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from codewell.codes import lifecycle
+from codewell.codes import activation, lifecycle
 from codewell.codes.lifecycle import CodeChange
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
@@ -16,25 +17,25 @@ from codewell.programs import overview
 from tests.support.factories import OFF, message, program
 from tests.support.stock import codes
 
-Step = Callable[[Connection, Minters, int, str], Awaitable[object]]
+Step = Callable[[ProgramCodes, str], Awaitable[object]]
 
 MADE, ATTACHED = 10, 3
 LATER = datetime(2090, 1, 1, tzinfo=UTC)
 
 
-async def keep(_: Connection, __: Minters, ___: int, ____: str) -> None:
+async def keep(_: ProgramCodes, __: str) -> None:
     """Leave the code as it is."""
 
 
-async def detach_and_delete(connection: Connection, minters: Minters, program_id: int, code: str) -> None:
-    await lifecycle.detach(connection, minters, program_id, code)
-    await lifecycle.delete(connection, minters, program_id, code)
+async def detach_and_delete(in_program: ProgramCodes, code: str) -> None:
+    await lifecycle.detach(in_program, code)
+    await lifecycle.delete(in_program, code)
 
 
-async def detach_and_change(connection: Connection, minters: Minters, program_id: int, code: str) -> None:
+async def detach_and_change(in_program: ProgramCodes, code: str) -> None:
     """The code moves to a second block of its own."""
-    await lifecycle.detach(connection, minters, program_id, code)
-    await lifecycle.change(connection, minters, program_id, code, lambda _: CodeChange(LATER, None))
+    await lifecycle.detach(in_program, code)
+    await lifecycle.change(in_program, code, lambda _: CodeChange(LATER, None))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ async def detach_and_change(connection: Connection, minters: Minters, program_id
     [
         (keep, 7),
         (lifecycle.detach, 10),
-        (lifecycle.activate, 7),
+        (activation.activate, 7),
         (lifecycle.delete, 7),
         (detach_and_delete, 7),
         (detach_and_change, 10),
@@ -55,7 +56,7 @@ async def test_pooled_codes_after_each_step(
     await generate(connection, minters, spring.id, MADE, None)
     requests = [message("SPRING", profile_id=f"p-{number}") for number in range(ATTACHED)]
     for code in codes((await claims.attach(requests)).rows, requests):
-        await step(connection, minters, spring.id, code or "")
+        await step(ProgramCodes(connection, minters, spring.id), code or "")
 
     [seen] = await overview.overview(connection)
     stock = await overview.stock(connection, "SPRING")
@@ -69,7 +70,7 @@ async def test_expired_codes_are_not_pooled(connection: Connection, claims: Clai
     await generate(connection, minters, spring.id, MADE, None)
     requests = [message("SPRING")]
     [code] = codes((await claims.attach(requests)).rows, requests)
-    await lifecycle.detach(connection, minters, spring.id, code or "")
+    await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code or "")
     await connection.execute("UPDATE block SET expires_at = now() WHERE origin <> 'return'")
 
     [seen] = await overview.overview(connection)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle
 from codewell.codes.lookup import find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, TemplateInvalid
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
@@ -111,7 +112,7 @@ async def test_codes_of_an_old_template_stay_valid_and_can_be_found(
     assert sorted(len(code or "") for code in given) == [11] * 7 + [12] * 10
     old, new = await minters.get(connection, spring.id, 1), await minters.get(connection, spring.id, 2)
     for text in [*old.mint(0, 10), *new.mint(0, 10)]:
-        fact = await find(connection, minters, spring.id, text)
+        fact = await find(ProgramCodes(connection, minters, spring.id), text)
         assert fact is not None
         assert (fact.code, fact.state) == (text, "attached")
     assert await audit(connection) == []
@@ -158,7 +159,7 @@ async def test_a_code_that_everybody_has_stays_everybodys(
     # As if it had been given while the setting changed.
     await connection.execute("UPDATE program SET shared = false")
     with pytest.raises(ProgramRefused, match="gives one code to everybody"):
-        await lifecycle.detach(connection, minters, spring.id, code or "")
+        await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code or "")
 
 
 async def test_a_clone_has_the_settings_and_nothing_else(connection: Connection, minters: Minters) -> None:
@@ -210,7 +211,7 @@ async def test_a_removed_program_is_on_record_only(connection: Connection, claim
     assert '"program_inactive"' in reasons((await claims.attach([late])).rows[late.id])
     assert [one.program.name for one in await overview.overview(connection)] == ["OTHER"]
     assert (await programs.get(connection, "SPRING")).active is False
-    fact = await find(connection, minters, spring.id, code or "")
+    fact = await find(ProgramCodes(connection, minters, spring.id), code or "")
     assert fact is not None
     assert fact.state == "attached"
     assert (await overview.stock(connection, "SPRING")).attached == 1

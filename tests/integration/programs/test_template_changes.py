@@ -7,6 +7,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, find
+from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
@@ -29,7 +30,7 @@ def template(text: str) -> dict[str, Any]:
 
 
 async def texts(connection: Connection, minters: Minters, program_id: int) -> list[str]:
-    return [one.code for one in (await page(connection, minters, program_id, START, 1_000)).codes]
+    return [one.code for one in (await page(ProgramCodes(connection, minters, program_id), START, 1_000)).codes]
 
 
 async def numbers(connection: Connection, version: int) -> tuple[int, int, int]:
@@ -117,7 +118,7 @@ async def test_what_was_left_out_is_the_older_templates_code(connection: Connect
 
     old = (await minters.get(connection, spring.id, 1)).mint(0, 60)
     for text in old:
-        fact = await find(connection, minters, spring.id, text)
+        fact = await find(ProgramCodes(connection, minters, spring.id), text)
         assert fact is not None
         assert (fact.code, fact.place[:2]) == (text, (0, 1))
 

@@ -13,6 +13,7 @@ from aiokafka import ConsumerRecord
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.issuing import assigned
 from codewell.issuing.claim import Claims
@@ -258,7 +259,7 @@ async def test_two_lost_answers_that_contradict_each_other(
     async def lost(primary: World) -> None:
         [[row]] = await primary.ask(asked)
         async with primary.connections.acquire() as connection:
-            await lifecycle.detach(connection, Minters(None), 1, row.code or "")
+            await lifecycle.detach(ProgramCodes(connection, Minters(None), 1), row.code or "")
         [[other]] = await primary.ask(message("SPRING", profile_id="p-1"))
         assert other.code == row.code
         first = primary.answers[0]
@@ -310,10 +311,10 @@ async def test_what_the_database_knows_is_no_case(database_url: str) -> None:
         [[row], _] = await world.ask(*requests(0, 2))
         async with world.connections.acquire() as connection:
             minters = Minters(None)
-            await lifecycle.detach(connection, minters, 1, row.code or "")
+            await lifecycle.detach(ProgramCodes(connection, minters, 1), row.code or "")
             # The returned code is the last, and goes to the second who asks now.
             await world.ask(*requests(10, 2))
-            await lifecycle.delete(connection, minters, 1, world.answers[1].codes[0].text)
+            await lifecycle.delete(ProgramCodes(connection, minters, 1), world.answers[1].codes[0].text)
             await forget(connection, "p-10")
         world.answers *= 2
         assert await world.reconcile(repair=False) == []
@@ -326,7 +327,7 @@ async def test_a_code_that_is_deleted_or_over_by_now_is_put_back_too(database_ur
 
     async with failed_over(database_url, spring(5, ttl="P1D"), lost) as world:
         async with world.connections.acquire() as connection:
-            await lifecycle.delete(connection, Minters(None), 1, world.answers[0].codes[0].text)
+            await lifecycle.delete(ProgramCodes(connection, Minters(None), 1), world.answers[0].codes[0].text)
         await world.fetch("UPDATE block SET expires_at = now(), open = false")
         # The second was answered by somebody whose clock is ahead, just before the code's end.
         second = world.answers[1]

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from codewell.codes import lifecycle, lookup
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
@@ -138,7 +139,7 @@ async def test_a_code_is_found_by_its_number_and_by_its_text(
     minter = await minters.get(connection, 1, 1)
     for number in range(EXECUTIONS):
         text = minter.mint(number * 1_000, 1)[0]
-        assert await lookup.find(connection, minters, 1, text) is not None
+        assert await lookup.find(ProgramCodes(connection, minters, 1), text) is not None
 
     assert "block_numbers_once" in indexes(plans, "int8range(b.first, b.first + b.size) @>", "block")
     assert "answer_code_once" in indexes(plans, "LEFT JOIN answer a ON", "answer")
@@ -181,8 +182,10 @@ async def test_what_is_given_again_is_found_by_its_profile(
     [held] = await connection.fetchrow("SELECT count(*) FROM holding")
     for number in range(EXECUTIONS):
         deleted, changed = minter.mint(100 + number, 1)[0], minter.mint(200 + number, 1)[0]
-        await lifecycle.delete(connection, minters, 1, deleted)
-        await lifecycle.change(connection, minters, 1, changed, lambda _: lifecycle.CodeChange(None, '{"a": "b"}'))
+        await lifecycle.delete(ProgramCodes(connection, minters, 1), deleted)
+        await lifecycle.change(
+            ProgramCodes(connection, minters, 1), changed, lambda _: lifecycle.CodeChange(None, '{"a": "b"}')
+        )
 
     assert indexes(plans, "DELETE FROM holding", "holding") == {"holding_once"}
     assert indexes(plans, "UPDATE holding", "holding") == {"holding_once"}
