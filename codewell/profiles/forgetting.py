@@ -31,7 +31,7 @@ _TIMEOUT_S: Final = 600
 
 _LOCK_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 # The index of holdings begins with the program.
-_DELETE_HOLDINGS: Final = """
+_DELETE_ASSIGNMENTS: Final = """
     DELETE FROM holding h USING program p WHERE h.program_id = p.id AND h.profile_id = $1 AND h.profile_id <> ''
     """
 _RENAME_IN_ANSWERS: Final = "UPDATE answer SET profile_id = $2 WHERE profile_id = $1 AND answered_at <= $3"
@@ -48,7 +48,7 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
 
     Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
     """
-    before = await _run_exclusively(connection, _DELETE_HOLDINGS, profile_id)
+    before = await _run_exclusively(connection, _DELETE_ASSIGNMENTS, profile_id)
     # Whoever sees the new id learns neither the old one nor which other ids were random once.
     random_id = f"forgotten-{uuid4()}"
     async with connection.transaction():

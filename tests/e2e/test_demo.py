@@ -20,7 +20,7 @@ from services.cli import codewell
 from services.standalone.demo import TEMPLATE
 from services.standalone.demo_checks import DemoCheck, check
 from tests.support.commands import CODEWELL, environment
-from tests.support.conditions import processes_in
+from tests.support.processes import processes_in
 
 TIMEOUT_S = 120.0
 

@@ -15,7 +15,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.commands import environment
 from tests.support.factories import program
-from tests.support.moments import seeded
+from tests.support.seeded_random import seeded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
 

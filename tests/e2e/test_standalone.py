@@ -16,7 +16,7 @@ import pytest
 
 from services.standalone.child import Child, RunAs
 from tests.support.commands import CODEWELL, Stack, codewell, environment, running_stack, starting_stack
-from tests.support.conditions import processes_in, until
+from tests.support.processes import processes_in, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from services.standalone.ports import free_port
 from tests.deploy.test_pins import with_all_below
 from tests.support.commands import Said, environment
-from tests.support.conditions import processes_in
+from tests.support.processes import processes_in
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("issuer", "generator", "console")

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support import in_process
-from tests.support.conditions import until
-from tests.support.said import Said
+from tests.support.command_result import Said
+from tests.support.processes import until
 
 __all__ = ["Said"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from services.cli import codewell as program
-from tests.support.said import Said
+from tests.support.command_result import Said
 
 # The streams, the variables and the folder belong to the whole process.
 _one_at_a_time = threading.Lock()

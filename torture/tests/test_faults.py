@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from tests.support.moments import VARIABLE
+from tests.support.seeded_random import VARIABLE
 from torture.guards import GUARDS, Guard, without
 from torture.kinds import KINDS
 from torture.run import run

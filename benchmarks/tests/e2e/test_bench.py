@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.conditions import processes_in, until
+from tests.support.processes import processes_in, until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc"),

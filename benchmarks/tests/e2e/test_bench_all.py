@@ -16,7 +16,7 @@ from benchmarks.catalogue import Benchmark
 from benchmarks.commands import bench as bench_command
 from benchmarks.suite import Measured, each
 from benchmarks.tests.e2e.test_bench import assert_nothing_left, bench
-from tests.support.conditions import until
+from tests.support.processes import until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc"),

@@ -23,7 +23,7 @@ async def connect_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
             for host, port, _ in collect_hosts(kafka_config.bootstrap):
                 await _probe(kafka_config, host, port)
             # They name the brokers that do the work, and those may be called otherwise.
-            for host, port in await _advertised_brokers(kafka_config):
+            for host, port in await _advertised_addresses(kafka_config):
                 await _probe(kafka_config, host, port)
         except StackUnavailable as refused:
             return refused
@@ -68,7 +68,7 @@ async def _probe(kafka_config: KafkaConfig, host: str, port: int) -> None:
     connection.close()
 
 
-async def _advertised_brokers(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
+async def _advertised_addresses(kafka_config: KafkaConfig) -> list[tuple[str, int]]:
     client = AIOKafkaClient(request_timeout_ms=PROBE_TIMEOUT_MS, **kafka_config.client_options())
     try:
         await client.bootstrap()

@@ -16,7 +16,7 @@ from codewell.programs import overview
 from tests.support.concurrent_users import Everybody, look_at_all
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote
-from tests.support.situations import attach_all, delete_codes, list_block
+from tests.support.stock import attach_all, delete_codes, list_block
 
 
 async def test_stock_is_conserved_at_every_commit(

@@ -8,9 +8,9 @@ import pytest
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
 from tests.integration.audit.test_audit_log import tamper
+from tests.support.command_result import Said
 from tests.support.commands import environment
 from tests.support.in_process import codewell
-from tests.support.said import Said
 
 PROFILE = "p-nobody-may-read"
 SETTINGS = ("--template", "{upstring 4}-{number 6}", "--codes-max", "1000", "--allow-guessable")

@@ -5,10 +5,10 @@ from pathlib import Path
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
+from tests.support.command_result import Said
 from tests.support.commands import environment
 from tests.support.factories import program
 from tests.support.in_process import codewell
-from tests.support.said import Said
 
 GENERATE = ("code", "generate", "SPRING", "--profiles")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from codewell.infra.postgres.connection import Connection
 from codewell.keys.master_keys import key_id_of
 from codewell.pool.minter_cache import Minters
+from tests.support.command_result import Said
 from tests.support.commands import environment
 from tests.support.factories import program
 from tests.support.in_process import codewell
-from tests.support.said import Said
 
 
 async def test_keys_are_wrapped_for_the_first_time_and_with_another_one(

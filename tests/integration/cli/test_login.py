@@ -8,9 +8,9 @@ import asyncpg
 
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
+from tests.support.command_result import Said
 from tests.support.commands import environment
 from tests.support.in_process import codewell
-from tests.support.said import Said
 from tests.support.servers import as_role
 
 

@@ -10,7 +10,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from tests.support.commands import codewell, environment
 from tests.support.factories import OFF, message, program
-from tests.support.situations import codes
+from tests.support.stock import codes
 
 
 async def test_returned_codes_are_listed_once(

@@ -11,8 +11,8 @@ from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import started_producer
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PROGRAM_CHANGED
 from services.standalone.ports import free_port
-from tests.support.asking import message, step, structured
 from tests.support.running import LIMIT_S
+from tests.support.sender_records import message, step, structured
 from tests.support.site import Site
 
 QUIET_S = 0.3

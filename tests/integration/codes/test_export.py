@@ -24,7 +24,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.profiles import profiles
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
-from tests.support.situations import list_block, until
+from tests.support.stock import list_block, until
 
 FIELDS = ({"name": "discount"}, {"name": "note"}, {"name": "secret", "save": False})
 ALL = ExportOptions()

@@ -21,7 +21,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
-from tests.support.situations import codes, list_block, until_waiting
+from tests.support.stock import codes, list_block, until_waiting
 
 Step = Callable[[ProgramCodes, str], Awaitable[object]]
 

@@ -18,7 +18,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from schemas.program import State
 from tests.support.factories import OFF, message, program
-from tests.support.situations import list_block
+from tests.support.stock import list_block
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from codewell.minting.template import Template
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from tests.support.factories import OFF, TEMPLATE, message, program
-from tests.support.situations import delete_codes, list_block
+from tests.support.stock import delete_codes, list_block
 
 
 async def pages(connection: Connection, minters: Minters, program_id: int, limit: int) -> list[list[CodeFacts]]:

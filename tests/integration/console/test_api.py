@@ -11,9 +11,9 @@ from codewell.access import tokens
 from codewell.infra.postgres import watch
 from services.console import main
 from services.console.settings import ConsoleSettings
-from tests.support.asking import messages
-from tests.support.door import door
+from tests.support.database_proxy import door
 from tests.support.running import running, until
+from tests.support.sender_records import messages
 from tests.support.site import Site
 
 

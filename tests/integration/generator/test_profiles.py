@@ -20,8 +20,8 @@ from services.generator import profile_reader as reading
 from services.generator.profile_reader import ProfileReader
 from services.generator.settings import GeneratorSettings
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
-from tests.support.asking import messages
 from tests.support.running import soon, until
+from tests.support.sender_records import messages
 from tests.support.site import Site
 
 TOPIC = "profile-changed"

@@ -4,8 +4,8 @@ import json
 from uuid import UUID
 
 from schemas.events import POOL_DEMAND
-from tests.support.asking import answered, codes, message, messages
 from tests.support.pools import AUTOMATIC, check, until_full
+from tests.support.sender_records import answered, codes, message, messages
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

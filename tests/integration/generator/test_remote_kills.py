@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from codewell.audit.promises import audit
-from tests.support.moments import seeded
 from tests.support.pools import check
 from tests.support.remote_server import Asked, RemoteServer, Reply, answer, remote_server, reply
 from tests.support.running import until
+from tests.support.seeded_random import seeded
 from tests.support.site import Site
 from tests.support.worker_processes import running_workers
 

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
+from tests.integration.healing.all_workers import REPLY, workers
 from tests.integration.healing.conftest import end_faust_waits
-from tests.integration.healing.pair import Pair, pair, port_of
-from tests.integration.healing.workers import REPLY, workers
+from tests.integration.healing.standby_pair import Pair, pair, port_of
 from tests.support.running import no_task_left, until
 from tests.support.servers import with_database
 from tests.support.site import open_site

@@ -14,8 +14,8 @@ import pytest
 from codewell.audit.promises import audit
 from services.standalone.postgres_data import binaries
 from services.standalone.server_user import give_to, server_user
+from tests.integration.healing.all_workers import workers
 from tests.integration.healing.conftest import end_faust_waits
-from tests.integration.healing.workers import workers
 from tests.support.running import no_task_left
 from tests.support.servers import IN_CONTAINERS, with_database
 from tests.support.site import open_site

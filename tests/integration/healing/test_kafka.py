@@ -11,8 +11,8 @@ from codewell.infra.kafka import broker_watchdog, clients
 from schemas.topics import TOPICS
 from services.standalone.home import Home
 from services.standalone.kafka import KafkaBroker
+from tests.integration.healing.all_workers import workers
 from tests.integration.healing.conftest import end_faust_waits
-from tests.integration.healing.workers import workers
 from tests.support.running import no_task_left
 from tests.support.site import open_site
 

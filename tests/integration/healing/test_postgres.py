@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.integration.healing.workers import Workers, workers
+from tests.integration.healing.all_workers import Workers, workers
 from tests.support.site import Site
 from torture.proxy import LOOPBACK, Proxy, Weather, proxied
 

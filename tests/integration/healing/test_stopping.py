@@ -19,7 +19,11 @@ async def test_a_generator_that_connects_to_a_silent_broker_stops() -> None:
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.healing.connecting", str(port), stderr=asyncio.subprocess.DEVNULL
+            sys.executable,
+            "-m",
+            "tests.integration.healing.connect_to_broker",
+            str(port),
+            stderr=asyncio.subprocess.DEVNULL,
         )
         try:
             await asyncio.wait_for(came.wait(), START_LIMIT_S)

@@ -18,7 +18,7 @@ from schemas.imports import Import
 from tests.integration.imports.test_imports import IMPORT, Crash, files, stock
 from tests.support.factories import program
 from tests.support.import_runs import Files, lines
-from tests.support.situations import until_waiting
+from tests.support.stock import until_waiting
 
 __all__ = ["files"]
 

@@ -19,7 +19,7 @@ from codewell.pool.minter_cache import Minters
 from tests.integration.imports.test_imports import IMPORT, files, stock
 from tests.support.factories import message, program
 from tests.support.import_runs import Files, lines
-from tests.support.situations import until_waiting
+from tests.support.stock import until_waiting
 
 __all__ = ["files"]
 

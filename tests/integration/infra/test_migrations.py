@@ -9,7 +9,7 @@ from codewell.errors import SchemaMismatch
 from codewell.infra.postgres import migrations
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import ROLES, Migration, check_schema, load_migrations, migrate
-from tests.support.situations import until_waiting
+from tests.support.stock import until_waiting
 
 NAMES = [migration.name for migration in load_migrations()]
 LATEST = len(NAMES)

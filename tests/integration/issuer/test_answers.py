@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from codewell.client.exchange import OutgoingRequest
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
-from tests.support.asking import answered, data_of, message, renamed, step, structured
+from tests.support.sender_records import answered, data_of, message, renamed, step, structured
 from tests.support.site import Site
 
 # Answers' ids follow from it for ever.

@@ -8,8 +8,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from codewell.client.exchange import OutgoingRequest
 from codewell.infra.uuid7 import uuid7
 from schemas.events import VALUE_BYTES_MAX
-from tests.support.asking import answered, codes, message, messages, step, structured, with_headers
 from tests.support.running import until
+from tests.support.sender_records import answered, codes, message, messages, step, structured, with_headers
 from tests.support.site import Site
 
 Headers = list[tuple[str, bytes | None]]

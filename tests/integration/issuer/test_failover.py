@@ -19,8 +19,8 @@ from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
 from tests.support import running
-from tests.support.asking import data_of, message
 from tests.support.commands import Said, codewell, environment
+from tests.support.sender_records import data_of, message
 from tests.support.servers import IN_CONTAINERS
 from tests.support.site import Site, open_site
 

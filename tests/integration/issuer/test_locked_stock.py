@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 
 from codewell.issuing import claim
-from tests.support.asking import answered, codes, message, messages, step, structured
 from tests.support.client_faults import until_committed
+from tests.support.sender_records import answered, codes, message, messages, step, structured
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

@@ -14,10 +14,10 @@ from codewell.infra.process import lifecycle
 from services.issuer import offsets
 from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
-from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import Outage, stuck_claim, until_committed, until_stuck
-from tests.support.door import door
+from tests.support.database_proxy import door
 from tests.support.running import STOP_LIMIT_S, soon, until
+from tests.support.sender_records import answered, codes, copies, message, messages
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

@@ -20,8 +20,8 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder, ReceivedRequest
-from tests.support.asking import answered, data_of, message, messages, step, with_headers
 from tests.support.client_faults import until_committed
+from tests.support.sender_records import answered, data_of, message, messages, step, with_headers
 from tests.support.site import Site
 
 LONG_CODE = "券" * 190

@@ -10,10 +10,10 @@ from codewell.client.exchange import OutgoingRequest
 from codewell.infra.kafka import clients
 from services.issuer import offsets
 from services.issuer.batch_publisher import BatchPublisher
-from tests.support.asking import answered, codes, copies, message, messages
 from tests.support.client_faults import stuck_claim, until_committed, until_stuck
-from tests.support.members import Gate, Leader, Watch
+from tests.support.group_members import Gate, Leader, Watch
 from tests.support.running import soon
+from tests.support.sender_records import answered, codes, copies, message, messages
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

@@ -12,9 +12,9 @@ from codewell.pool.minter_cache import Minters
 from codewell.remote import order_leases
 from schemas.program import Program
 from schemas.remote import RemoteCode
-from tests.support.asking import answered, by_request, codes, message, messages, step
 from tests.support.client_faults import until_committed
 from tests.support.remote_programs import store
+from tests.support.sender_records import answered, by_request, codes, message, messages, step
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

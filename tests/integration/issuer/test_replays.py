@@ -2,7 +2,8 @@
 
 import json
 
-from tests.support.asking import (
+from tests.support.client_faults import until_committed
+from tests.support.sender_records import (
     by_request,
     codes,
     copies,
@@ -14,7 +15,6 @@ from tests.support.asking import (
     structured,
     with_headers,
 )
-from tests.support.client_faults import until_committed
 from tests.support.site import Site
 
 REPLY = "message-render.reply"

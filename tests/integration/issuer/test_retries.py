@@ -6,8 +6,8 @@ from codewell.recovery import dead_letters, replaying
 from codewell.recovery.dead_letter_log import exclusive_lock
 from codewell.recovery.dead_letters import LetterFilter
 from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
-from tests.support.asking import answered, message, with_headers
 from tests.support.client_faults import until_committed
+from tests.support.sender_records import answered, message, with_headers
 from tests.support.site import Site
 
 RETRY, REPLY, DLQ = "message-render.retry", "message-render.reply", "message-render.dlq"

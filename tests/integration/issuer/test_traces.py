@@ -3,8 +3,8 @@
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from codewell.client.exchange import OutgoingRequest
-from tests.support.asking import message, messages, structured, with_headers
 from tests.support.collector import Collector, Received, collector
+from tests.support.sender_records import message, messages, structured, with_headers
 from tests.support.site import Site
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

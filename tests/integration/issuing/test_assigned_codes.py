@@ -17,7 +17,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program
-from tests.support.situations import until_waiting
+from tests.support.stock import until_waiting
 
 
 async def generate_for(connection: Connection, minters: Minters, program_id: int, profiles: list[str]) -> None:

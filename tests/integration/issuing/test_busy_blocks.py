@@ -11,7 +11,7 @@ from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import message, program
-from tests.support.situations import codes, until_waiting
+from tests.support.stock import codes, until_waiting
 
 SHORT_MS = 100
 # Below the limit of any lock, so that who waits for one fails here.

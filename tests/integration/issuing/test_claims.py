@@ -13,7 +13,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import TEMPLATE, message, program, step
-from tests.support.situations import codes, reasons
+from tests.support.stock import codes, reasons
 
 
 async def test_a_batch_gets_a_code_for_each_request(connection: Connection, claims: Claims, minters: Minters) -> None:

@@ -13,7 +13,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
-from tests.support.situations import attach_all, codes, reasons
+from tests.support.stock import attach_all, codes, reasons
 
 
 @pytest.mark.parametrize(("wanted", "made"), [(3, 100), (100, 100), (250, 250)])

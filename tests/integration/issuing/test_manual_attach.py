@@ -20,7 +20,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program
-from tests.support.situations import codes, list_block
+from tests.support.stock import codes, list_block
 
 
 async def named(

@@ -11,7 +11,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import message, program
-from tests.support.situations import codes, stop_in_the_middle, until_waiting
+from tests.support.stock import codes, stop_in_the_middle, until_waiting
 
 
 async def test_a_cancelled_claim_leaves_its_codes_to_the_next(

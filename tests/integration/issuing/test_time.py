@@ -14,7 +14,7 @@ from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
-from tests.support.situations import list_block, reasons, until, until_waiting
+from tests.support.stock import list_block, reasons, until, until_waiting
 
 SOON = "clock_timestamp() + interval '0.3 s'"
 # Long enough for a slow machine to start waiting before it is over.

@@ -15,7 +15,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import message, program, step
-from tests.support.situations import attach_all, codes, stop_in_the_middle, until_waiting
+from tests.support.stock import attach_all, codes, stop_in_the_middle, until_waiting
 
 ROUNDS = 15
 

@@ -28,7 +28,7 @@ from services.issuer.settings import IssuerSettings
 from tests.support.factories import message, program
 from tests.support.remote_programs import remote
 from tests.support.servers import as_role
-from tests.support.situations import codes
+from tests.support.stock import codes
 
 OLD, NEW = os.urandom(24), os.urandom(32)
 BOTH = MasterKeys(NEW, OLD)

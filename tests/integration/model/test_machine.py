@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.model.machine import Machine
 from tests.integration.model.world import Keys, World
-from tests.support.moments import seeded
+from tests.support.seeded_random import seeded
 
 EXAMPLES = int(os.environ.get("CODEWELL_MODEL_EXAMPLES", "30"))
 STEPS = 30

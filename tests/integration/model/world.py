@@ -33,7 +33,7 @@ from tests.integration.model.model import Answer, Asked, Got
 from tests.integration.model.reading import Reading, read, understand
 from tests.support.factories import message, program, step
 from tests.support.import_runs import no_progress
-from tests.support.situations import attach_all
+from tests.support.stock import attach_all
 
 T = TypeVar("T")
 CONNECTIONS: Final = 6

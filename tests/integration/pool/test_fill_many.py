@@ -18,7 +18,7 @@ from codewell.programs import overview, programs
 from schemas.program import Program
 from tests.support.factories import OFF, message, program
 from tests.support.remote_programs import remote
-from tests.support.situations import attach_all, list_block
+from tests.support.stock import attach_all, list_block
 
 LARGE: dict[str, Any] = {"source": {"kind": "template", "template": "{string 12}"}}
 

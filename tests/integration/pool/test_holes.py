@@ -13,7 +13,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, TEMPLATE, message, program
-from tests.support.situations import codes, delete_codes, list_block
+from tests.support.stock import codes, delete_codes, list_block
 
 
 async def test_texts_are_given_in_their_order_with_their_facts(

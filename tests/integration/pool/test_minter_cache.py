@@ -12,7 +12,7 @@ from codewell.pool import minter_cache as module
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from tests.support.factories import TEMPLATE, message, program
-from tests.support.situations import codes
+from tests.support.stock import codes
 
 
 @pytest.mark.parametrize("size", [16, 24, 32])

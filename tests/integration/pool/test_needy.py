@@ -5,7 +5,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from tests.support.factories import OFF, message, program
-from tests.support.situations import attach_all, delete_codes, list_block
+from tests.support.stock import attach_all, delete_codes, list_block
 
 
 async def changes(connection: Connection, minters: Minters, program_id: int) -> bool:

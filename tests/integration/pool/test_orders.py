@@ -20,7 +20,7 @@ from codewell.remote import signing_secrets
 from tests.support import factories
 from tests.support.factories import message
 from tests.support.remote_programs import asked, codes, remote, stock, store, taken
-from tests.support.situations import list_block
+from tests.support.stock import list_block
 
 
 async def test_a_pool_is_ordered_up_to_its_mark_once(connection: Connection, minters: Minters) -> None:

@@ -13,7 +13,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program
-from tests.support.situations import attach_all, codes, list_block
+from tests.support.stock import attach_all, codes, list_block
 
 
 async def test_a_pool_is_filled_to_its_mark_and_no_further(

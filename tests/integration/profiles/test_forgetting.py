@@ -26,7 +26,7 @@ from codewell.profiles import forgetting, profiles
 from codewell.profiles.forgetting import forget
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
-from tests.support.situations import stop_in_the_middle, until_waiting
+from tests.support.stock import stop_in_the_middle, until_waiting
 
 WHO = 'p-"secret"\\é'
 

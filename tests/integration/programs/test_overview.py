@@ -15,7 +15,7 @@ from codewell.pool.levels import levels
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program
-from tests.support.situations import codes
+from tests.support.stock import codes
 
 Step = Callable[[ProgramCodes, str], Awaitable[object]]
 

@@ -18,7 +18,7 @@ from codewell.pool.fill import generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, TEMPLATE, message, program, settings
-from tests.support.situations import codes, list_block, reasons, until_waiting
+from tests.support.stock import codes, list_block, reasons, until_waiting
 
 GUESSES_PER_S = 10.0
 LONGER = "{upstring 4}-{number 7}"

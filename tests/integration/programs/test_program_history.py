@@ -16,7 +16,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program, step
-from tests.support.situations import codes
+from tests.support.stock import codes
 
 GUESSES_PER_S = 10.0
 # The migration from which on settings are kept.

@@ -17,7 +17,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
-from tests.support.situations import attach_all, codes, list_block
+from tests.support.stock import attach_all, codes, list_block
 
 GUESSES_PER_S = 10.0
 HUNDRED = "{number 2}"

@@ -23,10 +23,10 @@ from codewell.recovery.dead_letters import DeadLetters, LetterFilter
 from codewell.recovery.purging import Purge, PurgeResult
 from codewell.recovery.replaying import REPLAYS_MAX, ReplayCounts, ReplayOptions
 from tests.integration.issuer.test_poison import NotUtf8, publish_raw
-from tests.support.asking import data_of, message, step, with_headers
 from tests.support.client_faults import until_committed
 from tests.support.commands import CODEWELL, environment
 from tests.support.running import until
+from tests.support.sender_records import data_of, message, step, with_headers
 from tests.support.site import Site
 
 DLQ = "message-render.dlq"

@@ -20,7 +20,7 @@ from codewell.remote.addresses import Network
 from codewell.remote.client import Client
 from codewell.remote.signing import signature_headers
 from schemas.remote import RemoteCode, RemoteRequest
-from tests.integration.remote.certificates import server_tls
+from tests.integration.remote.server_tls import server_tls
 from tests.support.remote_server import Answering, Asked, RemoteServer, Reply, answer, dripping, remote_server, reply
 
 KEYS = [b"k" * 32, b"o" * 32]

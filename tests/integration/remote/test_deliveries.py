@@ -37,7 +37,7 @@ from tests.support.remote_programs import (
     take,
     taken,
 )
-from tests.support.situations import list_block
+from tests.support.stock import list_block
 
 
 async def test_who_generates_orders_with_the_fields_whatever_the_switches_say(

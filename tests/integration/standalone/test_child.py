@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.standalone.child import Child, RunAs
-from tests.support.conditions import is_alive, until
+from tests.support.processes import is_alive, until
 
 SLEEP = ["/bin/sleep", "60"]
 # Ignores the signal and has a child of its own, whose pid it says.

@@ -17,7 +17,7 @@ from services.standalone.home import Home
 from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS, PostgresServer, PostgresSettings
 from services.standalone.postgres_data import binaries
-from tests.support.conditions import processes_in
+from tests.support.processes import processes_in
 
 NOBODY = 65534
 CAP_DAC_READ_SEARCH = 2

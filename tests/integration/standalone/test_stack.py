@@ -20,7 +20,7 @@ from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
-from tests.support.conditions import processes_in, until
+from tests.support.processes import processes_in, until
 
 TOPIC = "kept"
 # As long as a message may be.

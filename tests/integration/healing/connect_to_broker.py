@@ -1,4 +1,4 @@
-"""A process that connects to a broker as a generator does: `python -m tests.integration.healing.connecting PORT`."""
+"""Connect to a broker as a generator does: `python -m tests.integration.healing.connect_to_broker PORT`."""
 
 import asyncio
 import sys

@@ -17,8 +17,8 @@ from services.generator.settings import GeneratorSettings
 from services.issuer.main import run_issuer
 from services.issuer.settings import IssuerSettings
 from services.standalone.ports import LOOPBACK, free_port
-from tests.support.asking import messages
 from tests.support.running import running, until
+from tests.support.sender_records import messages
 from tests.support.site import Site
 
 # What the product promises, from the end of a fault on (s).
