@@ -109,6 +109,6 @@ async def _schema_version(connection: Connection) -> int:
 def _refuse_newer(version: int) -> None:
     if version > len(load_migrations()):
         raise SchemaMismatch(
-            f"The database's schema has version {version}, but this program supports versions up to {len(load_migrations())}: "
-            "install the version of codewell that migrated the database."
+            f"The database's schema has version {version}, but this program supports versions up to "
+            f"{len(load_migrations())}: install the version of codewell that migrated the database."
         )
