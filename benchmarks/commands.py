@@ -6,7 +6,7 @@ from benchmarks.commands_all import bench_all, check
 from benchmarks.commands_issuer import grown, issue, latency, mixed, replay, scale
 from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
 from services.cli.commands import Commands
-from services.cli.output import as_json
+from services.cli.output import json_option
 
 
 @click.group(cls=Commands)
@@ -22,7 +22,7 @@ def bench() -> None:
     "--codes", type=click.IntRange(20_000), default=2_000_000, show_default=True, help="Number of codes to mint."
 )
 @REPETITIONS
-@as_json
+@json_option
 def mint(codes: int, repetitions: int, as_json: bool) -> None:
     """Mint and decode codes on one core.
 
@@ -56,7 +56,7 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
     help="Requests to answer from the largest program, and from one with just enough codes.",
 )
 @REPETITIONS
-@as_json
+@json_option
 def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
     """Generate codes as ranges, store codes as rows, and issue codes."""
     from benchmarks.generate import bench_generate
@@ -73,7 +73,7 @@ def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: 
     help="Codes of the program; half of them are attached.",
 )
 @REPETITIONS
-@as_json
+@json_option
 def export(codes: int, repetitions: int, as_json: bool) -> None:
     """Export a program's codes.
 
@@ -96,7 +96,7 @@ def export(codes: int, repetitions: int, as_json: bool) -> None:
     help="Rows of another CSV file that measures memory; 10000000 take some minutes.",
 )
 @REPETITIONS
-@as_json
+@json_option
 def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> None:
     """Import a CSV file and a workbook.
 
@@ -116,7 +116,7 @@ def import_(rows: int, memory_rows: int, repetitions: int, as_json: bool) -> Non
     help="Number of attach requests.",
 )
 @REPETITIONS
-@as_json
+@json_option
 def http(requests: int, repetitions: int, as_json: bool) -> None:
     """Attach, activate and look up codes over HTTP.
 
@@ -141,7 +141,7 @@ def http(requests: int, repetitions: int, as_json: bool) -> None:
 @click.option(
     "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="Requests for each page."
 )
-@as_json
+@json_option
 def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     """List the first page of a very large program, by each filter."""
     from benchmarks.browse import bench_browse
@@ -158,7 +158,7 @@ def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     help="Pools that hold half of their pool_max.",
 )
 @REPETITIONS
-@as_json
+@json_option
 def fill(pools: int, repetitions: int, as_json: bool) -> None:
     """Fill many pools with one generator and with four."""
     from benchmarks.fill import bench_fill
@@ -174,7 +174,7 @@ def fill(pools: int, repetitions: int, as_json: bool) -> None:
     "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Maximum codes per request."
 )
 @REPETITIONS
-@as_json
+@json_option
 def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> None:
     """Fetch codes from a remote service that answers in 50 ms.
 
@@ -190,7 +190,7 @@ def remote(codes: int, request_max: int, repetitions: int, as_json: bool) -> Non
     "--requests", type=click.IntRange(100, 1_000_000), default=100_000, show_default=True, help="Requests to answer."
 )
 @REPETITIONS
-@as_json
+@json_option
 def processes(requests: int, repetitions: int, as_json: bool) -> None:
     """Measure start-up time, memory and CPU of each process."""
     from benchmarks.processes import bench_processes

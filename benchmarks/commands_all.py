@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codewell.errors import CodewellError
-from services.cli.output import as_json, print_json, print_table
+from services.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +31,7 @@ _DOCS = click.option(
     "--repetitions", type=click.IntRange(1, 100), help="Repetitions of each benchmark, instead of its own default."
 )
 @_DOCS
-@as_json
+@json_option
 def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_json: bool) -> None:
     """Run all benchmarks and write docs/benchmarks.md."""
     from benchmarks.catalogue import chosen
@@ -58,7 +58,7 @@ def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_jso
     "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each benchmark."
 )
 @_DOCS
-@as_json
+@json_option
 def check(only: tuple[str, ...], repetitions: int, docs: Path, as_json: bool) -> None:
     """Compare short benchmarks with the recorded figures.
 

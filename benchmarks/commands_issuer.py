@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
-from services.cli.output import as_json
+from services.cli.output import json_option
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
 )
 @_issuers(1, 2)
 @REPETITIONS
-@as_json
+@json_option
 def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
     """Answer a backlog of requests.
 
@@ -65,7 +65,7 @@ def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     "--programs", type=click.IntRange(1, 10_000), default=1_000, show_default=True, help="Number of programs."
 )
 @REPETITIONS
-@as_json
+@json_option
 def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None:
     """Answer requests for many programs, and for one hot program.
 
@@ -96,7 +96,7 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
 )
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
 @REPETITIONS
-@as_json
+@json_option
 def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, repetitions: int, as_json: bool) -> None:
     """Answer requests in a database with many stored answers.
 
@@ -111,7 +111,7 @@ def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, re
 @_requests(50_000)
 @_issuers(1, 2, 4, 8)
 @REPETITIONS
-@as_json
+@json_option
 def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
     """Answer requests for one program with more and more issuers.
 
@@ -142,7 +142,7 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     help="Duration of the load before the measurement, which warms up the broker's JVM (s).",
 )
 @REPETITIONS
-@as_json
+@json_option
 def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int, as_json: bool) -> None:
     """Measure latency from due time to answer, beside a Kafka echo."""
     from benchmarks.latency import bench_latency
@@ -153,7 +153,7 @@ def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int
 @click.command()
 @_requests(100_000)
 @REPETITIONS
-@as_json
+@json_option
 def replay(requests: int, repetitions: int, as_json: bool) -> None:
     """Answer requests twice, the second time after an offset reset.
 

@@ -7,11 +7,11 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.program import Moment
-from services.cli.output import as_json, counted, print_json, print_table, with_database
+from services.cli.output import counted, json_option, print_json, print_table, with_database
 
 
 @click.group(invoke_without_command=True)
-@as_json
+@json_option
 @click.pass_context
 def audit(context: click.Context, as_json: bool) -> None:
     """Check the invariants I1 to I6, or read the audit log.
@@ -70,7 +70,7 @@ def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetim
 @click.option(
     "--before", type=click.IntRange(1), metavar="PLACE", help="Continue before this entry, as printed in the last line."
 )
-@as_json
+@json_option
 def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
     """List the audit log, newest entries first.
 
@@ -90,7 +90,7 @@ def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
 
 @audit.command()
 @click.option("--head", metavar="PLACE:HASH", help="The head that an earlier run printed.")
-@as_json
+@json_option
 def verify(head: str | None, as_json: bool) -> None:
     """Verify the audit log's hash chain and print its head.
 

@@ -7,7 +7,7 @@ import click
 
 from codewell.errors import CodeUnknown
 from schemas.program import State
-from services.cli.output import as_json, counted, print_facts, print_json, print_table, with_database
+from services.cli.output import counted, json_option, print_facts, print_json, print_table, with_database
 
 
 @click.group()
@@ -31,7 +31,7 @@ def code() -> None:
     metavar="FILE",
     help="Attach one code to each profile id in this file (one per line); - is standard input.",
 )
-@as_json
+@json_option
 def generate(program: str, count: int | None, fields: tuple[str, ...], profiles: Any, as_json: bool) -> None:
     """Generate COUNT codes of PROGRAM, or one per profile.
 
@@ -87,7 +87,7 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
 @click.option("--after", metavar="PLACE", help="Continue after this place, as printed in the last line.")
 @click.option("--state", type=click.Choice(get_args(State)), help="Only codes in this state.")
 @click.option("--profile", metavar="ID", help="Only codes that are or were attached to this profile.")
-@as_json
+@json_option
 def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
     """List codes of PROGRAM, oldest first.
 
@@ -123,7 +123,7 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
 @code.command()
 @click.argument("program")
 @click.argument("text", metavar="CODE")
-@as_json
+@json_option
 def show(program: str, text: str, as_json: bool) -> None:
     """Show CODE of PROGRAM."""
     from codewell.codes import lookup

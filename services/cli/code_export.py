@@ -12,7 +12,7 @@ import click
 
 from codewell.errors import CodewellError
 from schemas.program import State
-from services.cli.output import as_json, counted, print_json, with_database
+from services.cli.output import counted, json_option, print_json, with_database
 
 _PROGRESS_INTERVAL_S: Final = 0.2
 
@@ -27,7 +27,7 @@ _PROGRESS_INTERVAL_S: Final = 0.2
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: standard output]"
 )
-@as_json
+@json_option
 def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output: Path | None, as_json: bool) -> None:
     """Export the codes of PROGRAM as CSV.
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from codewell.errors import CodewellError, FileRefused
 from services.cli.code import pairs
-from services.cli.output import as_json, first_mistake, print_facts, print_json, with_database
+from services.cli.output import first_mistake, json_option, print_facts, print_json, with_database
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -39,7 +39,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     "--header/--no-header", default=None, help="Whether the first row names the columns.  [default: detected]"
 )
 @click.option("--bad-rows", type=_FILE, metavar="FILE", help="Write rejected rows to this CSV file.")
-@as_json
+@json_option
 def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | None, bad_rows: Path | None,
             as_json: bool, **given: Any) -> None:  # fmt: skip
     """Import codes from a CSV, XLS or XLSX file into PROGRAM.
@@ -74,7 +74,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
 
 @click.command("undo-import")
 @click.argument("import_id", metavar="ID", type=click.UUID)
-@as_json
+@json_option
 def undo_import(import_id: UUID, as_json: bool) -> None:
     """Delete the unused codes of import ID.
 

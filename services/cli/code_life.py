@@ -13,7 +13,7 @@ from codewell.errors import ProgramRefused
 from schemas.events import Id
 from schemas.program import Moment
 from services.cli.code import facts_of, pairs
-from services.cli.output import as_json, print_facts, print_json, with_database
+from services.cli.output import json_option, print_facts, print_json, with_database
 
 if TYPE_CHECKING:
     from codewell.codes.lifecycle import CodeChange
@@ -29,7 +29,7 @@ _CODE = click.argument("text", metavar="CODE")
 @click.argument("profile")
 @click.argument("text", metavar="[CODE]", required=False)
 @click.option("--request-id", type=click.UUID, help="Idempotency key: the same id returns the same code.")
-@as_json
+@json_option
 def attach(program: str, profile: str, text: str | None, request_id: UUID | None, as_json: bool) -> None:
     """Attach CODE, or the next code of the pool, to PROFILE.
 
@@ -75,7 +75,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
 @click.command()
 @_PROGRAM
 @_CODE
-@as_json
+@json_option
 def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool for another profile."""
     from codewell.codes import lifecycle
@@ -86,7 +86,7 @@ def detach(program: str, text: str, as_json: bool) -> None:
 @click.command()
 @_PROGRAM
 @_CODE
-@as_json
+@json_option
 def activate(program: str, text: str, as_json: bool) -> None:
     """Activate (redeem) CODE of PROGRAM, once."""
     from codewell.codes import activation
@@ -97,7 +97,7 @@ def activate(program: str, text: str, as_json: bool) -> None:
 @click.command()
 @_PROGRAM
 @_CODE
-@as_json
+@json_option
 def deactivate(program: str, text: str, as_json: bool) -> None:
     """Undo the activation of CODE of PROGRAM."""
     from codewell.codes import lifecycle
@@ -116,7 +116,7 @@ def deactivate(program: str, text: str, as_json: bool) -> None:
     metavar="NAME=VALUE",
     help="Custom field; replaces all fields of the code; repeatable.",
 )
-@as_json
+@json_option
 def update(program: str, text: str, expires_at: str | None, fields: tuple[str, ...], as_json: bool) -> None:
     """Change the expiry or the custom fields of CODE of PROGRAM."""
     from codewell.codes import lifecycle
@@ -139,7 +139,7 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
 @click.command()
 @_PROGRAM
 @_CODE
-@as_json
+@json_option
 def delete(program: str, text: str, as_json: bool) -> None:
     """Delete CODE of PROGRAM, pooled or attached.
 

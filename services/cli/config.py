@@ -2,7 +2,7 @@
 
 import click
 
-from services.cli.output import as_json, print_json, print_table
+from services.cli.output import json_option, print_json, print_table
 
 
 @click.group()
@@ -12,7 +12,7 @@ def config() -> None:
 
 @config.command()
 @click.argument("process", type=click.Choice(["issuer", "generator", "console"]), required=False)
-@as_json
+@json_option
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of a service, or of commands, with sources.
 

@@ -10,7 +10,7 @@ import click
 
 from codewell.errors import CodewellError
 from services.cli.dlq_filters import filters, place, wanted
-from services.cli.output import as_json, masked, print_facts, print_json, print_table, printable, with_database
+from services.cli.output import json_option, masked, print_facts, print_json, print_table, printable, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.dead_letters import HandledLetter
@@ -34,7 +34,7 @@ def dlq() -> None:
     help="Maximum number of letters: the newest ones.",
 )
 @click.option("--unmasked", is_flag=True, help="Print profile ids, and with --json complete events.")
-@as_json
+@json_option
 def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
     """List dead letters, oldest first, with their reasons.
 
@@ -69,7 +69,7 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
 
 @dlq.command()
 @click.argument("at", metavar="PLACE", callback=place)
-@as_json
+@json_option
 def show(at: str, as_json: bool) -> None:
     """Print one dead letter, complete and unmasked.
 

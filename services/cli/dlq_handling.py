@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.dlq_filters import filters, wanted
-from services.cli.output import Progress, as_json, counted, print_json, with_database
+from services.cli.output import Progress, counted, json_option, print_json, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.purging import PurgeResult
@@ -19,7 +19,7 @@ _LIMIT = click.option("--limit", type=click.IntRange(1), help="Maximum number of
 @_LIMIT
 @click.option("--again", is_flag=True, help="Include letters that were replayed before or returned too often.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
-@as_json
+@json_option
 def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Republish the events of dead letters, each once.
 
@@ -41,7 +41,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         async with exclusive_lock(connection), dead_letters.open_dead_letters(*where) as letters:
             how = ReplayOptions(again, dry_run, limit)
             counts = await publish(
-                connection, *where, letters, wanted(**given), how, lambda counts: progress.tell(counts.replayed)
+                connection, *where, letters, wanted(**given), how, lambda counts: progress.report(counts.replayed)
             )
         if counts.replayed and not dry_run:
             await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", count=counts.replayed)
@@ -68,7 +68,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
 @click.option("--unreplayed", is_flag=True, help="Include letters whose events were never replayed.")
 @click.option("--dry-run", is_flag=True, help="Only count them.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@as_json
+@json_option
 def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any) -> None:
     """Purge dead letters that were replayed.
 
@@ -88,7 +88,7 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
             dead_letters.open_dead_letters(kafka_config, settings.topic_prefix) as letters,
         ):
             purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
-            tell = Progress("dead letters read").tell
+            tell = Progress("dead letters read").report
             found = await purging.count(tell)
             if dry_run or not (yes or _is_sure(found)):
                 return found, False

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from services.cli.output import as_json, counted, print_json, print_table, with_database
+from services.cli.output import counted, json_option, print_json, print_table, with_database
 
 
 @click.group()
@@ -13,7 +13,7 @@ def keys() -> None:
 
 
 @keys.command()
-@as_json
+@json_option
 def status(as_json: bool) -> None:
     """Count stored keys by the master key that encrypts them."""
     from codewell.keys import rotation
@@ -31,7 +31,7 @@ def status(as_json: bool) -> None:
 
 
 @keys.command()
-@as_json
+@json_option
 def rotate(as_json: bool) -> None:
     """Re-encrypt all keys with CODEWELL_MASTER_KEY.
 

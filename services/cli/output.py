@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from schemas.events import SHORT_NAME_PATTERN
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one per line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one per line.")
 
 T = TypeVar("T")
 
@@ -78,12 +78,12 @@ class Progress:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
 
-    def tell(self, count: int) -> None:
+    def report(self, count: int) -> None:
         """Say how many there are so far, if nothing was said for a while."""
-        if time.monotonic() - self._told_at > _PROGRESS_INTERVAL_S:
-            self._told_at = time.monotonic()
+        if time.monotonic() - self._reported_at > _PROGRESS_INTERVAL_S:
+            self._reported_at = time.monotonic()
             click.echo(f"{count:,} {self._what} ...", err=True)
 
 

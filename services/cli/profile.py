@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from services.cli.output import as_json, counted, print_facts, print_json, print_table, with_database
+from services.cli.output import counted, json_option, print_facts, print_json, print_table, with_database
 
 
 @click.group()
@@ -16,7 +16,7 @@ def profile() -> None:
 
 @profile.command("import")
 @click.argument("file", type=click.File("rb"))
-@as_json
+@json_option
 def import_(file: BinaryIO, as_json: bool) -> None:
     """Import profiles from a CSV file (UTF-8, with a header).
 
@@ -46,7 +46,7 @@ def import_(file: BinaryIO, as_json: bool) -> None:
 
 @profile.command()
 @click.argument("profile_id", metavar="ID")
-@as_json
+@json_option
 def show(profile_id: str, as_json: bool) -> None:
     """Show the stored fields of profile ID."""
     from codewell.profiles import profiles
@@ -61,7 +61,7 @@ def show(profile_id: str, as_json: bool) -> None:
 
 @profile.command()
 @click.argument("profile_id", metavar="ID")
-@as_json
+@json_option
 def forget(profile_id: str, as_json: bool) -> None:
     """Delete the fields of profile ID and replace its id.
 

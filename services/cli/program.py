@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from schemas.program import ImportSource, Program, ProgramSettings, RemoteSource, Source, TemplateSource
-from services.cli.output import as_json, print_facts, print_json, print_table, with_database
+from services.cli.output import json_option, print_facts, print_json, print_table, with_database
 from services.cli.program_questions import interview
 from services.cli.program_settings import checked, given, refused, settings_options
 
@@ -23,7 +23,7 @@ def program() -> None:
 @click.argument("name", required=False)
 @settings_options
 @click.option("--interactive", is_flag=True, help="Prompt for all settings, with the given ones as defaults.")
-@as_json
+@json_option
 def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -> None:
     """Create program NAME from options, a JSON file, or both.
 
@@ -34,7 +34,7 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
 
     wanted = given(**options) | ({} if name is None else {"name": name})
     if interactive:
-        wanted = _asked(wanted)
+        wanted = _prompted_settings(wanted)
     settings = checked(wanted)
 
     async def make(connection: Any, minters: Any, guesses_per_s: float) -> Program:
@@ -42,14 +42,14 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
         kind = settings.source.kind
         return await recorded(connection, command_actor(), work, "program.create", settings.name, source=kind)
 
-    made = _announced(make)
+    made = _change_and_announce(make)
     _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
 
 
 @program.command()
 @click.argument("name")
 @settings_options
-@as_json
+@json_option
 def update(name: str, as_json: bool, **options: Any) -> None:
     """Change settings of program NAME.
 
@@ -63,7 +63,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     if not changes:
         raise click.UsageError("Nothing to change: give an option for each setting, or --file.")
     try:
-        changed = _announced(
+        changed = _change_and_announce(
             lambda connection, minters, guesses_per_s: programs.update(
                 connection, minters, name, changes, guesses_per_s, command_actor()
             )
@@ -76,7 +76,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @program.command()
 @click.argument("name")
 @click.argument("new_name", metavar="NEW")
-@as_json
+@json_option
 def clone(name: str, new_name: str, as_json: bool) -> None:
     """Create program NEW with the settings of NAME, without codes."""
     from codewell.audit.audit_log import command_actor, recorded
@@ -87,7 +87,7 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
         return await recorded(connection, command_actor(), work, "program.clone", new_name, of=name)
 
     try:
-        made = _announced(make)
+        made = _change_and_announce(make)
     except ValidationError as error:
         raise refused(error, "made") from error
     _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
@@ -95,28 +95,28 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
 
 @program.command()
 @click.argument("name")
-@as_json
+@json_option
 def activate(name: str, as_json: bool) -> None:
     """Activate program NAME."""
-    changed = _announced(_switch(name, True))
+    changed = _change_and_announce(_switch(name, True))
     _print(changed, as_json, f"Program {name} is active.")
 
 
 @program.command()
 @click.argument("name")
-@as_json
+@json_option
 def deactivate(name: str, as_json: bool) -> None:
     """Deactivate program NAME.
 
     An inactive program neither creates nor attaches codes.
     """
-    changed = _announced(_switch(name, False))
+    changed = _change_and_announce(_switch(name, False))
     _print(changed, as_json, f"Program {name} is inactive.")
 
 
 @program.command()
 @click.argument("name")
-@as_json
+@json_option
 def remove(name: str, as_json: bool) -> None:
     """Remove program NAME permanently.
 
@@ -130,12 +130,12 @@ def remove(name: str, as_json: bool) -> None:
             connection, command_actor(), partial(programs.remove, connection, name), "program.remove", name
         )
 
-    removed = _announced(change)
+    removed = _change_and_announce(change)
     _print(removed, as_json, f"Removed program {name}. Its codes stay on record: codewell code list {name}")
 
 
 @program.command("list")
-@as_json
+@json_option
 def list_(as_json: bool) -> None:
     """List all programs with their states and pools."""
     from codewell.programs import overview
@@ -150,7 +150,7 @@ def list_(as_json: bool) -> None:
             "name": one.program.name,
             "title": one.program.title,
             "state": one.state,
-            "codes": _whence(one.program.source),
+            "codes": _source_summary(one.program.source),
             "ready": one.pooled,
             "had": one.had,
             "maximum": one.program.codes_max,
@@ -163,7 +163,7 @@ def list_(as_json: bool) -> None:
 
 @program.command()
 @click.argument("name")
-@as_json
+@json_option
 def show(name: str, as_json: bool) -> None:
     """Show program NAME and its stock."""
     from codewell.pool import orders
@@ -181,7 +181,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json({**facts, "stock": stock} | ({} if service is None else {"remote": service}))
         return
-    facts["source"] = _whence(shown.source)
+    facts["source"] = _source_summary(shown.source)
     print_facts({key: value for key, value in facts.items() if value not in ("", [], None)})
     click.echo()
     # Only a remote service has codes on order.
@@ -196,7 +196,7 @@ def show(name: str, as_json: bool) -> None:
 @program.command()
 @click.argument("name")
 @click.option("--rotate", is_flag=True, help="Create a new secret; the old one stays valid for 24 hours.")
-@as_json
+@json_option
 def secret(name: str, rotate: bool, as_json: bool) -> None:
     """Show the signing secrets of remote program NAME, newest first."""
     from codewell.audit.audit_log import command_actor, recorded
@@ -235,7 +235,7 @@ def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
     return change
 
 
-def _whence(source: Source) -> str:
+def _source_summary(source: Source) -> str:
     """Where codes come from, in a few characters."""
     match source:
         case TemplateSource():
@@ -246,7 +246,7 @@ def _whence(source: Source) -> str:
             return "imported"
 
 
-def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
+def _change_and_announce(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
     """Make or change a program, and tell the generator so that it fills the pool at once."""
     from codewell.client.exchange import publish_program_changed
     from codewell.infra.kafka.clients import started_producer
@@ -265,7 +265,7 @@ def _announced(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Progr
     return with_database(work)
 
 
-def _asked(wanted: dict[str, Any]) -> dict[str, Any]:
+def _prompted_settings(wanted: dict[str, Any]) -> dict[str, Any]:
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.programs import programs, settings_rules
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli.dlq_filters import moment
-from services.cli.output import Progress, as_json, counted, masked, print_json, with_database
+from services.cli.output import Progress, counted, json_option, masked, print_json, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.repair_plan import RepairCase
@@ -28,7 +28,7 @@ _SAYS = {
 )
 @click.option("--repair", is_flag=True, help="Restore lost answers and codes unless another profile has the code.")
 @click.option("--unmasked", is_flag=True, help="Print complete profile ids and codes.")
-@as_json
+@json_option
 def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: bool) -> None:
     """Compare published answers with the database.
 
@@ -54,7 +54,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
         async for answers in published_answers.read_answers(settings.kafka_config, topics, since):
             await comparison.compare(answers)
             counts["answers"] += len(answers)
-            progress.tell(counts["answers"])
+            progress.report(counts["answers"])
         if repair:
             await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", begun=True)
         repairer = Repair(connection, Minters(*settings.master_keys))
@@ -64,7 +64,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
                 counts["cases"] += 1
                 counts["repaired" if repair and case.can_repair else "left"] += 1
                 _say(case, repair=repair, unmasked=unmasked, as_json=as_json)
-            progress.tell(counts["cases"])
+            progress.report(counts["cases"])
         if counts["repaired"]:
             await audit_log.record(connection, audit_log.command_actor(), "reconcile.repair", count=counts["repaired"])
         return counts

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from codewell.errors import CodewellError
 from schemas.events import DATA_OF_TYPE
 from schemas.topics import REQUEST_TYPE
-from services.cli.output import as_json, first_mistake, print_json, print_table
+from services.cli.output import first_mistake, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from codewell.client.exchange import OutgoingRequest
@@ -44,7 +44,7 @@ def send() -> None:
 @_PREVIEW
 @_DEADLINE
 @_TIMEOUT
-@as_json
+@json_option
 def message_render(
     profiles: tuple[str, ...], file: IO[str] | None, campaign: str, programs: tuple[str, ...], template: str | None,
     preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
@@ -63,7 +63,7 @@ def message_render(
 @_PREVIEW
 @_DEADLINE
 @_TIMEOUT
-@as_json
+@json_option
 def scenario_step(
     profiles: tuple[str, ...], file: IO[str] | None, scenario: str, step: str, program: str,
     preview: bool, deadline: str | None, timeout_s: float, as_json: bool,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from services.cli.output import as_json, print_json, print_table, with_database
+from services.cli.output import json_option, print_json, print_table, with_database
 
 
 def _lifetime(_: click.Context, __: click.Parameter, given: str | None) -> timedelta | None:
@@ -38,7 +38,7 @@ def token() -> None:
 @click.option(
     "--expires-in", callback=_lifetime, metavar="DURATION", help="Lifetime, as P90D or PT8H.  [default: until revoked]"
 )
-@as_json
+@json_option
 def create(
     name: str, scopes: tuple[Any, ...], groups: tuple[str, ...], expires_in: timedelta | None, as_json: bool
 ) -> None:
@@ -60,7 +60,7 @@ def create(
 
 
 @token.command("list")
-@as_json
+@json_option
 def list_(as_json: bool) -> None:
     """List active tokens."""
     from codewell.access import tokens
@@ -86,7 +86,7 @@ def list_(as_json: bool) -> None:
 
 @token.command()
 @click.argument("name_or_id", metavar="NAME|ID")
-@as_json
+@json_option
 def revoke(name_or_id: str, as_json: bool) -> None:
     """Revoke a token permanently.
 

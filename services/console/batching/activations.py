@@ -17,7 +17,7 @@ from codewell.pool.minter_cache import Minters
 from services.console.http.auth import ProgramAccess
 from services.console.http.idempotency import Idempotency, ok_response, stored_response
 from services.console.http.problems import refusal
-from services.console.routes.code_shape import shown
+from services.console.routes.code_shape import code_of
 
 
 class _Activation(NamedTuple):
@@ -73,7 +73,7 @@ class Activations:
                 answers[one] = answer = (
                     refusal(outcome)
                     if isinstance(outcome, CodewellError)
-                    else ok_response(shown(program.name, outcome), 200)
+                    else ok_response(code_of(program.name, outcome), 200)
                 )
                 if one.idempotency.key is not None:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)

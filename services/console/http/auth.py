@@ -137,7 +137,7 @@ Redeemer = Annotated[Token, Depends(RequiresScope("redeem"))]
 Admin = Annotated[Token, Depends(RequiresScope("admin"))]
 
 
-async def visible(connection: Connection, caller: Token, name: str) -> Program:
+async def visible_program(connection: Connection, caller: Token, name: str) -> Program:
     """The program of this name. Raises ProgramUnknown when it does not exist or the caller may not see it."""
     program = await programs.get(connection, name)
     if not caller.sees(program.groups):

@@ -137,4 +137,4 @@ async def idempotency(request: Request, key: Key = None) -> Idempotency:
     return Idempotency(request.app.state.context.pool, caller.id, key, asked)
 
 
-Making = Annotated[Idempotency, Depends(idempotency)]
+IdempotencyGuard = Annotated[Idempotency, Depends(idempotency)]

@@ -23,15 +23,15 @@ from codewell.issuing.model import AnswerRow
 from schemas.api import Attach, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
 from services.console.context import Context, context
-from services.console.http.auth import Redeemer, Writer, visible
-from services.console.http.idempotency import Idempotency, Making
+from services.console.http.auth import Redeemer, Writer, visible_program
+from services.console.http.idempotency import Idempotency, IdempotencyGuard
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
-from services.console.routes.code_shape import shown
+from services.console.routes.code_shape import code_of
 from services.console.routes.codes import CodeText
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 Step = Callable[[ProgramCodes, str], Awaitable[CodeFacts]]
 OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 
@@ -48,9 +48,9 @@ _STEP: Final[dict[str, Any]] = {
     responses=examples.answer(200, "The code, attached", examples.CODE) | documented_making(404),
 )
 async def attach_code(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
-    idempotency: Making,
+    idempotency: IdempotencyGuard,
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
 ) -> Code:
@@ -74,14 +74,16 @@ async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempo
 
 
 @router.post("/codes:detach", **_STEP)
-async def detach_code(here: Here, caller: Writer, idempotency: Making, name: ShortName, wanted: OneCode) -> Response:
+async def detach_code(
+    here: ConsoleContext, caller: Writer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
+) -> Response:
     """Return an attached code to the pool for another profile."""
-    return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach")
+    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach")
 
 
 @router.post("/codes:activate", **_STEP)
 async def activate_code(
-    here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
+    here: ConsoleContext, caller: Redeemer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
 ) -> Response:
     """Activate (redeem) an attached code, once."""
     return await activate(here, caller, name, wanted.code, idempotency)
@@ -97,7 +99,7 @@ async def activate(here: Context, caller: Token, name: str, code: str, idempoten
         raise CodeUnknown(code)
     response = await here.activations.activate(program, idempotency, code)
     if response is None:
-        return await _stepped(here, caller, idempotency, name, code, activation.activate)
+        return await _apply_step(here, caller, idempotency, name, code, activation.activate)
     if response.status_code == HTTPStatus.NOT_FOUND:
         here.failed_lookups.count(caller.id)
     return response
@@ -105,10 +107,10 @@ async def activate(here: Context, caller: Token, name: str, code: str, idempoten
 
 @router.post("/codes:deactivate", **_STEP)
 async def deactivate_code(
-    here: Here, caller: Redeemer, idempotency: Making, name: ShortName, wanted: OneCode
+    here: ConsoleContext, caller: Redeemer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
 ) -> Response:
     """Undo the activation of a code."""
-    return await _stepped(here, caller, idempotency, name, wanted.code, lifecycle.deactivate, "code.deactivate")
+    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.deactivate, "code.deactivate")
 
 
 @router.patch(
@@ -116,7 +118,7 @@ async def deactivate_code(
     responses=examples.answer(200, "The updated code", examples.CODE) | documented(400, 404, 409, 413, 415),
 )
 async def change_code(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
     name: ShortName,
     code: CodeText,
@@ -132,29 +134,29 @@ async def change_code(
         )
 
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
         async with connection.transaction():
             changed = await lifecycle.change(ProgramCodes(connection, here.minters, program.id), code, to)
             details = sorted(changes.model_fields_set)
             await audit_log.record(connection, caller.actor, "code.update", name, place=changed.place, changed=details)
-    return shown(name, changed)
+    return code_of(name, changed)
 
 
 @router.delete(
     "/codes/{code:path}",
     responses=examples.answer(200, "The updated code", examples.CODE) | documented(404, 409),
 )
-async def delete_code(here: Here, caller: Writer, name: ShortName, code: CodeText) -> Code:
+async def delete_code(here: ConsoleContext, caller: Writer, name: ShortName, code: CodeText) -> Code:
     """Delete a pooled or attached code. It stays on record and is never generated again."""
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
         async with connection.transaction():
             deleted = await lifecycle.delete(ProgramCodes(connection, here.minters, program.id), code)
             await audit_log.record(connection, caller.actor, "code.delete", name, place=deleted.place)
-    return shown(name, deleted)
+    return code_of(name, deleted)
 
 
-async def _stepped(
+async def _apply_step(
     here: Context, caller: Token, idempotency: Idempotency, name: str, code: str, step: Step, verb: str | None = None
 ) -> Response:
     """Apply a lifecycle step, once for a key, and record it in the audit log when it has a verb."""
@@ -165,7 +167,7 @@ async def _stepped(
         now = await step(ProgramCodes(connection, here.minters, program.id), code)
         if verb is not None:
             await audit_log.record(connection, caller.actor, verb, name, place=now.place)
-        return shown(name, now)
+        return code_of(name, now)
 
     try:
         response: Response = await idempotency.answer(work, _no_announcement, 200)

@@ -6,7 +6,7 @@ from codewell.codes.lookup import CodeFacts
 from schemas.api import Code
 
 
-def shown(program: str, facts: CodeFacts) -> Code:
+def code_of(program: str, facts: CodeFacts) -> Code:
     """The API schema of a code."""
     return Code(
         code=facts.code,

@@ -20,14 +20,14 @@ from schemas.events import Id, ShortName
 from schemas.program import State, Stock
 from services.console.context import Context, context
 from services.console.http import pagination
-from services.console.http.auth import Reader, Viewer, Writer, visible
-from services.console.http.idempotency import Making
+from services.console.http.auth import Reader, Viewer, Writer, visible_program
+from services.console.http.idempotency import IdempotencyGuard
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
-from services.console.routes.code_shape import shown
+from services.console.routes.code_shape import code_of
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 CodeText = Annotated[str, Path(max_length=1_000, description="The code; it may contain /.")]
 
 
@@ -38,9 +38,9 @@ CodeText = Annotated[str, Path(max_length=1_000, description="The code; it may c
     responses=examples.answer(201, "The stock after the generation", examples.STOCK) | documented_making(404),
 )
 async def generate_codes(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
-    idempotency: Making,
+    idempotency: IdempotencyGuard,
     name: ShortName,
     wanted: Annotated[Generate, Body(examples=[examples.GENERATE, examples.GENERATE_FOR])],
 ) -> Response:
@@ -49,7 +49,7 @@ async def generate_codes(
     A remote service delivers them later, and never to given profiles: see `on_order`.
     """
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
 
     async def work(connection: Connection) -> Stock:
         saved = settings_rules.saved_fields(program, wanted.fields)
@@ -73,7 +73,7 @@ async def generate_codes(
     | documented(404),
 )  # fmt: skip
 async def list_codes(
-    here: Here,
+    here: ConsoleContext,
     caller: Reader,
     name: ShortName,
     limit: pagination.Limit = 100,
@@ -84,16 +84,16 @@ async def list_codes(
     """List the codes of a program. A page may be short or empty; the last one has no `next_cursor`."""
     place = pagination.place_of(cursor)
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
         found = await listing.page(ProgramCodes(connection, here.minters, program.id), place, limit, state, profile_id)
     return Page(
-        items=[shown(name, one) for one in found.codes],
+        items=[code_of(name, one) for one in found.codes],
         next_cursor=None if found.next is None else pagination.of_place(found.next),
     )
 
 
 @router.get("/codes/{code:path}", responses=examples.answer(200, "The code", examples.CODE) | documented(404, 429))
-async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText) -> Code:
+async def show_code(here: ConsoleContext, caller: Viewer, name: ShortName, code: CodeText) -> Code:
     """Look up a code. Too many look-ups of unknown codes get 429."""
     program = await here.authenticator.program(caller, name)
     await here.failed_lookups.refuse(caller.id)
@@ -104,4 +104,4 @@ async def show_code(here: Here, caller: Viewer, name: ShortName, code: CodeText)
     if found is None:
         here.failed_lookups.count(caller.id)
         raise CodeUnknown(code)
-    return shown(name, found)
+    return code_of(name, found)

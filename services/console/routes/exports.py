@@ -16,11 +16,11 @@ from codewell.files.csv_writer import MEDIA_TYPE
 from schemas.events import SHORT_NAME_PATTERN, ShortName
 from schemas.program import State
 from services.console.context import Context, context
-from services.console.http.auth import Reader, visible
+from services.console.http.auth import Reader, visible_program
 from services.console.http.problems import documented
 
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 
 # Bytes of one ASGI message; smaller ones cost more overhead.
 _CHUNK_BYTES: Final = 64 * 1024
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 @router.get("/codes.csv", response_class=Response, responses=_FILE | documented(404))
 async def export_codes(
-    here: Here,
+    here: ConsoleContext,
     caller: Reader,
     name: ShortName,
     fields: Annotated[
@@ -60,7 +60,7 @@ async def export_codes(
     If the export fails, the connection closes without the last chunk, and the file is incomplete.
     """
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
     wanted = ExportOptions(state, tuple(dict.fromkeys(fields.split(","))) if fields else (), raw)
 
     async def work(write: Write) -> None:

@@ -26,13 +26,13 @@ from codewell.infra.uuid7 import uuid7
 from schemas.events import ShortName
 from schemas.imports import Import, ImportOptions
 from services.console.context import Context, context
-from services.console.http.auth import Reader, Writer, visible
+from services.console.http.auth import Reader, Writer, visible_program
 from services.console.http.idempotency import Idempotency, Key
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
 
 router = APIRouter(tags=["imports"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 _Column = Annotated[str | None, Form(description="Name of a column, or its number from 1.")]
 _Field = Annotated[
     list[str], Form(description="NAME=COLUMN of a custom field; repeatable.", examples=[["discount=Discount"]])
@@ -57,7 +57,7 @@ _CSV: Final[dict[int | str, dict[str, Any]]] = {
     | documented_making(404),
 )
 async def import_file(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
     request: Request,
     name: ShortName,
@@ -81,7 +81,7 @@ async def import_file(
         encoding=encoding, delimiter=delimiter, sheet=sheet, header=header,
     )  # fmt: skip
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
     imports.check_program(program, options)
     with TemporaryDirectory(prefix="codewell-upload-") as directory:
         path = Path(directory) / "file"
@@ -106,17 +106,17 @@ async def import_file(
 @router.get(
     "/imports/{import_id:uuid}", responses=examples.answer(200, "The import", examples.IMPORT) | documented(404)
 )
-async def show_import(here: Here, caller: Reader, import_id: UUID) -> Import:
+async def show_import(here: ConsoleContext, caller: Reader, import_id: UUID) -> Import:
     """Get the state and counts of an import."""
     async with here.pool.acquire() as connection:
-        return await _visible(connection, caller, import_id)
+        return await _visible_import(connection, caller, import_id)
 
 
 @router.get("/imports/{import_id:uuid}/bad-rows.csv", response_class=Response, responses=_CSV | documented(404))
-async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResponse:
+async def bad_rows(here: ConsoleContext, caller: Reader, import_id: UUID) -> StreamingResponse:
     """Get the rows rejected so far, as CSV without spreadsheet formulas."""
     async with here.pool.acquire() as connection:
-        await _visible(connection, caller, import_id)
+        await _visible_import(connection, caller, import_id)
 
     async def lines() -> AsyncIterator[str]:
         async with here.pool.acquire() as connection:
@@ -130,14 +130,14 @@ async def bad_rows(here: Here, caller: Reader, import_id: UUID) -> StreamingResp
     "/imports/{import_id:uuid}:undo",
     responses=examples.answer(200, "The undone import", examples.IMPORT | {"state": "undone"}) | documented(404),
 )
-async def undo_import(here: Here, caller: Writer, import_id: UUID) -> Import:
+async def undo_import(here: ConsoleContext, caller: Writer, import_id: UUID) -> Import:
     """Delete the unused codes of an import, and stop it if it is running. Safe to repeat."""
     async with here.pool.acquire() as connection:
-        await _visible(connection, caller, import_id)
+        await _visible_import(connection, caller, import_id)
         return await undo.undo(connection, import_id, caller.actor)
 
 
-async def _visible(connection: Connection, caller: Token, import_id: UUID) -> Import:
+async def _visible_import(connection: Connection, caller: Token, import_id: UUID) -> Import:
     found, groups = await imports.get_with_groups(connection, import_id)
     if not caller.sees(groups):
         raise ImportUnknown(import_id)

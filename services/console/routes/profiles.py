@@ -15,12 +15,12 @@ from services.console.http.problems import documented
 from services.console.routes import examples
 
 router = APIRouter(prefix="/profiles", tags=["profiles"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 ProfileId = Annotated[Id, Path(description="The profile id; it may contain /.", examples=["p-1001"])]
 
 
 @router.get("/{id:path}", responses=examples.answer(200, "The profile", examples.PROFILE) | documented(404))
-async def show_profile(here: Here, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  as the path has it
+async def show_profile(here: ConsoleContext, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  as the path has it
     """Get the stored fields of a profile."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
@@ -32,7 +32,7 @@ async def show_profile(here: Here, caller: Reader, id: ProfileId) -> Profile:  #
     | documented(400, 404, 413, 415),
 )  # fmt: skip
 async def put_profile(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
     id: ProfileId,  # noqa: A002
     given: Annotated[ProfileSettings, Body(examples=[examples.PROFILE_FIELDS])],
@@ -50,7 +50,7 @@ async def put_profile(
 @router.delete(
     "/{id:path}", responses=examples.answer(200, "The profile was forgotten", examples.FORGOTTEN) | documented(404)
 )
-async def forget_profile(here: Here, caller: Writer, id: ProfileId) -> Forgotten:  # noqa: A002
+async def forget_profile(here: ConsoleContext, caller: Writer, id: ProfileId) -> Forgotten:  # noqa: A002
     """Delete a profile's fields and replace its id with a random one. Its codes stay attached."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:

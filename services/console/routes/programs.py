@@ -18,19 +18,19 @@ from schemas.events import ShortName
 from schemas.program import Program, ProgramChanges, ProgramSettings, Stock
 from services.console.context import Context, context
 from services.console.http import pagination
-from services.console.http.auth import Reader, Writer, visible
-from services.console.http.idempotency import Making
+from services.console.http.auth import Reader, Writer, visible_program
+from services.console.http.idempotency import IdempotencyGuard
 from services.console.http.problems import documented, documented_making
 from services.console.routes import examples
 
 router = APIRouter(prefix="/programs", tags=["programs"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 _CHANGED: Final = examples.answer(200, "The updated program", examples.PROGRAM) | documented(404, 409)
 
 
 @router.get("", responses=examples.answer(200, "A page of programs, sorted by name", examples.PROGRAMS) | documented())
 async def list_programs(
-    here: Here, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+    here: ConsoleContext, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> Page[Program]:
     """List the programs that the token may see, without removed ones."""
     after = pagination.text_of(cursor)
@@ -47,9 +47,9 @@ async def list_programs(
     responses=examples.answer(201, "The created program", examples.PROGRAM) | documented_making(),
 )
 async def create_program(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
-    idempotency: Making,
+    idempotency: IdempotencyGuard,
     settings: Annotated[ProgramSettings, Body(examples=[examples.SETTINGS])],
 ) -> Response:
     """Create a program. A token with access groups creates programs in those groups only."""
@@ -64,17 +64,17 @@ async def create_program(
 
 
 @router.get("/{name}", responses=examples.answer(200, "The program", examples.PROGRAM) | documented(404))
-async def show_program(here: Here, caller: Reader, name: ShortName) -> Program:
+async def show_program(here: ConsoleContext, caller: Reader, name: ShortName) -> Program:
     """Get a program."""
     async with here.pool.acquire() as connection:
-        return await visible(connection, caller, name)
+        return await visible_program(connection, caller, name)
 
 
 @router.get("/{name}/stock", responses=examples.answer(200, "The stock", examples.STOCK) | documented(404))
-async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
+async def show_stock(here: ConsoleContext, caller: Reader, name: ShortName) -> Stock:
     """Get the program's codes by state."""
     async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+        await visible_program(connection, caller, name)
         return await overview.stock(connection, name)
 
 
@@ -83,7 +83,7 @@ async def show_stock(here: Here, caller: Reader, name: ShortName) -> Stock:
     responses=examples.answer(200, "The updated program", examples.PROGRAM) | documented(400, 404, 409, 413, 415),
 )
 async def change_program(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
     name: ShortName,
     changes: Annotated[ProgramChanges, Body(examples=[examples.PROGRAM_CHANGES])],
@@ -93,11 +93,11 @@ async def change_program(
     if "groups" in given:
         _refuse_other_groups(caller, given["groups"] or ())
     async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+        await visible_program(connection, caller, name)
         with _body_errors():
             changed = await programs.update(connection, here.minters, name, given, here.guesses_per_s, caller.actor)
     here.authenticator.forget(name)
-    return _told(here, changed)
+    return _announce(here, changed)
 
 
 @router.post(
@@ -107,15 +107,15 @@ async def change_program(
     responses=examples.answer(201, "The created program", examples.PROGRAM) | documented_making(404),
 )
 async def clone_program(
-    here: Here,
+    here: ConsoleContext,
     caller: Writer,
-    idempotency: Making,
+    idempotency: IdempotencyGuard,
     name: ShortName,
     wanted: Annotated[Clone, Body(examples=[examples.CLONE])],
 ) -> Response:
     """Create a program with the settings of another one, without codes."""
     async with here.pool.acquire() as connection:
-        _refuse_other_groups(caller, (await visible(connection, caller, name)).groups)
+        _refuse_other_groups(caller, (await visible_program(connection, caller, name)).groups)
 
     async def work(connection: Connection) -> Program:
         with _body_errors():
@@ -127,39 +127,39 @@ async def clone_program(
 
 
 @router.post("/{name}/activate", responses=_CHANGED)
-async def activate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+async def activate_program(here: ConsoleContext, caller: Writer, name: ShortName) -> Program:
     """Activate a program."""
-    return await _switched(here, caller, name, active=True)
+    return await _set_active(here, caller, name, active=True)
 
 
 @router.post("/{name}/deactivate", responses=_CHANGED)
-async def deactivate_program(here: Here, caller: Writer, name: ShortName) -> Program:
+async def deactivate_program(here: ConsoleContext, caller: Writer, name: ShortName) -> Program:
     """Deactivate a program: it neither creates nor attaches codes until it is activated."""
-    return await _switched(here, caller, name, active=False)
+    return await _set_active(here, caller, name, active=False)
 
 
 @router.delete("/{name}", responses=_CHANGED)
-async def remove_program(here: Here, caller: Writer, name: ShortName) -> Program:
+async def remove_program(here: ConsoleContext, caller: Writer, name: ShortName) -> Program:
     """Remove a program permanently. Its codes stay on record, and its name cannot be used again."""
     async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+        await visible_program(connection, caller, name)
         removed = await audit_log.recorded(
             connection, caller.actor, lambda: programs.remove(connection, name), "program.remove", name
         )
-    return _told(here, removed)
+    return _announce(here, removed)
 
 
-async def _switched(here: Context, caller: Token, name: str, *, active: bool) -> Program:
+async def _set_active(here: Context, caller: Token, name: str, *, active: bool) -> Program:
     async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+        await visible_program(connection, caller, name)
         verb = f"program.{'activate' if active else 'deactivate'}"
         switched = await audit_log.recorded(
             connection, caller.actor, lambda: programs.set_active(connection, name, active), verb, name
         )
-    return _told(here, switched)
+    return _announce(here, switched)
 
 
-def _told(here: Context, program: Program) -> Program:
+def _announce(here: Context, program: Program) -> Program:
     here.announcer.publish(program.id, program.name)
     return program
 

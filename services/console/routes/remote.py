@@ -12,33 +12,33 @@ from codewell.remote.signing_secrets import SigningSecret
 from schemas.api import RemoteSecret, RemoteSecrets, RemoteService
 from schemas.events import ShortName
 from services.console.context import Context, context
-from services.console.http.auth import Admin, Reader, visible
+from services.console.http.auth import Admin, Reader, visible_program
 from services.console.http.problems import documented
 from services.console.routes import examples
 
 router = APIRouter(prefix="/programs/{name}/remote", tags=["remote service"])
-Here = Annotated[Context, Depends(context)]
+ConsoleContext = Annotated[Context, Depends(context)]
 
 
 @router.get(
     "", responses=examples.answer(200, "State of the remote service", examples.REMOTE_SERVICE) | documented(404, 409)
 )  # fmt: skip
-async def show_remote_service(here: Here, caller: Reader, name: ShortName) -> RemoteService:
+async def show_remote_service(here: ConsoleContext, caller: Reader, name: ShortName) -> RemoteService:
     """Get the remote service's orders, circuit breaker and last error."""
     async with here.pool.acquire() as connection:
-        await visible(connection, caller, name)
+        await visible_program(connection, caller, name)
         return await orders.service_of(connection, name)
 
 
 @router.get(
     "/secrets", responses=examples.answer(200, "The valid secrets", examples.REMOTE_SECRETS) | documented(404, 409)
 )
-async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
+async def show_remote_secrets(here: ConsoleContext, caller: Admin, name: ShortName) -> RemoteSecrets:
     """List the signing secrets of the program's remote service, newest first."""
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
         await orders.service_of(connection, name)
-        return _shown(name, await signing_secrets.active_secrets(connection, here.minters, program.id))
+        return _remote_secrets(name, await signing_secrets.active_secrets(connection, here.minters, program.id))
 
 
 @router.post(
@@ -46,10 +46,10 @@ async def show_remote_secrets(here: Here, caller: Admin, name: ShortName) -> Rem
     responses=examples.answer(200, "The valid secrets after the rotation", examples.REMOTE_SECRETS)
     | documented(404, 409),
 )
-async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> RemoteSecrets:
+async def rotate_remote_secret(here: ConsoleContext, caller: Admin, name: ShortName) -> RemoteSecrets:
     """Create a new signing secret. For a day, requests are also signed with the old one."""
     async with here.pool.acquire() as connection:
-        program = await visible(connection, caller, name)
+        program = await visible_program(connection, caller, name)
         await orders.service_of(connection, name)
         rotated = await audit_log.recorded(
             connection,
@@ -58,9 +58,9 @@ async def rotate_remote_secret(here: Here, caller: Admin, name: ShortName) -> Re
             "secret.rotate",
             name,
         )
-    return _shown(name, rotated)
+    return _remote_secrets(name, rotated)
 
 
-def _shown(program: str, secrets: Sequence[SigningSecret]) -> RemoteSecrets:
+def _remote_secrets(program: str, secrets: Sequence[SigningSecret]) -> RemoteSecrets:
     shown = [RemoteSecret(secret=one.text, made_at=one.made_at, ends_at=one.ends_at) for one in secrets]
     return RemoteSecrets(program=program, secrets=shown)
