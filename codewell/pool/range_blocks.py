@@ -11,7 +11,7 @@ from codewell.pool.range_allocation import NumberRange, NumberRanges
 
 Origin = Literal["pool", "request", "generate"]
 
-_INSERT: Final = """
+_STORE: Final = """
     WITH numbers AS (
         UPDATE template_version v SET next_number = v.next_number + n.count + n.skipped, skipped = v.skipped + n.skipped
         FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) AS n (program_id, version, count, skipped)
@@ -20,14 +20,16 @@ _INSERT: Final = """
         UPDATE program p SET made = p.made + n.count
         FROM unnest($1::bigint[], $3::bigint[]) AS n (program_id, count) WHERE p.id = n.program_id
     )
-    INSERT INTO block (program_id, kind, version, first, size, next, attached, open, expires_at, fields, origin,
-                       source, created_at)
-    SELECT b.program_id, 'range', b.version, b.first, b.size, b.attached, b.attached, b.attached = 0, b.expires_at,
-           $11::jsonb, $12, $13, $14
-    FROM unnest($5::bigint[], $6::integer[], $7::bigint[], $8::bigint[], $9::bigint[], $10::timestamptz[])
-        AS b (program_id, version, first, size, attached, expires_at)
+    INSERT INTO block (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at
+                       {columns})
+    SELECT b.program_id, 'range', b.version, b.first, b.size, b.expires_at, $10::jsonb, $11, $12, $13 {values}
+    FROM unnest($5::bigint[], $6::integer[], $7::bigint[], $8::bigint[], $9::timestamptz[])
+        AS b (program_id, version, first, size, expires_at)
     RETURNING id, first, size
     """
+_INSERT: Final = _STORE.format(columns="", values="")
+# Blocks that are empty from the start. An issuer makes none, and its role may not write these columns.
+_INSERT_ATTACHED: Final = _STORE.format(columns=", next, attached, open", values=", b.size, b.size, false")
 
 
 class RangeBlock(NamedTuple):
@@ -54,14 +56,14 @@ async def store_ranges(
     empty from the start: the caller attaches all of their codes in the same transaction.
     """
     blocks = [
-        (program.id, program.version, block.first, block.size, block.size if attached else 0, expires_at)
+        (program.id, program.version, block.first, block.size, expires_at)
         for program, ranges in allocated
         for expires_at in (expiry_in_pool(program, now),)
         for block in ranges.blocks
     ]
-    columns = [[block[column] for block in blocks] for column in range(6)]
+    columns = [[block[column] for block in blocks] for column in range(5)]
     rows = await connection.fetch(
-        _INSERT,
+        _INSERT_ATTACHED if attached else _INSERT,
         [program.id for program, _ in allocated],
         [program.version for program, _ in allocated],
         [codes_in(ranges.blocks) for _, ranges in allocated],

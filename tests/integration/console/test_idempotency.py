@@ -10,7 +10,7 @@ from codewell.access import stored_responses
 from codewell.access.stored_responses import StoredResponse
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection, Pool
-from codewell.programs import programs
+from codewell.programs import overview
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
@@ -52,7 +52,7 @@ async def test_the_same_request_gets_the_same_answer_from_any_console(
 async def test_a_program_is_made_once_and_announced_once(consoles: Consoles) -> None:
     client = await consoles.client("write")
     told: list[object] = []
-    consoles.api.state.context.announcer.tell = lambda *news: told.append(news)
+    consoles.api.state.context.announcer.publish = lambda *news: told.append(news)
     answers = [await client.post("/programs", json=settings(), headers=keyed()) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].content == answers[1].content
@@ -109,7 +109,7 @@ class Crash(BaseException):
 async def test_a_crash_leaves_neither_an_effect_nor_an_answer(
     client: httpx.AsyncClient, connection: Connection, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    module: Any = programs if place == "work" else stored_responses
+    module: Any = overview if place == "work" else stored_responses
     name = "stock" if place == "work" else "store_response"
     real = getattr(module, name)
 

@@ -27,7 +27,7 @@ async def test_a_program_is_made_and_shown(consoles: Consoles) -> None:
 async def test_what_is_made_is_announced_and_what_is_refused_is_not(consoles: Consoles) -> None:
     client = await consoles.client("admin")
     told: list[tuple[int, str]] = []
-    consoles.api.state.context.announcer.tell = lambda *news: told.append(news)
+    consoles.api.state.context.announcer.publish = lambda *news: told.append(news)
     made = (await client.post("/programs", json=settings())).json()
     assert told == [(made["id"], "SPRING")]
     await client.post("/programs", json=settings())
@@ -48,7 +48,7 @@ async def test_what_is_made_is_announced_and_what_is_refused_is_not(consoles: Co
         ({"source": {"kind": "template", "template": "{number 1}"}}, ["1,000"]),
         ({"source": {"kind": "template", "template": "{nonsense"}}, ["}"]),
         ({"source": {"kind": "template", "template": "{number 3}"}, "allow_guessable": False}, ["guessed"]),
-        ({"source": {"kind": "template", "template": " ={number 8}"}}, ["spreadsheet", "{[=] 1}"]),
+        ({"source": {"kind": "template", "template": " ={number 8}"}}, ["Spreadsheets", "{[=] 1}"]),
     ],
 )
 async def test_settings_that_can_not_be_are_refused(consoles: Consoles, changed: object, words: list[str]) -> None:
@@ -111,7 +111,7 @@ async def test_what_breaks_is_500_with_the_id_to_look_for(consoles: Consoles, co
 async def test_a_program_is_changed_cloned_switched_and_removed(consoles: Consoles) -> None:
     client = await consoles.client("admin")
     told: list[tuple[int, str]] = []
-    consoles.api.state.context.announcer.tell = lambda *news: told.append(news)
+    consoles.api.state.context.announcer.publish = lambda *news: told.append(news)
     made = (await client.post("/programs", json=settings(ttl="P1D", groups=["a"]))).json()
     source = {"kind": "template", "template": "NEW-{upstring 6}"}
     changed = await client.patch("/programs/SPRING", json={"title": "New", "ttl": None, "source": source})
@@ -141,7 +141,7 @@ async def test_what_can_not_be_changed_is_said(consoles: Consoles) -> None:
     is_problem(await client.patch(url, json={"name": "OTHER"}), 422, "body.name")
     is_problem(await client.patch(url, json={"codes_max": 0}), 422, "body.codes_max")
     is_problem(await client.patch(url, json={"source": {"kind": "template", "template": "{number 1}"}}), 422)
-    is_problem(await client.post(f"{url}/clone", json={"name": "OTHER"}), 409, "There is a program OTHER already")
+    is_problem(await client.post(f"{url}/clone", json={"name": "OTHER"}), 409, "The short name OTHER is taken")
     is_problem(await client.patch("/programs/NOBODY", json={}), 404)
     await client.delete(url)
     for answer in (await client.patch(url, json={"title": "x"}), await client.post(f"{url}/activate")):

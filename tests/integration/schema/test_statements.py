@@ -45,6 +45,7 @@ _TEMPLATES: Final[dict[str, list[dict[str, str]]]] = {
     "codewell.codes.listing._MARKED": [],
     "codewell.codes.listing._OTHERS": [],
     "codewell.codes.listing._RANGES": _PAGES,
+    "codewell.pool.range_blocks._STORE": [],
 }
 # Several statements in one, which are run, as Postgres prepares none such. The first makes tables that others read.
 _SCRIPTS: Final = ("codewell.recovery.reconciliation._TABLES", "codewell.recovery.reconciliation._INDEX_CODES")
