@@ -17,7 +17,7 @@ def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, 
         try:
             yield from limited_lines(file, limits)
         except UnicodeError as error:
-            raise FileRefused(f"The file is not valid {encoding}: give its encoding.") from error
+            raise FileRefused(f"The file is not valid {encoding.removesuffix('-sig')}: give its encoding.") from error
 
 
 def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:

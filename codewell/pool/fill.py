@@ -189,8 +189,8 @@ def check_made(program: ProgramRules, made: int, wanted: int) -> None:
     """Raise ProgramRefused when the template had fewer texts left than wanted."""
     if made < wanted:
         raise ProgramRefused(
-            f"The template of {program.name} has {made:,} unused texts left: generate fewer codes, or change the "
-            "template."
+            f"The template of {program.name} has {made:,} unused text{'' if made == 1 else 's'} left: "
+            "generate fewer codes, or change the template."
         )
 
 

@@ -47,6 +47,6 @@ async def check_room(
         )
     if free < wanted:
         raise TemplateInvalid(
-            f"The template has {max(free, 0):,} unused texts left for up to {wanted:,} more codes: add characters to "
-            "the template, or lower the maximum."
+            f"The template has {max(free, 0):,} unused text{'' if free == 1 else 's'} left for up to {wanted:,} "
+            f"more code{'' if wanted == 1 else 's'}: add characters to the template, or lower the maximum."
         )

@@ -73,7 +73,7 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
     if as_json:
         print_json({"kind": "summary", **counts})
     elif not counts["cases"]:
-        click.echo(f"{counted(counts['answers'], 'answer')} in Kafka: no difference to the database.")
+        click.echo(f"{counted(counts['answers'], 'answer')} in Kafka: no difference from the database.")
     else:
         click.echo(
             f"{counted(counts['answers'], 'answer')} in Kafka: repaired {counts['repaired']:,} of "

@@ -110,7 +110,7 @@ class ProfileReader(ConsumerRebalanceListener):
                 while not self._stop.is_set():
                     self._health.heartbeat(_LOOP)
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
-                    self._check_brokers(watchdog, records=bool(fetched))
+                    self._report_broker_silence(watchdog, records=bool(fetched))
                     await self._process(consumer, fetched)
         except UnicodeDecodeError:
             # This consumer has lost the records of that fetch; the next one resumes at the committed offsets.
@@ -118,7 +118,7 @@ class ProfileReader(ConsumerRebalanceListener):
         finally:
             await asyncio.shield(clients.stop(consumer))
 
-    def _check_brokers(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
+    def _report_broker_silence(self, watchdog: BrokerWatchdog, *, records: bool) -> None:
         """Report a fetch to the watchdog. Raises TimeoutError when no broker has responded for too long."""
         watchdog.record_fetch(records=records)
         if watchdog.is_silent:

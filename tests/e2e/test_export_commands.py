@@ -45,7 +45,7 @@ async def test_an_export_goes_to_standard_output_or_a_file(stack: Stack) -> None
     assert done == {"program": "SPRING", "codes": 50_000, "output": "codes.csv"}
     assert file.read_bytes().decode() == said.out.replace("\r\n", "\n").replace("\n", "\r\n")
     told = await stack.run("code", "export", "SPRING", "--state", "attached", "--output", "codes.csv")
-    assert told.is_done().out == "2 codes are in codes.csv.\n"
+    assert told.is_done().out == "Exported 2 codes to codes.csv.\n"
     [first, second] = rows(file.read_bytes().decode())
     assert {first["profile_id"], second["profile_id"]} == {"p-1", "p-2"}
 

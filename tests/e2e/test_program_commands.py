@@ -126,7 +126,7 @@ async def test_the_list_says_how_each_program_stands(stack: Stack) -> None:
         (("update", "THERE", "--codes-max", "0"), ("codes_max", "Nothing was changed.")),
         (("update", "THERE", "--pool-max", "1001"), ("pool_max must not be more", "Nothing was changed.")),
         (("update", "THERE", "--template", "{number 6}"), ("can be guessed",)),
-        (("update", "THERE", "--template", "{number 2}"), ("100 texts left", "1,000 codes")),
+        (("update", "THERE", "--template", "{number 2}"), ("100 unused texts left", "1,000 more codes")),
         (("update", "THERE", "--valid-until", "soon"), ("valid_until",)),
         (("clone", "THERE", "A B"), ("short name", "Nothing was made.")),
         (("clone", "NOPE", "X"), ("There is no program NOPE",)),
@@ -183,7 +183,7 @@ async def test_an_interview_repeats_what_is_refused(stack: Stack) -> None:
                    {"name": "note", "required": False, "save": False}],
     }  # fmt: skip
     for asked in ("1. General", "2. Where codes come from", "3. Settings", "without spaces", "Answer yes or no.",
-                  "There is a program THERE already", "valid_from must be before", '"{numbr 4}" is unknown',
+                  "The short name THERE is taken", "valid_from must be before", '"{numbr 4}" is unknown',
                   "fewer than the maximum of 100,000", "can be guessed", "pool_max must not be more"):  # fmt: skip
         assert asked in said.err, said
 

@@ -128,7 +128,7 @@ async def test_a_changed_entry_is_found_whatever_of_it_is_changed(
     await tamper(connection, f"UPDATE audit_entry SET {column} = {value} WHERE id = 3")
     verdict = await verify(connection)
     assert (verdict.entries, verdict.head.place) == (2, 2)
-    assert verdict.wrong == "Entry 3 (id 3) is not as it was written, or its hash is not."
+    assert verdict.wrong == "Entry 3 (id 3) or its hash was changed."
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_a_changed_entry_is_found_whatever_of_it_is_changed(
             ["UPDATE audit_chain SET hash = set_byte(hash, 31, get_byte(hash, 31) # 1) WHERE place = 3"],
             "Entry 3 (id 3)",
         ),
-        (["DELETE FROM audit_entry WHERE id = 3"], "Entry 3 (id 3) is missing, and its hash is there."),
+        (["DELETE FROM audit_entry WHERE id = 3"], "Entry 3 (id 3) is missing, but its hash exists."),
         (["DELETE FROM audit_chain WHERE place = 3"], "Entry 3 is missing: the next one is 4."),
         (
             ["DELETE FROM audit_chain WHERE place = 3", "DELETE FROM audit_entry WHERE id = 3"],
@@ -151,11 +151,11 @@ async def test_a_changed_entry_is_found_whatever_of_it_is_changed(
                 "UPDATE audit_chain SET place = 3 WHERE place = 4",
                 "UPDATE audit_chain SET place = 4 WHERE place = 5",
             ],
-            "Entry 3 (id 4) is not as it was written",
+            "Entry 3 (id 4) or its hash was changed",
         ),
         (
             ["INSERT INTO audit_entry (via, actor, verb, details) VALUES ('token', 'eve', 'program.create', '{}')"],
-            "The entry of id 6 is not in the chain",
+            "The entry with id 6 is not in the chain",
         ),
         (
             [
@@ -169,7 +169,7 @@ async def test_a_changed_entry_is_found_whatever_of_it_is_changed(
                 "INSERT INTO audit_entry (via, actor, verb, details) VALUES ('token', 'eve', 'program.create', '{}')",
                 "INSERT INTO audit_chain VALUES (6, 6, sha256('eve'))",
             ],
-            "Entry 6 (id 6) is not as it was written",
+            "Entry 6 (id 6) or its hash was changed",
         ),
     ],
 )
@@ -192,12 +192,12 @@ async def test_the_last_entries_are_safe_by_a_head_that_was_kept(connection: Con
     assert (await verify(connection)).wrong is None
     assert (await verify(connection, heads[2])).wrong is None
     found = await verify(connection, heads[4])
-    assert found.wrong == "The log ends at entry 3 and had 5: the last ones were taken out."
+    assert found.wrong == "The log ends at entry 3, but had 5: the last entries were removed."
     # Nor does it help to write others in their place.
     await write(connection, 2)
     found = await verify(connection, heads[4])
     assert (found.entries, found.wrong) == (
-        5, "Entry 5 has another hash than the head that was kept: it was written anew.",
+        5, "Entry 5 has another hash than the given head: it was rewritten.",
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ async def test_a_service_gets_a_user_and_another_password(
         refused = await codewell("token", "create", "shop", "--scope", "read", env=theirs, cwd=tmp_path)
         refused.is_refused("permission denied for table token", "owner of the schema")
         (tmp_path / "password").write_text("short")
-        (await run("--password-file", "password")).is_refused("at least 16 characters")
+        (await run("--password-file", "password")).is_refused("at least 16 ASCII characters")
         assert [entry.verb for entry in await audit_log.page(connection, 10)] == ["login.give", "login.give"]
     finally:
         await connection.execute(f"DROP ROLE IF EXISTS {name}")

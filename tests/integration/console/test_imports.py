@@ -101,7 +101,7 @@ async def test_the_same_file_twice_at_once_is_one_import(client: httpx.AsyncClie
     [
         (b"", {}, 422, "empty"),
         (bytes(range(256)) * 40, {}, 422, "neither text nor a workbook"),
-        (b"PK\x03\x04" + b"x" * 1_000, {}, 422, "broken"),
+        (b"PK\x03\x04" + b"x" * 1_000, {}, 422, "truncated or corrupt"),
         (b"a,b\n1,2\n", {"column": "c"}, 422, "no column c"),
         (b"a\n", {"encoding": "klingon"}, 422, "no encoding klingon"),
         (b"a\n", {"delimiter": "::"}, 422, "delimiter"),

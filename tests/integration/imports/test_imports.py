@@ -263,7 +263,7 @@ async def test_one_import_is_worked_on_by_one(
     begun = await files.begin(lines(["A"]))
     await files.connection.execute("SET lock_timeout = 50")
     async with run.import_lock(bystander, begun.id):
-        with pytest.raises(ProgramRefused, match="another process"):
+        with pytest.raises(ProgramRefused, match="Another process"):
             await files.go_on(begun)
         async with run.import_lock(files.connection, begun.id, wait=False) as has:
             assert not has

@@ -117,6 +117,6 @@ async def test_a_newer_schema_is_refused(fresh: Connection) -> None:
 
 
 async def test_a_database_without_a_schema_is_named_as_version_0(fresh: Connection) -> None:
-    with pytest.raises(SchemaMismatch, match=rf"is at version 0 and this program needs {LATEST}: run codewell migrate"):
+    with pytest.raises(SchemaMismatch, match=f"has version 0, but this program needs version {LATEST}: run "):
         await check_schema(fresh)
     assert await tables(fresh) == set()

@@ -112,7 +112,7 @@ async def test_a_template_without_enough_texts_makes_nothing(connection: Connect
     # Numbers that were left out, as an older template had their texts.
     await connection.execute("UPDATE template_version SET next_number = 8, skipped = 3")
 
-    with pytest.raises(ProgramRefused, match="has 2 texts left"):
+    with pytest.raises(ProgramRefused, match="has 2 unused texts left"):
         await generate_for(connection, minters, spring.id, ["p-1", "p-2", "p-3"])
 
     assert await given(connection) == []

@@ -37,7 +37,7 @@ async def test_exactly_as_many_codes_are_generated_as_asked_for_or_none(
     with pytest.raises(ProgramRefused) as raised:
         await generate(connection, minters, spring.id, 101, None)
     assert str(raised.value) == (
-        "SPRING may hold 1,000 codes and has room for 100 more: generate fewer, or raise its maximum."
+        "SPRING may have 1,000 codes and has room for 100 more: generate fewer, or raise its maximum."
     )
     assert (await overview.stock(connection, "SPRING")).made == 900
     await generate(connection, minters, spring.id, 100, None)
@@ -51,13 +51,13 @@ async def test_exactly_as_many_codes_are_generated_as_asked_for_or_none(
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("active = false", "SPRING is switched off or removed. Change that before making codes."),
-        ("removed_at = now()", "SPRING is switched off or removed. Change that before making codes."),
+        ("active = false", "SPRING is switched off or removed. Change that before generating codes."),
+        ("removed_at = now()", "SPRING is switched off or removed. Change that before generating codes."),
         (
             "valid_from = now() + interval '1 h'",
-            "The validity period of SPRING has not begun. Change that before making codes.",
+            "The validity period of SPRING has not begun. Change that before generating codes.",
         ),
-        ("valid_until = now()", "The validity period of SPRING has ended. Change that before making codes."),
+        ("valid_until = now()", "The validity period of SPRING has ended. Change that before generating codes."),
     ],
 )
 async def test_nothing_is_generated_outside_the_programs_time(

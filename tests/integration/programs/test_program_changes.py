@@ -158,7 +158,7 @@ async def test_a_code_that_everybody_has_stays_everybodys(
     requests = [message("SPRING", profile_id=f"p-{n}") for n in range(3)]
     code = codes((await claims.attach(requests)).rows, requests)[0]
 
-    with pytest.raises(ProgramRefused, match="SPRING has given one code to everybody: clone it"):
+    with pytest.raises(ProgramRefused, match="SPRING has attached its shared code: clone the program"):
         await programs.update(connection, minters, "SPRING", {"shared": False}, GUESSES_PER_S)
     # As if it had been given while the setting changed.
     await connection.execute("UPDATE program SET shared = false")
@@ -226,7 +226,7 @@ async def test_a_removed_program_is_on_record_only(connection: Connection, claim
     ):
         with pytest.raises(ProgramRefused, match="SPRING was removed and cannot be changed: clone it"):
             await refused
-    with pytest.raises(ProgramRefused, match="There is a program SPRING perhaps by a removed program"):
+    with pytest.raises(ProgramRefused, match="The short name SPRING is taken, perhaps by a removed program"):
         await program(connection, minters)
     assert await audit(connection) == []
 
@@ -253,5 +253,5 @@ async def test_imported_codes_count_for_the_room_of_a_new_template(connection: C
     await generate(connection, minters, spring.id, 50, None)
 
     assert (await overview.stock(connection, "SPRING")).pooled == 100
-    with pytest.raises(TemplateInvalid, match="has 20 unused texts left, and up to 21 codes"):
+    with pytest.raises(TemplateInvalid, match="has 20 unused texts left for up to 21 more codes"):
         await programs.update(connection, minters, "SPRING", {"codes_max": 121}, GUESSES_PER_S)

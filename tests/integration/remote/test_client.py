@@ -95,7 +95,7 @@ async def test_two_attempts_are_the_same_but_for_their_moment_and_keep_no_cookie
 @pytest.mark.parametrize(
     ("given", "headers", "says", "answered"),
     [
-        (({},), {"content_encoding": "gzip"}, "packed", True),
+        (({},), {"content_encoding": "gzip"}, "compressed", True),
         (({},), {"content_type": "text/html"}, "content-type is not application/json", True),
         (({}, 201), {}, "answered 201 instead of 200", False),
         (({}, 204), {}, "answered 204 instead of 200", False),
@@ -119,7 +119,7 @@ async def test_what_is_no_good_answer(
 
 async def test_a_packed_answer_is_not_unpacked() -> None:
     bomb = gzip.compress(bytes(50_000_000))
-    assert "packed" in str(await failed(saying(bomb, content_encoding="gzip")))
+    assert "compressed" in str(await failed(saying(bomb, content_encoding="gzip")))
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -164,7 +164,7 @@ async def test_the_whole_exchange_has_a_limit_in_time() -> None:
 
     for slow in (drip, silent):
         why = await failed(slow, 0.3)
-        assert str(why) == "The service gave no whole answer within 0.3 s."
+        assert str(why) == "The service sent no complete response within 0.3 s."
         assert not why.answered
 
 

@@ -57,7 +57,7 @@ async def test_a_second_stack_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StackUnavailable, match=rf"disk of {tmp_path} has \d+ MiB free .* set CODEWELL_HOME"):
+    with pytest.raises(StackUnavailable, match=rf"disk of {tmp_path} has \d+ MiB free, .* set CODEWELL_HOME"):
         await Home.open(tmp_path, disk_free_bytes_min=1024**6)
 
 

@@ -47,5 +47,5 @@ def test_the_wheel_is_there_for_a_machine_with_none_or_an_old_one(tmp_path: Path
 
 def test_none_at_all_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "find_spec", lambda _: None)
-    with pytest.raises(StackUnavailable, match="needs Java 17 or later and there is none: install one"):
+    with pytest.raises(StackUnavailable, match="needs Java 17 or later, which was not found: install it"):
         find_java({"PATH": str(tmp_path)})

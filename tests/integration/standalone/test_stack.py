@@ -92,7 +92,7 @@ async def owner(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def test_a_killed_stack_leaves_no_process(tmp_path: Path, owner: asyncio.subprocess.Process) -> None:
     endpoints = await wait_for_endpoints(tmp_path)
-    with pytest.raises(StackUnavailable, match=f"pid {owner.pid} runs in {tmp_path} already"):
+    with pytest.raises(StackUnavailable, match=f"pid {owner.pid} already runs in {tmp_path}"):
         await Home.open(tmp_path)
 
     owner.kill()

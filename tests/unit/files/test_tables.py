@@ -62,7 +62,7 @@ def test_an_encoding_is_found_out(file: Path, text: str, encoding: str) -> None:
 def test_an_encoding_that_is_said_counts(file: Path) -> None:
     file.write_bytes("Code;ł\n".encode("cp1250"))
     assert read(file, encoding="windows-1250")[1] == [["Code", "ł"]]
-    with pytest.raises(FileRefused, match="not in utf-8"):
+    with pytest.raises(FileRefused, match="not valid utf-8:"):
         read(file, encoding="utf-8")
 
 
@@ -126,7 +126,7 @@ def test_workbooks(tmp_path: Path) -> None:
     assert columns.names == ("Code", "Profile", "Until", "Discount")
     assert rows[1:3] == [["XLS-1", "p-1", "2099-01-31", "10"], ["123456", "", "", "12.5"]]
     assert read(Path(__file__).with_name("codes.xls"), sheet="Other")[1][2] == ["", "B3"]
-    with pytest.raises(FileRefused, match="no sheet Third: this workbook has Codes, Other"):
+    with pytest.raises(FileRefused, match="no sheet Third: the workbook has Codes, Other"):
         read(Path(__file__).with_name("codes.xls"), sheet="Third")
     path = workbook(tmp_path / "book", [["Code", "b"], ["A,1", "ü"], ["", "x"]])
     assert read(path)[1] == [["Code", "b"], ["A,1", "ü"], ["", "x"]]
@@ -167,7 +167,7 @@ def test_a_workbook_with_wrong_bytes_is_read_or_refused(tmp_path: Path, seed: in
 
 def test_a_file_with_ten_thousand_columns_is_refused(file: Path) -> None:
     file.write_text(",".join(["A"] * 10_000) + "\n")
-    with pytest.raises(FileRefused, match="10,000 columns and may have 1,000"):
+    with pytest.raises(FileRefused, match="10,000 columns, more than 1,000"):
         read(file)
     file.write_text("A,B\n" * 200 + ",".join(["A"] * 10_000) + "\n")
     with pytest.raises(FileRefused, match="Row 201 has 10,000 columns"), opened(file) as found:
@@ -257,6 +257,6 @@ def test_more_pairs_of_expiry_and_fields_than_blocks_may_be_are_refused(file: Pa
     file.write_text("code,until\n" + "".join(f"A{n},2099-01-01T00:{n // 60:02}:{n % 60:02}Z\n" for n in range(1_001)))
     with (
         open_table(file, scan(file, SMALL), ImportOptions(expiry_column="until"), SMALL) as table,
-        pytest.raises(FileRefused, match="more than 1,000 different pairs"),
+        pytest.raises(FileRefused, match="more than 1,000 different combinations of expiry and custom fields"),
     ):
         list(chunks(table, RULES, SMALL, 0, 100))

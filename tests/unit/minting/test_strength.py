@@ -31,9 +31,9 @@ def test_a_template_that_can_be_guessed_is_told_how_large_to_be() -> None:
         check_guessing(template, live_codes=1_000_000, seconds=90 * DAY_S, guesses_per_s=10)
 
     assert str(refused.value) == (
-        "The template's codes can be guessed: its space is 100,000,000 (26.6 bits) and would have to be "
-        "7,776,000,000,000,000 (52.8 bits) for 1,000,000 live codes and 10 guesses a second during 90 days, "
-        "so add characters, lower the maximum, or state allow_guessable."
+        "The template's codes can be guessed: its space is 100,000,000 (26.6 bits) and must be "
+        "7,776,000,000,000,000 (52.8 bits) for 1,000,000 live codes and 10 guesses per second during 90 days. "
+        "Add characters, lower the maximum, or set allow_guessable."
     )
 
 
