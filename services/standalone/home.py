@@ -126,8 +126,8 @@ def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
     free_bytes = shutil.disk_usage(path).free
     if free_bytes < free_bytes_min:
         raise StackUnavailable(
-            f"The disk of {path} has {free_bytes // 1024**2} MiB free, but a stack needs {free_bytes_min // 1024**2} MiB: "
-            "free some space, or set CODEWELL_HOME to another disk."
+            f"The disk of {path} has {free_bytes // 1024**2} MiB free, but a stack needs "
+            f"{free_bytes_min // 1024**2} MiB: free some space, or set CODEWELL_HOME to another disk."
         )
 
 
