@@ -1,1 +1,1 @@
-"""The audit log, and the rules that check the promises on a live database."""
+"""The audit log, and the rules that check the promises (invariants) on a live database."""

@@ -1,7 +1,8 @@
-"""What people did, in a chain of hashes: written in the transaction that does it, read, and verified.
+"""Audit log of people's actions as a hash chain: writes, reads and verifies it.
 
-Each entry's hash covers the one before it, so that nothing but the last entries can be changed, taken out or put in
-without a trace; whoever keeps a head from before (`ChainHead`) sees what was done to these too.
+An entry is written in the transaction of its action. Each hash covers the previous entry's hash, so verification
+detects every change, removal or insertion except at the end of the chain. A head (`ChainHead`) that was saved earlier
+covers the end too.
 """
 
 import getpass
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 _ACTOR_MAX: Final = 300
 _AT_ONCE: Final = 5_000
-# In this order, behind the place, the id and the moment; migration 0012 says so too.
+# Hashed in this order, after the place, the id and the time. Migration 0012 repeats this order.
 _HASHED: Final = ("via", "actor", "database_user", "verb", "program", "details")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,14 +44,14 @@ _UNCHAINED: Final = """
 
 
 class Actor(NamedTuple):
-    """Who did it, and by which way: with the token of this name, or by a command as this user."""
+    """Author of an action: a token's name, or the user of a command."""
 
     via: Literal["token", "command"]
     actor: str
 
 
 class AuditEntry(NamedTuple):
-    """What somebody did. Its place is that of its commit."""
+    """One entry of the audit log. Places follow the order of commits."""
 
     place: int
     at: datetime
@@ -63,18 +64,18 @@ class AuditEntry(NamedTuple):
 
 
 class ChainHead(NamedTuple):
-    """The last entry's place and hash, which stand for all entries up to it; (0, "") is an empty log's."""
+    """Place and hash (hex) of the last entry, which cover all entries up to it; (0, "") for an empty log."""
 
     place: int
     hash: str
 
     def __str__(self) -> str:
-        """As it is printed, and given back to be verified."""
+        """PLACE:HASH, the form that is printed and accepted for verification."""
         return f"{self.place}:{self.hash}"
 
 
 class ChainVerdict(NamedTuple):
-    """How many entries are as they were written, up to which head, and what is wrong first, if anything is."""
+    """Number of intact entries, the head of the last one, and the first fault found; None if there is none."""
 
     entries: int
     head: ChainHead
@@ -82,11 +83,11 @@ class ChainVerdict(NamedTuple):
 
 
 def command_actor() -> Actor:
-    """Whoever runs this process on this machine."""
+    """The user of this process as an actor, USER@HOST."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
-        # In a container users may have numbers alone, which say nothing of people.
+        # In a container a user may have only a number, which does not identify a person.
         user = "unknown"
     name = f"{user}@{socket.gethostname()}"
     return Actor("command", "".join(one for one in name if one.isprintable())[:_ACTOR_MAX])
@@ -95,9 +96,9 @@ def command_actor() -> Actor:
 async def record(
     connection: Connection, actor: Actor, verb: str, program: str | None = None, **details: object
 ) -> None:
-    """Log what is done in the transaction in hand. `details` hold counts and names, never a code or a profile's id.
+    """Log the action of the current transaction. `details` hold counts and names, never codes or profile ids.
 
-    To be called as its last statement, or near it: those who log wait for one another from the first commit on.
+    Call it as the last statement of the transaction, or near it: commits with entries serialize on a lock.
     """
     await connection.execute(_NOTE, *actor, verb, program, json.dumps(details))
 
@@ -106,7 +107,7 @@ async def recorded(
     connection: Connection, actor: Actor, work: Callable[[], Awaitable[T]], verb: str, program: str | None = None,
     **details: object,
 ) -> T:  # fmt: skip
-    """Do the work and log it, both or neither. The work is one that may be done within a transaction."""
+    """Run `work` and log it in one transaction, and return its result. `work` must be able to run in a transaction."""
     async with connection.transaction():
         result = await work()
         await record(connection, actor, verb, program, **details)
@@ -123,15 +124,19 @@ async def page(
     verb: str | None = None,
     since: datetime | None = None,
 ) -> list[AuditEntry]:
-    """Up to `limit` entries before this place, the newest first. `verb` may be the first half of one, as `program`."""
+    """Up to `limit` entries before the place `before`, newest first.
+
+    `verb` matches a whole verb, or all verbs with this first part: `program` matches `program.` and what follows.
+    """
     rows = await connection.fetch(_LIST, before or 2**63 - 1, actor, program, verb, since, limit)
     return [AuditEntry(**{**row, "details": json.loads(row["details"])}) for row in rows]
 
 
 async def verify(connection: Connection, anchor: ChainHead | None = None) -> ChainVerdict:
-    """Walk the whole chain in one snapshot, up to the first entry that is not as it was written.
+    """Verify the whole chain in one snapshot, up to the first entry with a fault.
 
-    `anchor` is a head from before, kept where nobody who may write here may write: it must be in the chain still.
+    `anchor` is a head that was saved earlier, in a place that writers of this database can't change. The chain must
+    still contain it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head, wrong = ChainHead(0, ""), None
@@ -156,7 +161,7 @@ async def verify(connection: Connection, anchor: ChainHead | None = None) -> Cha
 
 
 async def _chain(connection: Connection) -> AsyncIterator[Any]:
-    # Also what somebody has put before the first.
+    # From the lowest bigint, to include entries inserted before the first.
     place = -(2**63)
     while rows := await connection.fetch(_CHAIN, place, _AT_ONCE):
         for row in rows:
@@ -165,7 +170,7 @@ async def _chain(connection: Connection) -> AsyncIterator[Any]:
 
 
 def _wrong(row: Any, before: ChainHead) -> str | None:
-    """What is wrong with the entry behind a head."""
+    """The fault of the entry after a head; None if it is intact."""
     if row["place"] != before.place + 1:
         return f"Entry {before.place + 1} is missing: the next one is {row['place']}."
     if row["id"] is None:

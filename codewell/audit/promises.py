@@ -1,4 +1,4 @@
-"""Check the promises on a live database, in one snapshot. The rules are in `promises.sql`, which psql runs too."""
+"""Checks the promises (invariants) on a live database in one snapshot. psql can run the rules in `promises.sql` too."""
 
 import re
 from functools import cache
@@ -11,14 +11,14 @@ FILE: Final = Path(__file__).with_name("promises.sql")
 ROWS_SHOWN_MAX: Final = 10
 _TIMEOUT_S: Final = 3_600
 
-# Of the file: a variable of psql's, with one value in quotes; where it stands, as it is or quoted; and a rule.
+# Syntax of the file: a psql variable with one quoted value; a use of a variable, plain or quoted; a rule.
 _SET: Final = re.compile(r"^\\set (\w+) '(.*)'$", re.MULTILINE)
 _VARIABLE: Final = re.compile(r"(?<!:):('?)(\w+)\1")
 _RULE: Final = re.compile(r"^-- name: (I\d) (.+)\n([^;]+);$", re.MULTILINE)
 
 
 class AuditRule(NamedTuple):
-    """One thing that must never be: the promise it breaks, a sentence, and the statement that finds its rows."""
+    """A rule: its promise (I1 to I6), the sentence that describes a breach, and the query that finds breaches."""
 
     promise: str
     says: str
@@ -26,7 +26,7 @@ class AuditRule(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """How many rows break a rule, and the first of them."""
+    """Number of rows that break a rule, and the first ROWS_SHOWN_MAX of them."""
 
     rule: AuditRule
     breaking: int
@@ -35,14 +35,14 @@ class Finding(NamedTuple):
 
 @cache
 def rules() -> tuple[AuditRule, ...]:
-    """All rules, in the order of the file, as statements that need nothing of psql's."""
+    """All rules in the order of the file, with the psql variables expanded."""
     text = FILE.read_text()
     variables = {name: value.replace("''", "'") for name, value in _SET.findall(text)}
     return tuple(AuditRule(promise, says, _filled_in(sql, variables)) for promise, says, sql in _RULE.findall(text))
 
 
 def _filled_in(sql: str, variables: dict[str, str]) -> str:
-    """The statement with the values of its variables, which may contain variables themselves."""
+    """The statement with its variables expanded recursively."""
 
     def value(match: re.Match[str]) -> str:
         quote, name = match.groups()
@@ -52,7 +52,7 @@ def _filled_in(sql: str, variables: dict[str, str]) -> str:
 
 
 async def audit(connection: Connection) -> list[Finding]:
-    """Check all rules in one snapshot and return what breaks them; an empty list is a clean bill."""
+    """Check all rules in one snapshot and return the broken ones; an empty list means that all promises hold."""
     findings = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for rule in rules():

@@ -1,1 +1,1 @@
-"""One program's codes: found by their text, changed over their life, listed and exported."""
+"""Codes of one program: look-up by text, lifecycle, listing and export."""

@@ -1,4 +1,4 @@
-"""Codes activated, which is to use them: one or many of a program, by one statement."""
+"""Activates (redeems) one or many codes of a program in one statement."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,9 +9,8 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
 from codewell.pool.program_conditions import MAY_ACTIVATE
 
-# One statement, so that a hundred attempts at once cost a hundred statements; a transaction that changes or deletes the
-# code meanwhile holds the row that this one waits for. Rows are locked in the order of their keys, so that two of these
-# don't wait for each other.
+# One statement, so that a hundred concurrent attempts cost a hundred statements. It waits for the row lock of a
+# transaction that changes or deletes the code. Rows are locked in key order, so that two activations can't deadlock.
 _ACTIVATE: Final = f"""
     INSERT INTO code_state AS s (block_id, position, activated_at)
     SELECT a.block_id, a.position, statement_timestamp()
@@ -29,9 +28,9 @@ _ACTIVATE: Final = f"""
 
 
 async def activate(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Use an attached code, once: of any number of attempts at the same time one succeeds.
+    """Activate an attached code. Of any number of concurrent attempts exactly one succeeds.
 
-    Raises CodeUnknown, and ProgramRefused with what stands against it.
+    Raises CodeUnknown, and ProgramRefused with the reason against it.
     """
     while True:
         async with codes.connection.transaction():
@@ -43,10 +42,10 @@ async def activate(codes: ProgramCodes, code: str) -> CodeFacts:
 
 
 async def activate_many(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeFacts | CodewellError | None]:
-    """Use attached codes. Of each: the facts on it now, or why it can't be used, or None where that has to be asked
-    again, as the code has just gone into another block.
+    """Activate attached codes. Returns, for each text in order: the code's facts, the error against it, or None.
 
-    The texts differ. Only to be called in a transaction, which holds the codes until its end.
+    None means that the code has just moved to another block: try again. `texts` has no duplicates. Call it only in a
+    transaction, which keeps the codes locked until it ends.
     """
     located = await lookup.locate_all(codes, texts)
     there = [at for at in located if at is not None]
@@ -72,7 +71,7 @@ async def activate_many(codes: ProgramCodes, texts: Sequence[str]) -> list[CodeF
 
 
 async def _reason_against(codes: ProgramCodes, facts: CodeFacts) -> str:
-    """What stands against activating a code, as a sentence for a person."""
+    """The reason against the activation, as an English sentence for people."""
     if facts.state == "activated":
         return f"{facts.code} is activated already: it was used at {facts.activated_at:%Y-%m-%d %H:%M:%S} UTC."
     if facts.state != "attached":

@@ -1,8 +1,8 @@
-"""All codes of a program as CSV, from one snapshot, in constant memory.
+"""Exports all codes of a program as CSV, from one snapshot, in constant memory.
 
-Postgres writes the lines of the codes that somebody has or that are stored as texts; those that nobody has yet are
-minted here, as they are stored nowhere. Minted codes come first, some blocks at a time, in each the given ones before
-the others; texts come last.
+Postgres writes the lines of attached codes and of codes that are stored as texts. This process mints the codes that
+were never attached, because no table stores their texts. Minted codes come first, some blocks at a time, with the
+attached ones of those blocks before the others; list blocks come last.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from codewell.pool.block_rules import UNEXPIRED_IN_SNAPSHOT
 from codewell.pool.minter_cache import Minters
 from schemas.program import Program, State
 
-# A snapshot keeps vacuum from all that died since, so an export that takes longer is ended.
+# Time limit of an export (s). Its snapshot prevents vacuum from removing rows that have died since.
 TIMEOUT_S: Final = 3_600
-# Only a process that is stopped where it stands is ended by the server.
+# The server's idle limit (s). It exceeds TIMEOUT_S, so the server ends only exports of frozen processes.
 _IDLE_TIMEOUT_S: Final = TIMEOUT_S + 60
 COLUMNS: Final = ("code", "state", "profile_id", "attached_at", "activated_at", "expires_at", "deleted_at")
 
 _BLOCKS_AT_ONCE: Final = 50
-# Codes minted without letting anything else run: some milliseconds.
+# Codes minted before the export yields to the event loop: some milliseconds.
 _RUN_MAX: Final = 8_000
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -39,14 +39,14 @@ _BLOCKS: Final = f"""
     SELECT id, version, first, size, next, expires_at, fields, NOT {UNEXPIRED_IN_SNAPSHOT} AS over
     FROM block WHERE program_id = $1 AND kind = $2 ORDER BY version, first, id
     """  # noqa: S608  a constant
-# What was taken out of turn. Where it is somebody's, or in another block, its line is written there.
+# Holes. The line of an attached code comes from _GIVEN, that of a moved code from its new block (`elsewhere`).
 _HOLES: Final = """
     SELECT s.block_id, s.position, s.deleted_at, a.block_id IS NOT NULL OR s.returned_at IS NOT NULL AS elsewhere
     FROM code_state s LEFT JOIN answer a ON a.block_id = s.block_id AND a.position = s.position AND NOT a.again
     WHERE s.block_id = ANY($1::bigint[]) AND s.hole
     """
 
-# {blocks} are numbers. COPY takes no parameters, and asyncpg would ask the server to quote them.
+# {blocks} are integers, so formatting is safe. COPY takes no parameters; asyncpg would have the server quote them.
 _GIVEN: Final = """
     SELECT {columns} FROM answer a JOIN block b ON b.id = a.block_id
     LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position {profile}
@@ -62,33 +62,33 @@ _PROFILE: Final = "LEFT JOIN profile p ON p.profile_id = a.profile_id"
 
 
 class ExportOptions(NamedTuple):
-    """What is to be in an export: codes of one state or of all, and which fields of the profiles that have them."""
+    """Options of an export: one state or all (None), and profile fields to add as columns."""
 
     state: State | None = None
     profile_fields: Sequence[str] = ()
-    """Short names, each once."""
+    """Short names without duplicates."""
     raw: bool = False
-    """Leave cells as they are that a spreadsheet would run."""
+    """Don't escape cells that a spreadsheet would run as formulas."""
 
 
 async def export(
     connection: Connection, minters: Minters, program: Program, wanted: ExportOptions, write: Write
 ) -> int:
-    """Write the program's codes as CSV, some kilobytes at a time, and return how many there were.
+    """Write the program's codes as UTF-8 CSV, some kilobytes for each call of `write`, and return how many.
 
-    All is of the moment at which it begins, and locks nothing. Raises StackUnavailable when it takes longer than
-    TIMEOUT_S, and what `write` raises; what was written then is not whole, and the connection is gone.
+    The export shows the database at its start and takes no row locks. Raises StackUnavailable when it takes longer
+    than TIMEOUT_S, and what `write` raises. After an error the output is incomplete and the connection is closed.
     """
     transaction = connection.transaction(isolation="repeatable_read", readonly=True)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             await transaction.start()
-            # Between two of its statements there may be many codes to mint, and a reader who takes his time.
+            # Between two statements there may be many codes to mint and a slow reader.
             await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S}s'")
             count = await _Export(connection, minters, program, wanted, write).run()
             await transaction.commit()
     except BaseException as error:
-        # A COPY that is broken off is not waited for: its server learns from the lost connection.
+        # Close the connection instead of waiting for an interrupted COPY: the server notices the lost connection.
         connection.terminate()
         if not isinstance(error, TimeoutError):
             raise
@@ -133,14 +133,14 @@ class _Export:
             for lines in self._minted(minter, block, holes.get(block["id"], {})):
                 if lines:
                     await self._write(lines)
-                # A reader who takes all at once must not keep everybody else waiting.
+                # Yield to the event loop: with a fast reader `write` never blocks, and other tasks would starve.
                 await asyncio.sleep(0)
 
     async def _lists(self, blocks: Sequence[asyncpg.Record]) -> None:
         await self._copy(_LISTED, "c.text", [block["id"] for block in blocks])
 
     async def _copy(self, sql: str, text: str, block_ids: Sequence[int]) -> None:
-        """Have Postgres write the lines of the codes of these blocks that are stored."""
+        """Let Postgres write the lines of the stored codes of these blocks."""
         columns = [
             text, STATE_IN_SNAPSHOT, "a.profile_id", _moment("a.answered_at"), _moment("s.activated_at"),
             _moment(EXPIRES_AT), _moment("s.deleted_at"),
@@ -161,7 +161,10 @@ class _Export:
         self._count += int(said.split()[-1])
 
     def _minted(self, minter: Minter, block: asyncpg.Record, holes: Mapping[int, datetime | None]) -> Iterator[bytes]:
-        """The lines of a block's codes that nobody ever had: those of its pool, and those deleted from there."""
+        """Yield the lines of a block's never attached codes: pooled ones, and those deleted from the pool.
+
+        `holes` maps positions to the time of deletion; None for codes whose line another part writes.
+        """
         state: State = "expired" if block["over"] else "pooled"
         shows_pool, shows_deleted = (self._wanted.state in {None, one} for one in (state, "deleted"))
         deleted = {position: at for position, at in holes.items() if at is not None} if shows_deleted else {}
@@ -180,7 +183,7 @@ class _Export:
             self._count += len(pooled) + len(gone)
 
     def _rest(self, block: asyncpg.Record, state: State, deleted_at: datetime | None) -> list[str]:
-        """The other cells of a code that nobody ever had."""
+        """The cells after the text, for a code that was never attached."""
         fields: dict[str, Any] = json.loads(block["fields"] or "{}")
         moments = ["", "", _written(block["expires_at"]), _written(deleted_at)]
         return [
@@ -193,7 +196,7 @@ class _Export:
 
 
 def _starts(left: range, marked: Iterable[int]) -> list[int]:
-    """Where the runs begin in which there is anything to write."""
+    """Start positions of the runs that have lines to write."""
     starts = {position - position % _RUN_MAX for position in marked}
     if left:
         starts.update(range(left.start - left.start % _RUN_MAX, left.stop, _RUN_MAX))
@@ -205,7 +208,7 @@ def _moment(sql: str) -> str:
 
 
 def _written(moment: datetime | None) -> str:
-    """A moment as Postgres writes it for `_moment`."""
+    """A time in the format of `_moment`."""
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 

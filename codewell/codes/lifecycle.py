@@ -1,7 +1,7 @@
-"""A code's life after it was made: returned, its activation taken back, changed, deleted.
+"""Lifecycle of a code after its creation: detach, deactivate, change, delete.
 
-Each is one transaction that locks the code's row of code_state, made where there is none, and then its block: in this
-order everywhere, while claims lock blocks alone. What a code is now is read behind both locks.
+Each step is one transaction. It locks the code's row in code_state, which it inserts if missing, and then the code's
+block. All code uses this lock order, and claims lock only blocks. The code's state is read after both locks.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ _LOCK_STATE: Final = """
     """
 _LOCK_BLOCK: Final = "SELECT FROM block WHERE id = $1 FOR NO KEY UPDATE"
 
-# An attached code goes from one counter to another; a pooled one leaves a hole that claims step over.
+# An attached code moves from one counter to another; a pooled code leaves a hole, which claims skip.
 _MOVE_COUNT: Final = """
     UPDATE block SET attached = attached - $2, holes = holes + 1 - $2, open = open AND next + holes + 1 - $2 < size,
         deleted = deleted + $3, returned = returned + 1 - $3
@@ -35,14 +35,14 @@ _MOVE_TEXT: Final = """
     INSERT INTO code (block_id, position, program_id, text) VALUES ($1, 0, $2, $3)
     ON CONFLICT ON CONSTRAINT code_once DO UPDATE SET block_id = excluded.block_id, position = 0
     """
-# A program that shared its code until now has given it to more profiles than the one that got it first.
+# Also true for a formerly shared code: other profiles than the first one have it too.
 _IS_EVERYBODYS: Final = """
     SELECT shared OR EXISTS (
         SELECT FROM holding
         WHERE program_id = $1 AND profile_id = '' AND scope = '' AND block_id = $2 AND position = $3)
     FROM program WHERE id = $1
     """
-# Their index knows them by profile; the empty one is everybody's.
+# The index on assignments begins with program and profile; the empty profile id is that of a shared code.
 _OF_CODE: Final = """
     WHERE program_id = $1 AND profile_id = ANY(ARRAY['', coalesce($2, '')]) AND block_id = $3 AND position = $4
     """
@@ -51,7 +51,7 @@ _CHANGE_ASSIGNMENT: Final = f"UPDATE holding SET expires_at = $5, fields = $6::j
 
 
 class CodeChange(NamedTuple):
-    """What a code is to become. Both are what counts from then on; None is for ever, and no fields."""
+    """New expiry and custom fields of a code; both replace the old values. None means no expiry, and no fields."""
 
     expires_at: datetime | None
     fields: str | None
@@ -59,7 +59,7 @@ class CodeChange(NamedTuple):
 
 
 class LockedCode(NamedTuple):
-    """A code that nobody else changes until the transaction ends."""
+    """A code that no other transaction can change until this one ends."""
 
     at: LocatedCode
     facts: CodeFacts
@@ -71,20 +71,20 @@ class LockedCode(NamedTuple):
 
 
 class CodeMoved(Exception):
-    """The code is in another block than a moment ago."""
+    """The code has moved to another block since it was located. Try again."""
 
 
 async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Give an attached code back into the pool, where the next request may get it; its old owner has it no more.
+    """Return an attached code to the pool in a block of its own. The profile loses it; any later request may get it.
 
-    Raises CodeUnknown, and ProgramRefused when nobody has it, or when it is activated, expired or everybody's.
+    Raises CodeUnknown, and ProgramRefused when the code is pooled, activated, expired, deleted or shared.
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state != "attached":
             raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be detached.")
         if await codes.connection.fetchval(_IS_EVERYBODYS, codes.program_id, locked.at.block["id"], locked.at.position):
             raise ProgramRefused(f"All profiles of {locked.program} share {code}: delete it to attach another one.")
-        # What it was attached with may count from that moment; in the pool it lives as its block does.
+        # The expiry of an attached code may count from its attachment. In the pool the block's holds, unless changed.
         own = await _is_changed(codes.connection, locked.at)
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
         await _move_out(codes, locked, expires_at, locked.facts.fields)
@@ -92,7 +92,10 @@ async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
 
 
 async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Take an activation back: the code is attached as before. Raises CodeUnknown and ProgramRefused."""
+    """Undo an activation: the code is attached again.
+
+    Raises CodeUnknown, and ProgramRefused for a code that is not activated.
+    """
     async with locked_code(codes, code) as locked:
         if locked.facts.state != "activated":
             raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to undo.")
@@ -101,7 +104,7 @@ async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
 
 
 async def delete(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Delete a pooled, attached or expired code: kept on record, never given or made again.
+    """Delete a pooled, attached or expired code. Its record stays, so it is never given or made again.
 
     Raises CodeUnknown, and ProgramRefused for a code that is activated or deleted already.
     """
@@ -117,10 +120,10 @@ async def delete(codes: ProgramCodes, code: str) -> CodeFacts:
 
 
 async def change(codes: ProgramCodes, code: str, to: Callable[[CodeFacts], CodeChange]) -> CodeFacts:
-    """Give a code another expiry and other fields, by what it has now; answers that went out say what they said.
+    """Change a code's expiry and custom fields. `to` computes the new values from the current facts.
 
-    A pooled code goes on in a block of its own. Raises CodeUnknown, and ProgramRefused for a code that is activated or
-    deleted.
+    Earlier answers stay the same. A pooled code moves to a block of its own. Raises CodeUnknown, and ProgramRefused for
+    a code that is activated or deleted.
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state in {"activated", "deleted"}:
@@ -136,7 +139,10 @@ async def change(codes: ProgramCodes, code: str, to: Callable[[CodeFacts], CodeC
 
 @asynccontextmanager
 async def locked_code(codes: ProgramCodes, code: str) -> AsyncIterator[LockedCode]:
-    """The code, locked until the transaction of the block ends."""
+    """Run the with-block in a transaction that has locked the code; commit at the end, roll back on an error.
+
+    Starts again when the code moves before it is locked. Raises CodeUnknown.
+    """
     while True:
         transaction = codes.connection.transaction()
         await transaction.start()
@@ -174,7 +180,7 @@ async def _lock(codes: ProgramCodes, code: str) -> LockedCode:
 
 
 async def _move_out(codes: ProgramCodes, locked: LockedCode, expires_at: datetime | None, fields: str | None) -> None:
-    """Let the code go on as a pooled one in a block of its own."""
+    """Move the code to a block of its own, as a pooled code."""
     at = locked.at
     await _mark(codes.connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
     await codes.connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
@@ -193,7 +199,7 @@ async def _mark(connection: Connection, at: LocatedCode, what: str, *values: obj
 
 
 def _assignment_key(program_id: int, locked: LockedCode) -> tuple[int, str | None, int, int]:
-    """Where it is noted that a code is to be given again."""
+    """Parameters $1 to $4 of _OF_CODE: program, profile, block and position."""
     return program_id, locked.facts.profile_id, locked.at.block["id"], locked.at.position
 
 

@@ -1,7 +1,7 @@
-"""A program's codes page by page: all, those of one profile, or those of one state.
+"""Paginated lists of a program's codes: all, those of one profile, or those of one state.
 
-No page takes long, however many codes a program has: blocks whose counters say that they hold no such code are left
-out, and who looks for a rare state among many codes gets a short page that says where to go on.
+The time for a page is limited, however many codes a program has. Blocks whose counters exclude the state are skipped.
+A search for a rare state scans a limited number of positions and then returns a short page with a cursor.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import POOLED, UNEXPIRED
 from schemas.program import State
 
-# A page that looks for a rare state ends here: some hundredths of a second.
+# Positions that one page may scan for a state: some tens of milliseconds.
 SCANNED_MAX: Final = 10_000
-# What it costs to look into a block at all, in places that are looked at.
+# Fixed cost of a block's scan, in scanned positions.
 _BLOCK_COST: Final = 100
 _BLOCKS_MAX: Final = 200
 _RUN_MAX: Final = 2_500
 
-# Blocks that can hold a code of a state. What is attached has an expiry of its own, whatever its block has.
+# Conditions on blocks that may hold a code of a state. Attached codes have expiries independent of their block's.
 _MAY_HOLD: Final[dict[State, str]] = {
     "pooled": f"{POOLED} > 0 AND {UNEXPIRED}",
     "attached": "b.attached > 0",
@@ -32,7 +32,7 @@ _MAY_HOLD: Final[dict[State, str]] = {
     "expired": f"(NOT {UNEXPIRED} OR b.attached > 0)",
 }
 
-# Within a block, by position from $2 to below $3.
+# Positions in block $1 from $2 to $3 (exclusive).
 _MARKED: Final = """
     SELECT position FROM code_state s WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
       AND {mark} ORDER BY position LIMIT $4
@@ -73,7 +73,10 @@ _OF_PROFILE: Final = f"""
 
 
 class CodePage(NamedTuple):
-    """Some codes, and where to go on: None after the last code. A page may be short, even empty, and not the last."""
+    """A page of codes, and the cursor for the next page; None after the last one.
+
+    A page that is not the last may be short or empty.
+    """
 
     codes: list[CodeFacts]
     next: CodePlace | None
@@ -86,7 +89,7 @@ async def page(
     state: State | None = None,
     profile_id: str | None = None,
 ) -> CodePage:
-    """Up to `limit` codes behind `after`, of one state or one profile where these are given."""
+    """Up to `limit` codes after `after`, filtered by profile or else by state if given."""
     end = None
     if profile_id is not None:
         rows = await codes.connection.fetch(_OF_PROFILE, codes.program_id, profile_id, *after, limit)
@@ -102,7 +105,7 @@ async def page(
 
 
 async def _behind(connection: Connection, program_id: int, after: CodePlace, count: int) -> list[LocatedCode]:
-    """The next places of a program, `count` at most; none at the end."""
+    """The next `count` positions of a program after `after`, or fewer at the end."""
     found: list[LocatedCode] = []
     while len(found) < count:
         blocks = await _blocks(connection, program_id, after, count - len(found), "true")
@@ -120,7 +123,7 @@ async def _behind(connection: Connection, program_id: int, after: CodePlace, cou
 async def _of_state(
     connection: Connection, program_id: int, after: CodePlace, count: int, state: State
 ) -> tuple[list[LocatedCode], CodePlace | None]:
-    """The next places that hold codes of this state, and behind which place to go on: None at the end."""
+    """The next positions with codes of this state, and the cursor for the next page: None at the end."""
     found: list[LocatedCode] = []
     scanned = 0
     while blocks := await _blocks(connection, program_id, after, _BLOCKS_MAX, _MAY_HOLD[state]):
@@ -147,7 +150,7 @@ async def _of_state(
 
 
 def _bounds(block: asyncpg.Record, state: State) -> tuple[int, int]:
-    """From which position to below which a block can hold codes of a state."""
+    """Start and exclusive end of the positions at which a block may hold codes of a state."""
     if state == "pooled":
         return block["next"], block["size"]
     if state == "attached" or (state == "expired" and not block["over"]):
@@ -156,7 +159,7 @@ def _bounds(block: asyncpg.Record, state: State) -> tuple[int, int]:
 
 
 def _start(block: asyncpg.Record, after: CodePlace) -> int:
-    """The first position of a block that is behind a place."""
+    """The block's first position after `after`."""
     place = LocatedCode(block, 0).place
     return max(0, after.minor + 1 - place.minor) if place[:2] == after[:2] else 0
 
@@ -164,7 +167,7 @@ def _start(block: asyncpg.Record, after: CodePlace) -> int:
 async def _blocks(
     connection: Connection, program_id: int, after: CodePlace, count: int, condition: str
 ) -> Sequence[asyncpg.Record]:
-    """The next blocks of which something is behind a place: those of numbers first, then lists."""
+    """Up to `count` blocks with positions after `after`: range blocks first, then list blocks."""
     found: list[asyncpg.Record] = []
     for listed, sql in ((0, _RANGES), (1, _LISTS)):
         if listed < after.listed or len(found) == count:

@@ -1,4 +1,4 @@
-"""One code, found by its text: where it is, and the facts on it."""
+"""Look-up of codes by text: their location and their facts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from codewell.codes.state import EXPIRES_AT, FIELDS, STATE
 from codewell.pool.block_rules import UNEXPIRED
 from schemas.program import State
 
-# Of a block, as `LocatedCode` needs it.
+# Block columns that LocatedCode requires.
 COLUMNS: Final = f"""
     b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
     NOT {UNEXPIRED} AS over
@@ -47,9 +47,9 @@ _VERSIONS: Final = """
 
 
 class CodePlace(NamedTuple):
-    """Where a code stands among its program's: minted ones by version and number, then texts by block and position.
+    """Sort key of a code in its program: minted codes by version and number, then texts by block id and position.
 
-    It stays the same however the generator cuts blocks.
+    It doesn't change when a generator splits blocks.
     """
 
     listed: int
@@ -62,7 +62,7 @@ START: Final = CodePlace(0, 0, -1)
 
 
 class CodeFacts(NamedTuple):
-    """What is known of one code."""
+    """Facts on one code. `fields` is JSON text."""
 
     code: str
     state: State
@@ -75,7 +75,7 @@ class CodeFacts(NamedTuple):
 
 
 class LocatedCode(NamedTuple):
-    """Where a code is stored now: a position in a block, the block as the statement that found it read it."""
+    """Current location of a code: its block, as the look-up read it (COLUMNS), and its position there."""
 
     block: asyncpg.Record
     position: int
@@ -88,19 +88,19 @@ class LocatedCode(NamedTuple):
 
 
 async def find(codes: ProgramCodes, code: str) -> CodeFacts | None:
-    """The facts on the program's code of this text, or None when it never made or took in such a code."""
+    """Facts on the program's code with this text; None if the program never had such a code."""
     at = await locate(codes, code)
     return None if at is None else (await facts_of(codes, [at], [code]))[0]
 
 
 async def locate(codes: ProgramCodes, code: str) -> LocatedCode | None:
-    """The block that holds this text now, and its position there."""
+    """The current location of this text; None if the program has no such code."""
     [at] = await locate_all(codes, [code])
     return at
 
 
 async def locate_all(codes: ProgramCodes, texts: Sequence[str]) -> list[LocatedCode | None]:
-    """Of each text the block that holds it now and its position there, or None."""
+    """The current location of each text, in order; None for a text that is not the program's."""
     printable = [text for text in texts if text.isprintable()]
     found = {
         row["text"]: LocatedCode(row, row["position"])
@@ -113,7 +113,7 @@ async def locate_all(codes: ProgramCodes, texts: Sequence[str]) -> list[LocatedC
 
 
 async def minted(codes: ProgramCodes, texts: Sequence[str]) -> dict[str, LocatedCode]:
-    """Where those of these texts are that a template of the program has made, lists left aside."""
+    """Locations of the texts that the program's templates have minted, by text. Ignores list blocks."""
     found: dict[str, LocatedCode] = {}
     for version, next_number in await codes.connection.fetch(_VERSIONS, codes.program_id):
         numbers = (await codes.minter(version)).find_numbers(texts)
@@ -121,7 +121,7 @@ async def minted(codes: ProgramCodes, texts: Sequence[str]) -> dict[str, Located
         if not text_of:
             continue
         for row in await codes.connection.fetch(_BLOCKS_OF_NUMBERS, codes.program_id, version, list(text_of)):
-            # Numbers that were left out when their turn came are in no block.
+            # Numbers that the allocation skipped are in no block, so they return no row.
             found.setdefault(text_of[row["number"]], LocatedCode(row, row["number"] - row["first"]))
     return found
 
@@ -131,7 +131,10 @@ async def facts_of(
     at: Sequence[LocatedCode],
     known: Sequence[str] | None = None,
 ) -> list[CodeFacts | None]:
-    """The facts on each; None for a code that is in another block by now. `known` are their texts, where known."""
+    """Facts on each location, in order; None for a code that has moved to another block or whose import was undone.
+
+    `known` are the texts of all locations. Without them the texts are minted or read.
+    """
     if not at:
         return []
     rows = await codes.connection.fetch(_FACTS, [one.block["id"] for one in at], [one.position for one in at])
@@ -151,7 +154,7 @@ def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts
     if row["returned_at"] is not None:
         return None
     if row["profile_id"] is None and at.block["kind"] == "list" and row["text"] is None:
-        # An undone import took it back.
+        # An undone import has removed its text.
         return None
     return CodeFacts(
         row["code"] or row["text"] or minted or "",

@@ -1,10 +1,10 @@
-"""Texts that can't be a program's, told from memory: whoever guesses codes costs no statement.
+"""Cached bounds that exclude texts which can't be a program's codes, so that guesses cost no SQL statement.
 
-Number n of a template is one text, and a program has had no number from some limit on: that limit, its templates, and
-that it never took a text in, are what may be remembered for REMEMBERED_S. Numbers below the limit are asked for in
-the database, so that minting changes nothing that is remembered. Little does: a higher maximum, a new template, the
-first text from outside. Who does one of these says so first (`changing`), which nobody remembers anything behind, and
-waits until what was remembered before is forgotten: a code is known everywhere from the moment it is there.
+Number n of a template is one text, and a program has no numbers above some limit. Processes may cache that limit, the
+program's templates, and the fact that it has no texts from outside, for REMEMBERED_S. The database decides about
+numbers below the limit, so minting never invalidates the cache. Few changes do: a higher maximum, a new template, the
+first text from outside. Such a change first marks the program (`changing`), which prevents new cache entries, and then
+waits until the old ones have expired. So every process finds a new code as soon as it exists.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter
 
 REMEMBERED_S: Final = 0.25
-# Clocks of two machines don't run alike to the last digit.
+# A margin, because clocks of two machines run at slightly different rates.
 _WAIT_S: Final = 1.2 * REMEMBERED_S
 
-# Of one template a program makes `codes_max` numbers at most, and leaves out at most as many as older ones made.
+# A program makes at most `codes_max` numbers of a template, and skips at most as many as its older templates made.
 _LIMITS: Final = """
     SELECT v.version, 2 * p.codes_max + v.skipped AS numbers_max
     FROM program p JOIN template_version v ON v.program_id = p.id
@@ -30,7 +30,7 @@ _LIMITS: Final = """
 
 
 _MARK: Final = "UPDATE program SET changing = coalesce(changing, $2) WHERE id = $1 RETURNING changing"
-# Of such a program nothing is remembered, so that nobody has to wait.
+# The bounds of such a program are never cached, so a change need not wait.
 _IS_OPEN: Final = "SELECT imported > 0 OR source->>'kind' <> 'template' FROM program WHERE id = $1"
 _MAY_TAKE_IN: Final = """
     SELECT imported > 0 OR source->>'kind' <> 'template' OR coalesce(changing = $2, false) FROM program WHERE id = $1
@@ -38,12 +38,12 @@ _MAY_TAKE_IN: Final = """
 
 
 class TextBounds(NamedTuple):
-    """Which texts may be a program's: of each template, those of the numbers below a limit."""
+    """Bounds of a program's texts: each template's minter with the exclusive limit of its numbers."""
 
     templates: tuple[tuple[Minter, int], ...]
 
     def exclude(self, text: str) -> bool:
-        """Whether this is none of the program's codes. Where it says no, the database knows."""
+        """Whether the text is certainly not a code of the program. If False, only the database can decide."""
         if not text.isprintable():
             return True
         for minter, numbers_max in self.templates:
@@ -54,7 +54,10 @@ class TextBounds(NamedTuple):
 
 
 async def limits(codes: ProgramCodes) -> TextBounds | None:
-    """What may be remembered for REMEMBERED_S from before this call; None for a program of which nothing may be."""
+    """Bounds that may be cached for REMEMBERED_S, counted from before this call; None if they must not be cached.
+
+    Raises StackUnavailable as `Minters.get` does.
+    """
     rows = await codes.connection.fetch(_LIMITS, codes.program_id)
     if not rows:
         return None
@@ -63,11 +66,11 @@ async def limits(codes: ProgramCodes) -> TextBounds | None:
 
 @asynccontextmanager
 async def changing(connection: Connection, program_id: int) -> AsyncIterator[UUID]:
-    """While the block runs, nobody remembers which texts can't be the program's, nor does from before.
+    """Mark the program as changing: while the with-block runs, no process has cached bounds of the program.
 
-    The block makes its change in a transaction which has locked the program's row and found it marked with what is
-    given here (`is_mine`). Those who do this side by side have one mark, which the first to end takes away; so does one
-    who comes behind a crash. Not to be called in a transaction.
+    The with-block makes its change in a transaction that has locked the program's row and checked the yielded mark
+    (`is_mine`). Concurrent callers share one mark, and the first one to finish clears it. A mark left by a crash is
+    reused and cleared in the same way. Waits for 1.2 * REMEMBERED_S first. Don't call it in a transaction.
     """
     mark = await connection.fetchval(_MARK, program_id, uuid4())
     await asyncio.sleep(_WAIT_S)
@@ -79,9 +82,10 @@ async def changing(connection: Connection, program_id: int) -> AsyncIterator[UUI
 
 @asynccontextmanager
 async def taking_in(connection: Connection, program_id: int) -> AsyncIterator[UUID | None]:
-    """As `changing`, for whoever takes texts in from outside; it does nothing where the program has such texts.
+    """As `changing`, for adding texts from outside. Does nothing, and yields None, if the bounds are never cached.
 
-    The block asks `may_take_in` behind the lock of the program's row. Not to be called in a transaction.
+    That is so for programs with such texts and for those without a template. The with-block checks `may_take_in` after
+    it has locked the program's row. Don't call it in a transaction.
     """
     if await connection.fetchval(_IS_OPEN, program_id):
         yield None
@@ -91,10 +95,10 @@ async def taking_in(connection: Connection, program_id: int) -> AsyncIterator[UU
 
 
 async def may_take_in(connection: Connection, program_id: int, mark: UUID | None) -> bool:
-    """Whether the locked program may take texts in under this mark; if not, begin anew with `taking_in`."""
+    """Whether texts may be added to the locked program under this mark. If not, start again with `taking_in`."""
     return bool(await connection.fetchval(_MAY_TAKE_IN, program_id, mark))
 
 
 async def is_mine(connection: Connection, program_id: int, mark: UUID) -> bool:
-    """Whether the locked program is still marked."""
+    """Whether the locked program still has this mark."""
     return bool(await connection.fetchval("SELECT changing = $2 FROM program WHERE id = $1", program_id, mark))

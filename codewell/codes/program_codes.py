@@ -1,4 +1,4 @@
-"""The codes of one program, over one connection: what look-ups and steps in a code's life work with."""
+"""Handle on the codes of one program over one connection, for look-ups and lifecycle steps."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ from codewell.pool.minter_cache import Minters
 
 
 class ProgramCodes(NamedTuple):
-    """The codes of a program: texts in the database, and those that its templates mint."""
+    """The codes of one program: stored texts, and texts that its templates mint."""
 
     connection: Connection
     minters: Minters
     program_id: int
 
     async def minter(self, version: int) -> Minter:
-        """The minter of this template version. Raises StackUnavailable when its key can't be unwrapped."""
+        """The minter of this template version. Raises StackUnavailable as `Minters.get` does."""
         return await self.minters.get(self.connection, self.program_id, version)

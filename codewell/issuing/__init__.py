@@ -1,1 +1,1 @@
-"""Which request gets which code: decided purely, claimed in one transaction, answered in the same bytes for ever."""
+"""Issuing: pure decisions, one claim transaction for each batch, and deterministic answer bytes."""

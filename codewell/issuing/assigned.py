@@ -1,4 +1,4 @@
-"""Codes made for profiles: each of them gets one of its own in the transaction that makes it."""
+"""Generates codes for given profiles: one transaction makes the codes and attaches one to each profile."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from codewell.pool.range_allocation import allocate
 from codewell.pool.range_blocks import RangeBlock, codes_in, store_ranges
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-# Rows written at once: some hundredths of a second in which this process does nothing else.
+# Rows in one write. Encoding them blocks the event loop for some tens of milliseconds.
 ROWS_MAX: Final = 5_000
 
 
@@ -28,12 +28,14 @@ async def generate_for(
     connection: Connection, minters: Minters, program_id: int, profiles: Sequence[str], request_ids: Iterator[UUID],
     fields: str | None,
 ) -> None:  # fmt: skip
-    """Make a code for each of these profiles and attach it, whatever the program's switches say.
+    """Make a code for each profile and attach it, regardless of the program's switches.
 
-    A profile that has a code already gets a second one; where the program gives codes again, that remains the one it
-    had first. `request_ids` are new ones, best in the order of time; `fields` is JSON text saved on each code. Raises
-    ProgramRefused when the program may not hold that many more, is removed or outside its validity period or gives one
-    code to everybody, or a profile is named twice; then nothing is made.
+    A profile that has a code already gets a second one. If the program reuses codes, the assignment stays with the
+    first code. `request_ids` yields new ids, preferably in time order. `fields` is JSON text saved on each code.
+
+    Raises ProgramRefused, and makes nothing, when the program is inactive or removed, is outside its validity period,
+    has no room for that many codes, shares one code, takes its codes from a remote service or from imports, when its
+    template has too few texts left, or when a profile is listed twice.
     """
     _refuse_twice(profiles)
     async with connection.transaction():
@@ -53,14 +55,14 @@ async def generate_for(
         held: dict[AssignmentKey, PooledCode] = {}
         made = 0
         async for ranges in allocate(connection, minters, program, block_sizes):
-            # Nothing of these blocks is ever in the pool.
+            # These blocks are stored empty, so their codes are never in the pool.
             blocks = await store_ranges(connection, now, [(program, ranges)], "generate", fields=fields, attached=True)
             for block in sorted(blocks):
                 codes = _codes(minter, block, expires_at, fields)
                 held |= await _attach(connection, program, now, codes, waiting, request_ids)
             made += codes_in(ranges.blocks)
         fill.check_made(program, made, len(profiles))
-        # In the order of their keys from first to last, as in claims: the two would wait for each other otherwise.
+        # Sorted by key over all chunks, as claims do: another order could deadlock with a claim.
         ordered = sorted(held.items())
         for start in range(0, len(ordered), ROWS_MAX):
             await claim_queries.assign(connection, dict(ordered[start : start + ROWS_MAX]))
@@ -82,10 +84,10 @@ async def _attach(
     profiles: Iterator[str],
     request_ids: Iterator[UUID],
 ) -> dict[AssignmentKey, PooledCode]:
-    """Attach these codes, and return who is to get which again."""
+    """Attach these codes, and return the assignments without storing them."""
     held: dict[AssignmentKey, PooledCode] = {}
     for some in codes:
-        # There are as many profiles as codes, or more.
+        # Not strict: `profiles` continues with the next chunk of codes.
         attached = [
             (next(request_ids), ManualRequest(profile_id, program.name), code)
             for code, profile_id in zip(some, profiles, strict=False)

@@ -1,4 +1,4 @@
-"""Attach codes that are at hand: write their answers, and who gets which again."""
+"""Attaches given codes: writes their answers and assignments."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,11 +19,11 @@ async def attach_codes(
     *,
     assign: bool = True,
 ) -> Decision:
-    """Attach each of these codes to the profile of its request, and return what was decided.
+    """Attach each code to the profile of its request, and return the decision.
 
-    A code comes with the expiry that it has in the pool. The caller has taken the codes out of the pool, or does so in
-    the same transaction. Raises what `claim_queries.write` raises; with `assign=False` the caller stores the
-    assignments.
+    `codes` are (request id, event, code); a code has its expiry in the pool. The caller has removed the codes from the
+    pool, or does so in the same transaction. With `assign=False` the caller stores the assignments. Raises what
+    `claim_queries.write` raises.
     """
     decision = Decision([], {}, {}, {}, {}, [])
     builder = AnswerBuilder(program, now, decision.rows, decision.assignments)

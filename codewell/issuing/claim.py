@@ -1,7 +1,7 @@
-"""A claim: the codes of a whole batch of requests, taken and written in one transaction.
+"""A claim: one transaction takes the codes of a whole batch of requests and stores its answers.
 
-Locks are taken in an order that can't deadlock: block rows only with SKIP LOCKED, or one block while holding
-nothing; requests are written in the order of their ids; a program's row only in a transaction of its own.
+The lock order prevents deadlocks. A claim locks block rows with SKIP LOCKED, or waits for one block while it holds no
+other lock. It writes requests in the order of their ids. A program's row is locked only in a separate transaction.
 """
 
 from collections import Counter
@@ -24,32 +24,32 @@ from codewell.pool.fill import make_for_request
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules
 
-# How long a claim waits for one program's locked stock or row. The first wait that is in vain ends the batch's claims.
+# How long a claim waits for a program's locked blocks or row (ms). The first timeout on blocks ends the batch's claims.
 BUSY_TIMEOUT_MS: Final = 1_000
-# A round decides requests, makes codes, or finds that others were faster. More rounds than this mean a program whose
-# counters lie, and its requests wait for whoever mends it.
+# Each round decides requests, makes codes, or loses a race to another worker. More rounds than this mean that a
+# program's counters are wrong; its requests then wait for a repair.
 ROUNDS_MAX: Final = 100
 _NAMES: Final = attrgetter("names")
 _IS_PREVIEW: Final = attrgetter("event.preview")
-# Below this share of its mark a pool is to be filled before the next sweep.
+# A pool below this share of its mark is filled before the next sweep.
 LOW_SHARE: Final = 0.5
 
 
 class ClaimResult(NamedTuple):
-    """What became of a batch."""
+    """Outcome of a batch."""
 
     rows: dict[UUID, list[AnswerRow]]
-    """The stored answer of each request that has one now, by ordinal."""
+    """Request id -> the rows of its stored answer, by ordinal."""
     waiting: list[Request]
-    """Requests not decided: their program's stock was locked for longer than a batch may wait, or a remote service
-    is to bring their codes; `give_up_at` says until when they wait for that."""
+    """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
+    service has to deliver their codes; `give_up_at` is the time limit for that delivery."""
     low: dict[int, int]
-    """Program id -> codes left, for pools under their mark that may be filled."""
+    """Program id -> codes left, for pools that are well below their mark and may be filled."""
     undecidable: dict[UUID, str]
-    """Requests that the database refuses to store, and why; `attach` raises instead."""
+    """Request id -> why the database refuses to store it. `Claims.attach` leaves it empty and raises."""
 
     def joined(self, other: "ClaimResult") -> "ClaimResult":
-        """What became of two batches together."""
+        """The merged outcome of two batches."""
         return ClaimResult(
             self.rows | other.rows,
             self.waiting + other.waiting,
@@ -61,7 +61,7 @@ class ClaimResult(NamedTuple):
 class Claims:
     """Decides batches of requests against one database.
 
-    `remote_wait_s` is how long a request without a deadline waits for a remote service (s).
+    `remote_wait_s`: how long a request without a deadline waits for a remote service (s).
     """
 
     def __init__(self, pool: Pool, minters: Minters, remote_wait_s: float = 30.0) -> None:
@@ -70,13 +70,13 @@ class Claims:
         self._remote_wait = timedelta(seconds=remote_wait_s)
         self.names: dict[int, str] = {}
         """Short name by program id; a name never changes."""
-        # Set while requests turn up that have their answer already: then it pays to look before claiming.
+        # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
         self._replaying = False
 
     async def attach(self, requests: Iterable[Request]) -> ClaimResult:
-        """Decide each request once and for ever. Raises what asyncpg raises; what was decided then is stored."""
+        """Decide each request exactly once. Raises what asyncpg raises; decisions of earlier rounds stay stored."""
         claimed = ClaimResult({}, [], {}, {})
-        # Of copies in one batch the first decides, as it does over batches.
+        # Of duplicates in one batch the first one decides, as it does across batches.
         first = {request.id: request for request in reversed(list(requests))}
         pending = sorted(first.values(), key=attrgetter("id"))
         if self._replaying:
@@ -93,7 +93,7 @@ class Claims:
                 pending = await self._drop_answered(pending, claimed)
                 continue
             except asyncpg.LockNotAvailableError:
-                # Whoever holds that stock may be stopped; the next batch is not to wait for him as well.
+                # The worker that holds these blocks may have stopped. End here, so that the next batch needn't wait.
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
@@ -145,13 +145,13 @@ class Claims:
         return {program.id: program for program in locked.programs.values()}, decision, locked.now
 
     def _until(self, request: Request, now: datetime) -> Request:
-        """The request with the moment when it stops waiting for a remote service, counted from when it began to."""
+        """The request with its time limit for a remote service, counted from the start of its wait."""
         if request.give_up_at is not None:
             return request
         return request._replace(give_up_at=request.event.deadline or now + self._remote_wait)
 
     async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> claim_queries.LockedPrograms:
-        """Lock blocks until they hold what is wanted, or no more are to be had."""
+        """Lock blocks until they hold the wanted number of codes, or no unlocked block is left."""
         blocks_max = dict.fromkeys(wanted, 1)
         while True:
             locked = await claim_queries.lock(connection, blocks_max)
@@ -194,7 +194,7 @@ class Claims:
     async def _make(
         self, pending: Sequence[Request], programs: dict[int, ProgramRules], decision: Decision, claimed: ClaimResult
     ) -> None:
-        """Make codes for the undecided whose source may create them; the next round takes them."""
+        """Make codes for undecided requests whose source may create them. The next round takes the codes."""
         for (program_id, source), indexes in list(decision.unmade.items()):
             try:
                 wanted = _count(programs[program_id], len(indexes))
@@ -223,10 +223,10 @@ class Claims:
 
 
 def _preview(minter: Minter | None, program: ProgramRules, request: Request) -> str:
-    """A text that belongs to nobody. What a remote service or a file would bring can't be foreseen."""
+    """A preview text, of no profile. The codes of a remote service or an import can't be predicted."""
     return "PREVIEW" if minter is None else minter.preview(request.id.bytes, program.codes_max)
 
 
 def _count(program: ProgramRules, wanted: int) -> int:
-    """How many codes that many requests need: one is enough for a program that gives everybody the same."""
+    """How many codes `wanted` requests need: at most one if all profiles share a code."""
     return min(1, wanted) if program.shared else wanted

@@ -1,4 +1,4 @@
-"""The statements of a claim: lock blocks and read their programs, draw texts, write what was decided."""
+"""SQL statements of a claim: lock blocks and read their programs, draw texts, write the decision."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from codewell.pool.program_conditions import RULES_WITH_POOLED
 from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-# The lock leaves a block's key alone: what is noted on one of its codes (code_state) is in nobody's way.
+# NO KEY: an insert into code_state, whose foreign key locks the block's key, need not wait for a claim.
 _LOCK: Final = f"""
     SELECT statement_timestamp() AS now, {RULES_WITH_POOLED},
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
@@ -59,12 +59,12 @@ _HOLD: Final = """
     """
 
 
-# Written to the log and nowhere else, in a transaction of its own.
+# Writes to the write-ahead log only, in a separate transaction.
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
 
 
 class AssignmentTaken(Exception):
-    """Another worker gave this profile its code a moment ago; the batch is to be decided again."""
+    """Another worker has just assigned this profile a code. The caller decides the batch again."""
 
 
 class LockedBlock(NamedTuple):
@@ -83,7 +83,7 @@ class LockedBlock(NamedTuple):
 
 
 class LockedPrograms(NamedTuple):
-    """The programs that were asked for by name, those that exist, and the blocks locked for each."""
+    """Existing programs by short name, the blocks locked for each, and the database's time."""
 
     now: datetime
     programs: dict[str, ProgramRules]
@@ -94,9 +94,10 @@ _PROGRAM_COLUMNS: Final = len(ProgramRules._fields)
 
 
 async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> LockedPrograms:
-    """Lock up to so many blocks with stock of each program, soonest to expire first, skipping those locked by others.
+    """Lock up to `blocks_max[name]` blocks of each program, those that expire first before others.
 
-    Asked again in the same transaction with a higher number, it gives the same blocks and more.
+    Skips blocks that other transactions have locked, and blocks without unexpired codes. A second call in the same
+    transaction with a higher limit returns the same blocks and more.
     """
     programs: dict[str, ProgramRules] = {}
     blocks: dict[str, list[LockedBlock]] = {}
@@ -115,10 +116,10 @@ async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> LockedP
 
 
 async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
-    """Wait until one block of the program is free, and lock it.
+    """Wait until one block of the program is unlocked, and lock it. `timeout_ms` is in milliseconds.
 
-    Only to be called as the first statement of a transaction: who waits must hold nothing. Raises
-    asyncpg.LockNotAvailableError when the time is over.
+    Call it only as the first statement of a transaction: a transaction that waits while it holds locks could deadlock.
+    Raises asyncpg.LockNotAvailableError after the timeout.
     """
     await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(timeout_ms))
     await connection.fetchval(_WAIT, program_id)
@@ -127,7 +128,7 @@ async def wait_for_block(connection: Connection, program_id: int, timeout_ms: in
 async def draw(
     connection: Connection, minters: Minters, program: ProgramRules, blocks: Sequence[LockedBlock], wanted: int
 ) -> LockedStock:
-    """The texts of up to `wanted` codes from locked blocks."""
+    """Up to `wanted` codes from locked blocks, with their texts. Raises StackUnavailable as `Minters.get` does."""
     lots: list[Lot] = []
     count = 0
     for block in blocks:
@@ -153,7 +154,7 @@ async def _positions(connection: Connection, block: LockedBlock, wanted: int) ->
         """,
         block.id,
         block.next,
-        # The series is made as a whole, and no more than all holes can be stepped over.
+        # Postgres materializes the whole series. It needs at most one extra position for each hole.
         min(block.next + wanted + block.holes, block.size) - 1,
         wanted,
     )
@@ -177,7 +178,7 @@ async def _texts(
 
 
 async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
-    """The codes that these profiles have already in programs which give them again."""
+    """The stored assignments of these keys; keys without one are left out."""
     rows = await connection.fetch(
         """
         SELECT h.* FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (program_id, profile_id, scope)
@@ -194,12 +195,13 @@ async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) 
 
 
 async def write(connection: Connection, decision: Decision) -> None:
-    """Append the answers, note who holds what, and move the blocks on.
+    """Append the answers, store the assignments, and advance the blocks' counters.
 
-    Raises asyncpg.UniqueViolationError of `answer_once` when a request has its answer already, and HoldingTaken.
+    Raises asyncpg.UniqueViolationError of `answer_once` when a request has an answer already, and AssignmentTaken when
+    a profile has an unexpired assignment already.
     """
     if decision.rows:
-        # Bare bytes would be taken for the path of a file.
+        # asyncpg would read plain bytes as a file path.
         source = memoryview(copy_answers.encode(decision.rows))
         await connection.copy_to_table("answer", source=source, columns=copy_answers.COLUMNS, format="binary")
     if decision.assignments and await assign(connection, decision.assignments) != len(decision.assignments):
@@ -210,22 +212,22 @@ async def write(connection: Connection, decision: Decision) -> None:
 
 
 async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
-    """Note who gets which code again, and return how many did not have one that lives already."""
+    """Store assignments, and return how many. A key that has an unexpired one already keeps it and is not counted."""
     ordered = sorted(assignments.items())
     return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
 
 
 async def wait_for_standby(connection: Connection) -> None:
-    """Wait until a synchronous standby, if there is one, has everything that this connection has read.
+    """Wait until a synchronous standby, if there is one, has every commit that this connection has read.
 
-    What was committed while the standby was away is seen as soon as its own session is cancelled or gone, though a
-    fail-over would lose it. A commit behind it waits for all that lies before it.
+    A transaction that committed while the standby was unreachable becomes visible as soon as its session is cancelled
+    or closed, but a fail-over would lose it. A later commit waits until the standby has all earlier log records.
     """
     await connection.execute(_MARK)
 
 
 async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) -> list[AnswerRow]:
-    """The rows of those requests that have an answer, by request and ordinal."""
+    """The answer rows of these requests, by request id and ordinal. Unanswered requests have none."""
     rows = await connection.fetch(
         """
         SELECT request_id, ordinal, program_id, block_id, position, again, preview, profile_id, code, expires_at,

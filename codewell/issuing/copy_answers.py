@@ -1,4 +1,4 @@
-"""Answers as binary COPY rows."""
+"""Encodes answer rows for binary COPY."""
 
 import struct
 from collections.abc import Iterable
@@ -17,18 +17,18 @@ from codewell.infra.postgres.copy_binary import (
 )
 from codewell.issuing.model import AnswerRow
 
-# Those that are never null come first.
+# Columns that are never null come first, so that one struct packs them.
 COLUMNS: Final = (
     "request_id", "ordinal", "again", "preview", "answered_at", "profile_id",
     "program_id", "block_id", "position", "code", "expires_at", "fields", "refusals",
 )  # fmt: skip
 
-# The number of fields; request id, ordinal, again, preview and time, each after its length; the profile id's length.
+# Field count; request id, ordinal, again, preview and time, each with its length prefix; length of the profile id.
 _HEAD: Final = struct.Struct(">hi16sihi?i?12si").pack
 
 
 def encode(rows: Iterable[AnswerRow]) -> bytes:
-    """What COPY reads as these rows, with their fields in the order of COLUMNS."""
+    """The rows in the binary COPY format, with their fields in the order of COLUMNS."""
     pieces = [BEGIN]
     for row in rows:
         (request_id, ordinal, program_id, block_id, position, again, preview, profile_id,

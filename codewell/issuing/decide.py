@@ -1,4 +1,4 @@
-"""Decide a batch: each request gets all of its codes, or a refusal, or waits for stock that may come."""
+"""Decides a batch: each request gets all of its codes, is refused, or waits for codes. Pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,10 @@ def decide(
     now: datetime,
     preview: Preview,
 ) -> Decision:
-    """Give codes from `stocks` to `requests` in their order; `now` is the database's clock.
+    """Give codes from `stocks` (by program id) to `requests` in their order, by the rules that hold at `now`.
 
-    A program that is not in `programs` is unknown. A program that is in it has its rules judged at `now`; its stock
-    is what this claim has locked, its `pooled` what anybody has.
+    `now` is the database's time. A name that is not in `programs` is refused as unknown. A program's stock holds the
+    codes that this claim has locked; its `pooled` counts all codes of its pool, whichever worker has locked them.
     """
     batch = _Batch(programs, stocks, assignments, now, preview)
     for index, request in enumerate(requests):
@@ -65,14 +65,14 @@ class _Batch:
         self._assignments = assignments
         self._now = now
         self._preview = preview
-        # Most requests of a batch name the same programs.
+        # Cache by names: most requests of a batch name the same programs.
         self._found: dict[tuple[str, ...], tuple[list[_Wanted], list[tuple[str, Reason]]]] = {}
-        # And most that are refused are refused alike.
+        # Cache of JSON texts: most refused requests have the same reasons.
         self._refusals: dict[tuple[Source, tuple[tuple[str, Reason], ...]], str] = {}
 
     def decide(self, index: int, request: Request) -> None:
         _, event, names, waited_until = request
-        # Who waited for a remote service is told below whether it was the service that was late.
+        # A request that waited for a remote service is decided below: its refusal may name the service as the cause.
         if waited_until is None and event.deadline is not None and event.deadline <= self._now:
             self._refuse(request, [(name, "deadline_passed") for name in names])
             return
@@ -88,7 +88,7 @@ class _Batch:
             self._give_or_wait(index, request, wanted)
 
     def _find(self, names: tuple[str, ...]) -> tuple[list[_Wanted], list[tuple[str, Reason]]]:
-        """The programs of these names that give codes now, and why the others give none."""
+        """The named programs that give codes now, and the reasons against the others."""
         wanted: list[_Wanted] = []
         refusals: list[tuple[str, Reason]] = []
         for name in names:
@@ -112,7 +112,7 @@ class _Batch:
             self._give(request, wanted)
 
     def _refuse_or_wait(self, index: int, request: Request, wanted: list[_Wanted]) -> None:
-        """What becomes of a request for which not all codes are there."""
+        """Refuse a request that lacks codes, or let it wait if they may still arrive."""
         refusals: list[tuple[str, Reason]] = []
         lacking: list[ProgramRules] = []
         for one in wanted:
@@ -132,7 +132,7 @@ class _Batch:
             self._wait(index, request, lacking)
 
     def _why_none(self, program: ProgramRules, request: Request) -> Reason | None:
-        """Why an empty pool gives this request nothing, or None where codes may come."""
+        """Why an empty pool gives this request no code; None if codes may still arrive."""
         if program.room <= 0 and program.on_order == 0:
             return "maximum_reached"
         if not program.can_create(request.source):
@@ -141,7 +141,7 @@ class _Batch:
         return "remote_failed" if is_over and program.codes_from == "remote" else None
 
     def _wait(self, index: int, request: Request, lacking: list[ProgramRules]) -> None:
-        """Let a request wait for what takes least time first: for other workers, its codes to be made, or brought."""
+        """Let a request wait for the fastest source first: other workers' locks, new codes, then a remote service."""
         busy = next((program for program in lacking if self._stocks[program.id].elsewhere > 0), None)
         unmade = next((program for program in lacking if program.codes_from != "remote"), None)
         if busy is not None:
@@ -165,7 +165,7 @@ class _Batch:
                 one.answers.attach_again(request_id, ordinal, event, held)
 
     def _held(self, wanted: _Wanted, request: Request) -> PooledCode | None:
-        """The code that the profile has already and gets again, while it lives."""
+        """The profile's assigned code, if it has an unexpired one."""
         if not wanted.reuses_codes:
             return None
         key = assignment_key(wanted.program, request.event)
@@ -176,7 +176,7 @@ class _Batch:
 
     def _show(self, request: Request, wanted: list[_Wanted]) -> None:
         for ordinal, (program, _, _, _) in enumerate(wanted):
-            # As of a code that is made and attached now.
+            # The expiry of a code that is made and attached now.
             expires_at = expiry_when_attached(program, self._now, expiry_in_pool(program, self._now))
             text = self._preview(program, request)
             row = AnswerRow(
@@ -198,7 +198,7 @@ class _Batch:
 
 
 def _refusals(reasons: Sequence[tuple[str, Reason]], source: Source) -> str:
-    """The JSON text of these refusals."""
+    """The refusals as JSON text."""
     refusals = [
         Refusal(program=name, reason=reason, detail=refusal_sentence(name, reason, source)).model_dump()
         for name, reason in reasons

@@ -1,4 +1,4 @@
-"""Codes attached by people: the next one of the pool, one by its name, or one that the program has never seen."""
+"""Manual attachment: the next code of the pool, a pooled code by its text, or a text that is new to the program."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,21 +38,21 @@ _TAKE_IN: Final = """
 
 
 class Attacher(Protocol):
-    """Decides requests for codes: `Claims`, or what gathers many requests before it asks them."""
+    """Decides requests for codes: `Claims`, or a batcher that collects many requests before it calls `Claims`."""
 
     @property
     def names(self) -> Mapping[int, str]:
-        """Short name by program id, of the programs that it has met."""
+        """Short name by program id, for the programs of all requests so far."""
 
     async def attach(self, requests: Sequence[Request]) -> ClaimResult:
-        """Decide each of these, perhaps with others."""
+        """Decide each request, possibly in one batch with others."""
 
 
 async def attach(claims: Attacher, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
-    """Attach the next code of the pool, or the one that the profile has where the program gives it again.
+    """Attach the next code of the pool, or the profile's assigned code if the program reuses codes.
 
-    The same request id gets the same answer. Raises ProgramRefused with the reason where there is none, and
-    StackUnavailable while others hold the stock.
+    Idempotent by request id. Raises ProgramRefused with the reason when no code may be given, StackUnavailable while
+    other requests lock all codes, and RequestTaken when another request has used this id.
     """
     claimed = await claims.attach([Request(request_id, ManualRequest(profile_id, program), (program,))])
     rows = claimed.rows.get(request_id)
@@ -73,10 +73,11 @@ async def attach_named(
     connection: Connection, minters: Minters, name: str, code: str, profile_id: str, request_id: UUID,
     actor: Actor | None = None,
 ) -> AnswerRow:  # fmt: skip
-    """Attach this very code of a program; a text that the program has never seen is taken in first.
+    """Attach the code with this text. A text that is new to the program becomes one of its codes first.
 
-    The same request id gets the same answer. Logs who did it. Raises ProgramRefused where the code is not free or
-    can't be one, or the program's rules forbid it.
+    Idempotent by request id. Writes an audit entry if `actor` is given. Raises ProgramUnknown; ProgramRefused when the
+    code is not pooled, is not a valid text, or the program's rules forbid it; RequestTaken when another request has
+    used this id.
     """
     request = Request(request_id, ManualRequest(profile_id, name), (name,))
     while True:
@@ -95,7 +96,7 @@ async def attach_named(
         except lifecycle.CodeMoved:
             continue
         except asyncpg.UniqueViolationError as error:
-            # A copy of this request was quicker, in another process.
+            # A duplicate of this request won the race in another process. The next round reads its answer.
             if error.constraint_name != "answer_once":
                 raise
 
@@ -103,7 +104,7 @@ async def attach_named(
 async def _take_out(
     connection: Connection, request: Request, locked: lifecycle.LockedCode, actor: Actor | None
 ) -> AnswerRow:
-    """Attach a pooled code out of its turn."""
+    """Attach a pooled code ahead of its position, which leaves a hole in its block."""
     program, now = await _may_attach(connection, request)
     facts = locked.facts
     if facts.state != "pooled":
@@ -121,7 +122,7 @@ async def _take_out(
 
 
 async def _take_in_first(codes: ProgramCodes, request: Request, code: str, actor: Actor | None) -> AnswerRow:
-    """Make a text that comes from outside one of the program's codes, attached from the start."""
+    """Add a text from outside to the program's codes, attached from the start."""
     if not 0 < len(code) <= CODE_CHARACTERS_MAX or not code.isprintable() or code != code.strip():
         raise ProgramRefused(
             f"{code[:50]!r} is not a valid code: use 1 to {CODE_CHARACTERS_MAX} printable characters without outer "
@@ -138,7 +139,7 @@ async def _take_in(
     connection = codes.connection
     name = request.event.program_names[0]
     async with connection.transaction():
-        # Whoever makes or takes in codes of the program waits here, so that a text enters it once.
+        # Serializes all transactions that make or add codes of the program, so that it has each text only once.
         await connection.execute("SELECT FROM program WHERE name = $1 FOR NO KEY UPDATE", name)
         program, now = await _may_attach(connection, request)
         if not await possible_texts.may_take_in(connection, program.id, mark):
@@ -147,7 +148,7 @@ async def _take_in(
             raise lifecycle.CodeMoved
         if program.room < 1:
             raise ProgramRefused(refusal_sentence(name, "maximum_reached", Source.PERSON))
-        # Its creation is its attachment, so that returned to the pool it ends when it would have ended with its owner.
+        # Creation and attachment coincide. With ttl_always a later return to the pool does not change the expiry.
         expires_at = expiry_in_pool(program, now, ttl_always=True)
         block_id = await connection.fetchval(_TAKE_IN, program.id, expires_at, now, code)
         row = await _write(connection, program, now, request, PooledCode(block_id, 0, code, expires_at, None))
@@ -173,7 +174,7 @@ async def _write(
 
 
 async def _may_attach(connection: Connection, request: Request) -> tuple[ProgramRules, datetime]:
-    """The program's rules and the database's time, where the rules allow attaching now."""
+    """The program's rules and the database's time. Raises ProgramRefused unless the rules allow attachment now."""
     program, now = await _rules(connection, request.event.program_names[0])
     reason = closed_reason(program, now)
     if reason is not None:

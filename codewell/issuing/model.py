@@ -1,4 +1,4 @@
-"""What a claim works with: requests, the programs they name, the codes in hand, and the answers."""
+"""Data of a claim: requests, locked codes, assignments, answer rows and the decision."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from schemas.events import MessageRender, ScenarioStep
 
 
 class ManualRequest(NamedTuple):
-    """What a person wants when attaching one code of a program to a profile."""
+    """A manual request: attach one code of a program to a profile."""
 
     profile_id: str
     program: str
@@ -21,7 +21,7 @@ class ManualRequest(NamedTuple):
 
     @property
     def program_names(self) -> tuple[str, ...]:
-        """The one program wanted, in the form that all kinds of request share."""
+        """The short name as a tuple, as in the other kinds of request."""
         return (self.program,)
 
 
@@ -29,18 +29,18 @@ RequestEvent = MessageRender | ScenarioStep | ManualRequest
 
 
 class Request(NamedTuple):
-    """One request for codes. Its id names it for ever: the same id again is the same request."""
+    """One request for codes. The id is its idempotency key: a second request with the same id is the same request."""
 
     id: UUID
     event: RequestEvent
     names: tuple[str, ...]
-    """The event's `program_names`, worked out once."""
+    """The event's `program_names`, computed once."""
     give_up_at: datetime | None = None
-    """When it stops waiting for a remote service; None until it has begun to."""
+    """Time limit of the wait for a remote service; None before that wait begins."""
 
     @property
     def source(self) -> Source:
-        """Whose switch decides whether codes may be made for this request."""
+        """The source whose switch decides whether codes may be made for this request."""
         match self.event:
             case MessageRender():
                 return Source.CAMPAIGN
@@ -51,7 +51,7 @@ class Request(NamedTuple):
 
 
 class PooledCode(NamedTuple):
-    """One code that can be given. `fields` is JSON text, or None for no fields."""
+    """One code that can be attached. `fields` is JSON text, or None for no custom fields."""
 
     block_id: int
     position: int
@@ -61,29 +61,32 @@ class PooledCode(NamedTuple):
 
 
 PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
-"""A Code's fields, or the Code itself."""
+"""A PooledCode or an equal plain tuple, which is cheaper to build."""
 
 
 class Lot(NamedTuple):
-    """Codes of one block that a claim has locked. All of them have one end and the same fields."""
+    """Codes of one locked block. All have the same expiry and the same custom fields."""
 
     block_id: int
     positions: Sequence[int]
     texts: Sequence[str]
-    """By position."""
+    """In the order of `positions`."""
     expires_at: datetime | None
     fields: str | None
 
 
 class LockedStock:
-    """The codes of one program that a claim has locked, in the order in which they are given."""
+    """Codes of one program that a claim has locked, in the order in which it gives them.
+
+    Raises ValueError when a lot does not have one text for each position.
+    """
 
     def __init__(self, lots: Sequence[Lot], elsewhere: int) -> None:
         if any(len(lot.texts) != len(lot.positions) for lot in lots):
             raise ValueError("A block has not the texts that its counters say it has.")
         self._lots = lots
         self._drawn = sum(len(lot.positions) for lot in lots)
-        # Made one by one from a lot's columns without a step in Python, for most of what a claim does is to give them.
+        # A lazy C-level zip over each lot's columns avoids a Python step for each code: this is the hot path.
         columns = (
             zip(repeat(lot.block_id), lot.positions, lot.texts, repeat(lot.expires_at), repeat(lot.fields))
             for lot in lots
@@ -91,20 +94,20 @@ class LockedStock:
         self._codes: Iterator[PooledCodeFields] = chain.from_iterable(columns)
         self.left = self._drawn
         self.elsewhere = elsewhere
-        """Codes in blocks that other workers have locked. They can't be known to be gone until those let go."""
+        """Codes in blocks that other workers have locked. They may still be available once those locks are released."""
 
     @property
     def taken(self) -> int:
-        """How many were given."""
+        """How many codes were given."""
         return self._drawn - self.left
 
     def take(self) -> PooledCodeFields:
-        """The next code. Callers look at `left` first, as a request gets all of its codes or none."""
+        """Remove and return the next code. Callers check `left` first: a request gets all of its codes or none."""
         self.left -= 1
         return next(self._codes)
 
     def moved(self) -> Iterator[tuple[int, tuple[int, int]]]:
-        """By block, the position after the last one given and how many were given, where any were."""
+        """Yield (block id, (position after the last given code, codes given)) for each block that gave any."""
         taken = self.taken
         for lot in self._lots:
             given = min(taken, len(lot.positions))
@@ -115,7 +118,7 @@ class LockedStock:
 
 
 class AssignmentKey(NamedTuple):
-    """Whose code is given again, and within what: the program, one campaign or one step."""
+    """Key of an assignment: a profile in the scope of a program, a campaign, a scenario or a step."""
 
     program_id: int
     profile_id: str
@@ -126,10 +129,10 @@ EVERYBODY = ""
 
 
 def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
-    """The key under which the program gives this profile the same code again.
+    """The key under which the program reuses the profile's code for this request.
 
-    A campaign is to a message what a scenario is to a step; a message has no finer step than its campaign. What is
-    attached by hand is given again by hand.
+    A message is scoped by its campaign as a scenario's step is by its scenario; a message has no finer scope. Manual
+    requests have a scope of their own unless the scope is the whole program.
     """
     if program.shared:
         return AssignmentKey(program.id, EVERYBODY, "")
@@ -137,7 +140,7 @@ def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
         case "profile", _:
             scope = ""
         case "step", ScenarioStep():
-            # Two ids and the profile's would be more than one row of an index may have.
+            # A hash, because two ids and the profile's could exceed the maximum size of an index row.
             step = f"{event.scenario_id}\x1f{event.step_id}".encode()
             scope = f"step:{blake2b(step, digest_size=16).hexdigest()}"
         case _, ScenarioStep():
@@ -150,7 +153,10 @@ def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
 
 
 class AnswerRow(NamedTuple):
-    """One row of the answer table: a code that was given, or the refusal of a whole request."""
+    """One row of the table `answer`: one attached or preview code, or the refusal of a whole request.
+
+    `again` marks a reused code; `fields` and `refusals` are JSON text.
+    """
 
     request_id: UUID
     ordinal: int
@@ -165,20 +171,20 @@ class AnswerRow(NamedTuple):
     fields: str | None
     refusals: str | None
     answered_at: datetime
-    """When it was decided, by the database's clock."""
+    """Time of the decision, by the database's clock."""
 
 
 class Decision(NamedTuple):
-    """What a claim writes, and what it could not decide yet."""
+    """Writes of a claim, and the requests that it could not decide yet."""
 
     rows: list[AnswerRow]
     taken: dict[int, tuple[int, int]]
-    """Block id -> (position after the last one taken, how many codes were given)."""
+    """Block id -> (position after the last given code, codes given)."""
     assignments: dict[AssignmentKey, PooledCode]
-    """Codes that from now on their profile has."""
+    """New assignments: the code that each key gets from now on."""
     busy: dict[int, list[int]]
-    """Program id -> indexes of requests for which it has stock, all locked by other workers."""
+    """Program id -> indexes of requests whose remaining codes are all locked by other workers."""
     unmade: dict[tuple[int, Source], list[int]]
-    """(program id, source) -> indexes of requests for which codes may be made in place."""
+    """(program id, source) -> indexes of requests for which the claim may make codes itself."""
     ordered: list[int]
-    """Indexes of requests whose codes are to come from a remote service."""
+    """Indexes of requests that wait for codes from a remote service."""

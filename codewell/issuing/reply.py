@@ -1,4 +1,4 @@
-"""An answer's event from its rows. The same rows give the same bytes, so a repeated answer is a true copy."""
+"""Builds an answer's event from its rows. Deterministic: a repeated answer has the same bytes as the first."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,14 +11,14 @@ from uuid import UUID
 from codewell.issuing.model import AnswerRow, Request
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PLACEHOLDER, MessageRender
 
-# Chosen once at random; answer ids follow from it and the request id for ever.
+# Random constant. Never change it: answer ids derive from it and the request id.
 _NAMESPACE_HASHED: Final = sha1(UUID("6a3f0bb3-6f0e-4a52-9d7e-0f3c7f1c2b64").bytes, usedforsecurity=False)
-# Of the digit behind the third dash two bits say that it is RFC 9562's kind of UUID.
+# Variant of RFC 9562: two fixed bits in the digit after the third dash.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def answer_id(request_id: UUID) -> str:
-    """The answer's own event id: UUID version 5 (RFC 9562, section 5.5) of the request id's text."""
+    """Event id of the answer: the UUID version 5 (RFC 9562, section 5.5) of the request id's text."""
     hashed = _NAMESPACE_HASHED.copy()
     hashed.update(str(request_id).encode())
     text = hashed.hexdigest()
@@ -26,10 +26,10 @@ def answer_id(request_id: UUID) -> str:
 
 
 def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> tuple[str, str]:
-    """The answer's type and its data as JSON text.
+    """The answer's event type and its data as JSON text.
 
-    `rows` are the request's, by ordinal; `names` gives a program's short name by its id. Only the message template
-    comes from the request as it arrived: everything that was decided comes from the rows.
+    `rows` are the request's answer rows, by ordinal; at least one. `names` maps program ids to short names. Only the
+    message template comes from `request`; everything that was decided comes from `rows`.
     """
     first = rows[0]
     head = f'{{"request_id":"{first.request_id}","profile_id":{quoted(first.profile_id)}'
@@ -51,7 +51,7 @@ def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
     )
 
 
-@lru_cache(maxsize=1024)  # All codes of a block share one time, and strftime costs as much as the rest of the answer.
+@lru_cache(maxsize=1024)  # Cached: all codes of a block share one expiry, and formatting costs as much as the rest.
 def _time(moment: datetime | None) -> str:
     if moment is None:
         return "null"
@@ -60,5 +60,5 @@ def _time(moment: datetime | None) -> str:
 
 def _rendered(template: str, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> str:
     codes = {names[row.program_id or 0]: row.code or "" for row in rows}
-    # A copy of the request that came with another template may name a program that the first one did not.
+    # A duplicate request with another template may name a program that the first did not: keep its placeholder.
     return PLACEHOLDER.sub(lambda match: codes.get(match[1], match[0]), template)

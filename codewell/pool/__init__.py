@@ -1,1 +1,1 @@
-"""The codes that stand ready: which a program lacks, and how they are made, ordered and numbered."""
+"""Pools: what a program's pool lacks, and how codes are made, ordered and numbered."""

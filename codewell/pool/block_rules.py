@@ -1,21 +1,20 @@
-"""What the counters of a block mean, as conditions and expressions for statements that read the table `block`."""
+"""SQL conditions and expressions over a block's counters, for statements that read the table `block`."""
 
 from typing import Final
 
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN
 
-# How many codes of a block are in the pool. What was taken is before `next` or a hole behind it, whatever became of it:
-# attached, deleted, returned or undone.
+# Codes of a block that are in the pool. Every taken code, whether attached, deleted, returned or undone, is before
+# `next` or is a hole after it.
 POOLED: Final = "(size - next - holes)"
 
-# By the clock of the statement, not of the transaction, which may have begun long before a lock that it waited for.
+# By statement time, not transaction time: a transaction may wait long for a lock after it begins.
 UNEXPIRED: Final = "(expires_at IS NULL OR expires_at > statement_timestamp())"
-# For several statements that have to show the same moment.
+# By transaction time, for several statements that must agree on the time.
 UNEXPIRED_IN_SNAPSHOT: Final = "(expires_at IS NULL OR expires_at > now())"
 
-# Blocks that requests are given codes from. Those that are not open hold no unexpired code; the index of open blocks
-# leaves them out.
+# Blocks from which claims give codes. A closed block has no unexpired code, and the index of open blocks omits it.
 AVAILABLE: Final = f"(open AND {UNEXPIRED})"
 
-# Blocks that can be cut in two. A block with holes can't, as its count of holes can't be divided.
+# Blocks that can be split. A block with holes can't, because `holes` does not say which half has them.
 DIVISIBLE: Final = f"(kind = 'range' AND holes = 0 AND {POOLED} >= {2 * BLOCK_SIZE_MIN})"

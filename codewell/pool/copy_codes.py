@@ -1,4 +1,4 @@
-"""Texts of list blocks as binary COPY rows."""
+"""Encodes texts of list blocks for binary COPY."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,15 @@ from codewell.infra.postgres.copy_binary import BEGIN, END
 
 COLUMNS: Final = ("block_id", "position", "program_id", "text")
 
-# The number of fields; block, position and program, each after its length; the text's length.
+# Field count; block, position and program, each with its length prefix; length of the text.
 _HEAD: Final = struct.Struct(">hiqiqiqi").pack
 
 
 def encode(program_id: int, runs: Iterable[tuple[int, int, Sequence[str]]]) -> bytes:
-    """What COPY reads as texts of list blocks, by COLUMNS. A run is a block, a first position and its texts."""
+    """The texts in the binary COPY format, with fields in the order of COLUMNS.
+
+    Each run is (block id, position of the first text, texts at consecutive positions).
+    """
     pieces = [BEGIN]
     for block_id, first, texts in runs:
         for position, text in enumerate(texts, first):

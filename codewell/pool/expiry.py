@@ -1,4 +1,4 @@
-"""When a code expires: in the pool, by when it was made or taken in, and once it is attached. Pure."""
+"""Expiry of codes: in the pool, from their creation or import, and after attachment. Pure."""
 
 from datetime import datetime
 
@@ -13,10 +13,11 @@ def expiry_in_pool(
     own_replaces_ttl: bool = False,
     ttl_always: bool = False,
 ) -> datetime | None:
-    """When a code that is made or taken in now expires while nobody has it; None for never.
+    """Expiry, while it is in the pool, of a code that is made or added now; None for never.
 
-    `own` is an expiry that the code came with. The earlier of it and the program's lifetime counts; with
-    `own_replaces_ttl` it alone. With `ttl_always` the lifetime counts from now even where it counts from attachment.
+    `own` is an expiry that the code came with. The earlier of `own` and the program's lifetime (`ttl`) counts; with
+    `own_replaces_ttl` only `own` counts. With `ttl_always` the lifetime starts now, even if the program's lifetimes
+    start at attachment.
     """
     if own is not None and own_replaces_ttl:
         return own
@@ -26,12 +27,12 @@ def expiry_in_pool(
 
 
 def expiry_when_attached(program: ProgramRules, now: datetime, in_pool: datetime | None) -> datetime | None:
-    """When a code expires that is attached now and would expire at `in_pool` otherwise: never later than that."""
+    """Expiry of a code that is attached now: `in_pool`, its expiry in the pool, or earlier; None for never."""
     if program.ttl is None or program.ttl_from != "attachment":
         return in_pool
     return earlier_expiry(now + program.ttl, in_pool)
 
 
 def earlier_expiry(ends: datetime, own: datetime | None) -> datetime:
-    """When a code ends that may live until `ends`, but not past the end of its own that it came with."""
+    """The earlier of two expiries; `own` is None for never."""
     return ends if own is None else min(ends, own)

@@ -1,4 +1,4 @@
-"""Make codes: new blocks of a program, under the lock of its row. Nothing else makes any."""
+"""Fills pools: makes new blocks of one program under its row lock, which every maker of codes takes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,8 @@ from codewell.pool.program_rules import ProgramRules, Source, closed_reason, ref
 from codewell.pool.range_allocation import allocate
 from codewell.pool.range_blocks import Origin, codes_in, store_ranges
 
-# Any number that no other program takes on the same database; a worker that is there holds it, shared.
+# Key of the advisory lock that each running worker holds in shared mode. The number is arbitrary; no other
+# application of the same database may use it.
 WORKER_LOCK: Final = 0x636F_6465
 
 _PROGRAM: Final = f"SELECT {RULES} FROM program p WHERE p.id = $1"  # noqa: S608  a constant
@@ -39,7 +40,7 @@ _RETIRE: Final = f"""
         FOR NO KEY UPDATE SKIP LOCKED)
     """  # noqa: S608  constants
 
-# Halves the largest blocks.
+# Splits the largest blocks in half.
 _SPLIT: Final = f"""
     WITH picked AS (
         SELECT id, {POOLED} / 2 AS half FROM block
@@ -53,8 +54,8 @@ _SPLIT: Final = f"""
     SELECT program_id, 'range', version, first, half, expires_at, fields, origin, source, created_at FROM kept
     """  # noqa: S608  constants
 
-# Programs whose pool lacks codes or blocks, or has expired blocks to retire. What is found is looked at again under
-# the program's lock, so this may be wrong for a moment.
+# Programs whose pool lacks codes or blocks, or has expired blocks to close. May be stale: the fill checks again under
+# the program's lock.
 _NEEDY: Final = f"""
     SELECT p.id FROM program p CROSS JOIN LATERAL (
         SELECT coalesce(sum({POOLED}) FILTER (WHERE {UNEXPIRED}), 0) AS pooled,
@@ -70,7 +71,7 @@ _NEEDY: Final = f"""
 
 
 class FillResult(NamedTuple):
-    """What a look at one pool found and did."""
+    """Result of one fill: codes pooled before, made, and ordered from a remote service."""
 
     name: str
     pooled: int
@@ -79,15 +80,15 @@ class FillResult(NamedTuple):
 
 
 async def announce_worker(connection: Connection) -> None:
-    """Let the generator count this worker for as long as the connection lives."""
+    """Register this worker for `count_workers` until the connection closes."""
     await connection.execute("SELECT pg_advisory_lock_shared($1)", WORKER_LOCK)
 
 
 async def top_up(connection: Connection, minters: Minters, program_id: int) -> FillResult | None:
-    """Bring a pool up to its mark, never past the program's maximum; retire expired blocks; split the last ones.
+    """Fill a pool to its mark, within the program's maximum; close expired blocks; split blocks of a full pool.
 
-    What a remote program lacks is ordered, and what is on order already is counted as if it were there. Returns None
-    for a program that doesn't exist. Raises what asyncpg raises; then nothing was made.
+    For a remote program, orders the missing codes; codes on order count as pooled. Returns None for a program that
+    doesn't exist. Raises what asyncpg raises, and makes nothing then.
     """
     async with connection.transaction():
         program = await locked(connection, program_id)
@@ -118,10 +119,10 @@ async def needy_programs(connection: Connection) -> list[int]:
 async def make_for_request(
     connection: Connection, minters: Minters, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
 ) -> None:
-    """Make what a batch of requests lacks, and the pool with it, if the source may create codes now.
+    """Make the codes that a batch of requests lacks, and fill the pool, if the source may create codes now.
 
-    Makes nothing where others have filled the pool meanwhile. Raises asyncpg.LockNotAvailableError when the
-    program's row stays locked.
+    `wanted` is in codes. Makes nothing if another worker has filled the pool meanwhile. Raises
+    asyncpg.LockNotAvailableError when the program's row stays locked for `lock_timeout_ms` (ms).
     """
     async with connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
@@ -141,11 +142,12 @@ async def make_for_request(
 async def generate(
     connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None, given: str = "{}"
 ) -> None:
-    """Make exactly `count` codes now, whatever the switches say; `fields` is JSON text saved on each.
+    """Make exactly `count` codes now, regardless of the program's can_create switches.
 
-    A remote program orders them now, and they come later; `given` is JSON text of all fields, which go along. Raises
-    ProgramRefused when the program may not hold that many more, is removed or outside its validity period, or links its
-    codes to profiles when they are generated.
+    `fields` is JSON text saved on each code. A remote program orders the codes now and receives them later; `given` is
+    JSON text of all custom fields, which the order includes. Raises ProgramRefused when the program has no room for
+    that many, is switched off or removed, is outside its validity period, links generated codes to profiles
+    automatically, or takes its codes from imports only, and when its template has too few texts left.
     """
     async with connection.transaction():
         program, now, blocks = await locked_to_generate(connection, program_id, count)
@@ -162,9 +164,9 @@ async def generate(
 
 
 async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[ProgramRules, datetime, int]:
-    """The program, locked as `locked` does, the database's time, and how many blocks of the program stand ready.
+    """The program, locked as by `locked`, the database's time, and the program's number of available blocks.
 
-    Raises ProgramRefused unless a person may have so many more codes of it made now.
+    Raises ProgramRefused unless `count` codes of the program may be generated manually now.
     """
     program = await locked(connection, program_id)
     if program is None:
@@ -186,7 +188,7 @@ async def locked_to_generate(connection: Connection, program_id: int, count: int
 
 
 def check_made(program: ProgramRules, made: int, wanted: int) -> None:
-    """Raise ProgramRefused when the template had fewer texts left than wanted."""
+    """Raise ProgramRefused if `made` < `wanted`: the template had too few texts left."""
     if made < wanted:
         raise ProgramRefused(
             f"The template of {program.name} has {made:,} unused text{'' if made == 1 else 's'} left: "
@@ -195,22 +197,22 @@ def check_made(program: ProgramRules, made: int, wanted: int) -> None:
 
 
 async def locked(connection: Connection, program_id: int) -> ProgramRules | None:
-    """The rules of a program, whose row is locked against everybody who makes codes; None where there is none.
+    """Lock a program's row against all other makers of codes, and return its rules; None if it doesn't exist.
 
-    `pooled` is not looked at.
+    `pooled` is always 0 in these rules.
     """
     row = await connection.fetchrow(_LOCK_PROGRAM, program_id)
     return None if row is None else ProgramRules(*row)
 
 
 async def rules(connection: Connection, program_id: int) -> ProgramRules | None:
-    """As `locked`, for who only looks."""
+    """As `locked`, but without the lock."""
     row = await connection.fetchrow(_PROGRAM, program_id)
     return None if row is None else ProgramRules(*row)
 
 
 async def level(connection: Connection, program_id: int) -> tuple[datetime, int, int]:
-    """The database's time, how many codes stand ready, and in how many blocks."""
+    """The database's time, the number of pooled codes, and the number of available blocks."""
     [row] = await connection.fetch(_LEVEL, program_id)
     return row["now"], row["pooled"], row["blocks"]
 
@@ -225,7 +227,7 @@ async def _make(
     fields: str | None = None,
     source: Source | None = None,
 ) -> int:
-    """Add blocks of these sizes and return how many codes they have: fewer when the template has no more."""
+    """Add blocks of these sizes and return their number of codes, which is lower if the template runs out."""
     if not sizes:
         return 0
     made = 0
@@ -236,5 +238,5 @@ async def _make(
 
 
 async def count_workers(connection: Connection) -> int:
-    """How many workers there are that take from pools."""
+    """How many workers are registered by `announce_worker`."""
     return int(await connection.fetchval(_WORKERS, WORKER_LOCK) or 0)

@@ -1,7 +1,7 @@
-"""Fill many pools in one transaction, as far as they are of the plain kind: six round trips for all of them together.
+"""Fills many pools in one transaction of six round trips, as far as their programs are plain.
 
-Plain is a program with one template, nothing imported, and not more to be made than a statement should write. What
-anything else lacks is found by `fill.top_up`, which does for one program all that there is to do.
+A plain program has one template, no imports, and lacks no more codes than one statement should write. `fill.top_up`
+handles every other program, one at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +17,10 @@ from codewell.pool.program_rules import ProgramRules, closed_reason
 from codewell.pool.range_allocation import NumberRanges, end_of, in_a_row
 from codewell.pool.range_blocks import codes_in, store_ranges
 
-# So many programs are locked together, for some hundredths of a second.
+# Programs locked together, for some tens of milliseconds.
 PROGRAMS_MAX: Final = 100
 
-# It waits for nobody, so that no lock of one program is held while another's is waited for.
+# SKIP LOCKED: never waits for one program while it holds the lock of another.
 _LOCK: Final = f"""
     SELECT {RULES} FROM program p WHERE p.id = ANY($1::bigint[])
     ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED
@@ -32,7 +32,7 @@ _RETIRE: Final = f"""
         FOR NO KEY UPDATE SKIP LOCKED)
     """  # noqa: S608  constants
 
-# A statement of its own behind the locks: what others made before they let go of a program is seen here, and not there.
+# A separate statement after the locks: only a new snapshot sees what others made before they released a program.
 # Programs whose codes come from elsewhere have no template, and no row here.
 _STATE: Final = f"""
     SELECT p.id, statement_timestamp() AS now, b.pooled, b.blocks, b.divisible, v.next_number, v.template,
@@ -50,17 +50,17 @@ _STATE: Final = f"""
 
 
 class FillManyResult(NamedTuple):
-    """What a look at many pools found and did, and the programs that have to be looked at one by one."""
+    """Results by pool, and `left`: ids of the programs that `fill.top_up` has to handle."""
 
     filled: list[FillResult]
     left: list[int]
 
 
 async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> FillManyResult:
-    """Bring pools up to their marks and retire their expired blocks, as `fill.top_up` does, in one transaction.
+    """Fill pools to their marks and close their expired blocks, as `fill.top_up` does, in one transaction.
 
-    Programs that somebody has locked, that aren't there or aren't plain are left, and so are those whose blocks are to
-    be split. Raises what asyncpg raises, and TemplateInvalid; then nothing was made for any of them.
+    Leaves programs that are locked, don't exist or aren't plain, and those whose blocks need a split. Raises what
+    asyncpg raises, and TemplateInvalid; then makes nothing for any program.
     """
     async with connection.transaction():
         programs = [ProgramRules(*row) for row in await connection.fetch(_LOCK, program_ids)]
@@ -78,7 +78,7 @@ async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> Fil
 def _planned(
     programs: Sequence[ProgramRules], states: Mapping[int, Any], workers: int
 ) -> tuple[dict[int, FillResult], list[tuple[ProgramRules, NumberRanges]]]:
-    """By program what comes of it here, and what is to be made."""
+    """Results by program id, and the number ranges to store."""
     filled: dict[int, FillResult] = {}
     lacks: list[tuple[ProgramRules, NumberRanges]] = []
     needed = blocks_needed(workers)

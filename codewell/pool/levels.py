@@ -1,4 +1,4 @@
-"""How full pools are, for whoever watches: the lowest by name, the rest in one sum."""
+"""Pool levels for monitoring: the lowest pools by name, all others as one sum."""
 
 from typing import Final, NamedTuple
 
@@ -7,10 +7,10 @@ from codewell.pool.block_rules import AVAILABLE, POOLED
 from codewell.pool.orders import FAILURES_MAX
 from codewell.pool.program_conditions import COUNTED, GIVES_CODES_NOW, MAY_CREATE, SWITCHED_ON
 
-# What stands for all programs that are not told apart. A program may have this name, and is one of them then.
+# Label of the sum of all programs that are not listed by name. A program with this name is added to the sum.
 OTHER: Final = "_other"
 
-# Sums of maxima are beyond what a bigint holds. A program that gives everybody one code has no pool to speak of.
+# float8, because sums of maxima can overflow bigint. Shared programs have one code, so no pool to monitor.
 _LEVELS: Final = f"""
     WITH level AS (
         SELECT p.name, b.pooled, p.pool_max, {COUNTED} AS codes, p.codes_max,
@@ -37,23 +37,23 @@ _CIRCUITS: Final = f"""
 
 
 class PoolLevel(NamedTuple):
-    """How full the pool of a program is, or all pools of OTHER together."""
+    """Level of one program's pool, or of all pools in OTHER together; all numbers are codes."""
 
     program: str
     pooled: float
     mark: float | None
-    """Up to where generators fill it; None where none does."""
+    """The mark; None if generators don't fill the pool."""
     codes: float
-    """What counts against the maximum: made, imported and on order."""
+    """Codes that count against the maximum: made, imported and on order."""
     codes_max: float
 
 
 async def levels(connection: Connection, named_max: int) -> list[PoolLevel]:
-    """The pools of all programs that give codes now: by name the `named_max` that are lowest against their marks."""
+    """Levels of all programs that give codes now: the `named_max` lowest in relation to their mark, and OTHER."""
     return [PoolLevel(*row) for row in await connection.fetch(_LEVELS, OTHER, named_max)]
 
 
 async def circuits_open(connection: Connection) -> int:
-    """How many programs have a remote service that failed so often that it is left alone, or tried with one request."""
+    """How many programs have a remote service with an open or half-open circuit breaker."""
     count: int = await connection.fetchval(_CIRCUITS, FAILURES_MAX)
     return count

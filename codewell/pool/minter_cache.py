@@ -1,4 +1,4 @@
-"""The minter of each template version, made once from its secret key and kept while it is used."""
+"""LRU cache of minters: each template version's minter is built once from its secret key."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from codewell.minting.minter import ALGORITHM, Minter
 from codewell.minting.template import Template
 
 _MINTERS_MAX: Final = 4_096
-# To mint a code or two takes as long as to mint so many.
+# Minting one code takes as long as minting this many.
 _MINTED_MIN: Final = 64
 
 
@@ -30,24 +30,27 @@ class _Texts(NamedTuple):
 
 
 class Minters:
-    """Minters by (program id, version); the longest unused one is forgotten when there are too many."""
+    """LRU cache of minters by (program id, version), with at most _MINTERS_MAX entries."""
 
     def __init__(self, master_key: bytes | None, *previous: bytes) -> None:
-        """`previous` are master keys that are being replaced: what they have wrapped is unwrapped with them."""
+        """`previous` are master keys under rotation; they still unwrap the keys that they wrapped."""
         self.keys = MasterKeys(*(() if master_key is None else (master_key, *previous)))
         self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
-        # What was minted ahead, by the same keys.
+        # Texts minted ahead of use, by the same keys.
         self._minted: dict[tuple[int, int], _Texts] = {}
 
     async def get(self, connection: Connection, program_id: int, version: int) -> Minter:
-        """The minter, from memory or the database. Raises StackUnavailable when its key can't be unwrapped."""
+        """The minter, from the cache or the database.
+
+        Raises StackUnavailable when its key can't be unwrapped or its algorithm is not supported.
+        """
         key = (program_id, version)
         await self.load(connection, (key,))
         self._minters.move_to_end(key)
         return self._minters[key]
 
     async def load(self, connection: Connection, keys: Iterable[tuple[int, int]]) -> None:
-        """Have these in memory, all that are missing read at once. Raises as `get` does."""
+        """Cache the minters of these keys; one query reads all missing ones. Raises as `get` does."""
         missing = [key for key in keys if key not in self._minters]
         if not missing:
             return
@@ -73,7 +76,10 @@ class Minters:
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int
     ) -> Sequence[str]:
-        """The texts of the numbers from `first` on, for who comes back for those behind them. Raises as `get` does."""
+        """The texts of `count` numbers from `first` on. Mints ahead for callers that ask for the next ones later.
+
+        Raises as `get` does.
+        """
         minter = await self.get(connection, program_id, version)
         if count >= _MINTED_MIN:
             return minter.mint(first, count)

@@ -1,4 +1,4 @@
-"""Codes ordered from a program's remote service: requests that are stored before anybody sends them."""
+"""Orders codes from a program's remote service: stores the requests, which another process sends."""
 
 from typing import Final, Literal
 
@@ -7,11 +7,11 @@ from codewell.infra.postgres.connection import Connection
 from codewell.pool.program_rules import ProgramRules
 from schemas.api import RemoteService
 
-# So many failures in a row, and the circuit opens: the service gets a rest, and then one request to try it with.
+# Consecutive failures that open the circuit breaker: calls pause, then one request probes the service.
 FAILURES_MAX: Final = 5
-# What a pool lacks beyond that is ordered as these are done.
+# Open requests for one pool. The codes it lacks beyond these are ordered as these requests finish.
 OPEN_MAX: Final = 100
-# What one person orders at once.
+# Requests in one manual order.
 _REQUESTS_MAX: Final = 10_000
 
 Origin = Literal["pool", "generate"]
@@ -43,12 +43,12 @@ _SERVICE: Final = """
 
 
 async def add_service(connection: Connection, program_id: int) -> None:
-    """Begin to keep a record of the remote service of a new program."""
+    """Create the state record of a new program's remote service."""
     await connection.execute("INSERT INTO remote_service (program_id) VALUES ($1)", program_id)
 
 
 async def order_for_pool(connection: Connection, program: ProgramRules, count: int) -> int:
-    """Order what a pool lacks, as far as not too much is on its way, and return how many codes were ordered.
+    """Order up to `count` codes for a pool, within OPEN_MAX open requests, and return how many were ordered.
 
     The caller has locked the program's row, and `count` is within the program's room.
     """
@@ -60,10 +60,10 @@ async def order_for_pool(connection: Connection, program: ProgramRules, count: i
 
 
 async def order_for_person(connection: Connection, program: ProgramRules, count: int, fields: str) -> None:
-    """Order exactly `count` codes with custom fields, JSON text of all that were given.
+    """Order exactly `count` codes. `fields` is JSON text of all custom fields, which the order includes.
 
-    The caller has locked the program's row, and `count` is within the program's room. Raises ProgramRefused when they
-    would be too many requests.
+    The caller has locked the program's row, and `count` is within the program's room. Raises ProgramRefused when the
+    order would need more than _REQUESTS_MAX requests.
     """
     limits = await connection.fetchrow(_LIMITS, program.id)
     if count > _REQUESTS_MAX * limits["most"]:
@@ -76,7 +76,7 @@ async def order_for_person(connection: Connection, program: ProgramRules, count:
 
 
 async def service_of(connection: Connection, name: str) -> RemoteService:
-    """How a program's remote service does. Raises ProgramRefused for a program whose codes come from elsewhere."""
+    """Status of a program's remote service. Raises ProgramRefused when the program has none."""
     row = await connection.fetchrow(_SERVICE, name, FAILURES_MAX)
     if row is None:
         raise ProgramRefused(f"{name} has no remote service: show its stock instead.")

@@ -1,6 +1,6 @@
-"""What a program's rules allow now, and why they allow nothing. Pure.
+"""A program's rules: what they allow now, and the reason when they allow nothing. Pure.
 
-A request, a filler and a person who makes codes all ask here.
+Claims, fills and manual generation all use these rules.
 """
 
 from datetime import datetime, timedelta
@@ -11,16 +11,16 @@ from schemas.events import Reason
 
 
 class Source(StrEnum):
-    """Who asks for codes. Each has a switch on the program that says whether codes may be made for it."""
+    """Origin of a request for codes. Campaigns and scenarios each have a can_create switch on the program."""
 
     CAMPAIGN = "campaign"
     SCENARIO = "scenario"
     PERSON = "person"
-    """Somebody who attaches a code by hand. No switch is theirs: they take what is in the pool."""
+    """Manual attachment. It has no switch: it only takes codes from the pool."""
 
 
 class ProgramRules(NamedTuple):
-    """A program's rules and the state of its pool, as the database had them when the claim began."""
+    """A program's rules and the state of its pool, as one statement read them."""
 
     id: int
     name: str
@@ -34,20 +34,20 @@ class ProgramRules(NamedTuple):
     ttl: timedelta | None
     ttl_from: str
     room: int
-    """How many codes may still be made before the maximum."""
+    """How many more codes the maximum allows."""
     pool_max: int
     pooled: int
-    """Codes in unexpired open blocks, whoever has locked them."""
+    """Codes in unexpired open blocks, locked or not; 0 where a statement reads no pool."""
     version: int
-    """The template version that new codes are minted from; previews too."""
+    """The template version for new codes and previews."""
     codes_max: int
     codes_from: str
-    """Where codes come from: a `template`, a `remote` service, or `import` alone."""
+    """`template`, `remote` (a remote service) or `import` (imports only)."""
     on_order: int
-    """Codes that the remote service was asked for and has not brought. There is no room where they will be."""
+    """Codes ordered from the remote service that have not arrived. `room` excludes them."""
 
     def can_create(self, source: Source) -> bool:
-        """Whether codes may be made for this source without anyone asking."""
+        """Whether codes may be made automatically for this source."""
         if self.codes_from == "import":
             return False
         match source:
@@ -60,17 +60,17 @@ class ProgramRules(NamedTuple):
 
     @property
     def is_filled(self) -> bool:
-        """Whether the generator keeps its pool full, and there is room for more."""
+        """Whether generators fill the pool and the maximum allows more codes."""
         return self.room > 0 and (self.can_create(Source.CAMPAIGN) or self.can_create(Source.SCENARIO))
 
     @property
     def reuses_codes(self) -> bool:
-        """Whether a profile may get a code that was given before."""
+        """Whether an answer may contain a code that was given before."""
         return self.shared or self.reuse != "request"
 
 
 def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
-    """Why the program gives nothing at this time, or None while it may."""
+    """Why the program gives no codes at `now`; None if it may give codes."""
     if not program.active:
         return "program_inactive"
     if program.valid_from is not None and now < program.valid_from:
@@ -81,7 +81,7 @@ def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
 
 
 def refusal_sentence(name: str, reason: Reason, source: Source) -> str:
-    """The refusal as a sentence for a person."""
+    """The refusal as an English sentence for people."""
     whose = {Source.CAMPAIGN: "campaigns", Source.SCENARIO: "scenarios", Source.PERSON: "people"}[source]
     return {
         "program_unknown": f"No program has the short name {name}.",

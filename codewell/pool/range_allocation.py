@@ -1,8 +1,8 @@
-"""Which numbers of a template become codes next: all in a row, but for those whose text the program has already.
+"""Allocates the next numbers of a template: consecutive, except those whose text the program has already.
 
-A text enters a program once, from whatever template or import it came. Numbers of one template never share a text, so
-a program that had one template only and imported nothing is not looked through, however many codes are made. What was
-returned to the pool is in a list too, but its text is an older number's or an imported one.
+A program has each text only once, whichever template or import it came from. Numbers of one template never share a
+text. So a program with one template and no imports needs no check, however many codes are made. Returned codes are in
+list blocks too, but their texts belong to earlier numbers or imports.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
@@ -14,7 +14,7 @@ from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules
 
-# Texts compared at once: some megabytes, and some hundredths of a second until the database is asked again.
+# Texts in one comparison: some megabytes of memory, and some tens of milliseconds between two queries.
 TEXTS_MAX: Final = 50_000
 
 _STATE: Final = """
@@ -28,14 +28,14 @@ _STATE: Final = """
 
 
 class NumberRange(NamedTuple):
-    """Numbers in a row that become one block."""
+    """Consecutive numbers that become one block."""
 
     first: int
     size: int
 
 
 class NumberRanges(NamedTuple):
-    """New blocks, and how many numbers before or between them are left out for ever."""
+    """Ranges of new blocks, and how many numbers the allocation skips permanently."""
 
     blocks: list[NumberRange]
     skipped: int
@@ -44,10 +44,10 @@ class NumberRanges(NamedTuple):
 async def allocate(
     connection: Connection, minters: Minters, program: ProgramRules, sizes: Sequence[int]
 ) -> AsyncIterator[NumberRanges]:
-    """The next numbers of the program's template for blocks of these sizes; a block is cut where numbers are left out.
+    """Yield the next numbers of the program's template, for blocks of these sizes. Skipped numbers split a block.
 
-    The caller has locked the program's row and stores each part before it takes the next. There are fewer codes than
-    asked for when the template has no more numbers.
+    The caller has locked the program's row, and stores each part before it requests the next. Yields fewer numbers
+    than requested when the template runs out. Raises TemplateInvalid, and StackUnavailable as `Minters.get` does.
     """
     state = await connection.fetchrow(_STATE, program.id, program.version)
     number = state["next_number"]
@@ -75,12 +75,12 @@ async def allocate(
 
 
 def end_of(template: str) -> int:
-    """How many numbers a template has. Raises TemplateInvalid when it can't be read."""
+    """How many numbers a template has. Raises TemplateInvalid when the template can't be parsed."""
     return mintable_count(Template.parse(template))
 
 
 def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[NumberRange]:
-    """Blocks of these sizes from `number` on, with nothing left out; fewer or smaller ones where `end` comes first."""
+    """Consecutive ranges of these sizes from `number` on, without gaps, cut off at `end` (exclusive)."""
     for size in sizes:
         if number < end:
             yield NumberRange(number, min(size, end - number))
@@ -90,7 +90,7 @@ def in_a_row(number: int, end: int, sizes: Sequence[int]) -> Iterator[NumberRang
 async def _older(
     connection: Connection, minters: Minters, program: ProgramRules, minted: "zip[tuple[int, int]]"
 ) -> list[tuple[Minter, int]]:
-    """Minters of older templates that can have made a text of the present one, and below which number they did."""
+    """(minter, number limit) of each older template that shares texts with the current one; the limit is exclusive."""
     older = [(await minters.get(connection, program.id, version), count) for version, count in minted]
     if not older:
         return []
@@ -99,7 +99,7 @@ async def _older(
 
 
 def _minted(older: Sequence[tuple[Minter, int]], texts: Sequence[str]) -> set[int]:
-    """The places of those texts that an older template minted."""
+    """Indexes of the texts that an older template has minted."""
     return {
         place
         for minter, minted in older
@@ -109,7 +109,7 @@ def _minted(older: Sequence[tuple[Minter, int]], texts: Sequence[str]) -> set[in
 
 
 async def _listed(connection: Connection, program_id: int, texts: Sequence[str]) -> set[int]:
-    """The places of those texts that are in the program's lists."""
+    """Indexes of the texts that are in the program's list blocks."""
     rows = await connection.fetch(
         "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])", program_id, texts
     )
@@ -118,7 +118,10 @@ async def _listed(connection: Connection, program_id: int, texts: Sequence[str])
 
 
 def _append(blocks: list[NumberRange], first: int, count: int, left_out: Collection[int]) -> None:
-    """Add the numbers from `first` on, `count` of them, to the last block or to new ones behind what is left out."""
+    """Append `count` numbers from `first` on: to the last block if adjacent, to a new block after each skipped one.
+
+    `left_out` holds the skipped numbers as offsets from `first`.
+    """
     start = 0
     for stop in [*sorted(left_out), count]:
         if stop > start:

@@ -1,4 +1,4 @@
-"""Store new range blocks and move the counters that go with them. Nothing else makes range blocks."""
+"""Stores allocated numbers as new range blocks, and updates the related counters. No other module does."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,12 +28,12 @@ _STORE: Final = """
     RETURNING id, first, size
     """
 _INSERT: Final = _STORE.format(columns="", values="")
-# Blocks that are empty from the start. An issuer makes none, and its role may not write these columns.
+# Inserts blocks that are empty from the start. Issuers make none, so their database role may not write these columns.
 _INSERT_ATTACHED: Final = _STORE.format(columns=", next, attached, open", values=", b.size, b.size, false")
 
 
 class RangeBlock(NamedTuple):
-    """A block that was stored."""
+    """A stored block: its id, its first number and its number of codes."""
 
     id: int
     first: int
@@ -50,7 +50,7 @@ async def store_ranges(
     fields: str | None = None,
     attached: bool = False,
 ) -> list[RangeBlock]:
-    """Store allocated numbers as blocks of their programs' present templates, each program named once.
+    """Store allocated numbers as blocks of their programs' current templates. Each program may occur only once.
 
     The caller has locked the programs' rows. `fields` is JSON text saved on each code. With `attached` the blocks are
     empty from the start: the caller attaches all of their codes in the same transaction.
@@ -78,5 +78,5 @@ async def store_ranges(
 
 
 def codes_in(blocks: Sequence[NumberRange]) -> int:
-    """How many codes these blocks have."""
+    """Total number of codes in these ranges."""
     return sum(block.size for block in blocks)
