@@ -30,18 +30,18 @@ VALUE_BYTES_MAX: Final = 256 * 1024
 PROGRAMS_MAX: Final = 16
 PROFILE_FIELDS_MAX: Final = 64
 
-# Control characters (NUL among them) are in no id that a system makes on purpose, and Postgres stores no NUL.
+# No legitimate system has control characters in an id, and Postgres can't store NUL.
 Id = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 SHORT_NAME_PATTERN: Final = r"^[A-Za-z0-9_]{1,64}$"
 ShortName = Annotated[str, StringConstraints(pattern=SHORT_NAME_PATTERN)]
-# What is known of a customer beside the id, for people who look at an export.
+# A customer's fields in addition to the id, for readers of exports.
 ProfileFields = Annotated[
     dict[ShortName, Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=2_000)]],
     Field(max_length=PROFILE_FIELDS_MAX),
 ]
 
 PLACEHOLDER: Final = re.compile(r"\{loyalty\.([A-Za-z0-9_]{1,64})\.promocode\}")
-# Other words than promocode are somebody else's placeholders; what is neither is a mistake in the template.
+# Placeholders with another word than promocode belong to other systems; anything else is a mistake in the template.
 _PLACEHOLDER_START: Final = "{loyalty."
 _PLACEHOLDER_OF_ANYBODY: Final = re.compile(r"\{loyalty\.[A-Za-z0-9_]{1,64}\.[a-z_]{1,64}\}")
 
@@ -132,7 +132,7 @@ Reason = Literal[
 ]
 
 
-# Why a record is a dead letter.
+# The reason why a record is a dead letter.
 DeadReason = Literal[
     "not_json", "invalid_event", "unknown_type", "too_large", "reply_topic_refused", "undecidable", "retries_exhausted"
 ]

@@ -31,7 +31,7 @@ def _no_number(given: object) -> object:
     return given
 
 
-# A calendar's ends are not the same everywhere on earth, and a code lives past the moment below.
+# Time zones and languages differ at the calendar's ends, and a code may expire after such a moment: leave room.
 Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_no_number),
@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=1, le=CODES_MAX_LIMIT)]
 Lifetime = Annotated[timedelta, Field(gt=timedelta(0), le=TTL_MAX)]
 
 
-# Where a code is in its life.
+# A code's state in its life cycle.
 State = Literal["pooled", "attached", "activated", "expired", "deleted"]
 
 

@@ -19,10 +19,10 @@ class Topic(NamedTuple):
 
 
 _ANSWERS: Final = (events.CODES_ATTACHED, events.CODES_REFUSED)
-# The broker judges what a request unpacks to, not what it was packed into: a record that could be read but neither
-# answered nor kept as a dead letter would hold up its partition for ever.
+# The broker limits the uncompressed size of a request: a larger record could be read, but neither answered nor stored
+# as a dead letter, and would block its partition for ever.
 _REQUESTS: Final = (("max.message.bytes", str(REQUEST_BYTES_MAX)), ("compression.type", "uncompressed"))
-# What comes of a request is the original and some headers of ours, or an answer that is smaller.
+# Records derived from a request: the original with some headers of ours, or a smaller answer.
 _COMPACTED: Final = (("cleanup.policy", "compact"),)
 _FROM_REQUESTS: Final = (("max.message.bytes", str(DEAD_LETTER_BYTES_MAX)),)
 

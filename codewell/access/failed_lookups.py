@@ -1,4 +1,4 @@
-"""Counts a token's failed look-ups of codes in a minute, for all consoles together."""
+"""Counts a token's failed look-ups of codes in the current minute, across all consoles."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -31,12 +31,12 @@ NONE: Final = FailedLookups(0, 0.0)
 
 
 async def recent(connection: Connection, token_id: int) -> FailedLookups:
-    """The misses of a token's minute; none where no minute runs."""
+    """A token's failed look-ups in its current minute; zero if no minute is running."""
     row = await connection.fetchrow(_RECENT, token_id)
     return NONE if row is None else FailedLookups(*row)
 
 
 async def add(connection: Connection, more: Mapping[int, int]) -> dict[int, FailedLookups]:
-    """Add so many misses of each of these tokens, and return what they have; a minute begins where none is running."""
+    """Add failed look-ups by token id and return the new counts; the first one starts the token's minute."""
     rows = await connection.fetch(_ADD, list(more), list(more.values()))
     return {row["token_id"]: FailedLookups(row["misses"], row["left_s"]) for row in rows}

@@ -1,7 +1,7 @@
 """Responses stored under idempotency keys, in the transaction of the request that they answer.
 
-An answer may name a profile, so whoever looks for one holds DECIDING_LOCK until the transaction ends: who forgets the
-profile waits for those who have read its id and not kept their answer yet.
+A response may name a profile, so a transaction that looks for one holds DECIDING_LOCK until its end. Forgetting the
+profile then waits for the transactions that have read its id and not stored their response yet.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from codewell.profiles.deciding_lock import hold_deciding_lock
 
 _EXPIRED_DELETED_MAX: Final = 100
 
-# Two requests with one key come one after the other, in whichever consoles they are.
+# Serializes requests with one key, across all consoles.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($2, $1))"
 
 _GET: Final = "SELECT fingerprint, status, media_type, body FROM idempotency WHERE token_id = $1 AND key = $2"
@@ -28,7 +28,7 @@ _STORE: Final = """
     ORDER BY 1, 2
     """
 
-# Each new key takes away up to a hundred old ones, so that they never pile up.
+# Each new key deletes up to a hundred expired ones, so that they do not accumulate.
 _DELETE_EXPIRED: Final = """
     DELETE FROM idempotency WHERE (token_id, key) IN (
         SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
@@ -37,11 +37,11 @@ _DELETE_EXPIRED: Final = """
 
 
 TokenKey: TypeAlias = tuple[int, str]
-"""A token's id and the key that it gave."""
+"""A token's id and its idempotency key."""
 
 
 class StoredResponse(NamedTuple):
-    """An answer, and the SHA-256 of the request that it was given to."""
+    """A response, and the SHA-256 of the request that it answers."""
 
     fingerprint: bytes
     status: int
@@ -52,10 +52,10 @@ class StoredResponse(NamedTuple):
 async def get_response(
     connection: Connection, token_id: int, key: str, *, may_name_profile: bool = True
 ) -> StoredResponse | None:
-    """The answer that this token got under this key, or None; until the transaction ends, nobody else makes one.
+    """The response stored for this token and key, or None. Locks the key until the transaction ends.
 
-    Whoever says that the answer names no profile may take his time, as nobody waits for him. Waits while another
-    transaction has the key, and raises asyncpg.LockNotAvailableError when that takes too long.
+    With `may_name_profile=False` it does not take DECIDING_LOCK, so that a slow transaction delays no forgetting of a
+    profile. Waits while another transaction holds the key; raises asyncpg.LockNotAvailableError after the lock timeout.
     """
     await connection.execute(_LOCK, token_id, key)
     if may_name_profile:
@@ -65,12 +65,12 @@ async def get_response(
 
 
 async def store_response(connection: Connection, token_id: int, key: str, response: StoredResponse) -> None:
-    """Keep an answer for a day at least. Deletes up to a hundred that are older."""
+    """Store a response for at least a day. Deletes up to a hundred expired ones."""
     await store_responses(connection, {(token_id, key): response})
 
 
 async def get_responses(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, StoredResponse]:
-    """The answers that these tokens got under these keys. Others may make one at any moment: `store_responses` says."""
+    """The responses stored for these tokens and keys. Takes no lock on keys: `store_responses` detects conflicts."""
     if not keys:
         return {}
     await hold_deciding_lock(connection)
@@ -80,9 +80,9 @@ async def get_responses(connection: Connection, keys: Collection[TokenKey]) -> d
 
 
 async def store_responses(connection: Connection, responses: Mapping[TokenKey, StoredResponse]) -> None:
-    """Keep answers as `store_response` does.
+    """Store responses as `store_response` does.
 
-    Raises asyncpg.UniqueViolationError of `idempotency_once` when one of the keys has an answer already.
+    Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
     columns = zip(*((*key, *response) for key, response in responses.items()), strict=True)
     await connection.execute(_STORE, *map(list, columns))

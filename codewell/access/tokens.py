@@ -1,4 +1,4 @@
-"""Tokens: who may use the HTTP API, for what, and in which access groups."""
+"""Tokens of the HTTP API, with their scopes and access groups."""
 
 import hashlib
 import re
@@ -43,8 +43,8 @@ _AUTHENTICATE: Final = f"""
 
 
 class Token(NamedTuple):
-    """A token without its secret. `groups` empty is all programs; `last_used` is right to the hour; `expires_at` None
-    is for ever."""
+    """A token without its secret. Empty `groups` means all programs; `last_used` is exact to the hour; `expires_at`
+    None means no expiry."""
 
     id: int
     name: str
@@ -57,15 +57,15 @@ class Token(NamedTuple):
 
     @property
     def actor(self) -> Actor:
-        """Who it is in the audit log."""
+        """The token as an actor in the audit log."""
         return Actor("token", self.name)
 
     def may(self, *scopes: Scope) -> bool:
-        """Whether it has one of these scopes; `admin` is all of them."""
+        """Whether the token has one of these scopes; `admin` includes all."""
         return not {*scopes, "admin"}.isdisjoint(self.scopes)
 
     def sees(self, groups: Sequence[str]) -> bool:
-        """Whether a program of these access groups is there for it."""
+        """Whether the token may see a program of these access groups."""
         return not self.groups or not set(self.groups).isdisjoint(groups)
 
 
@@ -73,10 +73,10 @@ async def create(
     connection: Connection, name: str, scopes: Sequence[Scope], groups: Sequence[str] = (),
     lifetime: timedelta | None = None,
 ) -> tuple[Token, str]:  # fmt: skip
-    """Make a token and its secret, which nobody can find out again.
+    """Create a token and return it with its secret, which is not stored and can't be shown again.
 
-    Without a `lifetime` it is in force until it is revoked. Raises TokenRefused when the name is taken, a name or group
-    can't be one, or the lifetime is none.
+    Without `lifetime` it is valid until it is revoked. Raises TokenRefused if the name is taken, a name or group is
+    invalid, or the lifetime is out of bounds.
     """
     if not _NAME.fullmatch(name):
         raise TokenRefused(
@@ -98,19 +98,19 @@ async def create(
 
 
 async def replace(connection: Connection, name: str, scopes: Sequence[Scope]) -> str:
-    """Revoke the token of this name, if there is one, and make another. Returns the new one's secret."""
+    """Revoke the token of this name, if any, and create another. Returns the new secret."""
     async with connection.transaction():
         await connection.execute(_REVOKE, name, None)
         return (await create(connection, name, scopes))[1]
 
 
 async def list_all(connection: Connection) -> list[Token]:
-    """The tokens that are not revoked, by name; one that has ended by itself has its name still."""
+    """The tokens that are not revoked, by name. Expired ones are included, since their names stay taken."""
     return [_token(row) for row in await connection.fetch(_LIST)]
 
 
 async def revoke(connection: Connection, name_or_id: str) -> Token:
-    """End a token for good. Raises TokenRefused when none in force has this name or id."""
+    """Revoke a token for good. Raises TokenRefused if no unrevoked token has this name or id."""
     number = int(name_or_id) if name_or_id.isascii() and name_or_id.isdigit() else None
     row = None
     if number is None or number <= _ID_MAX:
@@ -121,7 +121,7 @@ async def revoke(connection: Connection, name_or_id: str) -> Token:
 
 
 async def authenticate(connection: Connection, secret_hash: bytes) -> Token | None:
-    """The token whose secret has this hash, unless it is revoked or has ended; notes that it is used."""
+    """Return the token whose secret has this hash, unless it is revoked or expired; updates `last_used`."""
     row = await connection.fetchrow(_AUTHENTICATE, secret_hash)
     if row is None:
         return None
@@ -131,7 +131,7 @@ async def authenticate(connection: Connection, secret_hash: bytes) -> Token | No
 
 
 def hash_of(secret: str) -> bytes:
-    """What is stored of a secret. SHA-256 is enough for 256 random bits: there is nothing to be guessed."""
+    """The stored hash of a secret. SHA-256 is enough: 256 random bits can't be guessed."""
     return hashlib.sha256(secret.encode()).digest()
 
 

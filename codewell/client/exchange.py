@@ -26,14 +26,14 @@ class OutgoingRequest(NamedTuple):
 
     request_id: UUID
     topic: str
-    """Without the deployment's prefix."""
+    """Topic without the deployment's prefix."""
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
 
 
 class ReceivedAnswer(NamedTuple):
-    """One answer as it was read."""
+    """One answer and its record."""
 
     event_id: str
     type: str
@@ -42,7 +42,7 @@ class ReceivedAnswer(NamedTuple):
 
 
 def build_request(topic: str, data: Mapping[str, object], request_id: UUID | None = None) -> OutgoingRequest:
-    """A request in binary mode with the four headers that CloudEvents asks for."""
+    """Build a request in CloudEvents' binary mode, with its four required headers."""
     request_id = request_id or uuid7()
     headers = [
         ("ce_specversion", b"1.0"),
@@ -54,7 +54,7 @@ def build_request(topic: str, data: Mapping[str, object], request_id: UUID | Non
 
 
 class Exchange:
-    """Publishes to the request topics and reads the reply topics from where they ended when it was opened."""
+    """Publishes to the request topics, and reads the reply topics from their end at the time of opening."""
 
     def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, prefix: str) -> None:
         self._producer = producer
@@ -62,7 +62,7 @@ class Exchange:
         self._prefix = prefix
 
     async def publish(self, requests: Iterable[OutgoingRequest]) -> None:
-        """Publish all and wait until they are stored. Raises what aiokafka raises."""
+        """Publish all requests and wait for their acknowledgements. Raises what aiokafka raises."""
         sent = [
             await self._producer.send(
                 self._prefix + request.topic, request.value, key=request.key, headers=request.headers
@@ -72,7 +72,7 @@ class Exchange:
         await asyncio.gather(*sent)
 
     async def answers(self, timeout_s: float) -> AsyncIterator[ReceivedAnswer]:
-        """Answers as they come, to anybody's requests; ends when none has come for `timeout_s`."""
+        """Yield answers to all senders' requests as they arrive; ends after `timeout_s` (s) without one."""
         while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
             for records in fetched.values():
                 for record in records:
@@ -91,12 +91,12 @@ def _parse_answer(record: ConsumerRecord) -> ReceivedAnswer:
 async def open_exchange(
     kafka_config: KafkaConfig | str, prefix: str, *, from_start: bool = False
 ) -> AsyncIterator[Exchange]:
-    """An open exchange. Raises StackUnavailable when Kafka cannot be reached."""
+    """An open exchange. Raises StackUnavailable if Kafka is unavailable."""
     async with clients.started_producer(kafka_config) as producer:
         consumer = AIOKafkaConsumer(
             **KafkaConfig.parse(kafka_config).client_options(),
             enable_auto_commit=False,
-            # A seek may be overtaken by the consumer's own look for where to start.
+            # The consumer's own offset reset may override a seek.
             auto_offset_reset="earliest" if from_start else "latest",
             request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
         )
@@ -121,12 +121,12 @@ async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix
         for partition in await producer.partitions_for(topic)
     ]
     consumer.assign(partitions)
-    # Where to start is found out late; asking for the positions fixes them before anything is published.
+    # Start offsets are resolved lazily; asking for the positions fixes them before anything is published.
     await asyncio.gather(*(consumer.position(partition) for partition in partitions))
 
 
 async def publish_program_changed(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
-    """Tell the generator that a program was made or changed. False when Kafka would not; its sweep finds it then."""
+    """Notify the generator that a program was created or changed. Returns False if Kafka failed; a sweep finds it."""
     changed = events.ProgramChanged(program_id=program_id, name=name)
     headers = [
         ("ce_specversion", b"1.0"),

@@ -1,1 +1,1 @@
-"""Tables that people bring, and the CSV that they take. Pure."""
+"""Reads uploaded tables, and writes CSV. Pure."""

@@ -1,4 +1,4 @@
-"""Which columns of a file hold what, and whether its first row names them."""
+"""Detects which columns hold what, and whether the first row is a header."""
 
 import re
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ from typing import Final, NamedTuple
 from codewell.errors import FileRefused
 from schemas.imports import ImportOptions
 
-# Usual names of the column of codes; whole words of a name.
+# Common names of the column of codes; matched as whole words of a column name.
 _CODE_WORDS: Final = frozenset(
     {"code", "codes", "coupon", "coupons", "gutschein", "gutscheincode", "kupon", "promo", "promocode", "promocodes",
      "voucher", "vouchers", "vouchercode", "couponcode", "код", "промокод"}
 )  # fmt: skip
 _DIGIT: Final = re.compile(r"\d")
 _COLUMNS_LISTED_MAX: Final = 20
-# So many rows with a digit behind a first row without any make that one a head.
+# Without digits in the first row, it is a header if at least so many rows follow and each of them has a digit.
 _ROWS_MIN: Final = 3
 
 
 class Columns(NamedTuple):
-    """Places in a row, from 0."""
+    """Column indexes, from 0."""
 
     header: bool
     names: tuple[str, ...]
-    """The first row where it is a head, else none."""
+    """The header row; empty without one."""
     code: int
     profile: int | None
     expiry: int | None
@@ -31,7 +31,7 @@ class Columns(NamedTuple):
 
 
 def detect_columns(first: Sequence[Sequence[str]], options: ImportOptions) -> Columns:
-    """The columns of a file that begins with these rows. Raises FileRefused where one that was asked for is missing."""
+    """Detect the columns from the first rows of a file. Raises FileRefused if a requested column is missing."""
     width = max(map(len, first), default=0)
     head = tuple(cell.strip() for cell in first[0]) if first else ()
     asked = [options.column, options.profile_column, options.expiry_column, *options.field_columns.values()]
@@ -74,7 +74,7 @@ def _code_column(names: Sequence[str], width: int) -> int:
 
 
 def _column_index(column: str, names: Sequence[str], width: int) -> int:
-    """A column by its name, in any case of its letters if need be, or by its number."""
+    """The index of a column, given by name (exact, else case-insensitive) or by number from 1."""
     for fits in (column.__eq__, lambda name: name.lower() == column.lower()):
         found = [place for place, name in enumerate(names) if fits(name)]
         if len(found) > 1:

@@ -1,4 +1,4 @@
-"""How a text file separates and quotes its cells, found out from its first rows."""
+"""Detects how a text file separates and quotes its cells, from its first rows."""
 
 import csv
 from collections import Counter
@@ -7,12 +7,12 @@ from typing import Final
 
 from schemas.imports import DELIMITERS
 
-# A delimiter is one when nearly all rows have as many cells as most.
+# A delimiter is accepted if this share of the rows has the most frequent number of cells.
 _AGREEMENT_MIN: Final = 0.9
 
 
 class Dialect(csv.Dialect):
-    """Cells between delimiters, in quotes where need be; a quote in a quoted cell is doubled."""
+    """Cells between delimiters, quoted if needed; a quote in a quoted cell is doubled."""
 
     lineterminator = "\n"
     quoting = csv.QUOTE_MINIMAL
@@ -22,7 +22,7 @@ class Dialect(csv.Dialect):
 
 
 def detect_dialect(lines: Sequence[str], delimiter: str | None) -> type[Dialect]:
-    """The dialect of these lines; `delimiter` where it is said. One column has no delimiter, and a comma does."""
+    """Detect the dialect of these lines; `delimiter` overrides detection. A single column is read with a comma."""
 
     class Found(Dialect):
         quotechar = _quote(lines)
@@ -55,7 +55,7 @@ def _rows(lines: Sequence[str], dialect: type[Dialect]) -> list[list[str]]:
 
 
 def _quote(lines: Sequence[str]) -> str:
-    """An apostrophe where cells stand in such and none in quotes."""
+    """The quote character: an apostrophe if cells are quoted with apostrophes and none with double quotes."""
     text = "".join(lines)
     stripped = [line.strip() for line in lines if line.strip()]
     in_apostrophes = sum(line.startswith("'") and line.endswith("'") for line in stripped)

@@ -1,4 +1,4 @@
-"""How the text of a file is encoded."""
+"""Detects the text encoding of a file."""
 
 import codecs
 import re
@@ -7,32 +7,32 @@ from typing import Final
 from codewell.errors import FileRefused
 from codewell.files.scan import Scan
 
-# UTF-32 first, as its mark begins with that of UTF-16.
+# UTF-32 first, as its byte order mark begins with that of UTF-16.
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-# In Cyrillic whole words are above ASCII, in Latin single letters are.
+# Cyrillic text has whole words above ASCII, Latin text single letters.
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _NON_ASCII_RUNS: Final = re.compile(rb"[\x80-\xff]{3,}")
 _RUN_SHARE_MIN: Final = 0.75
-# What Central European letters look like when they are taken for Western ones: signs in words, letters of no other
-# language that is written in the Western page, and bytes that have no character there.
+# Central European letters decoded as Western: symbols inside words, letters that no language in the Western code page
+# uses, and undefined bytes.
 _CENTRAL_EUROPEAN: Final = re.compile(
     r"[^\W\d_][\xb3\xb9\xbf\xa3\xa5\xbc\xbe]|[\xb3\xb9\xa3\xaf\xbc\xbe][^\W\d_]|[\u0160\u0161\u017d\u017e\ufffd]"
 )
-# Python knows these beside those that files are in. Some make halves of characters, which no database takes.
+# Python codecs that are no file encodings. Some produce lone surrogates, which no database stores.
 _REFUSED_CODECS: Final = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
-# Plain text in UTF-16 has a zero in every other byte; this share of them is enough.
+# Plain UTF-16 text has a zero in every other byte; this share of them is enough.
 _ZERO_SHARE_MIN: Final = 0.7
-# What a table of text has by mistake alone; a tab, a line's end and the old end of a file may be. Of random bytes every
-# tenth is one.
+# Control characters that text tables contain only by mistake; tabs, line ends and the old end-of-file character are
+# valid. About a tenth of random bytes are such.
 _CONTROLS: Final = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1A})
 _CONTROL_SHARE_MAX: Final = 0.05
 
 
 def detect_encoding(scan: Scan, given: str | None) -> str:
-    """The name of the file's encoding, or what was `given`. Raises FileRefused where there is none or it is no text."""
+    """Return the file's encoding, or `given`. Raises FileRefused if `given` is unknown or the file is not text."""
     if given is not None:
         return _checked_encoding(given)
     for mark, name in _BYTE_ORDER_MARKS:
@@ -59,12 +59,12 @@ def _checked_encoding(given: str) -> str:
         "".encode(given)
     except LookupError as error:
         raise FileRefused(unknown) from error
-    # A file in UTF-8 may have its mark in front, whatever was said.
+    # A UTF-8 file may begin with a byte order mark even if the encoding was given.
     return "utf-8-sig" if found.name == "utf-8" else found.name
 
 
 def _utf16(sample: bytes) -> str | None:
-    """UTF-16 without a mark, if that is what it is."""
+    """UTF-16 without a byte order mark, if the sample looks like it."""
     pairs = len(sample) // 2
     low, high = sample[: 2 * pairs : 2].count(0), sample[1 : 2 * pairs : 2].count(0)
     if pairs and high >= _ZERO_SHARE_MIN * pairs and low == 0:
@@ -75,7 +75,7 @@ def _utf16(sample: bytes) -> str | None:
 
 
 def _code_page(non_utf8_lines: bytes) -> str:
-    """Which Windows code page these lines are most likely in: Cyrillic, Central European, else Western."""
+    """The most likely Windows code page of these lines: Cyrillic, Central European, else Western."""
     runs = sum(map(len, _NON_ASCII_RUNS.findall(non_utf8_lines)))
     if runs > _RUN_SHARE_MIN * len(_NON_ASCII.findall(non_utf8_lines)):
         return "cp1251"

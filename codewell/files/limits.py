@@ -1,4 +1,4 @@
-"""How large a file and its parts may be."""
+"""Limits on the size of a file and its parts."""
 
 from typing import Final, NamedTuple
 
@@ -6,7 +6,7 @@ MIB: Final = 1024 * 1024
 
 
 class FileLimits(NamedTuple):
-    """What a file must keep to; the sentence of each refusal names the limit."""
+    """Limits on a file; each refusal's message names the limit."""
 
     bytes_max: int = 1024 * MIB
     rows_max: int = 20_000_000

@@ -1,4 +1,4 @@
-"""Lines of text, none longer than a row may be, so that no file can fill the memory with one."""
+"""Reads lines with a length limit, so that no file can fill the memory with a single line."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,8 +11,8 @@ ROW_CHARS_MAX: Final = 1_000_000
 
 
 def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, None, None]:
-    """The lines of a text file with their ends as they are. Raises FileRefused where it is not in this encoding."""
-    # Line ends are looked for in text, so an encoding in which \n is two bytes is right too.
+    """Yield the lines of a text file, line ends included. Raises FileRefused if it is not in this encoding."""
+    # Line ends are found in decoded text, so encodings in which \n has two bytes work too.
     with path.open(encoding=encoding, newline="") as file:
         try:
             yield from limited_lines(file, limits)
@@ -21,7 +21,7 @@ def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, 
 
 
 def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
-    """Lines that are not longer than a row of this file may be."""
+    """Yield lines up to the maximum size of a row."""
     size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
     readline = file.readline
     while line := readline(size):

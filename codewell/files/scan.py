@@ -1,4 +1,4 @@
-"""One pass over a whole file: its hash, its size, its kind and a sample to detect its encoding."""
+"""Reads a whole file once: its hash, its size, its kind and a sample to detect its encoding."""
 
 import hashlib
 from codecs import getincrementaldecoder
@@ -16,22 +16,22 @@ _UTF8: Final = getincrementaldecoder("utf-8")
 
 
 class Scan(NamedTuple):
-    """What one look at a file found."""
+    """The results of one pass over a file."""
 
     kind: FileKind
     size: int
     """In bytes."""
     sha256: bytes
     is_utf8: bool
-    """Every byte of it."""
+    """Whether all bytes are valid UTF-8."""
     sample: bytes
-    """Its beginning."""
+    """The beginning of the file."""
     non_utf8_lines: bytes
-    """Where it is not UTF-8, some of what follows there."""
+    """Some non-ASCII lines, from the first invalid piece on; empty if the file is UTF-8."""
 
 
 def scan(path: Path, limits: FileLimits) -> Scan:
-    """Read the file once. Raises FileRefused when it is not there, empty or too large."""
+    """Read the file once. Raises FileRefused if it is missing, empty or too large."""
     try:
         return _scan(path, limits)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A workbook's sheet as CSV on standard output, in a process of its own whose memory and time are limited.
+"""Writes a workbook's sheet as CSV to standard output, in a child process with limits on memory and time.
 
-The library reads a sheet as a whole and can be made to take any amount of memory; here it dies alone. What it can't
-read is said in a sentence on standard error, with exit status 3.
+The library reads a whole sheet and can be made to use any amount of memory; here only the child dies. For an unreadable
+workbook it writes one sentence to standard error and exits with status 3.
 """
 
 import csv
@@ -18,7 +18,7 @@ _SHEETS_LISTED_MAX: Final = 20
 
 
 def main(path: str, sheet: str) -> None:
-    """Write the sheet of this name, or the first where it is empty."""
+    """Write the sheet of this name, or the first sheet for an empty name."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
@@ -29,7 +29,7 @@ def main(path: str, sheet: str) -> None:
             if sheet and sheet not in book.sheet_names:
                 names = [name[:100] for name in book.sheet_names[:_SHEETS_LISTED_MAX]]
                 _refuse(f"There is no sheet {sheet}: the workbook has {', '.join(names)}.")
-            # Empty columns in front are left out by the library, and rows in front are not.
+            # The library omits leading empty columns, but not leading empty rows.
             found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
             before = [""] * (found.start[1] if found.start else 0)
             csv.writer(sys.stdout).writerows(before + list(_cell_texts(row)) for row in found.iter_rows())
@@ -49,7 +49,7 @@ def _cell_texts(row: Sequence[object]) -> Iterator[str]:
                 yield str(cell).upper()
             case float():
                 yield str(int(cell)) if cell.is_integer() else repr(cell)
-            # A workbook knows no time zones.
+            # Workbooks have no time zones.
             case datetime():
                 yield cell.date().isoformat() if cell.time() == time() else f"{cell.isoformat()}Z"
             case date() | time():

@@ -1,4 +1,4 @@
-"""Workbooks: checked before anything is unpacked, then read by a child process with limits of memory and time."""
+"""Workbooks: checked before they are decompressed, then read by a child process with memory and time limits."""
 
 import subprocess
 import sys
@@ -14,18 +14,18 @@ from codewell.files import sheet_child
 from codewell.files.limits import MIB, FileLimits
 from codewell.files.lines import limited_lines
 
-# All that makes a workbook: its sheets, a few tables of its own, pictures.
+# The entries of a workbook: its sheets, a few internal tables, pictures.
 _ENTRIES_MAX: Final = 10_000
 _DIRECTORY_BYTES_MAX: Final = 2 * MIB
-# What people save unpacks to some ten times its size, sheets full of the same to some fifty times.
+# Real workbooks decompress to some ten times their size, sheets of identical cells to some fifty times.
 _RATIO_MAX: Final = 200
-# Until the first row comes; from then on the child waits for whoever reads its rows.
+# Until the first row; after it the child waits for its reader.
 FIRST_ROW_TIMEOUT_S: Final = 30.0
 _EXIT_TIMEOUT_S: Final = 10.0
 
 
 class _LimitedZip(FileIO):
-    """A packed file whose directory, which is read as a whole, is refused when it is long."""
+    """A ZIP file whose central directory, which zipfile reads whole, is refused if it is too long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _DIRECTORY_BYTES_MAX:
@@ -34,9 +34,9 @@ class _LimitedZip(FileIO):
 
 
 def check_workbook(path: Path, limits: FileLimits) -> None:
-    """Raise FileRefused when the directory of an XLSX file can't be read, or says that it unpacks to too much.
+    """Raise FileRefused if an XLSX file's directory is unreadable, or its declared decompressed size is too large.
 
-    A directory may lie; what it leads to is unpacked by the child alone, within the child's limits.
+    A directory may lie; only the child decompresses the content, within its limits.
     """
     try:
         with _LimitedZip(path) as file, zipfile.ZipFile(file) as archive:
@@ -55,9 +55,9 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
 
 
 def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[str, None, None]:
-    """The lines of the sheet of this name, or of the first, as CSV.
+    """Yield the lines of the named sheet, or of the first one, as CSV.
 
-    Raises FileRefused when there is no such sheet, or the child can't read it within its limits. Closing the iterator
+    Raises FileRefused if there is no such sheet, or the child can't read it within its limits. Closing the iterator
     ends the child.
     """
     words = [sys.executable, "-I", sheet_child.__file__, str(path.absolute()), sheet or ""]

@@ -17,14 +17,14 @@ from codewell.files.scan import Scan
 from codewell.files.sheets import check_workbook, sheet_lines
 from schemas.imports import ImportOptions
 
-# What is looked at to find out about a file.
+# Rows that detection examines.
 _FIRST_ROWS: Final = 100
-# Enough for any list of codes; what is looked at is held as a whole, and parsed once for each delimiter.
+# Enough for any list of codes; the sample is held in memory, and parsed once for each delimiter.
 _FIRST_CHARS: Final = 500_000
 
 
 class Rows:
-    """The rows of text lines, none larger than a row may be; `chars` of the text have been read for those that came."""
+    """Rows parsed from text lines, with a size limit for each; `chars` counts the characters read for them so far."""
 
     def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
         self.chars = 0
@@ -34,8 +34,8 @@ class Rows:
         self._limits = limits
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Each row once. Raises FileRefused."""
-        # The limit is one for the whole process, and for all files the same.
+        """Yield each row once. Raises FileRefused."""
+        # This limit is global to the process, and the same for all files.
         csv.field_size_limit(self._limits.cell_chars_max)
         count, columns_max = 0, self._limits.columns_max
         try:
@@ -56,7 +56,7 @@ class Rows:
             ) from error
 
     def _limited_lines(self) -> Iterator[str]:
-        """A row may go over many lines when its cells are quoted, so it is limited by itself."""
+        """A row with quoted cells may span many lines, so it has a limit of its own."""
         for line in self._lines:
             self.chars += len(line)
             if self.chars > self._row_chars_end:
@@ -67,18 +67,18 @@ class Rows:
 
 
 class Table(NamedTuple):
-    """A file that is open."""
+    """An open file."""
 
     columns: Columns
     rows: Iterator[list[str]]
-    """All of them, from the head on. Raises FileRefused."""
+    """All rows, header included. Raises FileRefused."""
     chars: Callable[[], int]
-    """How many characters of the file have been read for the rows that came."""
+    """The number of characters of the file that were read for the rows so far."""
 
 
 @contextmanager
 def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Iterator[Table]:
-    """Open a file as a table. Raises FileRefused when it can't be one, or has no such columns."""
+    """Open a file as a table. Raises FileRefused if it is no table, or lacks the requested columns."""
     lines = _lines(path, scan, options, limits)
     try:
         sample = _read_sample(lines)

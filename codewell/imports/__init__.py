@@ -1,1 +1,1 @@
-"""Files of codes: rows become candidates, chunks become codes, and an import can be undone."""
+"""Imports of code files: rows become candidates, chunks of candidates become codes, and an import can be undone."""

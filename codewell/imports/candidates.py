@@ -1,4 +1,4 @@
-"""The rows of a table as codes that may enter a program, and those that can't, in chunks."""
+"""Turns the rows of a table into candidate codes and bad rows, in chunks."""
 
 import json
 import re
@@ -16,28 +16,28 @@ from codewell.minting.template import CODE_CHARACTERS_MAX
 from schemas.imports import Reason
 
 PAIRS_MAX: Final = 1_000
-# A cell of two characters takes some sixty bytes.
+# A cell of two characters takes some sixty bytes of memory.
 _CHUNK_CHARS: Final = 2_000_000
 _STEP_ROWS: Final = 10
 _BAD_TEXT_MAX: Final = 200
 _FIELD_CHARS_MAX: Final = 2_000
 _PROFILE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
-# As for expiries that are set by hand.
+# The same bound as for expiries set manually.
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class CandidateRules(NamedTuple):
-    """What the program asks of a row."""
+    """The program's rules for a row."""
 
     now: datetime
-    """The database's; an expiry must be later."""
+    """The database's time; an expiry must be later."""
     saved: frozenset[str]
     required: frozenset[str]
     profile_required: bool
 
 
 class BlockAttributes(NamedTuple):
-    """What codes of one block have in common. Without an expiry of its own a code lives as the program says."""
+    """The common attributes of a block's codes. Without an expiry, the program's lifetime applies."""
 
     expires_at: datetime | None
     fields: str | None
@@ -45,17 +45,17 @@ class BlockAttributes(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A code that is right as far as its own row goes."""
+    """A code whose own row is valid."""
 
     row: int
     text: str
     kind: BlockAttributes
     profile_id: str
-    """Who gets it at once; empty for nobody."""
+    """The profile to which the code is attached at once; empty for none."""
 
 
 class BadRow(NamedTuple):
-    """A row that is left out, its text cut to what a person needs to find it."""
+    """A skipped row, with its text cut to what a user needs to find it."""
 
     row: int
     text: str
@@ -63,10 +63,10 @@ class BadRow(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some rows in a row of a file."""
+    """Consecutive rows of a file."""
 
     after: int
-    """How many rows are before these, the head among them."""
+    """The number of rows before these, header included."""
     rows: int
     candidates: list[Candidate]
     bad: list[BadRow]
@@ -76,12 +76,12 @@ NO_ATTRIBUTES: Final = BlockAttributes(None, None)
 
 
 def bad_row(row: int, text: str, reason: Reason) -> BadRow:
-    """A bad row as it is stored: no database stores a zero character."""
+    """A bad row in its stored form: without NUL characters, which the database can't store."""
     return BadRow(row, text[:_BAD_TEXT_MAX].replace("\0", "\N{REPLACEMENT CHARACTER}"), reason)
 
 
 def chunks(table: Table, rules: CandidateRules, limits: FileLimits, after: int, size: int) -> Iterator[Chunk]:
-    """All rows behind the first `after` ones, up to `size` at once. Raises FileRefused."""
+    """Yield all rows after the first `after`, in chunks of at most `size`. Raises FileRefused."""
     columns = table.columns
     after = max(after, int(columns.header))
     next(islice(table.rows, after, after), None)
@@ -99,7 +99,7 @@ def chunks(table: Table, rules: CandidateRules, limits: FileLimits, after: int, 
 
 
 def _next_rows(table: Table, size: int) -> list[list[str]]:
-    """The next rows, fewer than `size` where they are so long that they would fill the memory."""
+    """The next rows; fewer than `size` if long rows would fill the memory."""
     rows: list[list[str]] = []
     end = table.chars() + _CHUNK_CHARS
     while len(rows) < size and table.chars() < end:
@@ -111,7 +111,7 @@ def _next_rows(table: Table, size: int) -> list[list[str]]:
 
 
 def _check_plain(rows: list[list[str]], place: int, chunk: Chunk) -> None:
-    """A file of codes alone, which are most: nothing else is looked at."""
+    """Check rows of a file with codes only, the most common kind, without looking at other columns."""
     append = chunk.candidates.append
     for number, row in enumerate(rows, chunk.after + 1):
         text = row[place].strip() if len(row) > place else ""
@@ -130,7 +130,7 @@ def _text_error(text: str) -> Reason | None:
 
 
 class _RowChecker:
-    """Rows with more than a code."""
+    """Checks rows of files with more columns than the code."""
 
     def __init__(self, columns: Columns, rules: CandidateRules) -> None:
         self._columns = columns
@@ -184,7 +184,7 @@ def _cell(row: list[str], place: int) -> str:
 
 @lru_cache(maxsize=4_096)
 def expiry(written: str) -> datetime | None:
-    """When a code ends: a moment in ISO 8601 with its zone, or a day, to whose end in UTC it lives. None for others."""
+    """Parse an expiry: an ISO 8601 time with zone, or a date, which means its end in UTC. None for other texts."""
     try:
         if len(written) <= len("2027-01-31"):
             day = date.fromisoformat(written)
@@ -200,7 +200,7 @@ def expiry(written: str) -> datetime | None:
 
 
 def first_of_each(candidates: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
-    """Those whose text was not in this list before; the others are added to `bad`."""
+    """Keep the first candidate of each text, and append the others to `bad`."""
     first = {one.text: one for one in reversed(candidates)}
     if len(first) == len(candidates):
         return candidates

@@ -1,8 +1,8 @@
 """Stores the chunks of a file: each chunk's codes, counters, bad rows and progress in one transaction.
 
-A chunk holds the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
-holds; claims need no program's row. Its blocks grow as its last step before the commit, so that claims miss them for no
-longer than that.
+A chunk locks the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
+holds; claims don't lock that row. Its blocks grow in the last step before the commit, so that claims skip the locked
+blocks only for that long.
 """
 
 import json
@@ -42,7 +42,7 @@ _NEW_BLOCKS: Final = """
     RETURNING id
     """
 
-# A block that claims have emptied meanwhile is closed, and stays so.
+# A block that claims have emptied meanwhile is closed, and stays closed.
 _GROW: Final = """
     UPDATE block SET size = size + g.more FROM unnest($1::bigint[], $2::bigint[]) AS g (id, more)
     WHERE block.id = g.id AND open
@@ -57,11 +57,11 @@ _COUNT: Final = """
 
 
 class ImportEnded(Exception):
-    """The import is undone, or another process has gone on with it."""
+    """The import was undone, or another process has continued it."""
 
 
 class _BlockClosed(Exception):
-    """Claims have emptied a block that was to grow."""
+    """Claims emptied a block that was about to grow."""
 
 
 class _AnnouncementLost(Exception):
@@ -69,14 +69,14 @@ class _AnnouncementLost(Exception):
 
 
 class _GrowingBlock(NamedTuple):
-    """A block that takes more codes of its kind."""
+    """A block to which codes with its attributes are appended."""
 
     id: int
     size: int
 
 
 class _BlockRun(NamedTuple):
-    """Codes that go behind each other into one block."""
+    """Codes that go into one block, in order."""
 
     kind: BlockAttributes
     attached: bool
@@ -84,13 +84,13 @@ class _BlockRun(NamedTuple):
 
 
 class ChunkWriter:
-    """Takes the chunks of one import in, in their order."""
+    """Stores the chunks of one import, in order."""
 
     def __init__(
         self, connection: Connection, minters: Minters, program_id: int, import_id: UUID,
         storing: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`storing` is called when a chunk's texts go to the database, which takes as long as all else."""
+        """`storing` is called when a chunk's texts go to the database, which takes half of the time."""
         self._connection = connection
         self._minters = minters
         self._program_id = program_id
@@ -98,14 +98,14 @@ class ChunkWriter:
         self._import_id = import_id
         self._rows_read: int | None = None
         self._growing: dict[BlockAttributes, _GrowingBlock] = {}
-        # Set while texts turn up that the program has already: then it pays to look before storing.
+        # Set while the file has texts that the program already has: then a look-up before the insert pays off.
         self._check_first = False
 
     async def take(self, chunk: Chunk) -> None:
-        """Store what can be of a chunk, and note what can't.
+        """Store the valid candidates of a chunk, and record its bad rows.
 
-        Raises ImportEnded when another process took the import over or it was undone, and ProgramRefused when the
-        program's rules forbid it now.
+        Raises ImportEnded if the import was undone or another process took it over, and ProgramRefused if the program's
+        rules forbid it now.
         """
         while True:
             growing = dict(self._growing)
@@ -169,7 +169,7 @@ class ChunkWriter:
     async def _drop_holders(
         self, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
     ) -> list[Candidate]:
-        """Leave out codes for profiles that have one which they get again."""
+        """Drop codes for profiles that hold a code of a program that gives the same code again."""
         keys = (
             {}
             if not program.reuses_codes
@@ -202,7 +202,7 @@ class ChunkWriter:
         good: list[Candidate],
         growing: dict[BlockAttributes, _GrowingBlock],
     ) -> int:
-        """Put codes into blocks, and return how many were attached."""
+        """Insert codes into blocks, and return how many were attached."""
         runs = _runs(good)
         grown = [
             not run.attached and run.kind in growing and growing[run.kind].size + len(run.candidates) <= BLOCK_CODES_MAX
@@ -245,7 +245,7 @@ class ChunkWriter:
     async def _attach(
         self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_BlockRun, int, int]]
     ) -> int:
-        """Write the answers of codes that are attached from the start."""
+        """Write the answers of codes that are attached on import."""
         codes = []
         for run, block_id, _ in placed:
             if not run.attached:
@@ -266,7 +266,7 @@ class ChunkWriter:
 
 
 def _runs(good: Sequence[Candidate]) -> list[_BlockRun]:
-    """Codes by what their block says of them, in the order of the file."""
+    """Group codes by the attributes of their block, in file order."""
     runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
     for one in good:
         runs.setdefault((one.kind, one.profile_id != ""), []).append(one)
@@ -274,12 +274,12 @@ def _runs(good: Sequence[Candidate]) -> list[_BlockRun]:
 
 
 def _expires_at(program: ProgramRules, now: datetime, kind: BlockAttributes) -> datetime | None:
-    # The file's own expiry is a person's word: it may be later than the program's lifetime would allow.
+    # An expiry from the file is an explicit choice, so it may be later than the program's lifetime allows.
     return expiry_in_pool(program, now, kind.expires_at, own_replaces_ttl=True)
 
 
 def _request_id(import_id: UUID, started_at: datetime, row: int) -> UUID:
-    """The id of the request that a row stands for, always the same: time-ordered as a UUID version 7, then the row."""
+    """The deterministic request id of a row: time-ordered as a UUID version 7, then the row number."""
     milliseconds = int(started_at.timestamp() * 1_000)
     own = import_id.int & (1 << 42) - 1
     return UUID(int=milliseconds << 80 | 0x7 << 76 | (own >> 30) << 64 | 0b10 << 62 | (own & (1 << 30) - 1) << 32 | row)

@@ -17,11 +17,11 @@ from codewell.pool.program_rules import Source, closed_reason, refusal_sentence
 from schemas.imports import Import, ImportOptions
 from schemas.program import Program
 
-# Bad rows read at once.
+# Maximum number of bad rows in one read.
 BAD_ROWS_MAX: Final = 5_000
 _NAME_MAX: Final = 200
 
-# The same file with the same options goes on where it stopped.
+# The same file with the same options continues where it stopped.
 _BEGIN: Final = """
     INSERT INTO import AS i (id, program_id, file_name, file_bytes, file_sha256, options, uploaded)
     VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)
@@ -43,7 +43,7 @@ _BAD_ROWS: Final = """
 
 
 def check_program(program: Program, options: ImportOptions) -> None:
-    """Raise ProgramRefused where the program can't take in a file with these columns, whatever is in it."""
+    """Raise ProgramRefused if the program can't accept a file with these columns, whatever its content."""
     if program.auto_link and options.profile_column is None:
         raise ProgramRefused(f"{program.name} links codes automatically: give the column of the profile ids.")
     if program.shared and options.profile_column is not None:
@@ -67,11 +67,11 @@ async def start_import(
     *,
     uploaded: bool,
 ) -> Import:
-    """A new import of this id, or the one of this file with these options that has not come to its end.
+    """Create an import with this id, or return the unfinished one of the same file and options.
 
-    Raises ProgramRefused while the program may not take in codes, and FileRefused when its columns have endless names.
+    Raises ProgramRefused while the program may not import codes, and FileRefused if its column names are too long.
     """
-    # A large file is stored in the same transaction, in which nobody who decides requests may have to wait.
+    # A large file is stored in the same transaction, so it must not lock rows that deciding requests needs.
     rules = await fill.rules(connection, program.id)
     now = await connection.fetchval("SELECT statement_timestamp()")
     if rules is None:
@@ -91,12 +91,12 @@ async def start_import(
 
 
 async def get(connection: Connection, import_id: UUID) -> Import:
-    """The import as it is now. Raises ImportUnknown."""
+    """The current state of the import. Raises ImportUnknown."""
     return (await get_with_groups(connection, import_id))[0]
 
 
 async def get_with_groups(connection: Connection, import_id: UUID) -> tuple[Import, list[str]]:
-    """The import, and the access groups of its program. Raises ImportUnknown."""
+    """The import, and its program's access groups. Raises ImportUnknown."""
     row = await connection.fetchrow(_FIND, import_id)
     if row is None:
         raise ImportUnknown(import_id)
@@ -104,12 +104,12 @@ async def get_with_groups(connection: Connection, import_id: UUID) -> tuple[Impo
 
 
 async def bad_rows(connection: Connection, import_id: UUID, after: int) -> list[BadRow]:
-    """The bad rows behind row `after`, BAD_ROWS_MAX at most."""
+    """The bad rows after row `after`, at most BAD_ROWS_MAX."""
     return [BadRow(*row) for row in await connection.fetch(_BAD_ROWS, import_id, after, BAD_ROWS_MAX)]
 
 
 async def bad_rows_csv(connection: Connection, import_id: UUID) -> AsyncIterator[str]:
-    """The bad rows as CSV, some thousand lines at a time, with cells that no spreadsheet runs."""
+    """Yield the bad rows as CSV, some thousand lines at a time, with protection from formula injection."""
     yield csv_writer.csv_line(("row", "code", "reason"))
     after = 0
     while rows := await bad_rows(connection, import_id, after):

@@ -1,4 +1,4 @@
-"""Which texts of a file a program has already, from templates or from lists."""
+"""Finds texts of a file that a program already has, from templates or lists."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ _LISTED: Final = """
 async def drop_listed(
     connection: Connection, program_id: int, import_id: UUID, good: Sequence[Candidate], bad: list[BadRow]
 ) -> list[Candidate]:
-    """Leave out texts that are in a list; in one of this import, the file has them twice."""
+    """Drop texts that are already in a list; a text in a list of this import is a duplicate in the file."""
     rows = await connection.fetch(_LISTED, program_id, [one.text for one in good], import_id)
     listed = {row["text"]: row["own"] for row in rows}
     bad += [
@@ -30,7 +30,7 @@ async def drop_listed(
 
 
 async def drop_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
-    """Leave out texts that a template of the program has made."""
+    """Drop texts that a template of the program has minted."""
     minted = await lookup.minted(codes, [one.text for one in good])
     bad += [bad_row(one.row, one.text, "already_in_program") for one in good if one.text in minted]
     return [one for one in good if one.text not in minted] if minted else good

@@ -23,7 +23,7 @@ from codewell.programs import programs
 from schemas.imports import Import
 from schemas.program import Program
 
-# Measured: 5,000 rows cost a tenth more a row, 20,000 nothing less, and the program's row is locked twice as long.
+# Measured: 5,000 rows cost a tenth more a row; 20,000 save nothing and lock the program's row twice as long.
 CHUNK_ROWS: Final = 10_000
 
 _LOCK: Final = "SELECT pg_advisory_lock(hashtextextended($1, 0))"
@@ -34,7 +34,7 @@ _STOP: Final = "UPDATE import SET state = 'stopped', error = $2 WHERE id = $1 AN
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 
 Progress = Callable[[int], None]
-"""Told how many rows of the file have been read up to now."""
+"""Called with the number of rows of the file that are done."""
 
 
 async def import_file(
@@ -46,10 +46,10 @@ async def import_file(
     limits: FileLimits,
     progress: Progress,
 ) -> Import:
-    """Bring the rest of an import's file in, and return the import at its end.
+    """Import the rest of an import's file, and return the import at its end.
 
-    Raises FileRefused when the file turns out to be none; then nothing of it stays that nobody has got yet. Raises
-    ProgramRefused when the program's rules forbid it now; then it is stopped, and goes on with the same file.
+    Raises FileRefused if the file turns out to be invalid; then its pooled codes are deleted. Raises ProgramRefused if
+    the program's rules forbid it now; then the import stops, and importing the same file again continues it.
     """
     async with import_lock(connection, import_id):
         found = await imports.get(connection, import_id)
@@ -79,7 +79,7 @@ async def _import_file(
     progress: Progress,
 ) -> None:
     if found.state == "running" and (found.error or found.taken_back):
-        # Its process ended while it took back what had come.
+        # An earlier process ended while it deleted the import's codes.
         raise FileRefused(
             found.error
             or "The file could not be read to its end, and its codes were deleted: correct it and import it again."
@@ -102,10 +102,10 @@ async def _import_file(
 
 
 class _ChunkPrefetcher:
-    """Chunks, each read in a thread while the database stores the one before.
+    """Reads each chunk in a thread while the database stores the previous one.
 
-    Not sooner: beside the short statements that come before, the two would only wait for each other's turn in Python.
-    Begun with the first of them, reading made an import take half as long again.
+    Reading starts at `begin`, not sooner: next to a chunk's many short statements, both threads only wait for the
+    GIL. Started with the first statement, reading made an import take half as long again.
     """
 
     def __init__(self, found: Iterator[Chunk]) -> None:
@@ -113,12 +113,12 @@ class _ChunkPrefetcher:
         self._reading: asyncio.Task[Chunk | None] | None = None
 
     def begin(self) -> None:
-        """Begin to read the next chunk, if that has not begun."""
+        """Start to read the next chunk, unless that has started."""
         if self._reading is None:
             self._reading = asyncio.create_task(asyncio.to_thread(next, self._found, None))
 
     async def take(self) -> Chunk | None:
-        """The next chunk, or None at the end. Raises what reading raises."""
+        """Return the next chunk, or None at the end. Raises what reading raises."""
         self.begin()
         assert self._reading is not None  # noqa: S101  for mypy
         chunk = await asyncio.shield(self._reading)
@@ -126,7 +126,7 @@ class _ChunkPrefetcher:
         return chunk
 
     async def close(self) -> None:
-        """Wait for what is being read: a thread can't be stopped, and the file is not to be closed under it."""
+        """Wait for the current read: a thread can't be stopped, and the file must stay open until it ends."""
         if self._reading is not None:
             await asyncio.gather(asyncio.shield(self._reading), return_exceptions=True)
 
@@ -142,9 +142,9 @@ async def _rules(connection: Connection, program: Program) -> CandidateRules:
 
 @asynccontextmanager
 async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = True) -> AsyncIterator[bool]:
-    """Have an import to oneself for as long as the block and the connection live; whether that is so without a wait.
+    """Lock an import while the block and the connection live; yields False if `wait` is False and the lock is taken.
 
-    Raises ProgramRefused when somebody else works on it for longer than a lock is waited for.
+    Raises ProgramRefused if another process holds the lock for longer than the lock timeout.
     """
     try:
         has = await connection.fetchval(_LOCK if wait else _TRY_LOCK, str(import_id)) is not False

@@ -1,4 +1,4 @@
-"""Settings of every process that imports files."""
+"""Settings of processes that import files."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _LIMITS: Final = FileLimits()
 
 
 class ImportSettings(StackSettings):
-    """How large files that are imported may be."""
+    """Limits on the size of imported files."""
 
     import_bytes_max: int = Field(
         _LIMITS.bytes_max, ge=1, le=2**40, description="Maximum size of an imported file (bytes)."
@@ -29,7 +29,7 @@ class ImportSettings(StackSettings):
 
     @property
     def import_limits(self) -> FileLimits:
-        """All of them."""
+        """All limits."""
         return FileLimits(
             self.import_bytes_max,
             self.import_rows_max,

@@ -11,7 +11,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import POOLED
 from schemas.imports import Import
 
-# Whoever works on the import locks its row in each transaction, and stops when it is not running.
+# Each transaction of an import locks its row, and the import stops once the state is not `running`.
 _UNDO: Final = """
     UPDATE import SET state = 'undone', ended_at = coalesce(ended_at, now()) WHERE id = $1 RETURNING id
     """
@@ -19,7 +19,7 @@ _SET_ERROR: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'run
 _REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
-# Who brings texts in waits for those that are being deleted while it holds these two, so they come before the block.
+# Imports insert texts, and wait for deletions of the same ones, under these two locks: take them before the block's.
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_BLOCK: Final = f"SELECT next, {POOLED} AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
@@ -37,10 +37,10 @@ _COUNT: Final = """
 
 
 async def undo(connection: Connection, import_id: UUID, actor: Actor | None = None) -> Import:
-    """Take back what nobody has yet of an import, and end it if it runs still.
+    """Delete an import's pooled codes, and end the import if it is still running.
 
-    Codes that were attached, deleted or changed stay. It goes block by block, each for itself, so that nobody waits
-    long; after a crash it is called again. Logs who wants it, as it begins. Raises ImportUnknown.
+    Codes that were attached, deleted or changed stay. Runs one transaction a block, so that others wait only briefly;
+    after a crash, call it again. Records `actor`, if given, in the audit log at the start. Raises ImportUnknown.
     """
     async with connection.transaction():
         if await connection.fetchval(_UNDO, import_id) is None:
@@ -54,9 +54,10 @@ async def undo(connection: Connection, import_id: UUID, actor: Actor | None = No
 
 
 async def refuse(connection: Connection, import_id: UUID, error: str) -> None:
-    """Take back what nobody has yet of an import whose file turned out to be none, and end it if it runs still.
+    """Delete the pooled codes of an import whose file is invalid, and end the import if it is still running.
 
-    The caller has the import to itself. It runs until all is taken back, so that after a crash somebody goes on.
+    The caller holds the import's lock. The state stays `running` until all are deleted, so that a process resumes the
+    deletion after a crash.
     """
     await connection.execute(_SET_ERROR, import_id, error)
     await _undo_blocks(connection, import_id)
@@ -72,7 +73,7 @@ async def _undo_blocks(connection: Connection, import_id: UUID) -> None:
 
 
 async def _undo_block(connection: Connection, import_id: UUID, block_id: int) -> None:
-    """A claim that had the block first has moved it on; its positions are read behind its lock."""
+    """A claim that locked the block first has advanced it, so read the positions after locking the block."""
     await connection.execute(_LOCK_PROGRAM, await connection.fetchval(_LOCK_IMPORT, import_id))
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:

@@ -16,7 +16,7 @@ _FETCH: Final = "SELECT bytes FROM import_piece WHERE import_id = $1 AND number 
 
 
 async def store(connection: Connection, import_id: UUID, path: Path) -> None:
-    """Keep the file of an import, where it isn't kept already, in the transaction in hand."""
+    """Store the file of an import, unless it is stored already, in the current transaction."""
     if await connection.fetchval(_HAS, import_id):
         return
     with path.open("rb") as file:
@@ -36,10 +36,10 @@ async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
 
 
 async def pending(connection: Connection) -> list[UUID]:
-    """Imports whose file is here and not brought in, the oldest first; somebody may work on them."""
+    """Imports with a stored file that is not fully imported, oldest first; another process may be importing them."""
     return [row["id"] for row in await connection.fetch(_PENDING)]
 
 
 async def is_pending(connection: Connection, import_id: UUID) -> bool:
-    """Whether it still waits."""
+    """Whether the import's file is still stored."""
     return bool(await connection.fetchval(_IS_PENDING, import_id))

@@ -1,1 +1,1 @@
-"""Configuration, Postgres, Kafka, HTTP, telemetry and processes. Knows no domain."""
+"""Configuration, Postgres, Kafka, HTTP, telemetry and processes. Independent of all domains."""

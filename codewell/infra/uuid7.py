@@ -1,4 +1,4 @@
-"""Time-ordered request ids, as senders are advised to make them."""
+"""Time-ordered request ids, the recommended form for senders."""
 
 import os
 import time

@@ -1,1 +1,1 @@
-"""Master keys, which wrap the secret keys of programs, and their rotation."""
+"""Master keys, which wrap the programs' secret keys, and their rotation."""

@@ -1,7 +1,7 @@
-"""Master keys: what keys are wrapped with in the database (RFC 3394), and older ones while they are replaced.
+"""Master keys: they wrap the keys in the database (RFC 3394). Previous ones stay available during a rotation.
 
-A key that is stored names the master key it is wrapped with by an id, from which nobody learns anything of the key. It
-is unwrapped with any master key that is given, and wrapped with the newest.
+A stored key names its master key by an id that reveals nothing of that key. Unwrapping accepts any of the given master
+keys, wrapping uses the newest.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from codewell.infra.postgres.connection import Connection
 
 ID_BYTES: Final = 8
 _KEY_ID_PREFIX: Final = b"codewell master key\0"
-# One of each kind that there is, however many keys.
+# One sample of each stored kind, whatever the number of keys.
 _TEMPLATE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (key_wrapped, key_id) key AS stored, key_wrapped AS is_wrapped, key_id
     FROM template_version WHERE key_wrapped
@@ -27,7 +27,7 @@ _REMOTE_KEY_SAMPLES: Final = """
 
 
 class WrappedKey(NamedTuple):
-    """A key as it is stored: plain, or wrapped with the master key of this id; None where that was not noted."""
+    """A key as stored: plain, or wrapped with the master key of this id; None if the id was not stored."""
 
     stored: bytes
     is_wrapped: bool
@@ -35,20 +35,20 @@ class WrappedKey(NamedTuple):
 
 
 class MasterKeys:
-    """The master keys that a process was given, the newest first. With none, keys are stored as they are."""
+    """The master keys of a process, the newest first. Without any, keys are stored in plain."""
 
     def __init__(self, *keys: bytes) -> None:
         self._keys = {key_id_of(key): key for key in keys}
         self.newest_id: bytes | None = key_id_of(keys[0]) if keys else None
 
     def wrap(self, secret: bytes) -> WrappedKey:
-        """A new key as it is to be stored."""
+        """Return a new key in its stored form."""
         if self.newest_id is None:
             return WrappedKey(secret, False, None)
         return WrappedKey(aes_key_wrap(self._keys[self.newest_id], secret), True, self.newest_id)
 
     def unwrap(self, stored: WrappedKey) -> bytes:
-        """A stored key as it is used. Raises StackUnavailable, which says what to set, when it can't be unwrapped."""
+        """Return a stored key in plain. Raises StackUnavailable, which names the setting, if it can't be unwrapped."""
         if not stored.is_wrapped:
             return stored.stored
         for key_id, key in self._keys.items():
@@ -59,7 +59,7 @@ class MasterKeys:
 
     @property
     def ids(self) -> list[bytes]:
-        """The ids of all that were given."""
+        """The ids of all given master keys."""
         return list(self._keys)
 
     def _unwrap_error(self, key_id: bytes | None) -> str:
@@ -74,18 +74,18 @@ class MasterKeys:
 
 
 def key_id_of(key: bytes) -> bytes:
-    """By what a master key is known in the database."""
+    """The id that stands for a master key in the database."""
     return hashlib.sha256(_KEY_ID_PREFIX + key).digest()[:ID_BYTES]
 
 
 async def check(connection: Connection, keys: MasterKeys) -> None:
-    """Raise SettingsInvalid unless every kind of key that is stored can be unwrapped."""
+    """Raise SettingsInvalid unless every kind of stored key can be unwrapped."""
     await check_for_programs(connection, keys)
     await _check(connection, keys, _REMOTE_KEY_SAMPLES)
 
 
 async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:
-    """As `check`, for who uses no secret of a remote service, and may read none."""
+    """Like `check`, for processes that use no secrets of remote services and may have no right to read them."""
     await _check(connection, keys, _TEMPLATE_KEY_SAMPLES)
 
 

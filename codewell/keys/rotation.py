@@ -1,4 +1,4 @@
-"""Wrap all keys and secrets with the newest master key, while services run; and say with which they are wrapped."""
+"""Wraps all keys and secrets with the newest master key while services run, and reports which key wraps what."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from codewell.infra.postgres.connection import Connection
 from codewell.keys import master_keys
 from codewell.keys.master_keys import MasterKeys, WrappedKey
 
-# Their rows are locked together for some milliseconds, and those that fill these programs wait for it.
+# The rows of one batch are locked together for some milliseconds, and fills of these programs wait for that.
 BATCH_KEYS_MAX: Final = 200
 _ROUNDS_MAX: Final = 100
 _PAUSE_S: Final = 0.1
 
-# Locked rows are left for the next round: waiting for one while others are held could deadlock.
+# Skips locked rows until the next round: waiting for one while holding others could deadlock.
 _LOCK_TEMPLATES: Final = """
     SELECT program_id, version, key AS stored, key_wrapped AS is_wrapped, key_id FROM template_version
     WHERE key_id IS DISTINCT FROM $1 ORDER BY program_id, version LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
@@ -47,19 +47,19 @@ _STATUS: Final = """
 
 
 class RotationCounts(NamedTuple):
-    """How many keys of programs, or secrets of their remote services, are wrapped with which master key."""
+    """The number of programs' keys, or of remote services' secrets, that one master key wraps."""
 
     keys_of: str
     number: int
     master_key: str
-    """Its id, `plain`, or `unknown` for keys wrapped before ids were noted."""
+    """The master key's id, `plain`, or `unknown` for keys wrapped before ids were stored."""
     is_given: bool
-    """Whether this process was given that master key; plain keys need none."""
+    """Whether this process has that master key; plain keys need none."""
     is_newest: bool
 
 
 async def status(connection: Connection, keys: MasterKeys) -> list[RotationCounts]:
-    """With which master keys all keys are wrapped."""
+    """Count all stored keys by the master key that wraps them."""
     return [
         RotationCounts(
             row["what"],
@@ -73,10 +73,10 @@ async def status(connection: Connection, keys: MasterKeys) -> list[RotationCount
 
 
 async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progress: Callable[[int], None]) -> int:
-    """Wrap all keys with the newest master key, plain ones too, and return how many were not. Safe to kill and repeat.
+    """Wrap all keys with the newest master key, plain ones too; return how many changed. Safe to interrupt and repeat.
 
-    `progress` is told how many are done. Raises SettingsInvalid without a master key, or where one can't be unwrapped;
-    StackUnavailable where rows stay locked: the others are wrapped then.
+    Calls `progress` with the number of keys done. Raises SettingsInvalid without a master key, or if a stored key can't
+    be unwrapped; StackUnavailable if rows stay locked: then all other keys are wrapped.
     """
     if keys.newest_id is None:
         raise SettingsInvalid("Set CODEWELL_MASTER_KEY to the new master key.")
@@ -93,7 +93,7 @@ async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progres
 
 
 async def _rotate_batch(connection: Connection, keys: MasterKeys, actor: Actor) -> int:
-    """Wrap up to AT_ONCE_MAX of each kind in one transaction."""
+    """Wrap up to BATCH_KEYS_MAX keys of each kind in one transaction."""
     newest = keys.newest_id
     async with connection.transaction():
         templates = await connection.fetch(_LOCK_TEMPLATES, newest, BATCH_KEYS_MAX)

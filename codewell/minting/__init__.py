@@ -1,1 +1,1 @@
-"""How a code is made: its template, the secret permutation from numbers to codes, and how strong it is. Pure."""
+"""How codes are made: templates, the secret permutation from numbers to codes, and guessing strength. Pure."""

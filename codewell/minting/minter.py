@@ -1,9 +1,9 @@
 """The codes of a template, each a function of its number and of a secret key.
 
 Code number i has the text that P(i) spells in the template, where P is the secret `Permutation` of its space and
-the first place counts most. In a space above 2**62 the leading places, as many as fit in 2**62, are permuted
-alone; the places behind them come from AES of the number under another key, so that a text still follows from its
-number and no two numbers share a text.
+the first place is the most significant digit. In a space above 2**62 only the leading places are permuted, as many as
+fit in 2**62. The remaining places come from AES of the number under a second key, so that a text still depends only on
+its number, and no two numbers share a text.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from codewell.minting.template import Template
 
 ALGORITHM = 1
 MINTER_KEY_BYTES = 2 * KEY_BYTES
-# Places times codes handled together: memory stays bounded, and a run's arrays stay in a core's cache.
+# Places times codes in one run: bounds memory, and keeps a run's arrays in a core's cache.
 RUN_CELLS_MAX = 81_920
-# Characters below this (Latin, Greek, Cyrillic) are found by a table of all of them, ten times as fast as by searching.
+# Lookup table for characters below this (Latin, Greek, Cyrillic), ten times as fast as a binary search.
 TABLE_CODE_POINTS_MAX = 0x600
 
 _TAIL_TAG = int.from_bytes(b"CWt\x01", "little")
@@ -31,12 +31,12 @@ _BEYOND_UNICODE = 0xFFFF_FFFF
 
 
 def mintable_count(template: Template) -> int:
-    """How many codes of the template can be minted: its space, or what its leading places have below 2**62."""
+    """The number of codes that can be minted: the template's space, or that of its leading places up to 2**62."""
     return _permuted_places(template)[1]
 
 
 def _permuted_places(template: Template) -> tuple[int, int]:
-    """How many leading places are permuted, and how many texts these have."""
+    """The number of permuted leading places, and the number of texts that they spell."""
     space = 1
     for place, cell in enumerate(template.cells):
         if space * len(cell) > SIZE_MAX:
@@ -49,24 +49,24 @@ class _InverseTables(NamedTuple):
     """Tables from characters to digits: a character's rank among all that occur, then a place's digit for that rank."""
 
     known: npt.NDArray[np.uint32]
-    """All characters that occur, in order, and one that does not."""
+    """All characters that occur, sorted, and a sentinel that does not occur."""
     digits: npt.NDArray[np.int16]
-    """By alphabet and rank, -1 for none."""
+    """Digits by alphabet and rank; -1 for none."""
     ranks: npt.NDArray[np.int64] | None
-    """By code point, where all are low."""
+    """Ranks by code point, if all are below TABLE_CODE_POINTS_MAX."""
     starts: npt.NDArray[np.int64]
-    """Where each place's alphabet begins in `digits`."""
+    """The start of each place's alphabet in `digits`."""
 
 
 class Minter:
-    """Makes the codes of one template under one key, and finds their numbers again.
+    """Mints the codes of one template under one key, and maps codes back to their numbers.
 
-    Several threads may use one at once. It keeps tables of the template's characters, less than 1 MB for the worst
-    template and some kilobytes for a usual one, and nothing of what it minted.
+    Thread-safe. Keeps tables of the template's characters (some kilobytes for a usual template, less than 1 MB for the
+    worst) and no minted codes.
     """
 
     def __init__(self, template: Template, key: bytes) -> None:
-        """Raise ValueError unless the key has 32 bytes: 16 for the permutation, 16 for tails and previews."""
+        """Raises ValueError unless the key has 32 bytes: 16 for the permutation, 16 for tails and previews."""
         if len(key) != MINTER_KEY_BYTES:
             raise ValueError(f"A minter's key has {MINTER_KEY_BYTES} bytes, not {len(key)}.")
         self.template = template
@@ -76,7 +76,7 @@ class Minter:
         self._preview_key = self._cipher.encryptor().update(_PREVIEW_KEY_BLOCK)
         self._run = max(1, RUN_CELLS_MAX // template.length)
 
-        # Rows are places and columns are codes all through: a row is one contiguous vector with one divisor.
+        # In all arrays rows are places and columns are codes: a row is one contiguous vector with one divisor.
         self._radices = _column([len(cell) for cell in template.cells])
         heads = [len(cell) for cell in template.cells[: self._head]]
         weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
@@ -90,7 +90,7 @@ class Minter:
         self._alphabets = alphabets
 
     def mint(self, first: int, count: int) -> list[str]:
-        """The texts of the numbers from `first` on, `count` of them; ValueError where there are no such numbers."""
+        """The codes of the numbers [first, first + count), in order. Raises ValueError outside [0, numbers)."""
         if first < 0 or count < 0 or first + count > self.numbers:
             raise ValueError(f"There are no {count} numbers from {first} on in a template of {self.numbers}.")
         end = first + count
@@ -100,7 +100,7 @@ class Minter:
         return texts
 
     def find_numbers(self, codes: Sequence[str]) -> list[int | None]:
-        """The number of each text; None where it isn't one that this minter ever makes."""
+        """The number of each text, in order; None for a text that this minter never makes."""
         length = self.template.length
         numbers: list[int | None] = [None] * len(codes)
         whole = [place for place, code in enumerate(codes) if len(code) == length]
@@ -112,25 +112,25 @@ class Minter:
         return numbers
 
     def preview(self, request_id: bytes, codes_max: int) -> str:
-        """A text that fits the template, for a message that is only looked at; one request id has one text.
+        """A text that fits the template, for a preview; one request id always gives the same text.
 
-        `codes_max` is the most codes that the program may ever have. Where that is at most half of `numbers`, the
-        text belongs to a number in the upper half, which is never minted, and depends on the request id alone.
-        Where it is more, the text belongs to a number from `codes_max` on. Where no number is left over it may be
-        the text of a code: the template has no other.
+        `codes_max` is the largest number of codes that the program may ever have. If that is at most half of `numbers`,
+        the text belongs to a number in the upper half, which is never minted, and depends on the request id alone.
+        Otherwise it belongs to a number from `codes_max` on. If no such number exists it may be the text of a code: the
+        template has no other.
         """
         first = max(self.numbers // 2, codes_max)
         if first >= self.numbers:
             first = 0
         digest = hashlib.blake2b(request_id, digest_size=16, key=self._preview_key).digest()
-        # 128 bits over at most 2**62 numbers: no number is likelier than another by more than 2**-66 of its chance.
+        # 128 bits modulo at most 2**62 numbers: the relative bias of a number is at most 2**-66.
         return self.mint(first + int.from_bytes(digest, "little") % (self.numbers - first), 1)[0]
 
     def _texts(self, numbers: npt.NDArray[np.int64]) -> list[str]:
         digits = np.empty((self.template.length, len(numbers)), np.int64)
         heads = digits[: self._head]
         np.floor_divide(self._permutation.forward(numbers), self._weights, out=heads)
-        # Each quotient holds the digits before its own too: those are the quotient of the row above.
+        # Each quotient still contains the digits of earlier places: the quotient of the row above.
         heads[1:] -= heads[:-1] * self._radices[1 : self._head]
         digits[self._head :] = self._tail(numbers)
         digits += self._starts
@@ -140,7 +140,7 @@ class Minter:
 
     @cached_property
     def _inverse_tables(self) -> _InverseTables:
-        """Made when a number is first looked for, which issuers and generators never do."""
+        """Created at the first look-up, which issuers and generators never do."""
         known = np.append(np.unique(self._characters), np.uint32(_BEYOND_UNICODE))
         digits = np.full((len(self._alphabets), len(known)), -1, np.int16)
         for row, alphabet in enumerate(self._alphabets):
@@ -152,8 +152,8 @@ class Minter:
         return _InverseTables(known, digits.reshape(-1), ranks, rows)
 
     def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Which of the joined texts have a number, and these numbers."""
-        # A lone surrogate can't be in a code, but it can be in what somebody types.
+        """The indexes of the texts that have a number, and these numbers, both of shape (n,)."""
+        # A lone surrogate can't occur in a code, but in a user's input.
         points = np.ascontiguousarray(_code_points(joined).reshape(-1, self.template.length).T)
         known, digit_of, rank_of, starts = self._inverse_tables
         if rank_of is None:
@@ -169,11 +169,11 @@ class Minter:
         return rows[own], numbers[own]
 
     def _tail(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The digits of the places behind the permuted ones.
+        """The digits of the places after the permuted ones, of shape (places, n).
 
-        An AES block holds, little-endian: the number (8 bytes), the pair of places (4), a tag (4). Each half of
-        what it becomes makes one digit. 52 bits are spread over at most 2,000 characters, so a digit's chance
-        is off by at most 2**-52.
+        An AES block holds, little-endian: the number (8 bytes), the pair of places (4), a tag (4). Each half of the
+        encrypted block gives one digit. 52 bits are reduced to at most 2,000 characters, so the bias of a digit's
+        probability is at most 2**-52.
         """
         count, places = len(numbers), self.template.length - self._head
         if not places:

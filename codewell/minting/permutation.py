@@ -1,12 +1,12 @@
-"""A secret permutation of the whole numbers below a size, computed instead of stored.
+"""A secret permutation of the integers in [0, size), computed instead of stored.
 
-A Feistel network of ten rounds over the bits that the size needs, with AES-128 as its round function, walked
-along its cycle until it is back below the size (Luby and Rackoff 1988; Black and Rogaway, "Ciphers with
-arbitrary finite domains", 2002). Where the bits are odd the halves differ by one bit, as in FF1 (NIST SP
-800-38G): the walk then takes fewer than two steps a number on average, whatever the size.
+A Feistel network of ten rounds over the bits that the size needs, with AES-128 as its round function, and cycle
+walking until the result is below the size (Luby and Rackoff 1988; Black and Rogaway, "Ciphers with arbitrary finite
+domains", 2002). For an odd number of bits the halves differ by one bit, as in FF1 (NIST SP 800-38G): the walk then
+takes fewer than two steps a number on average, whatever the size.
 
-This is algorithm 1 and it is for ever: codes that were given out are found again by it. A change of any byte here is a
-new algorithm with a new number, beside the old one.
+This is algorithm 1 and must never change, since it maps issued codes back to their numbers. A change of any output
+byte needs a new algorithm with a new number, beside this one.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ Cells = npt.NDArray[np.int64]
 KEY_BYTES = 16
 SIZE_MAX = 2**62
 ROUNDS = 10
-# So many numbers go through the rounds together that all they touch stays in a core's second-level cache.
+# Numbers that go through the rounds together; their arrays fit in a core's second-level cache.
 RUN_NUMBERS_MAX = 8_192
 
 _BLOCK_BYTES = 16
 _ALGORITHM_TAG = int.from_bytes(b"CW\x01", "little")
-# The byte order of AES blocks is fixed, so that every machine makes the same codes.
+# The byte order of AES blocks is fixed, so that codes do not depend on the machine.
 _CELL = np.dtype("<i8")
 
 
@@ -35,12 +35,12 @@ class Permutation:
     """A bijection on [0, size) that only the holder of the key can compute.
 
     An AES block holds, little-endian: the half (4 bytes), the round (1), the algorithm's tag (3), the size (8).
-    So neither two rounds, nor two sizes under one key, nor another use of AES ever share a block. An object may be
-    used by several threads at once: what a call changes belongs to that call.
+    So no two rounds, no two sizes under one key, and no other use of AES share a block. Thread-safe: each call has its
+    own mutable state.
     """
 
     def __init__(self, key: bytes, size: int) -> None:
-        """Raise ValueError unless the key has 16 bytes and `size` is from 1 to 2**62."""
+        """Raises ValueError unless the key has 16 bytes and `size` is from 1 to 2**62."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"A permutation's key has {KEY_BYTES} bytes, not {len(key)}.")
         if not 1 <= size <= SIZE_MAX:
@@ -53,21 +53,21 @@ class Permutation:
         self._right_mask = np.array((1 << right_bits) - 1, np.int64)
         masks = [(1 << (right_bits if round_number % 2 else left_bits)) - 1 for round_number in range(ROUNDS)]
         tags = [round_number << 32 | _ALGORITHM_TAG << 40 for round_number in range(ROUNDS)]
-        # Arrays without dimensions: as operands they cost a third of what a Python number does on a short run.
+        # Zero-dimensional arrays: as operands they cost a third of what a Python int does on a short run.
         self._rounds = [
             (np.array(tag, np.int64), np.array(mask, np.int64)) for tag, mask in zip(tags, masks, strict=True)
         ]
 
     def forward(self, numbers: Numbers) -> npt.NDArray[np.int64]:
-        """What each number becomes, in their order; ValueError if one is outside [0, size)."""
+        """Map each number, in order; shape (n,) in and out. Raises ValueError if one is outside [0, size)."""
         return self._walk(numbers, backward=False)
 
     def inverse(self, numbers: Numbers) -> npt.NDArray[np.int64]:
-        """What became each number, in their order; ValueError if one is outside [0, size)."""
+        """Invert `forward`, in order; shape (n,) in and out. Raises ValueError if one is outside [0, size)."""
         return self._walk(numbers, backward=True)
 
     def _walk(self, numbers: Numbers, *, backward: bool) -> npt.NDArray[np.int64]:
-        # Read as unsigned, a negative number is above every size.
+        # As unsigned integers, negative numbers are above every size.
         if numbers.size and int(numbers.view(np.uint64).max()) >= self.size:
             raise ValueError(f"A permutation of {self.size} takes numbers from 0 to {self.size - 1}.")
         walked = numbers.astype(np.int64)
@@ -78,7 +78,7 @@ class Permutation:
             run = walked[first : first + RUN_NUMBERS_MAX]
             run[:] = step(run, blocks)
             outside = np.flatnonzero(run >= self.size)
-            # Each walk ends: it follows a cycle, and the number that it began with is on the cycle and inside.
+            # Each walk ends: it follows a cycle, and its start is on that cycle and inside the range.
             while outside.size:
                 moved = step(run[outside], blocks)
                 run[outside] = moved
@@ -107,25 +107,25 @@ class Permutation:
 
 
 def block_cipher(key: bytes) -> Cipher[modes.ECB]:
-    """AES on single blocks: a function of numbers, which encrypts no message."""
+    """AES on single blocks, used as a pseudorandom function; it encrypts no message."""
     return Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - a round function is a bare block cipher
 
 
 class CipherBlocks:
-    """Room for AES blocks, each a row of two cells of 64 bits, with a context of the cipher: one call's own.
+    """Buffers for AES blocks, each a row of two 64-bit cells, with a cipher context; owned by one call.
 
-    None is shared, since a context refuses a second thread while it works.
+    Not shared between calls, since a context refuses a second thread while it works.
     """
 
     def __init__(self, cipher: Cipher[modes.ECB], count: int) -> None:
         self.plain = np.empty((count, 2), _CELL)
-        # The cipher asks for nearly a block of room beyond what it writes.
+        # The cipher requires nearly one block of space beyond its output.
         self._secret = np.empty((count + 1, 2), _CELL)
         self._context = cipher.encryptor()
         self._plain_bytes = self.plain.view(np.uint8).reshape(-1).data
         self._secret_bytes = self._secret.view(np.uint8).reshape(-1).data
 
     def first(self, count: int) -> tuple[Cells, Cells, Callable[[], int]]:
-        """The first `count` rows to fill, the rows that the answers come in, and what encrypts those into these."""
+        """The first `count` input rows, their output rows, and a function that encrypts the first into the second."""
         encrypt = partial(self._context.update_into, self._plain_bytes[: count * _BLOCK_BYTES], self._secret_bytes)
         return self.plain[:count], self._secret[:count], encrypt

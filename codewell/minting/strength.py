@@ -1,6 +1,6 @@
-"""Checks that a template has enough codes for its program, and that they can't be guessed.
+"""Checks that a template has enough codes for its program, and that codes are infeasible to guess.
 
-An attacker who tries R texts a second for T seconds, in a space of S texts of which M are live codes, hits one with a
+An attacker that tries R texts a second for T seconds, in a space of S texts of which M are live codes, hits one with a
 probability of at most R * T * M / S. A program above 1 % needs the setting `allow_guessable`.
 """
 
@@ -10,16 +10,16 @@ from codewell.errors import TemplateInvalid
 from codewell.minting.minter import mintable_count
 from codewell.minting.template import Template
 
-# The chance of a hit may be one in so many: 1 %.
+# Accepted odds of a hit are 1 in this many: 1 %.
 HIT_ODDS_MIN = 100
 
 _COUNT_WRITTEN_OUT_MAX = 10**18
 
 
 def required_space(live_codes: int, seconds: float, guesses_per_s: float) -> int:
-    """How many different codes keep the chance of one hit at 1 %; `seconds` is how long the codes can be tried.
+    """The size of the space that keeps the probability of one hit at 1 %; codes can be tried for `seconds`.
 
-    Raises ValueError for an amount that is negative or has no end: the caller bounds a program that lives for ever.
+    Raises ValueError for a negative or infinite amount: the caller bounds the period of a program without an end.
     """
     hits = guesses_per_s * seconds * live_codes
     if min(live_codes, seconds, guesses_per_s) < 0 or not math.isfinite(hits):
@@ -30,7 +30,7 @@ def required_space(live_codes: int, seconds: float, guesses_per_s: float) -> int
 
 
 def check_guessing(template: Template, live_codes: int, seconds: float, guesses_per_s: float) -> None:
-    """Raise `TemplateInvalid` where a guess hits one of `live_codes` within `seconds` with a chance above 1 %."""
+    """Raise TemplateInvalid if the probability of guessing one of `live_codes` within `seconds` is above 1 %."""
     needed = required_space(live_codes, seconds, guesses_per_s)
     if template.space < needed:
         raise TemplateInvalid(
@@ -41,7 +41,7 @@ def check_guessing(template: Template, live_codes: int, seconds: float, guesses_
 
 
 def check_space(template: Template, codes_max: int) -> None:
-    """Raise `TemplateInvalid` where the template can't make `codes_max` different codes."""
+    """Raise TemplateInvalid if the template can't make `codes_max` different codes."""
     numbers = mintable_count(template)
     if numbers < codes_max:
         raise TemplateInvalid(

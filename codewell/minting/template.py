@@ -1,8 +1,8 @@
-r"""What a program's codes look like: literal characters and tokens that stand for random ones.
+r"""Code templates: literal characters, and tokens that stand for random characters.
 
 {string 4}      four letters of either case          {number 4}      four digits
 {upstring 4}    four capitals                        {safe 4}        capitals and digits that can't be misread
-{[ABC] 4}       four characters of one's own         \{ \} \\        those characters themselves, and \] in [ ]
+{[ABC] 4}       four characters of a custom alphabet \{ \} \\        the characters themselves, and \] in [ ]
 """
 
 import math
@@ -18,7 +18,7 @@ ALPHABETS = {
     "string": string.ascii_letters,
     "number": string.digits,
     "upstring": string.ascii_uppercase,
-    # No vowels, so that no words form, and none of 0, 1, I, L and O, which are read for one another.
+    # No vowels, so that no words form, and no 0, 1, I, L and O, which are easily confused.
     "safe": "23456789BCDFGHJKMNPQRSTVWXYZ",
 }
 TOKEN_COUNT_MIN = 1
@@ -27,16 +27,16 @@ TEMPLATE_CHARACTERS_MAX = 2_000
 
 _QUOTE_CHARACTERS_MAX = 40
 _TOKENS = "{string n}, {number n}, {upstring n}, {safe n} or {[characters] n}"
-# A brace always belongs to a token, in an alphabet too: a forgotten "]" can't swallow the tokens behind it.
+# A brace always belongs to a token, even in an alphabet: a forgotten "]" can't swallow the tokens after it.
 _TOKEN = re.compile(r"\{((?:\\.|[^\\{}])*)\}")
 _CUSTOM_ALPHABET = re.compile(r"\[((?:\\.|[^\\\]])*)\](.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template that was read and found right; `Template.parse` makes it.
+    """A validated template; create it with `Template.parse`.
 
-    `cells` holds the characters that may stand at each place of a code. A literal is a cell of one character,
+    `cells` holds the characters that may occur at each place of a code. A literal is a cell of one character,
     and so is a place whose alphabet has only one.
     """
 
@@ -45,9 +45,9 @@ class Template:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a template; a text without any token is right too, and has one code.
+        """Parse a template. A text without a token is valid and has one code.
 
-        Raises `TemplateInvalid`, whose one sentence says what to write instead.
+        Raises TemplateInvalid, whose one-sentence message says what to write instead.
         """
         _check_characters(text)
         cells: list[str] = []
@@ -72,27 +72,27 @@ class Template:
 
     @property
     def positions(self) -> tuple[str, ...]:
-        """The alphabet of each random position, first to last; literals are left out."""
+        """The alphabet of each random position, in order, without literals."""
         return tuple(cell for cell in self.cells if len(cell) > 1)
 
     @property
     def space(self) -> int:
-        """How many different codes there are."""
+        """The number of different codes."""
         return math.prod(len(cell) for cell in self.cells)
 
     @property
     def length(self) -> int:
-        """How many characters (code points) each code has."""
+        """The length of each code in characters (code points)."""
         return len(self.cells)
 
     def fits(self, code: str) -> bool:
-        """Whether the text could be a code of this template, made or not."""
+        """Whether the text could be a code of this template, minted or not."""
         if len(code) != len(self.cells):
             return False
         return all(character in cell for character, cell in zip(code, self.cells, strict=True))
 
     def count_common_texts(self, other: "Template") -> int:
-        """How many texts fit both templates; 0 where no text of one can ever be a text of the other."""
+        """The number of texts that fit both templates; 0 if their spaces are disjoint."""
         if self.length != other.length:
             return 0
         return math.prod(len(set(own) & set(theirs)) for own, theirs in zip(self.cells, other.cells, strict=True))
@@ -106,7 +106,7 @@ def _check_characters(text: str) -> None:
             f"The template has {len(text):,} characters: shorten it to at most {TEMPLATE_CHARACTERS_MAX:,}."
         )
     for place, character in enumerate(text, start=1):
-        # Controls and joiners can't be seen in a code, and a lone surrogate can't be sent or stored.
+        # Control and joining characters are invisible in a code, and a lone surrogate can't be sent or stored.
         if not character.isprintable():
             raise TemplateInvalid(
                 f"Character {place} of the template, U+{ord(character):04X}, is not printable: remove it."
@@ -114,7 +114,7 @@ def _check_characters(text: str) -> None:
 
 
 def _read_character(text: str, at: int, escapable: str) -> tuple[str, int]:
-    """The literal character at `at`, and where the next one starts."""
+    """The literal character at index `at`, and the index after it."""
     if text[at] != "\\":
         return text[at], at + 1
     escaped = text[at + 1 : at + 2]
@@ -127,7 +127,7 @@ def _read_character(text: str, at: int, escapable: str) -> tuple[str, int]:
 
 
 def _read_token(text: str, at: int) -> tuple[list[str], int]:
-    """The cells of the token that opens at `at`, and where the text behind it starts."""
+    """The cells of the token that opens at index `at`, and the index after the token."""
     token = _TOKEN.match(text, at)
     if token is None:
         raise TemplateInvalid(
@@ -155,7 +155,7 @@ def _named_alphabet(token: str, word: str, count: str) -> str:
 
 
 def _read_custom_alphabet(token: str, body: str) -> tuple[str, str]:
-    """The characters between the brackets, and the text of the number behind them."""
+    """The characters between the brackets, and the text of the count after them."""
     own = _CUSTOM_ALPHABET.fullmatch(body)
     if own is None:
         raise TemplateInvalid(
@@ -185,7 +185,7 @@ def _read_count(token: str, count: str) -> int:
             f"The token {_quoted(token)} has no number of characters: add a space and a number, as in {{string 4}}."
         )
     digits = count.lstrip("0")
-    # The digits are counted before they become a number: a text of thousands of them is slow, or refused, by int().
+    # Check the number of digits before int(), which is slow for thousands of them, or refuses them.
     fits = re.fullmatch(r"[0-9]+", count) and digits and len(digits) <= len(str(CODE_CHARACTERS_MAX))
     if not fits or int(digits) > CODE_CHARACTERS_MAX:
         raise TemplateInvalid(

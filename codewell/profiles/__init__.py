@@ -1,1 +1,1 @@
-"""What is known of customers beside their id, and how a customer is forgotten."""
+"""Customers' profile fields, and the forgetting of profiles."""

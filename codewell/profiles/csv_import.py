@@ -20,30 +20,28 @@ _FIELDS: Final = TypeAdapter[dict[str, str]](ProfileFields)
 
 
 class RefusedRow(NamedTuple):
-    """A row that is not written: its line in the file, and what is wrong with it."""
+    """A skipped row: its line in the file, and the error."""
 
     line: int
     why: str
 
 
 class ImportedProfiles(NamedTuple):
-    """What became of a file."""
+    """The result of an import."""
 
     written: int
     refused: int
     first: list[RefusedRow]
-    """The first of those that are refused, REFUSED_SHOWN_MAX at most."""
+    """The first refused rows, at most REFUSED_SHOWN_MAX."""
 
 
 async def import_profiles(
     connection: Connection, lines: Iterable[str], progress: Callable[[int], None], actor: Actor | None = None
 ) -> ImportedProfiles:
-    """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last counts.
+    """Write the profiles of a file's rows, as `profiles.put` does; of rows for one profile the last one applies.
 
-    Logs who did it, each batch for itself.
-
-    `progress` is told how many rows are done. Rows that are written stay so when a later one can't be read. Raises
-    ProfileRefused for a file that is no such CSV.
+    Records `actor`, if given, in the audit log, once for each batch. Calls `progress` with the number of rows done.
+    Rows already written stay when a later one can't be read. Raises ProfileRefused if the file is not such a CSV.
     """
     written = refused = 0
     first: list[RefusedRow] = []
@@ -73,7 +71,7 @@ async def _store_batch(connection: Connection, batch: dict[str, dict[str, str]],
 
 
 def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | RefusedRow]:
-    """Each row's profile id and fields, or why it has none. Empty lines are no rows."""
+    """Yield each row's profile id and fields, or its error. Skips empty lines."""
     reader = csv.reader(lines, strict=True)
     try:
         columns = _check_header(next(reader, []))

@@ -1,4 +1,4 @@
-"""The advisory lock that keeps the forgetting of a profile out of transactions that decide requests."""
+"""The advisory lock that separates the forgetting of a profile from transactions that decide requests."""
 
 from typing import Final
 
@@ -11,5 +11,5 @@ _LOCK_SHARED: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, 
 
 
 async def hold_deciding_lock(connection: Connection) -> None:
-    """Hold DECIDING_LOCK from now on; to be called before a transaction that attaches codes reads anything."""
+    """Hold DECIDING_LOCK to the transaction's end; call it before a transaction that attaches codes reads anything."""
     await connection.execute(_LOCK_SHARED)

@@ -1,10 +1,11 @@
-"""Forgetting a profile: a random id takes the place of its own, and its codes stay used.
+"""Forgetting a profile: replaces its id with a random one everywhere. Its codes stay used.
 
-It takes three steps, so that no request waits while old answers are looked for. First the codes that it would get again
-are no longer its to get again, while no request is being decided: each request was decided before that moment or is
-decided after it, and then it is a new customer's. Then the answers from before get the random id, and last, once nobody
-is left who has read them before, what was kept for idempotency keys. A crash in between leaves a profile that is to be
-forgotten again.
+Three steps, so that no request waits while old answers are searched:
+1. Delete the profile's holdings while no request is being decided. Each request is decided entirely before or after
+   that moment; after it, the id counts as a new customer's.
+2. Replace the id in answers from before that moment.
+3. Once no transaction that read the old answers is running, replace the id in responses stored under idempotency keys.
+After a crash in between, forget the profile again.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import DECIDING_LOCK
 
-# Requests wait while this waits for those that are being decided, so it gives up soon and comes back later.
+# New requests wait while this waits for those being decided, so it gives up early and retries later.
 _LOCK_TIMEOUT_MS: Final = 200
 _ATTEMPTS_MAX: Final = 20
 _PAUSE_S: Final = 0.2
-# Answers are found by running through their index of bloom filters, and what it doesn't rule out is read.
+# The search scans the index of bloom filters on answers, and reads the pages that it does not rule out.
 _TIMEOUT_S: Final = 600
 
 _LOCK_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
-# The index of holdings begins with the program.
+# The index of holdings starts with the program.
 _DELETE_ASSIGNMENTS: Final = """
     DELETE FROM holding h USING program p WHERE h.program_id = p.id AND h.profile_id = $1 AND h.profile_id <> ''
     """
@@ -42,14 +43,13 @@ _RENAME_IN_RESPONSES: Final = """
 
 
 async def forget(connection: Connection, profile_id: str, actor: Actor | None = None) -> int:
-    """Put one random id in place of the profile's everywhere, and return in how many answers. Safe to repeat.
+    """Replace the profile's id with one random id everywhere, and return the number of answers changed. Safe to repeat.
 
-    Logs who wants it, where a person does.
-
-    Not to be called within a transaction. Raises StackUnavailable when requests are being decided without end.
+    Records `actor`, if given, in the audit log. Must not be called within a transaction. Raises StackUnavailable if
+    requests are being decided without a pause.
     """
     before = await _run_exclusively(connection, _DELETE_ASSIGNMENTS, profile_id)
-    # Whoever sees the new id learns neither the old one nor which other ids were random once.
+    # The new id reveals neither the old one nor which other random ids belong to it.
     random_id = f"forgotten-{uuid4()}"
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
@@ -57,7 +57,7 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
         answers = int(renamed.rsplit(maxsplit=1)[-1])
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
-    # Behind this moment nobody is left who has read the old id of those answers and still has to keep an answer.
+    # After this, no transaction that read the old id from those answers can still store a response.
     await _run_exclusively(connection)
     await connection.execute(
         _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
@@ -66,7 +66,7 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
 
 
 async def _run_exclusively(connection: Connection, *statement: str) -> datetime:
-    """Run the statement while no request is being decided, and return the moment that parts before from after."""
+    """Run the statement while no request is being decided; return the moment that separates earlier from later ones."""
     for _ in range(_ATTEMPTS_MAX):
         try:
             async with connection.transaction():
@@ -77,10 +77,10 @@ async def _run_exclusively(connection: Connection, *statement: str) -> datetime:
                 moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
                 return moment
         except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, keeps no secret
+            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not security
     raise StackUnavailable("Too many requests are being decided: try again in a moment.")
 
 
 def _json_member(profile_id: str) -> str:
-    """How an answer that is kept for its idempotency key names a profile."""
+    """The form in which a stored response names a profile."""
     return f'"profile_id":{json.dumps(profile_id, ensure_ascii=False)}'

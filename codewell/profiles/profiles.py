@@ -1,4 +1,4 @@
-"""Profiles: what is known of customers beside their id."""
+"""Profiles: fields of customers in addition to their id."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _PUT: Final = """
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once, in their order. Raises ProfileRefused for one that no field can have."""
+    """The names without duplicates, in order. Raises ProfileRefused for an invalid field name."""
     for name in names:
         try:
             _NAME.validate_python(name)
@@ -34,7 +34,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_id(profile_id: str) -> None:
-    """Raise ProfileRefused where this can be no profile's id."""
+    """Raise ProfileRefused unless this can be a profile's id."""
     try:
         _ID.validate_python(profile_id)
     except ValidationError as error:
@@ -44,14 +44,14 @@ def check_id(profile_id: str) -> None:
 
 
 async def put(connection: Connection, profiles: Mapping[str, Mapping[str, str]]) -> None:
-    """Write all fields of each profile, by its id; fields that are left out are gone. The caller has checked them."""
-    # Two who write the same profiles in another order would wait for each other.
+    """Replace all fields of each profile, by id; omitted fields are deleted. The caller has validated them."""
+    # In a fixed order, so that two concurrent writers of the same profiles can't deadlock.
     ordered = sorted(profiles)
     await connection.execute(_PUT, ordered, [json.dumps(profiles[one]) for one in ordered])
 
 
 async def get(connection: Connection, profile_id: str) -> Profile:
-    """What is known of a profile. Raises ProfileUnknown."""
+    """The fields of a profile. Raises ProfileUnknown."""
     row = await connection.fetchrow(
         "SELECT profile_id, fields, changed_at FROM profile WHERE profile_id = $1", profile_id
     )

@@ -34,7 +34,7 @@ _STOCK: Final = f"""
 
 
 class ProgramSummary(NamedTuple):
-    """A program, whether it gives codes now, how many stand ready, and how many it has had."""
+    """A program, whether it gives codes now, its number of pooled codes, and how many it has had."""
 
     program: Program
     state: Literal["active", "off", "not started", "ended"]
@@ -43,13 +43,13 @@ class ProgramSummary(NamedTuple):
 
 
 async def overview(connection: Connection) -> list[ProgramSummary]:
-    """All programs that are not removed, by name, with what a person wants to see at a glance."""
+    """Summaries of all programs that are not removed, by name."""
     rows = await connection.fetch(_OVERVIEW)
     return [ProgramSummary(program_of(row), row["state"], row["pooled"], row["had"]) for row in rows]
 
 
 async def stock(connection: Connection, name: str) -> Stock:
-    """Where the program's codes are now. Raises ProgramUnknown when there is no such program."""
+    """The program's codes by state. Raises ProgramUnknown if there is no such program."""
     row = await connection.fetchrow(_STOCK, name)
     if row is None:
         raise ProgramUnknown(name)

@@ -1,4 +1,4 @@
-"""Programs as people look at them: made, changed, read, listed, and their stock."""
+"""Creates, changes, reads, lists and removes programs."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ from schemas.program import Program, ProgramSettings
 
 
 async def check_name(connection: Connection, name: str) -> None:
-    """Raise ProgramRefused when a program has this name or had it before it was removed."""
+    """Raise ProgramRefused if a program has this name, or had it before its removal."""
     if await connection.fetchval("SELECT EXISTS (SELECT FROM program WHERE name = $1)", name):
         raise _name_taken(name)
 
 
 async def create(connection: Connection, minters: Minters, settings: ProgramSettings, guesses_per_s: float) -> Program:
-    """Make a program, and the secret key of its template or the secret that its remote service knows it by.
+    """Create a program, with the secret key of its template or the signing secret for its remote service.
 
-    `guesses_per_s` is what an attacker may try. Raises TemplateInvalid when the template can't be read, is too small
-    or can be guessed, and ProgramTaken when the name is taken.
+    `guesses_per_s` is the assumed rate of an attacker. Raises TemplateInvalid if the template is malformed, too small
+    or guessable, and ProgramTaken if the name is taken.
     """
     check_settings(settings, guesses_per_s)
     given = columns_of(settings)
@@ -57,15 +57,15 @@ async def update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
     actor: Actor | None = None,
 ) -> Program:  # fmt: skip
-    """Change the settings that `changes` names, by the names that a program's JSON has; None stands for the default.
+    """Change the settings in `changes`, keyed by the names in a program's JSON; None sets the default.
 
-    Logs who did it.
+    Records `actor`, if given, in the audit log.
 
-    A new template is a new version with a new key: what was made before stays valid, and stays in the pool. Raises
-    pydantic's ValidationError when the settings that would result can't be, TemplateInvalid when the template is too
-    small for what may still be made or can be guessed, and ProgramRefused for a program that is not there or removed,
-    another name, another kind of source, a maximum below what the program has had, or a shared code that is to be
-    shared no more. Then nothing is changed.
+    A new template is a new version with a new key: codes of the old one stay valid and stay in the pool. On an error
+    nothing is changed. Raises pydantic's ValidationError if the resulting settings are invalid, TemplateInvalid if the
+    template is guessable or too small for the codes that may still be made, and ProgramRefused for a program that does
+    not exist or is removed, a change of the name or of the kind of source, a maximum below the number of codes that
+    the program has had, or a shared code that would no longer be shared.
     """
     if changes.keys().isdisjoint({"source", "codes_max"}):
         return await _update(connection, minters, name, changes, guesses_per_s, None, actor)
@@ -77,7 +77,7 @@ async def update(
 
 
 class _ConcurrentUpdate(Exception):
-    """A concurrent update of the program came first."""
+    """A concurrent update of the program committed first."""
 
 
 async def _update(
@@ -116,9 +116,9 @@ async def _update(
 
 
 async def clone(connection: Connection, minters: Minters, name: str, new_name: str, guesses_per_s: float) -> Program:
-    """Make a program with the settings of another, removed or not, under a new name: no codes, and a key of its own.
+    """Create a program with the settings of another, removed or not, under a new name: no codes, and a new key.
 
-    Raises what `create` raises, and pydantic's ValidationError for a name that can't be one.
+    Raises what `create` raises, and pydantic's ValidationError for an invalid name.
     """
     settings = (await get(connection, name)).model_dump(exclude={"id"})
     return await create(
@@ -127,7 +127,7 @@ async def clone(connection: Connection, minters: Minters, name: str, new_name: s
 
 
 async def set_active(connection: Connection, name: str, active: bool) -> Program:
-    """Switch a program on or off. Raises ProgramRefused when it is not there or removed."""
+    """Activate or deactivate a program. Raises ProgramRefused if it does not exist or is removed."""
     async with connection.transaction():
         present = program_of(await _lock_program(connection, name))
         await connection.execute("UPDATE program SET active = $2 WHERE id = $1", present.id, active)
@@ -135,10 +135,10 @@ async def set_active(connection: Connection, name: str, active: bool) -> Program
 
 
 async def remove(connection: Connection, name: str) -> Program:
-    """Take a program away for good: nothing is made or given any more, and no list of programs has it.
+    """Remove a program for good: it makes and gives no more codes, and no list of programs includes it.
 
-    What it had stays on record: `get` and its codes are found by its name, which is never used again. Raises
-    ProgramRefused when it is not there or removed already.
+    Its records stay: `get` and look-ups of its codes still find it by name, and the name is never used again. Raises
+    ProgramRefused if it does not exist or is already removed.
     """
     async with connection.transaction():
         present = program_of(await _lock_program(connection, name))
@@ -147,7 +147,7 @@ async def remove(connection: Connection, name: str) -> Program:
 
 
 async def get(connection: Connection, name: str) -> Program:
-    """The program of this short name; one that was removed is found too, and is not active. Raises ProgramUnknown."""
+    """The program of this short name; removed programs are included, and inactive. Raises ProgramUnknown."""
     row = await connection.fetchrow(f"SELECT {COLUMNS} FROM program WHERE name = $1", name)  # noqa: S608  a constant
     if row is None:
         raise ProgramUnknown(name)
@@ -157,7 +157,7 @@ async def get(connection: Connection, name: str) -> Program:
 async def page(connection: Connection, groups: Sequence[str], after: str, limit: int) -> list[Program]:
     """Up to `limit` programs that are not removed and whose name is after `after`, by name.
 
-    Only those with one of these access groups; no group is all programs.
+    Only programs with one of these access groups; empty `groups` means all programs.
     """
     rows = await connection.fetch(
         f"SELECT {COLUMNS} FROM program WHERE removed_at IS NULL AND name > $2 "  # noqa: S608  a constant
@@ -170,7 +170,7 @@ async def page(connection: Connection, groups: Sequence[str], after: str, limit:
 
 
 async def _lock_program(connection: Connection, name: str) -> asyncpg.Record:
-    """The program's row, locked against everybody who makes codes or changes it. Raises ProgramRefused."""
+    """Lock and return the program's row, which blocks changes and new codes. Raises ProgramRefused."""
     row = await connection.fetchrow(
         f"SELECT {COLUMNS}, made, imported, on_order, version, removed_at IS NOT NULL AS removed, "  # noqa: S608  a constant
         "EXISTS (SELECT FROM block WHERE program_id = program.id AND next > 0) AS given "

@@ -1,4 +1,4 @@
-"""A program's settings as a row of the table `program`, and back."""
+"""Maps a program's settings to a row of the table `program`, and back."""
 
 import json
 from typing import Any, Final
@@ -15,7 +15,7 @@ COLUMNS: Final = """
 
 
 def columns_of(settings: ProgramSettings) -> dict[str, Any]:
-    """The settings by column."""
+    """The settings by column name."""
     return settings.model_dump() | {
         "groups": list(settings.groups),
         "source": settings.source.model_dump_json(),
@@ -24,6 +24,6 @@ def columns_of(settings: ProgramSettings) -> dict[str, Any]:
 
 
 def program_of(row: asyncpg.Record) -> Program:
-    """The program of a row with COLUMNS."""
+    """The program in a row with COLUMNS."""
     given = {name: row[name] for name in Program.model_fields if name in row}
     return Program(**{**given, "source": json.loads(row["source"]), "fields": json.loads(row["fields"])})

@@ -1,4 +1,4 @@
-"""Which settings a program may have, which of them may change, and what its custom fields ask for."""
+"""Validates a program's settings, their changes, and its custom fields."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,12 +12,12 @@ from codewell.minting.strength import check_guessing, check_space
 from codewell.minting.template import Template
 from schemas.program import Program, ProgramSettings
 
-# A program without an end is judged as if its codes could be guessed at for a year.
+# For a program without an end, the period in which codes can be guessed.
 _GUESSING_PERIOD_DEFAULT: Final = timedelta(days=365)
 
 
 def check_settings(settings: ProgramSettings, guesses_per_s: float) -> None:
-    """Raise TemplateInvalid when a new program's template can't be read, is too small or can be guessed."""
+    """Raise TemplateInvalid if a new program's template is malformed, too small or guessable."""
     if settings.source.kind == "template":
         template = Template.parse(settings.source.template)
         check_space(template, settings.codes_max)
@@ -26,7 +26,7 @@ def check_settings(settings: ProgramSettings, guesses_per_s: float) -> None:
 
 
 def check_change(present: ProgramSettings, settings: ProgramSettings, row: asyncpg.Record) -> None:
-    """Raise ProgramRefused where a setting can't change to this any more; `row` has what the program has had."""
+    """Raise ProgramRefused if the settings can't change to these; `row` has the program's counters."""
     if settings.name != present.name:
         raise ProgramRefused(f"The short name of {present.name} cannot change: clone the program under the new name.")
     if settings.source.kind != present.source.kind:
@@ -46,13 +46,13 @@ def check_change(present: ProgramSettings, settings: ProgramSettings, row: async
 
 
 def check_guessable(template: Template, settings: ProgramSettings, guesses_per_s: float) -> None:
-    """Raise TemplateInvalid where codes could be guessed and nobody says that they may be."""
+    """Raise TemplateInvalid if codes could be guessed and `allow_guessable` is not set."""
     if not settings.allow_guessable:
         check_guessing(template, settings.codes_max, _guessing_period(settings).total_seconds(), guesses_per_s)
 
 
 def check_begin(template: Template) -> None:
-    """Codes are pasted into spreadsheets by hand too, where no export puts an apostrophe in front of them."""
+    """Raise TemplateInvalid for codes that a spreadsheet runs as formulas; pasted codes bypass the export's escape."""
     if escape_formula(template.text) != template.text:
         begin = template.text.lstrip()[:1]
         raise TemplateInvalid(
@@ -62,7 +62,7 @@ def check_begin(template: Template) -> None:
 
 
 def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
-    """Which of the given custom fields are saved on codes. Raises ProgramRefused for unknown or missing ones."""
+    """The given custom fields that are saved on codes. Raises ProgramRefused for unknown or missing ones."""
     known = {field.name: field for field in program.fields}
     for name in given:
         if name not in known:
@@ -74,7 +74,7 @@ def saved_fields(program: Program, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _guessing_period(settings: ProgramSettings) -> timedelta:
-    """How long codes of the program can be guessed at: from its start to the end of its last code."""
+    """How long codes of the program can be guessed: from its start to the expiry of its last code."""
     if settings.valid_until is None:
         return _GUESSING_PERIOD_DEFAULT
     start = settings.valid_from or datetime.now(UTC)

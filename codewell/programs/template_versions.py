@@ -1,4 +1,4 @@
-"""The templates that a program has had: each is a version with a secret key of its own, and codes of all stay valid."""
+"""A program's templates: each is a version with its own secret key, and the codes of all versions stay valid."""
 
 import secrets
 from typing import Final
@@ -13,7 +13,7 @@ _KEY_BYTES: Final = 32
 
 
 async def add(connection: Connection, minters: Minters, program_id: int, version: int, template: str) -> None:
-    """Store a template with a new key, from which codes are minted once the program names this version."""
+    """Store a template with a new key; codes are minted from it once the program's `version` is this one."""
     key = minters.keys.wrap(secrets.token_bytes(_KEY_BYTES))
     await connection.execute(
         "INSERT INTO template_version (program_id, version, template, algorithm, key, key_wrapped, key_id) "
@@ -31,8 +31,8 @@ async def check_room(
 ) -> None:
     """Raise TemplateInvalid unless the template has texts for `wanted` more codes that the program never had.
 
-    `version` is the template's own, stored or not yet. What older versions minted and what was imported is counted as
-    if all of it fitted the template that can: a text enters a program once.
+    `version` is the template's own, stored or not yet. Codes of older versions and imported ones count as if all that
+    may fit the template did, since a text enters a program once.
     """
     free = mintable_count(template) - imported
     rows = await connection.fetch(

@@ -1,1 +1,1 @@
-"""What brings a system back: dead letters, and answers that a fail-over lost."""
+"""Recovery: dead letters, and answers that the database lost in a fail-over."""

@@ -1,4 +1,4 @@
-"""What was done about dead letters: which were published again, which were purged, and when."""
+"""The log of dead letters: which were replayed, which were purged, and when."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
-# Whoever replays or purges has it for as long as his connection lives. Numbers that no other lock has.
+# Held by a replay or purge while its connection lives. The numbers are unique among all advisory locks.
 _ADVISORY_LOCK: Final = (0x636F6465, 2)
 
 _PLACES: Final = """
@@ -34,9 +34,9 @@ _PURGED: Final = f"""
 
 
 class RecordPlace(NamedTuple):
-    """Where a dead letter stands for ever. `topic` has the deployment's prefix.
+    """The permanent identity of a dead letter. `topic` includes the deployment's prefix.
 
-    A topic that was made anew counts its offsets anew, so the letter's time belongs to it.
+    A topic that is deleted and created again restarts its offsets, so the identity includes the letter's time.
     """
 
     topic: str
@@ -46,24 +46,24 @@ class RecordPlace(NamedTuple):
 
 
 class LetterHandling(NamedTuple):
-    """What was done about one letter."""
+    """The handling of one letter."""
 
     replayed_at: datetime | None = None
     replay_from: int | None = None
-    """Where in the request topic's partition its event begins to be looked for, once somebody began to publish it."""
+    """Offset in the request topic's partition from which to search for the event, once a replay has started."""
     purged_at: datetime | None = None
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether somebody began to publish its event and did not say that it is done."""
+        """Whether a replay has started and not recorded its end, so that the event may or may not be published."""
         return self.replay_from is not None and self.replayed_at is None
 
 
 @asynccontextmanager
 async def exclusive_lock(connection: Connection) -> AsyncIterator[None]:
-    """Replay or purge alone. Raises StackUnavailable while somebody else does.
+    """Hold the lock of replays and purges while the block runs. Raises StackUnavailable if another process holds it.
 
-    The lock goes with the connection, so that nobody waits for who was killed.
+    The lock belongs to the connection, so that a killed process releases it.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_ADVISORY_LOCK):
         raise StackUnavailable("Another command is replaying or purging dead letters: try again when it ends.")
@@ -75,24 +75,24 @@ async def exclusive_lock(connection: Connection) -> AsyncIterator[None]:
 
 
 async def get_handling(connection: Connection, places: Sequence[RecordPlace]) -> dict[RecordPlace, LetterHandling]:
-    """What was done about the letters at these places; those about which nothing was are left out."""
+    """The handling of the letters at these places; letters without any are omitted."""
     rows = await connection.fetch(_FIND, *_columns(places))
     return {RecordPlace(*row[:4]): LetterHandling(*row[4:]) for row in rows}
 
 
 async def record_replay_start(connection: Connection, begun: Mapping[RecordPlace, int]) -> None:
-    """Note that these are about to be published again, each at this offset of its partition or behind it."""
+    """Record that these letters are about to be replayed, each with the end offset of its target partition."""
     rows = [(*place, offset) for place, offset in sorted(begun.items())]
     await connection.execute(_BEGIN, *([row[column] for row in rows] for column in range(5)))
 
 
 async def record_replayed(connection: Connection, places: Iterable[RecordPlace]) -> None:
-    """Note that Kafka has the events of these letters again, which somebody had begun to publish."""
+    """Record that Kafka has the replayed events of these letters."""
     await connection.execute(_REPLAYED, *_columns(sorted(places)))
 
 
 async def record_purged(connection: Connection, places: Iterable[RecordPlace]) -> None:
-    """Mark these as purged."""
+    """Mark these letters as purged."""
     await connection.execute(_PURGED, *_columns(sorted(places)))
 
 

@@ -1,4 +1,4 @@
-"""Dead letters as they stand in their topics, with what was done about each."""
+"""Reads dead letters from their topics, with their handling: replayed, purged or neither."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +16,7 @@ from codewell.recovery import dead_letter_log as store
 from codewell.recovery.dead_letter_log import LetterHandling, RecordPlace
 from schemas import topics
 
-# How often its event was published again, and from which letter the last time. Beside the issuer's headers.
+# Headers of a replay, in addition to the issuer's: the number of replays, and the letter of the last one.
 REPLAYS: Final = "codewell_replays"
 REPLAY_OF: Final = "codewell_replay_of"
 
@@ -25,31 +25,31 @@ _DIGITS_MAX: Final = 9
 
 
 class DeadLetter(NamedTuple):
-    """An event that could not be read or decided, and why."""
+    """An event that could not be read or decided, with the reason."""
 
     request_topic: str
-    """Where the event belongs, without the deployment's prefix."""
+    """Request topic of the event, without the deployment's prefix."""
     reason: str
     detail: str
     event_id: str | None
     written_at: datetime
     replays: int
-    """How often its event had been published again when it became a dead letter."""
+    """How often its event had been replayed before it became this dead letter."""
     record: ConsumerRecord
 
     @property
     def at(self) -> str:
-        """Its name for a person: request topic, partition and offset of the letter."""
+        """The letter's name for users: request topic, partition and offset of the letter."""
         return f"{self.request_topic}:{self.record.partition}:{self.record.offset}"
 
     @property
     def place(self) -> RecordPlace:
-        """Its name in the database."""
+        """The letter's key in the database."""
         return RecordPlace(self.record.topic, self.record.partition, self.record.offset, self.written_at)
 
     @property
     def has_event(self) -> bool:
-        """Whether there is an event to publish again: of a record that Kafka's client can't read there is none."""
+        """Whether the letter contains an event to replay; a record that Kafka's client can't parse leaves none."""
         return bool(self.record.value)
 
     @property
@@ -59,7 +59,7 @@ class DeadLetter(NamedTuple):
 
     @property
     def profile_id(self) -> str | None:
-        """The profile that the event names, where so much of it can be read."""
+        """The profile of the event, if that much of it can be parsed."""
         try:
             data = json.loads(self.record.value or b"")
             named = data.get("profile_id", None) or data["data"]["profile_id"]
@@ -69,18 +69,18 @@ class DeadLetter(NamedTuple):
 
 
 class LetterFilter(NamedTuple):
-    """Which letters a command is about. What is None or empty is not asked for."""
+    """Selects letters. A field that is None or empty does not restrict."""
 
     topic: str | None = None
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     profile: str | None = None
-    """The key of the record, or the profile that the event names."""
+    """The record's key, or the event's profile."""
     at: tuple[str, ...] = ()
 
     def has(self, letter: DeadLetter) -> bool:
-        """Whether it is one of these."""
+        """Whether the letter matches."""
         return (
             self.topic in {None, letter.request_topic}
             and self.reason in {None, letter.reason}
@@ -92,14 +92,14 @@ class LetterFilter(NamedTuple):
 
 
 class HandledLetter(NamedTuple):
-    """A letter and what was done about it."""
+    """A letter and its handling."""
 
     letter: DeadLetter
     handling: LetterHandling
 
 
 class DeadLetters:
-    """The letters that were there when this was opened, however many come meanwhile."""
+    """The letters that existed when this was opened; later ones are ignored."""
 
     def __init__(self, reader: TopicReader, prefix: str, offset_ranges: Mapping[TopicPartition, OffsetRange]) -> None:
         self._reader = reader
@@ -107,7 +107,7 @@ class DeadLetters:
         self._topics = {prefix + topics.dead_letters_of(name): name for name in topics.REQUESTS}
 
     async def known(self, connection: Connection, tp: TopicPartition) -> AsyncIterator[list[HandledLetter]]:
-        """The letters of a partition in their order, some hundreds at a time. Raises StackUnavailable."""
+        """Yield the letters of a partition in order, some hundreds at a time. Raises StackUnavailable."""
         batch: list[DeadLetter] = []
         async for record in self._reader.records(tp, self.offset_ranges[tp]):
             batch.append(_letter(self._topics[tp.topic], record))
@@ -118,7 +118,7 @@ class DeadLetters:
             yield await _with_handling(connection, batch)
 
     async def wanted(self, connection: Connection, wanted: LetterFilter) -> AsyncIterator[list[HandledLetter]]:
-        """Those of all partitions that are wanted and not purged, some hundreds at a time at most.
+        """Yield the matching letters of all partitions that are not purged, at most some hundreds at a time.
 
         Raises StackUnavailable.
         """
@@ -141,7 +141,7 @@ class DeadLetters:
 
 @asynccontextmanager
 async def open_dead_letters(kafka_config: KafkaConfig | str, prefix: str) -> AsyncIterator[DeadLetters]:
-    """The dead letters of a deployment. Raises StackUnavailable when Kafka or its topics are not there."""
+    """Open a deployment's dead letters. Raises StackUnavailable if Kafka is unavailable or a topic is missing."""
     names = [prefix + topics.dead_letters_of(name) for name in topics.REQUESTS]
     partitions = await reading.partitions(kafka_config, names)
     async with reading.open_reader(kafka_config) as reader:

@@ -20,10 +20,10 @@ _ANSWER_TYPES: Final = frozenset((CODES_ATTACHED, CODES_REFUSED))
 async def read_answers(
     kafka_config: KafkaConfig | str, topics: Sequence[str], since: datetime | None
 ) -> AsyncIterator[list[PublishedAnswer]]:
-    """All answers that are in these topics now, or were written since, some thousand at a time, each topic's in turn.
+    """Yield all answers in these topics, or those written since then, some thousand at a time, topic by topic.
 
-    Records that are no answers of ours are left out: a topic that a request named may be somebody else's too. Raises
-    StackUnavailable.
+    Skips records that are not Codewell's answers, as a reply topic that a request names may have other writers too.
+    Raises StackUnavailable.
     """
     partitions = await reading.partitions(kafka_config, topics)
     async with reading.open_reader(kafka_config) as reader:
@@ -41,7 +41,7 @@ async def read_answers(
 
 
 def parse_answer(record: ConsumerRecord) -> PublishedAnswer | None:
-    """An answer in either mode, or None for what is none."""
+    """Parse an answer in binary or structured mode; None for any other record."""
     try:
         headers = dict(record.headers)
         data = json.loads(record.value)
@@ -56,7 +56,7 @@ def parse_answer(record: ConsumerRecord) -> PublishedAnswer | None:
 
 
 def _is_storable(data: object) -> bool:
-    """Whether Postgres takes its texts. Raises ValueError for halves of characters."""
+    """Whether Postgres can store the texts. Raises ValueError for lone surrogates."""
     said = json.dumps(data, ensure_ascii=False)
     said.encode()
     return r"\u0000" not in said.replace(r"\\", "")
@@ -85,5 +85,5 @@ def _answer(record: ConsumerRecord, data: dict[str, Any]) -> PublishedAnswer:
 
 
 def _json_text(value: object) -> str:
-    """As the issuer writes it, so that an answer that is put back is a true copy."""
+    """Encode JSON as the issuer does, so that a restored answer is an exact copy."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Purges dead letters that are no longer needed.
 
-Kafka deletes records from the beginning of a partition only. So a letter that is purged is marked in the database, is
-no longer listed or replayed, and goes from Kafka once all before it are purged too.
+Kafka deletes records only from the beginning of a partition. So the database marks a letter as purged, which excludes
+it from lists and replays, and Kafka deletes it once all earlier letters are purged too.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from codewell.recovery.dead_letters import DeadLetters, HandledLetter, LetterFil
 
 
 class PurgeResult(NamedTuple):
-    """How many letters were purged, and how many of those and of earlier ones Kafka has deleted."""
+    """The number of purged letters, and how many of these and of earlier ones Kafka has deleted."""
 
     purged: int = 0
     never_replayed: int = 0
-    """Those of the purged ones whose events were never published again."""
+    """Purged letters whose events were never replayed."""
     deleted: int = 0
 
 
 class Purge:
-    """Purges letters that are wanted gone; those that were never published again only where that was asked for.
+    """Purges the matching letters; those that were never replayed only with `unreplayed`.
 
-    Letters that come meanwhile are not looked at. The caller holds `exclusive_lock`.
+    Ignores letters that arrive meanwhile. The caller holds `exclusive_lock`.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Purge:
         self._limit = limit
 
     async def count(self, progress: Callable[[int], None]) -> PurgeResult:
-        """What `purge` would do; nothing is changed. Raises StackUnavailable, as `purge` does."""
+        """Return what `purge` would do, without a change. Raises StackUnavailable, as `purge` does."""
         return await self._run(progress, None)
 
     async def purge(self, kafka_config: KafkaConfig | str, progress: Callable[[int], None]) -> PurgeResult:
-        """Mark the letters, and have Kafka delete what stands before all that are kept.
+        """Mark the letters as purged, and let Kafka delete the records before the first kept letter of each partition.
 
-        `progress` is called now and then with how many were looked at.
+        Calls `progress` at intervals with the number of letters examined.
         """
         kept: dict[TopicPartition, int] = {}
         purged = await self._run(progress, kept)

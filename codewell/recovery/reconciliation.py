@@ -1,7 +1,7 @@
 """Finds answers that Kafka has and the database lacks, by comparing the two.
 
-Answers that the database has as they were published are let go of at once: among them its constraints hold. The others
-are kept in temporary tables, so that memory stays the same however many there are, and are judged once all are there.
+Answers that the database has as published are dropped at once: its constraints already hold for them. The others are
+stored in temporary tables, so that memory does not grow with their number, and are assessed once all are read.
 """
 
 import json
@@ -16,7 +16,7 @@ from codewell.issuing.model import AnswerRow
 
 BATCH_ANSWERS: Final = 500
 _TIMEOUT_S: Final = 3_600
-# What the id of a profile becomes in the database when it is forgotten.
+# Prefix of the random id that replaces a forgotten profile's.
 _FORGOTTEN: Final = "forgotten-"
 
 _TABLES: Final = """
@@ -82,44 +82,44 @@ class PublishedCode(NamedTuple):
 
 
 class PublishedAnswer(NamedTuple):
-    """An answer as Kafka has it."""
+    """An answer as published in Kafka."""
 
     request_id: UUID
     profile_id: str
     place: str
     """Topic, partition and offset."""
     written_at: datetime
-    """By the clock of whoever answered."""
+    """By the clock of the issuer that answered."""
     preview: bool
     refusals: str | None
-    """JSON text."""
+    """JSON text; None if codes were given."""
     codes: tuple[PublishedCode, ...]
-    """In the order of the request; none where it was refused."""
+    """In the order of the request; empty for a refusal."""
 
 
 class MissingAnswer(NamedTuple):
-    """An answer that the database does not have as it was published."""
+    """An answer that the database does not have as published."""
 
     answer: PublishedAnswer
     other_place: str | None
-    """Where an earlier one with other words to the same request is."""
+    """Place of an earlier, different answer to the same request."""
     first_holders: Mapping[tuple[str, str], str]
-    """Of each of its codes, by program and text, the profile in the first of these answers that gives it."""
+    """For each of its codes, by program and text: the profile of the first missing answer that gives the code."""
 
 
 class AnswerComparison:
-    """Collects answers that the database does not have, and gives them back in the order in which they were written."""
+    """Collects answers that the database does not have, and returns them in the order of their times."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._names: dict[int, str] = {}
 
     async def open(self) -> None:
-        """Make the tables, which go with the connection."""
+        """Create the temporary tables, which the connection's end drops."""
         await self._connection.execute(_TABLES)
 
     async def compare(self, answers: Sequence[PublishedAnswer]) -> None:
-        """Keep those of these answers that the database does not have as they are."""
+        """Store those of these answers that the database does not have as published."""
         stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
         await self._learn({row.program_id for rows in stored.values() for row in rows if row.program_id is not None})
         missing = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
@@ -131,7 +131,7 @@ class AnswerComparison:
             await self._connection.execute(_STORE, *map(list, zip(*rows, strict=True)))
 
     async def in_order(self) -> AsyncIterator[list[MissingAnswer]]:
-        """Those that were kept, some hundreds at a time, once all answers are compared."""
+        """Yield the stored answers, some hundreds at a time, once all answers are compared."""
         for statement in (_STORE_CODES, _INDEX_CODES):
             await self._connection.execute(statement, timeout=_TIMEOUT_S)
         last: tuple[datetime | None, int] = (None, 0)
@@ -156,7 +156,7 @@ class AnswerComparison:
 
 
 async def stored_by_request(connection: Connection, request_ids: Sequence[UUID]) -> dict[UUID, list[AnswerRow]]:
-    """The rows of those requests that have an answer in the database, by ordinal."""
+    """The rows of the requests that have an answer in the database, by ordinal."""
     stored: dict[UUID, list[AnswerRow]] = {}
     for row in await claim_queries.stored_answers(connection, request_ids):
         stored.setdefault(row.request_id, []).append(row)
@@ -164,7 +164,7 @@ async def stored_by_request(connection: Connection, request_ids: Sequence[UUID])
 
 
 def is_same(answer: PublishedAnswer, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> bool:
-    """Whether the database has this answer. A profile that was forgotten since has another id there."""
+    """Whether the database has this answer. A profile that was forgotten since then has another id there."""
     if not rows or (rows[0].profile_id != answer.profile_id and not rows[0].profile_id.startswith(_FORGOTTEN)):
         return False
     if answer.refusals is not None or rows[0].refusals is not None:

@@ -1,6 +1,6 @@
-"""Restores answers that a fail-over lost from the database, where no other profile has their codes.
+"""Restores answers that a fail-over lost from the database, unless another profile has their codes.
 
-What an answer gave is put back as it was given: its request has its answer again, and its codes are nobody else's.
+A restored answer is the answer of its request again, and its codes are attached to its profile.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from codewell.recovery.repair_plan import (
 )
 
 _ATTEMPTS_MAX: Final = 10
-# Clocks of those who answer may be off by so much.
+# Tolerance for the clocks of issuers.
 _CLOCK_SKEW_MAX: Final = timedelta(minutes=2)
 
 _PROGRAMS: Final = f"""
@@ -46,7 +46,7 @@ _SHARED: Final = """
         FROM program_history WHERE program_id = ANY($1::bigint[])) h
     WHERE shared
     """
-# In the order in which all who change codes lock: rows of code_state, then blocks.
+# The order in which all changes of codes lock: rows of code_state, then blocks.
 _LOCK_STATES: Final = """
     INSERT INTO code_state AS s (block_id, position)
     SELECT * FROM unnest($1::bigint[], $2::bigint[]) ORDER BY 1, 2
@@ -61,7 +61,7 @@ _ATTACH_CODES: Final = """
     UPDATE block SET attached = attached + count, holes = holes + count, open = open AND next + holes + count < size
     FROM counted WHERE id = block_id
     """
-# Holes that a claim would step over next are behind it already, so that no claim has to look through all of them.
+# Moves `next` past the holes that a claim would skip first, so that no claim has to scan them all.
 _ADVANCE_BLOCKS: Final = """
     WITH stepped AS (
         SELECT block_id, count(*) AS count FROM (
@@ -88,23 +88,23 @@ _Span = tuple[datetime, datetime | None]
 
 
 class Repair:
-    """Judges answers that the database does not have, and puts them back."""
+    """Plans and repairs answers that the database does not have."""
 
     def __init__(self, connection: Connection, minters: Minters) -> None:
         self._connection = connection
         self._minters = minters
 
     async def plan(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
-        """What is wrong with these; nothing is changed."""
+        """The cases of these answers, without a change."""
         while True:
             try:
                 return (await self._plan(missing)).cases
             except lifecycle.CodeMoved:
-                # Somebody returned one of these codes between two looks at it.
+                # One of these codes was returned between two reads.
                 continue
 
     async def repair(self, missing: Sequence[MissingAnswer]) -> list[RepairCase]:
-        """What was wrong with these; in one transaction, all that can be repaired is. Raises what asyncpg raises."""
+        """Repair all that can be repaired in one transaction, and return the cases. Raises what asyncpg raises."""
         for _ in range(_ATTEMPTS_MAX):
             try:
                 expected = await self._plan(missing)
@@ -117,7 +117,7 @@ class Repair:
                     }
                     return await self._repair(missing, expected, marks)
             except (lifecycle.CodeMoved, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
-                # Somebody was at these codes or requests at the same time.
+                # A concurrent transaction changed these codes or requests.
                 continue
         return await self._repair_none(missing)
 
@@ -187,7 +187,7 @@ class Repair:
         return plan
 
     async def _assess_codes(self, missing: Sequence[MissingAnswer]) -> list[list[AssessedCode]]:
-        """Of each answer, what can be done about each of its codes."""
+        """Assess the codes of each answer; one list an answer."""
         names = {code.program for one in missing for code in one.answer.codes}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
         programs = {row["name"]: KnownProgram(*(row[field] for field in KnownProgram._fields)) for row in rows}
@@ -215,7 +215,7 @@ class Repair:
     async def _locate_codes(
         self, missing: Sequence[MissingAnswer], programs: Mapping[str, KnownProgram]
     ) -> dict[tuple[int, str], tuple[LocatedCode, CodeFacts]]:
-        """Where the codes of these answers are and what is known of each, by program and text."""
+        """Locations and facts of the answers' codes, by program id and text."""
         texts: dict[int, list[str]] = {}
         for one in missing:
             for code in () if one.answer.preview else one.answer.codes:

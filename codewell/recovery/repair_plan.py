@@ -1,7 +1,7 @@
-"""What is wrong with answers that the database does not have as they were published, and what can be done about it.
+"""Plans the repair of answers that the database does not have as published. Pure: it runs no query.
 
-Of an answer that can't be put back whole, those codes that are free are kept for its profile all the same, under a
-request id that follows from the answer's: nobody else is to get them. Nothing here asks the database.
+If an answer can't be restored as a whole, its free codes are still reserved for its profile, so that no other profile
+gets them. Their request ids are derived from the answer's.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CaseKind = Literal["lost_answer", "lost_code", "two_answers", "two_profiles"]
 
 
 class RepairCase(NamedTuple):
-    """One thing that Kafka says and the database does not."""
+    """One difference between Kafka and the database."""
 
     kind: CaseKind
     place: str
@@ -45,7 +45,7 @@ class KnownProgram(NamedTuple):
 
 
 class AssessedCode(NamedTuple):
-    """What can be done about one code: `at` is where it is, None where the program does not have it."""
+    """The assessment of one code. `at` is its location, or None if the program does not have it."""
 
     code: PublishedCode
     program: KnownProgram | None
@@ -55,7 +55,7 @@ class AssessedCode(NamedTuple):
 
 
 class RepairPlan:
-    """What is found out about some answers, and what putting them back takes."""
+    """The cases found for some answers, and the changes that restore these."""
 
     def __init__(self) -> None:
         self.cases: list[RepairCase] = []
@@ -66,7 +66,7 @@ class RepairPlan:
         self.given: dict[tuple[int, str], str] = {}
 
     def is_like(self, other: "RepairPlan") -> bool:
-        """Whether both lock the same."""
+        """Whether both plans lock the same rows."""
         return self.attached == other.attached and self.taken_in.keys() == other.taken_in.keys()
 
 
@@ -79,7 +79,7 @@ def assess_code(
     *,
     is_everybodys: bool,
 ) -> AssessedCode:
-    """What can be done about one code that was given to this profile."""
+    """Assess one code that an answer gave to this profile."""
     if found is None:
         if program.codes_from == "remote" and program.on_order > 0:
             why = f"{program.name} has codes on order: run the generator until it has none, then run this again."
@@ -100,7 +100,7 @@ def assess_code(
 def plan_answer(
     plan: RepairPlan, one: MissingAnswer, findings: Sequence[AssessedCode], now: datetime, *, is_first: bool
 ) -> None:
-    """Add what becomes of one answer to the plan."""
+    """Add the cases and changes of one answer to the plan."""
     answer = one.answer
     if answer.refusals is not None or answer.preview:
         if is_first:
@@ -123,7 +123,7 @@ def plan_answer(
 
 
 def _after_earlier_answers(plan: RepairPlan, finding: AssessedCode, profile_id: str) -> AssessedCode:
-    """The same, with what the answers before it in the plan change."""
+    """Return the assessment with the effects of earlier answers in the plan."""
     program = finding.program
     if program is None or finding.how not in {"attach", "take_in", "deleted"}:
         return finding
@@ -150,7 +150,7 @@ def _plan_row(
     ordinal: int,
     now: datetime,
 ) -> None:
-    """Plan the row of one code, and what it changes in its block."""
+    """Plan the row of one code, and its changes in the block."""
     code, program, at = finding.code, finding.program, finding.at
     if program is None:
         raise ValueError("A code of no program can't be given.")
@@ -177,7 +177,7 @@ def _plan_row(
 def _restore_unchanged(
     plan: RepairPlan, answer: PublishedAnswer, findings: Sequence[AssessedCode], now: datetime
 ) -> None:
-    """Plan the rows of a refusal or of a preview: they have nobody's codes."""
+    """Plan the rows of a refusal or preview, which attach no codes."""
     for finding in findings:
         if finding.program is None:
             add_case(plan, "lost_answer", answer, finding.code, finding.why)
@@ -198,7 +198,7 @@ def _restore_unchanged(
 
 
 def _answered_at(answer: PublishedAnswer, expires_at: datetime | None, now: datetime) -> datetime:
-    """When it was decided, as far as one can tell: by the clock of whoever answered, which may be wrong."""
+    """The best estimate of when it was decided: the time by the answering process's clock, which may be wrong."""
     latest = now if expires_at is None else min(now, expires_at - timedelta(microseconds=1))
     return min(answer.written_at, latest)
 

@@ -1,7 +1,7 @@
-"""Replays the events of dead letters: each once, also after a crash and when the command is repeated.
+"""Replays the events of dead letters, each exactly once, even after a crash or a repeated command.
 
-That a letter's event is about to be published is noted before, with where its partition ends then; that it is, after.
-What lies between the two is looked for in the partition behind that offset: each event names its letter in a header.
+Before publishing, the log records the replay's start and the end offset of the target partition; after it, the replay's
+end. Without a recorded end, the event is searched in the partition from that offset: a header names its letter.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,13 +21,13 @@ from codewell.recovery.dead_letter_log import RecordPlace
 from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, HandledLetter, LetterFilter
 from schemas import topics
 
-# An event that became a dead letter so often again is not published by who asks for all that there are: else somebody
-# who asks every minute would let it go round for ever.
+# A replay of all letters skips events that became dead letters again this often; else a command that runs every minute
+# would replay them for ever.
 REPLAYS_MAX: Final = 10
-# What a replay adds to a record is less than this.
+# Upper bound of what a replay adds to a record.
 _HEADERS_BYTES_MAX: Final = 1_024
 _RECORD_BYTES_MAX: Final = topics.REQUEST_BYTES_MAX - _HEADERS_BYTES_MAX
-# What Codewell wrote beside the event; the sender's own headers stay.
+# Headers that Codewell added to the event; the sender's own headers stay.
 _OWN_HEADERS: Final = frozenset(
     f"codewell_{name}"
     for name in (
@@ -38,26 +38,26 @@ _OWN_HEADERS: Final = frozenset(
 
 
 class ReplayCounts(NamedTuple):
-    """What became of the letters that were asked for."""
+    """The number of letters by outcome."""
 
     replayed: int = 0
     replayed_before: int = 0
     too_often: int = 0
-    """Left alone, as their events came back REPLAYS_MAX times."""
+    """Skipped, as their events came back REPLAYS_MAX times."""
     without_event: int = 0
     too_large: int = 0
-    """Left alone, as with the headers of a replay no request topic takes them."""
+    """Skipped, as the record with a replay's headers is too large for the request topic."""
 
     def plus(self, other: "ReplayCounts") -> "ReplayCounts":
-        """Both together."""
+        """Return the sums of both."""
         return ReplayCounts(*(one + another for one, another in zip(self, other, strict=True)))
 
 
 class ReplayOptions(NamedTuple):
-    """What else was asked for."""
+    """Options of a replay."""
 
     again: bool = False
-    """Also what was published again before, and what came back too often."""
+    """Also replay events that were replayed before, or that came back too often."""
     dry_run: bool = False
     """Only count."""
     limit: int | None = None
@@ -72,13 +72,13 @@ async def replay(
     options: ReplayOptions,
     progress: Callable[[ReplayCounts], None],
 ) -> ReplayCounts:
-    """Publish the events of these letters again, as they came, on the partitions they came on.
+    """Publish the events of these letters again, unchanged, to their original partitions.
 
-    `progress` gets the counts after each batch. The caller holds `exclusive_lock`. Raises StackUnavailable when Kafka
-    stops accepting records; a later call continues after those that it accepted.
+    Calls `progress` with the counts after each batch. The caller holds `exclusive_lock`. Raises StackUnavailable if
+    Kafka stops accepting records; a later call continues after the accepted ones.
     """
     counts = ReplayCounts()
-    # Letters are being read while events are looked for, so that takes a reader of its own.
+    # A second reader, as the search for events runs while letters are being read.
     async with clients.started_producer(kafka_config) as producer, reading.open_reader(kafka_config) as reader:
         requests = await reading.partitions(kafka_config, [prefix + name for name in topics.REQUESTS])
         replayer = _Replayer(connection, reader, producer, prefix, requests)
@@ -130,7 +130,7 @@ class _Replayer:
         return counts._replace(replayed=len(unpublished), replayed_before=counts.replayed_before + len(found))
 
     async def _published(self, doubted: Iterable[HandledLetter]) -> set[RecordPlace]:
-        """Those of these letters whose events are in Kafka, though nobody said so."""
+        """The letters whose events are in Kafka although the replay's end was not recorded."""
         starts: dict[TopicPartition, int] = {}
         names: dict[bytes, RecordPlace] = {}
         for letter, done in doubted:
@@ -162,7 +162,7 @@ class _Replayer:
         await store.record_replayed(self._connection, targets)
 
     def _target(self, letter: DeadLetter) -> TopicPartition:
-        """Where the event came from; a profile's events keep their partition."""
+        """The partition that the event came from, so that a profile's events stay in one partition."""
         number = dict(letter.record.headers).get("codewell_partition") or b""
         original = int(number) if number.isdigit() else letter.record.partition
         return TopicPartition(self._prefix + letter.request_topic, original % self._partitions[letter.request_topic])

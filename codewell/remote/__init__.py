@@ -1,1 +1,1 @@
-"""Codes from remote services: signed requests, answers that are checked, codes delivered once."""
+"""Codes from remote services: signed requests, validated answers, exactly-once delivery."""

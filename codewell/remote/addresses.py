@@ -1,6 +1,6 @@
-"""Where a remote service may be: its host is resolved once, and nothing inside the operator's own network is called.
+"""Prevents requests to internal networks (SSRF): resolves a remote service's host once, and checks its addresses.
 
-A program's URL comes from a marketer, and the generator stands where databases and the cloud's own services listen.
+A marketer enters a program's URL, and the generator runs in a network with databases and cloud metadata services.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ _REFUSED: Final[tuple[Network, ...]] = tuple(
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/4", "240.0.0.0/4",
-        # Inside the one range below: Teredo and others, documentation, 6to4.
+        # Parts of the range below: Teredo and others, documentation, 6to4.
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
-# All that is unicast and global. Loopback, private, link-local, IPv4-mapped and NAT64 addresses are outside.
+# All global unicast addresses. Loopback, private, link-local, IPv4-mapped and NAT64 addresses are outside.
 _GLOBAL_V6: Final = IPv6Network("2000::/3")
 
 
 def is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
-    """Whether the generator may connect there; `allowed` are networks that the operator has opened."""
+    """Whether the generator may connect to the address; `allowed` are networks that the operator has opened."""
     if any(address in network for network in allowed):
         return True
     if isinstance(address, IPv6Address) and address not in _GLOBAL_V6:
@@ -41,7 +41,7 @@ def is_allowed(address: Address, allowed: Sequence[Network]) -> bool:
 
 
 async def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[str]:
-    """The addresses of a host, to be tried in this order. One that may not be called refuses them all.
+    """The addresses of a host, in the order in which to try them. One forbidden address refuses the host.
 
     Raises RemoteFailed.
     """
@@ -60,7 +60,7 @@ async def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[str]
 
 
 class AllowedAddresses(httpcore.AsyncNetworkBackend):
-    """Opens connections to hosts by their names, at addresses that may be called and nowhere else."""
+    """Opens connections to host names, at allowed addresses only."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._network = httpcore.AnyIOBackend()
@@ -70,7 +70,7 @@ class AllowedAddresses(httpcore.AsyncNetworkBackend):
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:  # fmt: skip
-        """A connection to the first address that can be reached. Raises RemoteFailed, and what httpcore raises."""
+        """Connect to the first reachable address. Raises RemoteFailed, and what httpcore raises."""
         addresses = await resolve(host, port, self._allowed)
         for address in addresses:
             try:

@@ -13,9 +13,9 @@ _REASON_CHARACTERS_MAX: Final = 300
 
 
 def check_answer(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
-    """The codes of an answer to this request. Raises RemoteFailed, naming the field that is wrong.
+    """The codes of an answer to this request. Raises RemoteFailed, naming the invalid field.
 
-    Whether the codes are new to the program, and still valid, the database says.
+    Only the database can check that the codes are new to the program and not expired.
     """
     try:
         answer = RemoteAnswer.model_validate_json(body)
@@ -43,6 +43,6 @@ def _refused(why: str) -> RemoteFailed:
 
 def _first_mistake(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # A name that the service made up is shown as Python would write it: it may hold anything.
+    # A name that the service made up may contain anything, so it is shown as a Python literal.
     where = ".".join(part if part.isidentifier() or part.isdigit() else repr(part) for part in map(str, first["loc"]))
     return f"{where or 'The answer'}: {first['msg'].removeprefix('Value error, ')}"

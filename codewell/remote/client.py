@@ -1,4 +1,4 @@
-"""One exchange with a remote service: a signed POST to an address that may be called, and an answer within limits."""
+"""One exchange with a remote service: a signed POST to an allowed address, and an answer within limits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -17,14 +17,14 @@ from schemas.remote import RemoteCode, RemoteRequest
 
 ANSWER_BYTES_MAX: Final = 10_000_000
 CONNECT_TIMEOUT_S: Final = 3.0
-# Idle connections that are kept for the next exchange, and for how long: a service that closes them sooner would be
-# talked to over one that it has just closed, and few do.
+# Idle connections kept for the next exchange, and for how long (s). Services that close them sooner would cause writes
+# to closed connections; few do.
 KEEPALIVE_CONNECTIONS_MAX: Final = 64
 KEEPALIVE_S: Final = 1.0
 _JSON: Final = "application/json"
 _OK: Final = 200
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
-# What goes wrong between here and there, and URLs that are none.
+# Network failures, and invalid URLs.
 _TRANSPORT_ERRORS: Final = (
     httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol,
     httpx.InvalidURL,
@@ -32,17 +32,17 @@ _TRANSPORT_ERRORS: Final = (
 
 
 class Client:
-    """Asks remote services for codes. Between two exchanges it keeps connections for a moment, and no cookie.
+    """Orders codes from remote services. Keeps connections alive for a moment between exchanges, and no cookies.
 
-    A connection is kept for the scheme, name and port that it was opened for, at an address that may be called.
+    A connection is reused only for the scheme, host and port that it was opened for, at an allowed address.
     """
 
     def __init__(self, timeout_s: float, allowed: Sequence[Network]) -> None:
         self._timeout_s = timeout_s
         self._connections = httpcore.AsyncConnectionPool(
-            # The authorities are those of certifi, or of SSL_CERT_FILE; to read them takes longer than an exchange.
+            # The CAs of certifi or SSL_CERT_FILE; loaded once, as that takes longer than an exchange.
             ssl_context=httpx.create_ssl_context(),
-            # Its callers count their exchanges.
+            # Callers limit their concurrent exchanges.
             max_connections=None,
             max_keepalive_connections=KEEPALIVE_CONNECTIONS_MAX,
             keepalive_expiry=KEEPALIVE_S,
@@ -50,7 +50,7 @@ class Client:
         )
 
     async def aclose(self) -> None:
-        """Close the connections that are kept. Those of an exchange that goes on are cut."""
+        """Close idle connections, and abort exchanges in progress."""
         await self._connections.aclose()
 
     async def order(
@@ -58,14 +58,14 @@ class Client:
     ) -> Sequence[RemoteCode]:
         """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
 
-        The whole exchange ends within the time limit, however slowly the service talks. Raises RemoteFailed.
+        The timeout covers the whole exchange, however slowly the service sends. Raises RemoteFailed.
         """
         body = request.model_dump_json().encode()
         request_id = str(request.request_id)
         headers = signature_headers(request_id, stamp_s, body, keys) | {
             "content-type": _JSON,
             "accept": _JSON,
-            # What is packed can unpack to any size.
+            # A compressed body could decompress to any size.
             "accept-encoding": "identity",
             "idempotency-key": request_id,
             "user-agent": "codewell",
@@ -107,7 +107,7 @@ async def _body(status: int, headers: httpx.Headers, parts: AsyncIterator[bytes]
 
 
 def _refused(status: int, headers: httpx.Headers) -> RemoteFailed:
-    """Any status but 200 is something that people mend, so the request is worth another try."""
+    """The error for a status other than 200. The service's operator can fix any of them, so the request is retried."""
     if status in _REDIRECTS:
         return RemoteFailed(f"The service answered {status}, a redirect, which is not followed.")
     wait_s = _retry_after_s(headers.get("retry-after"))
@@ -115,7 +115,7 @@ def _refused(status: int, headers: httpx.Headers) -> RemoteFailed:
 
 
 def _retry_after_s(text: str | None) -> float:
-    """How long to wait (s): RFC 9110 has seconds or a date. What is neither says nothing."""
+    """The wait (s) of a Retry-After header, which RFC 9110 gives as seconds or a date; 0 for anything else."""
     if text is None:
         return 0.0
     if text.isascii() and text.isdigit():

@@ -1,4 +1,4 @@
-"""Stores the codes that remote services deliver: all codes of an answer, once, or none."""
+"""Stores the codes that remote services deliver: all codes of an answer, exactly once, or none."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.remote.order_leases import BACKOFF_MAX_S, CIRCUIT_OPEN_S, Order, record_service_failure
 from schemas.remote import RemoteCode
 
-# Of all answers at once; `open` counts what the program has on its way, these among it.
+# For all answers in one query. `open` is the program's number of open requests, these included.
 _REQUESTS: Final = """
     SELECT r.id, r.state, r.origin, r.count, r.fields, p.fields AS known, statement_timestamp() AS now,
            (SELECT count(*) FROM remote_request WHERE program_id = $1 AND state = 'open') AS open
@@ -38,8 +38,7 @@ _EXISTING_TEXTS: Final = "SELECT text FROM code WHERE program_id = $1 AND text =
 
 _BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
 
-# The service's row is written only where that changes something: who takes a request skips a program whose row is
-# locked.
+# Updates the service's row only if that changes it: leasing skips programs whose row is locked.
 _WRITE: Final = """
     WITH done AS (
         UPDATE remote_request q SET state = 'done', received = d.received, leased_until = NULL,
@@ -58,22 +57,24 @@ _WRITE: Final = """
         AS b (id, size, expires_at, fields, origin, request_id)
     """
 
-# When codes end and which fields they have, as JSON text: codes that have both in common share blocks.
+# Expiry, and fields as JSON text: codes with the same values share blocks.
 _Kind = tuple[datetime | None, str | None]
 
 
 class ServiceAnswer(NamedTuple):
-    """What a service said to one request."""
+    """The codes of a service's answer to one request."""
 
     order: Order
     codes: Sequence[RemoteCode]
 
 
 class StoreResult(NamedTuple):
-    """What became of each answer, in their order, and whether the pool may lack more than is on order now.
+    """The outcome of each answer, in order, and whether the pool may need more codes than are on order now.
 
-    A number of codes that are in the pool. None where that was done before or may not be now: then the request is tried
-    again when it may. RemoteFailed where one of the codes can't be used: then nothing of this answer is stored.
+    An outcome is one of:
+    - the number of codes added to the pool;
+    - None if the answer was stored before, or may not be stored now: then the request is retried later;
+    - RemoteFailed if one of the codes is invalid: then nothing of the answer is stored.
     """
 
     outcomes: list[int | RemoteFailed | None]
@@ -91,16 +92,16 @@ class _AcceptedAnswer(NamedTuple):
 
 
 async def store(connection: Connection, program_id: int, answers: Sequence[ServiceAnswer]) -> StoreResult:
-    """Put the codes of a program's answers into its pool in one transaction: all of an answer's, and once, or none.
+    """Add the codes of a program's answers to its pool in one transaction: all of an answer's, exactly once, or none.
 
-    An answer that can't be used costs the others nothing. Raises what asyncpg raises; then nothing was stored.
+    An invalid answer does not affect the others. Raises what asyncpg raises; then nothing is stored.
     """
     try:
         return await _store(connection, program_id, answers, look_first=False)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "code_once":
             raise
-        # Rare, so that nobody looks for texts that the database would refuse anyway, until it does.
+        # Rare: existing texts are looked up only after the unique constraint has failed.
         return await _store(connection, program_id, answers, look_first=True)
 
 
@@ -122,7 +123,7 @@ async def _store(
         outcomes: list[int | RemoteFailed | None] = []
         released: list[UUID] = []
         for answer in answers:
-            # Who has a request in hand twice, as its lease was over, stores it once.
+            # A request leased twice, since the first lease ended, is stored once.
             request = requests.pop(answer.order.id, None)
             if request is None:
                 outcomes.append(None)
@@ -142,15 +143,15 @@ async def _store(
 
 
 def _may_store(program: ProgramRules, origin: str, now: datetime) -> bool:
-    """Whether codes may be made now for whoever ordered them."""
+    """Whether the program may create codes now, given the origin of the order."""
     may = origin == "generate" or any(program.can_create(source) for source in Source)
     return may and closed_reason(program, now) is None
 
 
 def _needs_orders(open_before: int, taken: Sequence[_AcceptedAnswer]) -> bool:
-    """Whether more may be to order: codes that did not come, or what was too much to be on its way at once.
+    """Whether more orders may be needed, for codes that did not arrive or exceeded the limit of open requests.
 
-    Of the latter it is reminded by those answers only behind which few requests are left, whoever stores them.
+    For the latter, only answers that leave few requests open return True; any generator may store these.
     """
     left = open_before - len(taken)
     few = OPEN_MAX // 2
@@ -160,7 +161,7 @@ def _needs_orders(open_before: int, taken: Sequence[_AcceptedAnswer]) -> bool:
 def _assess(
     program: ProgramRules, now: datetime, request: Mapping[str, Any], answer: ServiceAnswer, had: set[str] | None
 ) -> _AcceptedAnswer | RemoteFailed:
-    """An answer as it can be stored, whose texts are then among those had, or what is wrong with it."""
+    """Return an answer ready to be stored, and add its texts to `had`; or return its error."""
     order, codes = answer
     try:
         if had is not None:
@@ -187,7 +188,7 @@ def _group_by_kind(
     given: Mapping[str, str],
     codes: Sequence[RemoteCode],
 ) -> dict[_Kind, list[str]]:
-    """The codes' texts by when they end and which fields they have. Raises RemoteFailed."""
+    """Group the codes' texts by expiry and fields. Raises RemoteFailed."""
     saved = {field["name"]: field["save"] for field in known}
     plain = (expiry_in_pool(program, now), _saved(saved, given))
     kinds: dict[_Kind, list[str]] = {}
@@ -206,20 +207,20 @@ def _group_by_kind(
 
 
 def _saved(saved: Mapping[str, bool], fields: Mapping[str, str]) -> str | None:
-    # The program may have lost a field since the codes were ordered.
+    # The program may have dropped a field since the codes were ordered.
     kept = {name: value for name, value in fields.items() if saved.get(name)}
     return json.dumps(kept, sort_keys=True) if kept else None
 
 
 def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
-    """Texts in blocks of the size that the pool's workers need."""
+    """Split texts into blocks of the size that the pool's workers need."""
     rest = iter(texts)
     return [list(islice(rest, size)) for size in block_sizes(len(texts), blocks, workers)]
 
 
 async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_AcceptedAnswer]) -> None:
     blocks = workers = 0
-    # So few are one block, whatever the pool has.
+    # So few codes make one block, whatever the pool's level.
     if any(len(texts) > BLOCK_SIZE_MIN for one in taken for texts in one.kinds.values()):
         _, _, blocks = await level(connection, program_id)
         workers = await count_workers(connection)
@@ -237,6 +238,6 @@ async def _write(connection: Connection, program_id: int, now: datetime, taken: 
     source = memoryview(copy_codes.encode(program_id, runs))
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
     for _ in [one for one in taken if not one.code_count]:
-        # All is well and yet nothing came: to ask again at once would bring as much.
+        # A valid answer without codes: an immediate retry would bring the same.
         nothing = RemoteFailed("The service delivered no codes.", wait_s=CIRCUIT_OPEN_S)
         await record_service_failure(connection, program_id, nothing)

@@ -1,6 +1,6 @@
-"""Orders to remote services: leased by one generator, retried later, given up.
+"""Orders to remote services: leased to one generator, retried later, given up.
 
-Locks are taken in one order: the program's row, the request's, its service's. Who takes a request waits for none.
+Lock order: the program's row, the request's, its service's. Leasing waits for no lock.
 """
 
 import json
@@ -15,17 +15,17 @@ from codewell.infra.postgres.connection import Connection
 from codewell.pool.orders import FAILURES_MAX
 from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE
 
-# Between two attempts, doubling; and for as long the circuit stays open. Short enough that all is well again within a
-# minute of a service's recovery.
+# Delays between attempts, doubling (s), and how long the circuit stays open (s). Short enough to resume within a minute
+# of a service's recovery.
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
 CIRCUIT_OPEN_S: Final = 15.0
-# What a service may ask for with Retry-After.
+# Maximum wait that a service may request with Retry-After (s).
 WAIT_MAX_S: Final = 3_600.0
-# The same request gets the same answer, so one that can't be used is not asked for over and over.
+# A repeated request gets the same answer, so a request with invalid answers is given up after this many.
 REFUSED_MAX: Final = 5
 
-# Requests of programs that may have codes made for them now, and that nobody has in hand.
+# Requests that are due and not leased, of programs that may create codes now.
 _DUE: Final = f"""
     r.state = 'open' AND r.next_attempt_at <= statement_timestamp()
     AND (r.leased_until IS NULL OR r.leased_until <= statement_timestamp())
@@ -81,7 +81,7 @@ _GIVE_UP: Final = """
     UPDATE remote_request SET state = 'given_up', leased_until = NULL, finished_at = statement_timestamp() WHERE id = $2
     """
 
-# Those that nobody tries any more, as their program is switched off or has ended.
+# Unleased requests past the time limit: their programs are inactive or have ended.
 _OLD: Final = """
     SELECT program_id, id FROM remote_request
     WHERE state = 'open' AND created_at <= now() - make_interval(secs => $1)
@@ -95,7 +95,7 @@ _STILL_OLD: Final = """
 
 
 class Order(NamedTuple):
-    """A request in the hands of one generator, until its lease is over."""
+    """A request leased to one generator until the lease ends."""
 
     id: UUID
     program_id: int
@@ -105,17 +105,17 @@ class Order(NamedTuple):
     fields: dict[str, str]
     attempt: int
     taken_s: int
-    """When it was taken, by the database's clock (s since 1970)."""
+    """Time of the lease, by the database's clock (s since 1970)."""
 
 
 async def lease_orders(
     connection: Connection, lease_s: float, leased: Mapping[int, int], per_program_max: int, limit: int
 ) -> list[Order]:
-    """Take up to `limit` of the requests that are due for `lease_s` (s).
+    """Lease up to `limit` of the due requests for `lease_s` (s).
 
-    `leased` says how many of each program this generator has: a program with `per_program_max` gets no more, and one
-    with fewer goes first, so that a slow service doesn't hold up the others. While a service is tried after a rest,
-    it gets one request, from whichever generator.
+    `leased` is the number that this generator already holds, by program id: a program with `per_program_max` gets no
+    more, and programs with fewer go first, so that a slow service does not delay the others. While a circuit is
+    half-open, its service gets one request, across all generators.
     """
     async with connection.transaction():
         due = await connection.fetch(_PICK, list(leased), list(leased.values()), per_program_max, limit)
@@ -126,7 +126,7 @@ async def lease_orders(
 
 
 def _shares(due: Mapping[int, int], leased: Mapping[int, int], per_program_max: int, limit: int) -> dict[int, int]:
-    """How many each program with due requests gets: one by one to the one that has fewest."""
+    """The number of requests for each program with due ones: one at a time to the program with the fewest."""
     shares: Counter[int] = Counter()
     for _ in range(limit):
         may = [one for one, count in due.items() if shares[one] < min(count, per_program_max - leased.get(one, 0))]
@@ -137,13 +137,13 @@ def _shares(due: Mapping[int, int], leased: Mapping[int, int], per_program_max: 
 
 
 async def record_failure(connection: Connection, order: Order, error: RemoteFailed, give_up_s: float) -> bool:
-    """Note that an attempt failed, and when the next may be; True when there is none, as the request is given up.
+    """Record a failed attempt and schedule the next one. Returns True if the request is given up instead.
 
-    That is after `give_up_s` (s) since it was made, or after REFUSED_MAX answers that can't be used. A worker whose
-    lease had ended changes nothing.
+    A request is given up `give_up_s` (s) after its creation, or after REFUSED_MAX invalid answers. A worker whose lease
+    has ended changes nothing.
     """
     backoff_s = min(BACKOFF_FIRST_S * 2.0 ** min(order.attempt - 1, 30), BACKOFF_MAX_S)
-    jittered_s = backoff_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, keeps no secret
+    jittered_s = backoff_s * random.uniform(0.5, 1.5)  # noqa: S311  jitter, not security
     async with connection.transaction():
         await connection.execute(_LOCK_PROGRAM, order.program_id)
         hopeless = await connection.fetchval(
@@ -165,15 +165,15 @@ async def record_failure(connection: Connection, order: Order, error: RemoteFail
 
 
 async def record_service_failure(connection: Connection, program_id: int, error: RemoteFailed) -> None:
-    """Remember what was wrong, and let the service rest when it asks for it or has failed too often in a row."""
+    """Record the error, and pause the service if it asks for it; open its circuit after too many failures in a row."""
     wait_s = min(error.wait_s, WAIT_MAX_S)
     await connection.execute(_RECORD_SERVICE_FAILURE, program_id, str(error), wait_s, FAILURES_MAX, CIRCUIT_OPEN_S)
 
 
 async def give_up_old(connection: Connection, give_up_s: float) -> int:
-    """Give up requests older than `give_up_s` (s) that nobody has in hand, and give their number.
+    """Give up requests older than `give_up_s` (s) that are not leased, and return their number.
 
-    Those that are tried are given up when they fail; these are of programs that are switched off or have ended.
+    Requests that are attempted are given up on failure; these belong to programs that are inactive or have ended.
     """
     given_up = 0
     for program_id, request_id in await connection.fetch(_OLD, give_up_s):

@@ -1,7 +1,7 @@
-"""Signatures as Standard Webhooks has them, so that a service can check them with a library of its language.
+"""Signatures as in Standard Webhooks, so that services can verify them with existing libraries.
 
-HMAC-SHA256 of `id.timestamp.body` with each secret in force, in one header, so that secrets can be replaced without a
-gap (github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
+HMAC-SHA256 of `id.timestamp.body` with each active secret, in one header, so that secrets can be rotated without
+downtime (github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md).
 """
 
 import hmac
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 def signature_headers(request_id: str, stamp_s: int, body: bytes, keys: Iterable[bytes]) -> dict[str, str]:
-    """The headers of a request; `stamp_s` is when it is sent (s since 1970), `keys` the secrets, newest first."""
+    """The headers of a request; `stamp_s` is the send time (s since 1970), `keys` the secrets, newest first."""
     return {
         "webhook-id": request_id,
         "webhook-timestamp": str(stamp_s),

@@ -1,4 +1,4 @@
-"""The secrets with which a program's requests to its remote service are signed, several while one is replaced."""
+"""Secrets that sign a program's requests to its remote service; several are active during a rotation."""
 
 import secrets
 from base64 import b64encode
@@ -10,12 +10,12 @@ from codewell.infra.postgres.connection import Connection
 from codewell.keys.master_keys import WrappedKey
 from codewell.pool.minter_cache import Minters
 
-# Standard Webhooks: 24 to 64 bytes, written as base64 behind this prefix.
+# Standard Webhooks: 24 to 64 bytes, in base64 after this prefix.
 PREFIX: Final = "whsec_"
 _SECRET_BYTES: Final = 32
-# How long requests are signed with a replaced secret too, so that the service can change over without a gap.
+# A replaced secret still signs requests for this long, so that the service can switch without downtime.
 OVERLAP: Final = timedelta(hours=24)
-# Each is a signature in a header of every request.
+# Each active secret adds a signature to a header of every request.
 ACTIVE_SECRETS_MAX: Final = 5
 
 _ACTIVE: Final = """
@@ -26,7 +26,7 @@ _ADD: Final = "INSERT INTO remote_secret (program_id, secret, wrapped, key_id) V
 
 
 class SigningSecret(NamedTuple):
-    """One secret; `ends_at` None is the one in use."""
+    """One secret; `ends_at` is None for the current one."""
 
     key: bytes
     made_at: datetime
@@ -34,18 +34,18 @@ class SigningSecret(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is given to whoever runs the remote service."""
+        """The secret in the form that the remote service's operator configures."""
         return PREFIX + b64encode(self.key).decode()
 
     def __repr__(self) -> str:
-        """Without the key, which is for no log."""
+        """Omits the key, which must not be logged."""
         return f"Secret(made_at={self.made_at}, ends_at={self.ends_at})"
 
 
 async def active_secrets(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
-    """The secrets that a program's requests are signed with now, newest first; the first is made where there is none.
+    """The active secrets of a program, newest first; creates the first one if there is none.
 
-    Raises StackUnavailable when they can't be unwrapped.
+    Raises StackUnavailable if they can't be unwrapped.
     """
     rows = await connection.fetch(_ACTIVE, program_id)
     if not rows:
@@ -59,7 +59,7 @@ async def active_secrets(connection: Connection, minters: Minters, program_id: i
 
 
 async def rotate(connection: Connection, minters: Minters, program_id: int) -> list[SigningSecret]:
-    """Make a new secret, and let the one before end after KEPT. Raises ProgramRefused when too many are in force."""
+    """Create a new secret; the previous one ends after OVERLAP. Raises ProgramRefused if too many are active."""
     async with connection.transaction():
         name = await _lock(connection, program_id)
         if len(await connection.fetch(_ACTIVE, program_id)) >= ACTIVE_SECRETS_MAX:

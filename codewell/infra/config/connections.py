@@ -1,7 +1,7 @@
-"""Settings of the connections to Postgres and Kafka: where they are, and how each is known to be the right one.
+"""Settings of the connections to Postgres and Kafka: addresses, credentials and TLS.
 
-What goes beyond this machine goes by TLS, which checks the other side's certificate and name, or not at all, unless a
-setting says that it is meant.
+A connection to another host uses TLS with a check of the server's certificate and name. Without it the settings are
+refused, unless `allow_insecure` is set.
 """
 
 import os
@@ -26,14 +26,14 @@ from codewell.infra.kafka.config import KafkaConfig, SaslMechanism, SecurityProt
 _BOOTSTRAP: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
-# What follows the host has no @ or #: a password that is not encoded would be taken for it, and shown.
+# No @ or # after the host: a password that is not percent-encoded would be parsed as the host, and be logged.
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
 _POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _OR_ALLOW_INSECURE: Final = "or set CODEWELL_ALLOW_INSECURE=true if the network is private"
 
 
 def _check_readable(given: object) -> object:
-    """A file is looked at here, as those who use it later say less of what is wrong. An empty text names none."""
+    """Check that a file is readable. Errors of later users are less clear. An empty text means no file."""
     if given in (None, ""):
         return None
     try:
@@ -47,7 +47,7 @@ def _is_postgres_url(given: str) -> bool:
     try:
         urlsplit(given)
     except ValueError:
-        # It says what it was given, with the password.
+        # The parser's error quotes the URL with its password.
         return False
     return bool(_POSTGRES_URL.fullmatch(given))
 
@@ -56,7 +56,7 @@ _ReadablePath = Annotated[Path | None, BeforeValidator(_check_readable)]
 
 
 class ConnectionSettings(BaseSettings):
-    """What every process must know of Postgres and Kafka."""
+    """Connection settings of every process."""
 
     postgres_url: SecretStr = Field(
         min_length=1, description="URL of Postgres, as postgresql://user:password@host:port/database."
@@ -88,7 +88,7 @@ class ConnectionSettings(BaseSettings):
 
     @property
     def kafka_config(self) -> KafkaConfig:
-        """What every client of Kafka is made with."""
+        """The configuration of all Kafka clients."""
         return KafkaConfig(
             bootstrap=self.kafka_bootstrap,
             security_protocol=self.kafka_security_protocol,

@@ -16,7 +16,7 @@ _SECRET_OPTIONS = {"password", "sslpassword"}
 
 
 class EffectiveSetting(NamedTuple):
-    """One setting."""
+    """One setting with its value and source."""
 
     variable: str
     value: Any
@@ -25,7 +25,7 @@ class EffectiveSetting(NamedTuple):
 
 
 def effective_settings(kind: type[BaseSettings]) -> Iterator[EffectiveSetting]:
-    """Each setting of a process. Raises SettingsInvalid as reading them does."""
+    """Yield each setting of a process. Raises SettingsInvalid as `read_settings` does."""
     settings = read_settings(kind)
     in_environment = {name.upper() for name in os.environ}
     from_stack = JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
@@ -49,7 +49,7 @@ def _masked(name: str, value: Any) -> Any:
 
 
 def masked_url(url: str) -> str:
-    """A URL of Postgres without its passwords, of which it may have one before the host and two among its options."""
+    """A Postgres URL without its passwords: one before the host, and up to two in its options."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     if ":" in user:

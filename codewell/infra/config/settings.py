@@ -1,6 +1,6 @@
-"""The settings that every process has, read once from `CODEWELL_*` variables; each service adds a class of its own.
+"""Settings common to all processes, read once from `CODEWELL_*` variables; each service adds a class of its own.
 
-Where Postgres and Kafka are may also come from the `endpoints.json` of a stack in `CODEWELL_HOME`.
+The addresses of Postgres and Kafka may also come from the `endpoints.json` of a stack in `CODEWELL_HOME`.
 """
 
 import os
@@ -32,7 +32,7 @@ def _split_commas(given: object) -> object:
     return given
 
 
-# Texts that one variable gives, separated by commas.
+# A list of texts in one variable, comma-separated.
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -44,12 +44,12 @@ def _is_master_key(text: str) -> bool:
 
 
 def home() -> Path:
-    """The directory of the stack on this machine: `CODEWELL_HOME`, else `.codewell` here."""
+    """The directory of the stack on this machine: `CODEWELL_HOME`, or `.codewell` in the working directory."""
     return Path(os.environ.get("CODEWELL_HOME") or HOME_DEFAULT)
 
 
 class StackSettings(ConnectionSettings):
-    """What every process needs to know."""
+    """Settings of every process, commands included."""
 
     model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -87,13 +87,13 @@ class StackSettings(ConnectionSettings):
 
     @property
     def all_master_keys(self) -> tuple[bytes, ...]:
-        """All master keys, the newest first; none when keys are stored as they are."""
+        """All master keys, the newest first; empty if keys are stored in plain."""
         texts = [self.master_key, self.master_key_previous]
         return tuple(b64decode(text) for one in texts if one is not None for text in one.get_secret_value().split(","))
 
     @property
     def master_keys(self) -> tuple[bytes | None, *tuple[bytes, ...]]:
-        """What a `Minters` is made of: the newest or None, and the others."""
+        """The arguments of `Minters`: the newest master key or None, then the previous ones."""
         given = self.all_master_keys
         return (given[0], *given[1:]) if given else (None,)
 
@@ -106,13 +106,13 @@ class StackSettings(ConnectionSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment and the files that it names, and those over a stack's endpoints."""
+        """Arguments take precedence over the environment and its secret files, and those over a stack's endpoints."""
         endpoints = JsonConfigSettingsSource(settings_cls, json_file=home() / "endpoints.json")
         return init_settings, env_settings, SecretFiles(settings_cls), endpoints
 
 
 class WorkerSettings(StackSettings):
-    """What every worker needs to know besides."""
+    """Settings of every worker."""
 
     health_host: str = Field("127.0.0.1", description="Bind address of /healthz, /readyz and /metrics.")
     health_port: int = Field(
@@ -144,7 +144,7 @@ def read_settings(kind: type[_S]) -> _S:
         first = error.errors(include_url=False)[0]
         says = first["msg"].removeprefix("Value error, ").rstrip(".")
         if not first["loc"]:
-            # Several of them together are wrong, and it says which.
+            # A check of several settings together failed; its message names them.
             raise SettingsInvalid(f"{says}.") from error
         name = f"CODEWELL_{str(first['loc'][0]).upper()}"
         if first["type"] == "missing":

@@ -1,7 +1,7 @@
-"""Limits of the HTTP server before authentication: the size of a request's head, its time and the connections.
+"""HTTP limits before authentication: size and time of a request's head, and the number of connections.
 
-uvicorn's fast parser takes a head of any size and waits for it for ever; its own limit of connections answers in plain
-text, and turns the probes away by which a process is known to be alive.
+uvicorn's httptools parser accepts a head of any size and waits for it without a timeout. Its own connection limit
+answers in plain text, and refuses the health probes too.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from schemas.api import Problem
 
-# What an application is, in the words of ASGI: those of the framework, which not every process has.
+# ASGI's types, without the framework, which not every process installs.
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEAD_BYTES_MAX: Final = 64 * 1024
-# Of the first line beside the address, which is counted only while the head is not whole.
+# The request line besides the URL; counted only until the head is complete.
 _REQUEST_LINE_BYTES: Final = 1024
 _HEADER_OVERHEAD_BYTES: Final = len(": \r\n")
 HEAD_TIMEOUT_S: Final = 10.0
@@ -31,7 +31,7 @@ _MEDIA_TYPE: Final = "application/problem+json"
 
 
 async def respond(send: Send, status: int, media_type: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
-    """Answer a request as a whole."""
+    """Send a complete response."""
     headers = {**(more or {}), "content-length": str(len(body)), "content-type": media_type}
     lines = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": lines})
@@ -43,47 +43,47 @@ def _problem_body(status: HTTPStatus, detail: str) -> bytes:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. A connection above `limit_concurrency` is told to come again, and answers probes."""
+    """One connection. A connection above `limit_concurrency` gets 503 with Retry-After, and probes still work."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        # Counted here, not by uvicorn.
+        # Checked in connection_made instead of by uvicorn.
         self._connections_max, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: tuple[HTTPStatus, str] | None = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head from now on."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
         if self._connections_max is not None and len(self.connections) > self._connections_max:
             self.app = cast("Any", _OverloadedApp(cast("Application", self.app)))
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         self._cancel_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came. What is neither body nor a whole head by now may become a head for a while."""
+        """Parse received bytes, limit the size of an incomplete head, and start its timer if the connection is idle."""
         self._head_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
-        # Behind a body there may be more lines of headers, without end.
+        # A body may be followed by trailers without end, so they count too.
         if self._head_bytes > HEAD_BYTES_MAX + _REQUEST_LINE_BYTES:
             self._refuse(*_TOO_LARGE)
         elif self._head_timer is None and self._is_idle:
             self._start_head_timer()
 
     def on_body(self, body: bytes) -> None:
-        """A body's size is the application's to limit."""
+        """Reset the head's size: the application limits the body's."""
         self._head_bytes = 0
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """Serve the request, unless its head is too large. Raises into the parser, which stops then."""
+        """Pass the request on, unless its head is too large; then raise ValueError, which stops the parser."""
         self._cancel_head_timer()
         lines = sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
         if len(self.url) + lines > HEAD_BYTES_MAX:
@@ -92,17 +92,17 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What comes now is the next head."""
+        """Reset the head's size: the next bytes belong to the next head."""
         self._head_bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong with what the parser did not take."""
+        """Refuse a request that the parser rejected."""
         self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, f"{msg.rstrip('.')}: speak HTTP/1.1.")))
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nobody waits for an answer, and uvicorn does not wait for the next request, as nothing came yet."""
+        """Whether no response is pending and uvicorn's keep-alive timer is not running, as before the first request."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and self.timeout_keep_alive_task is None
 
@@ -110,7 +110,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
 
     def _on_head_timeout(self) -> None:
-        # What nobody reads can't come; it is read on once the request before is answered.
+        # With reading paused no head can arrive; reading resumes once the previous request is answered.
         if self.flow.read_paused:
             self._start_head_timer()
         else:
@@ -122,11 +122,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer without the application, and hang up."""
+        """Respond without the application, and close the connection."""
         self._cancel_head_timer()
         if self.transport.is_closing():
             return
-        # Into the middle of the answer to the request before nothing can be said.
+        # A response that has begun can't be replaced by another.
         if self.cycle is None or self.cycle.response_complete:
             body = _problem_body(status, detail)
             head = (
@@ -148,13 +148,13 @@ _TOO_SLOW: Final = (
 
 
 class _OverloadedApp:
-    """Serves a connection that is one too many."""
+    """Serves a connection above the limit."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer probes, and nothing else."""
+        """Answer probes, and all other requests with 503."""
         if scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Consumers, producers and topics of Kafka, with a limit on everything."""
+"""Consumers, producers and topics of Kafka, with timeouts and limits on everything."""
 
 from codewell.infra.kafka.aiokafka_patch import patch
 

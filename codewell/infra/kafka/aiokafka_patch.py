@@ -1,8 +1,8 @@
-"""A connection that is closed already, seen by aiokafka under uvloop.
+"""Makes aiokafka handle a closed connection under uvloop.
 
-asyncio's transports take what is written to them after their end and drop it; uvloop's raise RuntimeError. aiokafka
-(0.14, `AIOKafkaConnection.send`) expects OSError alone, so that the task which fetches, or the one which sends, ended
-without a word to anybody, and its consumer or producer stood still for ever.
+After a close, asyncio's transports drop writes, while uvloop's raise RuntimeError. aiokafka (0.14,
+`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the consumer or
+producer hung for ever.
 """
 
 from typing import Any
@@ -22,5 +22,5 @@ def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool
 
 
 def patch() -> None:
-    """Make a broken connection of it, which aiokafka opens anew. For every client of this process, Faust's too."""
+    """Close the connection on RuntimeError, so that aiokafka reconnects. Applies to all clients, Faust's too."""
     AIOKafkaConnection.send = _send_or_close

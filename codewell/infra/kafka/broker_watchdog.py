@@ -5,11 +5,11 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 
-# A broker answers a fetch within half a second, also where there is nothing to be fetched.
+# A broker answers a fetch within half a second, even without new records.
 SILENT_AFTER_S: Final = 10.0
-# As long as an exchange may take.
+# The timeout of one exchange.
 SILENT_MAX_S: Final = 30.0
-# As long as a dead member's session and then a slow member's last batch may hold a group up, and some seconds more.
+# A dead member's session timeout plus a slow member's last batch can delay a rebalance; a few seconds of margin.
 REBALANCE_MAX_S: Final = 60.0
 
 
@@ -23,9 +23,9 @@ class BrokerWatchdog:
         self._rebalances_since: float | None = None
 
     def record_fetch(self, *, records: bool) -> None:
-        """Note what a fetch brought. As long as there are records, nobody asks the brokers for more."""
+        """Record a fetch. While fetches return buffered records, aiokafka sends the brokers no new one."""
         assigned = self._consumer.assignment()
-        # By the local clock, of which it only counts whether it has moved.
+        # A local clock time: only whether it changed matters.
         answers = [self._consumer.last_poll_timestamp(tp) for tp in assigned]
         if records or not assigned or answers != self._answers:
             self._since = None
@@ -34,25 +34,25 @@ class BrokerWatchdog:
         self._answers = answers
 
     def rebalance_started(self) -> None:
-        """Note that the partitions are being dealt out anew."""
+        """Record that a rebalance has started."""
         self._since, self._rebalances_since = None, time.monotonic()
 
     def rebalance_ended(self) -> None:
-        """Note that they have been dealt out."""
+        """Record that the rebalance has ended."""
         self._rebalances_since = None
 
     @property
     def silence_s(self) -> float:
-        """How long no broker has answered (s)."""
+        """The time since a broker last answered (s)."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has lasted long enough to be reported."""
+        """Whether the silence is long enough to be reported."""
         return self.silence_s > SILENT_AFTER_S
 
     def check(self) -> None:
-        """Raise TimeoutError when the silence or a rebalance lasts too long, so that the consumer is created anew."""
+        """Raise TimeoutError if the silence or a rebalance lasts too long; the owner then creates a new consumer."""
         if self.silence_s > SILENT_MAX_S:
             raise TimeoutError("no broker answered")
         if self._rebalances_since is not None and time.monotonic() - self._rebalances_since > REBALANCE_MAX_S:

@@ -1,4 +1,4 @@
-"""Make Kafka clients, each with its limits."""
+"""Creates Kafka clients, each with its timeouts and limits."""
 
 import asyncio
 import time
@@ -19,13 +19,13 @@ from schemas.topics import DEAD_LETTER_BYTES_MAX
 log = structlog.get_logger()
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-# aiokafka goes on for ever where a broker that it knows is gone; past this the connection is made anew.
+# Without this limit aiokafka retries a broker that is gone for ever; after it, the connection is created again.
 EXCHANGE_TIMEOUT_S: Final = 30.0
 SESSION_TIMEOUT_MS: Final = 15_000
 HEARTBEAT_INTERVAL_MS: Final = 3_000
 REBALANCE_TIMEOUT_MS: Final = 30_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
-# A worker's memory stays the same however long the backlog is: this much is fetched ahead of it.
+# Bounds the prefetched bytes, so that a worker's memory does not depend on the backlog.
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 _START_PAUSE_S: Final = 0.2
@@ -34,7 +34,7 @@ BATCH_BYTES_MAX: Final = 512 * 1024
 
 
 def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
-    """An idempotent producer: what is acknowledged is on all replicas, once, in order."""
+    """An idempotent producer: an acknowledged record is on all replicas, once, in order."""
     return AIOKafkaProducer(
         **KafkaConfig.parse(kafka_config).client_options(),
         acks="all",
@@ -46,7 +46,7 @@ def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
 
 
 def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
-    """A member of a group that commits nothing by itself and begins with the oldest record."""
+    """A member of a consumer group, without auto-commit, that starts at the oldest record."""
     return AIOKafkaConsumer(
         **KafkaConfig.parse(kafka_config).client_options(),
         group_id=group_id,
@@ -59,14 +59,14 @@ def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-        # TCP has its own checksum, and the broker has checked the record's when it took it.
+        # TCP has its own checksum, and the broker verified the record's CRC on receipt.
         check_crcs=False,
     )
 
 
 @asynccontextmanager
 async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin client for one command. Raises StackUnavailable, in words for a person."""
+    """An admin client for one command. Raises StackUnavailable, with a message for users."""
     client = AIOKafkaAdminClient(
         **KafkaConfig.parse(kafka_config).client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS
     )
@@ -82,7 +82,7 @@ async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminC
 
 @asynccontextmanager
 async def started_producer(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer for one command. Raises StackUnavailable, in words for a person."""
+    """A producer for one command. Raises StackUnavailable, with a message for users."""
     client = producer(kafka_config)
     try:
         await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
@@ -95,14 +95,14 @@ async def started_producer(kafka_config: KafkaConfig | str) -> AsyncIterator[AIO
         await stop(client)
 
 
-# Those that take longer than anybody waits for them.
+# Clients whose stop exceeded the timeout and continues in the background.
 _stopping: Final[set[asyncio.Task[None]]] = set()
 
 
 async def stop(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Stop these and wait for that, though not for long: what a broker that is gone holds up ends in the background.
+    """Stop the clients, and wait for it up to a timeout; a stop that an unavailable broker delays continues as a task.
 
-    Cut short, it would leave the client's tasks and connections behind for ever, as a second call does nothing.
+    A cancelled stop would leak the client's tasks and connections, since a second call does nothing.
     """
     stopping = {asyncio.create_task(_stop(client)) for client in clients}
     _stopping.update(stopping)
@@ -115,18 +115,18 @@ async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     stopping = asyncio.ensure_future(client.stop())
     await asyncio.wait((stopping,), timeout=CLOSE_TIMEOUT_S)
     if not stopping.done() and isinstance(client, AIOKafkaProducer):
-        # An idempotent one goes on trying to send what it has until the broker is there again.
+        # An idempotent producer retries its buffered records until the broker returns.
         client._message_accumulator.fail_all(KafkaTimeoutError())
     await asyncio.wait((stopping,))
     if not stopping.cancelled() and (error := stopping.exception()) is not None:
         log.warning("close_failed", error=repr(error))
-    # What goes wrong in there leaves its connections, and the task that asks for metadata, for ever.
+    # An error during the stop would leak the connections and the metadata task.
     connections = client.client if isinstance(client, AIOKafkaProducer) else client._client
     await connections.close()
 
 
 def outage_reason(error: BaseException) -> str:
-    """What to say of an error while Kafka is waited for."""
+    """The reason to report while Kafka is unavailable."""
     name, said = type(error).__name__, str(error)
     return said if name in said else f"{name}: {said}" if said else name
 

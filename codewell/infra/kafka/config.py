@@ -1,4 +1,4 @@
-"""Where Kafka is, and how it is spoken to: plainly or by TLS, as nobody, as a user or by a certificate."""
+"""Kafka's connection configuration: brokers, plaintext or TLS, and authentication: none, SASL or a certificate."""
 
 import ssl
 from dataclasses import dataclass
@@ -15,47 +15,47 @@ SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclass(frozen=True)
 class KafkaConfig:
-    """What every client of one Kafka must know. Its passwords are in no `repr`."""
+    """Connection configuration of all clients of one Kafka. Its `repr` contains no password."""
 
     bootstrap: str
-    """Each as host:port, separated by commas."""
+    """Brokers as host:port, comma-separated."""
     security_protocol: SecurityProtocol = "PLAINTEXT"
     sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
     sasl_username: str = ""
     sasl_password: SecretStr | None = None
     ca_file: Path | None = None
-    """The authorities that are trusted; None trusts the system's."""
+    """Trusted CAs; None for the system's."""
     cert_file: Path | None = None
     key_file: Path | None = None
     key_password: SecretStr | None = None
 
     @classmethod
     def parse(cls, given: "KafkaConfig | str") -> "KafkaConfig":
-        """A text names brokers that are spoken to plainly, as those of a stack on this machine are."""
+        """Return the configuration; a text is a list of plaintext brokers, such as those of a local stack."""
         return cls(given) if isinstance(given, str) else given
 
     @property
     def with_tls(self) -> bool:
-        """Whether what goes over the wire is encrypted, and the broker's certificate and name are checked."""
+        """Whether connections are encrypted, and the broker's certificate and name are checked."""
         return self.security_protocol in {"SSL", "SASL_SSL"}
 
     @property
     def with_sasl(self) -> bool:
-        """Whether a user and a password are shown."""
+        """Whether clients authenticate with user and password."""
         return self.security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}
 
     @property
     def password(self) -> str:
-        """As it is shown, so it is not for logs."""
+        """The password in clear text; not for logs."""
         return _secret_text(self.sasl_password)
 
     def client_options(self) -> dict[str, Any]:
-        """What a client of aiokafka is made with. Raises SettingsInvalid as `tls` does."""
+        """Arguments for a client of aiokafka. Raises SettingsInvalid as `tls` does."""
         options: dict[str, Any] = {"bootstrap_servers": self.bootstrap, **self.connection_options()}
         return options
 
     def connection_options(self) -> dict[str, Any]:
-        """What one connection of aiokafka is made with, beside its place. Raises SettingsInvalid as `tls` does."""
+        """Arguments for one connection of aiokafka, without its address. Raises SettingsInvalid as `tls` does."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol, "ssl_context": self.tls()}
         if self.with_sasl:
             options["sasl_mechanism"] = self.sasl_mechanism
@@ -64,13 +64,13 @@ class KafkaConfig:
         return options
 
     def tls(self) -> ssl.SSLContext | None:
-        """The files are read each time, so that a client that is made anew has the certificates that are there now.
+        """The TLS context, or None without TLS. Reads the files each time, so that new clients get renewed ones.
 
-        Raises SettingsInvalid, naming the file, when one can't be used.
+        Raises SettingsInvalid, naming the file, if one can't be used.
         """
         if not self.with_tls:
             return None
-        # It demands a certificate of a trusted authority, and checks it against the name that is called.
+        # The default context requires a certificate from a trusted CA and checks it against the host name.
         context = ssl.create_default_context()
         if self.ca_file is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -83,7 +83,7 @@ class KafkaConfig:
                 ) from error
         if self.cert_file is not None:
             try:
-                # Without a password given, OpenSSL would ask whoever sits at the terminal.
+                # Without a password argument OpenSSL would prompt on the terminal.
                 context.load_cert_chain(self.cert_file, self.key_file, _secret_text(self.key_password))
             except (OSError, ssl.SSLError) as error:
                 raise SettingsInvalid(

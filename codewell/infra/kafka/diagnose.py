@@ -1,4 +1,4 @@
-"""Find out why Kafka refuses a connection: its clients only raise that they could not connect, and log the reason."""
+"""Finds out why Kafka refuses a connection: clients only raise that they could not connect, and log the reason."""
 
 import ssl
 from typing import Final
@@ -11,18 +11,18 @@ from codewell.errors import NotTrusted, StackUnavailable
 from codewell.infra.kafka.config import KafkaConfig
 
 PROBE_TIMEOUT_MS: Final = 5_000
-# What OpenSSL says of a certificate that is good, but of another name or another address.
+# OpenSSL's errors for a valid certificate with another name or address.
 _HOST_MISMATCH_CODES: Final = (62, 64)
 
 
 async def connect_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
-    """The error to raise after a client failed to connect, in words for a person."""
+    """The error to raise after a client failed to connect, with a message for users."""
     kafka_config = KafkaConfig.parse(kafka_config)
     if kafka_config.with_tls or kafka_config.with_sasl:
         try:
             for host, port, _ in collect_hosts(kafka_config.bootstrap):
                 await _probe(kafka_config, host, port)
-            # They name the brokers that do the work, and those may be called otherwise.
+            # The bootstrap brokers advertise the addresses that clients use next, and these may have other names.
             for host, port in await _advertised_addresses(kafka_config):
                 await _probe(kafka_config, host, port)
         except StackUnavailable as refused:
@@ -33,7 +33,7 @@ async def connect_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
 
 
 def unreachable_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
-    """The error of a Kafka that does not answer."""
+    """The error for a Kafka that does not answer."""
     return StackUnavailable(
         f"Cannot reach Kafka at {KafkaConfig.parse(kafka_config).bootstrap}: start it, or set "
         "CODEWELL_KAFKA_BOOTSTRAP to its address and CODEWELL_KAFKA_SECURITY_PROTOCOL to its protocol."
@@ -41,7 +41,7 @@ def unreachable_error(kafka_config: KafkaConfig | str) -> StackUnavailable:
 
 
 async def _probe(kafka_config: KafkaConfig, host: str, port: int) -> None:
-    """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted where waiting won't help."""
+    """Connect as a client does. Raises StackUnavailable with the reason, NotTrusted if waiting does not help."""
     place = f"Kafka at {host}:{port}"
     try:
         connection = await create_conn(
@@ -50,7 +50,7 @@ async def _probe(kafka_config: KafkaConfig, host: str, port: int) -> None:
     except ssl.SSLCertVerificationError as error:
         raise NotTrusted(_certificate_error_text(place, error)) from error
     except (ssl.SSLError, KafkaConnectionError) as error:
-        # A broker that asks for a certificate hangs up on who has none. One that is being stopped does so too.
+        # A broker that requires a client certificate closes connections without one; so does a stopping broker.
         raise StackUnavailable(
             f"{place} closed the connection ({error}): check CODEWELL_KAFKA_SECURITY_PROTOCOL, and "
             "CODEWELL_KAFKA_SSL_CERT_FILE if it requires a client certificate."

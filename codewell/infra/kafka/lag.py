@@ -20,7 +20,7 @@ POLL_INTERVAL_S: Final = 5.0
 async def exported_lag(consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
     """Export the lag of this started consumer's partitions while the block runs, and remove the series after it.
 
-    The broker is asked, as the offsets that came with fetched records are stale once a consumer fetches none.
+    Queries the broker, since the offsets in fetch responses are stale while a consumer fetches nothing.
     """
     shown: set[TopicPartition] = set()
     watching = asyncio.create_task(_export(consumer, shown))
@@ -37,7 +37,7 @@ async def _export(consumer: AIOKafkaConsumer, shown: set[TopicPartition]) -> Non
         try:
             lags = await _lags(consumer)
         except (KafkaError, IllegalStateError, TimeoutError):
-            # Whoever reads the records says what is wrong with Kafka; a partition may have gone meanwhile.
+            # The consumer's own loop reports errors of Kafka; a partition may also have been revoked meanwhile.
             pass
         else:
             _remove_series(shown - lags.keys())

@@ -1,4 +1,4 @@
-"""Reads topics from one offset to another, for commands that end at the last record."""
+"""Reads topics up to a fixed end offset, for commands that end at the last record."""
 
 import asyncio
 import time
@@ -20,14 +20,14 @@ _RECORDS_MAX: Final = 1_000
 
 
 class OffsetRange(NamedTuple):
-    """Records of a partition from `start` up to and without `end`."""
+    """Records of a partition from offset `start`, inclusive, to `end`, exclusive."""
 
     start: int
     end: int
 
 
 async def partitions(kafka_config: KafkaConfig | str, names: Collection[str]) -> list[TopicPartition]:
-    """All partitions of these topics. Raises StackUnavailable when Kafka or one of them is not there."""
+    """All partitions of these topics. Raises StackUnavailable if Kafka is unavailable or a topic is missing."""
     async with clients.admin(kafka_config) as admin:
         described = await admin.describe_topics(list(names))
     counts = {one["topic"]: len(one["partitions"]) for one in described if one["error_code"] == 0}
@@ -38,13 +38,13 @@ async def partitions(kafka_config: KafkaConfig | str, names: Collection[str]) ->
 
 
 class TopicReader:
-    """Reads what is in partitions now."""
+    """Reads the records that partitions contain now."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
     async def end_offsets(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset after the last record of each. Raises StackUnavailable."""
+        """The offset after the last record of each partition. Raises StackUnavailable."""
         try:
             return dict(await self._consumer.end_offsets(list(wanted)))
         except (KafkaError, TimeoutError) as error:
@@ -53,7 +53,7 @@ class TopicReader:
     async def offset_ranges(
         self, wanted: Collection[TopicPartition], since: datetime | None = None
     ) -> dict[TopicPartition, OffsetRange]:
-        """What is in each of these now, or what was written since. Raises StackUnavailable."""
+        """The offsets of each partition's current records, or of those written since then. Raises StackUnavailable."""
         end_offsets = await self.end_offsets(wanted)
         try:
             starts = await self._consumer.beginning_offsets(list(wanted))
@@ -66,7 +66,7 @@ class TopicReader:
         return {tp: OffsetRange(starts[tp], end_offsets[tp]) for tp in wanted}
 
     async def records(self, tp: TopicPartition, span: OffsetRange) -> AsyncIterator[ConsumerRecord]:
-        """The records of a span in their order, but for those that aiokafka can't read. Raises StackUnavailable."""
+        """Yield the records of a span in order; skips those that aiokafka can't parse. Raises StackUnavailable."""
         consumer = self._consumer
         consumer.assign([tp])
         consumer.seek(tp, span.start)
@@ -77,7 +77,7 @@ class TopicReader:
                 try:
                     fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=at_once)
                 except UnicodeDecodeError:
-                    # It takes the names of headers for UTF-8. Found one by one, such a record is stepped over.
+                    # aiokafka decodes header names as UTF-8. Fetch singly to find the invalid record, and skip it.
                     consumer.seek(tp, position if at_once > 1 else position + 1)
                     at_once = 1 if at_once > 1 else _RECORDS_MAX
                     continue
@@ -94,11 +94,11 @@ class TopicReader:
 
 @asynccontextmanager
 async def open_reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
-    """A reader for one command. Raises StackUnavailable when Kafka is not there."""
+    """A reader for one command. Raises StackUnavailable if Kafka is unavailable."""
     consumer = AIOKafkaConsumer(
         **KafkaConfig.parse(kafka_config).client_options(),
         enable_auto_commit=False,
-        # A seek may be overtaken by the consumer's own look for where to start.
+        # The consumer's own offset reset may override a seek, and this one loses no record.
         auto_offset_reset="earliest",
         request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
     )
@@ -113,7 +113,7 @@ async def open_reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicRea
 
 
 def _check_progress(since: float) -> None:
-    """Raise TimeoutError where that is long ago: aiokafka asks a broker that is away for ever, and says nothing."""
+    """Raise TimeoutError if `since` is too long ago: aiokafka retries an absent broker for ever, silently."""
     if time.monotonic() - since > clients.EXCHANGE_TIMEOUT_S:
         raise TimeoutError
 

@@ -1,4 +1,4 @@
-"""Whole record batches, built by us: one call a record and one future a batch, not one of each a record."""
+"""Builds whole record batches: one call a record and one future a batch, instead of one future a record."""
 
 import asyncio
 from collections import defaultdict
@@ -14,30 +14,30 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class RecordBatches:
-    """Records on their way to many partitions, sent together."""
+    """Buffers records for many partitions and sends them together."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
         self._batches: defaultdict[tuple[str, int], list[BatchBuilder]] = defaultdict(list)
 
     def add(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Add a record behind those of the same partition."""
+        """Append a record to the batch of its partition."""
         batches = self._batches[topic, partition]
         if batches and batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is not None:
             return
         batch = self._producer.create_batch()
-        # An empty batch takes a record of any size; the broker has the last word.
+        # An empty batch accepts a record of any size; the broker enforces the limit.
         batch.append(timestamp=None, key=key, value=value, headers=headers)
         batches.append(batch)
 
     async def send(self) -> None:
-        """Send all and wait until each is on all replicas. Raises what aiokafka raises, and TimeoutError."""
+        """Send all records and wait until all replicas have them. Raises what aiokafka raises, and TimeoutError."""
         sent = []
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             for (topic, partition), batches in self._batches.items():
                 for batch in batches:
                     batch.close()
-                    # Waits while an earlier one of the partition has not left.
+                    # Waits until the partition's previous batch is sent.
                     sent.append(await self._producer.send_batch(batch, topic, partition=partition))
             self._batches.clear()
             if sent:

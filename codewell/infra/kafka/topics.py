@@ -1,4 +1,4 @@
-"""Make the topics that are missing."""
+"""Creates missing topics."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ REPLICAS_DEFAULT: Final = 3
 
 
 async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
-    """Make the topics that are missing and return their names. Without a number: 3 replicas, or one for each broker.
+    """Create missing topics and return their names. Default replication: 3, or the number of brokers if fewer.
 
-    Partitions of a topic that is there already are left as they are, as more of them would send a profile's requests
-    elsewhere. Raises StackUnavailable.
+    Existing topics keep their partitions: more of them would move a profile's requests to other partitions. Raises
+    StackUnavailable.
     """
     async with admin(kafka_config) as client:
         there = set(await client.list_topics())

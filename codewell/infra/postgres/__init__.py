@@ -1,1 +1,1 @@
-"""Connections to Postgres and the migrations that bring its schema up to date."""
+"""Connections to Postgres, and the schema's migrations."""

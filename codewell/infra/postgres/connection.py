@@ -1,4 +1,4 @@
-"""Open connections with a limit on everything: connecting, a statement, a lock, an idle transaction."""
+"""Opens connections with timeouts on everything: connecting, a statement, a lock, an idle transaction."""
 
 import asyncio
 import contextlib
@@ -17,28 +17,27 @@ from codewell.infra.postgres.hosts import connect
 
 CLOSE_TIMEOUT_S: Final = 2.0
 COMMAND_TIMEOUT_S: Final = 60.0
-# In workers. Past it a statement is cancelled, and where nothing is said to that either for as long again, its
-# connection is given up: so that all is well a minute after a network came back that had swallowed what was sent.
-# Longer than a lock is waited for.
+# In workers. After it asyncpg cancels the statement, and after the same time again without an answer it drops the
+# connection: so workers recover within a minute of a network failure that dropped packets. Longer than the lock
+# timeout.
 WORKER_COMMAND_TIMEOUT_S: Final = 20.0
-# For a connection that is free, or can be made.
+# For a free or new connection from the pool.
 ACQUIRE_TIMEOUT_S: Final = 15.0
 _START_PAUSE_S: Final = 0.2
 LOCK_TIMEOUT_MS: Final = 10_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 15_000
 
-# What OpenSSL says of a certificate that is good, but of another name or another address.
+# OpenSSL's errors for a valid certificate with another name or address.
 _HOST_MISMATCH_CODES: Final = (62, 64)
 
 Connection: TypeAlias = asyncpg.Connection
 
-# What asyncpg raises when the server is away, starting, stopping, full, or has turned into a read-only standby.
+# asyncpg's errors while the server is down, starting, stopping, full, or has become a read-only standby.
 UNAVAILABLE_ERRORS: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    # The server's last words came while the connection was idle, and it is not yet known to be closed; or it takes no
-    # writes.
+    # The server closed an idle connection, and asyncpg has not noticed the end yet; or the server is read-only.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -46,21 +45,21 @@ UNAVAILABLE_ERRORS: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
-    # Its connections, its memory, its disk.
+    # The server is out of connections, memory or disk space.
     asyncpg.InsufficientResourcesError,
-    # Its files.
+    # The server fails to access its files.
     asyncpg.PostgresSystemError,
-    # While it is being moved or set up: the new place has no such database yet, or doesn't know our password.
+    # During a move or set-up: the new server does not have this database or this password yet.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
 
-# The classes of errors (the beginning of their SQLSTATE) whose sentence is about the server and holds nothing of ours.
+# Error classes (the first two characters of SQLSTATE) whose messages are about the server and contain none of our data.
 _SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "53", "55", "57", "58")
 
 
 def outage_reason(error: BaseException) -> str:
-    """What to say of an error while the database is waited for: no code, no profile id and no password is in it."""
+    """The reason to report while the database is unavailable, without a code, profile id or password."""
     name, said = type(error).__name__, str(error).partition("\n")[0]
     state = getattr(error, "sqlstate", None)
     if isinstance(error, asyncpg.PostgresError) and state is not None:
@@ -69,14 +68,14 @@ def outage_reason(error: BaseException) -> str:
 
 
 class Pool(asyncpg.Pool):
-    """A pool whose waits have a limit, and which keeps no connection that was found dead with another."""
+    """A pool with a timeout on acquire, which replaces all connections when one of them proves stale."""
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """A connection for as long as the block runs. Raises what asyncpg raises.
+        """Yield a connection while the block runs. Raises what asyncpg raises.
 
-        After a fail-over, connections to what is now a standby look alive and refuse every write; behind a network
-        that is gone they look alive and say nothing. Where one of them shows it, all are made anew.
+        After a fail-over, connections to the old primary look alive and refuse every write; after a network failure
+        they look alive and never answer. Once one connection shows this, the pool replaces all of them.
         """
         try:
             opened = await super().acquire(timeout=ACQUIRE_TIMEOUT_S)
@@ -92,7 +91,7 @@ class Pool(asyncpg.Pool):
 
 
 async def _skip_reset(_: Connection) -> None:
-    """Skip the reset on release: no code here changes a session for longer than a transaction."""
+    """Skip the reset on release: no code changes a session for longer than a transaction."""
 
 
 @asynccontextmanager
@@ -102,19 +101,19 @@ async def pool(
     connections_max: int,
     init: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Pool]:
-    """A pool that connects when it is first used; `init` is called once for each connection.
+    """A pool that connects on first use; `init` is called once for each connection.
 
-    Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE_ERRORS` while the database is away).
+    Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE_ERRORS` while the database is unavailable).
     """
     opened = Pool(
         url,
         min_size=0,
         max_size=connections_max,
-        # They are good for ever.
+        # Connections have no maximum age.
         max_queries=sys.maxsize,
         init=init,
         reset=_skip_reset,
-        # The generator counts workers by their connections, idle ones too.
+        # The generator counts workers by their connections, including idle ones.
         max_inactive_connection_lifetime=0,
         connect=connect,
         loop=None,
@@ -127,14 +126,14 @@ async def pool(
     try:
         yield opened
     finally:
-        # A server that has stopped answering would block the close: after the timeout its connections are cut.
+        # A server that does not answer would block the close: after the timeout the connections are dropped.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(opened.close(), CLOSE_TIMEOUT_S)
 
 
 @asynccontextmanager
 async def connection(url: str, application_name: str) -> AsyncIterator[Connection]:
-    """One connection for one command. Raises StackUnavailable, in words for a person."""
+    """One connection for one command. Raises StackUnavailable, with a message for users."""
     try:
         opened = await connect(
             url,
@@ -146,7 +145,7 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
     try:
         yield opened
     finally:
-        # What was to be done is done, or has its own error.
+        # The command's work is done, or failed with its own error.
         with contextlib.suppress(*UNAVAILABLE_ERRORS):
             await asyncio.shield(opened.close(timeout=CLOSE_TIMEOUT_S))
 
@@ -154,9 +153,9 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
 async def wait_until_up(
     url: str, application_name: str, timeout_s: float, check: Callable[[Connection], Awaitable[None]]
 ) -> None:
-    """Wait until Postgres answers and `check` is content, or raise what was wrong last (StackUnavailable).
+    """Wait until Postgres answers and `check` passes, or raise the last error (StackUnavailable) after `timeout_s` (s).
 
-    What waiting does not mend, NotTrusted, is raised at once.
+    Raises NotTrusted at once, as waiting does not help.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -174,7 +173,7 @@ async def wait_until_up(
 
 
 def address_of(url: str) -> str:
-    """Hosts, ports and database of a URL, without its user and password."""
+    """The hosts, ports and database of a URL, without user and password."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -215,9 +214,9 @@ def _server_settings(application_name: str) -> dict[str, str]:
         "application_name": application_name,
         "timezone": "UTC",
         "lock_timeout": str(LOCK_TIMEOUT_MS),
-        # A worker that is stopped in the middle of a claim must not keep its blocks from the others for ever.
+        # A worker that is stopped during a claim must not keep its blocks locked for ever.
         "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-        # A machine that is gone without a word lets go within a minute of what its sessions hold (an import, say).
+        # Locks of a machine that disappeared (during an import, for example) are released within a minute.
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",

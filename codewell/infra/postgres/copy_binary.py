@@ -1,7 +1,7 @@
-"""The binary format of COPY, encoded here in a quarter of the time that asyncpg takes field by field.
+"""Encodes the binary format of COPY, in a quarter of the time that asyncpg takes field by field.
 
-The format is PostgreSQL's (its manual, "COPY", section "Binary Format"): a signature, each row as its number of
-fields and each field as its length and its bytes in network order, a trailer. The length of a null is -1.
+The format is documented in PostgreSQL's manual ("COPY", section "Binary Format"): a signature, each row as its field
+count and each field as length and bytes in network order, a trailer. The length of NULL is -1.
 """
 
 import struct
@@ -20,25 +20,25 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@lru_cache(maxsize=1024)  # A batch is of few programs and blocks, and all codes of a block share one time.
+@lru_cache(maxsize=1024)  # A batch has few distinct programs, blocks and times.
 def bigint_or_null(value: int | None) -> bytes:
-    """A bigint field."""
+    """Encode a bigint field, or NULL for None."""
     return NULL if value is None else BIGINT(BIGINT_BYTES, value)
 
 
 @lru_cache(maxsize=1024)
 def timestamp(moment: datetime) -> bytes:
-    """A timestamptz field."""
+    """Encode a timestamptz field."""
     return BIGINT(BIGINT_BYTES, (moment - _EPOCH) // _MICROSECOND)
 
 
 def text(value: str) -> bytes:
-    """A text field."""
+    """Encode a text field."""
     encoded = value.encode()
     return _LENGTH(len(encoded)) + encoded
 
 
 def jsonb(value: str) -> bytes:
-    """A jsonb field from its JSON text."""
+    """Encode a jsonb field from JSON text."""
     encoded = _JSONB_VERSION + value.encode()
     return _LENGTH(len(encoded)) + encoded

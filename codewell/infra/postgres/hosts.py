@@ -1,20 +1,20 @@
-"""Connect to the one of several hosts that takes writes, whatever is wrong with the others."""
+"""Connects to the writable one of several hosts, even if others fail or hang."""
 
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-# For each host: one that swallows what is sent to it would otherwise take all the time that there is for the others.
+# For each host: one that drops packets would otherwise use up the time of the others.
 CONNECT_TIMEOUT_S: Final = 4.0
 _SESSION_ATTRS_OPTION: Final = "target_session_attrs"
 
 
 async def connect(url: str, **more: Any) -> asyncpg.Connection:
-    """A connection to the URL's host; of several, to the first that takes writes, unless the URL wants another.
+    """Connect to the URL's host; of several, to the first writable one, unless the URL's options ask for another.
 
-    After a fail-over the old primary may be there, alive, and refuse every write. Raises what asyncpg raises, and
-    ConnectionError with what is wrong at each of several hosts.
+    After a fail-over the old primary may still run and refuse every write. Raises what asyncpg raises, and
+    ConnectionError with the error of each of several hosts.
     """
     hosts = urls_by_host(url)
     if len(hosts) > 1 and _SESSION_ATTRS_OPTION not in urlsplit(url).query:
@@ -31,7 +31,7 @@ async def connect(url: str, **more: Any) -> asyncpg.Connection:
 
 
 def urls_by_host(url: str) -> dict[str, str]:
-    """A URL for each host of this one, by host and port."""
+    """One URL for each host of this URL, keyed by (host, port)."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     if "," not in hosts:

@@ -1,4 +1,4 @@
-"""Users of the database that have the rights of one service, or of an auditor, and no others."""
+"""Database users with the privileges of one service or of an auditor, and no others."""
 
 import hashlib
 import hmac
@@ -24,10 +24,10 @@ _IS_LOGIN_OF_ROLE: Final = """
 
 
 async def create_login(connection: Connection, role: str, user: str, password: str) -> None:
-    """Create a user with the rights of a role (one of ROLES), or change the password of a user that has that role.
+    """Create a user with the privileges of a role (one of ROLES), or change the password of a user that has the role.
 
-    Raises SettingsInvalid for a password that is too short, a user that is there for something else, and where the
-    connection's own user may not make users; SchemaMismatch where the role itself is missing.
+    Raises SettingsInvalid if the password is too short, the user exists for another purpose, or the connection's user
+    may not create users; SchemaMismatch if the role is missing.
     """
     if len(password) < PASSWORD_CHARACTERS_MIN or not (password.isascii() and password.isprintable()):
         raise SettingsInvalid(
@@ -41,7 +41,7 @@ async def create_login(connection: Connection, role: str, user: str, password: s
     if is_member is False:
         raise SettingsInvalid(f"The user {user} exists and has other roles than {group}: choose another name.")
     what = "ALTER ROLE %I LOGIN PASSWORD %L" if is_member else "CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I"
-    # Statements of this kind take no arguments; the server itself quotes what is put into them.
+    # Statements of this kind take no parameters, so the server quotes the values in a query first.
     statement = await connection.fetchval(
         f"SELECT format('{what}', $1::text, $2::text, $3::text)",
         user,
@@ -58,7 +58,7 @@ async def create_login(connection: Connection, role: str, user: str, password: s
 
 
 def _verifier(password: str) -> str:
-    """What the server keeps of a password (RFC 5803): then it is in no log of statements."""
+    """The SCRAM verifier of a password (RFC 5803), so that no statement log contains the password."""
     salt = secrets.token_bytes(_SALT_BYTES)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

@@ -1,6 +1,6 @@
-"""Bring the schema up to date: plain numbered SQL files, each applied once, in order, all or nothing.
+"""Schema migrations: plain numbered SQL files, each applied once, in order, in one transaction.
 
-The roles of the services and their rights are in a file of their own, which is applied each time.
+The roles of the services and their privileges are in a separate file, which is applied each time.
 """
 
 from importlib.resources import files
@@ -13,7 +13,7 @@ from codewell.infra.postgres.connection import Connection
 
 ROLES: Final = "roles.sql"
 
-# The privileges on the schema, its tables, their columns and its functions.
+# Privileges on the schema, its tables, their columns and its functions.
 _PRIVILEGES: Final = """
     SELECT object, part, (aclexplode(acl)).* FROM (
         SELECT oid AS object, 0 AS part, nspacl AS acl FROM pg_namespace WHERE nspname = current_schema()
@@ -23,12 +23,12 @@ _PRIVILEGES: Final = """
         UNION ALL SELECT oid, 0, proacl FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
     ) AS given ORDER BY 1, 2, 3, 4, 5, 6
     """
-# Any number that no other program takes on the same database.
+# An arbitrary number that no other application uses in this database.
 _ADVISORY_LOCK: Final = 0x636F_6465_7765_6C6C >> 1
 
 
 class Migration(NamedTuple):
-    """One file of `schemas/sql`: its number, its name, its statements."""
+    """One file of `schemas/sql`: number, name, statements."""
 
     number: int
     name: str
@@ -36,23 +36,23 @@ class Migration(NamedTuple):
 
 
 def load_migrations() -> list[Migration]:
-    """The migrations that came with this program, by number."""
+    """The migrations of this version, by number."""
     found = (path for path in files("schemas.sql").iterdir() if path.name.endswith(".sql") and path.name != ROLES)
     return sorted(Migration(int(path.name[:4]), path.name, path.read_text("utf-8")) for path in found)
 
 
 def load_roles() -> str:
-    """The statements that make the roles of the services and give them their rights; safe to repeat."""
+    """The statements that create the services' roles and grant their privileges; idempotent."""
     return files("schemas.sql").joinpath(ROLES).read_text("utf-8")
 
 
 async def migrate(connection: Connection) -> list[str]:
-    """Apply what is missing and return the names applied. Concurrent calls are safe: an advisory lock admits one.
+    """Apply missing migrations and return the names applied. An advisory lock serializes concurrent calls.
 
-    ROLES is among them when a role was missing, or a right of one, as after a restore into another cluster.
+    The names include ROLES if a role or one of its privileges was missing, as after a restore into another cluster.
 
-    Raises SchemaMismatch when the database has a migration that this program doesn't know, or the user of the
-    connection may not do what one needs.
+    Raises SchemaMismatch if the database has a migration that this version does not know, or if the connection's user
+    lacks a privilege that a migration needs.
     """
     try:
         return await _migrate(connection)
@@ -83,9 +83,9 @@ async def _migrate(connection: Connection) -> list[str]:
 
 
 async def check_schema(connection: Connection) -> None:
-    """Raise SchemaMismatch unless the database's schema is the one that this program was made for.
+    """Raise SchemaMismatch unless the database has the schema of this version.
 
-    Raises SettingsInvalid where the connection's user has no right to it at all.
+    Raises SettingsInvalid if the connection's user has no privilege on the schema.
     """
     exists = await connection.fetchval("SELECT to_regclass('migration') IS NOT NULL")
     try:

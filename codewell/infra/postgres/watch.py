@@ -23,7 +23,7 @@ async def monitor(pool: Pool, health: Health, stop: asyncio.Event) -> None:
         if pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size():
             await _probe(pool, health)
         try:
-            await asyncio.wait_for(stop.wait(), PROBE_INTERVAL_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load
+            await asyncio.wait_for(stop.wait(), PROBE_INTERVAL_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter
         except TimeoutError:
             continue
 
@@ -32,7 +32,7 @@ async def _probe(pool: Pool, health: Health) -> None:
     try:
         async with pool.acquire() as connection:
             if await connection.fetchval("SHOW transaction_read_only") == "on":
-                # The pool lets go of such connections, where nobody has written over them yet.
+                # The pool replaces its connections on this error, even if no write has failed on them yet.
                 raise asyncpg.ReadOnlySQLTransactionError("it takes no writes")
     except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
         health.set_waiting(_NAME, outage_reason(error))

@@ -1,1 +1,1 @@
-"""What every process has: one start and stop contract, failpoints, coalesced calls."""
+"""Process lifecycle, failpoints and call coalescing."""

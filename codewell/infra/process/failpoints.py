@@ -1,6 +1,6 @@
-"""Points at which tests make a process die, to check what state a crash leaves.
+"""Failpoints: tests arm them to kill or stop a process, and check the state that a crash leaves.
 
-None is armed unless the setting `failpoints` names it. A worker passes one a batch, not one a request.
+The setting `failpoints` arms them; by default none is armed. A worker passes one a batch, not one a request.
 """
 
 import os
@@ -18,37 +18,37 @@ _ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 class Failpoint(StrEnum):
-    """Every moment that can be named."""
+    """All failpoints."""
 
     FETCHED = "fetched"
     CLAIMED = "claimed"
     """A claim is written and not committed."""
     COMMITTED = "committed"
-    """A claim is committed, and nobody knows of it."""
+    """A claim is committed and not published."""
     PRODUCED = "produced"
-    """The first answers of a batch are acknowledged, the others are on their way."""
+    """The first answers of a batch are acknowledged, the others are in flight."""
     ACKNOWLEDGED = "acknowledged"
     """Answers are in Kafka, and the offsets of their requests are not committed."""
     OFFSETS_COMMITTED = "offsets_committed"
     REVOKING = "revoking"
-    """Partitions are taken away, maybe with a batch in hand."""
+    """Partitions are being revoked, possibly with a batch in progress."""
     CLOSING = "closing"
     FILLED = "filled"
-    """Codes for a pool are made and not committed."""
+    """Codes for a pool are inserted and not committed."""
     ORDERED = "ordered"
-    """A request to a remote service is taken, and not sent."""
+    """An order to a remote service is leased and not sent."""
     ANSWERED = "answered"
-    """The remote service has answered, and nothing of it is stored."""
+    """The remote service has answered, and nothing is stored."""
     STORED = "stored"
-    """The remote service's codes are stored and not committed."""
+    """The remote service's codes are inserted and not committed."""
 
 
-# How often each armed point is still to be passed, and what happens then.
+# For each armed failpoint: the passes that are left, and the signal.
 _armed: dict[Failpoint, tuple[int, signal.Signals]] = {}
 
 
 def arm(text: str) -> None:
-    """Arm points, such as `claimed=kill@3,closing=stop`: the signal comes when the point is reached the third time.
+    """Arm failpoints from a text such as `claimed=kill@3,closing=stop`; `@3` sends the signal at the third pass.
 
     Raises SettingsInvalid.
     """
@@ -67,7 +67,7 @@ def arm(text: str) -> None:
 
 
 def reach(point: Failpoint) -> None:
-    """Send the armed signal to this process when it passes this point the given number of times."""
+    """Pass a failpoint: send this process the armed signal if the count is reached."""
     if not _armed or point not in _armed:
         return
     left, number = _armed[point]

@@ -18,9 +18,9 @@ CANCEL_TIMEOUT_S: Final = 2.0
 
 
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` on an event loop until it returns. The event it is given is set by SIGINT and SIGTERM.
+    """Run `main` on an event loop until it returns. SIGINT and SIGTERM set the event that it receives.
 
-    Raises the first CodewellError of a group as itself: one sentence is enough for a person.
+    Raises the first CodewellError of an exception group by itself: users need one sentence.
     """
     import uvloop
 
@@ -44,9 +44,9 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
 
 
 async def run_until_stopped(stop: asyncio.Event, work: Awaitable[None], grace_s: float = 0.0) -> None:
-    """Wait for `work`; once told to stop it has `grace_s` to end by itself, and is cancelled then.
+    """Wait for `work`. Once `stop` is set, it has `grace_s` (s) to end, then it is cancelled.
 
-    What it raises is raised here.
+    Raises what `work` raises.
     """
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
@@ -56,18 +56,18 @@ async def run_until_stopped(stop: asyncio.Event, work: Awaitable[None], grace_s:
     finally:
         stopped.cancel()
         task.cancel()
-        # A call to a server that has stopped answering may not even take its own cancellation.
+        # A call to a server that does not answer may ignore even its cancellation.
         await asyncio.wait((task, stopped), timeout=CANCEL_TIMEOUT_S)
     if task.done() and not task.cancelled():
         task.result()
 
 
 async def backoff_delays(stop: asyncio.Event) -> AsyncIterator[float]:
-    """Pause ever longer between attempts, with jitter (s), until told to stop. The first turn comes at once."""
+    """Yield at once, then after growing delays with jitter (s), until `stop` is set."""
     pause_s = _BACKOFF_FIRST_S
     yield 0.0
     while not stop.is_set():
-        jittered_s = pause_s * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, keeps no secret
+        jittered_s = pause_s * random.uniform(0.5, 1.5)  # noqa: S311  jitter, not security
         try:
             await asyncio.wait_for(stop.wait(), jittered_s)
         except TimeoutError:

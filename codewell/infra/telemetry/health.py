@@ -30,8 +30,8 @@ WAITING_FOR: Final = Gauge(
     "codewell_waiting_for", "1 while the process waits for this dependency, as in /readyz, else 0.", ["what"]
 )
 
-# A loop that has work and has not come round for so long is stuck, whatever it says. Each call to a server ends much
-# sooner, so that no loop is stuck for the reason that one of them is away.
+# A loop that has work and sends no heartbeat for this long is stuck, whatever it reports. Every call to a server times
+# out much sooner, so that an unavailable server alone never makes a loop stuck.
 STUCK_AFTER_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 2
 
@@ -48,7 +48,7 @@ class _Answer(NamedTuple):
 
 
 class Health:
-    """What a process waits for, and when each of its loops last came round."""
+    """The dependencies that a process waits for, and the last heartbeat of each of its loops."""
 
     def __init__(self, *waiting_for: str) -> None:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
@@ -64,7 +64,7 @@ class Health:
         self._waiting_for[name] = why
 
     def set_ready(self, name: str) -> None:
-        """Note that `name` is there."""
+        """Record that `name` is available."""
         if self._waiting_for.pop(name, None) is not None:
             log.info("has", name=name)
             WAITING_FOR.labels(name).set(0)
@@ -74,23 +74,23 @@ class Health:
         self._heartbeats[loop] = time.monotonic()
 
     def set_idle(self, loop: str) -> None:
-        """Note that this loop has nothing to do, for as long as it may be."""
+        """Record that this loop has no work; it needs no heartbeat until its next one."""
         self._heartbeats.pop(loop, None)
 
     @property
     def waiting_for(self) -> dict[str, str]:
-        """What the process waits for now, and why."""
+        """The dependencies that the process waits for now, with the reasons."""
         return dict(self._waiting_for)
 
     @property
     def stuck(self) -> list[str]:
-        """Loops that have work and have not come round for STUCK_AFTER_S."""
+        """Loops that have work and sent no heartbeat for STUCK_AFTER_S."""
         now = time.monotonic()
         return [loop for loop, then in self._heartbeats.items() if now - then > STUCK_AFTER_S]
 
 
 class Probes:
-    """The three paths that every process serves, as an ASGI application that needs no framework."""
+    """The probe endpoints that every process serves, as an ASGI application without a framework."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
@@ -102,11 +102,11 @@ class Probes:
 
     @property
     def paths(self) -> Iterable[str]:
-        """What it answers."""
+        """The paths that it serves."""
         return self._answers.keys()
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer one request. Its body, if it has one, is not read."""
+        """Answer one request. Its body, if any, is not read."""
         answer = self._answers.get(scope["path"])
         if answer is None:
             await respond(send, HTTPStatus.NOT_FOUND, _TEXT, b"Not Found")
@@ -134,7 +134,7 @@ def _json_answer(what: Mapping[str, object], *, good: bool) -> _Answer:
 
 @asynccontextmanager
 async def serve_health(health: Health, host: str, port: int) -> AsyncIterator[None]:
-    """Serve the three paths while the block runs; a port of -1 serves nothing. Raises StackUnavailable."""
+    """Serve the probe endpoints while the block runs; port -1 serves nothing. Raises StackUnavailable."""
     if port < 0:
         yield
         return
@@ -146,7 +146,7 @@ async def serve_health(health: Health, host: str, port: int) -> AsyncIterator[No
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the process's own matter."""
+        """Do nothing: the process handles its signals itself."""
         yield
 
 
@@ -154,7 +154,7 @@ class _Server(uvicorn.Server):
 async def serve_app(
     app: Application, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
 ) -> AsyncIterator[int]:
-    """Serve an application while the block runs, and give its port. Raises StackUnavailable when it is taken."""
+    """Serve an application while the block runs, and yield its port. Raises StackUnavailable if the port is in use."""
     try:
         listener = socket.create_server((host, port))
     except OSError as error:
@@ -162,7 +162,7 @@ async def serve_app(
             f"Cannot listen on port {port} of {host} ({error.strerror or error}): choose another port, or stop "
             "the process that uses it."
         ) from error
-    # An access log has paths, and a path may hold a code.
+    # No access log: it would contain paths, and a path may contain a code.
     config = uvicorn.Config(
         app,
         http=LimitedProtocol,

@@ -1,6 +1,6 @@
 """Structured logs on standard error: one JSON object a line, or columns on a terminal.
 
-No line holds a code or a profile id: `masking` removes what error messages quote of data.
+No line contains a code or a profile id: `masking` removes the data that error messages quote.
 """
 
 import logging
@@ -16,13 +16,13 @@ from codewell.infra.telemetry.masking import mask, mask_arguments
 
 log = structlog.get_logger()
 
-# Where a broker is away, its clients say so seventy times a second.
+# While a broker is unavailable, its clients log seventy messages a second.
 _LIMITED_LOGGERS: Final = "aiokafka"
 _REPEAT_INTERVAL_S: Final = 10.0
 
 
 def configure(service: str, level: str) -> None:
-    """Set up logging for this process. Libraries' own warnings go the same way, and so does what nobody caught."""
+    """Configure logging of this process, with the libraries' warnings and uncaught exceptions in the same format."""
 
     def add_service(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         return {"service": service, **event}
@@ -53,7 +53,7 @@ def configure(service: str, level: str) -> None:
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         )
     )
-    # A library's warning is for the operator; what it does all day is not, and some of it tells of single messages.
+    # Libraries log from WARNING up: their routine messages are not for operators, and some describe single records.
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
@@ -62,7 +62,7 @@ def configure(service: str, level: str) -> None:
 
 
 class _RepeatLimiter(logging.Filter):
-    """Lets a message of the Kafka client's through that was not there for a while, and says how many were not."""
+    """Limits repeats of a Kafka client's message, and logs the number of suppressed ones with the next."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _RepeatLimiter(logging.Filter):
         self._suppressed_counts: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is to be written. What tells apart is its text before anything is put into it."""
+        """Return whether to log the record. Repeats are recognized by the unformatted message."""
         if not record.name.startswith(_LIMITED_LOGGERS):
             return True
         text, now = str(record.msg), time.monotonic()
@@ -84,7 +84,7 @@ class _RepeatLimiter(logging.Filter):
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
-    """What nobody caught would be written with all that its text says."""
+    """Log an uncaught exception; Python's own hook would write its full text, data included."""
     if issubclass(kind, KeyboardInterrupt):
         return
     error = error or kind()

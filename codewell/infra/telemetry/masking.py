@@ -1,7 +1,7 @@
-"""Masks errors for the log: their class and traceback stay, the data that they quote is removed.
+"""Masks errors in the log: keeps their class and traceback, removes the data that they quote.
 
-Postgres tells in DETAIL which key was there already or how the row looked that it refused, pydantic what came instead
-of what it wanted, Python which key or text it could not use. Codes and profile ids are among all of these.
+Postgres quotes duplicate keys and refused rows in DETAIL, pydantic quotes the invalid input, Python quotes missing keys
+and invalid texts. These quotes can contain codes and profile ids.
 """
 
 import logging
@@ -15,11 +15,11 @@ from structlog.typing import EventDict
 
 from codewell.errors import StackUnavailable
 
-# What their errors say is of hosts, files and brokers.
+# Errors whose messages name only hosts, files and brokers.
 _SAFE_ERRORS: Final = (OSError, StackUnavailable)
 _SAFE_MODULES: Final = ("aiokafka.errors",)
-# The second net, for texts that somebody else has made of an error, asyncio of a task's among them: to the end of the
-# line, or of the value.
+# A second line of defence for texts that other code made from an error, such as asyncio's report of a failed task:
+# removes the data up to the end of the line or value.
 _DATA_PATTERN: Final = re.compile(
     r"(?P<pydantic>input_value=).*?(?=, input_type=|\n|$)"
     r"|(?P<task>\b(?:exception|result)=).*?(?=\n|$)"
@@ -29,7 +29,7 @@ _MASKED: Final = "***"
 
 
 def redacted(error: BaseException) -> str:
-    """An error without what it says of data: its kind, and of Postgres' errors their number and constraint."""
+    """Describe an error without its data: its class, and for Postgres errors also SQLSTATE and constraint."""
     kind = type(error)
     facts = [str(fact) for name in ("sqlstate", "constraint_name") if (fact := getattr(error, name, None))]
     if facts:
@@ -40,12 +40,12 @@ def redacted(error: BaseException) -> str:
 
 
 def masked(text: str) -> str:
-    """The text without the parts in which errors repeat data."""
+    """Return the text without the parts in which errors quote data."""
     return _DATA_PATTERN.sub(lambda found: f"{found['pydantic'] or found['task'] or ''}{_MASKED}", text)
 
 
 def mask(_: object, __: str, event: EventDict) -> EventDict:
-    """A step of structlog's: errors become what `redacted` says of them, and their tracebacks text."""
+    """A structlog processor: replaces errors with their `redacted` text and formats tracebacks the same way."""
     given = event.pop("exc_info", None)
     error = _error_of(given)
     if error is not None:
@@ -59,14 +59,14 @@ def mask(_: object, __: str, event: EventDict) -> EventDict:
 
 
 def mask_arguments(record: logging.LogRecord) -> bool:
-    """A filter of logging's that lets all through, with errors among a message's arguments described."""
+    """A logging filter that passes every record, with errors among the message's arguments redacted."""
     if isinstance(record.args, tuple):
         record.args = tuple(redacted(one) if isinstance(one, BaseException) else one for one in record.args)
     return True
 
 
 def _error_of(given: object) -> BaseException | None:
-    """The error of an `exc_info`, in any of the ways in which it may be given."""
+    """Return the error of an `exc_info`, in any of the forms that logging accepts."""
     if isinstance(given, tuple):
         given = given[1]
     elif given and not isinstance(given, BaseException):
@@ -75,7 +75,7 @@ def _error_of(given: object) -> BaseException | None:
 
 
 def _traceback_lines(error: BaseException) -> Iterator[str]:
-    """The traceback as Python has it, causes first, each error described."""
+    """Format the traceback as Python does, causes first, with each error redacted."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         yield from _traceback_lines(cause)

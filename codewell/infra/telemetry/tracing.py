@@ -1,7 +1,8 @@
-"""Traces, where CODEWELL_OTLP_ENDPOINT names a collector; without it nothing here is made and nothing is imported.
+"""OpenTelemetry traces, exported to the collector at CODEWELL_OTLP_ENDPOINT; unset, no tracing library is imported.
 
-What a span says is chosen here and by who makes it: topics, routes, outcomes and ids of requests, never a key, a code,
-a profile id or a rendered text. No provider is made the process's own, so that no library adds spans that say more.
+Spans carry topics, routes, outcomes and request ids, and never a key, a code, a profile id or a rendered text. This
+module and its callers choose the attributes. The tracer provider is not installed globally, so that no library adds
+spans with other attributes.
 """
 
 import asyncio
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 Attributes = Mapping[str, str | int]
 
 TRACEPARENT: Final = "traceparent"
-# W3C Trace Context, version 00; later versions begin alike.
+# W3C Trace Context, version 00. Later versions begin with the same fields.
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.DOTALL)
 _SAMPLED: Final = 1
-# What is not sent by then when a process ends is lost.
+# Spans that are not exported within this time when a process ends are lost.
 _EXPORT_TIMEOUT_S: Final = 3.0
 
 
 class Tracing:
-    """Makes spans of requests that are sampled: those whose sender says so, and a share of those that say nothing."""
+    """Makes spans for sampled requests: those whose traceparent is sampled, and a share of those without one."""
 
     def __init__(self, tracer: "Tracer", share: float) -> None:
         self._tracer = tracer
         self._share = share
 
     def sample(self, traceparent: str | None) -> "tuple[bool, SpanContext | None]":
-        """Whether a request with this header is to be traced, and the span that it is part of, if any."""
+        """Return whether to trace a request with this traceparent header, and its parent span context, if any."""
         found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
         if found is None or not int(found[1], 16) or not int(found[2], 16):
-            return random.random() < self._share, None  # noqa: S311  it keeps no secret
+            return random.random() < self._share, None  # noqa: S311  sampling, not security
         if not int(found[3], 16) & _SAMPLED:
             return False, None
         from opentelemetry.trace import SpanContext, TraceFlags
@@ -55,7 +56,7 @@ class Tracing:
         links: "Sequence[SpanContext]" = (),
         started_ns: int | None = None,
     ) -> "Span":
-        """Begin a span, at `started_ns` (ns since 1970) or now. It is to be ended."""
+        """Start a span at `started_ns` (ns since 1970) or now. The caller ends it."""
         from opentelemetry import context, trace
 
         around = trace.set_span_in_context(trace.NonRecordingSpan(parent), context.Context()) if parent else None
@@ -70,14 +71,14 @@ class Tracing:
 
 
 def traceparent_of(span: "Span") -> str:
-    """The header that makes what somebody else does a part of this span."""
+    """The traceparent header that makes the receiver's spans children of this span."""
     here = span.get_span_context()
     return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
 
 
 @asynccontextmanager
 async def tracing(service: str, endpoint: str | None, share: float) -> AsyncIterator[Tracing | None]:
-    """Send spans to a collector while the block runs; None where there is no endpoint. Raises SettingsInvalid."""
+    """Export spans to a collector while the block runs; yield None without an endpoint. Raises SettingsInvalid."""
     if endpoint is None:
         yield None
         return
@@ -98,7 +99,7 @@ async def tracing(service: str, endpoint: str | None, share: float) -> AsyncIter
     try:
         yield Tracing(provider.get_tracer("codewell"), share)
     finally:
-        # In a thread, as it waits for the collector.
+        # In a thread, as the shutdown blocks until the collector has answered.
         await asyncio.wait(
             (asyncio.ensure_future(asyncio.to_thread(provider.shutdown)),), timeout=2 * _EXPORT_TIMEOUT_S
         )
