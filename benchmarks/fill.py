@@ -119,7 +119,7 @@ async def _heat(servers: Servers, count: int, warm_up: Sequence[int], measured: 
         connection(servers.postgres.url, "codewell-bench") as opened,
         clients.started_producer(servers.kafka.bootstrap) as producer,
     ):
-        # Published as by an issuer, once for each heat.
+        # Publishes as an issuer does, with a new publisher for each heat.
         demands = DemandPublisher(producer, topics.POOL_DEMAND, 0)
         pids = [child.pid for child in children]
         await _fill(opened, demands, warm_up, children)

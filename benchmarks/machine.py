@@ -22,7 +22,7 @@ def facts() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _line_of("/proc/cpuinfo", "model name") or platform.machine(),
         "memory_gb": round(int(_line_of("/proc/meminfo", "MemTotal").split()[0]) * 1024 / 1e9, 1),
-        # CPU time of other virtual machines on the host (steal); near 0 on an idle host.
+        # Other processes' load slows the measurement; near 0 on an idle machine.
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "postgres": _postgres_version(),

@@ -60,7 +60,7 @@ class Load:
                 continue
             await self._publish_some()
             due += self._pause_s
-            # Requests that could not be published in time are skipped, not made up for.
+            # A delay above 1 s is skipped, not made up for.
             due = max(due, loop.time() - 1)
             await asyncio.sleep(due - loop.time())
 

@@ -51,7 +51,7 @@ async def partition(site: Site, moment: Moment) -> None:
 
 
 async def slow_network(site: Site, moment: Moment) -> None:
-    """Adds 100 ms in each direction and limits the rate to 3 Mbit/s."""
+    """Adds about 100 ms to each round trip and limits the rate to 3 Mbit/s."""
     for proxy in (site.postgres, site.kafka):
         _change(proxy, delay_s=0.04, jitter_s=0.02, bytes_per_s=3e6 / 8)
     await asyncio.sleep(moment.lasts_s)

@@ -1,4 +1,4 @@
-"""Prompts for a program's settings in three steps: name and reuse, source of the codes, and how they are given."""
+"""Prompts for a program's settings in three steps: general data, source of the codes, and how they are given."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar

@@ -145,7 +145,7 @@ async def _visible_import(connection: Connection, caller: Token, import_id: UUID
 
 
 def _store_upload(here: Context, file: UploadFile, path: Path, options: ImportOptions) -> Scan:
-    """Move the upload where a workbook's child process can read it, and refuse files without these columns."""
+    """Copy the upload to a file that a workbook's child process can read; refuse tables without these columns."""
     with path.open("wb") as out:
         shutil.copyfileobj(file.file, out)
     scanned = scan(path, here.importer.limits)
