@@ -1,1 +1,1 @@
-"""Benchmarks: the product beside a peer and a ceiling, in one run."""
+"""Benchmarks of the product beside a peer and a ceiling, in one run."""

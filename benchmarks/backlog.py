@@ -1,4 +1,4 @@
-"""Publishes a backlog of requests, and counts their answers."""
+"""Publishes a backlog of requests, and counts its answers."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ PARTITIONS: Final = 24
 
 
 class Backlog:
-    """Requests for codes, one for each of so many profiles, built ahead and stored at once.
+    """Requests for codes, one for each of `count` profiles, built ahead and published at once.
 
-    All are for the one program, unless `wanted` names the programs of each by its number; `new_id` makes their ids.
+    All request the one program, unless `wanted` returns the programs of each by its number; `new_id` makes their ids.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Backlog:
         wanted: Callable[[int], Sequence[str]] | None = None,
         new_id: Callable[[], UUID] = uuid7,
     ) -> None:
-        # One for each partition, as they are sent side by side.
+        # One list for each partition, as partitions are sent concurrently.
         self._batches = [RecordBatches(producer) for _ in range(PARTITIONS)]
         for number in range(count):
             request = build_request(
@@ -42,23 +42,23 @@ class Backlog:
                  "programs": [program] if wanted is None else wanted(number)},
                 new_id(),
             )  # fmt: skip
-            # Any hash will do that sends a profile always to the same partition.
+            # Any hash works that always maps a profile to the same partition.
             partition = crc32(request.key) % PARTITIONS
             self._batches[partition].add(prefix + TOPIC, partition, request.key, request.value, request.headers)
 
     async def store(self) -> None:
-        """Return when each request is in its topic. Raises what aiokafka raises."""
+        """Return when each request is acknowledged. Raises what aiokafka raises."""
         await asyncio.gather(*(batches.send() for batches in self._batches))
 
 
 class Answers:
-    """Counts answers by the ends of the reply topic's partitions, without reading any."""
+    """Counts answers by the end offsets of the reply topic's partitions, without consuming them."""
 
     def __init__(self, consumer: AIOKafkaConsumer, prefix: str) -> None:
         self._consumer = consumer
         self._partitions = [TopicPartition(prefix + REPLY_TOPIC, number) for number in range(PARTITIONS)]
 
     async def count(self) -> int:
-        """How many answers there are since the topic was made."""
+        """The number of answers since the topic was created."""
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
         return sum(ends.values())

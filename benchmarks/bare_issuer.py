@@ -1,8 +1,8 @@
-"""A ceiling, not a product: the issuer's loop over Kafka without a database. It gives everybody the same code.
+"""A ceiling, not a product: the issuer's loop over Kafka without a database. All requests get the same code.
 
-It reads batches of the same size, checks each request with the same model, answers with as many bytes and headers
-through the same whole record batches, and commits offsets when the answers are acknowledged. What the product is
-slower than this is the price of its database work and of its faults being survived.
+It reads batches of the same size, validates each request with the same model, answers with as many bytes and headers
+through the same whole record batches, and commits offsets when the answers are acknowledged. The product's distance
+to this rate is the cost of its database work and its fault tolerance.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _HEAD: Final = [
 
 
 async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
-    """Answer until told to stop."""
+    """Answer until `stop` is set."""
     bootstrap, prefix = settings.kafka_bootstrap, settings.topic_prefix
     consumer = clients.consumer(bootstrap, prefix + GROUP)
     consumer.subscribe([prefix + TOPIC])
@@ -56,7 +56,7 @@ async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_t
 
 
 def answer(record: ConsumerRecord) -> tuple[bytes, Headers]:
-    """An answer as the product would give it, but for what the code and the ids say."""
+    """An answer in the product's form, except for the values of the code and the ids."""
     request_id = dict(record.headers)["ce_id"]
     event = _VALIDATE(record.value)
     data = (

@@ -1,6 +1,6 @@
-"""How long the first page of a very large program takes, by each filter, as a client of the API sees it.
+"""Latency of the first page of a very large program, by each filter, over the HTTP API.
 
-The usual build has as many rows as codes are attached here, and says how many pages there are.
+The peer, the usual build, has as many rows as codes are attached here, and returns the number of pages.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ CEILING: Final = "nothing but SELECT 1"
 _PATH: Final = f"/api/v1/programs/{NAME}"
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
 _BATCH: Final = 4_000
-# Of those that are attached.
+# Of the attached codes.
 _ACTIVATED_SHARE: Final = 10
 _CHANGED: Final = 200
 _MINUTES_S: Final = 300
@@ -48,7 +48,7 @@ _ACTIVATE: Final = """
 
 
 async def bench_browse(codes: int, attached: int, repetitions: int, progress: Progress) -> Report:
-    """Make a program of so many codes, of which so many are attached, and ask for pages. Raises CodewellError."""
+    """Create a program with `codes` codes, `attached` of them attached, and request pages. Raises CodewellError."""
     report = Report("browse", facts())
     async with (
         fresh_postgres(progress) as (home, postgres),
@@ -81,7 +81,7 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
 
 
 async def _timed(asked: Mapping[str, tuple[Site, str]], repetitions: int, progress: Progress) -> dict[str, list[float]]:
-    """How long each answer took, one at a time and all in turn (ms); the first of each warms up."""
+    """Latencies of sequential requests that alternate between the filters (ms); the first of each is a warm-up."""
     times: dict[str, list[float]] = {what: [] for what in asked}
     for repetition in range(repetitions + 1):
         for what, (site, one) in asked.items():
@@ -103,7 +103,7 @@ async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[s
     minters = Minters(None)
     settings = ProgramSettings(
         name=NAME, source=TemplateSource(kind="template", template=_TEMPLATE), codes_max=codes, pool_max=1,
-        # So many codes of this template could be guessed, which is not what is measured.
+        # With this many codes, codes of the template could be guessed, which is not measured here.
         allow_guessable=True,
     )  # fmt: skip
     async with connections.acquire() as opened:
@@ -126,7 +126,7 @@ def _requests(start: int, stop: int) -> Iterator[Request]:
 
 
 async def _change_some(opened: Connection, minters: Minters, program_id: int) -> None:
-    """Delete some codes, and let others expire: the last that were attached, so that they are hard to find."""
+    """Delete and expire some codes: the last attached ones, so that a scan finds them late."""
     rows = await opened.fetch(
         "SELECT code FROM answer WHERE position % $1 <> 0 ORDER BY block_id DESC, position DESC LIMIT $2",
         _ACTIVATED_SHARE,

@@ -1,4 +1,4 @@
-"""All benchmarks, in the order of the page. A new one is a line here and a region in `docs/benchmarks.md`."""
+"""All benchmarks, in the order of the page. A new benchmark is a line here and a region in `docs/benchmarks.md`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,24 +8,24 @@ from codewell.errors import CodewellError
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A command of `codewell bench`, and what its figures are figures of."""
+    """A command of `codewell bench`, and the roles of its results."""
 
     name: str
     short: tuple[str, ...] = ()
-    """The options with which `codewell bench check` runs it; none where it has no ceiling."""
+    """Options of `codewell bench check` for it; empty where it has no ceiling."""
     peers: tuple[str, ...] = ()
-    """How the names of a peer's results begin."""
+    """Prefixes of the names of a peer's results."""
     ceilings: tuple[str, ...] = ()
-    """How the names of a ceiling's results begin."""
+    """Prefixes of the names of a ceiling's results."""
 
     def role(self, result: str) -> str:
-        """Whose result this is: `product`, `peer` or `ceiling`."""
+        """The role of a result: `product`, `peer` or `ceiling`."""
         if result.startswith(self.ceilings):
             return "ceiling"
         return "peer" if result.startswith(self.peers) else "product"
 
 
-# Short runs are large enough for the ratio that the whole run has: what is constant must not count in them.
+# Short runs are large enough for the ratio of the whole run: constant costs must not matter.
 BENCHMARKS: Final = (
     Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
     Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
@@ -46,7 +46,7 @@ BENCHMARKS: Final = (
 
 
 def chosen(names: tuple[str, ...]) -> list[Benchmark]:
-    """Those of these names in the order of the page, all where no name is given. Raises CodewellError."""
+    """The benchmarks of these names in the order of the page; all when no name is given. Raises CodewellError."""
     unknown = set(names) - {one.name for one in BENCHMARKS}
     if unknown:
         known = ", ".join(one.name for one in BENCHMARKS)

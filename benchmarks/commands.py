@@ -1,4 +1,4 @@
-"""Benchmarks: each measures the product beside a peer and a ceiling, and says which goals are met."""
+"""Benchmark commands: each measures the product beside a peer and a ceiling, and reports the goals."""
 
 import click
 

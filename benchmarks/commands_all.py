@@ -1,4 +1,4 @@
-"""Commands that run all benchmarks: for the page of figures, and to detect regressions."""
+"""Commands that run all benchmarks: to write the page of figures, and to detect regressions."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path

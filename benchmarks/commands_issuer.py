@@ -12,7 +12,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _each_once(_context: click.Context, _option: click.Parameter, given: tuple[int, ...]) -> tuple[int, ...]:
-    """Each number that was given, from the lowest on."""
+    """The given numbers without duplicates, in ascending order."""
     return tuple(sorted(set(given)))
 
 

@@ -1,4 +1,4 @@
-"""Run one benchmark and print what it says."""
+"""Runs one benchmark and prints its report."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
@@ -43,12 +43,12 @@ def measured(work: Callable[[], Awaitable["Report"]]) -> "Report":
 
 
 def progress(text: str) -> None:
-    """Say how far it is."""
+    """Print the progress."""
     click.echo(text, err=True)
 
 
 def print_report(report: "Report", as_json: bool) -> None:
-    """Print what was measured, for a person or as one JSON object."""
+    """Print the report, as text or as one JSON object."""
     if as_json:
         print_json(report.as_json())
         return
@@ -69,7 +69,7 @@ def print_report(report: "Report", as_json: bool) -> None:
 
 
 def _figure(value: float) -> str:
-    """In columns of one width."""
+    """A figure in a column of fixed width."""
     from benchmarks.report import figure
 
     return f"{figure(value):>{_FIGURE_WIDTH}}"

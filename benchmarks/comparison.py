@@ -8,33 +8,33 @@ from benchmarks.catalogue import Benchmark
 from benchmarks.report import Report
 from codewell.errors import CodewellError
 
-# A share moves with what else the machine does; a fall by more than this has another cause.
+# A share varies with the machine's other load; a larger fall has another cause.
 FALL_MAX: Final = 0.2
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One share of a ceiling, then and now."""
+    """One share of a ceiling: the recorded and the current value."""
 
     bench: str
     name: str
     recorded: float
     now: float | None
-    """None where it is not measured any more."""
+    """None when it is not measured any more."""
 
     @property
     def change(self) -> float:
-        """By which part of the recorded share it rose, below 0 where it fell."""
+        """Relative change from the recorded share; below 0 for a fall."""
         return (self.now or 0.0) / self.recorded - 1
 
     @property
     def fell(self) -> bool:
-        """Whether it fell by more than a fifth, or is gone."""
+        """Whether it fell by more than a fifth, or is missing."""
         return self.change < -FALL_MAX
 
 
 def comparable(benchmarks: Sequence[Benchmark], recorded: Mapping[str, Report]) -> dict[Benchmark, dict[str, float]]:
-    """The recorded shares of those that have a ceiling. Raises CodewellError where there is nothing to compare with."""
+    """The recorded shares of benchmarks with a ceiling. Raises CodewellError where there is nothing to compare with."""
     shares = {one: recorded[one.name].shares() if one.name in recorded else {} for one in benchmarks if one.ceilings}
     if not shares:
         raise CodewellError(f"No ceiling is measured by {_names(benchmarks)}: compare others.")
@@ -52,7 +52,7 @@ def _names(benchmarks: Iterable[Benchmark]) -> str:
 
 
 def compare(bench: str, recorded: Mapping[str, float], now: Report) -> Iterator[Compared]:
-    """Each recorded share beside the one of now; a share that is new has nothing to be compared with."""
+    """Pairs of recorded and current shares; a share without a recorded value is not compared."""
     shares = now.shares()
     for name, share in recorded.items():
         yield Compared(bench, name, share, shares.get(name))

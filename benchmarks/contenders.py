@@ -17,25 +17,25 @@ from schemas.program import ProgramSettings, TemplateSource
 
 @dataclass(frozen=True)
 class Contender:
-    """One kind of process that answers requests."""
+    """A kind of process that answers requests."""
 
     name: str
     module: tuple[str, ...]
-    """What `python -m` runs."""
+    """The arguments of `python -m`."""
     group: str
     """Its consumer group, without the prefix."""
     topics: tuple[str, ...]
-    """What must be there for it, without the prefix."""
+    """The topics that it needs, without the prefix."""
     stock: Callable[[Connection, str, int], Awaitable[None]]
-    """Makes so many codes of a new program of this name."""
+    """Creates a program of this name with `count` codes."""
     given: Callable[[Connection, str], Awaitable[int | None]]
-    """How many codes of the program were given, or None where nobody knows."""
+    """The number of attached codes of the program; None where it is unknown."""
     wanted: Callable[[str, int], Sequence[str]] | None = None
-    """The programs of a request, by the name and the request's number; without it each wants the one program."""
+    """The programs of a request, by program name and request number; without it each request is for the one program."""
 
 
 async def _stock_product(connection: Connection, name: str, count: int) -> None:
-    """As the guide's program, with all rules on. Its room is filled, so that nobody asks the generator for more."""
+    """A program like the guide's, with all rules on. Its maximum is reached, so that no issuer publishes a demand."""
     now = datetime.now(UTC)
     settings = ProgramSettings(
         name=name,

@@ -1,4 +1,4 @@
-"""The processes of one contender: start, join the group, and pause while a backlog is published."""
+"""The processes of one contender: start them, await their group, and pause them while a backlog is published."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ STOP_TIMEOUT_S: Final = 15.0
 
 
 async def make_topics(servers: Servers, contender: Contender, prefix: str) -> None:
-    """Its topics, which go when the servers go: deleting them would be work for the broker in the next run."""
+    """Create its topics. They end with the servers: deleting them would cost the broker time in the next run."""
     async with clients.admin(servers.kafka.bootstrap) as admin:
         await admin.create_topics([NewTopic(prefix + name, PARTITIONS, 1) for name in contender.topics])
 
@@ -34,9 +34,9 @@ async def make_topics(servers: Servers, contender: Contender, prefix: str) -> No
 async def processes(
     servers: Servers, contender: Contender, prefix: str, count: int, more: Mapping[str, str] | None = None
 ) -> AsyncIterator[list[Child]]:
-    """So many of its processes, ready to answer: each is a member of their group. Raises CodewellError.
+    """Run `count` of its processes, each a member of their consumer group. Raises CodewellError.
 
-    `more` are variables that come behind those that say where Postgres and Kafka are.
+    The variables of `more` override the common ones, such as the addresses of Postgres and Kafka.
     """
     env = {
         **os.environ,
@@ -69,18 +69,18 @@ async def _joined(servers: Servers, group: str, children: Sequence[Child]) -> No
 
 
 async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    """How many members have their partitions, 0 while these are dealt out."""
+    """The number of members with partitions, 0 during a rebalance."""
     try:
         [described] = await admin.describe_consumer_groups([group])
     except GroupCoordinatorNotAvailableError:
-        # A new broker's first group has to wait for the topic of offsets.
+        # A new broker's first group has to wait for the offsets topic.
         return 0
     [(_, _, state, _, _, members, *_)] = described.groups
     return len(members) if state == "Stable" else 0
 
 
 def check_alive(children: Sequence[Child]) -> None:
-    """Raise CodewellError, with its last words, when one has ended."""
+    """Raise CodewellError, with its last log lines, when one has ended."""
     for child in children:
         if child.returncode is not None:
             raise CodewellError(f"{child.name} has ended with status {child.returncode}: {child.last_words()}")
@@ -88,7 +88,7 @@ def check_alive(children: Sequence[Child]) -> None:
 
 @contextmanager
 def held(children: Sequence[Child]) -> Iterator[Callable[[], None]]:
-    """Stop them where they stand. What is given lets them go on, and the end of the block does so in any case."""
+    """Pause them with SIGSTOP. The yielded function resumes them, and so does the end of the block."""
     for child in children:
         os.kill(child.pid, signal.SIGSTOP)
 

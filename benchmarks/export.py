@@ -1,4 +1,4 @@
-"""Measures the export of codes, against rows written one by one and against Postgres' bare COPY."""
+"""Measures the export of codes, beside rows written one by one and a bare Postgres COPY."""
 
 import asyncio
 import csv
@@ -31,7 +31,7 @@ from schemas.events import MessageRender
 from schemas.program import Program, ProgramSettings, TemplateSource
 
 RATE_GOAL: Final = 150_000
-# What a file ten times as long may take more.
+# Additional memory allowed for a file ten times as long (MB).
 GROWTH_MB_GOAL: Final = 10.0
 MEMORY_POLL_S: Final = 0.01
 _BATCH: Final = 4_000
@@ -47,7 +47,7 @@ _ALL: Final = "SELECT * FROM exported"
 
 @dataclass
 class _Row:
-    """A code as the usual build has it: an object for each row."""
+    """A code in the usual build: one object for each row."""
 
     code: str
     state: str
@@ -59,8 +59,8 @@ class _Row:
 
 
 async def bench_export(codes: int, repetitions: int, progress: Progress) -> Report:
-    """Export codes of a template, half of them attached, and the same rows as others do. Raises CodewellError."""
-    with Path(os.devnull).open("wb") as nowhere:  # noqa: ASYNC230  nothing is waited for
+    """Export codes of a template, half of them attached, and the same rows with the others. Raises CodewellError."""
+    with Path(os.devnull).open("wb") as nowhere:  # noqa: ASYNC230  opening does not block
         return await _bench(codes, repetitions, progress, nowhere)
 
 
@@ -114,7 +114,7 @@ async def _fill(url: str, name: str, codes: int) -> Program:
         codes_max=codes,
         pool_max=codes,
         ttl=timedelta(days=30),
-        # So many codes of this template could be guessed, which is not what is measured.
+        # With this many codes, codes of the template could be guessed, which is not measured here.
         allow_guessable=True,
     )
     minters = Minters(None)
@@ -142,7 +142,7 @@ def _request(program: str, profile_id: str) -> Request:
 
 
 async def _store(opened: Connection, program: Program, file: Path) -> None:
-    """Store the rows of an export, so that the others write the very same."""
+    """Store the rows of an export, so that the others write the same rows."""
     with file.open("wb") as out:
         await _export(opened, program, out)
     await opened.execute(_ROWS)
@@ -164,7 +164,7 @@ async def _export(opened: Connection, program: Program, out: IO[bytes]) -> None:
 
 
 async def _one_by_one(opened: Connection, out: BufferedWriter) -> None:
-    """As it is usually written: each row becomes an object, and each object a line."""
+    """The usual build: each row becomes an object, and each object a line."""
     text = TextIOWrapper(out, encoding="utf-8", newline="")
     writer = csv.writer(text)
     async with opened.transaction(readonly=True):
@@ -172,7 +172,7 @@ async def _one_by_one(opened: Connection, out: BufferedWriter) -> None:
             row = _Row(**record)
             moments = (row.attached_at, row.activated_at, row.expires_at, row.deleted_at)
             writer.writerow([row.code, row.state, row.profile_id, *(at.isoformat() if at else "" for at in moments)])
-    # The file below stays open for whoever is measured next.
+    # The file below stays open for the next measurement.
     text.detach()
 
 
@@ -181,7 +181,7 @@ async def _copy(opened: Connection, out: IO[bytes]) -> None:
 
 
 async def _peak_memory_mb(url: str, program: str) -> float:
-    """The most memory that the command needs for a program (MB)."""
+    """Peak memory of the command for a program (MB)."""
     words = (sys.executable, "-m", "services", "code", "export", program, "--output", os.devnull)
     env = {**os.environ, "CODEWELL_POSTGRES_URL": url, "CODEWELL_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
     process = await asyncio.create_subprocess_exec(*words, env=env, stdout=asyncio.subprocess.DEVNULL)

@@ -1,6 +1,6 @@
 """A peer, not a product: format-preserving encryption FF1 (NIST SP 800-38G, algorithms 7 and 8) in plain Python.
 
-This is what a careful person would take to make codes that can't be guessed from numbers that count up.
+It is the usual careful choice for codes from a counter that can't be guessed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from codewell.minting.template import Template
 
 _ROUNDS: Final = 10
 _BLOCK_BYTES: Final = 16
-# In so few numerals a template's space is cut: each costs a round's arithmetic, and a radix is below 2**16.
+# A template's space is split into this few numerals: each costs a round's arithmetic, and a radix is below 2**16.
 _NUMERALS: Final = 4
 
 
@@ -31,14 +31,14 @@ class Ff1:
         self._tweak = tweak + bytes(-(len(tweak) + self._number_bytes + 1) % _BLOCK_BYTES)
 
     def encrypt(self, numerals: Sequence[int]) -> list[int]:
-        """The numerals that these become."""
+        """The encrypted numerals."""
         left, right = self._split(numerals)
         for turn, size in enumerate(self._sizes()):
             left, right = right, (left + self._round(turn, right)) % size
         return self._joined(left, right)
 
     def decrypt(self, numerals: Sequence[int]) -> list[int]:
-        """The numerals that became these."""
+        """The decrypted numerals."""
         left, right = self._split(numerals)
         for turn, size in reversed(list(enumerate(self._sizes()))):
             left, right = (right - self._round(turn, left)) % size, left
@@ -77,7 +77,7 @@ class Ff1:
 
 
 class Ff1Codes:
-    """Codes of a template whose numbers FF1 has shuffled; what falls outside of the template's space walks on."""
+    """Codes of a template whose numbers FF1 permutes, with cycle walking into the template's space."""
 
     def __init__(self, template: Template, key: bytes) -> None:
         self._cells = template.cells
@@ -85,7 +85,7 @@ class Ff1Codes:
         *behind, self._space = accumulate(reversed(sizes), mul, initial=1)
         self._weights = behind[::-1]
         self._ranks = [{character: rank for rank, character in enumerate(cell)} for cell in self._cells]
-        # The smallest radix that holds the space, so that next to nothing walks.
+        # The smallest radix that holds the space, so that cycle walking is rare.
         self._radix = _root(self._space)
         self._ff1 = Ff1(key, self._radix, _NUMERALS)
 
@@ -94,7 +94,7 @@ class Ff1Codes:
         return ["".join(self._text(self._walk(number, self._ff1.encrypt))) for number in numbers]
 
     def numbers_of(self, codes: Sequence[str]) -> list[int]:
-        """The number of each text that `mint` made."""
+        """The number of each text that `mint` returned."""
         return [
             self._walk(
                 sum(ranks[one] * weight for ranks, one, weight in zip(self._ranks, code, self._weights, strict=True)),
@@ -125,7 +125,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 
 def _root(space: int) -> int:
-    """The smallest radix whose numerals hold a space."""
+    """The smallest radix whose numerals cover a space."""
     radix = max(2, int(space ** (1 / _NUMERALS)) - 1)
     while radix**_NUMERALS < space:
         radix += 1

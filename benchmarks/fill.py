@@ -1,7 +1,7 @@
-"""How long generators take to fill very many pools that are told of at once.
+"""Time for generators to fill very many pools whose demands are published at once.
 
-A pool comes to half its mark by the mark being raised to twice as much, which leaves everything else as it was: the
-generators do the same work as after codes were given out, and nothing has to be given out for it.
+A pool gets to half its mark by doubling the mark, which changes nothing else: the generators do the same work as after
+codes were given out, and no code has to be given out for it.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from services.standalone.servers import Servers
 
 SECONDS_GOAL: Final = 10.0
 GENERATORS: Final = (1, 4)
-# Of each pool before the first heat; each heat doubles it.
+# Mark of each pool before the first heat; each heat doubles it.
 MARK: Final = 100
 _WARM_UP_SHARE: Final = 20
 _MAKERS: Final = 4
@@ -48,7 +48,7 @@ _WRONG: Final = "SELECT count(*) FROM program WHERE made <> pool_max"
 
 
 class Filled(NamedTuple):
-    """What one heat took: time, CPU of the generators (s), and the memory of the largest of them (MB)."""
+    """The cost of one heat: time, CPU of the generators (s), and the memory of the largest of them (MB)."""
 
     seconds: float
     cpu_s: float
@@ -56,10 +56,10 @@ class Filled(NamedTuple):
 
 
 async def bench_fill(pools: int, repetitions: int, progress: Progress) -> Report:
-    """Fill so many pools that are at half their mark, by one generator and by four in turn. Raises CodewellError."""
+    """Fill `pools` pools that are at half their mark, by one generator and by four in turn. Raises CodewellError."""
     report = Report("fill", facts())
     heats: dict[int, list[Filled]] = {count: [] for count in GENERATORS}
-    # The same for all, so that the last heat has room too.
+    # The same maximum for all pools, so that the last heat fits.
     codes_max = MARK << (repetitions * len(GENERATORS) + 1)
     async with fresh_servers(progress) as servers:
         await create_topics(servers.kafka.bootstrap, "")
@@ -92,7 +92,7 @@ def _named(generators: int) -> str:
 
 
 async def _make(url: str, name: str, count: int, codes_max: int) -> list[int]:
-    """So many programs whose pools are full; their ids."""
+    """Create `count` programs with full pools; returns their ids."""
     numbers = iter(range(count))
     made: list[int] = []
 
@@ -119,7 +119,7 @@ async def _heat(servers: Servers, count: int, warm_up: Sequence[int], measured: 
         connection(servers.postgres.url, "codewell-bench") as opened,
         clients.started_producer(servers.kafka.bootstrap) as producer,
     ):
-        # As an issuer tells them, but each heat anew.
+        # Publishes as an issuer does, with a new publisher for each heat.
         demands = DemandPublisher(producer, topics.POOL_DEMAND, 0)
         pids = [child.pid for child in children]
         await _fill(opened, demands, warm_up, children)
@@ -132,7 +132,7 @@ async def _heat(servers: Servers, count: int, warm_up: Sequence[int], measured: 
 
 
 async def _fill(opened: Connection, demands: DemandPublisher, ids: Sequence[int], children: Sequence[Child]) -> float:
-    """How long all of these took from the first word of them until the last is full (s)."""
+    """Time from the first published demand until the last pool is full (s)."""
     raised = await opened.fetch(_RAISE, ids)
     wanted = sum(row["pool_max"] for row in raised)
     began = time.perf_counter()

@@ -14,16 +14,16 @@ from services.standalone.kafka_config import KafkaSettings
 from services.standalone.postgres import PostgresServer, PostgresSettings
 from services.standalone.servers import Servers, running_servers
 
-# As production has them; the standalone stack is made for small machines.
+# As in production; the standalone stack is configured for small machines.
 POSTGRES: Final = PostgresSettings(shared_buffers="2GB")
 KAFKA: Final = KafkaSettings(heap_initial="1g", heap_max="1g", optimized=True)
 
 
 @asynccontextmanager
 async def fresh_servers(progress: Progress, postgres: PostgresSettings = POSTGRES) -> AsyncIterator[Servers]:
-    """Both servers, with the schema; Postgres has 2 GB of shared buffers and, as always, 8 GB of log. No topics."""
+    """Both servers, with the schema, without topics. Postgres has 2 GB of shared buffers and 8 GB of WAL as always."""
     with TemporaryDirectory(prefix="codewell-bench-") as directory:
-        # Where root runs this, Postgres is another user, who has to get through.
+        # When root runs this, Postgres runs as another user, which needs access.
         Path(directory).chmod(0o711)
         progress("starting Postgres and Kafka")
         async with running_servers(Path(directory) / "home", postgres, KAFKA) as servers:
@@ -34,7 +34,7 @@ async def fresh_servers(progress: Progress, postgres: PostgresSettings = POSTGRE
 
 @asynccontextmanager
 async def fresh_postgres(progress: Progress) -> AsyncIterator[tuple[Home, PostgresServer]]:
-    """The same Postgres where no Kafka is needed, and the home that it is in."""
+    """The same Postgres without Kafka, and its home."""
     with TemporaryDirectory(prefix="codewell-bench-") as directory:
         Path(directory).chmod(0o711)
         progress("starting Postgres")

@@ -1,4 +1,4 @@
-"""Measures code generation, and whether the size of a program slows the issuer down."""
+"""Measures code generation, and whether the size of a program slows the issuer."""
 
 import secrets
 import time
@@ -23,12 +23,12 @@ from schemas.events import MessageRender
 from schemas.program import ProgramSettings, TemplateSource
 
 SECONDS_GOAL: Final = 0.1
-# Ten times the codes in twice the time is growth; what is below that is noise of some milliseconds.
+# Ten times the codes in twice the time is growth; a smaller rise is noise of some milliseconds.
 FLAT_GOAL: Final = 2.0
 ISSUING_GOAL: Final = 0.9
 # The largest count, a tenth of it, and a thousandth.
 _SHARES: Final = (1_000, 10, 1)
-# As many as an issuer decides at once.
+# An issuer's batch size.
 _BATCH: Final = 4_000
 _COPY_TIMEOUT_S: Final = 600
 
@@ -75,7 +75,7 @@ async def _generated(
 
 
 async def _generate(opened: Connection, name: str, codes: int) -> float:
-    """How long so many codes took in a program that has one code already (s)."""
+    """Time to generate this many codes in a program that already has one (s)."""
     minters = Minters(None)
     program_id = await _program(opened, minters, name, codes + 1)
     await fill.generate(opened, minters, program_id, 1, None)
@@ -90,7 +90,7 @@ async def _program(opened: Connection, minters: Minters, name: str, codes_max: i
         source=TemplateSource(kind="template", template=TEMPLATE.text),
         codes_max=codes_max,
         pool_max=1,
-        # So many codes of this template could be guessed, which is not what is measured.
+        # With this many codes, codes of the template could be guessed, which is not measured here.
         allow_guessable=True,
     )
     return (await programs.create(opened, minters, settings, guesses_per_s=10)).id
@@ -108,7 +108,7 @@ async def _copied(report: Report, opened: Connection, stored: int, repetitions: 
 
 
 async def _copy(opened: Connection, table: str, texts: Sequence[str]) -> float:
-    """How long the texts took into a new, empty table (s)."""
+    """Time to copy the texts into a new, empty table (s)."""
     await opened.execute("DROP TABLE IF EXISTS stored_code")
     await opened.execute(table)
     began = time.perf_counter()
@@ -117,7 +117,7 @@ async def _copy(opened: Connection, table: str, texts: Sequence[str]) -> float:
 
 
 async def _issued(report: Report, url: str, codes: int, requests: int, repetitions: int, progress: Progress) -> float:
-    """The large program's rate as a share of the small one's. Nothing differs but how many codes they have."""
+    """The large program's rate as a share of the small one's. They differ only in their number of codes."""
     needed = (repetitions + 1) * requests
     minters = Minters(None)
     sizes = {"SMALL": needed, "LARGE": max(codes, needed)}
@@ -142,7 +142,7 @@ async def _issued(report: Report, url: str, codes: int, requests: int, repetitio
 
 
 async def _attach(claims: Claims, name: str, count: int) -> float:
-    """Requests a second, in batches as an issuer's."""
+    """Requests a second, in batches of an issuer's size."""
     requests = [_request(name, f"p-{number}") for number in range(count)]
     given: dict[UUID, list[AnswerRow]] = {}
     began = time.perf_counter()

@@ -11,12 +11,12 @@ from services.standalone.child import Child
 from services.standalone.servers import Servers
 
 GENERATOR: Final = replace(PRODUCT, name="generator", module=("services", "generator"), group="codewell-generator")
-# Only what the benchmark tells them wakes them up; the first sweep is over before they join.
+# Only the benchmark's demands wake them; the first sweep ends before they join.
 _SETTINGS: Final = {"CODEWELL_SWEEP_INTERVAL_S": "3600"}
 
 
 @asynccontextmanager
 async def generators(servers: Servers, count: int, more: Mapping[str, str] | None = None) -> AsyncIterator[list[Child]]:
-    """So many that have their partitions, with `more` settings. Raises CodewellError when one can't start."""
+    """Run `count` generators with partitions assigned and `more` settings. Raises CodewellError if one can't start."""
     async with contestants.processes(servers, GENERATOR, "", count, {**_SETTINGS, **(more or {})}) as children:
         yield children

@@ -1,7 +1,7 @@
-"""How fast requests are answered beside very many answers that are there already.
+"""Rate of answers in a database with very many stored answers.
 
-What was grown has a database of its own on the same server, so that a new, empty one is measured in turn with it.
-Request ids are of version 7; a database where all ids are of version 4 is shown beside them.
+The grown database is one of its own on the same server, so that it and a new, empty one are measured in turn.
+Request ids are of version 7; a database with ids of version 4 is measured beside them.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ RATIO_GOAL: Final = 0.9
 
 
 class Place(NamedTuple):
-    """A database, how much is there before, and which ids its requests have."""
+    """A database, its stored attachments, and the UUID version of its request ids."""
 
     database: str
     attached: int
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As it is shown."""
+        """Label in the report."""
         return f"{self.attached:,} attached{', ids of version 4' if self.version == 4 else ''}"
 
 
@@ -42,8 +42,8 @@ async def bench_grown(
 ) -> Report:
     """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
 
-    Sizes, which ascend, are reached one after the other in the same database; a size of 0 for `random` leaves that
-    out. `checked` audits each database at the end. Raises CodewellError.
+    Sizes are ascending and grown one after the other in the same database; `random` of 0 omits random ids. `checked`
+    audits each database at the end. Raises CodewellError.
     """
     report = Report("grown", facts())
     rates: dict[str, list[float]] = {}
@@ -90,7 +90,7 @@ def _url(database: str, servers: Servers) -> str:
 
 
 async def _grow(place: Place, there: int, servers: Servers, progress: Progress) -> None:
-    """Bring the database from `there` attachments to its size; it is made at the first time."""
+    """Grow the database from `there` attachments to its size; creates it at the first call."""
     url = _url(place.database, servers)
     if not there:
         async with connection(servers.postgres.url, "codewell-bench") as opened:
@@ -113,7 +113,7 @@ async def _rate(place: Place, requests: int, name: str, servers: Servers) -> flo
 
 
 async def check_audit(url: str) -> None:
-    """Raise CodewellError when a promise is broken in this database."""
+    """Raise CodewellError when an invariant is violated in this database."""
     async with connection(url, "codewell-bench") as opened:
         for finding in await audit(opened):
             raise CodewellError(f"The grown database breaks {finding.rule.promise}: {finding.rule.says}.")

@@ -1,7 +1,7 @@
-"""Very many attachments that are there already, as the product would have stored them, written as fast as Postgres can.
+"""Adds very many attachments in the form in which the product stores them, as fast as Postgres can write.
 
-The program and its blocks are made by the product; what is added is an answer for each of their codes, packed for
-COPY a block at a time, and the blocks' own count of them. `codewell audit` finds nothing wrong with it.
+The product creates the program and its blocks; this module adds an answer for each of their codes, packed for COPY a
+block at a time, and the blocks' own counts. `codewell audit` finds nothing wrong with the result.
 """
 
 import time
@@ -27,7 +27,7 @@ _TTL: Final = timedelta(days=365)
 _IDS_BEGIN: Final = timedelta(days=365)
 _IDS_A_MS: Final = 10
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-# What begins a binary COPY, and what ends it.
+# Header and trailer of a binary COPY.
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TAIL: Final = b"\xff\xff"
 
@@ -35,7 +35,7 @@ _COLUMNS: Final = (
     ("request_id", "V16"), ("ordinal", ">i2"), ("program_id", ">i8"), ("block_id", ">i8"), ("position", ">i8"),
     ("profile_id", f"S{_DIGITS + 2}"), ("code", f"S{_DIGITS + 4}"), ("expires_at", ">i8"), ("answered_at", ">i8"),
 )  # fmt: skip
-# Each value with its length before it, and before all the number of values.
+# Each value has its length before it; a row starts with its number of values.
 _ROW: Final = np.dtype(
     [("values", ">i2"), *(part for name, kind in _COLUMNS for part in ((f"{name} bytes", ">i4"), (name, kind)))]
 )
@@ -46,9 +46,9 @@ _GIVEN: Final = """
 
 
 async def grow(connection: Connection, name: str, count: int, first: int, version: IdVersion, said: Progress) -> None:
-    """Make a program of so many codes, all attached, with request ids of this version. Raises what asyncpg raises.
+    """Create a program of `count` codes, all attached, with request ids of this version. Raises what asyncpg raises.
 
-    `first` is how many were grown in this database before: ids, profiles and codes go on from there.
+    `first` is the number already grown in this database: ids, profiles and codes continue from there.
     """
     settings = ProgramSettings(
         name=name,
@@ -56,7 +56,7 @@ async def grow(connection: Connection, name: str, count: int, first: int, versio
         codes_max=count,
         pool_max=count,
         ttl=_TTL,
-        # So many codes of this template could be guessed, which is not what is measured.
+        # With this many codes, codes of the template could be guessed, which is not measured here.
         allow_guessable=True,
     )
     minters = Minters(None)
@@ -105,7 +105,7 @@ def _rows(first: int, count: int, version: IdVersion) -> NDArray[np.void]:
 
 
 def _ids(numbers: NDArray[np.int64], version: IdVersion) -> NDArray[np.uint8]:
-    """UUIDs as their 16 bytes: version 4, or version 7 in the order of the numbers."""
+    """UUIDs as 16 bytes each: version 4, or version 7 in ascending order."""
     ids = np.random.default_rng().integers(0, 256, (len(numbers), 16), np.uint8)
     if version == 7:
         begin_ms = int(
@@ -121,5 +121,5 @@ def _ids(numbers: NDArray[np.int64], version: IdVersion) -> NDArray[np.uint8]:
 
 
 def _moment(moment: datetime) -> int:
-    """As Postgres has it: microseconds since the beginning of 2000."""
+    """The time in Postgres' format: microseconds since 2000-01-01."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Measures attach and activate over the API, against the usual build and a server that does next to nothing."""
+"""Measures attach and activate over the API, beside the usual build and a server that does almost nothing."""
 
 import random
 from collections.abc import AsyncIterator
@@ -25,15 +25,15 @@ from services.standalone.postgres import PostgresServer
 
 RATE_GOAL: Final = 1_500
 P99_GOAL_MS: Final = 50
-# A statement costs several times as much; what Postgres does by itself meanwhile stays below.
+# A statement costs several times as much; Postgres' background work during the measurement costs less.
 BOGUS_GOAL_MS: Final = 0.02
-# The ones that warm up are not measured.
+# Warm-up requests are not measured.
 WARM_UP_SHARE: Final = 10
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
 
 
 async def bench_http(requests: int, repetitions: int, progress: Progress) -> Report:
-    """Measure each in turn, so often. Raises CodewellError when one can't run or refuses what it should do."""
+    """Measure each in turn, `repetitions` times. Raises CodewellError when one fails or refuses a valid request."""
     report = Report("http", facts())
     seen: dict[str, list[float]] = {}
     async with fresh_postgres(progress) as (home, postgres):
@@ -76,7 +76,7 @@ def _unit(measured: str) -> str:
 
 
 async def _product(home: Home, postgres: PostgresServer, name: str, requests: int) -> AsyncIterator[tuple[str, float]]:
-    """Every request that makes something has an idempotency key, as clients should send one."""
+    """Each creating request has an idempotency key, as clients should send one."""
     async with connection(postgres.url, "codewell-bench") as opened:
         await _stock(name, opened, 4 * requests)
         token = await tokens.replace(opened, "bench", ["admin"])
@@ -150,7 +150,7 @@ async def _stock(name: str, opened: Connection, count: int) -> None:
 
 
 def _rate(seen: Seen, wanted: int = 200) -> float:
-    """Answers a second. Raises CodewellError when some were others than wanted: refusals are cheap."""
+    """Answers a second. Raises CodewellError when an answer has an unexpected status: refusals are cheap."""
     if set(map(int, seen.statuses)) != {wanted}:
         raise CodewellError(f"Not every answer was {wanted}: {seen.statuses}.")
     return sum(seen.statuses.values()) / seen.seconds

@@ -1,9 +1,9 @@
-"""The client of the HTTP benchmark, a process of its own that costs the machine little.
+"""The client of the HTTP benchmark: a process of its own with little CPU use.
 
-It reads a plan from standard input, sends requests that were built before over connections that stay open, and prints
-how long each answer took. Without a rate, each connection asks again as soon as it is answered. With one, request
-number n is due at n / rate, whatever became of those before it, and its time counts from then: an answer that makes
-others wait is not hidden.
+It reads a plan from standard input, sends prebuilt requests over persistent connections, and prints the latency of
+each answer. Without a rate, each connection sends its next request after its answer (closed loop). With one, request n
+is due at n / rate, even if earlier ones are late, and its latency counts from then (open loop): so an answer that
+delays others is not hidden.
 """
 
 import asyncio
@@ -15,29 +15,29 @@ from typing import Final, NamedTuple
 from benchmarks import loader
 
 CONNECT_TIMEOUT_S: Final = 10.0
-# No answer takes so long that the rest is worth measuring.
+# No answer may take longer: the rest would not be worth measuring.
 ANSWER_TIMEOUT_S: Final = 30.0
 
 
 class Plan(NamedTuple):
-    """What is sent: whole requests as they go over the wire, in this order."""
+    """The load: complete requests as bytes for the wire, in this order."""
 
     host: str
     port: int
     connections: int
     requests: list[str]
     rate: float | None
-    """Requests a second, or None for as many as are answered."""
+    """Requests a second; None sends as fast as answers arrive."""
 
 
 class Seen(NamedTuple):
-    """What came back."""
+    """The observed answers."""
 
     seconds: float
     statuses: dict[int, int]
-    """How many answers there were of each status."""
+    """Number of answers by status."""
     times_ms: list[float]
-    """How long each answer took, in no order (ms)."""
+    """Latencies in no order (ms)."""
 
 
 async def load(plan: Plan) -> Seen:
@@ -83,7 +83,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
 
 def request(method: str, path: str, token: str, body: object = None, key: str | None = None) -> str:
-    """One request as it goes over the wire."""
+    """One request as bytes for the wire."""
     lines = [f"{method} {path} HTTP/1.1", "Host: console", f"Authorization: Bearer {token}"]
     data = "" if body is None else json.dumps(body)
     if body is not None:

@@ -1,4 +1,4 @@
-"""Measures the import of code files, against the usual build and a bare COPY of the texts."""
+"""Measures the import of code files, beside the usual build and a bare COPY of the texts."""
 
 import csv
 import json
@@ -28,16 +28,16 @@ from schemas.program import ImportSource, ProgramSettings
 CSV_GOAL: Final = 150_000
 XLSX_GOAL: Final = 40_000
 MEMORY_GOAL_MB: Final = 400
-# A sheet has a million rows at most.
+# A sheet has at most a million rows.
 _SHEET_ROWS_MAX: Final = 1_000_000
-# Of what is slower a part says enough.
+# A part is enough for slower measurements.
 _SHEET_SHARE: Final = 2
 _USUAL_SHARE: Final = 50
 _USUAL_BATCH: Final = 1_000
 _COPY_TIMEOUT_S: Final = 3_600
 _LARGE_RUN: Final = 100_000
-# The command in a process of its own, which says at its end how much memory it took at most (KiB). What getrusage says
-# would be this process's peak where that is higher: it outlives exec.
+# Runs the command in a process of its own, which prints its peak memory at the end (KiB). getrusage here would report
+# this process's peak where that is higher, as it survives exec.
 _MEASURED: Final = (
     "import sys; from services.cli import codewell; "
     "codewell(sys.argv[1:], standalone_mode=False); "
@@ -52,7 +52,7 @@ _PACKAGE: Final = "http://schemas.openxmlformats.org/package/2006/relationships"
 async def bench_import(rows: int, large_rows: int, repetitions: int, progress: Progress) -> Report:
     """Import `rows` codes by the command line, from CSV, half as many from XLSX, and `large_rows` once.
 
-    Of these last, of which 0 are none, only the memory counts. Raises CodewellError.
+    The last import is measured for its memory only; 0 rows omit it. Raises CodewellError.
     """
     report = Report("import", facts())
     texts = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES)).mint(0, rows)
@@ -94,7 +94,7 @@ async def bench_import(rows: int, large_rows: int, repetitions: int, progress: P
 
 
 async def _large(opened: Connection, url: str, path: Path, rows: int) -> float:
-    """The peak memory of a command that imports so many rows (MB)."""
+    """Peak memory of a command that imports `rows` rows (MB)."""
     minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
     with path.open("w") as file:
         file.write("code\n")
@@ -110,11 +110,11 @@ async def _program(opened: Connection, name: str, codes_max: int) -> int:
 
 
 async def _import(opened: Connection, url: str, name: str, path: Path, rows: int) -> tuple[float, float]:
-    """How long the command took (s), its start included, and its peak memory (MB)."""
+    """Duration of the command including its start (s), and its peak memory (MB)."""
     await _program(opened, name, rows)
     words = [sys.executable, "-c", _MEASURED, "code", "import", name, str(path), "--json"]
     began = time.perf_counter()
-    ended = subprocess.run(  # noqa: ASYNC221, S603  nothing else is to run meanwhile, and it is our own program
+    ended = subprocess.run(  # noqa: ASYNC221, S603  nothing else may run meanwhile, and it is our own program
         words, env={**environ, "CODEWELL_POSTGRES_URL": url, "CODEWELL_KAFKA_BOOTSTRAP": "127.0.0.1:1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

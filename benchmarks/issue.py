@@ -15,7 +15,7 @@ ONE_RATIO_GOAL: Final = 0.7
 MORE_RATIO_GOAL: Final = 0.6
 MEMORY_GOAL_MB: Final = 150
 
-# The peers are so much slower that they need fewer requests for as long a measurement.
+# The peers are so much slower that they need fewer requests for a measurement of the same duration.
 REQUESTS_SHARE: Final = {PEER.name: 80, BATCHES.name: 10}
 
 Entry = tuple[Contender, int]
@@ -23,9 +23,9 @@ Outcomes = dict[Entry, list[Outcome]]
 
 
 async def bench_issue(requests: int, issuers: Sequence[int], repetitions: int, progress: Progress) -> Report:
-    """Run all in turn, so often: product and ceiling with each number of issuers, the peers with the first of them.
+    """Run all in turn: product and ceiling with each number of issuers, the peers with the first of them.
 
-    Raises CodewellError when one can't run or doesn't answer.
+    Raises CodewellError when one can't run or does not answer.
     """
     report = Report("issue", facts())
     outcomes: Outcomes = {entry: [] for entry in _entries(issuers)}
@@ -53,7 +53,7 @@ async def _heat(entry: Entry, requests: int, repetition: int, servers: Servers) 
     contender, count = entry
     asked = max(1, requests // REQUESTS_SHARE.get(contender.name, 1))
     name = f"{contender.group.replace('-', '_')}_{count}_{repetition}"
-    # The peers have as many codes as the product, though they give fewer.
+    # The peers have as many codes as the product, though they attach fewer.
     codes = requests * CODES_A_REQUEST
     return await run(Heat(contender, count, asked, max(1, asked // WARM_UP_SHARE), codes, name), servers)
 
@@ -93,5 +93,5 @@ def _add_cost(report: Report, outcomes: Outcomes) -> None:
 
 
 def _ratios(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[float]:
-    """Of each repetition by itself, as what slows the machine down for a while slows down both."""
+    """The ratio of each repetition, as a slow phase of the machine slows both sides."""
     return [one.rate / other.rate for one, other in zip(ours, theirs, strict=True)]

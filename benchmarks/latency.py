@@ -1,8 +1,8 @@
-"""How long an answer takes at a given rate of requests, from when the request was due until its answer was read.
+"""Latency of answers at a given rate of requests: from the time the request was due until its answer was read.
 
 The product and a Kafka echo, which reads and answers without a database, get the same load in turn from a process of
-their own. Before all, both are loaded for so long that the broker's JVM has optimized what it runs, and the first
-second of each load warms up too.
+their own. Before that, a long load on both lets the broker's JVM optimize its hot code; the first second of each load
+is a warm-up too.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from services.standalone.servers import Servers
 
 NAME: Final = "LATENCY"
 WARM_UP_S: Final = 1
-# By rate: the goals of the product (ms).
+# The product's goals, by rate (ms).
 P50_GOAL_MS: Final = {1_000: 8}
 P99_GOAL_MS: Final = {1_000: 25, 10_000: 60}
 ECHO: Final = "Kafka echo"
 
 
 class Times(NamedTuple):
-    """What one load saw (ms)."""
+    """The latencies of one load (ms)."""
 
     p50: float
     p99: float
@@ -40,7 +40,10 @@ class Times(NamedTuple):
 async def bench_latency(
     rates: Sequence[int], seconds: int, warm_up_s: int, repetitions: int, progress: Progress
 ) -> Report:
-    """Load both at each rate (1/s) in turn, so often and so long (s), each loaded once before. Raises CodewellError."""
+    """Load both at each rate (1/s) in turn, `repetitions` times for `seconds` each (s), after one warm-up load each.
+
+    Raises CodewellError.
+    """
     report = Report("latency", facts())
     found: dict[tuple[str, int], list[Times]] = {}
     first = max(rates) * (warm_up_s + WARM_UP_S)
@@ -76,7 +79,7 @@ async def _load(servers: Servers, contender: Contender, rate: int, seconds: int)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The least value that so many percent of them do not exceed."""
+    """The percentile: the least value that `percent` percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 

@@ -1,4 +1,4 @@
-"""A load in a process of its own: it reads its plan from standard input and prints what it saw, both as JSON."""
+"""Runs a load in a process of its own: plan on standard input, result on standard output, both as JSON."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from codewell.errors import CodewellError
 
 
 async def loaded(module: str, plan: Sequence[Any]) -> list[Any]:
-    """What the module's load saw. Raises CodewellError, with its last words, when it broke off."""
+    """The result of the module's load. Raises CodewellError, with its last log lines, when it failed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -28,7 +28,7 @@ async def loaded(module: str, plan: Sequence[Any]) -> list[Any]:
 
 
 def run(load: Callable[[list[Any]], Coroutine[Any, Any, Sequence[Any]]]) -> None:
-    """Be that process."""
+    """Run as that process."""
     import uvloop
 
     given: list[Any] = json.load(sys.stdin)

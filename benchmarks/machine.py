@@ -15,14 +15,14 @@ _VERSION_TIMEOUT_S = 10
 
 
 def facts() -> dict[str, Any]:
-    """The machine and the versions. Raises StackUnavailable where it can't be measured on."""
+    """The machine and the versions. Raises StackUnavailable on an unsupported machine."""
     if sys.platform != "linux":
         raise StackUnavailable("Benchmarks read /proc, which only Linux has: run them there, a container will do.")
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _line_of("/proc/cpuinfo", "model name") or platform.machine(),
         "memory_gb": round(int(_line_of("/proc/meminfo", "MemTotal").split()[0]) * 1024 / 1e9, 1),
-        # What others do on the machine meanwhile costs us: on a quiet one this is near 0.
+        # Other processes' load slows the measurement; near 0 on an idle machine.
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "postgres": _postgres_version(),
@@ -31,7 +31,7 @@ def facts() -> dict[str, Any]:
 
 
 def _line_of(path: str, name: str) -> str:
-    """What follows `name:` in a file of such lines, nothing if there is none."""
+    """The value after `name:` in a file of such lines; empty when it is missing."""
     for line in Path(path).read_text().splitlines():
         if line.startswith(name):
             return line.partition(":")[2].strip()

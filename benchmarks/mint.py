@@ -1,6 +1,6 @@
-"""How many codes one core makes, and finds the numbers of, a second.
+"""Codes minted and decoded on one core, a second.
 
-Nothing here waits for anybody, so a rate is codes by CPU time: what else runs on the machine hardly matters.
+The work is CPU-bound, so a rate is codes by CPU time: other load on the machine hardly matters.
 """
 
 import math
@@ -24,7 +24,7 @@ TEMPLATE: Final = Template.parse("{string 4}-{number 4}-{upstring 4}")
 MINT_GOAL: Final = 3_000_000
 INVERSE_GOAL: Final = 1_000_000
 
-# As many as an issuer's batch takes at once.
+# The size of an issuer's batch.
 RUN: Final = 4_000
 # The peers are so slow that they get fewer codes.
 DICE_SHARE: Final = 20
@@ -44,9 +44,9 @@ Work = Callable[[int], object]
 
 
 def bench_mint(codes: int, repetitions: int, progress: Progress) -> Report:
-    """Mint so many codes in runs as large as an issuer's batch, on one core.
+    """Mint `codes` codes in runs of an issuer's batch size, on one core.
 
-    Raises StackUnavailable, and CodewellError where the codes that are measured are not all different and found again.
+    Raises StackUnavailable, and CodewellError unless the measured codes are unique and decode to their numbers.
     """
     report = Report("mint", facts())
     _check()
@@ -67,7 +67,7 @@ def bench_mint(codes: int, repetitions: int, progress: Progress) -> Report:
 
 
 def _works(codes: int) -> dict[str, tuple[Work, int]]:
-    """What is measured, each with the number of codes that it gets."""
+    """The measured functions, each with its number of codes."""
     minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
     ff1 = Ff1Codes(TEMPLATE, secrets.token_bytes(_FF1_KEY_BYTES))
     counters = plain_counters(TEMPLATE)
@@ -85,7 +85,7 @@ def _works(codes: int) -> dict[str, tuple[Work, int]]:
 
 
 def _check() -> None:
-    """What is fast must be right too."""
+    """Check the correctness of the fast functions."""
     minter = Minter(TEMPLATE, secrets.token_bytes(MINTER_KEY_BYTES))
     made = minter.mint(0, _CHECKED)
     if len(set(made)) < _CHECKED or minter.find_numbers(made) != list(range(_CHECKED)):
@@ -93,7 +93,7 @@ def _check() -> None:
 
 
 def dice(count: int) -> set[str]:
-    """A peer: draw each character, and draw again what is there already."""
+    """A peer: draw each character at random, and draw again on a duplicate."""
     alphabets = TEMPLATE.cells
     made: set[str] = set()
     while len(made) < count:
@@ -102,7 +102,7 @@ def dice(count: int) -> set[str]:
 
 
 def plain_counters(template: Template) -> Callable[[int, int], list[str]]:
-    """A ceiling: what makes the same texts in their plain order, without the permutation that makes them secret."""
+    """A ceiling: mints the same texts in ascending order, without the permutation that makes them unpredictable."""
     sizes = np.array([len(cell) for cell in template.cells], np.int64)
     weights = (math.prod(sizes.tolist()) // np.cumprod(sizes)).reshape(-1, 1)
     starts = (np.cumsum(sizes) - sizes).reshape(-1, 1)
@@ -111,7 +111,7 @@ def plain_counters(template: Template) -> Callable[[int, int], list[str]]:
 
     def texts(first: int, count: int) -> list[str]:
         digits = np.arange(first, first + count, dtype=np.int64) // weights
-        # Each quotient holds the digits before its own too: those are the quotient of the row above.
+        # Each quotient includes the digits before its own: subtract the quotient of the row above.
         digits[1:] -= digits[:-1] * radices[1:]
         cells = np.ascontiguousarray(characters.take(digits + starts).T)
         made: list[str] = cells.view(f"U{template.length}").reshape(-1).tolist()
@@ -149,7 +149,7 @@ def _rate(work: Work, count: int) -> float:
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Keep this process on one core while the block runs."""
+    """Pin this process to one core during the block."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:

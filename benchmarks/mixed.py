@@ -1,4 +1,4 @@
-"""Measures a backlog for many programs, with refusals and multi-program requests, against one hot program."""
+"""Measures a backlog for many programs, with refusals and multi-program requests, beside one hot program."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -17,14 +17,14 @@ from codewell.programs import programs
 from schemas.program import ProgramSettings, TemplateSource
 
 RATIO_GOAL: Final = 0.75
-# Of each ten requests the first is refused and the second is for two programs: as many codes as requests are given.
+# Of each ten requests the first is refused and the second is for two programs: the codes are as many as the requests.
 TEN: Final = 10
 _REFUSED: Final = 0
 _TWO: Final = 1
 
 
 async def bench_mixed(requests: int, program_count: int, repetitions: int, progress: Progress) -> Report:
-    """Answer both backlogs in turn, so often. `requests` is cut down to tens of 200. Raises CodewellError.
+    """Answer both backlogs in turn. `requests` is rounded down to a multiple of 200. Raises CodewellError.
 
     Each program gets the same number of requests, so that none of them runs empty.
     """
@@ -48,7 +48,7 @@ async def bench_mixed(requests: int, program_count: int, repetitions: int, progr
 
 
 def crowd(program_count: int) -> Contender:
-    """The product with so many programs of which each name stands for all, and one that has ended."""
+    """The product with `program_count` programs, named after the run's program and numbered, and one that has ended."""
     return replace(
         PRODUCT,
         name=f"{program_count:,} programs",
@@ -80,7 +80,7 @@ def _stock(program_count: int) -> Callable[[Connection, str, int], Awaitable[Non
         minters = Minters(None)
         each = -(-count // program_count)
         yesterday = datetime.now(UTC) - timedelta(days=1)
-        # One commit for all: this is not what is measured.
+        # One commit for all, as this is not measured.
         async with connection.transaction():
             await programs.create(connection, minters, _settings(_ended(name), each, yesterday), guesses_per_s=10)
             for number in range(program_count):
@@ -104,7 +104,7 @@ def _settings(name: str, codes: int, ended: datetime | None) -> ProgramSettings:
 
 
 async def _given(connection: Connection, name: str) -> int:
-    """Each code that was given. That they are as many as the requests says that a tenth was refused, and no more."""
+    """Each attached code. Their number equals that of the requests only if exactly a tenth was refused."""
     return int(
         await connection.fetchval(
             "SELECT coalesce(sum(attached), 0)::bigint FROM block JOIN program ON program.id = program_id "

@@ -1,8 +1,8 @@
-"""Who publishes requests at a given rate and reads the answers, a process of its own.
+"""Publishes requests at a given rate and reads the answers, in a process of its own.
 
-It reads a plan from standard input and prints how long each answer took. Request number n is due at n / rate, and its
-time counts from then until the answer was read, whatever became of those before it: neither a late answer nor a late
-publisher is hidden. How late each request was handed to the producer is printed too.
+It reads a plan from standard input and prints the latency of each answer. Request n is due at n / rate, and its
+latency counts from then until the answer was read, even if earlier requests are late: neither a late answer nor a late
+publisher is hidden. The delay until each request reached the producer is printed too.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _ID: Final = slice(len(_HEAD), len(_HEAD) + 36)
 
 
 class Plan(NamedTuple):
-    """What is to be published where."""
+    """The requests to publish, and their topic."""
 
     bootstrap: str
     prefix: str
@@ -39,12 +39,12 @@ class Plan(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of each request in the order in which they were due (ms)."""
+    """The times of each request, in the order in which they were due (ms)."""
 
     times_ms: list[float]
-    """From when it was due until its answer was read."""
+    """From the due time until the answer was read."""
     late_ms: list[float]
-    """From when it was due until the producer had it."""
+    """From the due time until the producer had it."""
 
 
 async def load(plan: Plan) -> Seen:
@@ -73,7 +73,7 @@ async def load(plan: Plan) -> Seen:
 
 @asynccontextmanager
 async def _at_the_end(plan: Plan) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader of the answers that come from now on."""
+    """A consumer of the answers from the current end on."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=plan.bootstrap, enable_auto_commit=False, auto_offset_reset="latest", check_crcs=False
     )
@@ -90,7 +90,7 @@ async def _at_the_end(plan: Plan) -> AsyncIterator[AIOKafkaConsumer]:
 async def _publish(
     producer: AIOKafkaProducer, plan: Plan, requests: Sequence[OutgoingRequest], began: float
 ) -> list[float]:
-    """Hand each to the producer when it is due, and return when that was."""
+    """Give each request to the producer when it is due, and return those times."""
     handed: list[float] = []
     sent = []
     for number, request in enumerate(requests):
@@ -105,7 +105,7 @@ async def _publish(
 
 
 async def read_answers(consumer: AIOKafkaConsumer, count: int) -> dict[bytes, float]:
-    """When the answer to each of so many requests was read. Raises ValueError for a refusal or a second answer."""
+    """The time of each answer's arrival. Raises ValueError for a refusal or a second answer."""
     read: dict[bytes, float] = {}
     while len(read) < count:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -119,6 +119,6 @@ async def read_answers(consumer: AIOKafkaConsumer, count: int) -> dict[bytes, fl
 
 
 if __name__ == "__main__":
-    # Its own pauses are not to be measured.
+    # Its own garbage collection pauses must not be measured.
     gc.disable()
     loader.run(lambda given: load(Plan(*given)))

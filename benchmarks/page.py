@@ -1,8 +1,8 @@
 """The figures in `docs/benchmarks.md`: its prose is written by hand, its regions by `python -m benchmarks.page`.
 
-A region stands between `<!-- NAME -->` and `<!-- /NAME -->`. It is written anew from `docs/benchmarks/NAME.json`, which
-is what `codewell bench NAME --json` printed, together with the plot beside that file; the region `machine` says what
-all of it was measured on, and the region `goals` which goals are met.
+A region lies between `<!-- NAME -->` and `<!-- /NAME -->`. It is rendered from `docs/benchmarks/NAME.json`, the output
+of `codewell bench NAME --json`, together with the plot beside that file; the region `machine` describes the machines
+of all measurements, and the region `goals` which goals are met.
 """
 
 import json
@@ -19,7 +19,7 @@ DOCS: Final = Path("docs")
 MACHINE: Final = "machine"
 GOALS: Final = "goals"
 REGIONS: Final = (MACHINE, GOALS, *(one.name for one in BENCHMARKS))
-# Differs from run to run, so that it is said as a range.
+# Differs from run to run, and is printed as a range.
 _LOAD: Final = "load_before"
 
 
@@ -27,17 +27,17 @@ class Page:
     """The page and the reports beside it, in a folder of documents."""
 
     def __init__(self, docs: Path) -> None:
-        """Raises CodewellError where the page is not there or lacks a region."""
+        """Raises CodewellError when the page is missing or lacks a region."""
         self._path = docs / "benchmarks.md"
         self._reports = docs / "benchmarks"
         with_regions(self._read(), dict.fromkeys(REGIONS, ""))
 
     def reports(self) -> dict[str, Report]:
-        """What was recorded, in the order of the page. Raises CodewellError when a file holds something else."""
+        """The recorded reports, in the order of the page. Raises CodewellError when a file holds something else."""
         return {one.name: self._report(one.name) for one in BENCHMARKS if self._kept(one.name).exists()}
 
     def record(self, benchmark: Benchmark, report: Report) -> None:
-        """Keep a report, its plot and its region in place of those from before."""
+        """Store a report, its plot and its region; replaces the previous ones."""
         self._reports.mkdir(exist_ok=True)
         self._kept(benchmark.name).write_text(
             json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", "utf-8"
@@ -45,12 +45,12 @@ class Page:
         self.write()
 
     def write(self) -> None:
-        """Bring the page and its plots up to what is recorded."""
+        """Render the page and its plots from the recorded reports."""
         for path, text in self.documents().items():
             path.write_text(text, "utf-8")
 
     def documents(self) -> dict[Path, str]:
-        """The page and its plots as they must be now; what was not measured yet keeps its region."""
+        """The current page and plots; a benchmark without a report keeps its region."""
         reports = self.reports()
         if not reports:
             return {self._path: self._read()}
@@ -125,7 +125,7 @@ def _goal(goal: Goal) -> str:
 
 
 def _machines(reports: Iterable[Report]) -> Iterator[str]:
-    """A column for each benchmark's machine and versions, one for all that were measured on the same."""
+    """A column for each benchmark's machine and versions; one for all benchmarks that ran on the same."""
     alike: dict[str, list[Report]] = {}
     for report in reports:
         facts = {name: value for name, value in report.machine.items() if name != _LOAD}

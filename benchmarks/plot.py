@@ -1,6 +1,7 @@
-"""A plot of a benchmark's figures: horizontal bars in plain SVG, which a browser shows in its reader's light or dark.
+"""A plot of a benchmark's figures: horizontal bars in plain SVG that follows the browser's light or dark theme.
 
-The colours are those of Okabe and Ito, which most people can tell apart. The same report gives the same bytes.
+The colours are Okabe and Ito's, which most people with a colour vision deficiency can distinguish. The same report
+gives the same bytes.
 """
 
 import math
@@ -11,14 +12,14 @@ from typing import Final, NamedTuple
 from benchmarks.catalogue import Benchmark
 from benchmarks.report import Report, Result, figure
 
-# Figures that differ by more than this would hide the small ones on a linear scale.
+# On a linear scale, figures with a larger ratio would hide the small ones.
 LINEAR_TIMES_MAX: Final = 20
 _WIDTH: Final = 860
 _ROW: Final = 30
 _BAR: Final = 16
 _HEAD: Final = 66
 _FOOT: Final = 34
-# What a letter of the labels, and a digit of the figures, is wide at most, on the average; pixels, as all of these.
+# Average upper bounds of the width of a label's letter and a figure's digit (pixels, as all of these).
 _LETTER: Final = 7.0
 _DIGIT: Final = 8.0
 _TICKS_MAX: Final = 6
@@ -36,7 +37,7 @@ _STYLE: Final = """
 
 
 class _Scale(NamedTuple):
-    """From figures to pixels."""
+    """Maps figures to pixels."""
 
     lowest: float
     highest: float
@@ -45,14 +46,14 @@ class _Scale(NamedTuple):
     log: bool
 
     def x(self, value: float) -> float:
-        """Where a figure stands."""
+        """The position of a figure."""
         low, high, at = self.lowest, self.highest, value
         if self.log:
             low, high, at = math.log10(low), math.log10(high), math.log10(max(value, low))
         return self.left + (self.right - self.left) * (at - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Powers of ten, or round steps from zero."""
+        """Tick values: powers of ten, or round steps from zero."""
         if self.log:
             first, last = round(math.log10(self.lowest)), math.floor(math.log10(self.highest))
             return [10.0**power for power in range(first, last + 1, 1 + (last - first) // _TICKS_MAX)]
@@ -65,7 +66,7 @@ def plot(benchmark: Benchmark, report: Report) -> str:
     """The figures in the first unit that has more than one, as a whole SVG file. The report has at least one."""
     results = plotted(report)
     left = 24 + _LETTER * max(len(one.name) for one in results)
-    # The figures stand behind their bars.
+    # The figures are printed to the right of their bars.
     right = _WIDTH - 16 - _DIGIT * max(len(figure(one.rate)) for one in results)
     height = _HEAD + _ROW * len(results) + _FOOT
     scale = _scale(results, left, right)
@@ -96,7 +97,7 @@ def _scale(results: Sequence[Result], left: float, right: float) -> _Scale:
     rates = [one.rate for one in results]
     lowest, highest = min(one.spread[0] for one in results), max(one.spread[1] for one in results)
     if lowest > 0 and max(rates) > LINEAR_TIMES_MAX * min(rates):
-        # A bar of the lowest figure has to be seen too.
+        # A bar of the lowest figure must be visible too.
         return _Scale(10.0 ** math.floor(math.log10(lowest / 2)), highest, left, right, log=True)
     return _Scale(0.0, highest or 1.0, left, right, log=False)
 

@@ -45,16 +45,16 @@ _ANSWERS_TIMEOUT_S: Final = 300.0
 _STOP_TIMEOUT_S: Final = 20.0
 
 Figures = dict[tuple[str, str], list[float]]
-"""Values by name and unit, in the order in which they are shown."""
+"""Values by name and unit, in their order in the report."""
 
 
 async def bench_processes(requests: int, repetitions: int, progress: Progress) -> Report:
-    """Start a stack on an empty directory, let it answer so many requests, and start it again. Raises CodewellError."""
+    """Start a stack on an empty directory, answer `requests` requests, and start it again. Raises CodewellError."""
     report = Report("processes", facts())
     figures: Figures = {}
     for repetition in range(1, repetitions + 1):
         with TemporaryDirectory(prefix="codewell-bench-") as directory:
-            # Where root runs this, Postgres is another user, who has to get through.
+            # When root runs this, Postgres runs as another user, which needs access.
             Path(directory).chmod(0o711)
             cold_s, warm_s = await _starts_and_works(Path(directory), requests, figures)
         progress(f"{repetition} of {repetitions}: started in {cold_s:.2f} s, and with its data in {warm_s:.2f} s")
@@ -68,7 +68,7 @@ async def bench_processes(requests: int, repetitions: int, progress: Progress) -
 
 
 async def _starts_and_works(directory: Path, requests: int, figures: Figures) -> tuple[float, float]:
-    """How long both starts took (s)."""
+    """The duration of both starts (s)."""
 
     def note(name: str, unit: str, value: float) -> None:
         figures.setdefault((name, unit), []).append(value)
@@ -91,7 +91,7 @@ async def _starts_and_works(directory: Path, requests: int, figures: Figures) ->
 
 @asynccontextmanager
 async def _stack(directory: Path) -> AsyncIterator[tuple[float, Child, Endpoints]]:
-    """A standalone stack as people start it; how long it took until it said where it answers (s)."""
+    """Start a standalone stack as people do; the time until it prints its addresses (s)."""
     home = directory / "home"
     written = home / "endpoints.json"
     words = [sys.executable, "-m", "services", "standalone", "--home", str(home)]
@@ -109,7 +109,7 @@ async def _stack(directory: Path) -> AsyncIterator[tuple[float, Child, Endpoints
 
 
 def _pids(stack: Child) -> dict[str, int]:
-    """The processes of a stack by what they are."""
+    """The processes of a stack by their kind."""
     pids = {}
     for pid, words in child_commands(stack.pid).items():
         if words[-1] in SERVICES:
@@ -120,7 +120,7 @@ def _pids(stack: Child) -> dict[str, int]:
 
 
 async def _issued(stack: Child, pids: dict[str, int], endpoints: Endpoints, requests: int) -> dict[str, float]:
-    """Make a program, and have so many requests answered; the CPU of each process meanwhile (s)."""
+    """Create a program, and answer `requests` requests; the CPU time of each process meanwhile (s)."""
     settings = ProgramSettings(
         name=NAME, source=TemplateSource(kind="template", template=TEMPLATE.text), campaign_can_create=True,
         codes_max=10 * requests, pool_max=requests, allow_guessable=True,
@@ -144,7 +144,7 @@ async def _issued(stack: Child, pids: dict[str, int], endpoints: Endpoints, requ
 
 
 async def _attached(pids: dict[str, int], endpoints: Endpoints, count: int) -> dict[str, float]:
-    """Have so many codes attached by the console; the CPU of each process meanwhile (s)."""
+    """Attach `count` codes over the console; the CPU time of each process meanwhile (s)."""
     url = httpx.URL(endpoints.api_url)
     path, token = f"/api/v1/programs/{NAME}/codes:attach", endpoints.admin_token or ""
     asked = [request("POST", path, token, {"profile_id": f"p-{number}"}, str(uuid7())) for number in range(count)]
@@ -165,7 +165,7 @@ def _since(before: dict[str, float], pids: dict[str, int], names: tuple[str, ...
 
 
 async def _check(endpoints: Endpoints, wanted: int) -> None:
-    """Refusals would be answers too, and cheap ones."""
+    """Check that all answers have codes: refusals are answers too, and cheap ones."""
     async with connection(endpoints.postgres_url, "codewell-bench") as opened:
         attached = (await overview.stock(opened, NAME)).attached
         if attached != wanted:

@@ -1,4 +1,4 @@
-"""What a benchmark makes sure of before it counts: refusals are answers too, and cheap ones."""
+"""Checks before a measurement counts: refusals are answers too, and cheap ones."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from codewell.issuing.model import AnswerRow
 
 
 async def check_audit(opened: Connection) -> None:
-    """Look at all promises that `codewell audit` looks at. Raises CodewellError, naming the first that is broken."""
+    """Check all invariants of `codewell audit`. Raises CodewellError, naming the first violated one."""
     for finding in await audit(opened):
         raise CodewellError(f"What was measured is wrong, {finding.rule.promise}: {finding.rule.says}")
 
 
 def check_given(rows: Iterable[list[AnswerRow]], wanted: int) -> None:
-    """Raise CodewellError unless so many requests have a code each, and no code came twice."""
+    """Raise CodewellError unless `wanted` requests have a code each, and no code was attached twice."""
     codes = [row.code for answer in rows for row in answer]
     if len(set(codes) - {None}) != wanted or len(codes) != wanted:
         given = len(codes) - codes.count(None)

@@ -1,8 +1,8 @@
-"""One run of one contender: it joins, stands still while the backlog is stored, and answers it.
+"""One run of one contender: it joins its group, is paused while the backlog is published, and answers it.
 
-Nothing but answering is measured. The processes have started, joined their group and answered some requests before;
-then the kernel stops them (SIGSTOP), the backlog is stored, and they go on all at the same moment. The end is when
-the reply topic holds as many answers, as its end offsets say.
+Only answering is measured. The processes have started, joined their group and answered some requests before; then the
+kernel stops them (SIGSTOP), the backlog is published, and all resume at the same moment. The run ends when the reply
+topic holds as many answers, by its end offsets.
 """
 
 import asyncio
@@ -26,36 +26,36 @@ from codewell.infra.uuid7 import uuid7
 from services.standalone.child import Child
 from services.standalone.servers import Servers
 
-# A member that says nothing for longer than its session (10 s by default) is thrown out of its group.
+# A member without heartbeats for its session timeout (10 s by default) is removed from its group.
 HELD_TIMEOUT_S: Final = 8.0
 POLL_S: Final = 0.05
-# Slower than this nothing is worth measuring.
+# A slower run is not worth measuring.
 ANSWERS_A_SECOND_MIN: Final = 20
 ANSWERS_TIMEOUT_MIN_S: Final = 60
 WARM_UP_SHARE: Final = 20
-# Twice as many codes as requests stand ready, for the peers too.
+# Twice as many codes as requests are available, for the peers too.
 CODES_A_REQUEST: Final = 2
 
 
 @dataclass(frozen=True)
 class Heat:
-    """What is run: who, in how many processes, on how many requests, after how many to warm up."""
+    """The parameters of a run: contender, processes, requests, and warm-up requests."""
 
     contender: Contender
     issuers: int
     requests: int
     warm_up: int
     codes: int
-    """How many codes stand ready for the requests."""
+    """The number of codes available for the requests."""
     name: str
-    """Its program's short name, and with a dot the prefix of its topics."""
+    """Its program's short name; followed by a dot, the prefix of its topics."""
     url: str | None = None
-    """The database, if it is another than the servers' first."""
+    """The database, if it is not the servers' default one."""
     new_id: Callable[[], UUID] = uuid7
-    """Makes the request ids."""
+    """Generates the request ids."""
 
     def backlog(self, producer: AIOKafkaProducer, program: str, count: int) -> Backlog:
-        """So many of its requests, ready to be stored."""
+        """`count` of its requests, ready to be published."""
         wanted = self.contender.wanted
         return Backlog(
             producer, f"{self.name}.", program, count, None if wanted is None else partial(wanted, program), self.new_id
@@ -64,20 +64,20 @@ class Heat:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run took."""
+    """The measurements of one run."""
 
     requests: int
     seconds: float
     cpu_s: dict[str, float]
     """CPU time by kind of process, while the backlog was answered (s)."""
     others_cpu_s: float
-    """CPU time of all else on the machine meanwhile, and what its host took away (s)."""
+    """CPU time of all other processes on the machine meanwhile, and of the host (steal, s)."""
     peak_memory_mb: float
-    """Of the largest of its processes, since it started."""
+    """Peak memory of the largest of its processes since its start."""
 
     @property
     def others_cores(self) -> float:
-        """How many cores all else on the machine used: near 0 where the figures are to be trusted."""
+        """Cores used by all other processes: near 0 in a reliable measurement."""
         return max(0.0, self.others_cpu_s / self.seconds)
 
     @property
@@ -87,7 +87,7 @@ class Outcome:
 
 
 async def run(heat: Heat, servers: Servers) -> Outcome:
-    """Run it on topics and a program of its own. Raises CodewellError when a process ends or doesn't answer."""
+    """Run it on topics and a program of its own. Raises CodewellError when a process ends or does not answer."""
     prefix = f"{heat.name}."
     await contestants.make_topics(servers, heat.contender, prefix)
     elsewhere = {} if heat.url is None else {"CODEWELL_POSTGRES_URL": heat.url}
@@ -123,7 +123,7 @@ async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[C
 
 
 async def stock(heat: Heat, servers: Servers, program: str, count: int) -> None:
-    """Make so many codes of a program."""
+    """Create `count` codes of a program."""
     async with connection(heat.url or servers.postgres.url, "codewell-bench") as opened:
         await heat.contender.stock(opened, program, count)
 
@@ -140,7 +140,7 @@ async def _store(backlog: Backlog) -> None:
 
 
 async def answered(answers: Answers, count: int, children: Sequence[Child]) -> int:
-    """Wait until there are so many answers, and return how many there are. Raises CodewellError."""
+    """Wait until there are at least `count` answers, and return their number. Raises CodewellError."""
     deadline = time.monotonic() + ANSWERS_TIMEOUT_MIN_S + count / ANSWERS_A_SECOND_MIN
     while (there := await answers.count()) < count:
         if time.monotonic() > deadline:

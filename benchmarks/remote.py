@@ -1,6 +1,6 @@
-"""How fast a generator brings codes from a remote service that takes its time, beside what the service allows.
+"""Rate at which a generator fetches codes from a slow remote service, beside the service's limit.
 
-Two programs share the service, since one may use half of a generator's requests at most.
+Two programs share the service, since one may use at most half of a generator's requests.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ SHARE_GOAL: Final = 0.8
 CONCURRENCY: Final = 8
 ANSWER_MS: Final = 50
 PROGRAMS: Final = ("ONE", "OTHER")
-# One after the other is so slow that a part of the codes says enough.
+# Sequential requests are so slow that a part of the codes is enough.
 _PEER_SHARE: Final = 5
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 120.0
@@ -54,7 +54,7 @@ _FAILED: Final = "SELECT error FROM remote_service WHERE error IS NOT NULL LIMIT
 
 
 async def bench_remote(codes: int, request_max: int, repetitions: int, progress: Progress) -> Report:
-    """Bring so many codes by requests of `request_max`, and ask as often without Codewell. Raises CodewellError."""
+    """Fetch `codes` codes in requests of `request_max`, and request as many without Codewell. Raises CodewellError."""
     report = Report("remote", facts())
     each = -(-codes // len(PROGRAMS))
     product, peer, bare = [], [], []
@@ -69,7 +69,7 @@ async def bench_remote(codes: int, request_max: int, repetitions: int, progress:
                                     "CODEWELL_REMOTE_CONCURRENCY": str(CONCURRENCY)}) as children,
             clients.started_producer(servers.kafka.bootstrap) as producer,
         ):  # fmt: skip
-            # The first request of each warms up.
+            # The first request of each is a warm-up.
             await _until_made(opened, len(PROGRAMS) * request_max, children)
             demands = DemandPublisher(producer, topics.POOL_DEMAND, 0)
             database = servers.postgres.child
@@ -102,7 +102,7 @@ def _fill_in(report: Report, limit: float, product: list[float], peer: list[floa
 
 
 async def _make(opened: Connection, port: int, request_max: int, codes: int) -> list[SigningSecret]:
-    """The programs, whose pools one request fills; the secrets that the service knows them by."""
+    """Create the programs, whose pools one request fills; returns the secrets that the service has for them."""
     minters = Minters(None)
     secrets = []
     for name in PROGRAMS:
@@ -117,7 +117,7 @@ async def _make(opened: Connection, port: int, request_max: int, codes: int) -> 
 
 @asynccontextmanager
 async def _service(servers: Servers, port: int, secrets: Sequence[SigningSecret]) -> AsyncIterator[list[bytes]]:
-    """The service, answering; the keys that it knows."""
+    """Run the service; yields the keys that it verifies signatures with."""
     env = {
         **os.environ,
         slow_service.PORT_VARIABLE: str(port),
@@ -134,7 +134,7 @@ async def _service(servers: Servers, port: int, secrets: Sequence[SigningSecret]
 
 
 async def _fill(opened: Connection, demands: DemandPublisher, each: int, children: Sequence[Child]) -> float:
-    """How long it took from the word that each program lacks so many until all of them are stored (s)."""
+    """Time from the published demand of each program until all its codes are stored (s)."""
     raised = await opened.fetch(_RAISE, each)
     began = time.perf_counter()
     await demands.publish({row["id"]: row["pool_max"] - each for row in raised})
@@ -154,7 +154,7 @@ async def _until_made(opened: Connection, wanted: int, children: Sequence[Child]
 
 
 async def _asked(port: int, key: bytes, requests: int, count: int, connections: int) -> float:
-    """Codes a second of somebody who asks over connections that stay open, and forgets the answers."""
+    """Codes a second of a client with persistent connections that discards the answers."""
     seen: Seen = await load(Plan(LOOPBACK, port, connections, [_request(key, count) for _ in range(requests)], None))
     if set(seen.statuses) != {200}:
         raise CodewellError(f"Not every answer of the service was 200: {seen.statuses}.")
@@ -162,7 +162,7 @@ async def _asked(port: int, key: bytes, requests: int, count: int, connections: 
 
 
 def _request(key: bytes, count: int) -> str:
-    """A signed request as it goes over the wire."""
+    """A signed request as bytes for the wire."""
     asked = RemoteRequest(version=1, request_id=uuid7(), program=PROGRAMS[0], count=count, fields={})
     body = asked.model_dump_json()
     headers = signature_headers(str(asked.request_id), int(time.time()), body.encode(), [key])

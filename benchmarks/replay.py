@@ -1,8 +1,7 @@
-"""How fast a backlog is answered a second time, after its group's offsets were reset, and whether the answers are true
-copies.
+"""Rate of a replay: a backlog is answered again after an offset reset, and the answers must be identical copies.
 
-Nothing but answering is measured, both times alike: a process starts on a topic that is full, and the answers say by
-their own timestamps how fast they followed each other, once the first twentieth of them was there.
+Only answering is measured, both times alike: a process starts on a full topic, and the answers' timestamps give the
+rate, after the first twentieth of them as a warm-up.
 """
 
 from collections.abc import Mapping
@@ -30,13 +29,13 @@ class Given(NamedTuple):
     """The answers of one run."""
 
     digests: dict[bytes, bytes]
-    """By event id, of all that a consumer reads of it."""
+    """Digest by event id, over everything that a consumer reads of an event."""
     rate: float
-    """Answers a second, behind those that warmed up."""
+    """Answers a second, after the warm-up."""
 
 
 async def bench_replay(requests: int, repetitions: int, progress: Progress) -> Report:
-    """Answer a backlog twice, so often. Raises CodewellError when a second answer is not the first one's copy."""
+    """Answer a backlog twice, `repetitions` times. Raises CodewellError when a second answer differs from the first."""
     report = Report("replay", facts())
     first, again = [], []
     async with fresh_servers(progress) as servers:
@@ -80,7 +79,7 @@ async def _twice(heat: Heat, servers: Servers) -> tuple[float, float]:
 
 
 async def _answer(heat: Heat, servers: Servers, until: int) -> None:
-    """Run one issuer until there are so many answers."""
+    """Run one issuer until there are `until` answers."""
     prefix = f"{heat.name}."
     async with (
         contestants.processes(servers, PRODUCT, prefix, heat.issuers) as children,
@@ -109,13 +108,13 @@ async def _read(bootstrap: str, starts: dict[TopicPartition, int], heat: Heat) -
 
 
 def check_once(name: str, digests: Mapping[bytes, bytes], events: int, count: int) -> None:
-    """Raise CodewellError unless there are as many events as requests, each with an id of its own."""
+    """Raise CodewellError unless there are as many events as requests, each with a unique id."""
     if events != count or len(digests) != count:
         raise CodewellError(f"{name} has {len(digests):,} answers in {events:,} events, not {count:,}.")
 
 
 async def _rewind(bootstrap: str, prefix: str) -> None:
-    """Let the group, which has no members now, begin again."""
+    """Reset the offsets of the group, which has no members now."""
     async with AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=prefix + PRODUCT.group, enable_auto_commit=False
     ) as consumer:

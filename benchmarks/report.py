@@ -7,15 +7,15 @@ from statistics import median
 from typing import Any, Final, Self
 
 OF_CEILING: Final = "of the ceiling"
-"""The unit of a result that is the product's share of its ceiling, 1 where it is as good; `bench check` looks at it."""
+"""The unit of a result that is the product's share of its ceiling, 1 for equality; `bench check` compares these."""
 
 Progress = Callable[[str], None]
-"""Told in a sentence what is measured now, for a person who waits."""
+"""Called with a sentence for people that names the current measurement."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One figure: the median of all repetitions, and the lowest and the highest of them."""
+    """One figure: the median of all repetitions, with their minimum and maximum."""
 
     name: str
     rate: float
@@ -30,7 +30,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit that a figure must keep: at least so much, or below it."""
+    """A limit that a figure must keep: a minimum, or an exclusive maximum."""
 
     name: str
     value: float
@@ -39,7 +39,7 @@ class Goal:
 
     @property
     def goal(self) -> str:
-        """The limit as it is read: `>= 25000` or `< 150`."""
+        """The limit in print: `>= 25000` or `< 150`."""
         return f"{'>=' if self.at_least else '<'} {self.limit}"
 
     @property
@@ -50,7 +50,7 @@ class Goal:
 
 @dataclass
 class Report:
-    """All that one benchmark found."""
+    """The results of one benchmark."""
 
     bench: str
     machine: dict[str, Any]
@@ -68,7 +68,7 @@ class Report:
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
-        """What `as_json` made. Raises KeyError, TypeError or ValueError when it is something else."""
+        """Parse the output of `as_json`. Raises KeyError, TypeError or ValueError when it is something else."""
         report = cls(said["bench"], dict(said["machine"]))
         for one in said["results"]:
             lowest, highest = one["spread"]
@@ -79,7 +79,7 @@ class Report:
         return report
 
     def add_goal_and_double(self, name: str, value: float, limit: float) -> None:
-        """Hold a figure against its goal, and against twice as much: what is met by far can still get slower."""
+        """Compare a figure with its goal, and with twice that: what exceeds the goal by far can still get slower."""
         self.goals += [Goal(name, value, limit), Goal(f"{name}, doubled", value, 2 * limit)]
 
     def as_json(self) -> dict[str, Any]:
@@ -96,10 +96,10 @@ class Report:
 
 
 def figure(value: float) -> str:
-    """As many digits as say something."""
+    """As many digits as are significant."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def _rounded(value: float) -> float:
-    """Four digits: what comes after them is noise."""
+    """Four significant digits: the rest is noise."""
     return float(f"{value:.4g}")

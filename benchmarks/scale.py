@@ -14,13 +14,13 @@ from codewell.infra.postgres.connection import connection
 from services.standalone.servers import Servers
 
 RATIO_GOAL: Final = 0.9
-# Postgres says so of each lock that is waited for longer than this, and looks for deadlocks then.
+# Postgres logs each lock wait longer than this, and then checks for deadlocks.
 LONG_WAIT: Final = {"log_lock_waits": "on", "deadlock_timeout": "1s"}
 _WAITS: Final = " still waiting for "
 
 
 async def bench_scale(requests: int, issuers: Sequence[int], repetitions: int, progress: Progress) -> Report:
-    """Answer the backlog with each number of issuers in turn, so often. Raises CodewellError."""
+    """Answer the backlog with each number of issuers in turn. Raises CodewellError."""
     report = Report("scale", facts())
     rates: dict[int, list[float]] = {count: [] for count in issuers}
     async with fresh_servers(progress, replace(POSTGRES, more=LONG_WAIT)) as servers:
@@ -43,7 +43,7 @@ async def bench_scale(requests: int, issuers: Sequence[int], repetitions: int, p
 
 
 def long_waits(log: str) -> int:
-    """How many waits for a lock Postgres' log tells of."""
+    """The number of lock waits in Postgres' log."""
     return sum(_WAITS in line for line in log.splitlines())
 
 

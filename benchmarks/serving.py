@@ -25,17 +25,17 @@ _STOP_TIMEOUT_S: Final = 5.0
 
 
 class Site:
-    """A server that is measured: its port, its process, and what it is to be asked."""
+    """A measured server: its port, its process and its database."""
 
     def __init__(self, port: int, child: Child, database: PostgresServer) -> None:
         self._port = port
         self._child = child
         self._database = database
         self.cpu_ms: dict[str, float] = {}
-        """What one request of the last load cost each kind of process (ms)."""
+        """CPU time per request of the last load, by kind of process (ms)."""
 
     async def load(self, requests: Sequence[str], rate: float | None = None, connections: int = CONNECTIONS) -> Seen:
-        """Send these from another process. Raises CodewellError when one of them is not answered well."""
+        """Send these requests from another process. Raises CodewellError when one of them fails."""
         kinds = {"server": self._child.pid, "postgres": self._database.child.pid if self._database.child else 0}
         before = {kind: cpu_seconds([pid]) for kind, pid in kinds.items()}
         plan = Plan(LOOPBACK, self._port, connections, list(requests), rate)
@@ -48,7 +48,7 @@ class Site:
 async def serving(
     home: Home, postgres: PostgresServer, module: Sequence[str], port_variable: str, env: Mapping[str, str]
 ) -> AsyncIterator[Site]:
-    """One process of a server, ready. Raises CodewellError."""
+    """Run one process of a server. Raises CodewellError."""
     port = free_port()
     words = [sys.executable, "-m", *module]
     child = await Child.start(
@@ -63,10 +63,10 @@ async def serving(
 
 @asynccontextmanager
 async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
-    """A console, ready, that slows nobody down."""
+    """Run a console whose limit on failed look-ups is too high to apply."""
     env = {
         "CODEWELL_POSTGRES_URL": postgres.url,
-        # Nothing here is announced.
+        # No change is announced here, so Kafka is not needed.
         "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:1",
         "CODEWELL_MISSES_PER_MINUTE": "1000000",
     }
@@ -76,14 +76,14 @@ async def console(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def usual(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
-    """The usual build's console, ready; it has the ceiling's path too."""
+    """Run the usual build's console; it has the ceiling's path too."""
     env = {usual_console.URL_VARIABLE: postgres.url}
     async with serving(home, postgres, ("benchmarks.usual_console",), usual_console.PORT_VARIABLE, env) as site:
         yield site
 
 
 async def answering(child: Child, port: int) -> None:
-    """Wait until a server takes connections at its port. Raises CodewellError, with its last words."""
+    """Wait until a server accepts connections on its port. Raises CodewellError, with its last log lines."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:

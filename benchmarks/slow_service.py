@@ -14,11 +14,11 @@ from services.standalone.ports import LOOPBACK
 PORT_VARIABLE: Final = "BENCH_PORT"
 SECRETS_VARIABLE: Final = "BENCH_SECRETS"
 ANSWER_MS_VARIABLE: Final = "BENCH_ANSWER_MS"
-_SECRET_PREFIX: Final = "whsec_"  # noqa: S105  what stands before a secret
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105  the prefix of a secret
 
 
 class SlowService:
-    """Answers any number of requests side by side, each after `answer_s` (s)."""
+    """Answers any number of concurrent requests, each after `answer_s` (s)."""
 
     def __init__(self, keys: list[bytes], answer_s: float) -> None:
         self._keys = keys
@@ -26,7 +26,7 @@ class SlowService:
         self._numbers = count()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer what comes over one connection until it is closed."""
+        """Serve one connection until it is closed."""
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:]
@@ -39,7 +39,7 @@ class SlowService:
                              f"content-length: {len(answer)}\r\n\r\n".encode() + answer)  # fmt: skip
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            # The other side has all that it wanted.
+            # The client closed the connection after its answers.
             pass
         finally:
             writer.close()
@@ -59,7 +59,7 @@ class SlowService:
 
 
 async def main(stop: asyncio.Event) -> None:
-    """Serve until told to stop."""
+    """Serve until `stop` is set."""
     keys = [b64decode(secret.removeprefix(_SECRET_PREFIX)) for secret in os.environ[SECRETS_VARIABLE].split(",")]
     service = SlowService(keys, float(os.environ[ANSWER_MS_VARIABLE]) / 1_000)
     server = await asyncio.start_server(service.serve, LOOPBACK, int(os.environ[PORT_VARIABLE]))

@@ -13,24 +13,24 @@ from benchmarks.catalogue import Benchmark
 from benchmarks.report import Progress, Report
 from codewell.errors import CodewellError
 
-# A benchmark that is told to stop stops its Postgres and Kafka first.
+# A stopped benchmark first stops its Postgres and Kafka.
 STOP_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One benchmark that has ended."""
+    """One finished benchmark."""
 
     benchmark: Benchmark
     seconds: float
     report: Report | None
-    """None where it failed; what it said about that is on standard error."""
+    """None when it failed; its errors are on standard error."""
 
 
 async def each(
     benchmarks: Sequence[Benchmark], stop: asyncio.Event, progress: Progress, *, short: bool, repetitions: int | None
 ) -> AsyncIterator[Measured]:
-    """Run them with their own sizes or short, and go on when one fails. Raises CodewellError when told to stop."""
+    """Run them with their own sizes or short, and continue after a failure. Raises CodewellError when stopped."""
     for number, benchmark in enumerate(benchmarks, 1):
         progress(f"{benchmark.name}, {number} of {len(benchmarks)}")
         options = [*(benchmark.short if short else ()), *([f"--repetitions={repetitions}"] if repetitions else ())]
@@ -44,7 +44,7 @@ async def each(
 
 
 async def _report(words: Sequence[str], stop: asyncio.Event) -> Report | None:
-    """What `codewell bench` says to these words, None when it fails or is stopped."""
+    """The output of `codewell bench` with these arguments; None when it fails or is stopped."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks", *words, "--json", stdout=asyncio.subprocess.PIPE
     )

@@ -14,20 +14,20 @@ class _Process(NamedTuple):
 
 
 def cpu_seconds(roots: Iterable[int]) -> float:
-    """CPU time of these processes, of all below them, and of those below that have ended (s)."""
+    """CPU time of these processes, of their running descendants, and of the ended ones (s)."""
     table = _processes()
     return sum(table[pid].cpu_s for root in roots for pid in _family(root, table))
 
 
 def machine_cpu_seconds() -> float:
-    """CPU time of all that runs on the machine, and what its host has taken away, since it started (s)."""
-    # User, nice, system, idle, waiting for the disk, interrupts, soft interrupts, stolen.
+    """CPU time of all processes on the machine, and time stolen by its host, since its start (s)."""
+    # User, nice, system, idle, I/O wait, interrupts, soft interrupts, steal.
     ticks = list(map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]))
     return (sum(ticks) - ticks[3] - ticks[4]) / _TICKS_A_SECOND
 
 
 def peak_memory_mb(pid: int) -> float:
-    """The most memory that a process has had resident at once (MB)."""
+    """Peak resident memory of a process (MB)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -35,7 +35,7 @@ def peak_memory_mb(pid: int) -> float:
 
 
 def child_commands(parent: int) -> dict[int, list[str]]:
-    """The words with which each child of a process was started, by its number."""
+    """The command line of each child of a process, by pid."""
     found = {}
     for pid, process in _processes().items():
         if process.parent == parent:
@@ -50,11 +50,11 @@ def _processes() -> dict[int, _Process]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                # The name in parentheses may hold spaces; what we need stands behind it.
+                # The name in parentheses may contain spaces; the needed fields follow it.
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            # User and system time, its own and that of children which have ended.
+            # User and system time, its own and that of ended children.
             table[int(entry.name)] = _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS_A_SECOND)
     return table
 

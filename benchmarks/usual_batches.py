@@ -1,8 +1,8 @@
-"""A second peer, not a product: the usual build, grown up to batches.
+"""A second peer, not a product: the usual build with batches.
 
-The tables and the random keys are those of the usual build, but all requests of a poll are served in one transaction:
-one SELECT locks as many free rows as are wanted, one UPDATE gives them away, the answers go out together, and then
-offsets are committed. It still promises less than the product: a request that comes again gets a second code.
+Its tables and random keys are those of the usual build, but all requests of a poll share one transaction: one SELECT
+locks as many free rows as are requested, one UPDATE attaches them, the answers are published together, and then
+offsets are committed. It still promises less than the product: a redelivered request gets a second code.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from schemas.events import CODES_ATTACHED, MessageRender
 
 GROUP: Final = "usual-batches"
 _POLL_MS: Final = 500
-# What Kafka's own consumer gives in one poll unless told otherwise.
+# The default of Kafka's own consumer for records in one poll.
 _POLL_RECORDS_MAX: Final = 500
 
 _LOCK: Final = """
@@ -37,7 +37,7 @@ _GIVE: Final = """
 
 
 class Wanted(NamedTuple):
-    """What one request asks for."""
+    """The fields of one request."""
 
     program: str
     profile_id: str
@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
 
 
 async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
-    """Answer until told to stop."""
+    """Answer until `stop` is set."""
     bootstrap, prefix = settings.kafka_bootstrap, settings.topic_prefix
     consumer = AIOKafkaConsumer(
         prefix + TOPIC,

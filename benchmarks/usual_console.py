@@ -1,8 +1,8 @@
-"""A peer and a ceiling, not products: what the console is measured against, under the same server.
+"""A peer and a ceiling, not products, for comparison with the console under the same server.
 
-The peer is the API as it is usually built: codes are rows with random keys; each request has a transaction of its
-own, which locks a row and updates it. It promises less than the product: it knows no tokens, no access groups and no
-idempotency keys. The ceiling answers the same few bytes to everybody, after asking the database for nothing.
+The peer is the usual API: codes are rows with random keys; each request has a transaction of its own, which locks a
+row and updates it. It promises less than the product: it has no tokens, access groups or idempotency keys. The ceiling
+answers every request with the same few bytes, after a query that reads no data.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from schemas.api import Attach, CodeOnly
 PORT_VARIABLE: Final = "BENCH_PORT"
 URL_VARIABLE: Final = "BENCH_POSTGRES_URL"
 CEILING_PATH: Final = "/nothing"
-# As many as the console has.
+# The console's number of connections.
 _CONNECTIONS_MAX: Final = 8
 _MINUTES_S: Final = 300
 
@@ -44,7 +44,7 @@ _MAKE: Final = """
     SELECT gen_random_uuid(), $1, upper(substr(replace(gen_random_uuid()::text, '-', ''), 1, 14))
     FROM generate_series(1, $2)
     """
-# Without the order Postgres may read the table from its start each time, past all codes that are given already.
+# Without the order, Postgres may scan the table from its start each time, past all codes that are already taken.
 _FREE: Final = """
     SELECT id, code FROM shop_code WHERE program = $1 AND profile_id IS NULL
     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -62,7 +62,7 @@ _USE: Final = "UPDATE shop_code SET activated_at = now() WHERE id = $1 RETURNING
 
 
 async def stock(connection: Connection, program: str, count: int) -> None:
-    """Make codes, and let Postgres know what it has."""
+    """Insert codes, and update Postgres' statistics."""
     await connection.execute(_TABLE)
     await connection.execute(_MAKE, program, count, timeout=_MINUTES_S)
     await connection.execute("VACUUM ANALYZE shop_code", timeout=_MINUTES_S)
@@ -110,13 +110,13 @@ def create_api(pool: Pool) -> FastAPI:
             await connection.fetchval("SELECT 1")
         return Response(b'{"code":"smFg-2497-DMPB"}', media_type="application/json")
 
-    # No endpoint of FastAPI: it is as cheap as the server allows.
+    # Not a FastAPI endpoint: it is as cheap as the server allows.
     api.router.routes.insert(0, Route(CEILING_PATH, nothing, methods=["POST"]))
     return api
 
 
 async def serve(stop: asyncio.Event) -> None:
-    """Serve until told to stop."""
+    """Serve until `stop` is set."""
     async with postgres.pool(os.environ[URL_VARIABLE], "usual-console", _CONNECTIONS_MAX) as pool:
         api = create_api(pool)
         probes = Probes(Health())

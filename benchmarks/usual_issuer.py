@@ -1,8 +1,8 @@
-"""A peer, not a product: the issuer as it is usually built, to measure against.
+"""A peer, not a product: the usual build of an issuer.
 
-Codes are rows with random keys, made ahead. Each request has a transaction of its own, which locks one free row, skips
-those that others have locked, and updates it; each answer is produced and awaited by itself; offsets are committed
-once a poll. It promises less than the product: a request that comes again gets a second code.
+Codes are rows with random keys, inserted ahead. Each request has a transaction of its own, which locks one free row,
+skips locked ones, and updates it; each answer is produced and awaited by itself; offsets are committed once a poll.
+It promises less than the product: a redelivered request gets a second code.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _MAKE: Final = """
     FROM generate_series(1, $2)
     """
 
-# Without the order Postgres may read the table from its start each time, past all codes that are given already.
+# Without the order, Postgres may scan the table from its start each time, past all codes that are already taken.
 _LOCK: Final = """
     SELECT id, code FROM promo_code WHERE program = $1 AND profile_id IS NULL
     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -52,14 +52,14 @@ _GIVE: Final = "UPDATE promo_code SET profile_id = $2, request_id = $3, attached
 
 
 async def stock(connection: Connection, program: str, count: int) -> None:
-    """Make codes, and let Postgres know what it has."""
+    """Insert codes, and update Postgres' statistics."""
     await connection.execute(_TABLE)
     await connection.execute(_MAKE, program, count, timeout=_MINUTES_S)
     await connection.execute("VACUUM ANALYZE promo_code", timeout=_MINUTES_S)
 
 
 async def given(connection: Connection, program: str) -> int:
-    """How many codes of the program somebody has."""
+    """The number of attached codes of the program."""
     return int(
         await connection.fetchval(
             "SELECT count(*) FROM promo_code WHERE program = $1 AND profile_id IS NOT NULL", program
@@ -68,7 +68,7 @@ async def given(connection: Connection, program: str) -> int:
 
 
 async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
-    """Answer until told to stop."""
+    """Answer until `stop` is set."""
     bootstrap, prefix = settings.kafka_bootstrap, settings.topic_prefix
     consumer = AIOKafkaConsumer(
         prefix + TOPIC,

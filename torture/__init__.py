@@ -1,1 +1,1 @@
-"""Faults while requests are answered, and a checker that trusts nothing."""
+"""Fault injection under load, with an independent checker of the invariants."""

@@ -1,4 +1,4 @@
-"""Long runs by hand: `python -m torture faults|without|report --help`. `make torture` runs them all."""
+"""Long manual runs: `python -m torture faults|without|report --help`. `make torture` runs them all."""
 
 import asyncio
 import json
@@ -95,7 +95,7 @@ def write_report() -> None:
 
 
 def _in_scratch(attempt: Callable[[Path], Any]) -> Outcome:
-    """Where a promise was broken, what the workers said stays to be looked at."""
+    """Keep the workers' logs when an invariant was violated."""
     directory = Path(tempfile.mkdtemp(prefix="codewell-faults-"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         outcome: Outcome = runner.run(attempt(directory))

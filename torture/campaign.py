@@ -13,7 +13,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import Program, ProgramSettings, RemoteSource, TemplateSource
 
-# As in the guide, with a small pool and mark, so that the generator is busy and issuers run dry now and then.
+# As in the guide, with a small pool and mark, so that the generator is busy and issuers run dry at times.
 SPRING: Final = ProgramSettings(
     name="SPRING",
     title="Spring sale",
@@ -29,9 +29,9 @@ LOYAL: Final = SPRING.model_copy(update={"name": "LOYAL", "reuse": "profile", "p
 EVERYBODY: Final = SPRING.model_copy(
     update={"name": "EVERYBODY", "shared": True, "codes_max": 1, "pool_max": 1, "ttl": None}
 )
-# One worker's claim often has all that is ready of it, so that the others have to wait.
+# One worker's claim often locks all its open blocks, so that the other workers wait.
 TIGHT: Final = SPRING.model_copy(update={"name": "TIGHT", "pool_max": 10})
-# It runs empty early, and from then on refuses until its maximum is raised.
+# Runs empty early; from then on it refuses until its maximum is raised.
 SCARCE: Final = SPRING.model_copy(
     update={"name": "SCARCE", "codes_max": 60, "pool_max": 20, "scenario_can_create": False, "ttl": None}
 )
@@ -40,7 +40,7 @@ REMOTE: Final = "REMOTE"
 UNHEARD_OF: Final = "UNHEARD_OF"
 
 _PROFILES: Final = 400
-# How often requests name these programs, in the order of the request.
+# The weights of these programs in requests, in the order of the request.
 _WANTS: Final = {
     ("SPRING",): 50,
     ("TIGHT",): 10,
@@ -84,12 +84,12 @@ async def create_programs(
 
 
 def requests(chance: random.Random) -> Iterator[Asked]:
-    """Endless requests: of both types, for one program or two, with a template or a list of programs."""
+    """Yield requests without end: of both types, for one program or two, with a template or a list of programs."""
     wants, weights = list(_WANTS), list(_WANTS.values())
     while True:
         profile_id = f"p-{chance.randrange(_PROFILES)}"
         [wanted] = chance.choices(wants, weights)
-        # A version 4 id now and then, as some senders have them.
+        # Some ids are of version 4, as some senders use them.
         request_id = UUID(int=chance.getrandbits(128), version=4) if chance.random() < 0.02 else None
         if len(wanted) == 1 and chance.random() < 0.4:
             step = {"profile_id": profile_id, "scenario_id": "welcome", "step_id": "s-3", "program": wanted[0]}

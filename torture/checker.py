@@ -1,5 +1,7 @@
-"""Reads the topics and the database while faults go on, and says which promise is broken. It uses none of the
-product's code: what it knows of tables and topics is written here once more.
+"""Reads the topics and the database during the faults and reports violated promises.
+
+It uses none of the product's code: tables and topics are described here a second time, so that a bug in the product
+can't hide itself.
 """
 
 import asyncio
@@ -27,12 +29,12 @@ _WAIT_MS: Final = 50
 _RECORDS_MAX: Final = 5_000
 # Timeout of one check: its target may be under fault.
 _LOOK_S: Final = 10.0
-# The last is what asyncpg makes of a server that goes in the middle of an exchange.
+# asyncpg raises the last one when a server dies in the middle of an exchange.
 _AWAY: Final = (
     OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
 )  # fmt: skip
 _WHOLE_S: Final = 120.0
-# Offset, length, leader's epoch, magic; then CRC, attributes, last offset, two times; then the producer's id.
+# Offset, length, leader epoch, magic; then CRC, attributes, last offset, two timestamps; then the producer id.
 _BATCH: Final = struct.Struct(">qiib26xq")
 _MAGIC: Final = 2
 _RULES: Final = """
@@ -41,7 +43,7 @@ _RULES: Final = """
 _STORED: Final = """
     SELECT a.request_id, p.name, a.code, a.profile_id FROM answer a LEFT JOIN program p ON p.id = a.program_id"""
 
-# Each query finds rows that violate a promise.
+# Each query selects rows that violate a promise.
 _OF_BLOCKS: Final = {
     ("I4", "a block's codes don't add up"): """
         SELECT id FROM block WHERE next + holes <> attached + deleted + returned + undone OR next + holes > size
@@ -87,7 +89,7 @@ _OF_ANSWERS: Final = {
 
 
 class Figures(NamedTuple):
-    """What was seen so far."""
+    """What the checker has seen so far."""
 
     requests: int
     answers: int
@@ -97,7 +99,7 @@ class Figures(NamedTuple):
 
 
 class Checker:
-    """Watches one deployment. `postgres_url` is asked for anew each time, as it changes with a fail-over."""
+    """Watches one deployment. Asks for `postgres_url` before each connection, as a fail-over changes it."""
 
     def __init__(self, bootstrap: str, prefix: str, postgres_url: Callable[[], str], rules: dict[str, Rule]) -> None:
         self.ledger = Ledger(prefix, rules)
@@ -113,7 +115,7 @@ class Checker:
 
     @property
     def figures(self) -> Figures:
-        """What was seen so far."""
+        """What the checker has seen so far."""
         ledger = self.ledger
         return Figures(
             len(ledger.asked),
@@ -155,8 +157,8 @@ class Checker:
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
     async def _read(self) -> None:
-        """Read on. Requests are read after what came of them and noted before it, so that no answer is to nobody."""
-        # Kept where what follows fails: they would not come a second time.
+        """Read on. Requests are read after their outcomes and noted first, so that each answer has its request."""
+        # Kept when a later step fails: the consumer does not return these records a second time.
         self._fetched.append(await self._results.getmany(timeout_ms=_WAIT_MS, max_records=_RECORDS_MAX))
         ends = await self._requests.end_offsets(list(self._requests.assignment()))
         while await self._is_behind(self._requests, ends):
@@ -174,7 +176,7 @@ class Checker:
         return any([await consumer.position(tp) < end for tp, end in ends.items()])
 
     async def look_at_offsets(self) -> bool:
-        """Whether all offsets that are committed now could be judged; not so while the broker is away."""
+        """Whether all committed offsets could be judged; False while the broker is unavailable."""
         try:
             async with asyncio.timeout(_LOOK_S), self._reading:
                 committed = await self._committed()
@@ -215,7 +217,7 @@ class Checker:
         return {tp: lag for tp, lag in lags.items() if lag > 0}
 
     async def look_at_database(self, *, whole: bool) -> bool:
-        """Whether the database could be looked at, in one snapshot; `whole` reads every answer."""
+        """Whether the database could be checked, in one snapshot; `whole` reads every answer."""
         queries = _OF_BLOCKS | (_OF_ANSWERS if whole else {})
         try:
             connection = await asyncpg.connect(self._postgres_url(), timeout=_LOOK_S, command_timeout=_WHOLE_S)
@@ -251,7 +253,7 @@ class Checker:
 
 
 def look_at_producers(ledger: Ledger, data: Path, prefix: str) -> None:
-    """Read the broker's own files: each batch of answers has a producer that the broker keeps from writing it twice.
+    """Read the broker's own files: each answer batch has a producer id, with which the broker rejects duplicates.
 
     The head of a batch is that of Kafka's message format 2 (kafka.apache.org/documentation/#recordbatch).
     """

@@ -1,5 +1,7 @@
-"""Mutation tests of the checker: each guard of a promise is removed from a copy of the product, and the checker has to
-find the violation. A violation that it misses here, it would miss in a real run too.
+"""Mutation tests of the checker.
+
+Each guard of a promise is removed from a copy of the product, and the checker has to find the violation. A violation
+that it misses here, it would miss in a real run too.
 """
 
 import shutil

@@ -28,7 +28,7 @@ class Kind:
     """Repetitions in one step of the long run."""
     steps: int = 3
     why_not: Callable[[Site], str | None] = lambda _: None
-    """Why it can't be injected here; None when it can."""
+    """Why this kind can't be injected here; None when it can."""
 
 
 KINDS: Final = (

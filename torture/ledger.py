@@ -1,6 +1,6 @@
-"""What the topics say: every request, answer, retry and dead letter that Kafka has, and what can't be true of them.
+"""The records of the topics: every request, answer, retry and dead letter in Kafka, and the violations among them.
 
-Nothing here uses the product's code: it reads the events as their contract has them.
+It uses none of the product's code: it reads events as their contract describes them.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Rule(NamedTuple):
     shared: bool
     reuse: str
     pattern: re.Pattern[str] | None
-    """What its codes look like; None where somebody else makes them."""
+    """The pattern of its codes; None when a remote service makes them."""
     may_refuse: bool
     """Whether its pool can run empty."""
 
@@ -50,7 +50,7 @@ class Ledger:
         self.violations: list[Violation] = []
         self.asked: dict[str, Asked] = {}
         self.answered: dict[str, bytes] = {}
-        """The digest of all there is of a request's answer."""
+        """The digest of a request's whole answer."""
         self.answer_records = 0
         self.retried = 0
         self.poisoned: dict[bytes, tuple[bytes | None, bytes | None]] = {}
@@ -60,13 +60,13 @@ class Ledger:
         self._taken_by: dict[tuple[str, str], tuple[str, str]] = {}
         self._held: dict[tuple[str, str], str] = {}
         self._order: dict[tuple[str, int], list[bytes]] = defaultdict(list)
-        """What was published where, by offset: the request's or the poison's id."""
+        """Published ids of requests and poison records, by offset."""
         self._attempts: dict[str, int] = {}
         self._finished: dict[tuple[str, int], int] = defaultdict(int)
 
     @property
     def waiting(self) -> int:
-        """Requests that have no answer yet."""
+        """Unanswered requests."""
         return len(self.asked) - len(self.answered)
 
     def take(self, record: ConsumerRecord) -> None:
@@ -86,7 +86,7 @@ class Ledger:
         return sorted(self.asked.keys() - self.answered.keys())[:5]
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
-        """Judge a committed offset: all requests before it have to be finished. Everything up to then was taken."""
+        """Judge a committed offset: all requests before it must be finished. Records before it must have been added."""
         key = (topic, partition)
         records = self._order[key]
         for index in range(self._finished[key], min(offset, len(records))):
@@ -105,7 +105,7 @@ class Ledger:
         self._finished[key] = max(self._finished[key], min(offset, len(records)))
 
     def was_given(self, program: str | None, code: str | None, profile_id: str) -> bool:
-        """Whether an answer had this code for this profile. A refusal has none, and previews are not asked for."""
+        """Whether an answer had this code for this profile. Refusals have no code; the load requests no previews."""
         if program is None or code is None:
             return True
         taken_by = self._taken_by.get((program, code))
@@ -117,7 +117,7 @@ class Ledger:
 
     def _note(self, record: ConsumerRecord, name: bytes) -> None:
         order = self._order[record.topic, record.partition]
-        # Offsets have no gaps here: nothing is compacted, and no transaction leaves a marker.
+        # Offsets have no gaps here: no topic is compacted, and no transaction leaves markers.
         order.extend([b""] * (record.offset - len(order)))
         order.append(name)
 

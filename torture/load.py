@@ -1,4 +1,4 @@
-"""A load that goes on whatever happens: requests, copies of them in any order on any partition, and poison."""
+"""A load that continues during faults: requests, copies of them in any order on any partition, and poison records."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from codewell.infra.uuid7 import uuid7
 from torture.campaign import requests
 
 POISON_ID: Final = "poison_id"
-"""Header by which a bad message is found again in the dead letters."""
+"""Header that identifies a poison record in the dead-letter topic."""
 WAITING_MAX: Final = 400
 _AT_ONCE: Final = 20
 _PAUSE_S: Final = 0.02
-# Shares of the requests that come again: one to four times at once, and when they have long had their answer.
+# Shares of duplicated requests: one to four copies at once, and copies long after the answer.
 _AGAIN_SHARE: Final = 0.05
 _REPLAY_SHARE: Final = 0.03
 _REMEMBERED: Final = 20_000
 
 
 class Load:
-    """Publishes as long as few enough requests wait; `waiting` says how many do."""
+    """Publishes while the backlog is small enough; `waiting` returns the backlog."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class Load:
                 continue
             await self._publish_some()
             due += self._pause_s
-            # What could not be published in time is not made up for.
+            # A delay above 1 s is skipped, not made up for.
             due = max(due, loop.time() - 1)
             await asyncio.sleep(due - loop.time())
 
     async def poison(self, count: int) -> None:
-        """Publish messages that nobody can read, among those that everybody can."""
+        """Publish unreadable records among readable ones."""
         sends = []
         for _ in range(count):
             value, headers = self._chance.choice(_POISONS)()
@@ -85,7 +85,7 @@ class Load:
             if self._before and self._chance.random() < _REPLAY_SHARE:
                 sending.append(self._chance.choice(self._before))
         self.copies += len(sending) - fresh
-        # A copy may come before the original, which is then the copy.
+        # A copy may arrive before the original, which then counts as the copy.
         first = set(range(fresh))
         order = list(range(len(sending)))
         self._chance.shuffle(order)
@@ -93,7 +93,7 @@ class Load:
         self._before.extend(sending[:fresh])
 
     async def _send(self, request: OutgoingRequest, *, anywhere: bool) -> Awaitable[object]:
-        """Copies go to any partition, so that another worker may have one at the same time."""
+        """Copies go to any partition, so that two workers may have a request at the same time."""
         topic = self._prefix + request.topic
         partition = None
         if anywhere:

@@ -1,4 +1,4 @@
-"""What lies between workers and servers: connections that break, say nothing, or are slow."""
+"""Network faults between workers and servers: broken, silent and slow connections."""
 
 import asyncio
 from dataclasses import replace
@@ -40,7 +40,7 @@ async def connections_refused(site: Site, moment: Moment) -> None:
 
 
 async def partition(site: Site, moment: Moment) -> None:
-    """Nothing gets through any more, in one direction or both."""
+    """Drops all bytes in one direction or both."""
     proxy = moment.chance.choice((site.postgres, site.kafka))
     to_server, to_client = moment.chance.choice(((False, False), (True, False), (False, True)))
     _change(proxy, to_server=to_server, to_client=to_client)
@@ -51,7 +51,7 @@ async def partition(site: Site, moment: Moment) -> None:
 
 
 async def slow_network(site: Site, moment: Moment) -> None:
-    """100 ms more each way and back, and 3 Mbit/s."""
+    """Adds about 100 ms to each round trip and limits the rate to 3 Mbit/s."""
     for proxy in (site.postgres, site.kafka):
         _change(proxy, delay_s=0.04, jitter_s=0.02, bytes_per_s=3e6 / 8)
     await asyncio.sleep(moment.lasts_s)

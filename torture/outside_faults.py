@@ -1,4 +1,4 @@
-"""What others do: members that come and go, senders of nonsense, a remote service, a marketer."""
+"""Faults from outside: members that join and leave, invalid records, a failing remote service, changed settings."""
 
 import asyncio
 from contextlib import suppress
@@ -13,7 +13,7 @@ from torture.site import PREFIX, Site
 
 
 async def rebalance_storm(site: Site, moment: Moment) -> None:
-    """Members that take partitions, do nothing with them, and leave."""
+    """Members that take partitions, process nothing, and leave."""
 
     async def join() -> None:
         consumer = AIOKafkaConsumer(
@@ -50,7 +50,7 @@ async def remote_misbehaves(site: Site, moment: Moment) -> None:
 
 
 async def refilled(site: Site, moment: Moment) -> None:
-    """A program that ran empty under more demand than it has codes may have some more."""
+    """Raises the maximum of a program that ran empty under a demand above its codes."""
     with suppress(OSError, asyncpg.PostgresError, TimeoutError):
         await site.run_sql("UPDATE program SET codes_max = codes_max + 60 WHERE name = 'SCARCE'")
     await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""Postgres with a synchronous standby: what is committed is on both, so that either may be lost."""
+"""Postgres with a synchronous standby: each commit is on both servers, so that either may be lost."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ from services.standalone.server_user import give_to, server_user
 
 _SETTINGS: Final = PostgresSettings(
     shared_buffers="128MB",
-    # A small log lets a full disk be made quickly; a short wait lets a replica that is gone be noticed quickly.
+    # A small log lets a disk fill quickly; a short timeout detects a lost replica quickly.
     more={
         "max_wal_size": "512MB",
         "wal_sender_timeout": "5s",
@@ -30,7 +30,7 @@ _STREAMING_TIMEOUT_S: Final = 30.0
 
 
 class Pair:
-    """A primary, and a standby once `protect` was called. Fail-over changes which is which."""
+    """A primary, and a standby once `protect` was called. A fail-over swaps their roles."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -49,11 +49,11 @@ class Pair:
 
     @property
     def data(self) -> Path:
-        """Where the primary keeps its data."""
+        """The data directory of the primary."""
         return self._homes[self._primary].path / "postgres" / "data"
 
     async def open(self) -> None:
-        """Start a primary alone."""
+        """Start a primary without a standby."""
         for name in ("a", "b"):
             home = await Home.open(self._directory / name)
             self._homes.append(home)
@@ -67,12 +67,12 @@ class Pair:
             home.close()
 
     async def kill(self, number: signal.Signals) -> None:
-        """End the primary by a signal, all its sessions with it."""
+        """Kill the primary with a signal; all its sessions end with it."""
         assert self.primary.child is not None
         await self.primary.child.stop(number)
 
     async def protect(self) -> None:
-        """Make the other one a copy of the primary, and have every commit wait for it."""
+        """Make the other server a synchronous standby: each commit waits for it."""
         home = self._homes[1 - self._primary]
         if self.standby.child is not None:
             await self.standby.child.stop(signal.SIGQUIT)
@@ -114,10 +114,10 @@ class Pair:
             await connection.close()
 
     async def promote(self) -> None:
-        """Make the standby the primary. The old one has to be stopped before."""
+        """Promote the standby. The old primary has to be stopped before."""
         connection = await asyncpg.connect(self.standby.url)
         try:
-            # The new primary has nobody to wait for yet.
+            # The new primary has no standby to wait for yet.
             await connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
             await connection.execute("SELECT pg_reload_conf()")
             assert await connection.fetchval("SELECT pg_promote(true, 30)")

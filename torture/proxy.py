@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can be told to behave like a bad network."""
+"""A TCP proxy on loopback that simulates a bad network on demand."""
 
 import asyncio
 import random
@@ -15,11 +15,11 @@ _PIECE_BYTES: Final = 64 * 1024
 
 @dataclass
 class Weather:
-    """How the network is. What is held back goes on its way when it is over, as TCP would send it again."""
+    """The state of the network. Delayed bytes are forwarded when it ends, as TCP would retransmit them."""
 
     to_server: bool = True
     to_client: bool = True
-    """Whether bytes get through in this direction."""
+    """Whether bytes pass in this direction."""
     delay_s: float = 0.0
     jitter_s: float = 0.0
     bytes_per_s: float | None = None
@@ -28,7 +28,7 @@ class Weather:
 
 
 class Proxy:
-    """Connections to one server, whose address may change while it runs."""
+    """Proxies connections to one server, whose address may change during the run."""
 
     def __init__(self, target: tuple[str, int], chance: random.Random | None = None) -> None:
         self.target = target
@@ -47,19 +47,19 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Listen no more, and reset all connections."""
+        """Stop listening, and reset all connections."""
         if self._server is not None:
             self._server.close()
             self._server = None
         self.reset()
 
     async def close(self) -> None:
-        """Refuse, and wait until nothing is left."""
+        """Refuse connections, and wait until none is left."""
         await self.refuse()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def reset(self) -> int:
-        """Reset all connections on both sides, and say how many there were."""
+        """Reset all connections on both sides, and return their number."""
         for task, writers in self._connections.items():
             for writer in writers:
                 _reset(writer)
@@ -67,12 +67,12 @@ class Proxy:
         return len(self._connections)
 
     def forget(self) -> None:
-        """Have good weather for new connections, and pass nothing more on over those that there are."""
+        """Restore the network for new connections; existing ones stay blocked."""
         self._forgotten |= self._connections.keys()
         self.becomes(Weather())
 
     def becomes(self, weather: Weather) -> None:
-        """Have another weather from now on, also for what is held back."""
+        """Change the state of the network, also for delayed bytes."""
         self.weather = weather
         self._changed.set()
         self._changed = asyncio.Event()
@@ -89,7 +89,7 @@ class Proxy:
                 group.create_task(link.carry(reader, down, to_server=True))
                 group.create_task(link.carry(upstream, writer, to_server=False))
         except (OSError, asyncio.CancelledError, ExceptionGroup):
-            # Either side was reset, or this proxy ends: there is nobody to tell.
+            # Either side was reset, or this proxy ends: no peer is left to report it to.
             for each in writers:
                 _reset(each)
         finally:
@@ -99,7 +99,7 @@ class Proxy:
             self._forgotten.discard(task)
 
     async def passes(self, connection: asyncio.Task[None], *, to_server: bool) -> None:
-        """Wait until bytes of this connection get through in this direction."""
+        """Wait until bytes of this connection pass in this direction."""
         while connection in self._forgotten or not (self.weather.to_server if to_server else self.weather.to_client):
             await self._changed.wait()
 
@@ -138,7 +138,7 @@ class _Link:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a reset instead of an end, and nothing that is still to be sent."""
+    """Close with a reset instead of an orderly end, and discard unsent bytes."""
     raw = writer.get_extra_info("socket")
     if raw is not None and raw.fileno() >= 0:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -147,7 +147,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def proxied(host: str, port: int, chance: random.Random | None = None) -> AsyncIterator[Proxy]:
-    """A proxy to this server for as long as a block runs."""
+    """Run a proxy to this server during the block."""
     proxy = Proxy((host, port), chance)
     await proxy.open()
     try:

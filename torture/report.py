@@ -1,4 +1,4 @@
-"""What a long run showed, kept as JSON, and docs/reliability.md made of it."""
+"""Stores the results of long runs as JSON, and renders docs/reliability.md from them."""
 
 import json
 import math
@@ -16,7 +16,7 @@ _END: Final = "<!-- figures: end -->\n"
 
 
 def figures(outcome: Outcome) -> dict[str, Any]:
-    """A run in numbers."""
+    """The figures of a run."""
     healed = sorted(one for some in outcome.healed_s.values() for one in some)
     return {
         "seed": outcome.plan.seed,
@@ -48,17 +48,17 @@ def figures(outcome: Outcome) -> dict[str, Any]:
 
 
 def keep(outcome: Outcome) -> None:
-    """Keep what a run showed, beside those of other kinds and seeds."""
+    """Store a run's results beside those of other kinds and seeds."""
     _write(f"{outcome.plan.what}-{outcome.plan.seed}", figures(outcome))
 
 
 def keep_guards(found: list[dict[str, Any]]) -> None:
-    """Keep which check found which guard missing."""
+    """Store which check detected which removed guard."""
     _write("guards", found)
 
 
 def write() -> None:
-    """Put the figures into the page, between its two marks."""
+    """Write the figures into the page, between its two marks."""
     page = _PAGE.read_text("utf-8")
     before, rest = page.split(_BEGIN)
     _, after = rest.split(_END)
@@ -134,6 +134,6 @@ def _shown(value: object) -> str:
 def _verdict(kills: int, violations: int) -> str:
     if violations:
         return f"{violations} violations: see the JSON beside this page."
-    # The rule of three, exactly: the chance that would show nothing in 1 of 20 runs like this.
+    # The rule of three, exactly: the probability of a violation at which 1 of 20 runs like this would show none.
     most = 1 - math.pow(0.05, 1 / kills)
     return f"{kills:,} kills without a violation: with 95 % confidence fewer than {most:.2%} of kills break a promise."

@@ -1,4 +1,4 @@
-"""A run: faults step by step under load; after each one all has to heal, and at the end every promise is checked."""
+"""One run: inject faults step by step under load; await recovery after each, and check every promise at the end."""
 
 import asyncio
 import math
@@ -35,15 +35,15 @@ Say = Callable[[str], object]
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     plan: Plan
     steps: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     healed_s: dict[str, list[float]] = field(default_factory=dict)
-    """How long it took until all that was asked before the end of a fault was answered (s), by step's kinds."""
+    """Recovery times by step kinds (s): until all requests from before the fault's end are answered."""
     times: Counter[str] = field(default_factory=Counter)
-    """How often each kind of fault was made."""
+    """Injections by kind of fault."""
     figures: Figures = field(default_factory=lambda: Figures(0, 0, 0, 0, 0))
     published: int = 0
     copies_published: int = 0
@@ -53,17 +53,17 @@ class Outcome:
     remote_wrongs: int = 0
     failovers: int = 0
     own_ends: Counter[str] = field(default_factory=Counter)
-    """Workers that ended without being told to, by kind and status."""
+    """Workers that ended without a stop request, by kind and exit status."""
     violations: list[Violation] = field(default_factory=list)
     mishaps: list[str] = field(default_factory=list)
-    """Faults that could not be made or unmade as they were to be."""
+    """Faults whose injection or removal failed."""
     took_s: float = 0.0
     found_s: float | None = None
-    """When the first violation was found, counted from the first request's answer (s)."""
+    """When the first violation was found, from the first request's answer (s)."""
 
 
 class Run:
-    """One run under way."""
+    """A run in progress."""
 
     def __init__(self, site: Site, load: Load, checker: Checker, outcome: Outcome, say: Say) -> None:
         self._site = site
@@ -78,7 +78,7 @@ class Run:
             self._checker.ledger.violate("I7", "nothing is answered", "before the first fault")
 
     async def step(self, number: int, of: int, step: Step) -> None:
-        """Make the faults of one step, unmake them, and wait until all is well again."""
+        """Inject the faults of one step, remove them, and wait until the deployment has recovered."""
         site, ledger = self._site, self._checker.ledger
         before, known = len(site.workers.deaths), len(ledger.violations)
         moments = step.moments()
@@ -109,7 +109,7 @@ class Run:
             self._say(f"  {violation.promise}, {violation.check}: {violation.detail}"[:500])
 
     async def _looked(self, deadline: float) -> bool:
-        """Whether the checker could look at offsets and database. A server that has just come back may refuse once."""
+        """Whether the checker could read offsets and database. A server that has just restarted may refuse once."""
         checker = self._checker
         for look in (checker.look_at_offsets, partial(checker.look_at_database, whole=False)):
             while not await look():
@@ -119,7 +119,7 @@ class Run:
         return True
 
     async def end(self) -> None:
-        """Let the load end, and check everything."""
+        """Stop the load, and check everything."""
         ledger, checker = self._checker.ledger, self._checker
         while self._load.published < self._outcome.plan.requests and not ledger.violations:
             await asyncio.sleep(_POLL_S)
@@ -158,9 +158,9 @@ async def run(
     until_s: float | None = None,
     limit_s: float = math.inf,
 ) -> Outcome:
-    """Run a plan, cut short behind the step in which `limit_s` has gone by (s).
+    """Run a plan; stop after the step in which `limit_s` (s) passed.
 
-    With `until_s` it is repeated until the first violation, or until so many seconds have gone by.
+    With `until_s` (s) the plan is repeated until the first violation, or until that time has passed.
     """
     outcome = Outcome(plan)
     began = time.monotonic()
@@ -206,13 +206,13 @@ async def run(
 
 @asynccontextmanager
 async def _loaded(site: Site, checker: Checker, plan: Plan) -> AsyncIterator[Load]:
-    """The load and the checker at work for a block."""
+    """Run the load and the checker during the block."""
     sending = producer(site.bootstrap)
     site.load = load = Load(sending, PREFIX, random.Random(plan.seed), plan.rate_per_s, lambda: checker.ledger.waiting)
 
     async def publish() -> None:
         while True:
-            # What is not acknowledged while the broker is away may be there or not; either is a request like others.
+            # Records unacknowledged during a broker outage may be stored or not; stored ones are requests like others.
             with suppress(KafkaError, TimeoutError):
                 await load.run()
 

@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     rate_per_s: float
     """Maximum rate of requests (1/s)."""
     what: What
-    """Every kind once, or each as often as it is to be, or every pair of kinds once, or workers killed alone."""
+    """Every kind once, or each kind repeated, or every pair of kinds once, or only killed workers."""
 
 
 class Step(NamedTuple):
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name for output."""
         parts = []
         for kind, times, lasts_s in zip(self.kinds, self.times, self.lasts_s, strict=True):
             more = f" {lasts_s:g} s" if lasts_s else f" x{times}" if times > 1 else ""
@@ -44,7 +44,7 @@ class Step(NamedTuple):
         return " + ".join(parts)
 
     def moments(self) -> list[Moment]:
-        """One for each kind, with chance of its own."""
+        """Random generators, one for each kind, each seeded separately."""
         chance = random.Random(self.seed)
         return [
             Moment(random.Random(chance.getrandbits(64)), times, lasts_s)
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 
 def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
-    """The steps of a run, of these kinds."""
+    """The steps of a run with these kinds."""
     chance = random.Random(plan.seed)
     if plan.what == "once":
         return [Step((kind,), chance.getrandbits(64), (kind.short_times,), (kind.lasts_s[0],)) for kind in kinds]
@@ -64,7 +64,7 @@ def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
         ]
     elif plan.what == "kinds":
         steps = []
-        # Round by round, so that a run that is cut short has had every kind.
+        # Round by round, so that a run that is stopped early has had every kind.
         for number in range(max(kind.steps for kind in kinds)):
             some = [
                 Step((kind,), chance.getrandbits(64), (kind.times,), (kind.lasts_s[number % len(kind.lasts_s)],))

@@ -1,4 +1,4 @@
-"""Postgres and Kafka that are killed, paused, replaced, or run out of disk."""
+"""Postgres and Kafka are killed, paused, replaced, or run out of disk space."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ async def sessions_killed(site: Site, moment: Moment) -> None:
 
 
 async def failover(site: Site, moment: Moment) -> None:
-    """To a synchronous standby. For a moment all connections lead to it while it still refuses to write."""
+    """Fails over to a synchronous standby. Connections lead to it for a moment while it still refuses writes."""
     async with site.postgres_in_hand:
         await site.pair.protect()
         await asyncio.sleep(1)
@@ -61,7 +61,7 @@ async def failover(site: Site, moment: Moment) -> None:
 
 
 async def disk_fails(site: Site, moment: Moment) -> None:
-    """Postgres' writes to its log take long, or fail once: then it restarts by itself."""
+    """Writes to the Postgres log are slow, or fail once: then Postgres restarts by itself."""
     strace = _strace()
     assert strace is not None
     async with site.postgres_in_hand:
@@ -84,7 +84,7 @@ async def disk_fails(site: Site, moment: Moment) -> None:
 
 
 async def disk_full(site: Site, moment: Moment) -> None:
-    """Whatever Postgres does then, it is started again when there is space."""
+    """Whatever state Postgres ends in, it is restarted once there is space."""
     async with site.postgres_in_hand:
         folder = site.pair.data.parent
         ballast = folder / "ballast"

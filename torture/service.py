@@ -11,7 +11,7 @@ _LATE_S: Final = 1.5
 
 
 class Service:
-    """Answers each request rightly, or in one of many wrong ways while it misbehaves."""
+    """Answers requests correctly, or in one of many wrong ways while it misbehaves."""
 
     def __init__(self, chance: random.Random) -> None:
         self.misbehaves = False
@@ -26,7 +26,7 @@ class Service:
         self.wrongs += 1
         wrong = self._chance.randrange(7)
         if wrong == 0:
-            # A success after the client's timeout.
+            # A success that arrives after the client's timeout.
             await asyncio.sleep(_LATE_S)
             return reply(right)
         return (

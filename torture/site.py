@@ -1,4 +1,4 @@
-"""One deployment behind proxies: Postgres with a standby, Kafka, and workers that are started again when they end."""
+"""One deployment with proxies in front: Postgres with a standby, Kafka, and supervised workers that are restarted."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ _POLL_S: Final = 0.05
 
 
 class Site:
-    """What faults are done to."""
+    """The deployment that faults are injected into."""
 
     def __init__(
         self, directory: Path, pair: Pair, broker: KafkaBroker, postgres: Proxy, kafka: Proxy, service: Service
@@ -46,30 +46,30 @@ class Site:
         self.pair = pair
         self.broker = broker
         self.postgres = postgres
-        """What stands between the workers and Postgres."""
+        """The proxy between the workers and Postgres."""
         self.kafka = kafka
-        """What stands between the workers and Kafka."""
+        """The proxy between the workers and Kafka."""
         self.service = service
         self.workers = Workers(directory, {})
         self.load: Load | None = None
         self.kills = 0
         self.deaths_at_points = 0
         self.has_small_disk = False
-        # What restarts a server has it to itself.
+        # Server restarts are exclusive: one fault at a time holds this.
         self.postgres_in_hand = asyncio.Lock()
         self.kafka_in_hand = asyncio.Lock()
 
     @property
     def bootstrap(self) -> str:
-        """Kafka for whoever is not under fault."""
+        """Kafka without the proxy, for clients that no fault affects."""
         return self.broker.bootstrap
 
     def postgres_url(self) -> str:
-        """Postgres for whoever is not under fault; another one after a fail-over."""
+        """Postgres without the proxy, for clients that no fault affects; a fail-over changes it."""
         return self.pair.primary.url
 
     def environment(self) -> dict[str, str]:
-        """The settings of a worker. Small batches keep workers busy, so that any moment is one of some step's."""
+        """The settings of a worker. Small batches keep workers busy, so that a fault at any moment hits some step."""
         return {
             "CODEWELL_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self.kafka.port}",
             "CODEWELL_TOPIC_PREFIX": PREFIX,
@@ -82,7 +82,7 @@ class Site:
         }
 
     def of_service(self) -> dict[str, dict[str, str]]:
-        """What each service has of its own: its role in the database, behind the proxy."""
+        """The settings of each service: its database role's URL, through the proxy."""
         parts = urlsplit(self.postgres_url())
         behind = parts._replace(netloc=f"{parts.username}:{parts.password}@{LOOPBACK}:{self.postgres.port}")
         return {
@@ -91,15 +91,15 @@ class Site:
         }
 
     def lead_to(self, url: str) -> None:
-        """Lead new connections of the workers to this server."""
+        """Route new connections of the workers to this server."""
         self.postgres.target = (LOOPBACK, urlsplit(url).port or 0)
 
     def follow(self) -> None:
-        """Lead them to what is the primary now."""
+        """Route new connections to the current primary."""
         self.lead_to(self.postgres_url())
 
     async def issuers_work(self, timeout_s: float = 10.0) -> bool:
-        """Wait until each issuer has its partitions; False when that takes too long, as under another fault."""
+        """Wait until each issuer has its partitions; False after the timeout, as under another fault."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -111,10 +111,10 @@ class Site:
             return False
 
     async def kill(self, name: str, chance: random.Random, failpoint: str | None = None) -> None:
-        """Kill a worker; the one after it has a failpoint armed, if any.
+        """Kill a worker; its successor has a failpoint armed, if one is given.
 
-        Mostly Kafka is told at once that a member is gone, as its time-out would take most of the time. What is told
-        of all members, so that the living ones are fenced with a batch in hand.
+        Usually the dead member is removed from its group at once, as the session timeout would take most of the time.
+        All members of the group are removed, so that the living ones are fenced in the middle of a batch.
         """
         group = PREFIX + (consumer_groups.ISSUER if name in ISSUERS else consumer_groups.GENERATOR)
         told = name in ISSUERS and chance.random() < 0.9
@@ -131,19 +131,19 @@ class Site:
                 await consumer_groups.evict(self.bootstrap, group, members)
 
     async def restart_postgres(self, number: signal.Signals) -> None:
-        """End the primary by a signal and start it again, as whoever looks after it does."""
+        """Kill the primary with a signal and restart it, as its supervisor does."""
         await self.pair.kill(number)
         await self.pair.primary.start()
         self.follow()
 
     async def restart_kafka(self) -> None:
-        """Kill the broker and start it again on its log."""
+        """Kill the broker and restart it on its log."""
         assert self.broker.child is not None
         await self.broker.child.stop(signal.SIGKILL)
         await self.broker.start()
 
     async def run_sql(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """One statement at the primary, around all proxies."""
+        """Run one statement at the primary, without the proxies."""
         connection = await asyncpg.connect(self.postgres_url(), timeout=10)
         try:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
@@ -156,9 +156,9 @@ class Site:
 async def running_site(
     directory: Path, chance: random.Random, variables: Mapping[str, str], sql: Iterable[str] = ()
 ) -> AsyncIterator[Site]:
-    """Servers, programs and workers for a block. `variables` and `sql` change the workers and the database."""
+    """Run servers, programs and workers during the block. `variables` and `sql` change the workers and the database."""
     async with AsyncExitStack() as stack:
-        # Root's Postgres runs as another user.
+        # When root runs this, Postgres runs as another user.
         directory.chmod(0o755)
         service = Service(chance)
         served = await stack.enter_async_context(remote_server(service))
@@ -198,7 +198,7 @@ async def running_site(
 
 
 async def _mounted(directory: Path) -> bool:
-    """Whether a small disk of its own could be put there, which can be filled."""
+    """Whether a small file system can be mounted there, which a fault can fill."""
     if os.geteuid() != 0:
         return False
     done = await _run("mount", "-t", "tmpfs", "-o", f"size={_DISK_SIZE},mode=755", "codewell-faults", str(directory))

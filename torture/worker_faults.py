@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped, frozen, or have another time."""
+"""Workers are killed, stopped or frozen, or their clocks are wrong."""
 
 import asyncio
 import os
@@ -65,17 +65,17 @@ async def generator_killed_at_a_point(site: Site, moment: Moment) -> None:
 
 
 async def workers_stopped(site: Site, moment: Moment) -> None:
-    """One after the other, as a rolling restart does."""
+    """Stops workers one by one, as a rolling restart does."""
     names = moment.chance.sample((*ISSUERS, *GENERATORS), min(moment.times, 5))
     for name in names:
         status = await site.workers.terminate(name)
-        # One that is still being started has nothing to finish, and ends of the signal itself.
+        # A worker that is still starting has nothing to finish, and the signal ends it.
         if status not in {0, -signal.SIGKILL, -signal.SIGTERM}:
             raise AssertionError(f"{name} ended with {status} when it was told to stop")
 
 
 async def issuer_frozen(site: Site, moment: Moment) -> None:
-    """At any moment, or with a claim that is written and not committed."""
+    """Freezes an issuer at a random moment, or with a claim that is written and not committed."""
     name = moment.chance.choice(ISSUERS)
     if moment.chance.random() < 0.5:
         os.kill(site.workers.pid(name), signal.SIGSTOP)
@@ -85,14 +85,14 @@ async def issuer_frozen(site: Site, moment: Moment) -> None:
 
 
 async def generator_frozen(site: Site, moment: Moment) -> None:
-    """With codes that are made and not committed, while the other one goes on."""
+    """Freezes a generator with codes that are generated and not committed, while the other generator continues."""
     name = moment.chance.choice(GENERATORS)
     await _stopped(site, name, moment, f"{Failpoint.FILLED}=stop@{moment.chance.randrange(1, 4)}")
     await _woken_later(site.workers.pid(name), moment.lasts_s)
 
 
 async def clock_off(site: Site, moment: Moment) -> None:
-    """A worker whose clock is ten minutes ahead, and then jumps back to ten minutes late."""
+    """A worker's clock is ten minutes fast, then jumps to ten minutes slow."""
     library = next(iter(_faketime() or ()), None)
     assert library is not None
     with tempfile.TemporaryDirectory() as directory:
@@ -107,7 +107,7 @@ async def clock_off(site: Site, moment: Moment) -> None:
         await asyncio.sleep(moment.lasts_s)
         offset.write_text("-600")
         await asyncio.sleep(moment.lasts_s)
-        # The next one has the machine's clock again.
+        # The successor has the machine's clock again.
         await site.kill(name, moment.chance)
 
 
@@ -121,7 +121,7 @@ def needs_faketime(_: Site) -> str | None:
 
 
 async def _replaced(site: Site, name: str, moment: Moment, failpoint: str) -> int:
-    """Kill a worker, and give the pid of the one after it, which dies at the failpoint."""
+    """Kill a worker, and return the pid of its successor, which dies at the failpoint."""
     pid = site.workers.pid(name)
     await site.kill(name, moment.chance, failpoint)
     while site.workers.pid(name) == pid:
@@ -130,11 +130,11 @@ async def _replaced(site: Site, name: str, moment: Moment, failpoint: str) -> in
 
 
 async def _stopped(site: Site, name: str, moment: Moment, failpoint: str) -> None:
-    """Kill a worker, and wait until the one after it has stopped at the failpoint, if it gets there."""
+    """Kill a worker, and wait until its successor has stopped at the failpoint, if it gets there."""
     pid = await _replaced(site, name, moment, failpoint)
     with suppress(TimeoutError, FileNotFoundError):
         async with asyncio.timeout(_DEATH_LIMIT_S):
-            # The state stands behind the name, which is in brackets (proc(5)).
+            # The state follows the name, which is in parentheses (proc(5)).
             while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
                 await asyncio.sleep(_POLL_S)
 
@@ -148,7 +148,7 @@ async def _woken_later(pid: int, after_s: float) -> None:
 
 
 async def _died(site: Site, name: str, pid: int) -> None:
-    """Wait until a worker has died where it was to; one that never gets there lives on."""
+    """Wait until a worker has died at its failpoint; one that never reaches it stays alive."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_DEATH_LIMIT_S):
             while site.workers.pid(name) == pid:

@@ -1,4 +1,4 @@
-"""The one program, `codewell`. Each command imports what it runs, so that the others start fast."""
+"""The command-line program `codewell`. Each command imports its own dependencies, so that the others start fast."""
 
 import logging
 
@@ -47,6 +47,6 @@ for _handling in (replay_letters, purge):
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # A command says what is wrong in one sentence; a service sets up its own logs.
+    # A command reports an error as one sentence; a service configures its own logging.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     codewell(prog_name="codewell")

@@ -1,4 +1,4 @@
-"""Commands that check: the promises on a live database, and the log of what people did."""
+"""Commands that check the invariants on a live database, and read the log of people's actions."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command that measures: the benchmarks stand beside the product, not in it."""
+"""The command that runs benchmarks, which are not part of the distribution."""
 
 import os
 import sys
@@ -17,4 +17,4 @@ def bench(context: click.Context) -> None:
         raise StackUnavailable(
             "The benchmarks are not part of the package: run `make bench` in a checkout of the repository."
         )
-    os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *context.args])  # noqa: S606  this very interpreter
+    os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *context.args])  # noqa: S606  the current interpreter

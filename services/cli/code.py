@@ -142,13 +142,13 @@ def show(program: str, text: str, as_json: bool) -> None:
 
 
 def facts_of(found: Any) -> dict[str, object]:
-    """What is known of a code, as it is printed."""
+    """The printed form of a code."""
     facts: dict[str, object] = found._asdict()
     return {**facts, "fields": json.loads(found.fields or "{}"), "place": _written(found.place)}
 
 
 def _ids(lines: Any) -> list[str]:
-    """The profile ids of a file, one a line; empty lines count for nothing."""
+    """The profile ids of a file, one a line; empty lines are skipped."""
     from pydantic import TypeAdapter, ValidationError
 
     from schemas.events import Id
@@ -189,7 +189,7 @@ def _written(place: Any) -> str:
 
 
 def pairs(given: tuple[str, ...], option: str = "--field", form: str = "NAME=VALUE") -> dict[str, str]:
-    """What an option gave that is of this form and may be repeated."""
+    """The values of a repeatable option in this form."""
     pairs = {}
     for one in given:
         name, equals, value = one.partition("=")

@@ -1,4 +1,4 @@
-"""The command that writes a program's codes as a file."""
+"""The command that exports a program's codes as a file."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ def export(program: str, state: Any, fields: tuple[str, ...], raw: bool, output:
         with _opened(output) as file:
             count = with_database(lambda connection, settings: _export(connection, settings, program, wanted, file))
     except _ReaderGone:
-        # What Python would still write at its end goes nowhere.
+        # Output that Python still writes at exit is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     if as_json:
@@ -60,7 +60,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
     from codewell.programs import programs
 
     found = await programs.get(connection, program)
-    # What has left can't be called back, so it is logged before.
+    # Recorded first: data that was written can't be recalled.
     who, fields = audit_log.command_actor(), list(wanted.profile_fields)
     await audit_log.record(connection, who, "code.export", program, state=wanted.state, fields=fields)
     shows = file is not sys.stdout.buffer and sys.stderr.isatty()
@@ -84,7 +84,7 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[IO[bytes]]:
-    """Where to write. A file gets its name when all is in it, so that half an export never looks like a whole one."""
+    """The output stream. A file is renamed into place when complete, so that a partial export never looks whole."""
     if output is None:
         yield sys.stdout.buffer
         with _told_apart():
@@ -104,12 +104,12 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 class _ReaderGone(Exception):
-    """Whoever read standard output has left, as `head` does."""
+    """The reader of standard output closed the pipe, as `head` does."""
 
 
 @contextmanager
 def _told_apart() -> Iterator[None]:
-    """What is wrong with the file is not the database's fault."""
+    """File errors are reported as such, not as database errors."""
     try:
         yield
     except BrokenPipeError as error:

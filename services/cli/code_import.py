@@ -1,4 +1,4 @@
-"""Commands for files of codes: bring one in, take it back."""
+"""Commands for imports of code files: start one, and undo it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ async def _bring_in(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """A line that says how many rows are read and how fast, for a person who waits."""
+    """A progress line for a person: rows read and rows per second."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

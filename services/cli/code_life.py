@@ -1,4 +1,4 @@
-"""Commands for one code: attach it, return it, use it, change it, delete it."""
+"""Commands for one code: attach, return, activate, change, delete."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
                 row = await manual.attach(Claims(opened, minters), program, profile, known_as)
-            # The claim has had its own transaction, and its answer is on record.
+            # The claim ran in a transaction of its own, and its answer is stored.
             await audit_log.record(
                 connection, audit_log.command_actor(), "code.attach", program, request_id=str(row.request_id)
             )

@@ -1,4 +1,4 @@
-"""A group of commands whose refusals are sentences."""
+"""A command group that prints refusals as sentences."""
 
 import click
 
@@ -6,7 +6,7 @@ from codewell.errors import CodewellError
 
 
 class Commands(click.Group):
-    """Prints what Codewell refuses as one sentence on standard error, and ends with status 1."""
+    """Prints each CodewellError as one sentence on standard error, and exits with status 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that the arguments name."""

@@ -1,4 +1,4 @@
-"""Commands that show what the settings are."""
+"""Commands that show the settings."""
 
 import click
 
@@ -38,7 +38,7 @@ def show(process: str | None, as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
-    """As a variable would say it."""
+    """The value in the syntax of an environment variable."""
     if value in (None, ""):
         return "-"
     return str(value).lower() if isinstance(value, bool) else str(value)

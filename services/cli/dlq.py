@@ -1,4 +1,4 @@
-"""Commands that look at dead letters: events that no issuer could read or decide."""
+"""Commands that show dead letters: events that no issuer could read or decide."""
 
 import heapq
 import re
@@ -102,7 +102,7 @@ def show(at: str, as_json: bool) -> None:
 
 
 def _summary(one: "HandledLetter", *, unmasked: bool) -> dict[str, Any]:
-    """What is known of a letter, without the event itself."""
+    """The letter's metadata, without the event."""
     letter, done = one
     secrets = {text for text in (letter.key, letter.profile_id) if text}
     if letter.event_id and not _UUID.fullmatch(letter.event_id):
@@ -130,13 +130,13 @@ def _summary(one: "HandledLetter", *, unmasked: bool) -> dict[str, Any]:
 
 
 def _whole(one: "HandledLetter") -> dict[str, Any]:
-    """The letter with its event; a value that is no UTF-8 is given in base64."""
+    """The letter with its event; a value that is not UTF-8 is encoded in base64."""
     record = one.letter.record
     came_from = {name: dict(record.headers).get(f"codewell_{name}") for name in ("topic", "partition", "offset")}
     facts = _summary(one, unmasked=True)
     facts["came_from"] = ":".join((text or b"?").decode("utf-8", "replace") for text in came_from.values())
     facts["purged_at"] = one.handling.purged_at
-    # A name may stand there twice.
+    # Header names may repeat.
     facts["headers"] = [(name, None if text is None else text.decode("utf-8", "replace"))
                         for name, text in record.headers]  # fmt: skip
     try:
@@ -147,7 +147,7 @@ def _whole(one: "HandledLetter") -> dict[str, Any]:
 
 
 def _readable(value: bytes) -> str:
-    """Text as it is, and anything else as a dump with offsets, bytes in hexadecimal, and what of it is letters."""
+    """Text unchanged; other bytes as a dump with offsets, hexadecimal bytes and printable characters."""
     try:
         text = value.decode()
     except UnicodeDecodeError:

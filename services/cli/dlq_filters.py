@@ -1,4 +1,4 @@
-"""Which dead letters a command is about, as its options say it."""
+"""Options that select dead letters."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -16,7 +16,7 @@ _F = TypeVar("_F", bound=Callable[..., None])
 
 
 def moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
-    """A time that an option gives."""
+    """A time option, parsed."""
     if given is None:
         return None
     try:
@@ -29,7 +29,7 @@ def moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime
 
 
 def place(_context: click.Context, _option: click.Parameter, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """One name of a letter or several."""
+    """One place or several, validated: places are those printed by `codewell dlq list`."""
     for one in (given,) if isinstance(given, str) else given:
         topic, _, numbers = one.partition(":")
         if topic not in REQUESTS or not all(number.isdigit() for number in numbers.partition(":")[::2]):
@@ -40,7 +40,7 @@ def place(_context: click.Context, _option: click.Parameter, given: str | tuple[
 
 
 def filters(command: _F) -> _F:
-    """The options by which letters are chosen; `wanted` makes them one."""
+    """Options that select letters; `wanted` combines them into one filter."""
     for option in (
         click.option(
             "--at",
@@ -65,7 +65,7 @@ def filters(command: _F) -> _F:
 
 
 def wanted(**given: object) -> "LetterFilter":
-    """The letters that the options of `filters` name."""
+    """The filter that the options of `filters` define."""
     from codewell.recovery.dead_letters import LetterFilter
 
     return LetterFilter(**given)  # type: ignore[arg-type]

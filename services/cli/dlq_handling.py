@@ -1,4 +1,4 @@
-"""Commands that do something about dead letters: publish their events again, and purge them."""
+"""Commands that change dead letters: replay and purge."""
 
 from typing import TYPE_CHECKING, Any
 

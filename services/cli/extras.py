@@ -1,4 +1,4 @@
-"""The optional parts of the distribution, and whether what a command needs is installed."""
+"""The extras of the distribution, and a check that a command's dependencies are installed."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution, requires
@@ -7,12 +7,12 @@ from typing import Final
 from codewell.errors import ExtraMissing
 
 _DISTRIBUTION: Final = "codewell"
-# As it is written in the metadata: `aiokafka[lz4]<0.15,>=0.14; extra == 'issuer'`.
+# As in the metadata: `aiokafka[lz4]<0.15,>=0.14; extra == 'issuer'`.
 _REQUIREMENT: Final = re.compile(r"([\w.-]+)[^;]*; extra == ['\"]([\w-]+)['\"]")
 
 
 def require(extra: str) -> None:
-    """Raise ExtraMissing unless all that this extra brings is installed."""
+    """Raise ExtraMissing unless all distributions of this extra are installed."""
     missing = [name for name in brings(extra) if not _is_installed(name)]
     if missing:
         what = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
@@ -23,7 +23,7 @@ def require(extra: str) -> None:
 
 
 def brings(extra: str) -> list[str]:
-    """The distributions that an extra brings, as the metadata of this one says."""
+    """The distributions that an extra requires, from this distribution's metadata."""
     found = (_REQUIREMENT.fullmatch(line) for line in requires(_DISTRIBUTION) or ())
     return [requirement[1] for requirement in found if requirement and requirement[2] == extra]
 

@@ -1,4 +1,4 @@
-"""Commands for the master key, with which the keys of programs are wrapped in the database."""
+"""Commands for the master key, which wraps the programs' keys in the database."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tables for people, JSON for machines."""
+"""Formats output: tables for people, JSON for programs."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ _SHOWN: Final = 2
 
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
-    """Run one command's work with its settings and a connection to the database."""
+    """Run a command's work with its settings and a connection to the database."""
     from asyncpg import InsufficientPrivilegeError, PostgresError
 
     from codewell.errors import SettingsInvalid, StackUnavailable
@@ -52,9 +52,9 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
 
 
 def first_mistake(error: ValidationError, whole: str) -> str:
-    """Which field is wrong first, and what it must be; `whole` stands where it is no single field."""
+    """The first invalid field, and what it must be; `whole` names an error that is not of one field."""
     first = error.errors(include_url=False)[0]
-    # The kind of a source stands behind `source` as if it were a field of it.
+    # The kind of a source follows `source` as if it were a field of it.
     path = [str(part) for place, part in enumerate(first["loc"]) if not (place == 1 and first["loc"][0] == "source")]
     where = ".".join(path) or whole
     message = first["msg"].removeprefix("Value error, ")
@@ -64,24 +64,24 @@ def first_mistake(error: ValidationError, whole: str) -> str:
 
 
 def masked(text: str) -> str:
-    """A code or a profile's id as it may be shown to whoever did not ask for this one."""
+    """A masked code or profile id, for output in which it was not asked for by name."""
     return f"{text[:_SHOWN]}***" if len(text) > 2 * _SHOWN else "***"
 
 
 def printable(text: str) -> str:
-    """The text on one line, with nothing that a terminal would obey."""
+    """The text on one line, without control characters that a terminal would interpret."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class Progress:
-    """What a long run has done so far, on standard error, now and then."""
+    """Prints the progress of a long run on standard error, at intervals."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._reported_at = time.monotonic()
 
     def report(self, count: int) -> None:
-        """Say how many there are so far, if nothing was said for a while."""
+        """Print the count so far, if the interval since the last print has passed."""
         if time.monotonic() - self._reported_at > _PROGRESS_INTERVAL_S:
             self._reported_at = time.monotonic()
             click.echo(f"{count:,} {self._what} ...", err=True)
@@ -99,7 +99,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, object]], none: str) -> None:
-    """A table with the rows' keys as its head, or a sentence where there are none."""
+    """A table whose header is the rows' keys, or a sentence when there are no rows."""
     if not rows:
         click.echo(none)
         return

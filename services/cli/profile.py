@@ -1,4 +1,4 @@
-"""Commands for profiles: what is known of customers beside their id, and forgetting them."""
+"""Commands for profiles: import and show their fields, and erase them."""
 
 import io
 import sys
@@ -26,12 +26,12 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     from codewell.audit.audit_log import command_actor
     from codewell.profiles.csv_import import import_profiles
 
-    # The CSV reader wants line ends as they are.
+    # The CSV reader needs unchanged line ends.
     lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         done = with_database(lambda connection, _: import_profiles(connection, lines, _progress, command_actor()))
     finally:
-        # The file is closed by the one who opened it.
+        # The caller that opened the file closes it.
         lines.detach()
     if _shows():
         click.echo("\r\033[K", err=True, nl=False)

@@ -184,7 +184,7 @@ def show(name: str, as_json: bool) -> None:
     facts["source"] = _source_summary(shown.source)
     print_facts({key: value for key, value in facts.items() if value not in ("", [], None)})
     click.echo()
-    # Only a remote service has codes on order.
+    # Only remote programs have codes on order.
     unasked = {"program", "codes_max", "pool_max"} | ({"on_order"} if service is None else set())
     print_facts(stock.model_dump(exclude=unasked))
     if service is not None:
@@ -236,7 +236,7 @@ def _switch(name: str, active: bool) -> Callable[..., Awaitable[Program]]:
 
 
 def _source_summary(source: Source) -> str:
-    """Where codes come from, in a few characters."""
+    """A short label of the program's source."""
     match source:
         case TemplateSource():
             return source.template
@@ -247,13 +247,13 @@ def _source_summary(source: Source) -> str:
 
 
 def _change_and_announce(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
-    """Make or change a program, and tell the generator so that it fills the pool at once."""
+    """Create or change a program, and publish the change so that the generator fills the pool at once."""
     from codewell.client.exchange import publish_program_changed
     from codewell.infra.kafka.clients import started_producer
     from codewell.pool.minter_cache import Minters
 
     async def work(connection: Any, stack: Any) -> Program:
-        # Kafka first: when it can't be reached, nothing is changed.
+        # Connect to Kafka first: when it is unreachable, nothing is changed.
         async with started_producer(stack.kafka_config) as producer:
             changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
             if not await publish_program_changed(producer, stack.topic_prefix, changed.id, changed.name):

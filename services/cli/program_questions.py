@@ -1,4 +1,4 @@
-"""Ask for a program's settings in three steps: what it is, where its codes come from, and how they are given."""
+"""Prompts for a program's settings in three steps: general data, source of the codes, and how they are given."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from schemas.program import CODES_MAX_LIMIT, POOL_MAX_DEFAULT, ProgramSettings
 from services.cli.output import first_mistake
 from services.cli.program_settings import custom_field
 
-# Stands for what was not asked yet, so that each answer can be checked together with those before it.
+# Placeholder for settings not asked yet, so that each answer can be validated together with the previous ones.
 _UNASKED: Final = {"name": "X", "codes_max": CODES_MAX_LIMIT, "source": {"kind": "template", "template": "X"}}
 
 Check = Callable[[ProgramSettings], None]
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class Question(NamedTuple):
-    """One setting: how it is asked for, how an answer is read, and what no answer means, as it would be typed."""
+    """One setting: its prompt, its parser, and its default as typed text."""
 
     field: str
     text: str
@@ -90,9 +90,9 @@ _LIFE: Final = (
 
 
 def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check: Check) -> dict[str, Any]:
-    """Ask on standard error for all settings; what is given already is the default, and is refused if it can't be.
+    """Prompt on standard error for all settings; values that are given already are defaults, and are validated.
 
-    A question is asked again until its answer can be: `check_name` raises CodewellError for a name that is taken,
+    A question is repeated until its answer is valid: `check_name` raises CodewellError for a name that is taken,
     `check` for a template that is too small for the maximum or can be guessed.
     """
     _settings(given)
@@ -125,7 +125,7 @@ def _ask_name(answers: dict[str, Any], check_name: Callable[[str], None]) -> dic
 
 
 def _ask_maximum(answers: dict[str, Any], check: Check) -> dict[str, Any]:
-    """Ask for the maximum, and for another template or a person's word where the template does not bear it."""
+    """Prompt for the maximum; when the template does not fit it, for another template or a confirmation."""
     answers = _ask(answers, _MAXIMUM)
     while (problem := _problem(check, _settings(answers))) is not None:
         _say(f"   {problem}")
@@ -165,7 +165,7 @@ def _ask(answers: dict[str, Any], question: Question) -> dict[str, Any]:
 
 
 def _answer(text: str, default: str | None) -> str:
-    """What a person types, or the default; standard output is left to the command's result."""
+    """The typed answer, or the default. The prompt is on standard error: standard output is for the result."""
     while True:
         click.echo(f"{text} [{default}]: " if default else f"{text}: ", nl=False, err=True)
         try:
@@ -184,7 +184,7 @@ def _settings(answers: Mapping[str, Any]) -> ProgramSettings:
 
 
 def _typed(value: Any) -> str:
-    """A setting as a person would type it."""
+    """A setting as text that a person would type."""
     match value:
         case None:
             return ""

@@ -1,4 +1,4 @@
-"""A program's settings as they are given on the command line: one option for each, and a JSON file."""
+"""A program's settings on the command line: one option for each, and a JSON file."""
 
 import json
 from collections.abc import Callable
@@ -62,7 +62,7 @@ _OPTIONS = (
 
 
 def settings_options(command: _F) -> _F:
-    """Give a command the options of all settings but the name; `given` makes settings of them."""
+    """Add options for all settings but the name to a command; `given` converts them to settings."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -77,7 +77,7 @@ def given(
     fields: tuple[str, ...],
     **options: Any,
 ) -> dict[str, Any]:
-    """The settings that were given, by their names in a program's JSON: options win over the file."""
+    """The given settings by their names in a program's JSON; options override the file."""
     settings = _from_file(file) | {key: value for key, value in options.items() if value not in (None, ())}
     if (template is not None) + (remote_url is not None) + import_only > 1:
         raise click.UsageError("Choose one source of codes: --template, --remote-url or --import-only.")
@@ -117,7 +117,7 @@ def checked(settings: dict[str, Any]) -> ProgramSettings:
 
 
 def refused(error: ValidationError, what_was_not_done: str) -> ProgramRefused:
-    """The first mistake, and that nothing was done, as one sentence for a person."""
+    """One sentence with the first invalid setting, and that nothing was changed."""
     return ProgramRefused(f"{first_mistake(error, 'the program')}. Nothing was {what_was_not_done}.")
 
 

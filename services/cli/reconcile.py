@@ -1,4 +1,4 @@
-"""The command that holds what was answered against the database, for after a fail-over to a standby that lagged."""
+"""The command that compares published answers with the database, after a fail-over to a standby that lagged."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any

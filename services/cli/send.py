@@ -104,7 +104,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
         deadline = time.monotonic() + timeout_s
         async for answer in opened.answers(timeout_s):
             if answer.data["request_id"] not in missing:
-                # Others' answers do not keep one waiting for one's own.
+                # Other requests' answers do not extend the wait for one's own.
                 if time.monotonic() > deadline:
                     break
                 continue
@@ -122,7 +122,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
 
 
 def _check(requests: Iterable["OutgoingRequest"]) -> None:
-    """Refuse all where one is none that an issuer could answer: that is said here, and not among the dead letters."""
+    """Refuse all requests when an issuer could not answer one: an error here instead of a dead letter."""
     for request in requests:
         try:
             DATA_OF_TYPE[REQUEST_TYPE[request.topic]].model_validate_json(request.value)

@@ -27,12 +27,12 @@ _READERS: Final[dict[str, type[BaseSettings]]] = {
 
 
 def settings_table() -> str:
-    """Every setting with who reads it, its default and its meaning, as a Markdown table."""
+    """Every setting with the services that read it, its default and its meaning, as a Markdown table."""
     return "\n".join(["| variable | read by | default | meaning |", "|---|---|---|---|", *_rows()]) + "\n"
 
 
 def with_table(page: str) -> str:
-    """The page with the table as it must be now between its two marks."""
+    """The page with the current table between its two marks."""
     before, rest = page.split(_BEGIN)
     _, after = rest.split(_END)
     return before + _BEGIN + settings_table() + _END + after

@@ -1,4 +1,4 @@
-"""Commands that run something: one worker, a whole stack, the demo; and those that prepare for it."""
+"""Commands that run one worker, a whole stack or the demo, and commands that prepare for them."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Commands for the tokens with which programs use the HTTP API."""
+"""Commands for the tokens of the HTTP API."""
 
 from datetime import timedelta
 from functools import partial

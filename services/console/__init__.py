@@ -1,1 +1,1 @@
-"""The console: the HTTP API that people and programs drive Codewell with."""
+"""The console: the HTTP API of Codewell."""

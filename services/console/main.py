@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 # The importer uses one of them while it works.
 _CONNECTIONS_MAX: Final = 9
-# The objects of some hundred requests.
+# The tracked objects of some hundred requests.
 _GC_OBJECTS: Final = 50_000
 
 

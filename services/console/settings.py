@@ -7,7 +7,7 @@ from codewell.infra.config.settings import WorkerSettings
 
 
 class ConsoleSettings(WorkerSettings, ImportSettings):
-    """The console's own; it serves its health on its API's port."""
+    """The console's own settings; it serves its health on its API's port."""
 
     api_host: str = Field("127.0.0.1", description="Bind address of the API.")
     api_port: int = Field(8080, ge=0, le=65_535, description="Port of the API; 0: a free port.")

@@ -129,7 +129,7 @@ class Filler:
 
     def _set_waiting(self, error: Exception) -> None:
         self._health.set_waiting(_POSTGRES, outage_reason(error))
-        # Idle, not stuck: a restart does not bring the database back.
+        # Idle, not stuck: a restart does not restore the database.
         self._health.set_idle(_SWEEP)
 
     async def _update_pool_gauges(self) -> None:

@@ -46,7 +46,7 @@ _STOP_TIMEOUT_SHARE: Final = 2 / 3
 # For the sweep, for events, one for profiles, and some for the exchanges with remote services, which spend most of
 # their time on the network.
 _CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + SINGLE_FILLS_MAX + 3
-# The codes of some twenty answers of 500.
+# The tracked objects of the codes in some twenty answers of 500.
 _GC_OBJECTS: Final = 50_000
 
 

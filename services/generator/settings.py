@@ -8,7 +8,7 @@ from codewell.infra.config.settings import CommaSeparated, WorkerSettings
 
 
 class GeneratorSettings(WorkerSettings):
-    """The generator's own."""
+    """The generator's own settings."""
 
     sweep_interval_s: float = Field(
         60.0, ge=0.1, le=3_600, description="Interval of the sweep over all programs, independent of events (s)."

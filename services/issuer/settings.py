@@ -6,7 +6,7 @@ from codewell.infra.config.settings import CommaSeparated, WorkerSettings
 
 
 class IssuerSettings(WorkerSettings):
-    """The issuer's own."""
+    """The issuer's own settings."""
 
     batch_size_max: int = Field(4_000, ge=1, le=50_000, description="Maximum requests decided in one transaction.")
     reply_topics: CommaSeparated = Field(

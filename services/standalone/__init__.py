@@ -1,1 +1,1 @@
-"""A real Postgres and a real Kafka on one machine, as ordinary processes that end together with ours."""
+"""A real Postgres and a real Kafka on one machine, as child processes that end with their parent."""

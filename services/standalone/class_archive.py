@@ -1,7 +1,7 @@
-"""Kafka's classes as the JVM has them in memory, kept from one start to the next, which halves the time of a start.
+"""A class-data archive of Kafka's classes, kept between starts; it halves the start time.
 
-The first broker of a machine records them and writes them when it's stopped, which takes some seconds once. The JVM
-itself ignores an archive that another Java or other jars have made.
+The first broker of a machine records the classes and writes the archive at its stop, which takes some seconds once.
+The JVM ignores an archive from another Java or other jars.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class ClassArchive:
-    """The archive of one Java and one class path in `cache`, recorded to a file of the home's."""
+    """The archive for one Java and one class path in `cache`; recorded to a file in the home."""
 
     def __init__(self, cache: Path, recording: Path, java: Path, java_major: int, class_path: str) -> None:
         made_by = hashlib.sha256(f"{java.resolve()}\n{java.stat().st_mtime_ns}\n{class_path}".encode())
@@ -31,23 +31,23 @@ class ClassArchive:
         return self._path.exists()
 
     def use_options(self) -> list[str]:
-        """What makes a JVM start from it, if there is one."""
+        """JVM options that load the archive, if it exists."""
         if not self.is_kept:
             return []
         return [f"-XX:AOTCache={self._path}" if self._is_aot_cache else f"-XX:SharedArchiveFile={self._path}"]
 
     def record_options(self) -> list[str]:
-        """What makes a JVM write one at its end."""
+        """JVM options that write an archive at exit."""
         name = "AOTCacheOutput" if self._is_aot_cache else "ArchiveClassesAtExit"
         return [f"-XX:{name}={self._recording}"]
 
     def keep(self) -> None:
-        """Take what was recorded, if anything was, for the starts to come; without it they are only slower."""
+        """Move a recorded archive, if any, into the cache for later starts; without it they are only slower."""
         if self.is_kept or not self._recording.exists():
             return
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Copied beside it first: the cache may be on another disk, and half an archive would break the JVM.
+            # Copied to the cache's folder first: the cache may be on another disk, and a partial archive breaks a JVM.
             partial = self._path.with_suffix(f".{os.getpid()}")
             shutil.move(self._recording, partial)
             partial.replace(self._path)
@@ -55,7 +55,7 @@ class ClassArchive:
             log.warning("kafka's classes not kept", path=str(self._path), reason=error.strerror)
 
     def drop(self) -> None:
-        """Do without it, as a start with it has failed."""
+        """Delete the archive, as a start with it has failed."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Start a fresh stack, make a program as in the guide, publish requests, check and show their answers."""
+"""Starts a fresh stack, creates a program as in the guide, publishes requests, and checks and shows their answers."""
 
 import asyncio
 import shutil
@@ -37,7 +37,7 @@ from services.standalone.demo_checks import DemoCheck, check
 from services.standalone.home import Endpoints, Home
 from services.standalone.main import StackOptions, stack
 
-# As in examples/customers.csv, which the guide imports: the demo needs no file, so that it runs from anywhere.
+# As in examples/customers.csv, which the guide imports: the demo needs no file, so that it runs from any folder.
 _CUSTOMERS: Final = [f"p-{number}" for number in range(10_001, 15_001)]
 _QUIET_TIMEOUT_S: Final = 15.0
 _POOL_TIMEOUT_S: Final = 30.0
@@ -60,7 +60,7 @@ PROGRAM: Final = ProgramSettings(
 async def demonstrate(
     messages: int, steps: int, leave: bool, stop: asyncio.Event, result: Callable[[bool], None]
 ) -> None:
-    """Run the demo; `result` is told whether all held. Raises CodewellError when the stack can't start."""
+    """Run the demo; calls `result` with whether all checks passed. Raises CodewellError when the stack can't start."""
     console = Console(highlight=False)
     configure("demo", "error")
     where = home() / "demo"
@@ -84,7 +84,7 @@ async def demonstrate(
 
 
 async def _make_fresh(where: Path) -> None:
-    """Take the directory, so that no running demo loses its data, and empty it."""
+    """Lock the directory, so that no running demo loses its data, and empty it."""
     if where.exists():
         (await Home.open(where)).close()
         shutil.rmtree(where)
@@ -108,7 +108,7 @@ def _requests(customers: Sequence[str], messages: int, steps: int) -> list[Outgo
 
 
 async def _make_program(endpoints: Endpoints, console: Console) -> None:
-    """Make the program, and wait until the generator has filled its pool by itself."""
+    """Create the program, and wait until the generator has filled its pool."""
     async with connection(endpoints.postgres_url, "codewell-demo") as opened:
         program = await programs.create(opened, Minters(None), PROGRAM, guesses_per_s=10)
     started = time.monotonic()
@@ -137,7 +137,7 @@ async def _issue(endpoints: Endpoints, requests: Sequence[OutgoingRequest], cons
 
 
 async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) -> tuple[list[ReceivedAnswer], float]:
-    """All answers until each request has one, and when the last one came."""
+    """All answers, once each request has one, and the time of the last."""
     missing = {str(request_id) for request_id in asked}
     answers: list[ReceivedAnswer] = []
     columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -184,7 +184,7 @@ def _show_endpoints(endpoints: Endpoints, where: Path, console: Console) -> None
     console.print(f"\nKafka     {endpoints.kafka_bootstrap}")
     console.print(f"Postgres  {masked_url(endpoints.postgres_url)}, its password in endpoints.json")
     console.print(f"Console   {endpoints.api_url}  (try /readyz, /metrics, /openapi.json)")
-    # One line, however narrow the terminal, so that it can be copied.
+    # One line at any terminal width, so that it can be copied.
     stock_url = f"{endpoints.api_url}/api/v1/programs/{PROGRAM.name}/stock"
     console.print(f"Stock     curl -H 'Authorization: Bearer {endpoints.admin_token}' {stock_url}", soft_wrap=True)
     console.print(f"Commands  CODEWELL_HOME={where} codewell program show {PROGRAM.name}")

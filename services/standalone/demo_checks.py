@@ -1,4 +1,4 @@
-"""What the demo checks of its answers. Each check is a sentence, whether it held, and what was seen."""
+"""The demo's checks of its answers. Each has a sentence, whether it passed, and the observed value."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class DemoCheck(NamedTuple):
 def check(
     asked: Sequence[UUID], answers: Sequence[ReceivedAnswer], template: Template, stock: Stock
 ) -> list[DemoCheck]:
-    """Compare what was asked, what was answered, and what the database says of its stock."""
+    """Compare the requests, their answers, and the program's stock in the database."""
     wanted = {str(request_id) for request_id in asked}
     answered = Counter(answer.data["request_id"] for answer in answers)
     refused = [answer for answer in answers if answer.data["outcome"] != "attached"]

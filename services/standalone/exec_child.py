@@ -1,8 +1,8 @@
 """Runs between fork and exec of a child, as a program of its own.
 
-It asks the kernel to end the child together with its parent and gives up root, both of which have to happen in the
-child itself. Doing it in a `preexec_fn` would run Python between fork and exec in a process with threads, which can
-deadlock. Only modules that load in a few milliseconds are imported, and nothing of this package.
+It sets the signal with which the kernel ends the child at its parent's death, and gives up root; both have to happen
+in the child itself. A `preexec_fn` would run Python between fork and exec in a process with threads, which can
+deadlock. Only modules that load in a few milliseconds are imported, and none of this package.
 """
 
 import ctypes
@@ -36,14 +36,14 @@ def drop_root(uid: int, gid: int) -> None:
 
 
 def drop_root_but(libc: ctypes.CDLL, uid: int, gid: int, capability: int) -> None:
-    """Become another user; the capability is the one thing of root's that survives, over exec too."""
-    # Without this bit a change of user drops them all, and access(2), by which Postgres looks for its own programs,
-    # does as if there were none.
+    """Switch to another user; the capability is the only one of root's that survives, also over exec."""
+    # Without this bit a change of user drops all capabilities, and access(2), with which Postgres looks for its own
+    # programs, checks without them.
     prctl(libc, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     drop_root(uid, gid)
     bit = 1 << capability
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    # Effective, permitted and inheritable, the lower 32 capabilities and then the upper ones.
+    # Effective, permitted and inheritable sets: the lower 32 capabilities, then the upper ones.
     data = struct.pack("=6I", bit, bit, bit, 0, 0, 0)
     check(libc.capset(header, data))
     prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
@@ -57,12 +57,12 @@ def main(argv: list[str]) -> None:
     elif uid >= 0:
         drop_root(uid, gid)
     if libc is not None:
-        # After the change of user, which clears it.
+        # Set after the change of user, which clears it.
         prctl(libc, PR_SET_PDEATHSIG, death_signal)
     if os.getppid() != parent:
         raise SystemExit(EXIT_NOT_STARTED)
     try:
-        os.execv(argv[6], argv[6:])  # noqa: S606 - no shell is what we want
+        os.execv(argv[6], argv[6:])  # noqa: S606  no shell is needed
     except OSError as error:
         sys.stderr.write(f"{argv[6]}: {error.strerror}\n")
         raise SystemExit(EXIT_NOT_STARTED) from None

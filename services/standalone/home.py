@@ -38,7 +38,7 @@ class Endpoints(BaseModel):
 
 
 class Home:
-    """An open home: nobody else has it until it's closed, or until the process that opened it ends."""
+    """An open home: locked until it is closed, or until the process that opened it ends."""
 
     def __init__(self, path: Path, lock_file: int) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class Home:
 
     @classmethod
     async def open(cls, path: Path, disk_free_bytes_min: int = DISK_FREE_BYTES_MIN) -> Self:
-        """Create it if need be and take it, with what a dead stack has left to be found removed."""
+        """Create the home if needed, lock it, and remove the endpoints file of a dead stack."""
         try:
             path = _create(path)
             check_disk(path, disk_free_bytes_min)
@@ -65,17 +65,17 @@ class Home:
         return home
 
     def close(self) -> None:
-        """Let others have it; twice does no harm."""
+        """Release the lock. Idempotent."""
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
 
     def write_endpoints(self, endpoints: Endpoints) -> None:
-        """Say that the stack is ready: whoever sees the file sees all of it."""
+        """Publish the endpoints of the ready stack. The file appears complete, by a rename."""
         _write_secretly(self._endpoints, endpoints.model_dump_json(indent=2, exclude_none=True))
 
     def database_passwords(self, users: Sequence[str]) -> dict[str, str]:
-        """The password of each of these users of the stack's Postgres, made the first time and kept."""
+        """The password of each of these users of the stack's Postgres, generated at the first start and kept."""
         try:
             known = json.loads(self._passwords.read_text())
         except (FileNotFoundError, ValueError):
@@ -90,7 +90,7 @@ class Home:
 
 
 def _write_secretly(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read; whoever sees it sees all of it."""
+    """Write a file with mode 0600 atomically: readers never see a part of it."""
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -100,7 +100,7 @@ def _write_secretly(path: Path, text: str) -> None:
 
 
 def read_endpoints(path: Path) -> Endpoints | None:
-    """Where the stack of this home answers, None if none is ready there; also if one has died and left its file."""
+    """The endpoints of this home's stack; None when none is ready, also when one died and left its file."""
     try:
         text = (path / "endpoints.json").read_text()
         lock_file = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -109,7 +109,7 @@ def read_endpoints(path: Path) -> Endpoints | None:
     except PermissionError as error:
         raise StackUnavailable(f"{error.filename} belongs to another user: run this command as that user.") from error
     try:
-        # A shared lock is given only when no stack has the exclusive one, and held for a moment that `_lock` bears.
+        # A shared lock succeeds only when no stack has the exclusive one; `_lock` tolerates one held for a moment.
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
@@ -122,7 +122,7 @@ def read_endpoints(path: Path) -> Endpoints | None:
 
 
 def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
-    """Refuse a disk that Postgres and Kafka would fill in no time."""
+    """Refuse a disk that Postgres and Kafka would fill soon."""
     free_bytes = shutil.disk_usage(path).free
     if free_bytes < free_bytes_min:
         raise StackUnavailable(
@@ -133,8 +133,8 @@ def check_disk(path: Path, free_bytes_min: int = DISK_FREE_BYTES_MIN) -> None:
 
 def _create(path: Path) -> Path:
     path = path.absolute()
-    # Root's servers run as another user, who has to get through to their folders but not to list this one; without
-    # root they are us.
+    # Root's servers run as another user, which needs to traverse their folders but not to list this one; without root
+    # they run as the current user.
     path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     (path / "logs").mkdir(mode=0o700, exist_ok=True)
     return path

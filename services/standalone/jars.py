@@ -1,4 +1,4 @@
-"""Kafka's jars: each one pinned with its SHA-256, resolved once, then taken from the local Maven repository."""
+"""Kafka's jars, each pinned by its SHA-256: downloaded once, then taken from the local Maven repository."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ _LIST = Path(__file__).with_name("kafka-jars.txt")
 log = structlog.get_logger()
 
 Progress = Callable[[int, int], None]
-"""Called with the number of jars that are there and the number of all, from any thread."""
+"""Called with the number of jars present and the total number, from any thread."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Jar:
 
     @property
     def relative_path(self) -> Path:
-        """Where every Maven repository keeps it."""
+        """Its path in every Maven repository."""
         return Path(*self.group.split("."), self.artifact, self.version, f"{self.artifact}-{self.version}.jar")
 
 
@@ -50,13 +50,13 @@ def pinned_jars(path: Path = _LIST) -> list[Jar]:
 
 
 def local_repository() -> Path:
-    """Maven's own place, so that what another tool has fetched already is used."""
+    """Maven's own repository, so that jars fetched by other tools are used."""
     found = os.environ.get("M2_REPO")
     return Path(found) if found else Path.home() / ".m2" / "repository"
 
 
 def class_path(repository: Path, jars: list[Jar], progress: Progress | None = None) -> list[Path]:
-    """The path of each jar, fetched if it isn't there and checked in any case: 43 MB take some 40 ms."""
+    """The path of each jar, downloaded if missing and always verified: 43 MB take some 40 ms."""
     missing = [jar for jar in jars if not (repository / jar.relative_path).exists()]
     if missing:
         try:
@@ -78,7 +78,7 @@ def _fetch(repository: Path, missing: list[Jar], total: int, progress: Progress 
     if progress:
         progress(done, total)
     repository.mkdir(parents=True, exist_ok=True)
-    # Fetched beside the repository and moved in once checked: half a file must not be there for the next start.
+    # Downloaded beside the repository and moved in after verification: the next start must not find a partial file.
     with (
         tempfile.TemporaryDirectory(prefix=".codewell-", dir=repository) as staging,
         ThreadPoolExecutor(DOWNLOADS_AT_ONCE_MAX) as pool,
@@ -97,7 +97,7 @@ def _fetch(repository: Path, missing: list[Jar], total: int, progress: Progress 
 
 def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
     try:
-        # It takes 0.3 s to import, which a start that finds all jars doesn't spend.
+        # The import takes 0.3 s, which a start with all jars saves.
         from jgo.maven import MavenContext
     except ModuleNotFoundError as error:
         raise StackUnavailable(

@@ -1,4 +1,4 @@
-"""The Java that Kafka runs on: the machine's own from 17 on, else the one that comes as a wheel."""
+"""The Java that runs Kafka: the machine's own from version 17 on, else the one from a wheel."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def java_major(java: Path) -> int:
-    """Its major version, 0 if it can't say one."""
+    """Its major version; 0 when it is unknown."""
     release = java.resolve().parent.parent / "release"
     try:
         text = release.read_text()
@@ -59,7 +59,7 @@ def _wheel_java() -> Path | None:
 
 
 def _ask(java: Path) -> str:
-    """What `java -version` says, which takes longer than its release file, which some systems leave out."""
+    """The output of `java -version`. Slower than the release file, which some systems lack."""
     try:
         answer = subprocess.run(
             [java, "-version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False

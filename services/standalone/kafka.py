@@ -29,7 +29,7 @@ FORMAT_TIMEOUT_S = 60.0
 LEFT_TIMEOUT_S = 10.0
 METADATA_TIMEOUT_MS = 5_000
 
-# What a JVM ends with when it has heard SIGTERM and all its hooks have run.
+# The exit status of a JVM after SIGTERM and all its shutdown hooks.
 _STOPPED_IN_ORDER = 128 + signal.SIGTERM
 _PORT_TAKEN = "Address already in use"
 _BROKER_LEFT = "Failed to acquire lock on file .lock"
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 class KafkaBroker:
-    """Started once, stopped once or more often; its data stays in the home."""
+    """Kafka on a home's data. `start` once, `stop` once or more often; the data stays in the home."""
 
     def __init__(self, home: Home, settings: KafkaSettings | None = None, progress: Progress | None = None) -> None:
         self._settings = settings or KafkaSettings()
@@ -61,7 +61,7 @@ class KafkaBroker:
         return self._child
 
     async def start(self) -> str:
-        """Start it and wait until it answers; the answer is what a client takes for bootstrap."""
+        """Start it and wait until it responds; returns the bootstrap address."""
         began = time.monotonic()
         java = await asyncio.to_thread(self._prepare)
         await self._start_on_a_port(java)
@@ -69,7 +69,7 @@ class KafkaBroker:
         return self.bootstrap
 
     async def stop(self) -> None:
-        """End it in order: the next start has no logs to check."""
+        """Stop it cleanly: the next start has no logs to recover."""
         if self._child is None or self._archive is None:
             return
         if self._child.returncode is None and not self._archive.is_kept:
@@ -79,7 +79,7 @@ class KafkaBroker:
             await asyncio.to_thread(self._archive.keep)
 
     def _prepare(self) -> list[str]:
-        """Make sure of Java, the jars and the files, and return the words that every command line begins with."""
+        """Resolve Java and the jars, write the configuration, and return the common start of all command lines."""
         settings = self._settings
         java = find_java()
         jars = class_path(settings.maven_repository or local_repository(), pinned_jars(), self._progress)
@@ -116,11 +116,11 @@ class KafkaBroker:
                 if starts == STARTS_MAX or self._settings.port is not None:
                     raise taken(NAME, self._port)
             elif _BROKER_LEFT not in said or time.monotonic() > deadline:
-                # The broker of a stack that was killed is about to be gone too.
+                # The broker of a killed stack is about to end too.
                 raise self._not_started(self._child)
 
     def _choose_ports(self, *, again: bool) -> int:
-        """Choose ours and return the controller's, which nobody but the broker itself uses."""
+        """Choose the broker's ports and return the controller's, which only the broker itself uses."""
         if self._settings.port is None:
             self._port = free_port() if again else self._ports.choose(NAME)
         elif is_free(self._settings.port):
@@ -128,14 +128,14 @@ class KafkaBroker:
         else:
             raise taken(NAME, self._settings.port)
         controller = free_port() if again else self._ports.choose(CONTROLLER)
-        # Nothing listens on ours yet, so that it may come twice.
+        # Nothing listens on the first port yet, so that the second choice may be the same.
         while controller == self._port:
             controller = free_port()
         return controller
 
     async def _format(self, java: list[str]) -> None:
         log.info("formatting kafka log directory", path=str(self._data))
-        # Its meta.properties is written last, so without it nothing was ever kept here.
+        # Its meta.properties is written last; without it the storage was never formatted completely.
         shutil.rmtree(self._data, ignore_errors=True)
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config=server.properties"]
@@ -159,13 +159,13 @@ class KafkaBroker:
             name,
             words,
             log_path=self._log_path,
-            # UTF-8, or the JVM can't open a path with other letters than English ones.
+            # UTF-8, or the JVM can't open paths with other than English letters.
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             cwd=self._directory,
         )
 
     async def _is_ready(self, child: Child) -> bool:
-        """Whether metadata names a broker; False if it has ended before."""
+        """Whether metadata requests reach a broker; False if the child has ended before."""
         try:
             return await child.is_ready(self._wait_for_metadata(), self._settings.start_timeout_s)
         except TimeoutError:
@@ -178,7 +178,7 @@ class KafkaBroker:
             await asyncio.sleep(READY_POLL_S)
 
     async def _listens(self) -> bool:
-        """Asked first, as the client would log each refused connection as an error."""
+        """Probed first, as the client would log each refused connection as an error."""
         try:
             _, writer = await asyncio.open_connection(LOOPBACK, self._port)
             writer.close()

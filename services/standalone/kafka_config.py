@@ -1,4 +1,4 @@
-"""What Kafka reads: the JVM's options, the broker's settings, and what goes into its log."""
+"""Kafka's configuration: JVM options, broker settings, and logging."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ logger.groups.level = INFO
 
 
 class Listener(NamedTuple):
-    """One more port that the broker listens on, and the port that it tells its clients there to come to."""
+    """An additional listener of the broker, and its advertised port."""
 
     name: str
     port: int
@@ -37,13 +37,13 @@ class Listener(NamedTuple):
 
 @dataclass(frozen=True)
 class KafkaSettings:
-    """What a stack on one machine asks of Kafka; a path that is None is the user's own, shared by all homes."""
+    """Kafka's settings for a stack on one machine; a path that is None is the user's default, shared by all homes."""
 
     port: int | None = None
     heap_initial: str = "128m"
     heap_max: str = "384m"
     optimized: bool = False
-    """Whether the JVM optimizes what it runs often: worth a minute of its time where the broker works for longer."""
+    """Whether the JVM optimizes hot code: worth a minute of its time for a broker that runs longer."""
     message_bytes_max: int = 3 * 1024 * 1024
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 60.0
@@ -57,11 +57,11 @@ def jvm_options(settings: KafkaSettings) -> list[str]:
     return [
         f"-Xms{settings.heap_initial}",
         f"-Xmx{settings.heap_max}",
-        # The collector and, as a rule, the compiler that need the least memory and threads.
+        # The garbage collector and, by default, the compiler with the least memory and threads.
         "-XX:+UseSerialGC",
         *([] if settings.optimized else ["-XX:TieredStopAtLevel=1"]),
         "-XX:-UsePerfData",
-        # Warnings of the JVM itself are about its class archive, which it can do without.
+        # The JVM's own warnings concern its class archive, which is optional.
         "-Xlog:disable",
         "-Xlog:all=error:stderr",
         "-Djava.awt.headless=true",
@@ -71,7 +71,7 @@ def jvm_options(settings: KafkaSettings) -> list[str]:
 
 
 def server_properties(settings: KafkaSettings, port: int, controller_port: int) -> str:
-    """Paths are relative to where it's started, since this format has its own ideas of commas and letters."""
+    """Paths are relative to the working directory, as this format interprets commas and non-ASCII letters."""
     more = settings.listeners
     listened = {"PLAINTEXT": port, "CONTROLLER": controller_port} | {one.name: one.port for one in more}
     advertised = {"PLAINTEXT": f"{LOOPBACK}:{port}"}
@@ -89,7 +89,7 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
         "log.dirs": "data",
         "auto.create.topics.enable": "false",
         "message.max.bytes": settings.message_bytes_max,
-        # What it keeps for itself is made for one broker with little memory.
+        # Internal topics and buffers are sized for one broker with little memory.
         "offsets.topic.num.partitions": 1,
         "offsets.topic.replication.factor": 1,
         "transaction.state.log.num.partitions": 1,
@@ -99,10 +99,10 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
-        # A broker that comes back after it was killed has to wait until its older self counts as dead, 9 s by default.
+        # A broker that restarts after a kill has to wait until its previous session expires, 9 s by default.
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,
-        # The first member of a group needn't wait for others that aren't coming.
+        # A group's first member does not wait for others, as few join.
         "group.initial.rebalance.delay.ms": 0,
     }
     return "".join(f"{name}={value}\n" for name, value in {**properties, **settings.more}.items())

@@ -1,4 +1,4 @@
-"""Ports on loopback: free ones, and the ones that a home had before."""
+"""Ports on loopback: free ones, and the previous ones of a home."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the servers do it: a connection that lingers from the last run doesn't count, a listener does.
+        # As the servers do: a lingering connection of the last run does not block the port, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -22,13 +22,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now; whoever uses it has to bear that somebody else was quicker."""
+    """A currently free port. Another process may bind it first; the caller has to handle that."""
     [port] = free_ports(1)
     return port
 
 
 def free_ports(count: int) -> list[int]:
-    """As many such ports, no two of them the same."""
+    """Distinct free ports."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -43,13 +43,13 @@ def taken(name: str, port: int) -> StackUnavailable:
 
 
 class PortBook:
-    """The ports of one home, so that a stack that starts again is found where it was."""
+    """The ports of one home, kept so that a restarted stack has the same addresses."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def choose(self, name: str) -> int:
-        """The port that `name` had before if it's still free, else a new one."""
+        """The previous port of `name` if it is still free, else a new one."""
         before = self._read().get(name)
         return before if before is not None and is_free(before) else free_port()
 

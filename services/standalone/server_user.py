@@ -1,4 +1,4 @@
-"""Whom Postgres runs as when we are root, which it refuses to be."""
+"""The user that runs Postgres when the current user is root: Postgres refuses to run as root."""
 
 import os
 import pwd
@@ -16,16 +16,16 @@ CAP_SETPCAP = 8
 
 
 def server_user(data_directory: Path, program: Path, *read: Path) -> RunAs | None:
-    """None if we aren't root, and then it runs as us.
+    """None unless the current user is root; without root the server runs as the current user.
 
-    Its folders become its own, but it may have no way through their parents, such as root's home: those are left
-    closed, and it keeps root's right to pass and read instead, only where it's needed.
+    The server's folders are chowned to that user, which may still lack access to their parents, such as root's home.
+    Their modes stay; instead the server keeps root's capability to traverse and read, only where it is needed.
     """
     if os.geteuid() != 0:
         return None
     uid, gid = _owner(data_directory)
     if not _allows(program, uid, gid, stat.S_IROTH | stat.S_IXOTH):
-        # As under a strict umask; the right to read doesn't do for what has to be run.
+        # As under a strict umask; the capability to read does not cover execution.
         capabilities: tuple[int, ...] = (CAP_DAC_OVERRIDE,)
     elif _can_pass_to(data_directory, uid, gid) and all(_can_read(path, uid, gid) for path in read):
         return RunAs(uid, gid)
@@ -41,14 +41,14 @@ def server_user(data_directory: Path, program: Path, *read: Path) -> RunAs | Non
 
 
 def give_to(run_as: RunAs | None, *paths: Path) -> None:
-    """Make what we have just made its own."""
+    """Change the owner of a new path to this user."""
     if run_as is not None:
         for path in paths:
             os.chown(path, run_as.uid, run_as.gid)
 
 
 def _owner(directory: Path) -> tuple[int, int]:
-    """The user that it belongs to already, else the first one of our list that this machine has."""
+    """The current owner of the path, else the first user of the list that exists on this machine."""
     if directory.exists():
         found = directory.stat()
         if found.st_uid != 0:
@@ -66,7 +66,7 @@ def _owner(directory: Path) -> tuple[int, int]:
 
 
 def _can_pass_to(path: Path, uid: int, gid: int) -> bool:
-    """Whether the permission bits let this user through all parents."""
+    """Whether the permission bits let this user traverse all parents."""
     return all(_allows(parent, uid, gid, stat.S_IXOTH) for parent in path.resolve().parents)
 
 
@@ -86,7 +86,7 @@ def _allows(path: Path, uid: int, gid: int, bits: int) -> bool:
 
 
 def _permitted(*capabilities: int) -> bool:
-    """Whether we have them all ourselves: containers take some of root's away."""
+    """Whether this process has all these capabilities: containers drop some of root's."""
     if sys.platform != "linux":
         return False
     for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""What people and scripts get wrong on the command line, and words of the sentence that tells them."""
+"""Typical mistakes on the command line, each with words of the error message."""
 
 import json
 

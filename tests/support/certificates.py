@@ -1,4 +1,4 @@
-"""Certificates for servers and clients of this machine, by authorities that nobody else knows."""
+"""Certificates for servers and clients of this machine, from private certificate authorities."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -21,7 +21,7 @@ class Certificate(NamedTuple):
 
 
 class Authority:
-    """Issues certificates into a folder; `file` is its own."""
+    """Issues certificates into a folder; `file` is the authority's own certificate."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self.file = folder / f"{name}.pem"
@@ -38,7 +38,7 @@ class Authority:
         self.file.write_bytes(own.public_bytes(_PEM))
 
     def issue(self, name: str, file_name: str = "server", password: str | None = None) -> Certificate:
-        """A certificate of this name or address, which a password may lock."""
+        """Issue a certificate for this name or address; a password encrypts its private key."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             known_as: x509.GeneralName = x509.IPAddress(ip_address(name))

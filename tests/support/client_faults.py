@@ -1,4 +1,4 @@
-"""Faults that a real database and a real broker show only by luck, held still until a test has looked."""
+"""Faults that real servers show only by chance, held until the test has observed them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.support.site import Site
 
 
 class Outage:
-    """Between a claim and its answers: the first sends hang, or fail, and later ones are real."""
+    """Faults between a claim and its answers: the first sends hang or fail, and later ones are real."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._send = BatchPublisher.flush
@@ -45,7 +45,7 @@ class Outage:
 
 @asynccontextmanager
 async def stuck_claim(locker: asyncpg.Connection) -> AsyncIterator[asyncpg.transaction.Transaction]:
-    """Hold what every claim writes to. The lock is let go by a rollback of what this gives, or at the end."""
+    """Lock what every claim writes to. A rollback of the yielded transaction, or the end of the block, releases it."""
     transaction = locker.transaction()
     await transaction.start()
     await locker.execute("LOCK TABLE answer IN SHARE MODE")
@@ -57,12 +57,12 @@ async def stuck_claim(locker: asyncpg.Connection) -> AsyncIterator[asyncpg.trans
 
 
 async def until_stuck(site: Site) -> None:
-    """Wait until an issuer has locked its blocks and waits for what `stuck_claim` holds."""
+    """Wait until an issuer has locked its blocks and waits for the lock of `stuck_claim`."""
     await until(site.waits_for_lock, "claim that waits for a lock")
 
 
 async def until_committed(site: Site, topic: str = "message-render", group: str = "codewell-issuer") -> None:
-    """Wait until no record of the topic is left to be read again."""
+    """Wait until the topic has no uncommitted record."""
 
     async def all_committed() -> bool:
         return await site.uncommitted(topic, group) == 0

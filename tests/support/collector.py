@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Received(NamedTuple):
-    """A span as the collector got it."""
+    """A span as the collector received it."""
 
     service: str
     name: str
@@ -25,7 +25,7 @@ class Received(NamedTuple):
 
 
 class Collector:
-    """What was sent to it, whole and span by span."""
+    """The received spans and raw requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -38,7 +38,7 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """One that listens while the block runs."""
+    """Run a collector during the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""Run `codewell` as a person does: a process, its exit status, and what it says."""
+"""Runs `codewell` as a person does: a process, its exit status, and its output."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 90.0
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's variables without any setting of Codewell's, and with these."""
+    """This process's environment without Codewell's settings, plus these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CODEWELL_")}
     return kept | variables
 
@@ -48,7 +48,7 @@ async def codewell(*words: str, env: Mapping[str, str], cwd: Path, stdin: str | 
 
 
 class Stack:
-    """A running `codewell standalone` and where its commands find it."""
+    """A running `codewell standalone`, and the home in which commands find it."""
 
     def __init__(self, process: asyncio.subprocess.Process, home: Path, log: Path) -> None:
         self.process = process
@@ -57,16 +57,16 @@ class Stack:
 
     @property
     def endpoints(self) -> dict[str, str]:
-        """What it wrote when it was ready."""
+        """Its output when it became ready."""
         found: dict[str, str] = json.loads((self.home / "endpoints.json").read_text())
         return found
 
     async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
-        """Run a command in this process; it finds the stack by its home, and its folder is the home's parent."""
+        """Run a command in this process; it finds the stack by its home, and runs in the home's parent folder."""
         return await in_process.codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
 
     async def spawn(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
-        """The same in a process of its own, as a person runs it."""
+        """Run a command in a process of its own, as a person does."""
         return await codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
 
     def _env(self, variables: Mapping[str, str]) -> dict[str, str]:
@@ -79,11 +79,11 @@ class Stack:
 
     @property
     def said(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._log.read_text()
 
     async def is_ready(self) -> None:
-        """Wait until it says that it is; the file alone may be one that a killed stack has left."""
+        """Wait until it reports that it is ready; the file alone may be left from a killed stack."""
         await until(
             lambda: "is ready after" in self.said or self.process.returncode is not None, "stack", START_TIMEOUT_S
         )
@@ -92,7 +92,7 @@ class Stack:
 
 @asynccontextmanager
 async def starting_stack(home: Path, *words: str, **variables: str) -> AsyncIterator[Stack]:
-    """A `codewell standalone` that has just been started; it does not outlive the block."""
+    """A `codewell standalone` that has just been started; it ends with the block."""
     log = home.with_suffix(".log")
     with log.open("wb") as said:
         process = await asyncio.create_subprocess_exec(
@@ -121,7 +121,7 @@ async def starting_stack(home: Path, *words: str, **variables: str) -> AsyncIter
 
 @asynccontextmanager
 async def running_stack(home: Path, *words: str, **variables: str) -> AsyncIterator[Stack]:
-    """A stack that is ready in the block."""
+    """A stack that is ready during the block."""
     async with starting_stack(home, *words, **variables) as stack:
         await stack.is_ready()
         yield stack

@@ -1,6 +1,6 @@
-"""All who change the codes of two programs at the same time, SPRING with a template and DISTANT with a remote service.
+"""Concurrent users that change the codes of two programs: SPRING with a template, DISTANT with a remote service.
 
-What each of them does is drawn by chance. What a program refuses is no fault; anything else that is raised fails.
+Each user's actions are random. A refusal by a program is no fault; any other error fails.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _LEASE_S: Final = 60.0
 
 
 class Everybody:
-    """They share a pool of connections and know of one another what they find in the database."""
+    """Users that share a connection pool and learn of one another only from the database."""
 
     def __init__(self, connections: Pool, directory: Path) -> None:
         self._connections = connections
@@ -55,10 +55,10 @@ class Everybody:
         self._imports: list[UUID] = []
         self._seen: list[tuple[str, str]] = []
         self.done: Counter[str] = Counter()
-        """How often somebody had done what."""
+        """Counts of the actions by name."""
 
     async def work(self, files: int) -> None:
-        """Bring so many files in, two at a time, and do everything else over and over until they are in."""
+        """Import `files` files, two at a time, and repeat all other actions until they are imported."""
         async with self._connections.acquire() as connection:
             self._ids = {name: (await programs.get(connection, name)).id for name in NAMES}
         importing_them = asyncio.gather(*(self._repeat(self._bring_in, files // 2, None) for _ in range(2)))
@@ -85,7 +85,7 @@ class Everybody:
                 self.done[step.__name__.removeprefix("_")] += 1
 
     async def _seldom(self) -> None:
-        """What takes codes away goes by turns, so that some are left."""
+        """Actions that take codes away alternate, so that some codes are left."""
         await self._repeat(self._random.choice([self._expire, self._undo, self._forget, self._generate]), 1, None)
 
     def _program(self) -> str:
@@ -176,7 +176,7 @@ class Everybody:
             await remote_programs.store(connection, order, codes)
 
     async def _bring_in(self) -> None:
-        """Bring in a file of texts that other files have too, some for profiles."""
+        """Import a file of texts that other files have too, some for profiles."""
         name = self._program()
         path = self._directory / f"{next(self._numbers)}.csv"
         texts = self._random.sample(range(1_500), 60)
@@ -199,7 +199,7 @@ class Everybody:
                 await undo.undo(connection, import_id)
 
     async def _expire(self) -> None:
-        """The time of some codes in the pool has come."""
+        """Let some codes in the pool expire."""
         async with self._connections.acquire() as connection:
             await connection.execute(
                 "UPDATE block SET expires_at = now() WHERE id = (SELECT id FROM block WHERE open AND program_id = $1 "
@@ -208,7 +208,7 @@ class Everybody:
             )
 
     async def _export(self) -> None:
-        """An export and the numbers of one snapshot say the same."""
+        """An export and the counts of one snapshot must agree."""
         name = self._program()
         written: list[bytes] = []
 
@@ -231,7 +231,7 @@ class Everybody:
 
 
 async def look_at_all(connection: Connection) -> None:
-    """Every code is somewhere, in each program."""
+    """Check that each program accounts for every code."""
     for name in NAMES:
         stock = await overview.stock(connection, name)
         assert stock.made + stock.imported == stock.pooled + stock.attached + stock.expired + stock.deleted

@@ -1,4 +1,4 @@
-"""What Kafka knows of the workers' consumer groups, and what its own tools can do to one."""
+"""Reads the state of the workers' consumer groups, and changes it as Kafka's own tools do."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Group(NamedTuple):
 
 
 async def described(bootstrap: str, group: str) -> Group:
-    """The group as it is now."""
+    """The current description of the group."""
     async with clients.admin(bootstrap) as admin:
         [answer] = await admin.describe_consumer_groups([group])
     [(_, _, state, _, _, members, *_)] = answer.groups
@@ -35,9 +35,9 @@ async def described(bootstrap: str, group: str) -> Group:
 
 
 async def evict(bootstrap: str, group: str, member_ids: list[str]) -> None:
-    """Make members leave, as Kafka's admin client does for an operator who does not wait for dead ones.
+    """Remove members, as Kafka's admin client does for an operator without waiting for the session timeout.
 
-    A living one among them finds itself fenced with its batch in hand, and has to join anew.
+    A living member among them is fenced in the middle of its batch, and has to rejoin.
     """
     async with clients.admin(bootstrap) as admin:
         coordinator = await admin.find_coordinator(group)
@@ -59,7 +59,7 @@ async def partitions(bootstrap: str, names: list[str]) -> list[TopicPartition]:
 
 
 async def end_offsets(bootstrap: str, names: list[str]) -> dict[TopicPartition, int]:
-    """Where each partition of these topics ends."""
+    """The end offset of each partition of these topics."""
     wanted = await partitions(bootstrap, names)
     assert wanted, f"no partition of {names}"
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
@@ -72,7 +72,7 @@ async def end_offsets(bootstrap: str, names: list[str]) -> dict[TopicPartition, 
 
 
 async def committed_and_ends(bootstrap: str, prefix: str, group: str) -> dict[TopicPartition, tuple[int, int]]:
-    """The committed offset and the end of each partition that the group reads; nothing committed counts as 0."""
+    """Committed offset and end offset of each partition that the group reads; no committed offset counts as 0."""
     ends = await end_offsets(bootstrap, [prefix + name for name in READS[group]])
     async with clients.admin(bootstrap) as admin:
         offsets = await admin.list_consumer_group_offsets(prefix + group)
@@ -81,7 +81,7 @@ async def committed_and_ends(bootstrap: str, prefix: str, group: str) -> dict[To
 
 
 async def read_all(bootstrap: str, names: Iterable[str]) -> list[ConsumerRecord]:
-    """Every record that is in these topics, from the first one on."""
+    """All records of these topics, from the first one."""
     ends = {partition: end for partition, end in (await end_offsets(bootstrap, list(names))).items() if end > 0}
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()

@@ -1,4 +1,4 @@
-"""The same Postgres and Kafka from a Docker engine, for whoever prefers that: CODEWELL_TEST_CONTAINERS=1."""
+"""The same Postgres and Kafka from a Docker engine, with CODEWELL_TEST_CONTAINERS=1."""
 
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
@@ -22,7 +22,7 @@ def postgres_container() -> PostgresContainer:
 
 
 def kafka_container() -> tuple[DockerContainer, str]:
-    """The container and its bootstrap; testcontainers' own class only knows the image of another maker."""
+    """The container and its bootstrap address; testcontainers' own class only supports another vendor's image."""
     port = free_port()
     container = DockerContainer(KAFKA_IMAGE).with_bind_ports(KAFKA_PORT, port)
     for line in server_properties(KafkaSettings(), KAFKA_PORT, CONTROLLER_PORT).splitlines():
@@ -31,7 +31,7 @@ def kafka_container() -> tuple[DockerContainer, str]:
     container.with_env("KAFKA_LISTENERS", f"PLAINTEXT://:{KAFKA_PORT},CONTROLLER://127.0.0.1:{CONTROLLER_PORT}")
     bootstrap = f"{container.get_container_host_ip()}:{port}"
     container.with_env("KAFKA_ADVERTISED_LISTENERS", f"PLAINTEXT://{bootstrap}")
-    # Relative to a folder of the image that its user may not write to.
+    # Relative to a folder of the image that its user can't write to.
     container.with_env("KAFKA_LOG_DIRS", "/tmp/kafka")
     started = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(KAFKA_TIMEOUT_S)
     return container.waiting_for(started), bootstrap

@@ -1,4 +1,4 @@
-"""A door in front of Postgres that a test can shut: a database that is away or silent, while the real one goes on."""
+"""A proxy before Postgres that a test can shut: simulates an unavailable or silent database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,10 +9,10 @@ LOOPBACK = "127.0.0.1"
 
 
 class Door:
-    """Passes connections on to a database while it is open.
+    """Forwards connections to a database while it is open.
 
-    Shut, it refuses new ones and has cut the others; held, it takes new ones and passes nothing on, as when the
-    network between two machines is gone.
+    When shut, it refuses new connections and has closed the others; when held, it accepts new ones and forwards
+    nothing, as when the network between two machines is down.
     """
 
     def __init__(self, url: str) -> None:
@@ -22,11 +22,11 @@ class Door:
         self._passing: set[asyncio.Task[None]] = set()
         self._passes = asyncio.Event()
         self.knocked = asyncio.Event()
-        """Set once something would have been passed on since the door is held."""
+        """Set once bytes arrive while the proxy is held."""
 
     @property
     def url(self) -> str:
-        """The database's URL through the door."""
+        """The database's URL through the proxy."""
         user = self._parts.netloc.rpartition("@")[0]
         return urlunsplit(self._parts._replace(netloc=f"{user}@{LOOPBACK}:{self._port}"))
 
@@ -61,7 +61,7 @@ class Door:
             ways.append(asyncio.create_task(self._pass(inner_reader, writer)))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            # The server waits for its connections' ends and wants no exception from them.
+            # The server waits for its connections to end and expects no exception from them.
             pass
         finally:
             for way in ways:

@@ -1,4 +1,4 @@
-"""Tools that no Python package carries, unpacked from Debian's packages into a cache: nothing is installed."""
+"""Tools without a Python package, unpacked from Debian's packages into a cache, without an installation."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "codew
 
 
 def unpacked(*packages: str) -> Path | None:
-    """The root below which the packages' files lie; None where apt does not bring them: the caller says so."""
+    """The root directory of the unpacked packages; None where apt can't fetch them: the caller reports it."""
     root = _CACHE / "+".join(packages)
     if root.exists():
         return root
@@ -28,7 +28,7 @@ def unpacked(*packages: str) -> Path | None:
                 subprocess.run(["dpkg-deb", "-x", package, fresh], check=True, capture_output=True, timeout=120)
         except (subprocess.SubprocessError, OSError):
             return None
-        # Of two who fetch at once the first one wins; what both have is the same.
+        # Of two concurrent downloads the first one wins; both have the same content.
         if not root.exists():
             fresh.rename(root)
     return root

@@ -1,4 +1,4 @@
-"""Programs, stock and requests in which everything has a value; a test names only what it is about."""
+"""Factories of programs, stock and requests with defaults for all values; a test names only what it is about."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from schemas.program import Program, ProgramSettings, TemplateSource
 NOW = datetime(2026, 12, 1, 10, tzinfo=UTC)
 TEMPLATE = "{upstring 4}-{number 6}"
 
-# Codes of such a program come from nobody but who generates or imports them.
+# Codes of such a program are only generated or imported on request.
 OFF: dict[str, Any] = {"campaign_can_create": False, "scenario_can_create": False}
 
 
@@ -37,7 +37,7 @@ def _request(request_id: UUID | None, event: MessageRender | ScenarioStep) -> Re
 
 
 def rules(name: str = "SPRING", **changed: Any) -> Rules:
-    """A program as a claim sees it: active, without room and without the right to make codes."""
+    """A program as a claim reads it: active, without room and without the right to create codes."""
     ready = Rules(
         id=1,
         name=name,
@@ -74,7 +74,7 @@ def given_row(request: Request, code: str = "AB-12", **changed: Any) -> AnswerRo
 
 
 def settings(name: str = "SPRING", **changed: Any) -> ProgramSettings:
-    """A small program that both sources may make codes for; its codes are few enough to be guessed."""
+    """A small program that both sources may create codes for; it has so few codes that they can be guessed."""
     given: dict[str, Any] = {
         "name": name,
         "source": TemplateSource(kind="template", template=TEMPLATE),
@@ -89,5 +89,5 @@ def settings(name: str = "SPRING", **changed: Any) -> ProgramSettings:
 
 
 async def program(connection: Connection, minters: Minters, name: str = "SPRING", **changed: Any) -> Program:
-    """A program in the database, with nothing in its pool."""
+    """A program in the database, with an empty pool."""
     return await programs.create(connection, minters, settings(name, **changed), guesses_per_s=10)

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the run's servers, and for each test a database and topics of its own."""
+"""Fixtures of all tests: the run's servers, and a database and topics of its own for each test."""
 
 import asyncio
 import itertools
@@ -39,7 +39,7 @@ def kafka_bootstrap(pytestconfig: pytest.Config, servers_directory: Path) -> str
 
 @pytest.fixture
 def postgres_log(servers_directory: Path, postgres_url: str) -> Path:
-    """What the server has said; a container's is not in a file."""
+    """The server's log; a container's is not in a file."""
     if IN_CONTAINERS:
         pytest.skip("a container's log is not in a file")
     return servers_directory / "postgres" / "logs" / "postgres.log"
@@ -47,7 +47,7 @@ def postgres_log(servers_directory: Path, postgres_url: str) -> Path:
 
 @pytest.fixture(scope="session")
 def template_database(postgres_url: str) -> str:
-    """The name of a migrated database that nobody is connected to."""
+    """The name of a migrated database without connections."""
     return servers.TEMPLATE
 
 
@@ -82,14 +82,14 @@ def minters() -> Minters:
 
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[Pool]:
-    """A pool as the services have it."""
+    """A connection pool as the services configure it."""
     async with pool(database_url, "codewell-test", 8) as opened:
         yield opened
 
 
 @pytest.fixture
 async def prefix(kafka_bootstrap: str) -> AsyncIterator[str]:
-    """A prefix under which all topics are there, with few partitions so that a test starts fast."""
+    """A prefix under which all topics exist, with few partitions so that a test starts fast."""
     prefix = f"t{uuid4().hex[:8]}."
     client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
     await client.start()
@@ -110,13 +110,13 @@ def claims(connections: Pool, minters: Minters) -> Claims:
 
 @pytest.fixture
 def others(connections: Pool) -> Claims:
-    """Another worker's, which knows nothing of what the first one knows."""
+    """The claims of another worker, which share no state with the first one's."""
     return Claims(connections, Minters(None))
 
 
 @pytest.fixture
 async def bystander(database_url: str) -> AsyncIterator[Connection]:
-    """A connection that holds locks in the workers' way."""
+    """A connection that holds locks which block the workers."""
     opened = await asyncpg.connect(database_url)
     yield opened
     await opened.close()

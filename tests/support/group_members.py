@@ -1,4 +1,4 @@
-"""Members of the issuers' groups, watched, held and led."""
+"""Members of the issuers' groups, observed and controlled."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from tests.support.site import Site
 
 
 class Watch:
-    """What happens to the partitions of fresh requests at the issuers of this process."""
+    """Observes the assignment of request partitions to the issuers of this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = asyncio.Event()
@@ -48,7 +48,7 @@ class Watch:
         monkeypatch.setattr(rebalance.RebalanceListener, "on_partitions_assigned", on_assigned)
 
     async def assigned(self, times: int) -> None:
-        """Wait until issuers were given partitions so often altogether."""
+        """Wait until issuers were assigned partitions `times` times in total."""
 
         async def there() -> bool:
             return self.assignments >= times
@@ -61,7 +61,7 @@ def are_fresh(partitions: Iterable[TopicPartition]) -> bool:
 
 
 class Leader(ConsumerRebalanceListener):
-    """A member of the issuers' group who was there first, and so says who has the partitions: all he, or all they."""
+    """The first member and so the group's leader, which assigns all partitions: to itself, or to the others."""
 
     def __init__(self, site: Site, *, retries: bool = False) -> None:
         self.has_all = True
@@ -101,25 +101,25 @@ class Leader(ConsumerRebalanceListener):
             self.assigned.set()
 
     async def begin(self) -> None:
-        """Join, and have all partitions."""
+        """Join, and take all partitions."""
         self.consumer.subscribe(self._topics, listener=self)
         await soon(self.assigned)
 
     def share_out(self, *, has_all: bool) -> None:
-        """Begin a rebalance after which it has all partitions, or none."""
+        """Start a rebalance after which it has all partitions, or none."""
         self.has_all = has_all
         self.consumer._coordinator.request_rejoin()
 
 
 class Gate:
-    """Holds what the retry worker has in hand until it is opened, and then nothing more."""
+    """Blocks the retry worker's current batch until it is opened; later batches pass."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
         self.passed = asyncio.Event()
         self.read_ahead = asyncio.Event()
-        """Set by a record that is read while others are in hand."""
+        """Set by a record that is read while others are in progress."""
         gate = self
         read = Decoder.decode
 

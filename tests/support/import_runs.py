@@ -1,4 +1,4 @@
-"""Files brought into programs as the command line and the console do it."""
+"""Imports files into programs as the command line and the console do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from schemas.imports import Import, ImportOptions
 
 
 def no_progress(_: int) -> None:
-    """Nobody watches."""
+    """Reports progress to no one."""
 
 
 class Files:
-    """Brings files into SPRING."""
+    """Imports files into SPRING."""
 
     def __init__(self, connection: Connection, minters: Minters, directory: Path) -> None:
         self.connection = connection
@@ -27,7 +27,7 @@ class Files:
         self.path = directory / "codes.csv"
 
     async def begin(self, content: str | bytes, **options: Any) -> Import:
-        """Write the file and begin its import, or find the one that is not at its end."""
+        """Write the file and start its import, or find the one that is unfinished."""
         self.path.write_bytes(content.encode() if isinstance(content, str) else content)
         given = ImportOptions(**options)
         program = await programs.get(self.connection, "SPRING")
@@ -40,26 +40,26 @@ class Files:
     async def go_on(
         self, begun: Import, connection: Connection | None = None, limits: FileLimits | None = None
     ) -> Import:
-        """Bring the rest of it in."""
+        """Import the rest of it."""
         return await run.import_file(
             connection or self.connection, self.minters, begun.id, self.path, scan(self.path, FileLimits()),
             limits or FileLimits(), no_progress,
         )  # fmt: skip
 
     async def bring_in(self, content: str | bytes, limits: FileLimits | None = None, **options: Any) -> Import:
-        """All of a file."""
+        """Import a whole file."""
         return await self.go_on(await self.begin(content, **options), limits=limits)
 
     async def bad(self, done: Import) -> list[tuple[int, str, str]]:
-        """Its bad rows."""
+        """Its rejected rows."""
         return [(one.row, one.text, one.reason) for one in await imports.bad_rows(self.connection, done.id, 0)]
 
     async def texts(self) -> list[str]:
-        """All texts of lists, in the order of the file."""
+        """All texts of list blocks, in the order of the file."""
         rows = await self.connection.fetch("SELECT text FROM code ORDER BY block_id, position")
         return [row["text"] for row in rows]
 
 
 def lines(texts: Sequence[str]) -> str:
-    """A file of codes alone."""
+    """A file with a column of codes only."""
     return "".join(f"{text}\n" for text in texts)

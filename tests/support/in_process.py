@@ -1,7 +1,7 @@
-"""Run a command of `codewell` in this process, for tests that look at what it says and does.
+"""Runs a command of `codewell` in this process, for tests of its effects and output.
 
-A process of its own costs a second of start. What takes a real one stays one: how `codewell` is installed and started,
-signals, questions, and standard streams that somebody closes.
+A process of its own takes a second to start. Tests that need a real one use one: those of installation and start,
+signals, prompts, and standard streams that are closed.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from services.cli import codewell as program
 from tests.support.command_result import Said
 
-# The streams, the variables and the folder belong to the whole process.
+# The streams, the environment and the working directory belong to the whole process.
 _one_at_a_time = threading.Lock()
 
 
 async def codewell(*words: str, env: Mapping[str, str], cwd: Path, stdin: str | None = None) -> Said:
-    """Run one command to its end, in a thread, as each has an event loop of its own."""
+    """Run one command to its end, in a thread, as each command has an event loop of its own."""
     return await asyncio.to_thread(_invoked, words, env, cwd, stdin)
 
 

@@ -1,4 +1,4 @@
-"""What watches a stack: where its workers tell their figures, and a real Prometheus that asks for them."""
+"""Monitoring of a stack: the metrics endpoints of its workers, and a real Prometheus that scrapes them."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ _POLL_S = 0.1
 
 
 def tool(name: str) -> Path | None:
-    """A program of Debian's package of Prometheus; None where apt does not bring it."""
+    """A program of Debian's package of Prometheus; None where apt can't fetch it."""
     root = unpacked("prometheus")
     return None if root is None else root / "usr" / "bin" / name
 
 
 def places(stack: Stack) -> dict[str, str]:
-    """Host and port of each worker of a stack, by service."""
+    """Host and port of each worker's metrics in a stack, by service."""
     found = {"console": stack.endpoints["api_url"].removeprefix("http://")}
     for service, log in (("issuer", "issuer-1.log"), ("generator", "generator.log")):
         lines = [json.loads(line) for line in (stack.home / "logs" / log).read_text().splitlines()]
@@ -42,7 +42,7 @@ def places(stack: Stack) -> dict[str, str]:
 
 
 async def figures(place: str) -> dict[str, Metric]:
-    """What a worker tells on /metrics, by the name that the series have."""
+    """A worker's metrics from /metrics, by series name."""
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://{place}/metrics")
     families = text_string_to_metric_families(answer.text)
@@ -50,26 +50,26 @@ async def figures(place: str) -> dict[str, Metric]:
 
 
 def board_queries() -> list[str]:
-    """What the board asks, with an interval in place of Grafana's variable."""
+    """The dashboard's queries, with an interval in place of Grafana's variable."""
     panels = json.loads(BOARD.read_text())["panels"]
     targets = [target for panel in panels for target in panel.get("targets", [])]
     return [target["expr"].replace("$__rate_interval", "30s") for target in targets]
 
 
 def selectors(query: str) -> Iterator[str]:
-    """The series that a query is about, as it names them."""
+    """The series names in a query."""
     for found in re.finditer(r"(codewell_\w+)(\{[^}]*\})?", query):
         yield found[0]
 
 
 class Prometheus:
-    """A server that is asked over its HTTP API."""
+    """A server that is queried over its HTTP API."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False)
 
     async def ask(self, path: str, **given: str) -> Any:
-        """The data of an answer that is no error."""
+        """The data of a successful response."""
         answer = await self._client.get(path, params=given)
         said = answer.json()
         assert said["status"] == "success", (given, said)
@@ -77,12 +77,12 @@ class Prometheus:
         return said["data"]
 
     async def result(self, query: str) -> list[dict[str, Any]]:
-        """The series of a query now, those that are no number left out."""
+        """The current series of a query, without those that are not a number."""
         found: list[dict[str, Any]] = (await self.ask("/query", query=query))["result"]
         return [one for one in found if one["value"][1] != "NaN"]
 
     async def is_ready(self, targets: int) -> None:
-        """Wait until it has got figures from all its targets."""
+        """Wait until it has scraped all its targets."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             try:
@@ -99,7 +99,7 @@ class Prometheus:
 
 @asynccontextmanager
 async def prometheus(directory: Path, program: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
-    """A Prometheus that asks these places each half second and knows the rules."""
+    """A Prometheus that scrapes these addresses each half second and has the alert rules."""
     config = {
         "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
         "rule_files": [str(RULES)],

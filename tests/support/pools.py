@@ -12,7 +12,7 @@ AUTOMATIC = {"campaign_can_create": True, "pool_max": 500}
 
 
 async def until_full(site: Site, *programs: Program) -> None:
-    """Wait until each pool is at its mark, and check that nothing was made past it."""
+    """Wait until each pool is at its mark, and check that no code was generated beyond it."""
     for program in programs:
 
         async def full(program: Program = program) -> bool:

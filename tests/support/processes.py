@@ -1,4 +1,4 @@
-"""What the tests of this room wait for and look at."""
+"""Inspects processes of this machine."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ def processes_in(home: Path) -> dict[int, str]:
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            # A process that is dead but not yet reaped has neither.
+            # A zombie has neither.
             place = (process / "cwd").readlink()
             words = (process / "cmdline").read_text(errors="replace").replace("\0", " ")
         except OSError:
@@ -31,7 +31,7 @@ def processes_in(home: Path) -> dict[int, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a dead one that nobody has reaped doesn't."""
+    """Whether it runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Records of the request topics, right ones and spoiled ones, and a decoder for them."""
+"""Valid and invalid records of the request topics, and a decoder for them."""
 
 import json
 from base64 import b64encode
@@ -25,7 +25,7 @@ def decoder() -> Decoder:
 
 
 def headers(event_type: str = MESSAGE_RENDER, **changed: bytes | None) -> Headers:
-    """The four headers of an event in binary mode, some of them changed or added."""
+    """The four headers of an event in binary mode, with changes and additions."""
     given: dict[str, bytes | None] = {
         "ce_specversion": b"1.0",
         "ce_id": REQUEST_ID.encode(),

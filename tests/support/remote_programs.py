@@ -1,4 +1,4 @@
-"""Remote programs in the database, and what a generator does with their requests."""
+"""Remote programs in the database, and a generator's steps with their orders."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ async def remote(
 
 
 async def take(connection: Connection, lease_s: float, in_hand: Mapping[int, int], of_program_max: int) -> Order | None:
-    """Take one, where there is one."""
+    """Lease one due order, if there is one."""
     found = await order_leases.lease_orders(connection, lease_s, in_hand, of_program_max, 1)
     assert len(found) <= 1
     return found[0] if found else None
@@ -42,7 +42,7 @@ async def taken(connection: Connection, lease_s: float = LEASE_S) -> Order:
 
 
 async def store(connection: Connection, order: Order, given: Sequence[RemoteCode]) -> int | None:
-    """Store one answer by itself."""
+    """Store one answer in a transaction of its own."""
     [outcome] = (
         await deliveries.store(connection, order.program_id, [deliveries.ServiceAnswer(order, given)])
     ).outcomes
@@ -66,7 +66,7 @@ async def asked(connection: Connection) -> list[int]:
 
 
 async def no_more_pauses(connection: Connection) -> None:
-    """As if all pauses were over."""
+    """Make all delayed orders due."""
     await connection.execute("UPDATE remote_request SET next_attempt_at = now()")
     await connection.execute("UPDATE remote_service SET rest_until = now() WHERE rest_until IS NOT NULL")
 

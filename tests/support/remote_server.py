@@ -1,4 +1,4 @@
-"""A remote service that listens on this machine and behaves as a test tells it to."""
+"""A remote service on this machine with the behaviour that a test sets."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Asked(NamedTuple):
-    """One request as it came."""
+    """One received request."""
 
     headers: dict[str, str]
     body: bytes
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What is sent back: the pieces one after the other, with a pause between two (s)."""
+    """The response: its parts, with a pause between two (s)."""
 
     pieces: tuple[bytes, ...]
     pause_s: float = 0.0
@@ -37,7 +37,7 @@ Answering = Callable[[Asked, "RemoteServer"], Awaitable[Reply]]
 
 
 def reply(data: object, status: int = 200, **headers: str) -> Reply:
-    """A whole answer; `data` that is bytes already is sent as it is."""
+    """A complete response; `data` that is bytes already is sent unchanged."""
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     lines = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
     lines |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -46,13 +46,13 @@ def reply(data: object, status: int = 200, **headers: str) -> Reply:
 
 
 def dripping(data: object, pause_s: float) -> Reply:
-    """The same answer, byte by byte."""
+    """The same response, byte by byte."""
     [whole] = reply(data).pieces
     return Reply(tuple(bytes([one]) for one in whole), pause_s)
 
 
 def answer(asked: Asked, codes: list[Any], **changed: Any) -> dict[str, Any]:
-    """An answer as it should be, but for what is changed; codes are texts or whole objects."""
+    """A valid answer with the given changes; codes are texts or whole objects."""
     return {
         "version": 1,
         "request_id": asked.data["request_id"],
@@ -62,20 +62,20 @@ def answer(asked: Asked, codes: list[Any], **changed: Any) -> dict[str, Any]:
 
 
 class RemoteServer:
-    """Listens, remembers what it was asked, and answers as `answering` says."""
+    """Listens, records its requests, and responds as `answering` decides."""
 
     def __init__(self, answering: Answering) -> None:
         self.answering = answering
         self.asked: list[Asked] = []
         self.connections = 0
         self.out = 0
-        """How many requests it has and has not answered."""
+        """The number of received requests that are unanswered."""
         self.out_max = 0
         self.url = ""
         self._given: dict[str, list[str]] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until a reply ends it."""
+        """Serve one connection until a response closes it."""
         self.connections += 1
         try:
             while await self._serve_one(reader, writer):
@@ -86,7 +86,7 @@ class RemoteServer:
             writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request; whether another may follow it."""
+        """Serve one request; returns whether another may follow."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         pairs = (line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
         headers = {name.lower(): value for name, value in pairs}
@@ -106,15 +106,15 @@ class RemoteServer:
 
     @property
     def given(self) -> list[str]:
-        """All codes that it made, each once, whoever got them."""
+        """All codes that it created, each once."""
         return [code for codes in self._given.values() for code in codes]
 
     def given_for(self, key: str) -> list[str]:
-        """The codes that are the answer to this key."""
+        """The codes that answer this key."""
         return self._given[key]
 
     def new_codes(self, asked: Asked, count: int | None = None) -> list[str]:
-        """Codes that it never gave before, and the same ones for the same key."""
+        """New codes for a new key, and the same codes for the same key."""
         count = asked.data["count"] if count is None else count
         key = asked.key
         return self._given.setdefault(key, [f"{asked.data['program']}-{key}-{number}" for number in range(count)])
@@ -122,7 +122,7 @@ class RemoteServer:
 
 @asynccontextmanager
 async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None) -> AsyncIterator[RemoteServer]:
-    """A server that listens in the block, and waits for nobody afterwards."""
+    """A server that listens during the block, and waits for no connection at its end."""
     remote = RemoteServer(answering)
     serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -139,7 +139,7 @@ async def remote_server(answering: Answering, tls: ssl.SSLContext | None = None)
         server.close()
         left = dict(serving)
         for task, writer in left.items():
-            # One that has not begun closes nothing when it is cancelled.
+            # A task that has not started closes nothing when it is cancelled.
             task.cancel()
             writer.close()
         await asyncio.gather(*left, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Workers that run in this process, and waits with a limit."""
+"""Runs workers in this process, and waits with a limit."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from typing import Any
 
 POLL_S = 0.02
 LIMIT_S = 15.0
-# What a worker may take to stop, as the design has it (s).
+# The time limit of a worker's stop, as in the design (s).
 STOP_LIMIT_S = 20.0
 
 Main = Callable[[Any, asyncio.Event], Awaitable[None]]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = LIMIT_S) -> None:
-    """Wait until the condition holds; it failing to in time fails the test."""
+    """Wait until the condition holds; the timeout fails the test."""
     deadline = time.monotonic() + timeout_s
     while not await condition():
         assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"
@@ -23,14 +23,14 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: 
 
 
 async def soon(event: asyncio.Event) -> None:
-    """Wait for an event; it not coming in time fails the test."""
+    """Wait for an event; the timeout fails the test."""
     async with asyncio.timeout(LIMIT_S):
         await event.wait()
 
 
 @asynccontextmanager
 async def running(main: Main, settings: object) -> AsyncIterator[asyncio.Event]:
-    """Run a worker while the block runs. What it raises fails the test, and so does a stop that takes too long."""
+    """Run a worker during the block. An error that it raises fails the test, and so does a slow stop."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(main(settings, stop))
     try:
@@ -43,7 +43,7 @@ async def running(main: Main, settings: object) -> AsyncIterator[asyncio.Event]:
 
 @asynccontextmanager
 async def no_task_left() -> AsyncIterator[None]:
-    """A task that outlives the block fails the test."""
+    """Run a task during the block. A task that outlives it fails the test."""
     before = asyncio.all_tasks()
     yield
 

@@ -1,4 +1,4 @@
-"""A Kafka that speaks TLS as brokers elsewhere do, known by a certificate for `localhost`."""
+"""A Kafka with TLS listeners like a production broker's, whose certificate is for `localhost`."""
 
 import asyncio
 import os
@@ -21,21 +21,21 @@ _JAAS = "org.apache.kafka.common.security"
 
 
 class SecureKafka(NamedTuple):
-    """The ports of its listeners, and who vouches for it."""
+    """The ports of its listeners, and its certificate authority."""
 
     plain: str
     tls: int
-    """Asks for a certificate of the authority."""
+    """Requires a client certificate of the authority."""
     sasl: int
-    """Takes a user by PLAIN and both kinds of SCRAM."""
+    """Authenticates a user by PLAIN and both kinds of SCRAM."""
     elsewhere: int
-    """Says of itself that it is where its certificate has another name for."""
+    """Advertises an address that its certificate does not name."""
     authority: Authority
 
 
 @asynccontextmanager
 async def secure_kafka(home: Home, folder: Path) -> AsyncIterator[SecureKafka]:
-    """A Kafka whose certificate is for `localhost`, and which knows USER by its PASSWORD."""
+    """A Kafka whose certificate is for `localhost`, with one user, USER, and its PASSWORD."""
     authority = Authority(folder, "kafka-authority")
     certificate = authority.issue("localhost", "kafka")
     both = folder / "kafka-both.pem"
@@ -68,7 +68,7 @@ async def secure_kafka(home: Home, folder: Path) -> AsyncIterator[SecureKafka]:
 
 
 async def _add_user(bootstrap: str, bits: int) -> None:
-    """Kafka keeps what SCRAM compares with in its own log; its tool puts it there."""
+    """Store SCRAM credentials with Kafka's tool: the broker keeps them in its own metadata log."""
     jars = os.pathsep.join(str(jar) for jar in class_path(local_repository(), pinned_jars()))
     kept = f"SCRAM-SHA-{bits}=[iterations=4096,password={PASSWORD}]"
     words = ["--bootstrap-server", bootstrap, "--alter", "--entity-type", "users", "--entity-name", USER]

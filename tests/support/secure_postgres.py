@@ -1,4 +1,4 @@
-"""A Postgres that speaks TLS alone, known by a certificate for `localhost`.
+"""A Postgres that accepts only TLS, with a certificate for `localhost`.
 
 The one that a standalone stack starts is built without TLS, so it is Debian's: the machine's own, or unpacked.
 """
@@ -31,20 +31,20 @@ _OPTIONS = {
 
 
 class SecurePostgres(NamedTuple):
-    """Where it is and who vouches for it."""
+    """Its address and its certificate authority."""
 
     port: int
     password: str
     authority: Authority
 
     def url(self, host: str = "localhost", authority: Path | None = None, user: str = USER) -> str:
-        """Its URL by this name, whose certificate this authority is to vouch for."""
+        """Its URL under this host name; the client verifies the certificate against this authority."""
         options = f"sslmode=verify-full&sslrootcert={authority or self.authority.file}"
         return f"postgresql://{user}:{self.password}@{host}:{self.port}/postgres?{options}"
 
 
 def tls_binaries() -> Path | None:
-    """The programs of a Postgres that was built with TLS; None where apt does not bring one."""
+    """The programs of a Postgres that was built with TLS; None where apt can't fetch one."""
     for root in (Path("/"), unpacked("postgresql-15"), unpacked("postgresql-17")):
         found = [] if root is None else sorted(root.glob(_VERSIONS))
         if found:
@@ -54,7 +54,7 @@ def tls_binaries() -> Path | None:
 
 @asynccontextmanager
 async def secure_postgres(programs: Path, home: Home, folder: Path) -> AsyncIterator[SecurePostgres]:
-    """It lets in who comes by TLS with a password, and nobody else."""
+    """Run a server that accepts only TLS connections with a password."""
     directory, log_path = home.path / "postgres", home.logs / "postgres.log"
     data, password_file = directory / "data", directory / "password"
     directory.mkdir(mode=0o700)
@@ -64,7 +64,7 @@ async def secure_postgres(programs: Path, home: Home, folder: Path) -> AsyncIter
     give_to(run_as, directory, data, password_file)
 
     async def start(name: str, *words: str | Path) -> Child:
-        # Debian's server looks for its messages and time zones where Debian puts them.
+        # Debian's server expects its messages and time zones at Debian's paths.
         return await Child.start(
             name, [programs / name, *words], log_path=log_path, env=ENVIRONMENT, cwd=data, run_as=run_as
         )

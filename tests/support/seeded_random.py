@@ -1,4 +1,4 @@
-"""Moments that are random, and the same again when somebody looks for what happened."""
+"""Random moments that a seed reproduces for debugging."""
 
 import os
 import random
@@ -9,7 +9,7 @@ VARIABLE = "CODEWELL_TEST_SEED"
 
 
 def seeded() -> random.Random:
-    """A source of chance. Its seed is in the test's output and may be given again in the environment."""
+    """A random generator. Its seed is in the test's output and can be set in the environment."""
     seed = int(os.environ.get(VARIABLE) or secrets.randbelow(10**6))
     sys.stdout.write(f"{VARIABLE}={seed}\n")
     return random.Random(seed)

@@ -1,4 +1,4 @@
-"""Requests as senders write them, and answers as they read them."""
+"""Requests as senders publish them, and answers as they read them."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -25,12 +25,12 @@ def step(profile_id: str, name: str, request_id: UUID | None = None, **data: obj
 
 
 def messages(count: int, *names: str) -> list[OutgoingRequest]:
-    """Requests of as many profiles."""
+    """Requests for as many profiles."""
     return [message(f"p-{number}", *names) for number in range(count)]
 
 
 def renamed(request: OutgoingRequest, request_id: UUID) -> OutgoingRequest:
-    """The same wish as another request."""
+    """A copy of the request with another id."""
     headers = dict(request.headers) | {"ce_id": str(request_id).encode()}
     return request._replace(request_id=request_id, headers=list(headers.items()))
 
@@ -40,7 +40,7 @@ def with_headers(request: OutgoingRequest, *headers: tuple[str, bytes]) -> Outgo
 
 
 def structured(request: OutgoingRequest) -> OutgoingRequest:
-    """The same request in structured mode, with some attributes that nobody asked for."""
+    """The same request in structured mode, with some additional attributes."""
     headers = dict(request.headers)
     event = {
         "specversion": "1.0",
@@ -55,7 +55,7 @@ def structured(request: OutgoingRequest) -> OutgoingRequest:
 
 
 def data_of(record: ConsumerRecord) -> dict[str, Any]:
-    """An answer's data, in whichever mode it came."""
+    """An answer's data, from either mode."""
     value: dict[str, Any] = json.loads(record.value)
     is_structured = dict(record.headers)["content-type"].startswith(b"application/cloudevents+json")
     return value["data"] if is_structured else value
@@ -83,7 +83,7 @@ def codes(answers: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def copies(records: Sequence[ConsumerRecord]) -> dict[str, set[tuple[bytes, tuple[tuple[str, bytes], ...]]]]:
-    """What went out for each request: every different value with its headers."""
+    """The published answers of each request: every distinct value with its headers."""
     found: dict[str, set[tuple[bytes, tuple[tuple[str, bytes], ...]]]] = {}
     for record in records:
         found.setdefault(data_of(record)["request_id"], set()).add((record.value, record.headers))

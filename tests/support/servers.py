@@ -1,8 +1,8 @@
-"""One Postgres and one Kafka for all processes of a test run, each started when the first test asks for it.
+"""One Postgres and one Kafka for all processes of a test run, each started when the first test needs it.
 
-Each server belongs to a process of its own, `python -m tests.support.servers NAME DIRECTORY PID`, as its kernel guard
-ties it to the process that started it and any of the run's workers may end first. That process ends with the run,
-`PID`.
+Each server belongs to a process of its own, `python -m tests.support.servers NAME DIRECTORY PID`: the kernel ends a
+server together with the process that started it, and any of the run's workers may end first. That process ends with
+the run, `PID`.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ def with_database(url: str, name: str) -> str:
 
 
 def as_role(url: str, role: str) -> str:
-    """The same database with no more rights than one of the services' roles has."""
+    """The same database with the rights of one service's role only."""
     return urlunsplit(urlsplit(url)._replace(query=f"role=codewell_{role}"))
 
 
@@ -54,13 +54,13 @@ def new_directory() -> Path:
     """A folder for the servers of one run, in memory where there is room: a clone of a database is 400 new files."""
     roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_FREE_BYTES_MIN
     directory = Path(tempfile.mkdtemp(prefix="codewell-tests-", dir=_MEMORY if roomy else None))
-    # Servers that root starts run as another user, who has to get through to their folders.
+    # When root starts the servers, they run as another user, which needs access to their folders.
     directory.chmod(0o711)
     return directory
 
 
 def address(directory: Path, name: str, run_pid: int) -> str:
-    """Where the run's server of this name answers, after starting it unless another worker has."""
+    """The address of the run's server of this name; starts it unless another worker has."""
     answer = directory / f"{name}.address"
     with _locked(directory / f"{name}.lock"):
         if not answer.exists():
@@ -69,7 +69,7 @@ def address(directory: Path, name: str, run_pid: int) -> str:
 
 
 def stop(directory: Path) -> None:
-    """End the servers that were started, and wait until they have ended."""
+    """Stop the servers that were started, and wait until they have ended."""
     running = list(directory.glob("*.pid"))
     for file in running:
         with contextlib.suppress(ProcessLookupError):
@@ -92,7 +92,7 @@ def _start(directory: Path, name: str, run_pid: int) -> None:
     words = [sys.executable, "-m", "tests.support.servers", name, str(directory), str(run_pid)]
     with log.open("wb") as said:
         output = [(os.POSIX_SPAWN_DUP2, said.fileno(), number) for number in (1, 2)]
-        # A session of its own: Ctrl-C ends the tests first, and they end the server.
+        # A session of its own: Ctrl-C ends the tests first, and they stop the server.
         pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=output, setsid=True)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not (directory / f"{name}.address").exists():
@@ -127,10 +127,10 @@ async def _postgres_server(directory: Path) -> AsyncIterator[str]:
 
 
 async def _prepare(url: str) -> None:
-    """A migrated database to clone, and a login that costs a client next to nothing."""
+    """A migrated database to clone, and a login that costs a client little."""
     parts = urlsplit(url)
     server = await asyncpg.connect(url)
-    # A client computes each of the rounds, in Python, for each connection: 4096 of them take longer than most tests.
+    # A client computes each round in Python for each connection: 4096 of them take longer than most tests.
     await server.execute("SET scram_iterations = 1")
     await server.execute(f"ALTER ROLE {parts.username} PASSWORD '{parts.password}'")
     await server.execute(f"CREATE DATABASE {TEMPLATE}")

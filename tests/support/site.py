@@ -1,4 +1,4 @@
-"""What a test of workers stands on: its database, its topics, the workers it starts, and what they publish."""
+"""The environment of a worker test: its database, its topics, the workers it starts, and the records they publish."""
 
 import asyncio
 from collections import defaultdict
@@ -26,13 +26,13 @@ from services.issuer.settings import IssuerSettings
 from tests.support.running import LIMIT_S, running, until
 from tests.support.servers import as_role
 
-# A consumer of the tests must not stumble over what they put there for the issuer to stumble over.
+# A consumer of the tests must be able to read the poison records that tests publish for the issuer.
 _WATCHED = tuple(topic.name for topic in topics.TOPICS if topic.name not in topics.REQUESTS)
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Site:
-    """One database and one set of topics, with a producer into them and a consumer of what comes out."""
+    """One database and one set of topics, with a producer and a consumer."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Site:
         self._seen: defaultdict[str, list[ConsumerRecord]] = defaultdict(list)
 
     def settings(self, role: str) -> dict[str, Any]:
-        """What all workers here have in common. Each may do in the database what its role may."""
+        """The settings that all workers here share. Each has the database rights of its role."""
         return {
             "postgres_url": as_role(self.postgres_url, role),
             "kafka_bootstrap": self.bootstrap,
@@ -63,17 +63,17 @@ class Site:
         }
 
     def issuer(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
-        """An issuer that runs while the block runs, or until the event that it gives is set."""
+        """An issuer that runs during the block, or until the yielded event is set."""
         fast = {"retry_delay_s": 0.1, "demand_interval_s": 0.05}
         return running(run_issuer, IssuerSettings(**self.settings("issuer") | fast | given))
 
     def generator(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
-        """A generator that runs while the block runs. It sweeps at its start and then never, unless told to."""
+        """A generator that runs during the block. By default it sweeps at its start only."""
         settings = self.settings("generator") | {"sweep_interval_s": 3_600} | given
         return running(run_generator, GeneratorSettings(**settings))
 
     async def program(self, name: str, codes: int = 0, **given: object) -> Program:
-        """A program with so many codes in its pool, which nobody makes more codes for unless its switches say so."""
+        """A program with `codes` codes in its pool; no codes are added unless its switches allow it."""
         settings = {
             "name": name,
             "source": {"kind": "template", "template": name + "-{string 12}"},
@@ -91,7 +91,7 @@ class Site:
         return await overview.stock(self.database, name)
 
     async def publish(self, requests: Iterable[OutgoingRequest], partition: int | None = None) -> None:
-        """Publish in order and wait until all are stored; with a partition as one batch, which is read as one too."""
+        """Publish in order and wait until all are stored; with a partition as one batch, which is also read as one."""
         if partition is not None:
             await self._publish_together(list(requests), partition)
             return
@@ -106,7 +106,7 @@ class Site:
         await (await self.producer.send_batch(batch, self.prefix + requests[0].topic, partition=partition))
 
     def bytes_of(self, request: OutgoingRequest) -> int:
-        """The size of a batch in which the request is alone, which is what a topic limits."""
+        """The size of a batch that holds only this request (bytes); a topic limits this size."""
         size: int = self._batch([request]).size()
         return size
 
@@ -126,7 +126,7 @@ class Site:
         key: bytes | None = b"p",
         partition: int = 0,
     ) -> ConsumerRecord:
-        """Publish anything, a record without key and value too, and wait until it is stored."""
+        """Publish any record, also one without key and value, and wait until it is stored."""
         batch = self.producer.create_batch()
         batch.append(timestamp=None, key=key, value=value, headers=list(headers))
         batch.close()
@@ -134,7 +134,7 @@ class Site:
         return await sent
 
     async def came(self, topic: str, count: int, timeout_s: float = LIMIT_S) -> list[ConsumerRecord]:
-        """All records of a topic once there are so many; those of each partition in order."""
+        """All records of a topic once there are `count`; those of each partition in order."""
         seen = self._seen[topic]
 
         async def enough() -> bool:
@@ -146,7 +146,7 @@ class Site:
         return seen
 
     async def all_of(self, topic: str) -> list[ConsumerRecord]:
-        """All records that are in a topic now."""
+        """All records currently in a topic."""
         partitions = [tp for tp in self._consumer.assignment() if tp.topic == self.prefix + topic]
         ends = await self._consumer.end_offsets(partitions)
         for tp, end in ends.items():
@@ -156,10 +156,10 @@ class Site:
 
     @asynccontextmanager
     async def own_topic(self, name: str, partitions: int) -> AsyncIterator[None]:
-        """A topic of the test's own, watched like the others."""
+        """Create a topic of the test's own, consumed like the others."""
         await self.admin.create_topics([NewTopic(name, partitions, 1)])
         try:
-            # It exists once the broker names its partitions.
+            # The topic exists once the broker reports its partitions.
             there = [TopicPartition(name, n) for n in await self.producer.partitions_for(name)]
             await self._watch([*self._consumer.assignment(), *there])
             yield
@@ -178,26 +178,26 @@ class Site:
             self._seen[tp.topic.removeprefix(self.prefix)] += records
 
     async def uncommitted(self, topic: str = "message-render", group: str = "codewell-issuer") -> int:
-        """How many records of a topic lie past what the group has committed."""
+        """The group's lag on a topic."""
         name = self.prefix + topic
         partitions = [TopicPartition(name, number) for number in await self.producer.partitions_for(name)]
         try:
             committed = await self.admin.list_consumer_group_offsets(self.prefix + group, partitions=partitions)
         except GroupCoordinatorNotAvailableError:
-            # The broker makes its topic of offsets when the first group asks for it.
+            # The broker creates its offsets topic when the first group needs it.
             return -1
         ends = await self._consumer.end_offsets(partitions)
         return sum(end - max(0, committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
 
     async def record_bytes_max(self, topic: str) -> int:
-        """The largest batch that a topic takes, of one record or many."""
+        """Set the largest batch that a topic accepts (bytes), of one record or many."""
         resource = ConfigResource(ConfigResourceType.TOPIC, self.prefix + topic)
         [answer] = await self.admin.describe_configs([resource])
         [(_, _, _, _, entries)] = answer.resources
         return int(next(entry[1] for entry in entries if entry[0] == "max.message.bytes"))
 
     async def terminate_connections(self, application_name: str) -> int:
-        """Cut a worker's connections to Postgres, and give their number."""
+        """Terminate a worker's connections to Postgres, and return their number."""
         number: int = await self.database.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
             "WHERE application_name = $1 AND datname = current_database()",
@@ -206,7 +206,7 @@ class Site:
         return number
 
     async def waits_for_lock(self, application_name: str = "codewell-issuer") -> bool:
-        """Whether a statement of such a worker waits for somebody's lock."""
+        """Whether a statement of such a worker waits for a lock."""
         waits: bool = await self.database.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 "
             "AND datname = current_database() AND wait_event_type = 'Lock')",

@@ -1,4 +1,4 @@
-"""A process that owns a stack until somebody ends it: `python -m ... HOME`."""
+"""A process that owns a stack until it is killed: `python -m ... HOME`."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Situations that tests make or wait for: blocks of texts, holes, workers that wait for one another."""
+"""Situations that tests create or wait for: list blocks, holes, workers that wait for one another."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 30.0
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait until the condition holds, within a limit."""
+    """Wait until the condition holds, within a time limit."""
     deadline = time.monotonic() + TIMEOUT_S
     while not await condition():
         assert time.monotonic() < deadline, f"no {what} within {TIMEOUT_S} s"
@@ -26,7 +26,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 async def until_waiting(connection: Connection, count: int = 1) -> None:
-    """Wait until so many sessions of this database wait for a lock."""
+    """Wait until `count` sessions of this database wait for a lock."""
 
     async def waits() -> bool:
         waiting: int = await connection.fetchval(
@@ -45,7 +45,7 @@ async def list_block(
     lives: timedelta | None = None,
     fields: str | None = None,
 ) -> int:
-    """Take texts in as an import does, and return their block. A negative life is over."""
+    """Store texts as an import does, and return their block. A negative life means expired codes."""
     async with connection.transaction():
         block_id: int = await connection.fetchval(
             """
@@ -82,7 +82,7 @@ async def delete_codes(connection: Connection, block_id: int, positions: Iterabl
 
 
 async def stop_in_the_middle(bystander: Connection, request: Request) -> Transaction:
-    """Make whoever answers this request wait at its answer, with its blocks locked and codes drawn."""
+    """Block the claim that answers this request when it stores the answer, with its blocks locked and codes drawn."""
     answer = AnswerRow(request.id, 0, None, None, None, False, False, "p-0", None, None, None, "[]", datetime.now(UTC))
     transaction = bystander.transaction()
     await transaction.start()
@@ -91,7 +91,7 @@ async def stop_in_the_middle(bystander: Connection, request: Request) -> Transac
 
 
 async def attach_all(claims: Claims, requests: Iterable[Request]) -> dict[UUID, list[AnswerRow]]:
-    """Give what had to wait to the next claim, as the retry topic does, until all are answered."""
+    """Pass deferred requests to the next claim, as the retry topic does, until all are answered."""
     rows: dict[UUID, list[AnswerRow]] = {}
     pending = list(requests)
     deadline = time.monotonic() + TIMEOUT_S

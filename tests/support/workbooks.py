@@ -1,4 +1,4 @@
-"""Workbooks as spreadsheets save them, written by hand."""
+"""Handwritten workbooks in the form that spreadsheets save."""
 
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def workbook(path: Path, rows: Iterable[Sequence[str]]) -> Path:
 
 
 def packed(path: Path, rows: Iterable[str]) -> Path:
-    """A workbook whose sheet has these rows, as they are."""
+    """A workbook whose sheet has these rows, unchanged."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
         for name, text in _PARTS.items():
             book.writestr(name, text)

@@ -1,4 +1,4 @@
-"""Issuers and generators as real processes; one that ends is started again at once, as a supervisor does."""
+"""Issuers and generators as real processes; one that ends is restarted at once, as a supervisor does."""
 
 import asyncio
 import os
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from services.standalone.child import Child
 from tests.support.commands import environment
 
-# What a worker that was told to stop may take; product.md and the deployment rely on it.
+# Time limit for a worker's stop (s); product.md and the deployment rely on it.
 STOP_TIMEOUT_S = 20.0
 
 
 class Death(NamedTuple):
-    """A worker that ended, and how: a negative status is the signal that ended it."""
+    """A worker that ended, and its exit status: a negative one is the signal that ended it."""
 
     name: str
     status: int
@@ -32,7 +32,7 @@ class Workers:
         self.deaths: list[Death] = []
         self.directory = directory
         self.at_next_start: dict[str, dict[str, str]] = {}
-        """More variables for the process that has this name next, and for that one alone."""
+        """Additional variables for the next process of this name only."""
         self._env = environment(**env)
         self._of_service = of_service or {}
         self._children: dict[str, Child] = {}
@@ -45,34 +45,34 @@ class Workers:
             self._keepers.append(asyncio.create_task(self._keep(name)))
 
     def kill(self, name: str) -> None:
-        """End it at once, wherever it is."""
+        """Kill it at once, at any point of its work."""
         self.send(name, signal.SIGKILL)
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to the process that has this name now. One that has just ended hears nothing."""
+        """Send a signal to the current process of this name. One that has just ended gets nothing."""
         child = self._children[name]
         if child.returncode is None:
             os.kill(child.pid, number)
 
     def pid(self, name: str) -> int:
-        """The process that has this name now, or had it last."""
+        """The current or last process of this name."""
         return self._children[name].pid
 
     async def terminate(self, name: str) -> int:
-        """Tell it to stop, and return its exit status; another one has its name afterwards."""
+        """Stop it gracefully, and return its exit status; a new process has its name afterwards."""
         child = self._children[name]
         self.send(name, signal.SIGTERM)
         return await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Let none of them go on."""
+        """Kill them all."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*(child.stop(signal.SIGKILL) for child in self._children.values()))
 
     def logs(self) -> str:
-        """All that they have said."""
+        """All their logs."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.directory.glob("*.log")))
 
     async def _keep(self, name: str) -> None:
@@ -87,14 +87,14 @@ class Workers:
             [sys.executable, "-m", "services", service],
             log_path=self.directory / f"{name}.log",
             env={**self._env, **self._of_service.get(service, {}), **self.at_next_start.pop(name, {})},
-            # What a worker leaves where it runs is not to be left in the repository.
+            # Files that a worker leaves in its working directory must not end up in the repository.
             cwd=self.directory,
         )
 
 
 @asynccontextmanager
 async def running_workers(directory: Path, env: Mapping[str, str], *names: str) -> AsyncIterator[Workers]:
-    """Workers that are there for a block and gone after it."""
+    """Run workers during the block."""
     workers = Workers(directory, env)
     try:
         await workers.start(*names)

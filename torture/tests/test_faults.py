@@ -1,4 +1,4 @@
-"""Every kind of fault once, under load, with all promises checked by somebody who believes nobody."""
+"""Every kind of fault once, under load, with all promises checked independently of the product."""
 
 import os
 import random
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-# Three minutes where the machine does nothing else.
+# Three minutes on an idle machine.
 @pytest.mark.timeout(900)
 async def test_every_kind_of_fault_once(tmp_path: Path) -> None:
     seed = int(os.environ.get(VARIABLE) or random.SystemRandom().randrange(10**6))
@@ -56,6 +56,6 @@ def test_every_kind_and_every_pair_has_its_turn() -> None:
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_every_guard_can_be_taken_out(guard: Guard, tmp_path: Path) -> None:
     assert guard.under
-    # Raises where the source has changed, and the long run would test nothing.
+    # Raises when the source has changed, and the long run would test nothing.
     copy = without(guard.edits, tmp_path)
     assert (copy / "services" / "issuer" / "worker.py").exists()

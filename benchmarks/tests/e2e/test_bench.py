@@ -1,4 +1,4 @@
-"""Benchmarks as a person runs them, at sizes that measure nothing: they end, say what they found, leave nothing."""
+"""Benchmarks as a person runs them, at sizes that measure nothing: they end, report figures and clean up."""
 
 import asyncio
 import json
@@ -200,7 +200,7 @@ async def test_remote_measures_the_service_with_codewell_and_without(tmp_path: P
     assert process.returncode == 0, err.decode()
     report = json.loads(out)
     rates = {result["name"]: result["rate"] for result in report["results"]}
-    # What is asked is answered by a real service: nobody is faster than its 50 ms allow.
+    # A real service answers: no client is faster than its delay of 50 ms.
     assert 0 < rates["codewell"] <= rates["the limit of 8 side by side"] == 8_000
     assert 0 < rates["one request at a time"] <= 1_000
     assert [goal["name"] for goal in report["goals"]] == ["share of the limit"]

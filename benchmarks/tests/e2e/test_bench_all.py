@@ -1,4 +1,4 @@
-"""All benchmarks by one command, here the quickest of them: the page is written, what fell is named."""
+"""All benchmarks by one command, here the quickest: the page is written, regressions are reported."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ SHARE = "mint / text of plain counters"
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
-    """The page of this source, with nothing recorded."""
+    """The current source of the page, with no report recorded."""
     to = tmp_path / "docs"
     to.mkdir()
     shutil.copy(Path(__file__).parents[3] / "docs" / "benchmarks.md", to)
@@ -35,7 +35,7 @@ def docs(tmp_path: Path) -> Path:
 
 
 def multiply_share(docs: Path, times: float) -> None:
-    """Record another share than the one that was measured."""
+    """Replace the recorded share with a multiple of it."""
     path = docs / "benchmarks" / "mint.json"
     report = json.loads(path.read_text())
     [share] = [one for one in report["results"] if one["name"] == SHARE]
@@ -57,11 +57,11 @@ async def test_figures_are_recorded_and_compared_with(tmp_path: Path, docs: Path
     assert (docs / "benchmarks" / "mint.svg").read_text().startswith("<svg")
     after = (docs / "benchmarks.md").read_text()
     assert f"| {SHARE} |" in after
-    # Nothing has changed behind its region.
+    # The text after its region is unchanged.
     assert after.partition("<!-- /mint -->")[2] == before.partition("<!-- /mint -->")[2]
 
     words = ("check", "--only=mint", "--repetitions=1", f"--docs={docs}")
-    # What no machine can do, and what every machine can.
+    # A goal that no machine can meet, and one that every machine can.
     for times, status in ((100.0, 1), (0.0001, 0)):
         multiply_share(docs, times)
         process = await bench(tmp_path, *words)
@@ -73,7 +73,7 @@ async def test_figures_are_recorded_and_compared_with(tmp_path: Path, docs: Path
 
 
 async def test_a_failed_one_is_named_and_the_others_go_on(capfd: pytest.CaptureFixture[str]) -> None:
-    # Fewer codes than the command takes.
+    # Fewer codes than the command requires.
     failing, going = Benchmark("mint", ("--codes=1",)), Benchmark("mint", ("--codes=20000",))
     said: list[str] = []
     seen: Sequence[Measured] = [
@@ -91,7 +91,7 @@ async def test_a_failed_one_is_named_and_the_others_go_on(capfd: pytest.CaptureF
 def test_a_failed_one_ends_with_status_1_and_leaves_what_is_recorded(
     docs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # No command of `codewell bench` has this name.
+    # `codewell bench` has no command of this name.
     for module in (catalogue, page):
         monkeypatch.setattr(module, "BENCHMARKS", (Benchmark("missing"),))
     path = docs / "benchmarks.md"
@@ -113,7 +113,7 @@ async def test_one_that_is_told_to_stop_stops_the_one_that_runs(tmp_path: Path, 
         _, err = await process.communicate()
 
     assert process.returncode == 1
-    # Both say so: nobody had to be killed.
+    # Both report the stop: no process was killed.
     assert "The benchmark was stopped before its end" in err.decode()
     assert "Stopped while generate was measured" in err.decode()
     assert not (docs / "benchmarks").exists()

@@ -1,4 +1,4 @@
-"""Attachments that are filled in are as the product would have stored them."""
+"""Added attachments match those that the product stores."""
 
 import asyncpg
 import pytest

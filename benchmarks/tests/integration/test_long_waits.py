@@ -1,4 +1,4 @@
-"""A wait for a lock that Postgres tells of is counted, asked of one that is set up as the benchmark's."""
+"""A lock wait in Postgres' log is counted, with a server configured as the benchmark's."""
 
 import asyncio
 import contextlib

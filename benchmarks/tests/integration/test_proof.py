@@ -1,4 +1,4 @@
-"""A figure counts only when the work behind it was done, and done right."""
+"""A figure counts only when its work was done correctly."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The service that the benchmark of remote programs asks: it takes its time, and refuses whoever has no secret."""
+"""The remote service of the benchmark: it delays its answers, and rejects requests without a valid secret."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""The peer in batches gives codes as it should, or it would be no peer."""
+"""The batching peer gives each request its code, or it would be no peer."""
 
 from uuid import uuid4
 

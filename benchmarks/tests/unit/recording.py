@@ -1,4 +1,4 @@
-"""A producer that keeps what it is given instead of sending it."""
+"""A producer that records its messages instead of sending them."""
 
 import asyncio
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Processes are stopped by the kernel and go on, asked of real ones."""
+"""SIGSTOP and SIGCONT, tested with real processes."""
 
 import asyncio
 import sys

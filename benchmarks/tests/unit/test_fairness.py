@@ -1,4 +1,4 @@
-"""The ceiling must do what the product does with Kafka, or the comparison says nothing."""
+"""The ceiling must do the product's work with Kafka, or the comparison means nothing."""
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The peer is FF1 itself: the nine sample vectors that NIST has published with SP 800-38G."""
+"""The peer is FF1: the nine sample vectors that NIST published with SP 800-38G."""
 
 import secrets
 

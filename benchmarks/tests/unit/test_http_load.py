@@ -1,4 +1,4 @@
-"""The load generator counts what came back, and counts time from when a request was due."""
+"""The load generator counts answers, and measures latency from the due time."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from benchmarks.http_load import Plan, load, request
 
 @asynccontextmanager
 async def serving(statuses: list[int], held: asyncio.Event | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that answers with these statuses in turn, the first once it is let go, and what it was asked."""
+    """A server that answers with these statuses in turn, the first once `held` is set, and its received requests."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,7 +49,7 @@ async def test_who_had_to_wait_for_another_is_counted_from_when_it_was_due() -> 
         loop.call_later(0.2, held.set)
         seen = await load(Plan("127.0.0.1", port, 1, [request("GET", "/", "secret")] * 3, 1_000))
 
-    # All were due within 2 ms, on one connection that was held up for 200.
+    # All were due within 2 ms, on one connection that was blocked for 200.
     assert min(seen.times_ms) > 150
 
 

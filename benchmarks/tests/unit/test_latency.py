@@ -1,4 +1,4 @@
-"""Percentiles, and a reader that takes each answer once and no refusal."""
+"""Percentiles, and a reader that rejects duplicate answers and refusals."""
 
 import json
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from schemas.events import CODES_ATTACHED, CODES_REFUSED
 
 
 class Topic:
-    """Gives these records in one fetch, as a consumer would."""
+    """Returns these records in one fetch, as a consumer would."""
 
     def __init__(self, *records: Any) -> None:
         self._records = list(records)

@@ -1,4 +1,4 @@
-"""What a mixed backlog asks for: a tenth refused, a tenth for two programs, and no program more than the others."""
+"""The requests of a mixed backlog: a tenth refused, a tenth for two programs, evenly over the programs."""
 
 from collections import Counter
 

@@ -31,7 +31,7 @@ def docs(tmp_path: Path) -> Path:
 
 
 def outside(page: str) -> str:
-    """The page without what its regions hold."""
+    """The page without the contents of its regions."""
     return with_regions(page, dict.fromkeys(REGIONS, ""))
 
 
@@ -47,7 +47,7 @@ def test_a_region_is_replaced_and_prose_is_kept(docs: Path) -> None:
     assert "| [issue](#codewell-bench-issue) | requests/s of one issuer | 30,000 | >= 25000 | yes |" in after
     assert "(benchmarks/issue.svg)" in after
     assert "| cores | 2 |" in after
-    # What was not measured yet keeps what is said of it.
+    # A benchmark without a report keeps its text.
     assert "of mint before" in after
 
 

@@ -20,7 +20,7 @@ def report(*rates: float) -> Report:
 
 
 def bars(svg: str) -> dict[str, float]:
-    """How long the bar of each role is; the legend's squares have rounded corners."""
+    """The lengths of each role's bars; the legend's squares have rounded corners."""
     rects = ET.fromstring(svg).iter(f"{SVG}rect")
     return {one.attrib["class"]: float(one.attrib["width"]) for one in rects if "rx" not in one.attrib}
 
@@ -44,7 +44,7 @@ def test_figures_far_from_each_other_have_a_log_scale() -> None:
 
     assert title(svg) == "issue: requests/s, log scale"
     assert peer > 0
-    # A hundred times is the same step everywhere.
+    # A factor of a hundred is the same step everywhere.
     assert product - peer == pytest.approx(ceiling - product, abs=0.2)
 
 

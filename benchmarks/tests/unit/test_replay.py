@@ -1,4 +1,4 @@
-"""An answer that comes back otherwise is found, whatever became of it."""
+"""An answer that differs from its first copy is found, whatever differs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What /proc says of processes, asked of real ones whose use is known."""
+"""CPU time and memory in /proc of real processes with known use."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /pr
 
 BUSY_S = 0.3
 BURN = f"import time\nwhile time.process_time() < {BUSY_S}: pass\n"
-# Says when it is done, and stays until its input ends.
+# Prints when it is done, and stays until its input ends.
 STAY = "print('done', flush=True)\ninput()\n"
 
 

@@ -20,7 +20,7 @@ from codewell.pool.minter_cache import Minters
 log = structlog.get_logger()
 
 _POLL_INTERVAL_S: Final = 2.0
-# What the database will say again the next time.
+# Errors that the database will raise again on each attempt.
 _REFUSED_DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 
@@ -32,7 +32,7 @@ class Importer:
         self._pool = pool
         self._minters = minters
         self._wake_up = asyncio.Event()
-        # Imports that failed here by a bug: left to another console, or to the next start of this one.
+        # Imports that failed here through a bug: left to another console, or to the next start of this one.
         self._broken: set[UUID] = set()
 
     def notify(self) -> None:

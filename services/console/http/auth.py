@@ -26,7 +26,7 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
 
 
 class ProgramAccess(NamedTuple):
-    """The part of a program that decides about access."""
+    """The fields of a program that decide about access."""
 
     id: int
     name: str
@@ -131,7 +131,7 @@ class RequiresScope:
 
 Reader = Annotated[Token, Depends(RequiresScope("read"))]
 Writer = Annotated[Token, Depends(RequiresScope("write"))]
-# The shop looks at a code before it redeems it.
+# A shop looks a code up before it redeems it.
 Viewer = Annotated[Token, Depends(RequiresScope("read", "redeem"))]
 Redeemer = Annotated[Token, Depends(RequiresScope("redeem"))]
 Admin = Annotated[Token, Depends(RequiresScope("admin"))]

@@ -18,7 +18,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a slots. Raises 503 when none is free."""
+        """Hold a slot. Raises HTTPException (503) when none is free."""
         if self._slots_free == 0:
             raise try_later(503, "Too many exports run on this console: try again later.", _RETRY_AFTER_S)
         self._slots_free -= 1

@@ -42,7 +42,7 @@ class FailedLookupLimiter:
         self._flush_task: asyncio.Task[None] | None = None
 
     async def refuse(self, token_id: int) -> None:
-        """Raise 429 when the token's budget is used up. Raises what asyncpg raises."""
+        """Raise HTTPException (429) when the token's budget is used up. Raises what asyncpg raises."""
         now_s = time.monotonic()
         seen = self._counts.get(token_id)
         if seen is None or now_s - seen.at_s > CACHE_TTL_S:

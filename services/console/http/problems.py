@@ -1,4 +1,4 @@
-"""Every error is a problem as in RFC 9457, and every endpoint documents those that it may answer."""
+"""Every error is a problem as in RFC 9457, and every endpoint documents its possible problems."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -30,7 +30,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-# The nearest class counts; what is in no row is the stack's fault and passes.
+# The nearest class applies; an error without a row of its own is a temporary fault of the stack (503).
 _STATUS: Final[dict[type[CodewellError], int]] = {
     ProgramUnknown: 404,
     CodeUnknown: 404,
@@ -44,7 +44,7 @@ _STATUS: Final[dict[type[CodewellError], int]] = {
     ProfileRefused: 422,
     CodewellError: 503,
 }
-# The database is away, or somebody else has what the request needs; it has changed nothing.
+# The database is unavailable, or another transaction holds a needed lock; nothing was changed.
 AWAY: Final = (
     *UNAVAILABLE_ERRORS,
     asyncpg.LockNotAvailableError,
@@ -72,19 +72,19 @@ _MEANING: Final[dict[int, tuple[str, str]]] = {
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error as the client gets it. `detail` is a sentence for a person."""
+    """An error in the response's form. `detail` is a sentence for a person."""
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
 
 def refusal(error: CodewellError) -> JSONResponse:
-    """What Codewell refused, as the client gets it."""
+    """The problem of a CodewellError."""
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     return problem(status, str(error), _later(RETRY_AFTER_S) if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
 
 
 def unavailable(error: Exception) -> JSONResponse:
-    """The answer while the database is away or busy."""
+    """The problem while the database is unavailable or busy."""
     return problem(
         503,
         f"The database is unavailable or busy: try again in a moment ({type(error).__name__}).",
@@ -93,12 +93,12 @@ def unavailable(error: Exception) -> JSONResponse:
 
 
 def try_later(status: int, detail: str, wait_s: int) -> HTTPException:
-    """An error that says when to come again (s)."""
+    """A problem with the time after which the client may retry (s)."""
     return HTTPException(status, detail, _later(wait_s))
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of an endpoint for its OpenAPI document; those that any may answer are there without being named."""
+    """The problems of an endpoint for its OpenAPI document; those of every endpoint are added."""
     return {status: _documented(status) for status in sorted({401, 403, 422, 503, *statuses})}
 
 
@@ -120,7 +120,7 @@ def _documented(status: int) -> dict[str, Any]:
 
 
 def handle(api: FastAPI) -> None:
-    """Answer everything that endpoints raise with a problem."""
+    """Turn all exceptions of endpoints into problem responses."""
 
     @api.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
@@ -136,7 +136,7 @@ def handle(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        # The kind of a source stands behind `source` as if it were a field of it.
+        # The kind of a source follows `source` as if it were a field of it.
         path = [
             str(part) for place, part in enumerate(first["loc"]) if not (place == 2 and first["loc"][1] == "source")
         ]
@@ -155,7 +155,7 @@ def handle(api: FastAPI) -> None:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of a path; several endpoints may share it, and the first of them knows its own alone."""
+    """The methods of a path; several endpoints may share it, and each route lists only its own."""
     return [
         method
         for method in _METHODS

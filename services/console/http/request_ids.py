@@ -1,4 +1,4 @@
-"""Each request has an id, in its answer and in every log line of it, and an answer even when an endpoint breaks."""
+"""Request ids: each request has one, in its response and in its log lines; also answers when an endpoint fails."""
 
 import re
 import time
@@ -23,14 +23,14 @@ SECONDS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )  # fmt: skip
 
-# What senders make up is told apart no further, or they could make any number of series.
+# Unknown methods share one label: senders could create any number of series otherwise.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADER: Final = "X-Request-Id"
 _SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
 class RequestIds:
-    """Takes or makes the id of each request, and logs what was refused or went wrong."""
+    """Accepts or generates each request's id, and logs refused and failed requests."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing | None = None) -> None:
         self._app = app
@@ -67,7 +67,7 @@ class RequestIds:
             structlog.contextvars.reset_contextvars(**bound)
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
-        # A path may hold a code, and no log does; the route does not. What went well is too much for every day.
+        # Logs the route, as a path may hold a code. Successes are logged at the level DEBUG only.
         route = getattr(scope.get("route"), "path", None)
         labels = scope["method"] if scope["method"] in _METHODS else "other", route or "none"
         REQUESTS.labels(*labels, status).inc()
@@ -86,7 +86,7 @@ class RequestIds:
         about: Attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
         now_ns = time.time_ns()
         span = tracing.start(f"{method} {route}", SpanKind.SERVER, about, parent, (), now_ns - int(took_s * 1e9))
-        # What is no program may be anything that somebody put in its place.
+        # In a failed request, the segment in place of the program may be any text.
         if status < 400 and (program := scope.get("path_params", {}).get("name")):
             span.set_attribute("codewell.program", program)
         if status >= 500:

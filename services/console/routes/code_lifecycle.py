@@ -1,4 +1,4 @@
-"""Endpoints for a code's life: attach, return, use, change, delete."""
+"""Endpoints for a code's life: attach, return, activate, change, delete."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What bodies and answers look like, for the OpenAPI document."""
+"""Example bodies and responses for the OpenAPI document."""
 
 from typing import Any, Final
 
@@ -102,5 +102,5 @@ IMPORT: Final = {
 
 
 def answer(status: int, description: str, example: object) -> dict[int | str, dict[str, Any]]:
-    """An endpoint's good answer as it is documented."""
+    """An endpoint's documented success response."""
     return {status: {"description": description, "content": {"application/json": {"example": example}}}}

@@ -1,4 +1,4 @@
-"""Endpoints for files of codes: send one, see how far it is, take it back."""
+"""Endpoints for imports of code files: upload a file, read its progress, undo it."""
 
 import asyncio
 import hashlib
@@ -50,7 +50,7 @@ _CSV: Final[dict[int | str, dict[str, Any]]] = {
 @router.post(
     "/programs/{name}/imports",
     status_code=202,
-    # Fields are held in memory, each as a whole, and so are the beginnings of files.
+    # Each form field is held in memory as a whole, and so is the start of each file.
     form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024},
     response_model=Import,
     responses=examples.answer(202, "The upload is complete and the import runs", examples.IMPORT)
@@ -145,7 +145,7 @@ async def _visible_import(connection: Connection, caller: Token, import_id: UUID
 
 
 def _store_upload(here: Context, file: UploadFile, path: Path, options: ImportOptions) -> Scan:
-    """Put the upload where a workbook's child can read it, and refuse what is no table with these columns."""
+    """Copy the upload to a file that a workbook's child process can read; refuse tables without these columns."""
     with path.open("wb") as out:
         shutil.copyfileobj(file.file, out)
     scanned = scan(path, here.importer.limits)

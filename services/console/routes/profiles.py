@@ -1,4 +1,4 @@
-"""Endpoints for profiles: what is known of customers beside their id, and forgetting them."""
+"""Endpoints for profiles: their fields, and erasure."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ ProfileId = Annotated[Id, Path(description="The profile id; it may contain /.", 
 
 
 @router.get("/{id:path}", responses=examples.answer(200, "The profile", examples.PROFILE) | documented(404))
-async def show_profile(here: ConsoleContext, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  as the path has it
+async def show_profile(here: ConsoleContext, caller: Reader, id: ProfileId) -> Profile:  # noqa: A002  the path's name
     """Get the stored fields of a profile."""
     _refuse_restricted(caller)
     async with here.pool.acquire() as connection:
@@ -58,6 +58,6 @@ async def forget_profile(here: ConsoleContext, caller: Writer, id: ProfileId) ->
 
 
 def _refuse_restricted(caller: Token) -> None:
-    """Profiles are of no access group: a customer has codes of everybody's programs."""
+    """Profiles belong to no access group: a profile may have codes of every program."""
     if caller.groups:
         raise HTTPException(403, "Profiles belong to no access group: use a token without groups.")

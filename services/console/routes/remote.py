@@ -1,4 +1,4 @@
-"""Endpoints for the remote service of a program: how it does, and the secrets that it knows Codewell by."""
+"""Endpoints for a program's remote service: its state, and the signing secrets."""
 
 from collections.abc import Sequence
 from typing import Annotated
