@@ -25,7 +25,7 @@ TTL_MAX: Final = timedelta(days=36_500)
 
 
 def _no_number(given: object) -> object:
-    """Pydantic takes a number for seconds since 1970, which nobody is told who reads the schema."""
+    """Refuse a number: pydantic would take it for seconds since 1970, which the JSON Schema does not say."""
     if isinstance(given, int | float):
         raise ValueError("must be a text such as 2027-01-31T12:00:00Z")  # noqa: TRY004  pydantic wants a ValueError
     return given

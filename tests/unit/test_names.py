@@ -1,13 +1,15 @@
 """Names in the packages of the wheel: the field's terms, one class of a name, and modules of a readable size."""
 
 import ast
+import io
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 import pytest
 
@@ -15,6 +17,8 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("codewell", "services", "schemas")
 LINES_MAX: Final = 300
 MEDIAN_LINES_MAX: Final = 120
+# Words of prose in docstrings, comments and pages: name the process or the person who does it.
+PROSE: Final = re.compile(r"\b(whoever|nobody)\b", re.IGNORECASE)
 # Parts of identifiers and of module names, and what to write instead.
 TERMS: Final = {
     "ahead": "prefetched, or read_ahead",
@@ -151,3 +155,23 @@ def test_modules_are_short() -> None:
 
 def test_what_is_allowed_is_there() -> None:
     assert ALLOWED.keys() <= {name for module in modules().values() for name, _ in module.names}
+
+
+def test_prose_names_who_acts() -> None:
+    found = []
+    for path in modules():
+        source = (ROOT / path).read_text("utf-8")
+        prose = {node.value: node.lineno for node in ast.walk(ast.parse(source)) if is_text(node)}
+        prose |= {token.string: token.start[0] for token in tokens(source) if token.type == tokenize.COMMENT}
+        found += [f"{path}:{line}" for text, line in prose.items() if PROSE.search(str(text))]
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if PROSE.search(page.read_text("utf-8"))]
+    assert (found, pages) == ([], [])
+
+
+def is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
+    """Whether a node is the text of more than a word: a docstring, or a sentence for a person."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
+def tokens(source: str) -> Iterator[tokenize.TokenInfo]:
+    return tokenize.generate_tokens(io.StringIO(source).readline)
