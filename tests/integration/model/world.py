@@ -12,6 +12,7 @@ from uuid import UUID
 
 from codewell.audit.promises import Finding, audit
 from codewell.codes import lifecycle
+from codewell.codes.activation import activate
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
 from codewell.files.limits import FileLimits
@@ -197,7 +198,8 @@ class World:
     async def live(self, what: str, program_id: int, text: str) -> bool:
         """Detach, activate, deactivate or delete a code; whether that was done."""
         async with self.connections.acquire() as connection:
-            return await _accepted(getattr(lifecycle, what)(ProgramCodes(connection, self.minters, program_id), text))
+            step = activate if what == "activate" else getattr(lifecycle, what)
+            return await _accepted(step(ProgramCodes(connection, self.minters, program_id), text))
 
     async def change_end(self, program_id: int, text: str, ends: datetime | None) -> bool:
         async with self.connections.acquire() as connection:
