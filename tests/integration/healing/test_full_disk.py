@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,6 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from services.standalone.postgres_data import binaries
-from services.standalone.server_user import give_to, server_user
 from tests.integration.healing.all_workers import workers
 from tests.integration.healing.conftest import end_faust_waits
 from tests.support.running import no_task_left
@@ -25,12 +24,12 @@ _PIECE = 4096
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk(servers_directory: Path) -> Iterator[Path]:
     """A small disk of the database's own."""
     if sys.platform != "linux" or os.geteuid() != 0 or IN_CONTAINERS:
         pytest.skip("only root on Linux can mount a small disk, and Postgres must be on this machine to use it")
-    where = tmp_path / "disk"
-    where.mkdir()
+    # The server's user gets through to its own folder, and not to those of the tests.
+    where = Path(tempfile.mkdtemp(prefix="disk-", dir=servers_directory))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", where], check=False)
     if mounted.returncode != 0:
         pytest.skip("this root may mount nothing")
@@ -38,16 +37,18 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield where
     finally:
         subprocess.run(["umount", "--lazy", where], check=True)
+        where.rmdir()
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_i3_and_i4_a_full_disk_is_waited_out(
-    disk: Path, tmp_path: Path, postgres_url: str, template_database: str, kafka_bootstrap: str, prefix: str
+    disk: Path, servers_directory: Path, postgres_url: str, template_database: str, kafka_bootstrap: str, prefix: str
 ) -> None:
     data = disk / "data"
     data.mkdir(mode=0o700)
-    # Whom the server that runs already belongs to.
-    give_to(server_user(tmp_path / "whoever", binaries() / "postgres"), data)
+    owner = (servers_directory / "postgres" / "postgres" / "data").stat()
+    for path in (disk, data):
+        os.chown(path, owner.st_uid, owner.st_gid)
     server = await asyncpg.connect(postgres_url)
     await server.execute(f"CREATE TABLESPACE small LOCATION '{data}'")
     await server.execute(f"CREATE DATABASE small TEMPLATE {template_database} TABLESPACE small")
