@@ -26,7 +26,7 @@ class RemoteCode(StrictModel):
     code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     expires_at: Moment | None = None
     # A factory, since pydantic deep-copies a plain default for each code, which doubled the time of a code.
-    fields: dict[ShortName, Text] = Field(default_factory=dict, json_schema_extra={"default": {}})
+    fields: dict[ShortName, Text] | None = Field(default_factory=dict, json_schema_extra={"default": {}})
 
 
 class RemoteAnswer(StrictModel):
