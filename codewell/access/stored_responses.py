@@ -22,17 +22,16 @@ _GET_MANY: Final = """
     JOIN unnest($1::bigint[], $2::text[]) AS w (token_id, key) USING (token_id, key)
     """
 
+# Each statement deletes up to a hundred expired keys, so that they do not accumulate.
 _STORE: Final = """
+    WITH expired AS (
+        DELETE FROM idempotency WHERE (token_id, key) IN (
+            SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
+            ORDER BY created_at LIMIT $7 FOR UPDATE SKIP LOCKED)
+    )
     INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::bytea[])
     ORDER BY 1, 2
-    """
-
-# Each new key deletes up to a hundred expired ones, so that they do not accumulate.
-_DELETE_EXPIRED: Final = """
-    DELETE FROM idempotency WHERE (token_id, key) IN (
-        SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
-        ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED)
     """
 
 
@@ -85,5 +84,4 @@ async def store_responses(connection: Connection, responses: Mapping[TokenKey, S
     Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
     columns = zip(*((*key, *response) for key, response in responses.items()), strict=True)
-    await connection.execute(_STORE, *map(list, columns))
-    await connection.execute(_DELETE_EXPIRED, _EXPIRED_DELETED_MAX)
+    await connection.execute(_STORE, *map(list, columns), _EXPIRED_DELETED_MAX)

@@ -9,7 +9,7 @@ import getpass
 import hashlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 _ACTOR_MAX: Final = 300
 _AT_ONCE: Final = 5_000
+# Of one page of a list with filters.
+_SCANNED_MAX: Final = 20_000
 # Hashed in this order, after the place, the id and the time. Migration 0012 repeats this order.
 _HASHED: Final = ("via", "actor", "database_user", "verb", "program", "details")
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -28,8 +30,11 @@ _NOTE: Final = "INSERT INTO audit_entry (via, actor, verb, program, details) VAL
 _LIST: Final = """
     SELECT c.place, e.at, e.via, e.actor, e.database_user, e.verb, e.program, e.details
     FROM audit_chain c JOIN audit_entry e ON e.id = c.entry_id
-    WHERE c.place < $1 AND ($2::text IS NULL OR e.actor = $2) AND ($3::text IS NULL OR e.program = $3)
-      AND ($4::text IS NULL OR e.verb = $4 OR e.verb LIKE $4 || '.%') AND ($5::timestamptz IS NULL OR e.at >= $5)
+    WHERE c.place < $1 AND c.place >= $7
+      AND ($2::text IS NULL OR e.actor = $2) AND ($3::text IS NULL OR e.program = $3)
+      AND ($4::text IS NULL OR e.verb = $4 OR starts_with(e.verb, $4 || '.'))
+      AND ($5::timestamptz IS NULL OR e.at >= $5)
+      AND ($8::text[] = '{}' OR e.program IN (SELECT name FROM program WHERE groups && $8::text[]))
     ORDER BY c.place DESC LIMIT $6
     """
 _CHAIN: Final = """
@@ -44,9 +49,9 @@ _UNCHAINED: Final = """
 
 
 class Actor(NamedTuple):
-    """Author of an action: a token's name, or the user of a command."""
+    """Author of an action: a token's name, the person of a session of the web console, or the user of a command."""
 
-    via: Literal["token", "command"]
+    via: Literal["token", "session", "command"]
     actor: str
 
 
@@ -61,6 +66,16 @@ class AuditEntry(NamedTuple):
     verb: str
     program: str | None
     details: dict[str, Any]
+
+
+class AuditPage(NamedTuple):
+    """Entries, newest first, and the place before which the next page starts; None after the oldest entry.
+
+    A page that is not the last may be short or empty.
+    """
+
+    entries: list[AuditEntry]
+    next: int | None
 
 
 class ChainHead(NamedTuple):
@@ -123,13 +138,38 @@ async def page(
     program: str | None = None,
     verb: str | None = None,
     since: datetime | None = None,
+    first: int = 0,
+    groups: Sequence[str] = (),
 ) -> list[AuditEntry]:
-    """Up to `limit` entries before the place `before`, newest first.
+    """Up to `limit` entries before the place `before` and not before `first`, newest first.
 
     `verb` matches a whole verb, or all verbs with this first part: `program` matches `program.` and what follows.
+    With `groups`, only entries about programs that are in one of these access groups now.
     """
-    rows = await connection.fetch(_LIST, before or 2**63 - 1, actor, program, verb, since, limit)
+    rows = await connection.fetch(_LIST, before or 2**63 - 1, actor, program, verb, since, limit, first, list(groups))
     return [AuditEntry(**{**row, "details": json.loads(row["details"])}) for row in rows]
+
+
+async def scan(
+    connection: Connection,
+    limit: int,
+    before: int | None = None,
+    *,
+    actor: str | None = None,
+    program: str | None = None,
+    verb: str | None = None,
+    since: datetime | None = None,
+    groups: Sequence[str] = (),
+) -> AuditPage:
+    """Do what `page` does, but examine a limited number of entries."""
+    if before is None:
+        before = int(await connection.fetchval("SELECT coalesce(max(place), 0) + 1 FROM audit_chain"))
+    first = max(1, before - _SCANNED_MAX)
+    entries = await page(
+        connection, limit, before, actor=actor, program=program, verb=verb, since=since, first=first, groups=groups
+    )
+    after = entries[-1].place if len(entries) == limit else first
+    return AuditPage(entries, after if after > 1 else None)
 
 
 async def verify(connection: Connection, anchor: ChainHead | None = None) -> ChainVerdict:
@@ -139,34 +179,43 @@ async def verify(connection: Connection, anchor: ChainHead | None = None) -> Cha
     still contain it.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        head, wrong = ChainHead(0, ""), None
-        met = anchor is None or anchor == head
-        async for row in _chain(connection):
-            wrong = _wrong(row, head)
-            if wrong is not None:
-                break
-            head = ChainHead(row["place"], row["hash"].hex())
-            if anchor is not None and head.place == anchor.place:
-                met = head == anchor
-                if not met:
-                    wrong = f"Entry {head.place} has another hash than the given head: it was rewritten."
-                    break
-        if wrong is None and not met and anchor is not None:
-            wrong = f"The log ends at entry {head.place}, but had {anchor.place}: the last entries were removed."
-        if wrong is None:
-            unchained = await connection.fetchval(_UNCHAINED)
-            if unchained is not None:
-                wrong = f"The entry with id {unchained} is not in the chain: it was inserted from outside."
-    return ChainVerdict(head.place, head, wrong)
+        verdict = ChainVerdict(0, ChainHead(0, ""), None)
+        while True:
+            step = await verify_step(connection, verdict.head, anchor)
+            if step is None:
+                return await verify_end(connection, verdict, anchor)
+            verdict = step
+            if verdict.wrong is not None:
+                return verdict
 
 
-async def _chain(connection: Connection) -> AsyncIterator[Any]:
-    # From the lowest bigint, to include entries inserted before the first.
-    place = -(2**63)
-    while rows := await connection.fetch(_CHAIN, place, _AT_ONCE):
-        for row in rows:
-            yield row
-        place = rows[-1]["place"]
+async def verify_step(connection: Connection, head: ChainHead, anchor: ChainHead | None = None) -> ChainVerdict | None:
+    """Verify some thousand entries after a verified head; None if there are none left."""
+    # From the lowest bigint at first, to include entries inserted before the first.
+    rows = await connection.fetch(_CHAIN, head.place or -(2**63), _AT_ONCE)
+    if not rows:
+        return None
+    for row in rows:
+        wrong = _wrong(row, head)
+        if wrong is not None:
+            return ChainVerdict(head.place, head, wrong)
+        head = ChainHead(row["place"], row["hash"].hex())
+        if anchor is not None and head.place == anchor.place and head != anchor:
+            wrong = f"Entry {head.place} has another hash than the given head: it was rewritten."
+            return ChainVerdict(head.place, head, wrong)
+    return ChainVerdict(head.place, head, None)
+
+
+async def verify_end(connection: Connection, verdict: ChainVerdict, anchor: ChainHead | None = None) -> ChainVerdict:
+    """The verdict on the whole log, when all of the chain is verified: it is neither cut nor has other entries."""
+    if anchor is not None and anchor.place > verdict.head.place:
+        wrong = f"The log ends at entry {verdict.head.place}, but had {anchor.place}: the last entries were removed."
+        return verdict._replace(wrong=wrong)
+    unchained = await connection.fetchval(_UNCHAINED)
+    if unchained is not None:
+        wrong = f"The entry with id {unchained} is not in the chain: it was inserted from outside."
+        return verdict._replace(wrong=wrong)
+    return verdict
 
 
 def _wrong(row: Any, before: ChainHead) -> str | None:

@@ -1,6 +1,10 @@
-"""Checks the promises (invariants) on a live database in one snapshot. psql can run the rules in `promises.sql` too."""
+"""Checks the promises (invariants) I1 to I6, I9 and I10 on a live database in one snapshot.
+
+psql can run the rules in `promises.sql` too.
+"""
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,11 +18,11 @@ _TIMEOUT_S: Final = 3_600
 # Syntax of the file: a psql variable with one quoted value; a use of a variable, plain or quoted; a rule.
 _SET: Final = re.compile(r"^\\set (\w+) '(.*)'$", re.MULTILINE)
 _VARIABLE: Final = re.compile(r"(?<!:):('?)(\w+)\1")
-_RULE: Final = re.compile(r"^-- name: (I\d) (.+)\n([^;]+);$", re.MULTILINE)
+_RULE: Final = re.compile(r"^-- name: (I\d+) (.+)\n([^;]+);$", re.MULTILINE)
 
 
 class AuditRule(NamedTuple):
-    """A rule: its promise (I1 to I6), the sentence that describes a breach, and the query that finds breaches."""
+    """A rule: its promise (I1, I10), the sentence that describes a breach, and the query that finds breaches."""
 
     promise: str
     says: str
@@ -51,11 +55,16 @@ def _filled_in(sql: str, variables: dict[str, str]) -> str:
     return _VARIABLE.sub(value, sql)
 
 
-async def audit(connection: Connection) -> list[Finding]:
-    """Check all rules in one snapshot and return the broken ones; an empty list means that all promises hold."""
+async def audit(connection: Connection, progress: Callable[[int], Awaitable[None]] | None = None) -> list[Finding]:
+    """Check all rules in one snapshot and return the broken ones; an empty list means that all promises hold.
+
+    `progress` is called with the number of rules that are checked.
+    """
     findings = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for rule in rules():
+        for done, rule in enumerate(rules()):
+            if progress is not None:
+                await progress(done)
             rows = await connection.fetch(
                 f"SELECT *, count(*) OVER () AS breaking FROM ({rule.sql}) r LIMIT {ROWS_SHOWN_MAX}",  # noqa: S608  from the file
                 timeout=_TIMEOUT_S,

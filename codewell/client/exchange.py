@@ -15,6 +15,7 @@ from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.kafka.diagnose import connect_error
+from codewell.infra.kafka.partition_records import FaultyRecord
 from codewell.infra.uuid7 import uuid7
 from schemas import events, topics
 
@@ -76,7 +77,8 @@ class Exchange:
         while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
             for records in fetched.values():
                 for record in records:
-                    yield _parse_answer(record)
+                    if not isinstance(record, FaultyRecord):
+                        yield _parse_answer(record)
 
 
 def _parse_answer(record: ConsumerRecord) -> ReceivedAnswer:
@@ -93,13 +95,7 @@ async def open_exchange(
 ) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable if Kafka is unavailable."""
     async with clients.started_producer(kafka_config) as producer:
-        consumer = AIOKafkaConsumer(
-            **KafkaConfig.parse(kafka_config).client_options(),
-            enable_auto_commit=False,
-            # The consumer's own offset reset may override a seek.
-            auto_offset_reset="earliest" if from_start else "latest",
-            request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
-        )
+        consumer = clients.reader(kafka_config, from_start=from_start)
         try:
             try:
                 await _assign(consumer, producer, prefix)
@@ -128,17 +124,38 @@ async def _assign(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, prefix
 async def publish_program_changed(producer: AIOKafkaProducer, prefix: str, program_id: int, name: str) -> bool:
     """Notify the generator that a program was created or changed. Returns False if Kafka failed; a sweep finds it."""
     changed = events.ProgramChanged(program_id=program_id, name=name)
+    record = program_event(SOURCE, events.PROGRAM_CHANGED, program_id, changed)
+    return await _publish(producer, prefix + topics.PROGRAM_CHANGED, record)
+
+
+async def publish_pool_demand(producer: AIOKafkaProducer, prefix: str, program_id: int, pooled: int) -> bool:
+    """Ask the generator to fill a pool with `pooled` codes left. Returns False if Kafka failed; a sweep finds it."""
+    return await _publish(producer, prefix + topics.POOL_DEMAND, pool_demand(SOURCE, program_id, pooled))
+
+
+def pool_demand(source: str, program_id: int, pooled: int) -> dict[str, Any]:
+    """The record of a pool demand as keyword arguments of a producer's `send`; `source` is who found the pool low."""
+    demand = events.PoolDemand(program_id=program_id, pooled=pooled)
+    return program_event(source, events.POOL_DEMAND, program_id, demand)
+
+
+def program_event(
+    source: str, kind: str, program_id: int, data: events.Event, event_id: UUID | None = None
+) -> dict[str, Any]:
+    """The record of an event about a program, keyed by it, as keyword arguments of a producer's `send`."""
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", str(uuid7()).encode()),
-        ("ce_source", SOURCE.encode()),
-        ("ce_type", events.PROGRAM_CHANGED.encode()),
+        ("ce_id", str(event_id or uuid7()).encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", kind.encode()),
         ("content-type", b"application/json"),
     ]
+    return {"value": to_json(data), "key": str(program_id).encode(), "headers": headers}
+
+
+async def _publish(producer: AIOKafkaProducer, topic: str, record: Mapping[str, Any]) -> bool:
     try:
-        await producer.send_and_wait(
-            prefix + topics.PROGRAM_CHANGED, to_json(changed), key=str(program_id).encode(), headers=headers
-        )
+        await producer.send_and_wait(topic, **record)
     except KafkaError:
         return False
     return True

@@ -1,17 +1,18 @@
-"""Lifecycle of a code after its creation: detach, deactivate, change, delete.
+"""Lifecycle of a code after its creation: detach, change, delete. What happens at the till is in `codewell.redemption`.
 
 Each step is one transaction. It locks the code's row in code_state, which it inserts if missing, and then the code's
 block. All code uses this lock order, and claims lock only blocks. The code's state is read after both locks.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from codewell.codes import lookup
+from codewell.codes import lookup, typed
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import code_state_reason
 from codewell.errors import CodeUnknown, ProgramRefused
 from codewell.infra.postgres.connection import Connection
 
@@ -29,7 +30,7 @@ _MOVE_COUNT: Final = """
     """
 _OWN_BLOCK: Final = """
     INSERT INTO block (program_id, kind, size, expires_at, fields, origin, created_at)
-    VALUES ($1, 'list', 1, $2, $3::jsonb, 'return', statement_timestamp()) RETURNING id
+    VALUES ($1, 'list', 1, $2, $3::jsonb, 'return', $4) RETURNING id
     """
 _MOVE_TEXT: Final = """
     INSERT INTO code (block_id, position, program_id, text) VALUES ($1, 0, $2, $3)
@@ -48,6 +49,8 @@ _OF_CODE: Final = """
     """
 _DELETE_ASSIGNMENT: Final = f"DELETE FROM holding {_OF_CODE}"  # noqa: S608  a constant
 _CHANGE_ASSIGNMENT: Final = f"UPDATE holding SET expires_at = $5, fields = $6::jsonb {_OF_CODE}"  # noqa: S608  a constant
+# States in which a code is neither changed nor deleted.
+_FIXED: Final = frozenset({"held", "activated", "deleted"})
 
 
 class CodeChange(NamedTuple):
@@ -77,71 +80,90 @@ class CodeMoved(Exception):
 async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
     """Return an attached code to the pool in a block of its own. The profile loses it; any later request may get it.
 
-    Raises CodeUnknown, and ProgramRefused when the code is pooled, activated, expired, deleted or shared.
+    Raises CodeUnknown, and ProgramRefused when the code is pooled, held, used, expired, deleted or shared.
     """
     async with locked_code(codes, code) as locked:
+        if locked.facts.state == "attached" and locked.facts.uses:
+            raise ProgramRefused(
+                f"{code} was used: take its uses back with codes:deactivate to detach it.", reason="code_used"
+            )
         if locked.facts.state != "attached":
-            raise ProgramRefused(f"{code} is {locked.facts.state}: only an attached code can be detached.")
-        if await codes.connection.fetchval(_IS_EVERYBODYS, codes.program_id, locked.at.block["id"], locked.at.position):
-            raise ProgramRefused(f"All profiles of {locked.program} share {code}: delete it to attach another one.")
+            reason = code_state_reason(locked.facts.state)
+            raise ProgramRefused(
+                f"{code} is {locked.facts.state}: only an attached code can be detached.", reason=reason
+            )
+        await refuse_shared(codes, locked)
         # The expiry of an attached code may count from its attachment. In the pool the block's holds, unless changed.
         own = await _is_changed(codes.connection, locked.at)
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
         await _move_out(codes, locked, expires_at, locked.facts.fields)
-    return await _found(codes, code)
-
-
-async def deactivate(codes: ProgramCodes, code: str) -> CodeFacts:
-    """Undo an activation: the code is attached again.
-
-    Raises CodeUnknown, and ProgramRefused for a code that is not activated.
-    """
-    async with locked_code(codes, code) as locked:
-        if locked.facts.state != "activated":
-            raise ProgramRefused(f"{code} is {locked.facts.state}: there is no activation to undo.")
-        await _mark(codes.connection, locked.at, "activated_at = NULL")
-    return await _found(codes, code)
+    return await _found(codes, locked.facts.code)
 
 
 async def delete(codes: ProgramCodes, code: str) -> CodeFacts:
     """Delete a pooled, attached or expired code. Its record stays, so it is never given or made again.
 
-    Raises CodeUnknown, and ProgramRefused for a code that is activated or deleted already.
+    Also a code of which some uses are left. Raises CodeUnknown, and ProgramRefused for a code that is activated or
+    deleted already, or held by an order.
     """
     async with locked_code(codes, code) as locked:
-        if locked.facts.state in {"activated", "deleted"}:
-            raise ProgramRefused(f"{code} is {locked.facts.state} and cannot be deleted.")
-        await _mark(
-            codes.connection, locked.at, "deleted_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached
-        )
-        await codes.connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
+        if locked.facts.state in _FIXED:
+            raise ProgramRefused(
+                f"{code} is {locked.facts.state} and cannot be deleted.", reason=code_state_reason(locked.facts.state)
+            )
+        await delete_locked(codes.connection, locked)
         await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
-    return await _found(codes, code)
+    return await _found(codes, locked.facts.code)
 
 
 async def change(codes: ProgramCodes, code: str, to: Callable[[CodeFacts], CodeChange]) -> CodeFacts:
     """Change a code's expiry and custom fields. `to` computes the new values from the current facts.
 
     Earlier answers stay the same. A pooled code moves to a block of its own. Raises CodeUnknown, and ProgramRefused for
-    a code that is activated or deleted.
+    a code that is activated, deleted, or held by an order.
     """
     async with locked_code(codes, code) as locked:
-        if locked.facts.state in {"activated", "deleted"}:
-            raise ProgramRefused(f"{code} is {locked.facts.state} and cannot be changed.")
+        if locked.facts.state in _FIXED:
+            raise ProgramRefused(
+                f"{code} is {locked.facts.state} and cannot be changed.", reason=code_state_reason(locked.facts.state)
+            )
         wanted = to(locked.facts)
         if locked.is_attached:
             await _mark(codes.connection, locked.at, "changed = true, expires_at = $3, fields = $4::jsonb", *wanted)
             await codes.connection.execute(_CHANGE_ASSIGNMENT, *_assignment_key(codes.program_id, locked), *wanted)
         else:
             await _move_out(codes, locked, *wanted)
-    return await _found(codes, code)
+    return await _found(codes, locked.facts.code)
+
+
+async def delete_locked(connection: Connection, locked: LockedCode) -> None:
+    """Delete a locked code that is not activated or deleted. Its assignment stays, for the caller to delete or move."""
+    marked = "deleted_at = statement_timestamp(), hole = hole OR $3"
+    await _mark(connection, locked.at, marked, not locked.is_attached)
+    await connection.execute(_MOVE_COUNT, locked.at.block["id"], int(locked.is_attached), 1)
+
+
+async def refuse_shared(codes: ProgramCodes, locked: LockedCode) -> None:
+    """Raise ProgramRefused if several profiles have the code, or may have it."""
+    if await codes.connection.fetchval(_IS_EVERYBODYS, codes.program_id, locked.at.block["id"], locked.at.position):
+        raise ProgramRefused(
+            f"All profiles of {locked.program} share {locked.facts.code}: delete it to attach another one.",
+            reason="code_shared",
+        )
+
+
+def change_details(given: Collection[str], changed: CodeFacts) -> dict[str, object]:
+    """What the audit log says about a change: the names of what was given, and the new expiry if it was."""
+    until = changed.expires_at
+    expiry = {"expires_at": None if until is None else until.isoformat()} if "expires_at" in given else {}
+    return {"changed": sorted(given), **expiry}
 
 
 @asynccontextmanager
 async def locked_code(codes: ProgramCodes, code: str) -> AsyncIterator[LockedCode]:
     """Run the with-block in a transaction that has locked the code; commit at the end, roll back on an error.
 
-    Starts again when the code moves before it is locked. Raises CodeUnknown.
+    Starts again when the code moves before it is locked. Raises CodeUnknown, and ProgramRefused if it was archived.
     """
     while True:
         transaction = codes.connection.transaction()
@@ -163,8 +185,8 @@ async def locked_code(codes: ProgramCodes, code: str) -> AsyncIterator[LockedCod
     await transaction.commit()
 
 
-async def _lock(codes: ProgramCodes, code: str) -> LockedCode:
-    at = await lookup.locate(codes, code)
+async def _lock(codes: ProgramCodes, given: str) -> LockedCode:
+    [(code, at)] = await typed.meant_all(codes, [given])
     if at is None:
         raise CodeUnknown(code)
     await codes.connection.execute(_LOCK_STATE, at.block["id"], at.position)
@@ -175,6 +197,10 @@ async def _lock(codes: ProgramCodes, code: str) -> LockedCode:
     [facts] = await lookup.facts_of(codes, [now], [code])
     if facts is None:
         raise CodeMoved
+    if now.block["archived"] and facts.profile_id is None:
+        raise ProgramRefused(
+            f"{code} ended long ago, and its record was archived: it can't be changed any more.", reason="code_archived"
+        )
     name = await codes.connection.fetchval("SELECT name FROM program WHERE id = $1", codes.program_id)
     return LockedCode(now, facts, name)
 
@@ -182,10 +208,11 @@ async def _lock(codes: ProgramCodes, code: str) -> LockedCode:
 async def _move_out(codes: ProgramCodes, locked: LockedCode, expires_at: datetime | None, fields: str | None) -> None:
     """Move the code to a block of its own, as a pooled code."""
     at = locked.at
-    await _mark(codes.connection, at, "returned_at = statement_timestamp(), hole = hole OR $3", not locked.is_attached)
+    own = await codes.connection.fetchval(_OWN_BLOCK, codes.program_id, expires_at, fields, at.block["created_at"])
+    moved = "returned_at = statement_timestamp(), moved_to = $4, hole = hole OR $3"
+    await _mark(codes.connection, at, moved, not locked.is_attached, own)
     await codes.connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
     await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
-    own = await codes.connection.fetchval(_OWN_BLOCK, codes.program_id, expires_at, fields)
     await codes.connection.execute(_MOVE_TEXT, own, codes.program_id, locked.facts.code)
 
 

@@ -1,26 +1,28 @@
 """Look-up of codes by text: their location and their facts."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import asyncpg
 
 from codewell.codes.program_codes import ProgramCodes
-from codewell.codes.state import EXPIRES_AT, FIELDS, STATE
+from codewell.codes.state import EXPIRES_AT, FIELDS, HELD, STATE
 from codewell.pool.block_rules import UNEXPIRED
 from schemas.program import State
 
 # Block columns that LocatedCode requires.
 COLUMNS: Final = f"""
-    b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields,
-    NOT {UNEXPIRED} AS over
+    b.id, b.kind, b.version, b.first, b.size, b.next, b.holes, b.expires_at, b.fields, b.created_at,
+    NOT {UNEXPIRED} AS over, b.voided_at IS NOT NULL AS voided, b.archived_until IS NOT NULL AS archived
     """
 
 _FACTS: Final = f"""
     SELECT {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
-           {EXPIRES_AT} AS expires_at, {FIELDS} AS fields
+           {EXPIRES_AT} AS expires_at, {FIELDS} AS fields, coalesce(s.uses, 0) AS uses,
+           CASE WHEN {HELD} THEN s.held_until END AS held_until
     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
     LEFT JOIN block b ON b.id = p.block_id
     LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
@@ -30,7 +32,7 @@ _FACTS: Final = f"""
     ORDER BY p.n
     """  # noqa: S608  constants
 
-_BLOCKS_OF_NUMBERS: Final = f"""
+BLOCKS_OF_NUMBERS: Final = f"""
     SELECT {COLUMNS}, n.number FROM unnest($3::bigint[]) AS n (number)
     JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = $2
          AND int8range(b.first, b.first + b.size) @> n.number
@@ -44,6 +46,8 @@ _BLOCKS_OF_TEXTS: Final = f"""
 _VERSIONS: Final = """
     SELECT version, next_number FROM template_version WHERE program_id = $1 AND next_number > 0 ORDER BY version
     """
+_WRITTEN_PLACE: Final = re.compile(r"([01]):([0-9]{1,19}):([0-9]{1,19})")
+_NUMBER_LIMIT: Final = 2**63
 
 
 class CodePlace(NamedTuple):
@@ -57,8 +61,24 @@ class CodePlace(NamedTuple):
     major: int
     minor: int
 
+    def __str__(self) -> str:
+        """LISTED:MAJOR:MINOR, as lists print it and `parse` accepts it. It tells nothing about the code's text."""
+        return ":".join(map(str, tuple(self)))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The place that is written so, or None."""
+        written = _WRITTEN_PLACE.fullmatch(text)
+        if written is None:
+            return None
+        listed, major, minor = map(int, written.groups())
+        return cls(listed, major, minor) if max(major, minor) < _NUMBER_LIMIT else None
+
 
 START: Final = CodePlace(0, 0, -1)
+"""Before the first code."""
+END: Final = CodePlace(2, 0, 0)
+"""After the last code."""
 
 
 class CodeFacts(NamedTuple):
@@ -72,6 +92,12 @@ class CodeFacts(NamedTuple):
     expires_at: datetime | None
     fields: str | None
     place: CodePlace
+    created_at: datetime
+    """When the code was made or imported, to the minute: fills within a minute share a block."""
+    uses: int = 0
+    """How often it was used, without uses that were taken back, and without activations before uses were recorded."""
+    held_until: datetime | None = None
+    """When the last hold by an order ends; None if no order holds it now."""
 
 
 class LocatedCode(NamedTuple):
@@ -82,9 +108,14 @@ class LocatedCode(NamedTuple):
 
     @property
     def place(self) -> CodePlace:
-        if self.block["kind"] == "range":
-            return CodePlace(0, self.block["version"], self.block["first"] + self.position)
-        return CodePlace(1, self.block["id"], self.position)
+        return place_in(self.block, self.position)
+
+
+def place_in(block: Mapping[str, Any], position: int) -> CodePlace:
+    """The place of a position in a block, which has its `kind`, `id`, `version` and `first`."""
+    if block["kind"] == "range":
+        return CodePlace(0, block["version"], block["first"] + position)
+    return CodePlace(1, block["id"], position)
 
 
 async def find(codes: ProgramCodes, code: str) -> CodeFacts | None:
@@ -114,13 +145,20 @@ async def locate_all(codes: ProgramCodes, texts: Sequence[str]) -> list[LocatedC
 
 async def minted(codes: ProgramCodes, texts: Sequence[str]) -> dict[str, LocatedCode]:
     """Locations of the texts that the program's templates have minted, by text. Ignores list blocks."""
+    return await minted_by(codes, texts, await codes.connection.fetch(_VERSIONS, codes.program_id))
+
+
+async def minted_by(
+    codes: ProgramCodes, texts: Sequence[str], versions: Sequence[asyncpg.Record]
+) -> dict[str, LocatedCode]:
+    """As `minted`, by the templates in rows that begin with a version and its next number."""
     found: dict[str, LocatedCode] = {}
-    for version, next_number in await codes.connection.fetch(_VERSIONS, codes.program_id):
+    for version, next_number, *_ in versions:
         numbers = (await codes.minter(version)).find_numbers(texts)
         text_of = {n: text for n, text in zip(numbers, texts, strict=True) if n is not None and n < next_number}
         if not text_of:
             continue
-        for row in await codes.connection.fetch(_BLOCKS_OF_NUMBERS, codes.program_id, version, list(text_of)):
+        for row in await codes.connection.fetch(BLOCKS_OF_NUMBERS, codes.program_id, version, list(text_of)):
             # Numbers that the allocation skipped are in no block, so they return no row.
             found.setdefault(text_of[row["number"]], LocatedCode(row, row["number"] - row["first"]))
     return found
@@ -165,4 +203,7 @@ def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts
         row["expires_at"],
         row["fields"],
         at.place,
+        at.block["created_at"],
+        row["uses"],
+        row["held_until"],
     )

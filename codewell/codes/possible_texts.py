@@ -3,8 +3,8 @@
 Number n of a template is one text, and a program has no numbers above some limit. Processes may cache that limit, the
 program's templates, and the fact that it has no texts from outside, for REMEMBERED_S. The database decides about
 numbers below the limit, so minting never invalidates the cache. Few changes do: a higher maximum, a new template, the
-first text from outside. Such a change first marks the program (`changing`), which prevents new cache entries, and then
-waits until the old ones have expired. So every process finds a new code as soon as it exists.
+first text from outside, folding switched on. Such a change first marks the program (`changing`), which prevents new
+cache entries, and then waits until the old ones have expired. So every process finds a new code as soon as it exists.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.typed import readings
 from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import Minter
 
@@ -23,7 +24,7 @@ _WAIT_S: Final = 1.2 * REMEMBERED_S
 
 # A program makes at most `codes_max` numbers of a template, and skips at most as many as its older templates made.
 _LIMITS: Final = """
-    SELECT v.version, 2 * p.codes_max + v.skipped AS numbers_max
+    SELECT v.version, 2 * p.codes_max + v.skipped AS numbers_max, p.match = 'fold' AS folds
     FROM program p JOIN template_version v ON v.program_id = p.id
     WHERE p.id = $1 AND p.changing IS NULL AND p.imported = 0 AND p.source->>'kind' = 'template'
     """
@@ -41,13 +42,18 @@ class TextBounds(NamedTuple):
     """Bounds of a program's texts: each template's minter with the exclusive limit of its numbers."""
 
     templates: tuple[tuple[Minter, int], ...]
+    folds: bool = False
+    """Whether texts also stand for codes that are alike to them."""
 
     def exclude(self, text: str) -> bool:
-        """Whether the text is certainly not a code of the program. If False, only the database can decide."""
-        if not text.isprintable():
+        """Whether the text certainly stands for no code of the program. If False, only the database can decide."""
+        return all(map(self._exclude, readings(text)))
+
+    def _exclude(self, text: str) -> bool:
+        if not text.isprintable() and not self.folds:
             return True
         for minter, numbers_max in self.templates:
-            [number] = minter.find_numbers([text])
+            [number] = minter.find_numbers([(minter.folding.unfold(text) or "") if self.folds else text])
             if number is not None and number < numbers_max:
                 return False
         return True
@@ -61,7 +67,8 @@ async def limits(codes: ProgramCodes) -> TextBounds | None:
     rows = await codes.connection.fetch(_LIMITS, codes.program_id)
     if not rows:
         return None
-    return TextBounds(tuple([(await codes.minter(row[0]), row[1]) for row in rows]))
+    templates = [(await codes.minter(row["version"]), row["numbers_max"]) for row in rows]
+    return TextBounds(tuple(templates), rows[0]["folds"])
 
 
 @asynccontextmanager

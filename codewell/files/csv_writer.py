@@ -1,7 +1,8 @@
 """CSV lines as in RFC 4180, in UTF-8, with protection from formula injection.
 
 A cell that begins with `=`, `+`, `-` or `@`, or their full-width forms, after any white space, is a formula to a
-spreadsheet. A leading apostrophe makes it text. `raw` leaves every cell unchanged.
+spreadsheet. So is what follows `;`, tab or a line end within a cell, where a spreadsheet separates at those. A leading
+apostrophe makes it text. `raw` leaves every cell unchanged.
 """
 
 import csv
@@ -11,8 +12,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
-_FORMULA_START: Final = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001  the full-width characters are meant
-# Some spreadsheets also split cells at `;` and tab, so that a formula could follow one.
+_SIGN: Final = r"[=+\-@＝＋－＠]"  # noqa: RUF001  the full-width characters are meant
+_FORMULA_START: Final = re.compile(rf"[\t\r\n]|\s*{_SIGN}")
+# A spreadsheet that separates at `;` or tab ignores the quotes of a cell that is not the first one of its line, so what
+# follows a separator or a line end within the cell begins another cell there.
+_FORMULA_WITHIN: Final = re.compile(rf"([;\t\r\n])(?=[\s\"]*{_SIGN})")
+# Some spreadsheets also split cells at `;` and tab.
 _NEEDS_QUOTES: Final = re.compile('[,;\t"\r\n]')
 
 # Matches a cell that begins with a possible formula start or white space. Without a match in a run of lines, no cell
@@ -21,9 +26,15 @@ _SUSPECT_CELL: Final = re.compile(rb"[=+\-@\t\r\x0b\x0c\x1c-\x20\x80-\xff](?<=[,
 _SUSPECT_TEXT: Final = re.compile('["\r,;\t]|\n[^A-Za-z0-9]')
 
 
+def begins_formula(text: str) -> bool:
+    """Whether a spreadsheet evaluates the text as a formula."""
+    return _FORMULA_START.match(text) is not None
+
+
 def escape_formula(cell: str) -> str:
     """Return the cell in a form that no spreadsheet evaluates as a formula."""
-    return f"'{cell}" if _FORMULA_START.match(cell) else cell
+    safe = _FORMULA_WITHIN.sub(r"\1'", cell)
+    return f"'{safe}" if begins_formula(safe) else safe
 
 
 def csv_line(cells: Iterable[str], raw: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from codewell.errors import FileRefused
 from codewell.files.scan import Scan
@@ -31,20 +31,28 @@ _CONTROLS: Final = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1A})
 _CONTROL_SHARE_MAX: Final = 0.05
 
 
-def detect_encoding(scan: Scan, given: str | None) -> str:
+class FoundEncoding(NamedTuple):
+    """The encoding of a file."""
+
+    name: str
+    is_certain: bool
+    """Whether it was given, or follows from the bytes; else a code page is guessed from them."""
+
+
+def detect_encoding(scan: Scan, given: str | None) -> FoundEncoding:
     """Return the file's encoding, or `given`. Raises FileRefused if `given` is unknown or the file is not text."""
     if given is not None:
-        return _checked_encoding(given)
+        return FoundEncoding(_checked_encoding(given), True)
     for mark, name in _BYTE_ORDER_MARKS:
         if scan.sample.startswith(mark):
-            return name
+            return FoundEncoding(name, True)
     utf16 = _utf16(scan.sample)
     if utf16 is not None:
-        return utf16
+        return FoundEncoding(utf16, True)
     controls = len(scan.sample) - len(scan.sample.translate(None, _CONTROLS))
     if controls > _CONTROL_SHARE_MAX * len(scan.sample):
         raise FileRefused("The file is neither text nor a workbook: save it as CSV, XLS or XLSX.")
-    return "utf-8" if scan.is_utf8 else _code_page(scan.non_utf8_lines)
+    return FoundEncoding("utf-8", True) if scan.is_utf8 else FoundEncoding(_code_page(scan.non_utf8_lines), False)
 
 
 def _checked_encoding(given: str) -> str:

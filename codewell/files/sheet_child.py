@@ -1,67 +1,187 @@
-"""Writes a workbook's sheet as CSV to standard output, in a child process with limits on memory and time.
+"""Writes a workbook's sheet as lines of JSON to standard output, in a child process with limits on memory and time.
 
 The library reads a whole sheet and can be made to use any amount of memory; here only the child dies. For an unreadable
-workbook it writes one sentence to standard error and exits with status 3.
+workbook it writes one sentence to standard error and exits with status 3, or with 4 if
+the person has to decide.
+
+The first line is an object with the sheet's name and the hidden sheets that were passed over. Each further line is a
+row: a text cell is a string, any other cell a list of its kind and its displayed form (`codewell.files.number_format`).
 """
 
-import csv
+import json
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
+
+from codewell.files import sheet_xml
+from codewell.files.number_format import ShownCell, shown_number
+from codewell.files.sheet_xml import SheetRefused
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
-CPU_S_MAX: Final = 25
+CPU_S_MAX: Final = 60
 EXIT_REFUSED: Final = 3
+EXIT_UNCERTAIN: Final = 4
+# Rows without a cell between others; a far cell would otherwise become a million empty rows.
+BLANK_ROWS_MAX: Final = 1_000
 _SHEETS_LISTED_MAX: Final = 20
+_SHEETS_LOOKED_AT_MAX: Final = 50
 
 
-def main(path: str, sheet: str) -> None:
-    """Write the sheet of this name, or the first sheet for an empty name."""
+class _SheetUncertain(SheetRefused):
+    """The person has to decide."""
+
+
+def main(path: str, sheet: str, columns_max: str) -> None:
+    """Write the sheet of this name, or the only visible sheet with cells for an empty name."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-    sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # type: ignore[union-attr]
     try:
+        archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         with CalamineWorkbook.from_path(path) as book:
-            if sheet and sheet not in book.sheet_names:
-                names = [name[:100] for name in book.sheet_names[:_SHEETS_LISTED_MAX]]
-                _refuse(f"There is no sheet {sheet}: the workbook has {', '.join(names)}.")
-            # The library omits leading empty columns, but not leading empty rows.
-            found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
-            before = [""] * (found.start[1] if found.start else 0)
-            csv.writer(sys.stdout).writerows(before + list(_cell_texts(row)) for row in found.iter_rows())
-            sys.stdout.flush()
+            _write(book, archive, sheet, int(columns_max))
+        sys.stdout.flush()
+    except _SheetUncertain as error:
+        _refuse(str(error), EXIT_UNCERTAIN)
+    except SheetRefused as error:
+        _refuse(str(error))
     except PasswordError:
         _refuse("The workbook is protected by a password: save it without one.")
-    except CalamineError as error:
-        _refuse(f"The workbook cannot be read ({str(error)[:200]}): save it again, or as CSV.")
+    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError):
+        _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
-def _cell_texts(row: Sequence[object]) -> Iterator[str]:
-    for cell in row:
-        match cell:
-            case str():
-                yield cell
-            case bool():
-                yield str(cell).upper()
-            case float():
-                yield str(int(cell)) if cell.is_integer() else repr(cell)
-            # Workbooks have no time zones.
-            case datetime():
-                yield cell.date().isoformat() if cell.time() == time() else f"{cell.isoformat()}Z"
-            case date() | time():
-                yield cell.isoformat()
-            case timedelta() | int() | _:
-                yield str(cell)
+def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> None:
+    hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
+    name = _chosen(book, archive, wanted, columns_max)
+    found = book.get_sheet_by_name(name)
+    if found.start and found.start[1] + found.width > columns_max:
+        raise SheetRefused(f"The sheet has {found.start[1] + found.width:,} columns, more than {columns_max:,}.")
+    _print({"sheet": name, "hidden": [one for one in hidden if one != name], "rows": found.total_height})
+    # The library omits leading empty columns, but not leading empty rows.
+    first = found.start[1] if found.start else 0
+    numbers = _number_rows(archive, name)
+    blank = 0
+    for place, row in enumerate(found.iter_rows()):
+        shown = numbers(place)
+        cells = [""] * first + [_cell(cell, shown.get(first + at)) for at, cell in enumerate(row)]
+        while cells and cells[-1] == "":
+            cells.pop()
+        if not cells:
+            blank += 1
+            continue
+        if blank > BLANK_ROWS_MAX:
+            raise SheetRefused(
+                f"Rows {place - blank + 1:,} to {place:,} of the sheet are empty, and cells follow: delete them."
+            )
+        for _ in range(blank):
+            _print([])
+        blank = 0
+        _print(cells)
 
 
-def _refuse(sentence: str) -> None:
+def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> str:
+    """The sheet to read: the one that was asked for, else the only visible one that has cells."""
+    sheets = [one for one in book.sheets_metadata if _is_table(one)]
+    if wanted:
+        for one in sheets:
+            if one.name == wanted:
+                _check_size(archive, wanted, columns_max)
+                return wanted
+        raise SheetRefused(f"There is no sheet {_short(wanted)}: the workbook has {_listed(sheets)}.")
+    seen = [one for one in sheets if _is_visible(one)]
+    if not sheets:
+        raise SheetRefused("The workbook has no sheets with cells: save its table as CSV or XLSX.")
+    if not seen:
+        raise _SheetUncertain(f"All sheets are hidden: name one of {_listed(sheets)} with the option sheet.")
+    for one in seen[:_SHEETS_LOOKED_AT_MAX]:
+        _check_size(archive, one.name, columns_max)
+    filled = seen if len(seen) == 1 else [one for one in seen if book.get_sheet_by_name(one.name).start is not None]
+    if len(filled) > 1:
+        raise _SheetUncertain(
+            f"Cannot tell which sheet holds the codes: name one of {_listed(filled)} with the option sheet."
+        )
+    return str(filled[0].name if filled else seen[0].name)
+
+
+def _is_visible(sheet: Any) -> bool:
+    return str(sheet.visible).endswith(".Visible")
+
+
+def _is_table(sheet: Any) -> bool:
+    return str(sheet.typ).endswith(".WorkSheet")
+
+
+def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) -> None:
+    """Refuse a sheet by its size before the library makes its cells."""
+    if archive is None:
+        return
+    with archive.open(sheet_xml.sheet_part(archive, name)) as file:
+        size = sheet_xml.measure(file, columns_max)
+    if size.hidden_rows:
+        raise _SheetUncertain(
+            f"The sheet {_short(name)} has hidden rows ({size.hidden_rows:,}; a filter hides rows too): show or "
+            "delete them, so that it is certain which codes are meant."
+        )
+
+
+def _number_rows(archive: zipfile.ZipFile | None, name: str) -> Any:
+    """A function that gives the number cells of a row, by column. Rows are asked for in order."""
+    if archive is None:
+        return lambda _: {}
+    part = sheet_xml.sheet_part(archive, name)
+    cells = sheet_xml.number_cells(archive.open(part), sheet_xml.number_formats(archive))
+    waiting: list[tuple[int, int, ShownCell]] = []
+
+    def row(place: int) -> dict[int, ShownCell]:
+        found: dict[int, ShownCell] = {}
+        while (cell := waiting.pop() if waiting else next(cells, None)) is not None:
+            if cell[0] > place:
+                waiting.append(cell)
+                break
+            if cell[0] == place:
+                found[cell[1]] = cell[2]
+        return found
+
+    return row
+
+
+def _cell(cell: object, number: ShownCell | None) -> str | Sequence[str]:
+    match cell:
+        case str():
+            return cell
+        case bool():
+            shown = ShownCell("boolean", str(cell).upper())
+        case int() | float():
+            shown = number or shown_number(repr(cell).removesuffix(".0"), None)
+        # Workbooks have no time zones.
+        case datetime():
+            shown = ShownCell("date", cell.date().isoformat() if cell.time() == time() else cell.isoformat())
+        case date() | time():
+            shown = ShownCell("date", cell.isoformat())
+        case timedelta() | _:
+            shown = ShownCell("date", str(cell))
+    return shown.text if shown.kind == "text" else shown
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _listed(sheets: Sequence[Any]) -> str:
+    more = f" and {len(sheets) - _SHEETS_LISTED_MAX} more" if len(sheets) > _SHEETS_LISTED_MAX else ""
+    return ", ".join(_short(one.name) for one in sheets[:_SHEETS_LISTED_MAX]) + more
+
+
+def _short(name: str) -> str:
+    return name[:100]
+
+
+def _refuse(sentence: str, status: int = EXIT_REFUSED) -> None:
     sys.stderr.write(sentence)
-    raise SystemExit(EXIT_REFUSED)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(status)

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Timer
 from typing import BinaryIO, Final, cast
 
-from codewell.errors import FileRefused
+from codewell.errors import FileRefused, FileUncertain
 from codewell.files import sheet_child
 from codewell.files.limits import MIB, FileLimits
 from codewell.files.lines import limited_lines
@@ -22,6 +22,14 @@ _RATIO_MAX: Final = 200
 # Until the first row; after it the child waits for its reader.
 FIRST_ROW_TIMEOUT_S: Final = 30.0
 _EXIT_TIMEOUT_S: Final = 10.0
+_OTHER_PACKAGES: Final = {
+    "content.xml": "an OpenDocument file",
+    "xl/workbook.bin": "a binary workbook (XLSB)",
+    "word/document.xml": "a text document (DOCX)",
+    "ppt/presentation.xml": "a presentation (PPTX)",
+    "Index/Document.iwa": "a Numbers or Pages document",
+}
+_ROOT: Final = str(Path(__file__).parents[2])
 
 
 class _LimitedZip(FileIO):
@@ -29,7 +37,7 @@ class _LimitedZip(FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _DIRECTORY_BYTES_MAX:
-            raise zipfile.BadZipFile("its directory is too long")
+            raise FileRefused("The workbook's directory is too long: save it again with one sheet.")
         return super().read(size)
 
 
@@ -42,7 +50,7 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
         with _LimitedZip(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise FileRefused(f"The workbook is truncated or corrupt ({error}): save it again.") from error
+        raise FileRefused("The workbook is truncated or corrupt: save it again.") from error
     size = sum(entry.file_size for entry in entries)
     if size > limits.unpacked_bytes_max:
         raise FileRefused(
@@ -50,31 +58,43 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
         )
     if len(entries) > _ENTRIES_MAX or size > _RATIO_MAX * path.stat().st_size:
         raise FileRefused("The workbook is compressed unusually strongly: save its sheet as CSV.")
-    if not any(entry.filename.startswith("xl/") for entry in entries):
-        raise FileRefused("The file is an archive but not a workbook: save the codes as CSV, XLS or XLSX.")
+    names = {entry.filename for entry in entries}
+    if len({name.lower() for name in names}) < len(entries):
+        # Two libraries might read two different parts of one name.
+        raise FileRefused("The workbook has two parts of one name: save it again.")
+    if "xl/workbook.xml" not in names:
+        kind = next((kind for part, kind in _OTHER_PACKAGES.items() if part in names), "an archive, not a workbook")
+        raise FileRefused(f"The file is {kind}: save the codes as CSV or XLSX.")
 
 
 def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[str, None, None]:
-    """Yield the lines of the named sheet, or of the first one, as CSV.
+    """Yield the child's lines for the named sheet, or for the only visible one with cells.
 
     Raises FileRefused if there is no such sheet, or the child can't read it within its limits. Closing the iterator
     ends the child.
     """
-    words = [sys.executable, "-I", sheet_child.__file__, str(path.absolute()), sheet or ""]
+    # Isolated, so that no environment variable or file beside the program changes what it imports.
+    code = (
+        f"import sys; sys.path.insert(0, {_ROOT!r}); from codewell.files.sheet_child import main; main(*sys.argv[1:])"
+    )
+    words = [sys.executable, "-I", "-c", code, str(path.absolute()), sheet or "", str(limits.columns_max)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603  our own program
         deadline = Timer(FIRST_ROW_TIMEOUT_S, child.kill)
         deadline.start()
         try:
             out, err = cast("BinaryIO", child.stdout), cast("BinaryIO", child.stderr)
-            with TextIOWrapper(out, "utf-8", newline="") as text:
+            with TextIOWrapper(out, "utf-8", newline="\n") as text:
                 for line in limited_lines(text, limits):
                     deadline.cancel()
                     yield line
-            given = err.read().decode("utf-8", "replace")
+            # Names of sheets are the file's; a terminal would interpret some characters.
+            given = "".join(one if one.isprintable() else "?" for one in err.read().decode("utf-8", "replace"))
             status = child.wait(_EXIT_TIMEOUT_S)
         finally:
             deadline.cancel()
             child.kill()
+    if status == sheet_child.EXIT_UNCERTAIN:
+        raise FileUncertain(given)
     if status == sheet_child.EXIT_REFUSED:
         raise FileRefused(given)
     if status:

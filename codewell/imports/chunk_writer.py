@@ -18,20 +18,21 @@ from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.imports.candidates import BadRow, BlockAttributes, Candidate, Chunk, bad_row, first_of_each
-from codewell.imports.known_texts import drop_listed, drop_minted
+from codewell.imports.known_texts import drop_alike, drop_listed, drop_minted
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing import claim_queries
+from codewell.infra.postgres.constraints import violates
+from codewell.issuing.assignment_keys import assignment_key
+from codewell.issuing.assignments import AssignmentTaken, assigned_codes
 from codewell.issuing.attach import attach_codes
-from codewell.issuing.model import ManualRequest, PooledCode, assignment_key
-from codewell.pool import copy_codes
+from codewell.issuing.model import ManualRequest, PooledCode
+from codewell.pool import copy_codes, folded_texts
 from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.fill import locked
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_fact
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 BLOCK_CODES_MAX: Final = 100_000
-
 _LOCK: Final = "SELECT state, rows_read, imported, attached, bad, started_at FROM import WHERE id = $1"
 
 _NEW_BLOCKS: Final = """
@@ -48,12 +49,15 @@ _GROW: Final = """
     WHERE block.id = g.id AND open
     """
 
-_COUNT: Final = """
+_COUNT: Final = f"""
     WITH counted AS (
-        UPDATE program SET imported = imported + $2 WHERE id = (SELECT program_id FROM import WHERE id = $1)
+        UPDATE program SET imported = imported + $2, {folded_texts.COUNT_FOLDED.format(number="$2")}
+        WHERE id = (SELECT program_id FROM import WHERE id = $1)
     )
-    UPDATE import SET rows_read = $3, imported = imported + $2, attached = attached + $4, bad = $5::jsonb WHERE id = $1
-    """
+    UPDATE import SET rows_read = $3, imported = imported + $2, attached = attached + $4, bad = $5::jsonb,
+                      case_variants = case_variants + $6, share_read = $7
+    WHERE id = $1
+    """  # noqa: S608  a constant
 
 
 class ImportEnded(Exception):
@@ -65,7 +69,7 @@ class _BlockClosed(Exception):
 
 
 class _AnnouncementLost(Exception):
-    """The announcement that this program imports texts was lost, so caches may still assume that it has none."""
+    """The announcement that this program imports texts was lost: caches may still assume that it has none."""
 
 
 class _GrowingBlock(NamedTuple):
@@ -90,7 +94,7 @@ class ChunkWriter:
         self, connection: Connection, minters: Minters, program_id: int, import_id: UUID,
         storing: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`storing` is called when a chunk's texts go to the database, which takes half of the time."""
+        """`storing` is called when a chunk's texts go to the database: half of the time."""
         self._connection = connection
         self._minters = minters
         self._program_id = program_id
@@ -100,6 +104,7 @@ class ChunkWriter:
         self._growing: dict[BlockAttributes, _GrowingBlock] = {}
         # Set while the file has texts that the program already has: then a look-up before the insert pays off.
         self._check_first = False
+        self._folds = False
 
     async def take(self, chunk: Chunk) -> None:
         """Store the valid candidates of a chunk, and record its bad rows.
@@ -116,10 +121,10 @@ class ChunkWriter:
                 ):
                     await self._take(chunk, growing, mark)
             except asyncpg.UniqueViolationError as error:
-                if error.constraint_name != "code_once" or self._check_first:
+                if not violates(error, "code_once") or self._check_first:
                     raise
                 self._check_first = True
-            except (claim_queries.AssignmentTaken, _AnnouncementLost):
+            except (AssignmentTaken, _AnnouncementLost):
                 continue
             except _BlockClosed:
                 self._growing.clear()
@@ -143,8 +148,9 @@ class ChunkWriter:
         reason = closed_reason(program, now)
         if reason is not None:
             raise ProgramRefused(
-                f"{refusal_sentence(program.name, reason, Source.PERSON)} Change that and import the same file "
-                f"again: it continues after row {row['rows_read']:,}."
+                f"{refusal_fact(program.name, reason, Source.PERSON)} Change that and import the same file "
+                f"again: it continues after row {row['rows_read']:,}.",
+                reason=reason,
             )
         bad = list(chunk.bad)
         good = first_of_each(chunk.candidates, bad)
@@ -153,36 +159,40 @@ class ChunkWriter:
             before = len(good)
             good = await drop_listed(self._connection, program.id, self._import_id, good, bad)
             self._check_first = len(good) < before
-        good = await self._drop_holders(program, now, good, bad)
+        self._folds = await folded_texts.folds(self._connection, program.id)
+        if self._folds:
+            good = await drop_alike(ProgramCodes(self._connection, self._minters, program.id), good, bad)
         room = max(0, program.room)
-        bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
-        good = good[:room]
-
+        good = await self._drop_holders(program, now, good, bad)
+        bad, good = [*bad, *(bad_row(one.row, one.text, "over_maximum") for one in good[room:])], good[:room]
         attached = await self._store(program, now, row["started_at"], good, growing) if good else 0
         counted = Counter(json.loads(row["bad"]))
         counted.update(one.reason for one in bad)
         await self._write_bad_rows(bad)
         await self._connection.execute(
-            _COUNT, self._import_id, len(good), chunk.after + chunk.rows, attached, json.dumps(counted)
+            _COUNT,
+            self._import_id,
+            len(good),
+            chunk.after + chunk.rows,
+            attached,
+            json.dumps(counted),
+            chunk.case_variants,
+            chunk.share,
         )
 
     async def _drop_holders(
         self, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
     ) -> list[Candidate]:
         """Drop codes for profiles that hold a code of a program that gives the same code again."""
-        keys = (
-            {}
-            if not program.reuses_codes
-            else {
-                one.row: assignment_key(program, ManualRequest(one.profile_id, program.name))
-                for one in good
-                if one.profile_id
-            }
-        )
-        if not keys:
+        if not program.reuses_codes:
             return good
-        held = await claim_queries.assigned_codes(self._connection, list(set(keys.values())))
-        taken = {key for key, code in held.items() if code.expires_at is None or code.expires_at > now}
+        keys = {
+            one.row: assignment_key(program, ManualRequest(one.profile_id, program.name))
+            for one in good
+            if one.profile_id
+        }
+        held = await assigned_codes(self._connection, list(set(keys.values())))
+        taken = {key for key, code in held.items() if code.lives_at(now)}
         left = []
         for one in good:
             key = keys.get(one.row)
@@ -224,6 +234,8 @@ class ChunkWriter:
         source = memoryview(copy_codes.encode(program.id, texts))
         self._storing()
         await self._connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
+        if self._folds:
+            await folded_texts.add(self._connection, program.id, [one.text for one in good])
         attached = await self._attach(program, now, started_at, placed)
         if grow:
             done = await self._connection.execute(_GROW, [one[0] for one in grow], [one[1] for one in grow])
@@ -274,7 +286,7 @@ def _runs(good: Sequence[Candidate]) -> list[_BlockRun]:
 
 
 def _expires_at(program: ProgramRules, now: datetime, kind: BlockAttributes) -> datetime | None:
-    # An expiry from the file is an explicit choice, so it may be later than the program's lifetime allows.
+    # An expiry from the file is an explicit choice: it may be later than the program's lifetime allows.
     return expiry_in_pool(program, now, kind.expires_at, own_replaces_ttl=True)
 
 

@@ -6,13 +6,25 @@ from uuid import UUID
 
 from codewell.codes import lookup
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.state import DELETED_AT
 from codewell.imports.candidates import BadRow, Candidate, bad_row
 from codewell.infra.postgres.connection import Connection
+from codewell.pool import folded_texts
+from schemas.imports import Reason
 
-_LISTED: Final = """
-    SELECT c.text, b.import_id IS NOT DISTINCT FROM $3 AS own FROM code c JOIN block b ON b.id = c.block_id
+_LISTED: Final = f"""
+    SELECT c.text, b.import_id IS NOT DISTINCT FROM $3 AS own, {DELETED_AT} IS NOT NULL AS deleted
+    FROM code c JOIN block b ON b.id = c.block_id
+    LEFT JOIN answer a ON a.block_id = c.block_id AND a.position = c.position AND NOT a.again
+    LEFT JOIN code_state s ON s.block_id = c.block_id AND s.position = c.position
     WHERE c.program_id = $1 AND c.text = ANY($2::text[])
-    """
+    """  # noqa: S608  a constant
+_DELETED: Final = f"""
+    SELECT p.block_id, p.position FROM unnest($1::bigint[], $2::bigint[]) AS p (block_id, position)
+    JOIN block b ON b.id = p.block_id
+    LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
+    LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position WHERE {DELETED_AT} IS NOT NULL
+    """  # noqa: S608  a constant
 
 
 async def drop_listed(
@@ -20,17 +32,43 @@ async def drop_listed(
 ) -> list[Candidate]:
     """Drop texts that are already in a list; a text in a list of this import is a duplicate in the file."""
     rows = await connection.fetch(_LISTED, program_id, [one.text for one in good], import_id)
-    listed = {row["text"]: row["own"] for row in rows}
-    bad += [
-        bad_row(one.row, one.text, "twice_in_file" if listed[one.text] else "already_in_program")
-        for one in good
-        if one.text in listed
-    ]
+    listed: dict[str, Reason] = {
+        row["text"]: "deleted_in_program" if row["deleted"] else "twice_in_file" if row["own"] else "already_in_program"
+        for row in rows
+    }
+    bad += [bad_row(one.row, one.text, listed[one.text]) for one in good if one.text in listed]
     return [one for one in good if one.text not in listed]
+
+
+async def drop_alike(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+    """Drop texts that fold onto another code of the folding program or of the file, or onto a code of its templates."""
+    templates = await folded_texts.foldings(codes.connection, codes.minters, codes.program_id)
+    texts = [one.text for one in good]
+    clashes = await folded_texts.clashes(codes.connection, codes.program_id, texts, templates)
+    bad += [
+        bad_row(one.row, one.text, "folds_alike", f"it folds onto {clashes[one.text]}")
+        for one in good
+        if one.text in clashes
+    ]
+    return [one for one in good if one.text not in clashes]
 
 
 async def drop_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
     """Drop texts that a template of the program has minted."""
     minted = await lookup.minted(codes, [one.text for one in good])
-    bad += [bad_row(one.row, one.text, "already_in_program") for one in good if one.text in minted]
+    places = [(at.block["id"], at.position) for at in minted.values()]
+    deleted = (
+        {
+            (row["block_id"], row["position"])
+            for row in await codes.connection.fetch(_DELETED, *map(list, zip(*places, strict=True)))
+        }
+        if places
+        else set()
+    )
+    gone = {text for text, place in zip(minted, places, strict=True) if place in deleted}
+    bad += [
+        bad_row(one.row, one.text, "deleted_in_program" if one.text in gone else "already_in_program")
+        for one in good
+        if one.text in minted
+    ]
     return [one for one in good if one.text not in minted] if minted else good

@@ -14,14 +14,15 @@ from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan
 from codewell.files.table import Table, open_table
 from codewell.imports import imports
-from codewell.imports.candidates import CandidateRules, Chunk, chunks
+from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter, ImportEnded
+from codewell.imports.chunks import chunks
+from codewell.imports.preview import rules_of
 from codewell.imports.undo import refuse
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
-from schemas.imports import Import
-from schemas.program import Program
+from schemas.imports import Import, Reason
 
 # Measured: 5,000 rows cost a tenth more a row; 20,000 save nothing and lock the program's row twice as long.
 CHUNK_ROWS: Final = 10_000
@@ -32,6 +33,9 @@ _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
 _DONE: Final = "UPDATE import SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'running'"
 _STOP: Final = "UPDATE import SET state = 'stopped', error = $2 WHERE id = $1 AND state = 'running'"
 _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
+
+# Reasons of rows whose codes the program has, or had: importing the same file again does no harm.
+_KNOWN: Final[frozenset[Reason]] = frozenset({"already_in_program", "twice_in_file", "deleted_in_program"})
 
 Progress = Callable[[int], None]
 """Called with the number of rows of the file that are done."""
@@ -55,6 +59,7 @@ async def import_file(
         found = await imports.get(connection, import_id)
         try:
             await _import_file(connection, minters, found, path, scan, limits, progress)
+            await _refuse_if_nothing_came(connection, import_id)
         except FileRefused as error:
             await refuse(connection, import_id, str(error))
             raise
@@ -85,20 +90,43 @@ async def _import_file(
             or "The file could not be read to its end, and its codes were deleted: correct it and import it again."
         )
     program = await programs.get(connection, found.program)
-    rules = await _rules(connection, program)
-    opened = open_table(path, scan, found.options, limits)
+    rules = rules_of(program, await connection.fetchval("SELECT statement_timestamp()"))
+    # The zone of its begin applies, whatever this process has.
+    zone = {} if found.reading is None else {"time_zone": found.reading.time_zone}
+    options = found.options.model_copy(update=zone)
+    opened = open_table(path, scan, options, limits)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
-        reader = _ChunkPrefetcher(chunks(table, rules, limits, found.rows, CHUNK_ROWS))
+        _check_reading(found, table)
+        after = found.rows if found.reading is None else found.rows + found.reading.skipped_rows
+        reader = _ChunkPrefetcher(chunks(table, rules, limits, after, CHUNK_ROWS, options))
         writer = ChunkWriter(connection, minters, program.id, found.id, reader.begin)
         try:
             while (chunk := await reader.take()) is not None:
                 await writer.take(chunk)
-                progress(chunk.after + chunk.rows)
+                progress(chunk.after + chunk.rows - table.columns.first)
         finally:
             await reader.close()
     finally:
         opened.__exit__(None, None, None)
+
+
+def _check_reading(found: Import, table: Table) -> None:
+    """Refuse to go on in another way than the import began: another version may detect other columns."""
+    if found.reading is not None and found.reading != table.reading:
+        raise FileRefused(
+            "Another version of Codewell began this import and read the file in another way: import it again, with its "
+            "columns as options."
+        )
+
+
+async def _refuse_if_nothing_came(connection: Connection, import_id: UUID) -> None:
+    """An import that brought in nothing has failed, unless the program has the codes of the file already."""
+    done = await imports.get(connection, import_id)
+    if done.state != "running" or done.imported or not done.bad or done.bad.keys() & _KNOWN:
+        return
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in done.bad.items())
+    raise FileRefused(f"No row could be imported ({reasons}): see the list of bad rows, and correct the file.")
 
 
 class _ChunkPrefetcher:
@@ -131,15 +159,6 @@ class _ChunkPrefetcher:
             await asyncio.gather(asyncio.shield(self._reading), return_exceptions=True)
 
 
-async def _rules(connection: Connection, program: Program) -> CandidateRules:
-    return CandidateRules(
-        await connection.fetchval("SELECT statement_timestamp()"),
-        frozenset(field.name for field in program.fields if field.save),
-        frozenset(field.name for field in program.fields if field.required),
-        program.auto_link,
-    )
-
-
 @asynccontextmanager
 async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = True) -> AsyncIterator[bool]:
     """Lock an import while the block and the connection live; yields False if `wait` is False and the lock is taken.
@@ -149,7 +168,9 @@ async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = T
     try:
         has = await connection.fetchval(_LOCK if wait else _TRY_LOCK, str(import_id)) is not False
     except asyncpg.LockNotAvailableError as error:
-        raise ProgramRefused(f"Another process is working on import {import_id}: wait until it ends.") from error
+        raise ProgramRefused(
+            f"Another process is working on import {import_id}: wait until it ends.", reason="import_busy"
+        ) from error
     try:
         yield has
     finally:

@@ -8,7 +8,9 @@ from codewell.audit.audit_log import Actor
 from codewell.errors import ImportUnknown
 from codewell.imports import imports
 from codewell.infra.postgres.connection import Connection
+from codewell.pool import folded_texts
 from codewell.pool.block_rules import POOLED
+from codewell.reservations.reserved_codes import refuse_reserved_import
 from schemas.imports import Import
 
 # Each transaction of an import locks its row, and the import stops once the state is not `running`.
@@ -21,28 +23,32 @@ _FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
 # Imports insert texts, and wait for deletions of the same ones, under these two locks: take them before the block's.
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
-_LOCK_PROGRAM: Final = "SELECT FROM program WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_PROGRAM: Final = "SELECT match = 'fold' AS folds FROM program WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_BLOCK: Final = f"SELECT next, {POOLED} AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
 _DELETE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
         SELECT FROM code_state s WHERE s.block_id = c.block_id AND s.position = c.position AND s.hole)
     """
+_DELETE_AND_TELL: Final = f"{_DELETE_TEXTS} RETURNING text"
 _TAKE_POSITIONS: Final = "UPDATE block SET next = size, holes = 0, undone = undone + $2, open = false WHERE id = $1"
-_COUNT: Final = """
+_COUNT: Final = f"""
     WITH program AS (
-        UPDATE program SET imported = imported - $2 WHERE id = (SELECT program_id FROM import WHERE id = $1)
+        UPDATE program SET imported = imported - $2, {folded_texts.COUNT_FOLDED.format(number="-$2")}
+        WHERE id = (SELECT program_id FROM import WHERE id = $1)
     )
     UPDATE import SET taken_back = taken_back + $2 WHERE id = $1
-    """
+    """  # noqa: S608  a constant
 
 
 async def undo(connection: Connection, import_id: UUID, actor: Actor | None = None) -> Import:
     """Delete an import's pooled codes, and end the import if it is still running.
 
     Codes that were attached, deleted or changed stay. Runs one transaction a block, so that others wait only briefly;
-    after a crash, call it again. Records `actor`, if given, in the audit log at the start. Raises ImportUnknown.
+    after a crash, call it again. Records `actor`, if given, in the audit log at the start. Raises ImportUnknown, and
+    ProgramRefused while codes of the import are reserved.
     """
     async with connection.transaction():
+        await refuse_reserved_import(connection, import_id)
         if await connection.fetchval(_UNDO, import_id) is None:
             raise ImportUnknown(import_id)
         await connection.execute(_FORGET_FILE, import_id)
@@ -74,9 +80,14 @@ async def _undo_blocks(connection: Connection, import_id: UUID) -> None:
 
 async def _undo_block(connection: Connection, import_id: UUID, block_id: int) -> None:
     """A claim that locked the block first has advanced it, so read the positions after locking the block."""
-    await connection.execute(_LOCK_PROGRAM, await connection.fetchval(_LOCK_IMPORT, import_id))
+    program_id = await connection.fetchval(_LOCK_IMPORT, import_id)
+    folds = await connection.fetchval(_LOCK_PROGRAM, program_id)
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
-        await connection.execute(_DELETE_TEXTS, block_id, block["next"])
+        if folds:
+            gone = await connection.fetch(_DELETE_AND_TELL, block_id, block["next"])
+            await folded_texts.remove(connection, program_id, [row["text"] for row in gone])
+        else:
+            await connection.execute(_DELETE_TEXTS, block_id, block["next"])
         await connection.execute(_TAKE_POSITIONS, block_id, block["pooled"])
         await connection.execute(_COUNT, import_id, block["pooled"])

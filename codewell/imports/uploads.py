@@ -1,6 +1,7 @@
 """Uploaded files, stored in pieces in the database until they are imported, so that any console can import them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,24 +16,35 @@ _STORE: Final = "INSERT INTO import_piece (import_id, number, bytes) VALUES ($1,
 _FETCH: Final = "SELECT bytes FROM import_piece WHERE import_id = $1 AND number = $2"
 
 
+async def pieces_of(path: Path) -> AsyncIterator[tuple[int, bytes]]:
+    """The pieces of a file (1 MiB each), numbered from 0."""
+    with path.open("rb") as file:
+        number = 0
+        while piece := await asyncio.to_thread(file.read, MIB):
+            yield number, piece
+            number += 1
+
+
+async def write_pieces(connection: Connection, statement: str, owner: UUID, path: Path) -> None:
+    """Write the pieces that the statement gives for an owner and a number to `path`, up to the first missing one."""
+    with path.open("wb") as file:
+        number = 0
+        while piece := await connection.fetchval(statement, owner, number):
+            await asyncio.to_thread(file.write, piece)
+            number += 1
+
+
 async def store(connection: Connection, import_id: UUID, path: Path) -> None:
     """Store the file of an import, unless it is stored already, in the current transaction."""
     if await connection.fetchval(_HAS, import_id):
         return
-    with path.open("rb") as file:
-        number = 0
-        while piece := await asyncio.to_thread(file.read, MIB):
-            await connection.execute(_STORE, import_id, number, piece)
-            number += 1
+    async for number, piece in pieces_of(path):
+        await connection.execute(_STORE, import_id, number, piece)
 
 
 async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
     """Write the file of an import to `path`."""
-    with path.open("wb") as file:
-        number = 0
-        while piece := await connection.fetchval(_FETCH, import_id, number):
-            await asyncio.to_thread(file.write, piece)
-            number += 1
+    await write_pieces(connection, _FETCH, import_id, path)
 
 
 async def pending(connection: Connection) -> list[UUID]:

@@ -8,7 +8,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.answer_builder import AnswerBuilder
 from codewell.issuing.model import Decision, PooledCode, RequestEvent
-from codewell.pool.program_rules import ProgramRules
+from codewell.pool.program_rules import ProgramRules, Source
 
 
 async def attach_codes(
@@ -25,9 +25,10 @@ async def attach_codes(
     pool, or does so in the same transaction. With `assign=False` the caller stores the assignments. Raises what
     `claim_queries.write` raises.
     """
-    decision = Decision([], {}, {}, {}, {}, [])
+    decision = Decision.empty()
     builder = AnswerBuilder(program, now, decision.rows, decision.assignments)
     for request_id, event, code in codes:
         builder.attach(request_id, 0, event, code)
+    decision.usage.update(builder.count(Source.PERSON))
     await claim_queries.write(connection, decision if assign else decision._replace(assignments={}))
     return decision

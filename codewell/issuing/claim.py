@@ -7,7 +7,7 @@ other lock. It writes requests in the order of their ids. A program's row is loc
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, count, repeat
 from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -15,14 +15,20 @@ from uuid import UUID
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection, Pool
+from codewell.infra.postgres.constraints import violates
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.issuing import claim_queries
+from codewell.issuing import claim_queries, reserved_claim, reserved_queries
+from codewell.issuing.assignment_keys import assignment_key
+from codewell.issuing.assignments import assigned_codes
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, PooledCode, Request, assignment_key
+from codewell.issuing.model import AgainRun, AnswerRow, AssignmentKey, Decision, PooledCode, Request, Run
 from codewell.minting.minter import Minter
+from codewell.pool.demand import LowPool, low_pool
 from codewell.pool.fill import make_for_request
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_rules import ProgramRules
+from codewell.pool.program_rules import ProgramRules, Source
+from codewell.profiles.deciding_lock import deciding
+from codewell.usage.tally import UsageTally
 
 # How long a claim waits for a program's locked blocks or row (ms). The first timeout on blocks ends the batch's claims.
 BUSY_TIMEOUT_MS: Final = 1_000
@@ -31,27 +37,45 @@ BUSY_TIMEOUT_MS: Final = 1_000
 ROUNDS_MAX: Final = 100
 _NAMES: Final = attrgetter("names")
 _IS_PREVIEW: Final = attrgetter("event.preview")
-# A pool below this share of its mark is filled before the next sweep.
-LOW_SHARE: Final = 0.5
+# How long a manual request waits for the generator when the pool is empty and may be filled.
+MANUAL_WAIT: Final = timedelta(seconds=2)
+
+
+class _Wait(NamedTuple):
+    """Whose blocks the next round waits for: a program's pool, or a reservation."""
+
+    program_id: int | None
+    reservation_id: int | None
 
 
 class ClaimResult(NamedTuple):
     """Outcome of a batch."""
 
     rows: dict[UUID, list[AnswerRow]]
-    """Request id -> the rows of its stored answer, by ordinal."""
+    """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
+    given: dict[UUID, tuple[Run | AgainRun, int]]
+    """Id of a plain request -> the run that has its row, and the row's number."""
     waiting: list[Request]
     """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
-    service has to deliver their codes; `give_up_at` is the time limit for that delivery."""
-    low: dict[int, int]
-    """Program id -> codes left, for pools that are well below their mark and may be filled."""
+    service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
+    low: dict[int, LowPool]
+    """Pools by program id that are below their mark and may be filled."""
     undecidable: dict[UUID, str]
     """Request id -> why the database refuses to store it. `Claims.attach` leaves it empty and raises."""
+
+    def rows_of(self, request_id: UUID) -> list[AnswerRow] | None:
+        """The rows of the request's stored answer, by ordinal; None for an undecided request."""
+        place = self.given.get(request_id)
+        if place is None:
+            return self.rows.get(request_id)
+        run, number = place
+        return [run.row(number)]
 
     def joined(self, other: "ClaimResult") -> "ClaimResult":
         """The merged outcome of two batches."""
         return ClaimResult(
             self.rows | other.rows,
+            self.given | other.given,
             self.waiting + other.waiting,
             self.low | other.low,
             self.undecidable | other.undecidable,
@@ -61,34 +85,40 @@ class ClaimResult(NamedTuple):
 class Claims:
     """Decides batches of requests against one database.
 
-    `remote_wait_s`: how long a request without a deadline waits for a remote service (s).
+    `remote_wait_s`: how long a request without a deadline waits for a remote service (s). `usage` gets what was given,
+    once it is committed.
     """
 
-    def __init__(self, pool: Pool, minters: Minters, remote_wait_s: float = 30.0) -> None:
+    def __init__(
+        self, pool: Pool, minters: Minters, remote_wait_s: float = 30.0, usage: UsageTally | None = None
+    ) -> None:
         self._pool = pool
         self._minters = minters
+        self._usage = usage
         self._remote_wait = timedelta(seconds=remote_wait_s)
         self.names: dict[int, str] = {}
         """Short name by program id; a name never changes."""
+        # The programs of the last batch that had reservations: a guess about the next one.
+        self._reserved: set[str] = set()
         # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
         self._replaying = False
 
     async def attach(self, requests: Iterable[Request]) -> ClaimResult:
         """Decide each request exactly once. Raises what asyncpg raises; decisions of earlier rounds stay stored."""
-        claimed = ClaimResult({}, [], {}, {})
+        claimed = ClaimResult({}, {}, [], {}, {})
         # Of duplicates in one batch the first one decides, as it does across batches.
         first = {request.id: request for request in reversed(list(requests))}
         pending = sorted(first.values(), key=attrgetter("id"))
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
-        wait_for: int | None = None
+        wait_for = _Wait(None, None)
         for _ in range(ROUNDS_MAX):
             if not pending:
                 return claimed
             try:
                 programs, decision, now = await self._claim(pending, wait_for, claimed)
             except claim_queries.CONFLICTS as error:
-                if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name != "answer_once":
+                if isinstance(error, asyncpg.UniqueViolationError) and not violates(error, "answer_once"):
                     raise
                 pending = await self._drop_answered(pending, claimed)
                 continue
@@ -97,23 +127,31 @@ class Claims:
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
-            claimed.waiting.extend(self._until(pending[index], now) for index in decision.ordered)
+            for run in decision.runs:
+                claimed.given.update(zip(run.ids, zip(repeat(run), count()), strict=False))
+            claimed.waiting.extend(
+                self._until(pending[index], now, decision.waits_max.get(index)) for index in decision.ordered
+            )
             await self._make(pending, programs, decision, claimed)
-            wait_for = next(iter(decision.busy), None)
-            undecided = [index for indexes in decision.busy.values() for index in indexes]
-            undecided += [index for indexes in decision.unmade.values() for index in indexes]
-            pending = [pending[index] for index in sorted(undecided)]
-        claimed.waiting.extend(pending)
+            wait_for = _Wait(next(iter(decision.busy), None), next(iter(decision.busy_reserved), None))
+            waits = chain(decision.busy.values(), decision.busy_reserved.values(), decision.unmade.values())
+            undecided = [*chain.from_iterable(waits), *decision.redirected]
+            pending = [decision.redirected.get(index) or pending[index] for index in sorted(undecided)]
+        claimed.waiting.extend(request.as_asked for request in pending)
         return claimed
 
     async def _claim(
-        self, pending: Sequence[Request], wait_for: int | None, claimed: ClaimResult
+        self, pending: Sequence[Request], wait_for: "_Wait", claimed: ClaimResult
     ) -> tuple[dict[int, ProgramRules], Decision, datetime]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            if wait_for is not None:
-                await claim_queries.wait_for_block(connection, wait_for, BUSY_TIMEOUT_MS)
+        async with self._pool.acquire() as connection, deciding(connection):
+            if wait_for.program_id is not None:
+                await claim_queries.wait_for_block(connection, wait_for.program_id, BUSY_TIMEOUT_MS)
+            elif wait_for.reservation_id is not None:
+                await reserved_queries.wait_for_block(connection, wait_for.reservation_id, BUSY_TIMEOUT_MS)
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
-            locked = await self._lock_enough(connection, wanted)
+            locked, own = await self._lock_enough(connection, pending, wanted)
+            assigned = await self._assignments(connection, pending, locked.programs)
+            held = Counter(key.program_id for key, code in assigned.items() if code.lives_at(locked.now))
             stocks = {}
             ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
             await self._minters.load(
@@ -122,39 +160,63 @@ class Claims:
             for name, program in locked.programs.items():
                 self.names[program.id] = name
                 count = _count(program, wanted[name])
+                if program.reuses_codes and not program.shared and not program.has_reservations:
+                    # Each of these profiles is that of a request which needs no new code, nor its text.
+                    count = max(0, count - held[program.id])
                 stocks[program.id] = await claim_queries.draw(
                     connection, self._minters, program, locked.blocks[name], count
                 )
-            assignments = await self._assignments(connection, pending, locked.programs)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,
                 locked.programs,
                 stocks,
-                assignments,
+                assigned,
                 locked.now,
-                lambda program, request: _preview(previews.get(program.id), program, request),
+                lambda program, request: preview_text(previews.get(program.id), program, request),
+                reserved_claim.joined(own, stocks),
+                locked.oldest,
             )
-            await claim_queries.write(connection, decision)
+            await claim_queries.write(connection, decision, assigned)
+            await reserved_queries.write(connection, decision)
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
+        if self._usage is not None:
+            self._usage.add(decision.usage)
         for program in locked.programs.values():
-            left = program.pooled - stocks[program.id].taken
-            if program.is_filled and left + program.on_order < program.pool_max * LOW_SHARE:
-                claimed.low[program.id] = left
+            low = low_pool(program, program.pooled - stocks[program.id].taken)
+            if low is not None:
+                claimed.low[program.id] = low
         return {program.id: program for program in locked.programs.values()}, decision, locked.now
 
-    def _until(self, request: Request, now: datetime) -> Request:
-        """The request with its time limit for a remote service, counted from the start of its wait."""
-        if request.give_up_at is not None:
-            return request
-        return request._replace(give_up_at=request.event.deadline or now + self._remote_wait)
+    def _until(self, request: Request, now: datetime, wait_max: timedelta | None) -> Request:
+        """The request with its time limit for the delivery of codes, counted from the start of its wait.
 
-    async def _lock_enough(self, connection: Connection, wanted: Counter[str]) -> claim_queries.LockedPrograms:
-        """Lock blocks until they hold the wanted number of codes, or no unlocked block is left."""
-        blocks_max = dict.fromkeys(wanted, 1)
+        `wait_max`: how long it may wait before a fallback is asked.
+        """
+        asked = request.as_asked
+        if asked.give_up_at is not None:
+            return asked
+        wait = MANUAL_WAIT if asked.source is Source.PERSON else self._remote_wait
+        give_up_at = asked.event.deadline or now + wait
+        return asked._replace(give_up_at=give_up_at if wait_max is None else min(give_up_at, now + wait_max))
+
+    async def _lock_enough(
+        self, connection: Connection, pending: Sequence[Request], wanted: Counter[str]
+    ) -> tuple[claim_queries.LockedPrograms, reserved_claim.OwnStocks]:
+        """Lock blocks until they hold the wanted number of codes, or no unlocked block is left.
+
+        Subtracts from `wanted` what reservations give.
+        """
+        # A campaign with a reservation needs no block of the pool, which others may want.
+        blocks_max = {name: 0 if name in self._reserved else 1 for name in wanted}
+        own: reserved_claim.OwnStocks | None = None
         while True:
-            locked = await claim_queries.lock(connection, blocks_max)
+            locked = await claim_queries.lock_blocks(connection, blocks_max)
+            if own is None:
+                own = await reserved_claim.draw(connection, self._minters, pending, locked.programs)
+                wanted.subtract(own.covered)
+                self._reserved = {name for name, program in locked.programs.items() if program.has_reservations}
             short = [
                 name
                 for name, blocks in locked.blocks.items()
@@ -162,9 +224,9 @@ class Claims:
                 and sum(block.left for block in blocks) < _count(locked.programs[name], wanted[name])
             ]
             if not short:
-                return locked
+                return locked, own
             for name in short:
-                blocks_max[name] *= 4
+                blocks_max[name] = max(1, blocks_max[name] * 4)
 
     async def _assignments(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
@@ -177,7 +239,7 @@ class Claims:
             for name in request.names
             if (program := programs.get(name)) is not None and program.reuses_codes
         }
-        return await claim_queries.assigned_codes(connection, list(keys))
+        return await assigned_codes(connection, list(keys))
 
     async def _preview_minters(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
@@ -201,7 +263,7 @@ class Claims:
                 async with self._pool.acquire() as connection:
                     await make_for_request(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
             except asyncpg.LockNotAvailableError:
-                claimed.waiting.extend(pending[index] for index in indexes)
+                claimed.waiting.extend(pending[index].as_asked for index in indexes)
                 del decision.unmade[program_id, source]
 
     async def _drop_answered(self, pending: Sequence[Request], claimed: ClaimResult) -> list[Request]:
@@ -210,7 +272,8 @@ class Claims:
             rows = await claim_queries.stored_answers(connection, [request.id for request in pending])
             if rows:
                 await claim_queries.wait_for_standby(connection)
-            unnamed = {row.program_id for row in rows if row.program_id is not None} - self.names.keys()
+            ids = chain.from_iterable((row.program_id, row.asked_program_id) for row in rows)
+            unnamed = {id_ for id_ in ids if id_ is not None} - self.names.keys()
             if unnamed:
                 names = await connection.fetch(
                     "SELECT id, name FROM program WHERE id = ANY($1::bigint[])", list(unnamed)
@@ -222,7 +285,7 @@ class Claims:
         return [request for request in pending if request.id not in claimed.rows]
 
 
-def _preview(minter: Minter | None, program: ProgramRules, request: Request) -> str:
+def preview_text(minter: Minter | None, program: ProgramRules, request: Request) -> str:
     """A preview text, of no profile. The codes of a remote service or an import can't be predicted."""
     return "PREVIEW" if minter is None else minter.preview(request.id.bytes, program.codes_max)
 

@@ -1,7 +1,9 @@
 """SQL statements of a claim: lock blocks and read their programs, draw texts, write the decision."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -9,62 +11,58 @@ import asyncpg
 
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode
-from codewell.pool.block_rules import AVAILABLE, POOLED
+from codewell.issuing.assignments import AssignmentTaken, assign_all
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot
+from codewell.pool.block_rules import GIVES, GIVES_OF_PROGRAM_1, POOLED
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import RULES_WITH_POOLED
 from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-# NO KEY: an insert into code_state, whose foreign key locks the block's key, need not wait for a claim.
+# NO KEY: as strong as the lock of the update that follows, and no stronger.
 _LOCK: Final = f"""
-    SELECT statement_timestamp() AS now, {RULES_WITH_POOLED},
+    SELECT statement_timestamp() AS now, (SELECT oldest FROM retention) AS oldest, {RULES_WITH_POOLED},
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            {POOLED} AS left, b.holes, b.expires_at, b.fields
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
         SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled FROM block
-        WHERE program_id = p.id AND {AVAILABLE}
+        WHERE program_id = p.id AND {GIVES}
     ) level ON true
     LEFT JOIN LATERAL (
         SELECT * FROM block
-        WHERE program_id = p.id AND {AVAILABLE}
+        WHERE program_id = p.id AND {GIVES}
         ORDER BY expires_at, id LIMIT w.blocks FOR NO KEY UPDATE SKIP LOCKED
     ) b ON true
     """  # noqa: S608  constants
 
 _WAIT: Final = f"""
     SELECT id FROM block
-    WHERE program_id = $1 AND {AVAILABLE}
+    WHERE program_id = $1 AND {GIVES_OF_PROGRAM_1}
     ORDER BY expires_at, id LIMIT 1 FOR NO KEY UPDATE
     """  # noqa: S608  constants
 
-_TAKE: Final = """
-    UPDATE block SET next = t.next, attached = attached + t.given,
-        holes = holes - (t.next - block.next - t.given), open = block.next + holes + t.given < size
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (id, next, given)
-    WHERE block.id = t.id
-    """
-
-_HOLD: Final = """
-    INSERT INTO holding AS h (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                         $7::timestamptz[], $8::jsonb[])
-    ON CONFLICT (program_id, profile_id, scope) DO UPDATE
-    SET block_id = excluded.block_id, position = excluded.position, code = excluded.code,
-        expires_at = excluded.expires_at, fields = excluded.fields
-    WHERE h.expires_at <= statement_timestamp()
-    RETURNING 1
-    """
-
+_ROW: Final = ", ".join(AnswerRow._fields)
+# A round trip less than two statements, and planned once.
+_APPEND_AND_TAKE: Final = f"""
+    WITH taken AS (
+        UPDATE block SET next = t.next, attached = attached + t.given,
+            holes = holes - (t.next - block.next - t.given), open = block.next + holes + t.given < size
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (id, next, given)
+        WHERE block.id = t.id
+    )
+    INSERT INTO answer ({_ROW})
+    SELECT * FROM unnest($4::uuid[], $5::smallint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[],
+                         $10::boolean[], $11::text[], $12::text[], $13::timestamptz[], $14::jsonb[], $15::json[],
+                         $16::timestamptz[], $17::bigint[], $18::smallint[])
+    """  # noqa: S608  constants
+# From some more on, COPY costs less; it takes two round trips more.
+_ROWS_APPENDED_MAX: Final = 200
+_ID: Final = attrgetter("request_id", "ordinal")
 
 # Writes to the write-ahead log only, in a separate transaction.
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
-
-
-class AssignmentTaken(Exception):
-    """Another worker has just assigned this profile a code. The caller decides the batch again."""
 
 
 class LockedBlock(NamedTuple):
@@ -83,9 +81,13 @@ class LockedBlock(NamedTuple):
 
 
 class LockedPrograms(NamedTuple):
-    """Existing programs by short name, the blocks locked for each, and the database's time."""
+    """Existing programs by short name, the blocks locked for each, the database's time, and which requests are too old.
+
+    A request with an id before `oldest` may have had an answer that has left the database.
+    """
 
     now: datetime
+    oldest: UUID | None
     programs: dict[str, ProgramRules]
     blocks: dict[str, list[LockedBlock]]
 
@@ -94,25 +96,30 @@ _PROGRAM_COLUMNS: Final = len(ProgramRules._fields)
 
 
 async def lock(connection: Connection, blocks_max: Mapping[str, int]) -> LockedPrograms:
+    """As `lock_blocks`, in a transaction of another kind: takes DECIDING_LOCK first."""
+    await hold_deciding_lock(connection)
+    return await lock_blocks(connection, blocks_max)
+
+
+async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int]) -> LockedPrograms:
     """Lock up to `blocks_max[name]` blocks of each program, those that expire first before others.
 
-    Skips blocks that other transactions have locked, and blocks without unexpired codes. A second call in the same
-    transaction with a higher limit returns the same blocks and more.
+    The transaction holds DECIDING_LOCK. Skips blocks that other transactions have locked, and blocks without unexpired
+    codes. A second call in the same transaction with a higher limit returns the same blocks and more.
     """
     programs: dict[str, ProgramRules] = {}
     blocks: dict[str, list[LockedBlock]] = {}
-    await hold_deciding_lock(connection)
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
         if row["id"] is None:
             continue
         name = row["name"]
         if name not in programs:
-            programs[name] = ProgramRules(*row[1 : 1 + _PROGRAM_COLUMNS])
+            programs[name] = ProgramRules(*row[2 : 2 + _PROGRAM_COLUMNS])
             blocks[name] = []
         if row["block_id"] is not None:
-            blocks[name].append(LockedBlock(*row[1 + _PROGRAM_COLUMNS :]))
-    return LockedPrograms(rows[0]["now"], programs, blocks)
+            blocks[name].append(LockedBlock(*row[2 + _PROGRAM_COLUMNS :]))
+    return LockedPrograms(rows[0]["now"], rows[0]["oldest"], programs, blocks)
 
 
 async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
@@ -134,7 +141,7 @@ async def draw(
     for block in blocks:
         if count == wanted:
             break
-        positions = await _positions(connection, block, wanted - count)
+        positions = await _positions(connection, block, min(wanted - count, block.left))
         texts = await _texts(connection, minters, program, block, positions)
         lots.append(Lot(block.id, positions, texts, block.expires_at, block.fields))
         count += len(positions)
@@ -177,44 +184,27 @@ async def _texts(
     return [row["text"] for row in rows]
 
 
-async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
-    """The stored assignments of these keys; keys without one are left out."""
-    rows = await connection.fetch(
-        """
-        SELECT h.* FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (program_id, profile_id, scope)
-        JOIN holding h USING (program_id, profile_id, scope)
-        """,
-        *_columns(keys, 3),
-    )
-    return {
-        AssignmentKey(row["program_id"], row["profile_id"], row["scope"]): PooledCode(
-            row["block_id"], row["position"], row["code"], row["expires_at"], row["fields"]
-        )
-        for row in rows
-    }
-
-
-async def write(connection: Connection, decision: Decision) -> None:
+async def write(connection: Connection, decision: Decision, stored: Collection[AssignmentKey] | None = None) -> None:
     """Append the answers, store the assignments, and advance the blocks' counters.
 
+    `stored`: those keys that had an assignment when this transaction looked; None if it has not looked.
     Raises asyncpg.UniqueViolationError of `answer_once` when a request has an answer already, and AssignmentTaken when
     a profile has an unexpired assignment already.
     """
-    if decision.rows:
+    rows, runs = decision.rows, decision.runs
+    if len(rows) + sum(len(run.ids) for run in runs) <= _ROWS_APPENDED_MAX:
+        rows = sorted(chain(rows, *(run.rows() for run in runs)), key=_ID)
+    else:
+        links = bool(decision.fallbacks)
         # asyncpg would read plain bytes as a file path.
-        source = memoryview(copy_answers.encode(decision.rows))
-        await connection.copy_to_table("answer", source=source, columns=copy_answers.COLUMNS, format="binary")
-    if decision.assignments and await assign(connection, decision.assignments) != len(decision.assignments):
-        raise AssignmentTaken
-    taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
-    if taken:
-        await connection.execute(_TAKE, *_columns(taken, 3))
-
-
-async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
-    """Store assignments, and return how many. A key that has an unexpired one already keeps it and is not counted."""
-    ordered = sorted(assignments.items())
-    return len(await connection.fetch(_HOLD, *_columns([(*key, *code) for key, code in ordered], 8)))
+        source, columns = memoryview(copy_answers.encode(rows, runs, links=links)), copy_answers.columns(links=links)
+        await connection.copy_to_table("answer", source=source, columns=columns, format="binary")
+        rows = []
+    if rows or decision.taken:
+        taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
+        await connection.execute(_APPEND_AND_TAKE, *_columns(taken, 3), *_columns(rows, len(AnswerRow._fields)))
+    if decision.assignments:
+        await assign_all(connection, decision.assignments, decision.assignments if stored is None else stored)
 
 
 async def wait_for_standby(connection: Connection) -> None:
@@ -231,7 +221,7 @@ async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) ->
     rows = await connection.fetch(
         """
         SELECT request_id, ordinal, program_id, block_id, position, again, preview, profile_id, code, expires_at,
-               fields, refusals, answered_at
+               fields, refusals, answered_at, asked_program_id, link
         FROM answer WHERE request_id = ANY($1::uuid[]) ORDER BY request_id, ordinal
         """,
         list(request_ids),

@@ -1,7 +1,8 @@
 """Encodes answer rows for binary COPY."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from codewell.infra.postgres.copy_binary import (
@@ -15,29 +16,106 @@ from codewell.infra.postgres.copy_binary import (
     text,
     timestamp,
 )
-from codewell.issuing.model import AnswerRow
+from codewell.issuing.model import AgainRun, AnswerRow, Run
 
 # Columns that are never null come first, so that one struct packs them.
 COLUMNS: Final = (
     "request_id", "ordinal", "again", "preview", "answered_at", "profile_id",
     "program_id", "block_id", "position", "code", "expires_at", "fields", "refusals",
 )  # fmt: skip
+# Rows of fallbacks have these as well.
+_LINK_COLUMNS: Final = ("asked_program_id", "link")
 
 # Field count; request id, ordinal, again, preview and time, each with its length prefix; length of the profile id.
 _HEAD: Final = struct.Struct(">hi16sihi?i?12si").pack
+# The same for a run: what is the same in all its rows is packed once.
+_RUN_START: Final = struct.Struct(">hi").pack
+_SAME: Final = struct.Struct(">ihi?i?12s").pack
+_RUN_HEAD: Final = struct.Struct(">6s16s28si").pack
+_RUN_MIDDLE: Final = struct.Struct(">24siqi").pack
+_AGAIN_MIDDLE: Final = struct.Struct(">12siqiqi").pack
+_SMALLINT: Final = struct.Struct(">ih").pack
+_SMALLINT_BYTES: Final = 2
 
 
-def encode(rows: Iterable[AnswerRow]) -> bytes:
-    """The rows in the binary COPY format, with their fields in the order of COLUMNS."""
-    pieces = [BEGIN]
+def columns(*, links: bool) -> tuple[str, ...]:
+    """The columns of `encode`'s rows."""
+    return COLUMNS + _LINK_COLUMNS if links else COLUMNS
+
+
+def encode(rows: Sequence[AnswerRow], runs: Sequence[Run | AgainRun] = (), *, links: bool) -> bytes:
+    """The rows in the binary COPY format, with the fields of `columns`. Without `links` no row may have a link.
+
+    Several runs, or runs beside rows, are put in the order of their requests' ids, as `rows` are.
+    """
+    pieces = list(_row_pieces(rows, links=links))
+    for run in runs:
+        pieces += _run_pieces(run, links=links)
+    if runs and (rows or len(runs) > 1):
+        ids = [*(row.request_id for row in rows), *chain.from_iterable(run.ids for run in runs)]
+        pieces = [pieces[index] for index in sorted(range(len(ids)), key=ids.__getitem__)]
+    return b"".join((BEGIN, *chain.from_iterable(pieces), END))
+
+
+Pieces = tuple[bytes, ...]
+
+
+def _run_pieces(run: Run | AgainRun, *, links: bool) -> Iterable[Pieces]:
+    """Each row in a few pieces: most of it is the same in all rows."""
+    before = _RUN_START(len(columns(links=links)), 16)
+    same = _SAME(2, 0, 1, isinstance(run, AgainRun), 1, False, timestamp(run.answered_at))
+    if isinstance(run, AgainRun):
+        return _again_pieces(run, before, same, links=links)
+    return _next_pieces(run, before, same, links=links)
+
+
+def _again_pieces(run: AgainRun, before: bytes, same: bytes, *, links: bool) -> Iterable[Pieces]:
+    program_id = bigint_or_null(run.program_id)
+    end = NULL + NULL + NULL if links else NULL
+    pieces = []
+    for id_, profile_id, (block_id, position, code, expires_at, fields) in zip(
+        run.ids, run.profile_ids, run.codes, strict=True
+    ):
+        profile, text_bytes = profile_id.encode(), code.encode()
+        pieces.append((
+            _RUN_HEAD(before, id_.bytes, same, len(profile)),
+            profile,
+            _AGAIN_MIDDLE(program_id, 8, block_id, 8, position, len(text_bytes)),
+            text_bytes,
+            NULL if expires_at is None else timestamp(expires_at),
+            NULL if fields is None else jsonb(fields),
+            end,
+        ))  # fmt: skip
+    return pieces
+
+
+def _next_pieces(run: Run, before: bytes, same: bytes, *, links: bool) -> Iterable[Pieces]:
+    head, middle = _RUN_HEAD, _RUN_MIDDLE
+    place = bigint_or_null(run.program_id) + bigint_or_null(run.block_id)
+    tail = b"".join((
+        NULL if run.expires_at is None else timestamp(run.expires_at),
+        NULL if run.fields is None else jsonb(run.fields),
+        NULL,
+        NULL + NULL if links else b"",
+    ))  # fmt: skip
+    profiles = [profile_id.encode() for profile_id in run.profile_ids]
+    codes = [code.encode() for code in run.texts]
+    return [
+        (head(before, id_.bytes, same, len(profile)), profile, middle(place, 8, position, len(code)), code, tail)
+        for id_, profile, position, code in zip(run.ids, profiles, run.positions, codes, strict=True)
+    ]
+
+
+def _row_pieces(rows: Iterable[AnswerRow], *, links: bool) -> Iterable[Pieces]:
+    count = len(columns(links=links))
     for row in rows:
         (request_id, ordinal, program_id, block_id, position, again, preview, profile_id,
-         code, expires_at, fields, refusals, answered_at) = row  # fmt: skip
+         code, expires_at, fields, refusals, answered_at, asked_program_id, link) = row  # fmt: skip
         profile = profile_id.encode()
         head = _HEAD(
-            len(COLUMNS), 16, request_id.bytes, 2, ordinal, 1, again, 1, preview, timestamp(answered_at), len(profile)
+            count, 16, request_id.bytes, 2, ordinal, 1, again, 1, preview, timestamp(answered_at), len(profile)
         )
-        pieces += (
+        yield (
             head,
             profile,
             bigint_or_null(program_id),
@@ -47,6 +125,9 @@ def encode(rows: Iterable[AnswerRow]) -> bytes:
             NULL if expires_at is None else timestamp(expires_at),
             NULL if fields is None else jsonb(fields),
             NULL if refusals is None else text(refusals),
+            *(
+                (bigint_or_null(asked_program_id), NULL if link is None else _SMALLINT(_SMALLINT_BYTES, link))
+                if links
+                else ()
+            ),
         )
-    pieces.append(END)
-    return b"".join(pieces)

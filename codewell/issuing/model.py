@@ -1,14 +1,17 @@
 """Data of a claim: requests, locked codes, assignments, answer rows and the decision."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
-from hashlib import blake2b
-from itertools import chain, repeat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 from uuid import UUID
 
-from codewell.pool.program_rules import ProgramRules, Source
+from codewell.issuing.fallbacks import Link
+from codewell.pool.program_rules import Source
+from codewell.usage.usage_key import UsageKey
 from schemas.events import MessageRender, ScenarioStep
+from schemas.plain_events import PlainRender, PlainStep
 
 
 class ManualRequest(NamedTuple):
@@ -25,7 +28,9 @@ class ManualRequest(NamedTuple):
         return (self.program,)
 
 
-RequestEvent = MessageRender | ScenarioStep | ManualRequest
+MessageEvent = MessageRender | PlainRender
+StepEvent = ScenarioStep | PlainStep
+RequestEvent = MessageEvent | StepEvent | ManualRequest
 
 
 class Request(NamedTuple):
@@ -36,15 +41,29 @@ class Request(NamedTuple):
     names: tuple[str, ...]
     """The event's `program_names`, computed once."""
     give_up_at: datetime | None = None
-    """Time limit of the wait for a remote service; None before that wait begins."""
+    """Time limit of the wait for a remote service or the generator; None before that wait begins."""
+    links: tuple[Link | None, ...] | None = None
+    """For each name the fallback that it is, or None; None for a request that tries no fallback."""
+
+    def redirected(self, links: Mapping[int, Link]) -> "Request":
+        """The request with these links in the places (ordinals) of its programs."""
+        names, present = list(self.names), list(self.links or [None] * len(self.names))
+        for ordinal, link in links.items():
+            names[ordinal], present[ordinal] = link.program, link
+        return self._replace(names=tuple(names), links=tuple(present))
+
+    @property
+    def as_asked(self) -> "Request":
+        """The request without fallbacks: they are found anew when it is decided again."""
+        return self if self.links is None else self._replace(names=self.event.program_names, links=None)
 
     @property
     def source(self) -> Source:
         """The source whose switch decides whether codes may be made for this request."""
         match self.event:
-            case MessageRender():
+            case MessageRender() | PlainRender():
                 return Source.CAMPAIGN
-            case ScenarioStep():
+            case ScenarioStep() | PlainStep():
                 return Source.SCENARIO
             case ManualRequest():
                 return Source.PERSON
@@ -58,6 +77,10 @@ class PooledCode(NamedTuple):
     text: str
     expires_at: datetime | None
     fields: str | None
+
+    def lives_at(self, now: datetime) -> bool:
+        """Whether it has not expired."""
+        return self.expires_at is None or self.expires_at > now
 
 
 PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
@@ -86,12 +109,7 @@ class LockedStock:
             raise ValueError("A block has not the texts that its counters say it has.")
         self._lots = lots
         self._drawn = sum(len(lot.positions) for lot in lots)
-        # A lazy C-level zip over each lot's columns avoids a Python step for each code: this is the hot path.
-        columns = (
-            zip(repeat(lot.block_id), lot.positions, lot.texts, repeat(lot.expires_at), repeat(lot.fields))
-            for lot in lots
-        )
-        self._codes: Iterator[PooledCodeFields] = chain.from_iterable(columns)
+        self._codes: Iterator[PooledCodeFields] | None = None
         self.left = self._drawn
         self.elsewhere = elsewhere
         """Codes in blocks that other workers have locked. They may still be available once those locks are released."""
@@ -103,8 +121,28 @@ class LockedStock:
 
     def take(self) -> PooledCodeFields:
         """Remove and return the next code. Callers check `left` first: a request gets all of its codes or none."""
+        if self._codes is None:
+            # A lazy C-level zip over each lot's columns avoids a Python step for each code: this is the hot path.
+            columns = (
+                zip(repeat(lot.block_id), lot.positions, lot.texts, repeat(lot.expires_at), repeat(lot.fields))
+                for lot in self._lots
+            )
+            self._codes = islice(chain.from_iterable(columns), self.taken, None)
         self.left -= 1
         return next(self._codes)
+
+    def take_lots(self, count: int) -> Iterator[Lot]:
+        """As `count` times `take`, at once: the codes by block. Exhaust it before another code is taken."""
+        skipped = self.taken
+        self.left -= count
+        self._codes = None
+        for lot in self._lots:
+            size = len(lot.positions)
+            part = slice(skipped, min(size, skipped + count))
+            skipped = max(0, skipped - size)
+            if part.start < part.stop:
+                yield lot._replace(positions=lot.positions[part], texts=lot.texts[part])
+                count -= part.stop - part.start
 
     def moved(self) -> Iterator[tuple[int, tuple[int, int]]]:
         """Yield (block id, (position after the last given code, codes given)) for each block that gave any."""
@@ -123,33 +161,6 @@ class AssignmentKey(NamedTuple):
     program_id: int
     profile_id: str
     scope: str
-
-
-EVERYBODY = ""
-
-
-def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
-    """The key under which the program reuses the profile's code for this request.
-
-    A message is scoped by its campaign as a scenario's step is by its scenario; a message has no finer scope. Manual
-    requests have a scope of their own unless the scope is the whole program.
-    """
-    if program.shared:
-        return AssignmentKey(program.id, EVERYBODY, "")
-    match program.reuse, event:
-        case "profile", _:
-            scope = ""
-        case "step", ScenarioStep():
-            # A hash, because two ids and the profile's could exceed the maximum size of an index row.
-            step = f"{event.scenario_id}\x1f{event.step_id}".encode()
-            scope = f"step:{blake2b(step, digest_size=16).hexdigest()}"
-        case _, ScenarioStep():
-            scope = f"scenario:{event.scenario_id}"
-        case _, MessageRender():
-            scope = f"campaign:{event.campaign_id}"
-        case _, ManualRequest():
-            scope = "hand"
-    return AssignmentKey(program.id, event.profile_id, scope)
 
 
 class AnswerRow(NamedTuple):
@@ -172,12 +183,65 @@ class AnswerRow(NamedTuple):
     refusals: str | None
     answered_at: datetime
     """Time of the decision, by the database's clock."""
+    asked_program_id: int | None = None
+    """The program that was asked, where the code is from a fallback."""
+    link: int | None = None
+    """Which of the asked program's fallbacks `program_id` is, from 1."""
+
+
+class Run(NamedTuple):
+    """Codes of one block that plain requests got (`take_runs`), each the next one, as columns in their order."""
+
+    ids: Sequence[UUID]
+    profile_ids: Sequence[str]
+    program_id: int
+    block_id: int
+    positions: Sequence[int]
+    texts: Sequence[str]
+    expires_at: datetime | None
+    fields: str | None
+    answered_at: datetime
+
+    def row(self, number: int) -> AnswerRow:
+        """The answer row of one request, by its number in the columns."""
+        return AnswerRow(
+            self.ids[number], 0, self.program_id, self.block_id, self.positions[number], False, False,
+            self.profile_ids[number], self.texts[number], self.expires_at, self.fields, None, self.answered_at,
+        )  # fmt: skip
+
+    def rows(self) -> list[AnswerRow]:
+        """All answer rows."""
+        return list(map(self.row, range(len(self.ids))))
+
+
+class AgainRun(NamedTuple):
+    """Codes of one program that plain requests got because their profiles have them, as columns in their order."""
+
+    ids: Sequence[UUID]
+    profile_ids: Sequence[str]
+    program_id: int
+    codes: Sequence[PooledCode]
+    answered_at: datetime
+
+    def row(self, number: int) -> AnswerRow:
+        """The answer row of one request, by its number in the columns."""
+        block_id, position, text, expires_at, fields = self.codes[number]
+        return AnswerRow(
+            self.ids[number], 0, self.program_id, block_id, position, True, False,
+            self.profile_ids[number], text, expires_at, fields, None, self.answered_at,
+        )  # fmt: skip
+
+    def rows(self) -> list[AnswerRow]:
+        """All answer rows."""
+        return [self.row(number) for number in range(len(self.ids))]
 
 
 class Decision(NamedTuple):
     """Writes of a claim, and the requests that it could not decide yet."""
 
     rows: list[AnswerRow]
+    """Without those of `runs`."""
+    runs: list[Run | AgainRun]
     taken: dict[int, tuple[int, int]]
     """Block id -> (position after the last given code, codes given)."""
     assignments: dict[AssignmentKey, PooledCode]
@@ -187,4 +251,22 @@ class Decision(NamedTuple):
     unmade: dict[tuple[int, Source], list[int]]
     """(program id, source) -> indexes of requests for which the claim may make codes itself."""
     ordered: list[int]
-    """Indexes of requests that wait for codes from a remote service."""
+    """Indexes of requests that wait for codes from a remote service, or from the generator."""
+    redirected: dict[int, Request]
+    """Index -> the request with the fallbacks that it tries next."""
+    waits_max: dict[int, timedelta]
+    """Index of an ordered request -> how long it may wait before a fallback is asked."""
+    usage: Counter[UsageKey]
+    """Codes given and programs that refused, without previews: to be counted once the decision is committed."""
+    fallbacks: Counter[tuple[int, int]]
+    """(id of the asked program, number of the link) -> rows with a code of that fallback."""
+
+    reserved: dict[int, tuple[int, int, str]]
+    """As `taken`, for blocks of reservations, with the campaign or scenario whose requests got the codes."""
+    busy_reserved: dict[int, list[int]]
+    """Reservation id -> indexes of requests whose reserved codes are all locked by other workers."""
+
+    @classmethod
+    def empty(cls) -> "Decision":
+        """A decision to add to."""
+        return cls([], [], {}, {}, {}, {}, [], {}, {}, Counter(), Counter(), {}, {})

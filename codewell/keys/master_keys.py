@@ -24,6 +24,10 @@ _REMOTE_KEY_SAMPLES: Final = """
     SELECT DISTINCT ON (wrapped, key_id) secret AS stored, wrapped AS is_wrapped, key_id
     FROM remote_secret WHERE wrapped
     """
+_WEBHOOK_KEY_SAMPLES: Final = """
+    SELECT DISTINCT ON (wrapped, key_id) secret AS stored, wrapped AS is_wrapped, key_id
+    FROM webhook_secret WHERE wrapped
+    """
 
 
 class WrappedKey(NamedTuple):
@@ -82,10 +86,11 @@ async def check(connection: Connection, keys: MasterKeys) -> None:
     """Raise SettingsInvalid unless every kind of stored key can be unwrapped."""
     await check_for_programs(connection, keys)
     await _check(connection, keys, _REMOTE_KEY_SAMPLES)
+    await _check(connection, keys, _WEBHOOK_KEY_SAMPLES)
 
 
 async def check_for_programs(connection: Connection, keys: MasterKeys) -> None:
-    """Like `check`, for processes that use no secrets of remote services and may have no right to read them."""
+    """Like `check`, for processes that use no secrets of remote services and webhooks, and may not read them."""
     await _check(connection, keys, _TEMPLATE_KEY_SAMPLES)
 
 

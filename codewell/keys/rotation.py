@@ -8,7 +8,7 @@ from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.postgres.connection import Connection
-from codewell.keys import master_keys
+from codewell.keys import announcements, master_keys
 from codewell.keys.master_keys import MasterKeys, WrappedKey
 
 # The rows of one batch are locked together for some milliseconds, and fills of these programs wait for that.
@@ -34,20 +34,30 @@ _WRAP_SECRETS: Final = """
     UPDATE remote_secret s SET secret = n.secret, wrapped = true, key_id = $3
     FROM unnest($1::bigint[], $2::bytea[]) AS n (id, secret) WHERE s.id = n.id
     """
+_LOCK_WEBHOOKS: Final = """
+    SELECT id, secret AS stored, wrapped AS is_wrapped, key_id FROM webhook_secret
+    WHERE key_id IS DISTINCT FROM $1 ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    """
+_WRAP_WEBHOOKS: Final = """
+    UPDATE webhook_secret s SET secret = n.secret, wrapped = true, key_id = $3
+    FROM unnest($1::bigint[], $2::bytea[]) AS n (id, secret) WHERE s.id = n.id
+    """
 _COUNT_REMAINING: Final = """
     SELECT (SELECT count(*) FROM template_version WHERE key_id IS DISTINCT FROM $1)
          + (SELECT count(*) FROM remote_secret WHERE key_id IS DISTINCT FROM $1)
+         + (SELECT count(*) FROM webhook_secret WHERE key_id IS DISTINCT FROM $1)
     """
 _STATUS: Final = """
     SELECT what, is_wrapped, key_id, count(*) FROM (
         SELECT 'programs' AS what, key_wrapped AS is_wrapped, key_id FROM template_version
         UNION ALL SELECT 'remote services', wrapped, key_id FROM remote_secret
+        UNION ALL SELECT 'webhooks', wrapped, key_id FROM webhook_secret
     ) k GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     """
 
 
 class RotationCounts(NamedTuple):
-    """The number of programs' keys, or of remote services' secrets, that one master key wraps."""
+    """The number of programs' keys, or of secrets of remote services or webhooks, that one master key wraps."""
 
     keys_of: str
     number: int
@@ -75,17 +85,21 @@ async def status(connection: Connection, keys: MasterKeys) -> list[RotationCount
 async def rotate(connection: Connection, keys: MasterKeys, actor: Actor, progress: Callable[[int], None]) -> int:
     """Wrap all keys with the newest master key, plain ones too; return how many changed. Safe to interrupt and repeat.
 
-    Calls `progress` with the number of keys done. Raises SettingsInvalid without a master key, or if a stored key can't
-    be unwrapped; StackUnavailable if rows stay locked: then all other keys are wrapped.
+    Calls `progress` with the number of keys done. Raises SettingsInvalid without a master key, if a stored key can't be
+    unwrapped, or while a running worker lacks the newest master key; StackUnavailable if rows stay locked: then all
+    other keys are wrapped.
     """
     if keys.newest_id is None:
         raise SettingsInvalid("Set CODEWELL_MASTER_KEY to the new master key.")
     await master_keys.check(connection, keys)
+    await announcements.require_newest(connection, keys)
     done = 0
     for _ in range(_ROUNDS_MAX):
         while rotated := await _rotate_batch(connection, keys, actor):
             done += rotated
             progress(done)
+            # One may have started since.
+            await announcements.require_newest(connection, keys)
         if not await connection.fetchval(_COUNT_REMAINING, keys.newest_id):
             return done
         await asyncio.sleep(_PAUSE_S)
@@ -102,12 +116,19 @@ async def _rotate_batch(connection: Connection, keys: MasterKeys, actor: Actor) 
             await connection.execute(
                 _WRAP_TEMPLATES, [row[0] for row in templates], [row[1] for row in templates], wrapped, newest
             )
-        secrets = await connection.fetch(_LOCK_SECRETS, newest, BATCH_KEYS_MAX)
-        if secrets:
-            wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[1:]))).stored for row in secrets]
-            await connection.execute(_WRAP_SECRETS, [row[0] for row in secrets], wrapped, newest)
-        if templates or secrets:
+        remotes = await _wrap_secrets(connection, keys, newest, _LOCK_SECRETS, _WRAP_SECRETS)
+        webhooks = await _wrap_secrets(connection, keys, newest, _LOCK_WEBHOOKS, _WRAP_WEBHOOKS)
+        done = len(templates) + remotes + webhooks
+        if done:
             await audit_log.record(
-                connection, actor, "key.rotate", programs=len(templates), remote_services=len(secrets)
+                connection, actor, "key.rotate", programs=len(templates), remote_services=remotes, webhooks=webhooks
             )
-    return len(templates) + len(secrets)
+    return done
+
+
+async def _wrap_secrets(connection: Connection, keys: MasterKeys, newest: bytes | None, lock: str, wrap: str) -> int:
+    secrets = await connection.fetch(lock, newest, BATCH_KEYS_MAX)
+    if secrets:
+        wrapped = [keys.wrap(keys.unwrap(WrappedKey(*row[1:]))).stored for row in secrets]
+        await connection.execute(wrap, [row[0] for row in secrets], wrapped, newest)
+    return len(secrets)

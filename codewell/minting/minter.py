@@ -3,18 +3,19 @@
 Code number i has the text that P(i) spells in the template, where P is the secret `Permutation` of its space and
 the first place is the most significant digit. In a space above 2**62 only the leading places are permuted, as many as
 fit in 2**62. The remaining places come from AES of the number under a second key, so that a text still depends only on
-its number, and no two numbers share a text.
+its number, and no two numbers share a text. A check character follows from the others and takes no part in this.
 """
 
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from codewell.minting.folding import Folding
 from codewell.minting.permutation import KEY_BYTES, SIZE_MAX, CipherBlocks, Permutation, block_cipher
 from codewell.minting.template import Template
 
@@ -38,11 +39,12 @@ def mintable_count(template: Template) -> int:
 def _permuted_places(template: Template) -> tuple[int, int]:
     """The number of permuted leading places, and the number of texts that they spell."""
     space = 1
-    for place, cell in enumerate(template.cells):
+    cells = template.free_cells
+    for place, cell in enumerate(cells):
         if space * len(cell) > SIZE_MAX:
             return place, space
         space *= len(cell)
-    return template.length, space
+    return len(cells), space
 
 
 class _InverseTables(NamedTuple):
@@ -77,15 +79,17 @@ class Minter:
         self._run = max(1, RUN_CELLS_MAX // template.length)
 
         # In all arrays rows are places and columns are codes: a row is one contiguous vector with one divisor.
-        self._radices = _column([len(cell) for cell in template.cells])
-        heads = [len(cell) for cell in template.cells[: self._head]]
+        # Those of digits are without the place of the check character.
+        cells = template.free_cells
+        self._radices = _column([len(cell) for cell in cells])
+        heads = [len(cell) for cell in cells[: self._head]]
         weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
         self._weights = _column(list(weights)[::-1])
 
-        alphabets = list(dict.fromkeys(template.cells))
+        alphabets = list(dict.fromkeys(cells))
         starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
         self._characters = _code_points("".join(alphabets))
-        self._starts = _column([starts[cell] for cell in template.cells])
+        self._starts = _column([starts[cell] for cell in cells])
 
         self._alphabets = alphabets
 
@@ -127,16 +131,31 @@ class Minter:
         return self.mint(first + int.from_bytes(digest, "little") % (self.numbers - first), 1)[0]
 
     def _texts(self, numbers: npt.NDArray[np.int64]) -> list[str]:
-        digits = np.empty((self.template.length, len(numbers)), np.int64)
+        digits = np.empty((len(self._radices), len(numbers)), np.int64)
         heads = digits[: self._head]
         np.floor_divide(self._permutation.forward(numbers), self._weights, out=heads)
         # Each quotient still contains the digits of earlier places: the quotient of the row above.
         heads[1:] -= heads[:-1] * self._radices[1 : self._head]
         digits[self._head :] = self._tail(numbers)
         digits += self._starts
-        texts = np.ascontiguousarray(self._characters.take(digits).T).view(f"U{self.template.length}")
+        points = self._with_check(self._characters.take(digits))
+        texts = np.ascontiguousarray(points.T).view(f"U{self.template.length}")
         made: list[str] = texts.reshape(-1).tolist()
         return made
+
+    @cached_property
+    def folding(self) -> Folding:
+        """How typed texts fold to the template's codes. Raises TemplateInvalid where two codes fold alike."""
+        return Folding.of(self.template)
+
+    def _with_check(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        """The code points of whole codes, from those of all places but the check character's."""
+        check = self.template.check
+        if check is None:
+            return points
+        whole = np.insert(points, check.place, 0, axis=0)
+        whole[check.place] = check.points(whole)
+        return whole
 
     @cached_property
     def _inverse_tables(self) -> _InverseTables:
@@ -148,20 +167,25 @@ class Minter:
         ranks: npt.NDArray[np.int64] | None = None
         if int(self._characters.max()) < TABLE_CODE_POINTS_MAX:
             ranks = np.searchsorted(known, np.arange(TABLE_CODE_POINTS_MAX, dtype=np.uint32))
-        rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.cells])
+        rows = _column([self._alphabets.index(cell) * len(known) for cell in self.template.free_cells])
         return _InverseTables(known, digits.reshape(-1), ranks, rows)
 
     def _numbers(self, joined: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The indexes of the texts that have a number, and these numbers, both of shape (n,)."""
         # A lone surrogate can't occur in a code, but in a user's input.
         points = np.ascontiguousarray(_code_points(joined).reshape(-1, self.template.length).T)
+        check = self.template.check
+        right: npt.NDArray[np.bool_] | Literal[True] = True
+        if check is not None:
+            right = points[check.place] == check.points(points)
+            points = np.delete(points, check.place, axis=0)
         known, digit_of, rank_of, starts = self._inverse_tables
         if rank_of is None:
             ranks = np.searchsorted(known, points)
         else:
             ranks = rank_of.take(np.minimum(points, TABLE_CODE_POINTS_MAX - 1))
         digits = digit_of.take(ranks + starts)
-        fits = ((digits >= 0) & (known.take(ranks) == points)).all(axis=0)
+        fits = ((digits >= 0) & (known.take(ranks) == points)).all(axis=0) & right
         rows = np.flatnonzero(fits)
         digits = digits.take(rows, axis=1)
         numbers = self._permutation.inverse((digits[: self._head] * self._weights).sum(axis=0))
@@ -175,7 +199,7 @@ class Minter:
         encrypted block gives one digit. 52 bits are reduced to at most 2,000 characters, so the bias of a digit's
         probability is at most 2**-52.
         """
-        count, places = len(numbers), self.template.length - self._head
+        count, places = len(numbers), len(self._radices) - self._head
         if not places:
             return np.empty((0, count), np.int64)
         pairs = (places + 1) // 2

@@ -3,6 +3,7 @@ r"""Code templates: literal characters, and tokens that stand for random charact
 {string 4}      four letters of either case          {number 4}      four digits
 {upstring 4}    four capitals                        {safe 4}        capitals and digits that can't be misread
 {[ABC] 4}       four characters of a custom alphabet \{ \} \\        the characters themselves, and \] in [ ]
+{check}         one character, computed from the others, with which tills refuse typing errors
 """
 
 import math
@@ -10,9 +11,10 @@ import re
 import string
 from collections import Counter
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from codewell.errors import TemplateInvalid
+from codewell.minting.check_character import CHECK_CHARACTERS_MAX, CheckCharacter
 
 ALPHABETS = {
     "string": string.ascii_letters,
@@ -21,12 +23,36 @@ ALPHABETS = {
     # No vowels, so that no words form, and no 0, 1, I, L and O, which are easily confused.
     "safe": "23456789BCDFGHJKMNPQRSTVWXYZ",
 }
+
+
+class TokenKind(NamedTuple):
+    """A kind of token: an example, what it stands for, and its characters; none where the template names them."""
+
+    example: str
+    meaning: str
+    characters: str
+
+    @property
+    def insertable(self) -> bool:
+        """Whether the example can go into a template as it is."""
+        return "[" not in self.example
+
+
+TOKEN_KINDS = (
+    TokenKind("{string 4}", "letters of either case", ALPHABETS["string"]),
+    TokenKind("{number 4}", "digits", ALPHABETS["number"]),
+    TokenKind("{upstring 4}", "capitals", ALPHABETS["upstring"]),
+    TokenKind("{safe 4}", "capitals and digits that can't be misread or form words", ALPHABETS["safe"]),
+    TokenKind("{[ABC] 4}", "characters of your own choice", ""),
+    TokenKind("{check}", "a character computed from the others, so that tills refuse typing errors", ""),
+)
 TOKEN_COUNT_MIN = 1
 CODE_CHARACTERS_MAX = 200
 TEMPLATE_CHARACTERS_MAX = 2_000
 
 _QUOTE_CHARACTERS_MAX = 40
-_TOKENS = "{string n}, {number n}, {upstring n}, {safe n} or {[characters] n}"
+_TOKENS = "{string n}, {number n}, {upstring n}, {safe n}, {[characters] n} or {check}"
+_CHECK = "check"
 # A brace always belongs to a token, even in an alphabet: a forgotten "]" can't swallow the tokens after it.
 _TOKEN = re.compile(r"\{((?:\\.|[^\\{}])*)\}")
 _CUSTOM_ALPHABET = re.compile(r"\[((?:\\.|[^\\\]])*)\](.*)")
@@ -37,11 +63,12 @@ class Template:
     """A validated template; create it with `Template.parse`.
 
     `cells` holds the characters that may occur at each place of a code. A literal is a cell of one character,
-    and so is a place whose alphabet has only one.
+    and so is a place whose alphabet has only one. The cell of the check character is its alphabet.
     """
 
     text: str
     cells: tuple[str, ...]
+    check: CheckCharacter | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -51,34 +78,45 @@ class Template:
         """
         _check_characters(text)
         cells: list[str] = []
+        check: int | None = None
         at = 0
         while at < len(text):
-            if text[at] == "{":
-                token, at = _read_token(text, at)
-                cells += token
-            elif text[at] == "}":
-                raise TemplateInvalid(
-                    f"The }} at character {at + 1} closes no token: write \\}} for a literal brace, or remove it."
-                )
-            else:
-                literal, at = _read_character(text, at, escapable="{}\\")
-                cells.append(literal)
+            try:
+                if (end := _end_of_check(text, at)) is not None:
+                    _check_place(cells, check)
+                    check, at = len(cells), end
+                    cells.append("")
+                    continue
+                part, at = _read_part(text, at)
+            except TemplateInvalid as error:
+                error.position = at + 1
+                raise
+            cells += part
         if len(cells) > CODE_CHARACTERS_MAX:
             raise TemplateInvalid(
                 f"The codes would have {len(cells):,} characters: shorten the template to at most "
                 f"{CODE_CHARACTERS_MAX} characters per code."
             )
-        return cls(text, tuple(cells))
+        if check is None:
+            return cls(text, tuple(cells))
+        computed = _check_character(cells, check)
+        cells[check] = computed.alphabet
+        return cls(text, tuple(cells), computed)
+
+    @property
+    def free_cells(self) -> tuple[str, ...]:
+        """The cells without that of the check character, which the others determine."""
+        return self.cells if self.check is None else self.cells[: self.check.place] + self.cells[self.check.place + 1 :]
 
     @property
     def positions(self) -> tuple[str, ...]:
         """The alphabet of each random position, in order, without literals."""
-        return tuple(cell for cell in self.cells if len(cell) > 1)
+        return tuple(cell for cell in self.free_cells if len(cell) > 1)
 
     @property
     def space(self) -> int:
         """The number of different codes."""
-        return math.prod(len(cell) for cell in self.cells)
+        return math.prod(len(cell) for cell in self.free_cells)
 
     @property
     def length(self) -> int:
@@ -89,13 +127,52 @@ class Template:
         """Whether the text could be a code of this template, minted or not."""
         if len(code) != len(self.cells):
             return False
-        return all(character in cell for character, cell in zip(code, self.cells, strict=True))
+        fits = all(character in cell for character, cell in zip(code, self.cells, strict=True))
+        return fits and (self.check is None or self.check.complete(code) == code)
 
     def count_common_texts(self, other: "Template") -> int:
-        """The number of texts that fit both templates; 0 if their spaces are disjoint."""
+        """The number of texts that fit both templates, or with check characters a bound of it; 0: there is none."""
         if self.length != other.length:
             return 0
-        return math.prod(len(set(own) & set(theirs)) for own, theirs in zip(self.cells, other.cells, strict=True))
+        common = [len(set(own) & set(theirs)) for own, theirs in zip(self.cells, other.cells, strict=True)]
+        if 0 in common:
+            return 0
+        # One of the two determines this character.
+        computed = {one.check.place for one in (self, other) if one.check is not None}
+        return math.prod(count for place, count in enumerate(common) if place not in computed)
+
+
+def _end_of_check(text: str, at: int) -> int | None:
+    """The index after the check's token, if one opens at this index. Raises TemplateInvalid if it has a number."""
+    token = _TOKEN.match(text, at)
+    word, _, count = token[1].strip(" ").partition(" ") if token else ("", "", "")
+    if token is None or (word if count else word.rstrip(string.digits)) != _CHECK:
+        return None
+    if count or word != _CHECK:
+        raise TemplateInvalid(f"A code has one check character, without a number: write {{{_CHECK}}}.")
+    return token.end()
+
+
+def _check_place(before: list[str], check: int | None) -> None:
+    """Raise TemplateInvalid unless a check character may follow these cells; `check` is the place of an earlier one."""
+    if check is not None:
+        raise TemplateInvalid(f"The template has {{{_CHECK}}} twice: a code has one check character, remove the other.")
+    if all(len(cell) == 1 for cell in before):
+        raise TemplateInvalid(
+            f"There is no random character before {{{_CHECK}}}: put it after the characters, as in "
+            f"{{safe 8}}{{{_CHECK}}}."
+        )
+
+
+def _check_character(cells: list[str], place: int) -> CheckCharacter:
+    variable = tuple(index for index, cell in enumerate(cells) if len(cell) > 1)
+    alphabet = "".join(sorted({character for index in variable for character in cells[index]}))
+    if len(alphabet) > CHECK_CHARACTERS_MAX:
+        raise TemplateInvalid(
+            f"The random places have {len(alphabet):,} different characters, and with {{{_CHECK}}} at most "
+            f"{CHECK_CHARACTERS_MAX}: use fewer, or remove {{{_CHECK}}}."
+        )
+    return CheckCharacter(place, variable, alphabet)
 
 
 def _check_characters(text: str) -> None:
@@ -108,9 +185,23 @@ def _check_characters(text: str) -> None:
     for place, character in enumerate(text, start=1):
         # Control and joining characters are invisible in a code, and a lone surrogate can't be sent or stored.
         if not character.isprintable():
-            raise TemplateInvalid(
+            error = TemplateInvalid(
                 f"Character {place} of the template, U+{ord(character):04X}, is not printable: remove it."
             )
+            error.position = place
+            raise error
+
+
+def _read_part(text: str, at: int) -> tuple[list[str], int]:
+    """The cells of the token or literal character at index `at`, and the index after it."""
+    if text[at] == "{":
+        return _read_token(text, at)
+    if text[at] == "}":
+        raise TemplateInvalid(
+            f"The }} at character {at + 1} closes no token: write \\}} for a literal brace, or remove it."
+        )
+    literal, at = _read_character(text, at, escapable="{}\\")
+    return [literal], at
 
 
 def _read_character(text: str, at: int, escapable: str) -> tuple[str, int]:

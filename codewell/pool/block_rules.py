@@ -13,8 +13,23 @@ UNEXPIRED: Final = "(expires_at IS NULL OR expires_at > statement_timestamp())"
 # By transaction time, for several statements that must agree on the time.
 UNEXPIRED_IN_SNAPSHOT: Final = "(expires_at IS NULL OR expires_at > now())"
 
-# Blocks from which claims give codes. A closed block has no unexpired code, and the index of open blocks omits it.
+# Blocks whose codes have the least life that program `p` asks for when a code is attached.
+LIVES_LONG_ENOUGH: Final = """
+    (expires_at IS NULL OR expires_at > statement_timestamp() AND (
+        p.min_life_at_attach IS NULL OR expires_at > statement_timestamp() + p.min_life_at_attach))
+    """.strip()
+# Blocks from which claims give codes of program `p`.
+GIVES: Final = f"(open AND {LIVES_LONG_ENOUGH})"
+# The same in statements about the one program $1.
+GIVES_OF_PROGRAM_1: Final = GIVES.replace(
+    "p.min_life_at_attach", "(SELECT min_life_at_attach FROM program WHERE id = $1)"
+)
+
+# Blocks with unexpired pooled codes. A closed block has no unexpired code, and the index of open blocks omits it.
 AVAILABLE: Final = f"(open AND {UNEXPIRED})"
 
 # Blocks that can be split. A block with holes can't, because `holes` does not say which half has them.
 DIVISIBLE: Final = f"(kind = 'range' AND holes = 0 AND {POOLED} >= {2 * BLOCK_SIZE_MIN})"
+
+# Blocks with unexpired codes that reservations may give; the index of open reserved blocks has them.
+RESERVED: Final = f"(reserved_open AND {UNEXPIRED})"

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from codewell.errors import ProgramRefused
+from codewell.errors import ProgramRefused, ProgramUnknown
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
+from codewell.plurals import counted
 from codewell.pool import orders
-from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.batch import Batch, recorded
+from codewell.pool.block_rules import DIVISIBLE, GIVES_OF_PROGRAM_1, LIVES_LONG_ENOUGH, POOLED, UNEXPIRED
 from codewell.pool.block_sizes import block_sizes, blocks_needed, missing
 from codewell.pool.minter_cache import Minters
-from codewell.pool.program_conditions import GIVES_CODES_NOW, MAY_CREATE, ROOM, RULES
-from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
+from codewell.pool.program_conditions import GIVES_CODES_NOW, MARK, MAY_CREATE, ON_ORDER, ROOM, RULES
+from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_fact
 from codewell.pool.range_allocation import allocate
-from codewell.pool.range_blocks import Origin, codes_in, store_ranges
+from codewell.pool.range_blocks import Origin, codes_in, grow_blocks, store_ranges
 
 # Key of the advisory lock that each running worker holds in shared mode. The number is arbitrary; no other
 # application of the same database may use it.
@@ -25,7 +27,7 @@ _LOCK_PROGRAM: Final = f"{_PROGRAM} FOR NO KEY UPDATE"
 
 _LEVEL: Final = f"""
     SELECT statement_timestamp() AS now, coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks
-    FROM block WHERE program_id = $1 AND {AVAILABLE}
+    FROM block WHERE program_id = $1 AND {GIVES_OF_PROGRAM_1}
     """  # noqa: S608  constants
 
 _WORKERS: Final = """
@@ -44,7 +46,7 @@ _RETIRE: Final = f"""
 _SPLIT: Final = f"""
     WITH picked AS (
         SELECT id, {POOLED} / 2 AS half FROM block
-        WHERE program_id = $1 AND {AVAILABLE} AND {DIVISIBLE}
+        WHERE program_id = $1 AND {GIVES_OF_PROGRAM_1} AND {DIVISIBLE}
         ORDER BY {POOLED} DESC LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
     ), kept AS (
         UPDATE block SET size = size - half FROM picked WHERE block.id = picked.id
@@ -58,14 +60,14 @@ _SPLIT: Final = f"""
 # the program's lock.
 _NEEDY: Final = f"""
     SELECT p.id FROM program p CROSS JOIN LATERAL (
-        SELECT coalesce(sum({POOLED}) FILTER (WHERE {UNEXPIRED}), 0) AS pooled,
-               count(*) FILTER (WHERE {UNEXPIRED}) AS blocks,
+        SELECT coalesce(sum({POOLED}) FILTER (WHERE {LIVES_LONG_ENOUGH}), 0) AS pooled,
+               count(*) FILTER (WHERE {LIVES_LONG_ENOUGH}) AS blocks,
                coalesce(bool_or(NOT {UNEXPIRED}), false) AS expired,
-               coalesce(bool_or({UNEXPIRED} AND {DIVISIBLE}), false) AS divisible
+               coalesce(bool_or({LIVES_LONG_ENOUGH} AND {DIVISIBLE}), false) AS divisible
         FROM block WHERE program_id = p.id AND open
     ) b
     WHERE p.removed_at IS NULL AND (b.expired OR {GIVES_CODES_NOW} AND (
-        {MAY_CREATE} AND b.pooled + p.on_order < p.pool_max AND {ROOM} > 0 OR b.blocks < $1 AND b.divisible))
+        {MAY_CREATE} AND b.pooled + {ON_ORDER} < {MARK} AND {ROOM} > 0 OR b.blocks < $1 AND b.divisible))
     ORDER BY p.id
     """  # noqa: S608  constants
 
@@ -141,8 +143,8 @@ async def make_for_request(
 
 async def generate(
     connection: Connection, minters: Minters, program_id: int, count: int, fields: str | None, given: str = "{}"
-) -> None:
-    """Make exactly `count` codes now, regardless of the program's can_create switches.
+) -> Batch | None:
+    """Make exactly `count` codes now, regardless of the program's can_create switches; None if they are ordered.
 
     `fields` is JSON text saved on each code. A remote program orders the codes now and receives them later; `given` is
     JSON text of all custom fields, which the order includes. Raises ProgramRefused when the program has no room for
@@ -153,14 +155,17 @@ async def generate(
         program, now, blocks = await locked_to_generate(connection, program_id, count)
         if program.codes_from == "remote":
             await orders.order_for_person(connection, program, count, given)
-            return
+            return None
         if await connection.fetchval("SELECT auto_link FROM program WHERE id = $1", program_id):
             raise ProgramRefused(
-                f"{program.name} links codes automatically: give the profiles that get them, or switch auto_link off."
+                f"{program.name} links codes automatically: give the profiles that get them, or switch auto_link off.",
+                reason="profiles_required",
             )
         workers = await count_workers(connection)
         sizes = block_sizes(count, blocks, workers)
-        check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
+        async with recorded(connection, program) as numbered:
+            check_made(program, await _make(connection, minters, program, now, sizes, "generate", fields), count)
+        return numbered.batch
 
 
 async def locked_to_generate(connection: Connection, program_id: int, count: int) -> tuple[ProgramRules, datetime, int]:
@@ -170,19 +175,24 @@ async def locked_to_generate(connection: Connection, program_id: int, count: int
     """
     program = await locked(connection, program_id)
     if program is None:
-        raise ProgramRefused(f"There is no program {program_id}: list the programs to see which exist.")
+        raise ProgramUnknown(str(program_id))
     now, _, blocks = await level(connection, program_id)
     reason = closed_reason(program, now)
     if reason is not None:
         raise ProgramRefused(
-            f"{refusal_sentence(program.name, reason, Source.CAMPAIGN)} Change that before generating codes."
+            f"{refusal_fact(program.name, reason, Source.CAMPAIGN)} Change that before generating codes.",
+            reason=reason,
         )
     if program.codes_from == "import":
-        raise ProgramRefused(f"All codes of {program.name} are imported: import them, or attach given codes.")
+        raise ProgramRefused(
+            f"All codes of {program.name} are imported: import them, or attach given codes.",
+            reason="codes_imported_only",
+        )
     if count > program.room:
         raise ProgramRefused(
             f"{program.name} may have {program.codes_max:,} codes and has room for {program.room:,} more: "
-            "generate fewer, or raise its maximum."
+            "generate fewer, or raise its maximum.",
+            reason="maximum_reached",
         )
     return program, now, blocks
 
@@ -191,8 +201,9 @@ def check_made(program: ProgramRules, made: int, wanted: int) -> None:
     """Raise ProgramRefused if `made` < `wanted`: the template had too few texts left."""
     if made < wanted:
         raise ProgramRefused(
-            f"The template of {program.name} has {made:,} unused text{'' if made == 1 else 's'} left: "
-            "generate fewer codes, or change the template."
+            f"The template of {program.name} has {counted(made, 'unused text')} left: "
+            "generate fewer codes, or change the template.",
+            reason="template_exhausted",
         )
 
 
@@ -232,7 +243,8 @@ async def _make(
         return 0
     made = 0
     async for ranges in allocate(connection, minters, program, sizes):
-        await store_ranges(connection, now, [(program, ranges)], origin, source=source, fields=fields)
+        if origin != "pool" or not await grow_blocks(connection, now, [(program, ranges)]):
+            await store_ranges(connection, now, [(program, ranges)], origin, source=source, fields=fields)
         made += codes_in(ranges.blocks)
     return made
 

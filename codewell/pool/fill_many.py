@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.pool.block_rules import AVAILABLE, DIVISIBLE, POOLED, UNEXPIRED
+from codewell.pool.block_rules import DIVISIBLE, GIVES, POOLED, UNEXPIRED
 from codewell.pool.block_sizes import BLOCKS_AT_ONCE_MAX, block_sizes, blocks_needed, missing
 from codewell.pool.fill import FillResult, count_workers
 from codewell.pool.program_conditions import RULES
 from codewell.pool.program_rules import ProgramRules, closed_reason
 from codewell.pool.range_allocation import NumberRanges, end_of, in_a_row
-from codewell.pool.range_blocks import codes_in, store_ranges
+from codewell.pool.range_blocks import codes_in, grow_blocks, store_ranges
 
 # Programs locked together, for some tens of milliseconds.
 PROGRAMS_MAX: Final = 100
@@ -43,7 +43,7 @@ _STATE: Final = f"""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled, count(*) AS blocks,
                coalesce(bool_or({DIVISIBLE}), false) AS divisible
-        FROM block WHERE program_id = p.id AND {AVAILABLE}
+        FROM block WHERE program_id = p.id AND {GIVES}
     ) b
     WHERE p.id = ANY($1::bigint[])
     """  # noqa: S608  constants
@@ -70,7 +70,8 @@ async def top_up_many(connection: Connection, program_ids: Sequence[int]) -> Fil
         filled, lacks = _planned(programs, states, await count_workers(connection))
         if lacks:
             now = states[lacks[0][0].id]["now"]
-            await store_ranges(connection, now, lacks, "pool")
+            grown = await grow_blocks(connection, now, lacks)
+            await store_ranges(connection, now, [one for one in lacks if one[0].id not in grown], "pool")
             reach(Failpoint.FILLED)
     return FillManyResult(list(filled.values()), [program_id for program_id in program_ids if program_id not in filled])
 

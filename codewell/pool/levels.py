@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.block_rules import AVAILABLE, POOLED
+from codewell.pool.block_rules import GIVES, POOLED
 from codewell.pool.orders import FAILURES_MAX
 from codewell.pool.program_conditions import COUNTED, GIVES_CODES_NOW, MAY_CREATE, SWITCHED_ON
 
@@ -17,7 +17,7 @@ _LEVELS: Final = f"""
                {MAY_CREATE} AS filled
         FROM program p CROSS JOIN LATERAL (
             SELECT coalesce(sum({POOLED}), 0)::float8 AS pooled FROM block
-            WHERE program_id = p.id AND {AVAILABLE}
+            WHERE program_id = p.id AND {GIVES}
         ) b
         WHERE {GIVES_CODES_NOW} AND NOT p.shared
     ), ranked AS (

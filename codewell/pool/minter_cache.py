@@ -1,7 +1,7 @@
 """LRU cache of minters: each template version's minter is built once from its secret key."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -36,6 +36,8 @@ class Minters:
         """`previous` are master keys under rotation; they still unwrap the keys that they wrapped."""
         self.keys = MasterKeys(*(() if master_key is None else (master_key, *previous)))
         self._minters: OrderedDict[tuple[int, int], Minter] = OrderedDict()
+        # The same ones, by program.
+        self._of_programs: dict[int, dict[int, Minter]] = {}
         # Texts minted ahead of use, by the same keys.
         self._minted: dict[tuple[int, int], _Texts] = {}
 
@@ -49,6 +51,10 @@ class Minters:
         self._minters.move_to_end(key)
         return self._minters[key]
 
+    def cached(self, program_id: int) -> Mapping[int, Minter]:
+        """Those of the program that are in the cache, by version."""
+        return self._of_programs.get(program_id, {})
+
     async def load(self, connection: Connection, keys: Iterable[tuple[int, int]]) -> None:
         """Cache the minters of these keys; one query reads all missing ones. Raises as `get` does."""
         missing = [key for key in keys if key not in self._minters]
@@ -58,12 +64,16 @@ class Minters:
         try:
             for row in rows:
                 key = row["program_id"], row["version"]
-                self._minters[key] = self._made(row)
+                self._minters[key] = self._of_programs.setdefault(key[0], {})[key[1]] = self._made(row)
                 self._minters.move_to_end(key)
         finally:
             while len(self._minters) > _MINTERS_MAX:
                 forgotten, _ = self._minters.popitem(last=False)
                 self._minted.pop(forgotten, None)
+                of_program = self._of_programs[forgotten[0]]
+                del of_program[forgotten[1]]
+                if not of_program:
+                    del self._of_programs[forgotten[0]]
 
     def _made(self, row: asyncpg.Record) -> Minter:
         if row["algorithm"] != ALGORITHM:

@@ -32,14 +32,18 @@ _LIMITS: Final = """
     FROM program WHERE id = $1
     """
 
-_SERVICE: Final = """
+# The state of the circuit breaker of remote_service `s`; null: there is none.
+CIRCUIT: Final = f"""
+    CASE WHEN s.failures < {FAILURES_MAX} THEN 'closed' WHEN s.rest_until > now() THEN 'open'
+         WHEN s.program_id IS NOT NULL THEN 'half open' END
+    """.strip()
+_SERVICE: Final = f"""
     SELECT p.name AS program, p.source->>'url' AS url, p.on_order,
            (SELECT count(*) FROM remote_request r WHERE r.program_id = p.id AND r.state = 'open') AS requests_open,
-           CASE WHEN s.failures < $2 THEN 'closed' WHEN s.rest_until > now() THEN 'open' ELSE 'half open' END
-               AS circuit,
+           {CIRCUIT} AS circuit,
            CASE WHEN s.rest_until > now() THEN s.rest_until END AS rest_until, s.failures, s.error, s.error_at
     FROM program p JOIN remote_service s ON s.program_id = p.id WHERE p.name = $1
-    """
+    """  # noqa: S608  constants
 
 
 async def add_service(connection: Connection, program_id: int) -> None:
@@ -59,6 +63,12 @@ async def order_for_pool(connection: Connection, program: ProgramRules, count: i
     return count
 
 
+async def order_max(connection: Connection, program_id: int) -> int:
+    """The most codes that one manual order may have."""
+    limits = await connection.fetchrow(_LIMITS, program_id)
+    return _REQUESTS_MAX * int(limits["most"])
+
+
 async def order_for_person(connection: Connection, program: ProgramRules, count: int, fields: str) -> None:
     """Order exactly `count` codes. `fields` is JSON text of all custom fields, which the order includes.
 
@@ -70,14 +80,15 @@ async def order_for_person(connection: Connection, program: ProgramRules, count:
         raise ProgramRefused(
             f"{program.name} requests {limits['most']:,} codes at a time from its remote service, and an order may "
             "have "
-            f"{_REQUESTS_MAX:,} requests: order fewer codes, or raise request_max."
+            f"{_REQUESTS_MAX:,} requests: order fewer codes, or raise request_max.",
+            reason="order_too_large",
         )
     await connection.execute(_PLACE, program.id, count, fields, "generate")
 
 
 async def service_of(connection: Connection, name: str) -> RemoteService:
     """Status of a program's remote service. Raises ProgramRefused when the program has none."""
-    row = await connection.fetchrow(_SERVICE, name, FAILURES_MAX)
+    row = await connection.fetchrow(_SERVICE, name)
     if row is None:
-        raise ProgramRefused(f"{name} has no remote service: show its stock instead.")
+        raise ProgramRefused(f"{name} has no remote service: show its stock instead.", reason="remote_missing")
     return RemoteService(**row)

@@ -3,8 +3,10 @@
 Claims, fills and manual generation all use these rules.
 """
 
+import json
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.events import Reason
@@ -36,15 +38,22 @@ class ProgramRules(NamedTuple):
     room: int
     """How many more codes the maximum allows."""
     pool_max: int
+    """The mark, up to which generators fill the pool. 1 for a shared program, and 0 while its shared code lives."""
     pooled: int
-    """Codes in unexpired open blocks, locked or not; 0 where a statement reads no pool."""
+    """Codes that can be attached, in locked blocks or not; 0 where a statement reads no pool."""
     version: int
     """The template version for new codes and previews."""
     codes_max: int
     codes_from: str
     """`template`, `remote` (a remote service) or `import` (imports only)."""
     on_order: int
-    """Codes ordered from the remote service that have not arrived. `room` excludes them."""
+    """Codes ordered for the pool from the remote service that have not arrived. `room` excludes all on order."""
+    min_life_at_attach: timedelta | None
+    """A pooled code with less life left is not attached."""
+    fallback: str | None
+    """Its fallbacks as JSON text, for `fallbacks_of`; None: it has none."""
+    has_reservations: bool = False
+    """Whether codes are set aside for campaigns or scenarios, which a claim then looks for."""
 
     def can_create(self, source: Source) -> bool:
         """Whether codes may be made automatically for this source."""
@@ -58,6 +67,10 @@ class ProgramRules(NamedTuple):
             case Source.PERSON:
                 return False
 
+    def lives_long_enough(self, expires_at: datetime | None, now: datetime) -> bool:
+        """Whether a pooled code with this expiry may be attached at `now`, by its rest of life."""
+        return expires_at is None or expires_at > now + (self.min_life_at_attach or timedelta(0))
+
     @property
     def is_filled(self) -> bool:
         """Whether generators fill the pool and the maximum allows more codes."""
@@ -67,6 +80,24 @@ class ProgramRules(NamedTuple):
     def reuses_codes(self) -> bool:
         """Whether an answer may contain a code that was given before."""
         return self.shared or self.reuse != "request"
+
+
+class Fallbacks(NamedTuple):
+    """The programs whose codes are given where a program gives none."""
+
+    programs: tuple[str, ...]
+    """Short names, in the order in which they are asked."""
+    reasons: frozenset[Reason]
+    """The reasons for which they are asked."""
+    after: timedelta | None
+    """How long a request waits for a remote service before the next one is asked; None: as long as it may."""
+
+
+@lru_cache(maxsize=1024)
+def fallbacks_of(said: str) -> Fallbacks:
+    """Parse `ProgramRules.fallback`."""
+    programs, reasons, after_s = json.loads(said)
+    return Fallbacks(tuple(programs), frozenset(reasons), None if after_s is None else timedelta(seconds=after_s))
 
 
 def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
@@ -81,7 +112,28 @@ def closed_reason(program: ProgramRules, now: datetime) -> Reason | None:
 
 
 def refusal_sentence(name: str, reason: Reason, source: Source) -> str:
-    """The refusal as an English sentence for people."""
+    """The refusal as English sentences for people: what is the case, and what to do."""
+    switch = {
+        Source.CAMPAIGN: "Switch campaign_can_create on, or add codes.",
+        Source.SCENARIO: "Switch scenario_can_create on, or add codes.",
+        Source.PERSON: "Generate or import codes first.",
+    }[source]
+    remedy = {
+        "program_unknown": "Check its spelling.",
+        "program_inactive": "Switch it on, or use another program.",
+        "program_not_started": "Wait for it, or set valid_from earlier.",
+        "program_ended": "Set valid_until later, or use another program.",
+        "pool_empty": switch,
+        "maximum_reached": "Raise codes_max.",
+        "remote_failed": "Check the service, and ask again.",
+        "deadline_passed": "Send a later one.",
+        "request_too_old": "If it was never answered, send it with a new id.",
+    }[reason]
+    return f"{refusal_fact(name, reason, source)} {remedy}"
+
+
+def refusal_fact(name: str, reason: Reason, source: Source) -> str:
+    """The refusal as an English sentence without what to do about it."""
     whose = {Source.CAMPAIGN: "campaigns", Source.SCENARIO: "scenarios", Source.PERSON: "people"}[source]
     return {
         "program_unknown": f"No program has the short name {name}.",
@@ -92,4 +144,5 @@ def refusal_sentence(name: str, reason: Reason, source: Source) -> str:
         "maximum_reached": f"{name} has no code left and holds as many as it may ever have.",
         "remote_failed": f"The remote service of {name} gave no code in time.",
         "deadline_passed": "The deadline of the request had passed before it was decided.",
+        "request_too_old": "The time in the request's id is before that of all requests that are still answered.",
     }[reason]

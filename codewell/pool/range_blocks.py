@@ -1,10 +1,12 @@
 """Stores allocated numbers as new range blocks, and updates the related counters. No other module does."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import AVAILABLE
+from codewell.pool.block_sizes import BLOCK_SIZE_MAX
 from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.program_rules import ProgramRules, Source
 from codewell.pool.range_allocation import NumberRange, NumberRanges
@@ -30,6 +32,44 @@ _STORE: Final = """
 _INSERT: Final = _STORE.format(columns="", values="")
 # Inserts blocks that are empty from the start. Issuers make none, so their database role may not write these columns.
 _INSERT_ATTACHED: Final = _STORE.format(columns=", next, attached, open", values=", b.size, b.size, false")
+# Inserts blocks that only one reservation gives codes from.
+_INSERT_RESERVED: Final = _STORE.format(
+    columns=", open, reservation_id, reserved_at, reserved_first, reserved_size, reserved_takers, reserved_open",
+    values=", false, $14, $13, 0, b.size, '{}', true",
+)
+
+# How long the pool's newest block grows by the codes of later fills. Their expiry and creation time are the block's.
+_GROWS_FOR: Final = timedelta(seconds=60)
+# Share of a lifetime from creation that a code may lose by that.
+_LIFETIME_SHARE: Final = 0.01
+# Adds new numbers to the block that they continue. Never waits for a claim's lock.
+_GROW: Final = f"""
+    WITH picked AS (
+        SELECT n.program_id, n.version, n.size, b.id
+        FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::interval[], $6::timestamptz[])
+            AS n (program_id, version, first, size, period, expires_at)
+        CROSS JOIN LATERAL (
+            SELECT id FROM block
+            WHERE program_id = n.program_id AND {AVAILABLE} AND kind = 'range' AND version = n.version
+              AND first + size = n.first AND origin = 'pool' AND fields IS NULL
+              AND created_at > $7::timestamptz - n.period
+              AND size + n.size <= {BLOCK_SIZE_MAX}
+              -- Another expiry: the program's lifetime has changed since.
+              AND CASE WHEN n.expires_at IS NULL THEN expires_at IS NULL
+                       ELSE expires_at BETWEEN n.expires_at - n.period AND n.expires_at END
+            LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        ) b
+    ), grown AS (
+        UPDATE block SET size = block.size + picked.size FROM picked WHERE block.id = picked.id
+        RETURNING block.id
+    ), numbers AS (
+        UPDATE template_version v SET next_number = v.next_number + n.size FROM picked n
+        WHERE v.program_id = n.program_id AND v.version = n.version
+    ), made AS (
+        UPDATE program p SET made = p.made + n.size FROM picked n WHERE p.id = n.program_id
+    )
+    SELECT program_id FROM picked JOIN grown USING (id)
+    """  # noqa: S608  constants
 
 
 class RangeBlock(NamedTuple):
@@ -49,11 +89,13 @@ async def store_ranges(
     source: Source | None = None,
     fields: str | None = None,
     attached: bool = False,
+    reservation_id: int | None = None,
 ) -> list[RangeBlock]:
     """Store allocated numbers as blocks of their programs' current templates. Each program may occur only once.
 
     The caller has locked the programs' rows. `fields` is JSON text saved on each code. With `attached` the blocks are
-    empty from the start: the caller attaches all of their codes in the same transaction.
+    empty from the start: the caller attaches all of their codes in the same transaction. With `reservation_id` they
+    belong to this reservation.
     """
     blocks = [
         (program.id, program.version, block.first, block.size, expires_at)
@@ -62,8 +104,9 @@ async def store_ranges(
         for block in ranges.blocks
     ]
     columns = [[block[column] for block in blocks] for column in range(5)]
+    insert = _INSERT_ATTACHED if attached else _INSERT if reservation_id is None else _INSERT_RESERVED
     rows = await connection.fetch(
-        _INSERT_ATTACHED if attached else _INSERT,
+        insert,
         [program.id for program, _ in allocated],
         [program.version for program, _ in allocated],
         [codes_in(ranges.blocks) for _, ranges in allocated],
@@ -73,8 +116,34 @@ async def store_ranges(
         origin,
         source,
         now,
+        *(() if reservation_id is None else (reservation_id,)),
     )
     return [RangeBlock(*row) for row in rows]
+
+
+async def grow_blocks(
+    connection: Connection, now: datetime, allocated: Sequence[tuple[ProgramRules, NumberRanges]]
+) -> set[int]:
+    """Add numbers to the newest blocks of their pools, and return the ids of the programs for which that was possible.
+
+    So frequent small fills make few blocks. Only for one range of a program, without skipped numbers. The caller has
+    locked the programs' rows, and stores the numbers of the other programs as blocks.
+    """
+    ranges = [
+        (program.id, program.version, *new.blocks[0], _growth_period(program), expiry_in_pool(program, now))
+        for program, new in allocated
+        if len(new.blocks) == 1 and new.skipped == 0 and new.blocks[0].first > 0
+    ]
+    if not ranges:
+        return set()
+    columns = [[one[column] for one in ranges] for column in range(6)]
+    return {row["program_id"] for row in await connection.fetch(_GROW, *columns, now)}
+
+
+def _growth_period(program: ProgramRules) -> timedelta:
+    if program.ttl is None or program.ttl_from != "creation":
+        return _GROWS_FOR
+    return min(_GROWS_FOR, program.ttl * _LIFETIME_SHARE)
 
 
 def codes_in(blocks: Sequence[NumberRange]) -> int:

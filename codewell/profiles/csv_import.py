@@ -80,7 +80,7 @@ def _parse_rows(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, str]] | R
                 yield _parse_row(columns, row, reader.line_num)
     except csv.Error as error:
         raise ProfileRefused(
-            f"Line {reader.line_num} is not valid CSV ({error}): correct it. The lines before it were imported."
+            f"Line {reader.line_num} is not valid CSV: correct its quotes. The lines before it were imported."
         ) from error
     except UnicodeDecodeError as error:
         raise ProfileRefused(

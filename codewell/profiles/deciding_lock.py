@@ -1,15 +1,65 @@
-"""The advisory lock that separates the forgetting of a profile from transactions that decide requests."""
+"""The advisory lock that separates what all requests must agree on from transactions that decide requests."""
 
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
+import asyncpg
+
+from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
-# Each transaction that decides requests holds it in shared mode from before its first read to its end. Forgetting a
-# profile takes it in exclusive mode, so that each request is decided entirely before or after that moment.
+# Each transaction that decides requests holds it in shared mode from before its first read to its end. Who forgets a
+# profile, or lets old answers leave, takes it in exclusive mode, so that each request is decided entirely before or
+# after that moment.
 DECIDING_LOCK: Final = (0x636F6465, 1)
 _LOCK_SHARED: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
+_LOCK_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
+# New requests wait while this waits for those being decided, so it gives up early and retries later.
+_LOCK_TIMEOUT_MS: Final = 200
+_ATTEMPTS_MAX: Final = 20
+_PAUSE_S: Final = 0.2
+
+_BEGIN: Final = f"BEGIN; {_LOCK_SHARED}"
 
 
 async def hold_deciding_lock(connection: Connection) -> None:
     """Hold DECIDING_LOCK to the transaction's end; call it before a transaction that attaches codes reads anything."""
     await connection.execute(_LOCK_SHARED)
+
+
+async def run_exclusively(connection: Connection, *statement: object) -> datetime:
+    """Run a statement, with its parameters, while no request is being decided.
+
+    Returns the moment that separates earlier requests from later ones. Raises StackUnavailable if requests are being
+    decided without a pause.
+    """
+    for _ in range(_ATTEMPTS_MAX):
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
+                await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
+                if statement:
+                    sql, *parameters = statement
+                    await connection.execute(str(sql), *parameters)
+                moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                return moment
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not security
+    raise StackUnavailable("Too many requests are being decided: try again in a moment.")
+
+
+@asynccontextmanager
+async def deciding(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that holds DECIDING_LOCK. Both begin in one round trip, which asyncpg's own transactions do not."""
+    try:
+        await connection.execute(_BEGIN)
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        if connection.is_in_transaction() and not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise

@@ -14,6 +14,14 @@ from schemas.profile import Profile
 _NAME: Final = TypeAdapter[str](ShortName)
 _ID: Final = TypeAdapter[str](Id)
 
+# Names of fields in one list.
+NAMES_MAX: Final = 200
+_NAMES: Final = "SELECT name FROM profile_field ORDER BY name LIMIT $1"
+_KNOWN: Final = "SELECT name FROM profile_field WHERE name = ANY($1::text[])"
+_NOTE_NAMES: Final = """
+    INSERT INTO profile_field (name) SELECT n.name FROM unnest($1::text[]) AS n (name)
+    WHERE NOT EXISTS (SELECT FROM profile_field f WHERE f.name = n.name) ON CONFLICT DO NOTHING
+    """
 _PUT: Final = """
     INSERT INTO profile (profile_id, fields)
     SELECT * FROM unnest($1::text[], $2::jsonb[])
@@ -43,10 +51,28 @@ def check_id(profile_id: str) -> None:
         ) from error
 
 
+async def field_names(connection: Connection) -> list[str]:
+    """The names of all fields that a profile has, or had, in order; at most NAMES_MAX."""
+    return [row["name"] for row in await connection.fetch(_NAMES, NAMES_MAX)]
+
+
+async def check_known(connection: Connection, names: Iterable[str]) -> None:
+    """Raise ProfileRefused for a name that no profile has as a field: it is misspelt."""
+    wanted = list(names)
+    known = {row["name"] for row in await connection.fetch(_KNOWN, wanted)}
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(await field_names(connection)) or "none"
+            raise ProfileRefused(f"No profile has a field {name}: check its spelling. The fields are {there}.")
+
+
 async def put(connection: Connection, profiles: Mapping[str, Mapping[str, str]]) -> None:
     """Replace all fields of each profile, by id; omitted fields are deleted. The caller has validated them."""
     # In a fixed order, so that two concurrent writers of the same profiles can't deadlock.
     ordered = sorted(profiles)
+    names = sorted({name for fields in profiles.values() for name in fields})
+    if names:
+        await connection.execute(_NOTE_NAMES, names)
     await connection.execute(_PUT, ordered, [json.dumps(profiles[one]) for one in ordered])
 
 

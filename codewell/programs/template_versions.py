@@ -7,6 +7,7 @@ from codewell.errors import TemplateInvalid
 from codewell.infra.postgres.connection import Connection
 from codewell.minting.minter import ALGORITHM, mintable_count
 from codewell.minting.template import Template
+from codewell.plurals import counted
 from codewell.pool.minter_cache import Minters
 
 _KEY_BYTES: Final = 32
@@ -47,6 +48,7 @@ async def check_room(
         )
     if free < wanted:
         raise TemplateInvalid(
-            f"The template has {max(free, 0):,} unused text{'' if free == 1 else 's'} left for up to {wanted:,} "
-            f"more code{'' if wanted == 1 else 's'}: add characters to the template, or lower the maximum."
+            f"The template has {counted(max(free, 0), 'unused text')} left for up to "
+            f"{counted(wanted, 'more code')}: add characters to the template, or lower the maximum.",
+            reason="template_too_small",
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from codewell.errors import StackUnavailable
+from codewell.infra.postgres.advisory_lock import try_lock
 from codewell.infra.postgres.connection import Connection
 
 # Held by a replay or purge while its connection lives. The numbers are unique among all advisory locks.
@@ -65,13 +66,10 @@ async def exclusive_lock(connection: Connection) -> AsyncIterator[None]:
 
     The lock belongs to the connection, so that a killed process releases it.
     """
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_ADVISORY_LOCK):
-        raise StackUnavailable("Another command is replaying or purging dead letters: try again when it ends.")
-    try:
+    async with try_lock(connection, _ADVISORY_LOCK) as is_held:
+        if not is_held:
+            raise StackUnavailable("Another command is replaying or purging dead letters: try again when it ends.")
         yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_ADVISORY_LOCK)
 
 
 async def get_handling(connection: Connection, places: Sequence[RecordPlace]) -> dict[RecordPlace, LetterHandling]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from aiokafka import ConsumerRecord
 
 from codewell.infra.kafka import reading
 from codewell.infra.kafka.config import KafkaConfig
+from codewell.infra.kafka.record_time import record_time
 from codewell.recovery.reconciliation import PublishedAnswer, PublishedCode
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 
@@ -45,12 +46,12 @@ def parse_answer(record: ConsumerRecord) -> PublishedAnswer | None:
     try:
         headers = dict(record.headers)
         data = json.loads(record.value)
-        kind = (headers.get("ce_type") or b"").decode()
+        kind, time = (headers.get("ce_type") or b"").decode(), (headers.get("ce_time") or b"").decode()
         if (headers.get("content-type") or b"").startswith(b"application/cloudevents+json"):
-            kind, data = data["type"], data["data"]
-        if kind not in _ANSWER_TYPES or not _is_storable(data):
+            kind, time, data = data["type"], data.get("time"), data["data"]
+        if kind not in _ANSWER_TYPES or not _is_storable(data) or _is_rejection(data):
             return None
-        return _answer(record, data)
+        return _answer(record, _decided_at(time), data)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -62,22 +63,39 @@ def _is_storable(data: object) -> bool:
     return r"\u0000" not in said.replace(r"\\", "")
 
 
-def _answer(record: ConsumerRecord, data: dict[str, Any]) -> PublishedAnswer:
+def _decided_at(time: str | None) -> datetime | None:
+    """Raises ValueError for a time that is not written as the issuer writes it, in UTC."""
+    if not time:
+        return None
+    if not time.endswith("Z"):
+        raise ValueError("an answer's time is in UTC")
+    return datetime.fromisoformat(time)
+
+
+def _is_rejection(data: dict[str, Any]) -> bool:
+    """Whether it answers a dead letter: nothing was decided, so the database has no answer."""
+    return any(refusal["reason"] == "invalid_request" for refusal in data.get("refusals", ()))
+
+
+def _answer(record: ConsumerRecord, decided_at: datetime | None, data: dict[str, Any]) -> PublishedAnswer:
     refused = data["outcome"] == "refused"
     codes = [] if refused else data["codes"]
     return PublishedAnswer(
         UUID(data["request_id"]),
         str(data["profile_id"]),
         f"{record.topic}:{record.partition}:{record.offset}",
-        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        record_time(record),
+        decided_at,
         bool(data.get("preview", False)),
         _json_text(data["refusals"]) if refused else None,
         tuple(
             PublishedCode(
-                code["program"],
+                code.get("from") or code["program"],
                 code["code"],
                 None if code["expires_at"] is None else datetime.fromisoformat(code["expires_at"]),
                 _json_text(code["fields"]) if code["fields"] else None,
+                code["program"] if code.get("from") else None,
+                code.get("fallback"),
             )
             for code in codes
         ),

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from codewell.infra.id_times import is_before
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow
@@ -26,6 +27,7 @@ _TABLES: Final = """
         profile_id text NOT NULL,
         place      text NOT NULL,
         written_at timestamptz NOT NULL,
+        decided_at timestamptz,
         preview    boolean NOT NULL,
         refusals   text,
         codes      text NOT NULL
@@ -42,9 +44,11 @@ _TABLES: Final = """
         profile_id text NOT NULL
     );
     """
+_OLDEST: Final = "SELECT oldest FROM retention"
 _STORE: Final = """
-    INSERT INTO strange (request_id, profile_id, place, written_at, preview, refusals, codes)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::boolean[], $6::text[], $7::text[])
+    INSERT INTO strange (request_id, profile_id, place, written_at, decided_at, preview, refusals, codes)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::boolean[],
+                         $7::text[], $8::text[])
     ON CONFLICT DO NOTHING
     """
 _STORE_CODES: Final = """
@@ -76,9 +80,13 @@ class PublishedCode(NamedTuple):
     """One code of an answer. `fields` is JSON text, or None for no fields."""
 
     program: str
+    """The program that the code belongs to."""
     text: str
     expires_at: datetime | None
     fields: str | None
+    asked: str | None = None
+    """The program that was asked, where `program` is its fallback number `link`."""
+    link: int | None = None
 
 
 class PublishedAnswer(NamedTuple):
@@ -90,6 +98,8 @@ class PublishedAnswer(NamedTuple):
     """Topic, partition and offset."""
     written_at: datetime
     """By the clock of the issuer that answered."""
+    decided_at: datetime | None
+    """By the database's clock, from the event's time; answers of older issuers have none."""
     preview: bool
     refusals: str | None
     """JSON text; None if codes were given."""
@@ -113,19 +123,37 @@ class AnswerComparison:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._names: dict[int, str] = {}
+        self._oldest: UUID | None = None
 
     async def open(self) -> None:
         """Create the temporary tables, which the connection's end drops."""
         await self._connection.execute(_TABLES)
+        self._oldest = await self._connection.fetchval(_OLDEST)
 
     async def compare(self, answers: Sequence[PublishedAnswer]) -> None:
-        """Store those of these answers that the database does not have as published."""
+        """Store those of these answers that the database does not have as published.
+
+        Those of requests that are too old are no cases: they may have left the database.
+        """
+        oldest = self._oldest
+        if oldest is not None:
+            answers = [one for one in answers if not is_before(one.request_id, oldest)]
         stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
-        await self._learn({row.program_id for rows in stored.values() for row in rows if row.program_id is not None})
+        named = [id_ for rows in stored.values() for row in rows for id_ in (row.program_id, row.asked_program_id)]
+        await self._learn({id_ for id_ in named if id_ is not None})
         missing = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
         if missing:
             rows = [
-                (one.request_id, one.profile_id, one.place, one.written_at, one.preview, one.refusals, _codes_json(one))
+                (
+                    one.request_id,
+                    one.profile_id,
+                    one.place,
+                    one.written_at,
+                    one.decided_at,
+                    one.preview,
+                    one.refusals,
+                    _codes_json(one),
+                )
                 for one in missing
             ]
             await self._connection.execute(_STORE, *map(list, zip(*rows, strict=True)))
@@ -173,14 +201,15 @@ def is_same(answer: PublishedAnswer, rows: Sequence[AnswerRow], names: Mapping[i
             and rows[0].refusals is not None
             and bool(json.loads(answer.refusals) == json.loads(rows[0].refusals))
         )
-    given = [(names.get(row.program_id or 0), row.code) for row in rows]
-    return rows[0].preview == answer.preview and given == [(code.program, code.text) for code in answer.codes]
+    given = [(names.get(row.program_id or 0), row.code, names.get(row.asked_program_id or 0), row.link) for row in rows]
+    told = [(code.program, code.text, code.asked, code.link) for code in answer.codes]
+    return rows[0].preview == answer.preview and given == told
 
 
 def _answer(row: Mapping[str, Any]) -> PublishedAnswer:
     codes = tuple(
-        PublishedCode(program, code, expires_at and datetime.fromisoformat(expires_at), fields)
-        for program, code, expires_at, fields in json.loads(row["codes"])
+        PublishedCode(program, code, expires_at and datetime.fromisoformat(expires_at), *others)
+        for program, code, expires_at, *others in json.loads(row["codes"])
     )
     kept = {name: row[name] for name in PublishedAnswer._fields if name != "codes"}
     return PublishedAnswer(**kept, codes=codes)
@@ -188,5 +217,8 @@ def _answer(row: Mapping[str, Any]) -> PublishedAnswer:
 
 def _codes_json(answer: PublishedAnswer) -> str:
     return json.dumps(
-        [[one.program, one.text, one.expires_at and one.expires_at.isoformat(), one.fields] for one in answer.codes]
+        [
+            [one.program, one.text, one.expires_at and one.expires_at.isoformat(), one.fields, one.asked, one.link]
+            for one in answer.codes
+        ]
     )

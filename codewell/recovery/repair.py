@@ -3,6 +3,7 @@
 A restored answer is the answer of its request again, and its codes are attached to its profile.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -16,7 +17,9 @@ from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
+from codewell.issuing.assignments import assign
 from codewell.issuing.model import AnswerRow, Decision, PooledCode
+from codewell.pool import folded_texts
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import ROOM
 from codewell.profiles.deciding_lock import hold_deciding_lock
@@ -71,18 +74,18 @@ _ADVANCE_BLOCKS: Final = """
         WHERE position = nth GROUP BY block_id)
     UPDATE block SET next = next + count, holes = holes - count FROM stepped WHERE id = block_id
     """
-_ADD_CODES: Final = """
+_ADD_CODES: Final = f"""
     WITH held AS (
         INSERT INTO block (program_id, kind, size, next, attached, open, origin, created_at)
         VALUES ($1, 'list', $3, $3, $3, false, 'hand', $4) RETURNING id
     ), counted AS (
-        UPDATE program SET imported = imported + $3 WHERE id = $1
+        UPDATE program SET imported = imported + $3, {folded_texts.COUNT_FOLDED.format(number="$3")} WHERE id = $1
     ), listed AS (
         INSERT INTO code (block_id, position, program_id, text)
         SELECT id, t.n - 1, $1, t.text FROM held CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t (text, n)
     )
     SELECT id FROM held
-    """
+    """  # noqa: S608  a constant
 
 _Span = tuple[datetime, datetime | None]
 
@@ -153,6 +156,8 @@ class Repair:
         for program_id, texts in plan.taken_in.items():
             given_at = min(row.answered_at for row in plan.rows if row.program_id == program_id and row.code in texts)
             block_id = await self._connection.fetchval(_ADD_CODES, program_id, texts, len(texts), given_at)
+            if await folded_texts.folds(self._connection, program_id):
+                await folded_texts.add(self._connection, program_id, texts)
             findings |= {(program_id, text): (block_id, position) for position, text in enumerate(texts)}
 
         def placed(row: AnswerRow) -> AnswerRow:
@@ -160,12 +165,13 @@ class Repair:
             return row if finding is None or row.preview else row._replace(block_id=finding[0], position=finding[1])
 
         rows = [placed(row) for row in plan.rows]
-        await claim_queries.write(self._connection, Decision(rows, {}, {}, {}, {}, []))
+        links = Counter((row.asked_program_id, row.link) for row in rows if row.asked_program_id and row.link)
+        await claim_queries.write(self._connection, Decision.empty()._replace(rows=rows, fallbacks=links))
         assignments = {
             key: PooledCode(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
             for key, row in ((key, placed(row)) for key, row in plan.assignments.items())
         }
-        await claim_queries.assign(self._connection, assignments)
+        await assign(self._connection, assignments)
 
     async def _plan(self, missing: Sequence[MissingAnswer]) -> RepairPlan:
         connection = self._connection
@@ -188,7 +194,7 @@ class Repair:
 
     async def _assess_codes(self, missing: Sequence[MissingAnswer]) -> list[list[AssessedCode]]:
         """Assess the codes of each answer; one list an answer."""
-        names = {code.program for one in missing for code in one.answer.codes}
+        names = {name for one in missing for code in one.answer.codes for name in (code.program, code.asked) if name}
         rows = await self._connection.fetch(_PROGRAMS, sorted(names))
         programs = {row["name"]: KnownProgram(*(row[field] for field in KnownProgram._fields)) for row in rows}
         found = await self._locate_codes(missing, programs)
@@ -198,17 +204,20 @@ class Repair:
 
         def finding(one: MissingAnswer, code: PublishedCode) -> AssessedCode:
             program = programs.get(code.program)
-            if program is None or one.answer.preview:
-                why = f"The database has no program {code.program}: create it, then run this again."
-                return AssessedCode(code, program, None, "no", "" if program else why)
+            asked = None if code.asked is None else programs.get(code.asked)
+            unknown = code.program if program is None else code.asked if code.asked and asked is None else None
+            if program is None or unknown or one.answer.preview:
+                why = f"The database has no program {unknown}: create it, then run this again."
+                return AssessedCode(code, program, None, "no", why if unknown else "")
             written_at = one.answer.written_at
             is_everybodys = any(
                 start <= written_at + _CLOCK_SKEW_MAX and (end is None or end > written_at - _CLOCK_SKEW_MAX)
                 for start, end in shared.get(program.id, [])
             )
             first = None if is_everybodys else one.first_holders.get((code.program, code.text))
-            return assess_code(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
-                         is_everybodys=is_everybodys)  # fmt: skip
+            assessed = assess_code(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
+                                   is_everybodys=is_everybodys)  # fmt: skip
+            return assessed if asked is None else assessed._replace(asked_id=asked.id)
 
         return [[finding(one, code) for code in one.answer.codes] for one in missing]
 

@@ -10,7 +10,8 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID, uuid5
 
 from codewell.codes.lookup import CodeFacts, LocatedCode
-from codewell.issuing.model import EVERYBODY, AnswerRow, AssignmentKey
+from codewell.issuing.assignment_keys import EVERYBODY
+from codewell.issuing.model import AnswerRow, AssignmentKey
 from codewell.recovery.reconciliation import MissingAnswer, PublishedAnswer, PublishedCode
 
 _ID_NAMESPACE: Final = UUID("4b1f6f0e-58e7-4d0e-9d44-1c2f5f0a7c11")
@@ -52,6 +53,8 @@ class AssessedCode(NamedTuple):
     at: LocatedCode | None
     how: Literal["attach", "deleted", "again", "take_in", "other", "no"]
     why: str = ""
+    asked_id: int | None = None
+    """The program that was asked, where the code is from its fallback."""
 
 
 class RepairPlan:
@@ -159,6 +162,7 @@ def _plan_row(
     row = AnswerRow(
         request_id, ordinal, program.id, at and at.block["id"], at and at.position, again, False, answer.profile_id,
         code.text, code.expires_at, code.fields, None, _answered_at(answer, code.expires_at, now),
+        finding.asked_id, code.link,
     )  # fmt: skip
     plan.rows.append(row)
     if again:
@@ -198,9 +202,9 @@ def _restore_unchanged(
 
 
 def _answered_at(answer: PublishedAnswer, expires_at: datetime | None, now: datetime) -> datetime:
-    """The best estimate of when it was decided: the time by the answering process's clock, which may be wrong."""
+    """When it was decided; for an answer that does not say so, when it was written, by a clock that may be wrong."""
     latest = now if expires_at is None else min(now, expires_at - timedelta(microseconds=1))
-    return min(answer.written_at, latest)
+    return min(answer.decided_at or answer.written_at, latest)
 
 
 def add_case(

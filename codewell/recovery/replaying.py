@@ -11,14 +11,27 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
+from codewell.infra.digits import whole_number
 from codewell.infra.kafka import clients, reading
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.kafka.reading import OffsetRange, TopicReader
 from codewell.infra.kafka.record_batches import RecordBatches
+from codewell.infra.kafka.record_encoding import encode_headers
 from codewell.infra.postgres.connection import Connection
 from codewell.recovery import dead_letter_log as store
 from codewell.recovery.dead_letter_log import RecordPlace
-from codewell.recovery.dead_letters import REPLAY_OF, REPLAYS, DeadLetter, DeadLetters, HandledLetter, LetterFilter
+from codewell.recovery.dead_letters import (
+    FIRST,
+    REPLAY_OF,
+    REPLAYS,
+    DeadLetter,
+    DeadLetters,
+    HandledLetter,
+    LetterFilter,
+    LetterPosition,
+    sender_headers,
+)
+from codewell.recovery.step_limit import UNLIMITED, StepLimit
 from schemas import topics
 
 # A replay of all letters skips events that became dead letters again this often; else a command that runs every minute
@@ -27,14 +40,6 @@ REPLAYS_MAX: Final = 10
 # Upper bound of what a replay adds to a record.
 _HEADERS_BYTES_MAX: Final = 1_024
 _RECORD_BYTES_MAX: Final = topics.REQUEST_BYTES_MAX - _HEADERS_BYTES_MAX
-# Headers that Codewell added to the event; the sender's own headers stay.
-_OWN_HEADERS: Final = frozenset(
-    f"codewell_{name}"
-    for name in (
-        "reason", "detail", "topic", "partition", "offset", "time", "attempt", "first_at", "give_up_at", "replays",
-        "replay_of",
-    )
-)  # fmt: skip
 
 
 class ReplayCounts(NamedTuple):
@@ -63,6 +68,13 @@ class ReplayOptions(NamedTuple):
     limit: int | None = None
 
 
+class ReplayStep(NamedTuple):
+    """What a step did, and where the next one starts; None after the last letter."""
+
+    counts: ReplayCounts
+    next: LetterPosition | None
+
+
 async def replay(
     connection: Connection,
     kafka_config: KafkaConfig | str,
@@ -77,24 +89,45 @@ async def replay(
     Calls `progress` with the counts after each batch. The caller holds `exclusive_lock`. Raises StackUnavailable if
     Kafka stops accepting records; a later call continues after the accepted ones.
     """
+    return (
+        await replay_step(connection, kafka_config, prefix, letters, wanted, options, UNLIMITED, progress=progress)
+    ).counts
+
+
+async def replay_step(
+    connection: Connection,
+    kafka_config: KafkaConfig | str,
+    prefix: str,
+    letters: DeadLetters,
+    wanted: LetterFilter,
+    options: ReplayOptions,
+    limit: StepLimit,
+    start: LetterPosition = FIRST,
+    progress: Callable[[ReplayCounts], None] = lambda _: None,
+) -> ReplayStep:
+    """Do what `replay` does from `start` on, until the limit is reached; each batch of letters is done whole."""
     counts = ReplayCounts()
+    examined = 0
     # A second reader, as the search for events runs while letters are being read.
     async with clients.started_producer(kafka_config) as producer, reading.open_reader(kafka_config) as reader:
-        requests = await reading.partitions(kafka_config, [prefix + name for name in topics.REQUESTS])
+        requests = await reading.partitions(kafka_config, [prefix + name for name in topics.DECIDED])
         replayer = _Replayer(connection, reader, producer, prefix, requests)
-        async for batch in letters.wanted(connection, wanted):
+        async for batch in letters.walk(connection, start, wanted.at):
             left = None if options.limit is None else options.limit - counts.replayed
             if left == 0:
                 break
             try:
-                counts = counts.plus(await replayer.publish(batch, options._replace(limit=left)))
+                counts = counts.plus(await replayer.publish(wanted.among(batch.letters), options._replace(limit=left)))
             except (KafkaError, TimeoutError) as error:
                 raise StackUnavailable(
                     f"Kafka did not accept all events ({error!r}) after {counts.replayed:,} letters: run replay again; "
                     "replayed letters are not published twice."
                 ) from error
             progress(counts)
-    return counts
+            examined += len(batch.letters)
+            if limit.is_reached(examined):
+                return ReplayStep(counts, batch.next)
+    return ReplayStep(counts, None)
 
 
 class _Replayer:
@@ -110,9 +143,11 @@ class _Replayer:
         self._reader = reader
         self._producer = producer
         self._prefix = prefix
-        self._partitions = {name: sum(tp.topic == prefix + name for tp in requests) for name in topics.REQUESTS}
+        self._partitions = {name: sum(tp.topic == prefix + name for tp in requests) for name in topics.DECIDED}
 
     async def publish(self, batch: Sequence[HandledLetter], options: ReplayOptions) -> ReplayCounts:
+        if not batch:
+            return ReplayCounts()
         with_event = [one for one in batch if one.letter.has_event]
         fitting = [one for one in with_event if _record_bytes(one.letter.record) <= _RECORD_BYTES_MAX]
         under_limit = [one for one in fitting if options.again or one.letter.replays < REPLAYS_MAX]
@@ -154,17 +189,17 @@ class _Replayer:
         batches = RecordBatches(self._producer)
         for letter in letters:
             record = letter.record
-            kept = [(name, value) for name, value in record.headers if name not in _OWN_HEADERS]
             added = [(REPLAYS, str(letter.replays + 1).encode()), (REPLAY_OF, _letter_name(letter))]
             topic, partition = targets[letter.place]
-            batches.add(topic, partition, record.key, record.value, [*kept, *added])
+            headers = encode_headers([*sender_headers(record), *added])
+            batches.add(topic, partition, record.key, record.value, headers)
         await batches.send()
         await store.record_replayed(self._connection, targets)
 
     def _target(self, letter: DeadLetter) -> TopicPartition:
         """The partition that the event came from, so that a profile's events stay in one partition."""
-        number = dict(letter.record.headers).get("codewell_partition") or b""
-        original = int(number) if number.isdigit() else letter.record.partition
+        number = whole_number(dict(letter.record.headers).get("codewell_partition"))
+        original = letter.record.partition if number is None else number
         return TopicPartition(self._prefix + letter.request_topic, original % self._partitions[letter.request_topic])
 
 

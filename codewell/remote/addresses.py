@@ -6,15 +6,15 @@ A marketer enters a program's URL, and the generator runs in a network with data
 import asyncio
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 import httpcore
 
 from codewell.errors import RemoteFailed
+from codewell.remote.settings import Network
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 # IANA's registries of special-purpose addresses, and multicast.
 _REFUSED: Final[tuple[Network, ...]] = tuple(

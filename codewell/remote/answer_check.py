@@ -1,5 +1,6 @@
 """Validates the answer of a remote service: one invalid field refuses the whole answer."""
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Final
 
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from codewell.errors import RemoteFailed
 from codewell.minting.template import CODE_CHARACTERS_MAX
+from codewell.validation import first_mistake, place_of
 from schemas.remote import RemoteAnswer, RemoteCode, RemoteRequest
 
 _REASON_CHARACTERS_MAX: Final = 300
@@ -18,31 +20,27 @@ def check_answer(body: bytes, request: RemoteRequest) -> Sequence[RemoteCode]:
     Only the database can check that the codes are new to the program and not expired.
     """
     try:
-        answer = RemoteAnswer.model_validate_json(body)
+        answer = RemoteAnswer.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
-        raise _refused(_first_mistake(error)) from error
+        field = place_of(error.errors(include_url=False)[0]["loc"])
+        raise _refused(field, first_mistake(error, "The answer")) from error
     if answer.request_id != request.request_id:
-        raise _refused("request_id: must be that of the request")
+        raise _refused("request_id", "request_id: must be that of the request")
     if len(answer.codes) > request.count:
-        raise _refused(f"codes: {len(answer.codes):,} were delivered, but {request.count:,} were requested")
+        words = f"{len(answer.codes):,} were delivered, but {request.count:,} were requested"
+        raise _refused("codes", f"codes: {words}")
     seen: dict[str, int] = {}
     for place, one in enumerate(answer.codes):
         if len(one.code) > CODE_CHARACTERS_MAX or not one.code.isprintable() or one.code != one.code.strip():
             raise _refused(
-                f"codes.{place}.code: must be 1 to {CODE_CHARACTERS_MAX} printable characters without outer spaces"
+                f"codes.{place}.code",
+                f"codes.{place}.code: must be 1 to {CODE_CHARACTERS_MAX} printable characters without outer spaces",
             )
         first = seen.setdefault(one.code, place)
         if first != place:
-            raise _refused(f"codes.{place}.code: is the same as codes.{first}.code")
+            raise _refused(f"codes.{place}.code", f"codes.{place}.code: is the same as codes.{first}.code")
     return answer.codes
 
 
-def _refused(why: str) -> RemoteFailed:
-    return RemoteFailed(f"{why[:_REASON_CHARACTERS_MAX]}.", answered=True)
-
-
-def _first_mistake(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    # A name that the service made up may contain anything, so it is shown as a Python literal.
-    where = ".".join(part if part.isidentifier() or part.isdigit() else repr(part) for part in map(str, first["loc"]))
-    return f"{where or 'The answer'}: {first['msg'].removeprefix('Value error, ')}"
+def _refused(field: str, why: str) -> RemoteFailed:
+    return RemoteFailed(f"{why[:_REASON_CHARACTERS_MAX]}.", answered=True, field=field or None)

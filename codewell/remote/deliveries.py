@@ -11,19 +11,22 @@ import asyncpg
 
 from codewell.errors import RemoteFailed
 from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.constraints import violates
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.pool import copy_codes
+from codewell.pool import copy_codes, folded_texts
 from codewell.pool.block_sizes import BLOCK_SIZE_MIN, block_sizes
 from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.fill import count_workers, level, locked
 from codewell.pool.orders import OPEN_MAX
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.remote.order_leases import BACKOFF_MAX_S, CIRCUIT_OPEN_S, Order, record_service_failure
+from codewell.reservations.pending import fill_pending
 from schemas.remote import RemoteCode
 
 # For all answers in one query. `open` is the program's number of open requests, these included.
 _REQUESTS: Final = """
-    SELECT r.id, r.state, r.origin, r.count, r.fields, p.fields AS known, statement_timestamp() AS now,
+    SELECT r.id, r.state, r.origin, r.count, r.fields, p.fields AS known, p.match = 'fold' AS folds,
+           statement_timestamp() AS now,
            (SELECT count(*) FROM remote_request WHERE program_id = $1 AND state = 'open') AS open
     FROM remote_request r JOIN program p ON p.id = r.program_id
     WHERE r.program_id = $1 AND r.id = ANY($2::uuid[]) ORDER BY r.id FOR UPDATE OF r
@@ -39,13 +42,15 @@ _EXISTING_TEXTS: Final = "SELECT text FROM code WHERE program_id = $1 AND text =
 _BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
 
 # Updates the service's row only if that changes it: leasing skips programs whose row is locked.
-_WRITE: Final = """
+_WRITE: Final = f"""
     WITH done AS (
         UPDATE remote_request q SET state = 'done', received = d.received, leased_until = NULL,
             finished_at = statement_timestamp()
         FROM unnest($2::uuid[], $3::bigint[]) AS d (id, received) WHERE q.id = d.id
     ), made AS (
-        UPDATE program SET made = made + $4, on_order = on_order - $5 WHERE id = $1
+        UPDATE program SET made = made + $4, on_order = on_order - $5,
+            {folded_texts.COUNT_FOLDED.format(number="$4")}
+        WHERE id = $1
     ), well AS (
         UPDATE remote_service SET failures = 0, rest_until = NULL
         WHERE program_id = $1 AND $4 > 0 AND (failures > 0 OR rest_until IS NOT NULL)
@@ -55,7 +60,7 @@ _WRITE: Final = """
     SELECT b.id, $1, 'list', b.size, b.expires_at, b.fields, b.origin, b.request_id, $12
     FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[], $9::jsonb[], $10::text[], $11::uuid[])
         AS b (id, size, expires_at, fields, origin, request_id)
-    """
+    """  # noqa: S608  a constant
 
 # Expiry, and fields as JSON text: codes with the same values share blocks.
 _Kind = tuple[datetime | None, str | None]
@@ -99,7 +104,7 @@ async def store(connection: Connection, program_id: int, answers: Sequence[Servi
     try:
         return await _store(connection, program_id, answers, look_first=False)
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "code_once":
+        if not violates(error, "code_once"):
             raise
         # Rare: existing texts are looked up only after the unique constraint has failed.
         return await _store(connection, program_id, answers, look_first=True)
@@ -118,6 +123,7 @@ async def _store(
         if look_first:
             texts = [one.code for _, codes in answers for one in codes]
             had = {row["text"] for row in await connection.fetch(_EXISTING_TEXTS, program_id, texts)}
+        clashes = await _clashes(connection, program_id, answers) if rows[0]["folds"] else {}
         requests = {row["id"]: row for row in rows if row["state"] == "open"}
         taken: list[_AcceptedAnswer] = []
         outcomes: list[int | RemoteFailed | None] = []
@@ -131,13 +137,15 @@ async def _store(
                 released.append(answer.order.id)
                 outcomes.append(None)
             else:
-                outcome = _assess(program, now, request, answer, had if look_first else None)
+                outcome = _assess(program, now, request, answer, had if look_first else None, clashes)
                 outcomes.append(outcome if isinstance(outcome, RemoteFailed) else outcome.code_count)
                 taken += [] if isinstance(outcome, RemoteFailed) else [outcome]
         if released:
             await connection.execute(_RELEASE, released, BACKOFF_MAX_S)
         if taken:
-            await _write(connection, program_id, now, taken)
+            await _write(connection, program_id, now, taken, folds=rows[0]["folds"])
+            if program.has_reservations:
+                await fill_pending(connection, program, now)
             reach(Failpoint.STORED)
     return StoreResult(outcomes, _needs_orders(rows[0]["open"], taken))
 
@@ -159,11 +167,17 @@ def _needs_orders(open_before: int, taken: Sequence[_AcceptedAnswer]) -> bool:
 
 
 def _assess(
-    program: ProgramRules, now: datetime, request: Mapping[str, Any], answer: ServiceAnswer, had: set[str] | None
+    program: ProgramRules,
+    now: datetime,
+    request: Mapping[str, Any],
+    answer: ServiceAnswer,
+    had: set[str] | None,
+    clashes: Mapping[str, str],
 ) -> _AcceptedAnswer | RemoteFailed:
     """Return an answer ready to be stored, and add its texts to `had`; or return its error."""
     order, codes = answer
     try:
+        _check_alike(codes, clashes)
         if had is not None:
             _check_new(program, codes, had)
         kinds = _group_by_kind(program, now, json.loads(request["known"]), json.loads(request["fields"]), codes)
@@ -179,6 +193,16 @@ def _check_new(program: ProgramRules, codes: Sequence[RemoteCode], had: set[str]
     for place, one in enumerate(codes):
         if one.code in had:
             raise RemoteFailed(f"codes.{place}.code: {program.name} has this code already.", answered=True)
+
+
+async def _clashes(connection: Connection, program_id: int, answers: Sequence[ServiceAnswer]) -> dict[str, str]:
+    return await folded_texts.clashes(connection, program_id, [one.code for _, codes in answers for one in codes])
+
+
+def _check_alike(codes: Sequence[RemoteCode], clashes: Mapping[str, str]) -> None:
+    for place, one in enumerate(codes if clashes else ()):
+        if one.code in clashes:
+            raise RemoteFailed(f"codes.{place}.code: folds onto {clashes[one.code]}.", answered=True)
 
 
 def _group_by_kind(
@@ -198,11 +222,17 @@ def _group_by_kind(
             continue
         if one.expires_at is not None and one.expires_at <= now:
             raise RemoteFailed(f"codes.{place}.expires_at: must be in the future.", answered=True)
-        for name in one.fields:
+        if not program.lives_long_enough(one.expires_at, now):
+            raise RemoteFailed(
+                f"codes.{place}.expires_at: must leave the life that the program's min_life_at_attach asks for.",
+                answered=True,
+            )
+        fields = one.fields or {}
+        for name in fields:
             if name not in saved:
                 raise RemoteFailed(f"codes.{place}.fields.{name}: {program.name} has no such field.", answered=True)
         expires_at = expiry_in_pool(program, now, one.expires_at)
-        kinds.setdefault((expires_at, _saved(saved, {**given, **one.fields})), []).append(one.code)
+        kinds.setdefault((expires_at, _saved(saved, {**given, **fields})), []).append(one.code)
     return kinds
 
 
@@ -218,7 +248,9 @@ def _cut(texts: Sequence[str], blocks: int, workers: int) -> list[list[str]]:
     return [list(islice(rest, size)) for size in block_sizes(len(texts), blocks, workers)]
 
 
-async def _write(connection: Connection, program_id: int, now: datetime, taken: Sequence[_AcceptedAnswer]) -> None:
+async def _write(
+    connection: Connection, program_id: int, now: datetime, taken: Sequence[_AcceptedAnswer], *, folds: bool
+) -> None:
     blocks = workers = 0
     # So few codes make one block, whatever the pool's level.
     if any(len(texts) > BLOCK_SIZE_MIN for one in taken for texts in one.kinds.values()):
@@ -237,6 +269,8 @@ async def _write(connection: Connection, program_id: int, now: datetime, taken: 
     runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
     source = memoryview(copy_codes.encode(program_id, runs))
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
+    if folds:
+        await folded_texts.add(connection, program_id, [text for _, _, texts in runs for text in texts])
     for _ in [one for one in taken if not one.code_count]:
         # A valid answer without codes: an immediate retry would bring the same.
         nothing = RemoteFailed("The service delivered no codes.", wait_s=CIRCUIT_OPEN_S)

@@ -12,7 +12,7 @@ from codewell.pool.minter_cache import Minters
 
 # Standard Webhooks: 24 to 64 bytes, in base64 after this prefix.
 PREFIX: Final = "whsec_"
-_SECRET_BYTES: Final = 32
+SECRET_BYTES: Final = 32
 # A replaced secret still signs requests for this long, so that the service can switch without downtime.
 OVERLAP: Final = timedelta(hours=24)
 # Each active secret adds a signature to a header of every request.
@@ -63,7 +63,10 @@ async def rotate(connection: Connection, minters: Minters, program_id: int) -> l
     async with connection.transaction():
         name = await _lock(connection, program_id)
         if len(await connection.fetch(_ACTIVE, program_id)) >= ACTIVE_SECRETS_MAX:
-            raise ProgramRefused(f"{name} has {ACTIVE_SECRETS_MAX} valid secrets: wait until the oldest one expires.")
+            raise ProgramRefused(
+                f"{name} has {ACTIVE_SECRETS_MAX} valid secrets: wait until the oldest one expires.",
+                reason="secrets_exhausted",
+            )
         await connection.execute(
             "UPDATE remote_secret SET ends_at = statement_timestamp() + $2 WHERE program_id = $1 AND ends_at IS NULL",
             program_id,
@@ -78,4 +81,4 @@ async def _lock(connection: Connection, program_id: int) -> str:
 
 
 async def _add(connection: Connection, minters: Minters, program_id: int) -> None:
-    await connection.execute(_ADD, program_id, *minters.keys.wrap(secrets.token_bytes(_SECRET_BYTES)))
+    await connection.execute(_ADD, program_id, *minters.keys.wrap(secrets.token_bytes(SECRET_BYTES)))

@@ -7,7 +7,7 @@ refused, unless `allow_insecure` is set.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -19,11 +19,12 @@ from codewell.infra.config.urls import (
     is_local,
     postgres_hosts,
     postgres_options,
+    split_postgres_url,
     with_password,
 )
 from codewell.infra.kafka.config import KafkaConfig, SaslMechanism, SecurityProtocol
+from schemas import patterns
 
-_BOOTSTRAP: Final = r"^[^\s,]+:\d{1,5}(,\s*[^\s,]+:\d{1,5})*$"
 _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 # No @ or # after the host: a password that is not percent-encoded would be parsed as the host, and be logged.
@@ -39,20 +40,23 @@ def _check_readable(given: object) -> object:
     try:
         with Path(str(given)).open("rb"):
             return given
-    except OSError as error:
-        raise ValueError(f"cannot read {given} ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a path"
+        raise ValueError(f"cannot read {str(given)!r} ({why})") from error
 
 
 def _is_postgres_url(given: str) -> bool:
     try:
-        urlsplit(given)
+        user, at, hosts = split_postgres_url(given).netloc.rpartition("@")
+        for host in hosts.split(","):
+            urlsplit(f"//{user}{at}{host}")
     except ValueError:
         # The parser's error quotes the URL with its password.
         return False
     return bool(_POSTGRES_URL.fullmatch(given))
 
 
-_ReadablePath = Annotated[Path | None, BeforeValidator(_check_readable)]
+ReadablePath = Annotated[Path | None, BeforeValidator(_check_readable)]
 
 
 class ConnectionSettings(BaseSettings):
@@ -63,7 +67,7 @@ class ConnectionSettings(BaseSettings):
     )
     postgres_password: SecretStr | None = Field(None, description="Password of Postgres; replaces the one in the URL.")
     kafka_bootstrap: str = Field(
-        pattern=_BOOTSTRAP, description="Kafka bootstrap brokers, as host:port, comma-separated."
+        pattern=patterns.BOOTSTRAP, description="Kafka bootstrap brokers, as host:port, comma-separated."
     )
     kafka_security_protocol: SecurityProtocol = Field(
         "PLAINTEXT", description="Kafka security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
@@ -73,18 +77,27 @@ class ConnectionSettings(BaseSettings):
     )
     kafka_sasl_username: str = Field("", description="SASL user name; required by SASL_PLAINTEXT and SASL_SSL.")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password.")
-    kafka_ssl_ca_file: _ReadablePath = Field(
+    kafka_ssl_ca_file: ReadablePath = Field(
         None, description="PEM file of the CAs that sign the brokers' certificates; default: the system's CAs."
     )
-    kafka_ssl_cert_file: _ReadablePath = Field(None, description="PEM file of the client certificate and its chain.")
-    kafka_ssl_key_file: _ReadablePath = Field(
+    kafka_ssl_cert_file: ReadablePath = Field(None, description="PEM file of the client certificate and its chain.")
+    kafka_ssl_key_file: ReadablePath = Field(
         None, description="PEM file of the private key, if the certificate's file does not hold it."
     )
     kafka_ssl_key_password: SecretStr | None = Field(None, description="Passphrase of the private key.")
+    kafka_client_rack: str = Field(
+        "",
+        description="Rack of this process, as `broker.rack` names it: requests are read from a replica there, where "
+        "the brokers choose by rack; default: from the leader.",
+    )
     allow_insecure: bool = Field(
         False,
-        description="Allow connections to Postgres and Kafka on other hosts without verified TLS.",
+        description="Allow connections to Postgres and Kafka on other hosts without verified TLS, and an API on other "
+        "addresses than loopback.",
     )
+
+    # The name of the process in Kafka; each service has its own.
+    service: ClassVar[str] = "command"
 
     @property
     def kafka_config(self) -> KafkaConfig:
@@ -99,6 +112,8 @@ class ConnectionSettings(BaseSettings):
             cert_file=self.kafka_ssl_cert_file,
             key_file=self.kafka_ssl_key_file,
             key_password=self.kafka_ssl_key_password,
+            rack=self.kafka_client_rack,
+            service=self.service,
         )
 
     @model_validator(mode="before")

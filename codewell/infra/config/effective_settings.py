@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, JsonConfigSettingsSource
+from pydantic_settings import BaseSettings
 
 from codewell.infra.config.secret_files import is_secret, secret_path
-from codewell.infra.config.settings import home, read_settings
+from codewell.infra.config.settings import read_settings, stack_endpoints
+from codewell.infra.config.urls import split_postgres_url
 
 MASK = "********"
 _SECRET_OPTIONS = {"password", "sslpassword"}
@@ -28,16 +29,16 @@ def effective_settings(kind: type[BaseSettings]) -> Iterator[EffectiveSetting]:
     """Yield each setting of a process. Raises SettingsInvalid as `read_settings` does."""
     settings = read_settings(kind)
     in_environment = {name.upper() for name in os.environ}
-    from_stack = JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
+    given: dict[str, str] = {}
     for name, field in kind.model_fields.items():
-        variable = f"CODEWELL_{name.upper()}"
-        if variable in in_environment:
-            source = "environment"
+        if f"CODEWELL_{name.upper()}" in in_environment:
+            given[name] = "environment"
         elif is_secret(field) and secret_path(name):
-            source = "file"
-        else:
-            source = "stack" if name in from_stack else "default"
-        yield EffectiveSetting(variable, _masked(name, getattr(settings, name)), source)
+            given[name] = "file"
+    from_stack = stack_endpoints(kind, given)
+    for name in kind.model_fields:
+        source = given.get(name) or ("stack" if name in from_stack else "default")
+        yield EffectiveSetting(f"CODEWELL_{name.upper()}", _masked(name, getattr(settings, name)), source)
 
 
 def _masked(name: str, value: Any) -> Any:
@@ -50,7 +51,7 @@ def _masked(name: str, value: Any) -> Any:
 
 def masked_url(url: str) -> str:
     """A Postgres URL without its passwords: one before the host, and up to two in its options."""
-    parts = urlsplit(url)
+    parts = split_postgres_url(url)
     user, at, hosts = parts.netloc.rpartition("@")
     if ":" in user:
         user = f"{user.partition(':')[0]}:{MASK}"

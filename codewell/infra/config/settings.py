@@ -5,11 +5,12 @@ The addresses of Postgres and Kafka may also come from the `endpoints.json` of a
 
 import os
 from base64 import b64decode
-from binascii import Error as NotBase64
+from collections.abc import Container
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     JsonConfigSettingsSource,
@@ -21,8 +22,12 @@ from pydantic_settings import (
 from codewell.errors import SettingsInvalid
 from codewell.infra.config.connections import ConnectionSettings
 from codewell.infra.config.secret_files import SecretFiles
+from codewell.validation import words_of
+from schemas import patterns
+from schemas.moments import zone_named
 
 HOME_DEFAULT: Final = ".codewell"
+_ADDRESSES: Final = ("postgres_url", "kafka_bootstrap")
 _MASTER_KEY_BYTES: Final = (16, 24, 32)
 
 
@@ -39,7 +44,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_com
 def _is_master_key(text: str) -> bool:
     try:
         return len(b64decode(text, validate=True)) in _MASTER_KEY_BYTES
-    except NotBase64:
+    except ValueError:
         return False
 
 
@@ -48,13 +53,35 @@ def home() -> Path:
     return Path(os.environ.get("CODEWELL_HOME") or HOME_DEFAULT)
 
 
+class StackEndpoints(PydanticBaseSettingsSource):
+    """The addresses that a stack on this machine has written; not looked for where others gave both of them.
+
+    A worker that knows its servers needs no home: it may be unreadable, or hold the file of a stack that died.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 (its base's)
+        """Return the stack's value of one setting, or None."""
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All that is in `endpoints.json`; empty without a stack. Raises OSError, ValueError or TypeError."""
+        return stack_endpoints(self.settings_cls, self.current_state)
+
+
+def stack_endpoints(kind: type[BaseSettings], given: Container[str]) -> dict[str, Any]:
+    """The content of `endpoints.json` in the home; empty when both addresses are `given` or no stack runs."""
+    if all(name in given for name in _ADDRESSES):
+        return {}
+    return JsonConfigSettingsSource(kind, json_file=home() / "endpoints.json")()
+
+
 class StackSettings(ConnectionSettings):
     """Settings of every process, commands included."""
 
     model_config = SettingsConfigDict(env_prefix="CODEWELL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     topic_prefix: str = Field(
-        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Prefix of all topic and consumer group names."
+        "", pattern=patterns.TOPIC_PREFIX, description="Prefix of all topic and consumer group names."
     )
     master_key: SecretStr | None = Field(
         None, description="Master key that encrypts the programs' keys in the database: 16, 24 or 32 bytes in base64."
@@ -65,7 +92,23 @@ class StackSettings(ConnectionSettings):
     guesses_per_s: float = Field(
         10.0, gt=0, le=1e9, description="Guess rate that codes must withstand (1/s); checked when a program is created."
     )
+    returns_share_max: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Share of the codes that a program attached in the last hour which may come back; above it, its "
+        "returns stop until the alert is cleared.",
+    )
+    time_zone: str = Field(
+        "UTC", description="Time zone of dates and times that name none, such as valid_until; as Europe/Berlin."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum log level.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, given: str) -> str:
+        zone_named(given)
+        return given
 
     @field_validator("master_key")
     @classmethod
@@ -107,8 +150,7 @@ class StackSettings(ConnectionSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments take precedence over the environment and its secret files, and those over a stack's endpoints."""
-        endpoints = JsonConfigSettingsSource(settings_cls, json_file=home() / "endpoints.json")
-        return init_settings, env_settings, SecretFiles(settings_cls), endpoints
+        return init_settings, env_settings, SecretFiles(settings_cls), StackEndpoints(settings_cls)
 
 
 class WorkerSettings(StackSettings):
@@ -118,13 +160,19 @@ class WorkerSettings(StackSettings):
     health_port: int = Field(
         0, ge=-1, le=65_535, description="Port of the health endpoints; 0: a free port, which is logged; -1: none."
     )
-    start_timeout_s: float = Field(20.0, gt=0, le=600, description="Maximum wait for Postgres and Kafka at start (s).")
+    start_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="Maximum wait for Postgres and Kafka at start (s); the image sets 600, "
+        "as an orchestrator waits longer and longer between restarts.",
+    )
     stop_timeout_s: float = Field(
         15.0, gt=0, le=120, description="Maximum time to finish the current batch at shutdown (s)."
     )
     otlp_endpoint: str | None = Field(
         None,
-        pattern=r"^https?://\S+$",
+        pattern=patterns.HTTP_ENDPOINT,
         description="OTLP/HTTP endpoint for traces of issuers and consoles, as http://host:4318.",
     )
     trace_share: float = Field(
@@ -142,7 +190,7 @@ def read_settings(kind: type[_S]) -> _S:
         return kind()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        says = first["msg"].removeprefix("Value error, ").rstrip(".")
+        says = words_of(first)
         if not first["loc"]:
             # A check of several settings together failed; its message names them.
             raise SettingsInvalid(f"{says}.") from error
@@ -155,5 +203,6 @@ def read_settings(kind: type[_S]) -> _S:
         raise SettingsInvalid(f"{name} is invalid: {says}.") from error
     except (ValueError, TypeError, OSError) as error:
         raise SettingsInvalid(
-            f"{home() / 'endpoints.json'} cannot be read ({error}): remove it, or start the stack again."
+            f"{home() / 'endpoints.json'} cannot be read: remove it, or start the stack again. It is not read when "
+            "CODEWELL_POSTGRES_URL and CODEWELL_KAFKA_BOOTSTRAP are set."
         ) from error

@@ -1,17 +1,18 @@
-"""HTTP limits before authentication: size and time of a request's head, and the number of connections.
+"""HTTP limits of connections: size and time of a request's head, time to take a response, and their number.
 
 uvicorn's httptools parser accepts a head of any size and waits for it without a timeout. Its own connection limit
 answers in plain text, and refuses the health probes too.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from schemas.api import Problem
+from codewell.reasons import PROBLEMS, ProblemReason, problem_document
 
 # ASGI's types, without the framework, which not every process installs.
 Scope = MutableMapping[str, Any]
@@ -24,7 +25,11 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 _REQUEST_LINE_BYTES: Final = 1024
 _HEADER_OVERHEAD_BYTES: Final = len(": \r\n")
 HEAD_TIMEOUT_S: Final = 10.0
+# A client that takes none of a response for this long is disconnected.
+SEND_TIMEOUT_S: Final = 60.0
 CONNECTIONS_MAX_DEFAULT: Final = 500
+# Headers of every response: a browser must not take a file or a problem for something else than its type says.
+HEADERS: Final = (("x-content-type-options", "nosniff"),)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _RETRY_AFTER_S: Final = 2
 _MEDIA_TYPE: Final = "application/problem+json"
@@ -38,8 +43,8 @@ async def respond(send: Send, status: int, media_type: str, body: bytes, more: M
     await send({"type": "http.response.body", "body": body})
 
 
-def _problem_body(status: HTTPStatus, detail: str) -> bytes:
-    return Problem(type="about:blank", title=status.phrase, status=status, detail=detail).model_dump_json().encode()
+def _problem_body(reason: ProblemReason, detail: str) -> bytes:
+    return json.dumps(problem_document(reason, detail)).encode()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -49,9 +54,10 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         # Checked in connection_made instead of by uvicorn.
         self._connections_max, self.limit_concurrency = self.limit_concurrency, None
-        self._refusal: tuple[HTTPStatus, str] | None = None
+        self._refusal: tuple[ProblemReason, str] | None = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer of the first head."""
@@ -61,9 +67,26 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timers."""
         self._cancel_head_timer()
+        self._cancel_send_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give the client some time to take what is waiting."""
+        super().pause_writing()
+        self._start_send_timer()
+
+    def resume_writing(self) -> None:
+        """Stop the timer: the client has taken most of it."""
+        self._cancel_send_timer()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """Give the client some time to take the rest, which would keep a closed connection too."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size() > 0:
+            self._start_send_timer()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, limit the size of an incomplete head, and start its timer if the connection is idle."""
@@ -96,9 +119,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the parser's words are not ours
         """Refuse a request that the parser rejected."""
-        self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, f"{msg.rstrip('.')}: speak HTTP/1.1.")))
+        self._refuse(*(self._refusal or ("head_malformed", PROBLEMS["head_malformed"].example)))
 
     @property
     def _is_idle(self) -> bool:
@@ -121,28 +144,45 @@ class LimitedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    def _start_send_timer(self) -> None:
+        self._cancel_send_timer()
+        self._send_timer = self.loop.call_later(SEND_TIMEOUT_S, self._on_send_timeout)
+
+    def _on_send_timeout(self) -> None:
+        self._send_timer = None
+        # Anything else is a later response on this connection, which has its own time.
+        if self.flow.write_paused or (self.transport.is_closing() and self.transport.get_write_buffer_size() > 0):
+            self.transport.abort()
+
+    def _cancel_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _refuse(self, reason: ProblemReason, detail: str) -> None:
         """Respond without the application, and close the connection."""
         self._cancel_head_timer()
         if self.transport.is_closing():
             return
         # A response that has begun can't be replaced by another.
         if self.cycle is None or self.cycle.response_complete:
-            body = _problem_body(status, detail)
+            body = _problem_body(reason, detail)
+            status = HTTPStatus(PROBLEMS[reason].status)
             head = (
-                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {_MEDIA_TYPE}\r\n"
+                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {_MEDIA_TYPE}\r\n{_HEADER_LINES}"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
         self.transport.close()
 
 
-_TOO_LARGE: Final = (
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+_HEADER_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in HEADERS)
+_TOO_LARGE: Final[tuple[ProblemReason, str]] = (
+    "head_too_large",
     f"The URL and the headers of a request may have {HEAD_BYTES_MAX:,} bytes: send shorter ones.",
 )
-_TOO_SLOW: Final = (
-    HTTPStatus.REQUEST_TIMEOUT,
+_TOO_SLOW: Final[tuple[ProblemReason, str]] = (
+    "head_too_slow",
     f"No complete request arrived within {HEAD_TIMEOUT_S:.0f} s: send it without pauses, or connect later.",
 )
 
@@ -158,7 +198,7 @@ class _OverloadedApp:
         if scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        sentence = "All connections are in use: try again in a moment, and reuse connections for several requests."
+        reason: ProblemReason = "connections_exhausted"
         headers = {"retry-after": str(_RETRY_AFTER_S), "connection": "close"}
-        await respond(send, status, _MEDIA_TYPE, _problem_body(status, sentence), headers)
+        body = _problem_body(reason, PROBLEMS[reason].example)
+        await respond(send, PROBLEMS[reason].status, _MEDIA_TYPE, body, headers)

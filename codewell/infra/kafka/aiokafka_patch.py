@@ -1,14 +1,19 @@
-"""Makes aiokafka handle a closed connection under uvloop.
+"""Corrects aiokafka (0.14), for all clients of the process, Faust's too.
 
-After a close, asyncio's transports drop writes, while uvloop's raise RuntimeError. aiokafka (0.14,
-`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the consumer or
-producer hung for ever.
+A closed connection under uvloop: after a close, asyncio's transports drop writes, while uvloop's raise RuntimeError.
+aiokafka (`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the
+consumer or producer hung for ever.
+
+Records: batches are unpacked with bounded memory, and a faulty record is marked (see `partition_records`).
 """
 
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError
+
+from codewell.infra.kafka import partition_records
 
 _send = AIOKafkaConnection.send
 
@@ -22,5 +27,13 @@ def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool
 
 
 def patch() -> None:
-    """Close the connection on RuntimeError, so that aiokafka reconnects. Applies to all clients, Faust's too."""
-    AIOKafkaConnection.send = _send_or_close
+    """Replace what is corrected. The names must exist: a new version of aiokafka may have others."""
+    for place, name, ours in (
+        (AIOKafkaConnection, "send", _send_or_close),
+        (fetcher, "MemoryRecords", partition_records.FetchedBatches),
+        (fetcher, "PartitionRecords", partition_records.PartitionRecords),
+        (fetcher.FetchResult, "getall", partition_records.getall),
+        (fetcher.Fetcher, "fetched_records", partition_records.limited(fetcher.Fetcher.fetched_records)),
+    ):
+        getattr(place, name)
+        setattr(place, name, ours)

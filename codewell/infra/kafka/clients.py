@@ -2,14 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+)
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.config import KafkaConfig
@@ -31,6 +36,7 @@ PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 _START_PAUSE_S: Final = 0.2
 CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
+RACK_REPLICA_MS: Final = 15_000
 
 
 def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
@@ -45,22 +51,47 @@ def producer(kafka_config: KafkaConfig | str) -> AIOKafkaProducer:
     )
 
 
+# Of every consumer. Records of aborted and open transactions are not read; offsets end at the last stable one.
+ISOLATION: Final = "read_committed"
+
+
+def _read_options(kafka_config: KafkaConfig) -> dict[str, Any]:
+    return {
+        **kafka_config.client_options(),
+        "client_rack": kafka_config.rack,
+        # A reader stays that long with the replica in its rack, also while that lags behind its leader.
+        **({"metadata_max_age_ms": RACK_REPLICA_MS} if kafka_config.rack else {}),
+        "isolation_level": ISOLATION,
+        "enable_auto_commit": False,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "fetch_max_bytes": FETCH_BYTES_MAX,
+        "max_partition_fetch_bytes": PARTITION_FETCH_BYTES_MAX,
+        # TCP has its own checksum, and the broker verified the record's CRC on receipt.
+        "check_crcs": False,
+    }
+
+
 def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer:
     """A member of a consumer group, without auto-commit, that starts at the oldest record."""
     return AIOKafkaConsumer(
-        **KafkaConfig.parse(kafka_config).client_options(),
+        **_read_options(KafkaConfig.parse(kafka_config)),
         group_id=group_id,
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
         session_timeout_ms=SESSION_TIMEOUT_MS,
         rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
         heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-        fetch_max_bytes=FETCH_BYTES_MAX,
-        max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
-        # TCP has its own checksum, and the broker verified the record's CRC on receipt.
-        check_crcs=False,
+    )
+
+
+def reader(kafka_config: KafkaConfig | str, *, from_start: bool) -> AIOKafkaConsumer:
+    """A consumer without a group, for a command that assigns partitions and seeks.
+
+    The consumer's own offset reset, which `from_start` chooses, may override a seek.
+    """
+    return AIOKafkaConsumer(
+        **_read_options(KafkaConfig.parse(kafka_config)),
+        auto_offset_reset="earliest" if from_start else "latest",
     )
 
 
@@ -128,11 +159,19 @@ async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
 def outage_reason(error: BaseException) -> str:
     """The reason to report while Kafka is unavailable."""
     name, said = type(error).__name__, str(error)
-    return said if name in said else f"{name}: {said}" if said else name
+    reason = said if name in said else f"{name}: {said}" if said else name
+    if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+        return f"{reason}: give the principal the rights that codewell topics --acls prints"
+    return reason
 
 
-async def wait_until_up(kafka_config: KafkaConfig | str, topics: Iterable[str], timeout_s: float) -> None:
-    """Wait until Kafka answers and has the topics, or raise StackUnavailable; NotTrusted at once."""
+async def wait_until_up(
+    kafka_config: KafkaConfig | str, topics: Iterable[str], timeout_s: float, waits: Callable[[str], None] | None = None
+) -> None:
+    """Wait until Kafka answers and has the topics, or raise StackUnavailable after `timeout_s` (s); NotTrusted at once.
+
+    `waits` is told the reason of each failure.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -140,6 +179,8 @@ async def wait_until_up(kafka_config: KafkaConfig | str, topics: Iterable[str], 
         except StackUnavailable as error:
             if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
+            if waits is not None:
+                waits(str(error))
         await asyncio.sleep(_START_PAUSE_S)
 
 
@@ -147,4 +188,12 @@ async def _check_topics(kafka_config: KafkaConfig | str, topics: Iterable[str]) 
     async with admin(kafka_config) as client:
         missing = sorted(set(topics) - set(await client.list_topics()))
     if missing:
-        raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or create it.")
+        given = KafkaConfig.parse(kafka_config)
+        if not (given.with_sasl or given.cert_file):
+            raise StackUnavailable(f"Kafka has no topic {missing[0]}: run codewell topics, or create it.")
+        # A broker does not say which topics a principal may not see.
+        who = given.sasl_username or "the client certificate's principal"
+        raise StackUnavailable(
+            f"Kafka has no topic {missing[0]}, or {who} has no right to it: run codewell topics, or give the rights "
+            "that codewell topics --acls prints."
+        )

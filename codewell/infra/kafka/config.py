@@ -1,5 +1,7 @@
 """Kafka's connection configuration: brokers, plaintext or TLS, and authentication: none, SASL or a certificate."""
 
+import os
+import platform
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,15 @@ class KafkaConfig:
     cert_file: Path | None = None
     key_file: Path | None = None
     key_password: SecretStr | None = None
+    rack: str = ""
+    """The rack of this process: consumers read from a replica in it, where there is one."""
+    service: str = "client"
+    """The service that connects, for `client_id`."""
+
+    @property
+    def client_id(self) -> str:
+        """The name of this process in the broker's logs, metrics and quotas: its service and its instance."""
+        return f"codewell-{self.service}-{platform.node() or 'host'}-{os.getpid()}"
 
     @classmethod
     def parse(cls, given: "KafkaConfig | str") -> "KafkaConfig":
@@ -51,7 +62,11 @@ class KafkaConfig:
 
     def client_options(self) -> dict[str, Any]:
         """Arguments for a client of aiokafka. Raises SettingsInvalid as `tls` does."""
-        options: dict[str, Any] = {"bootstrap_servers": self.bootstrap, **self.connection_options()}
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": self.client_id,
+            **self.connection_options(),
+        }
         return options
 
     def connection_options(self) -> dict[str, Any]:

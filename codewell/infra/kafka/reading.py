@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -14,6 +14,7 @@ from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.kafka.diagnose import connect_error
+from codewell.infra.kafka.partition_records import FaultyRecord
 
 _POLL_MS: Final = 500
 _RECORDS_MAX: Final = 1_000
@@ -65,26 +66,21 @@ class TopicReader:
             raise _read_error(next(iter(wanted)), error) from error
         return {tp: OffsetRange(starts[tp], end_offsets[tp]) for tp in wanted}
 
-    async def records(self, tp: TopicPartition, span: OffsetRange) -> AsyncIterator[ConsumerRecord]:
-        """Yield the records of a span in order; skips those that aiokafka can't parse. Raises StackUnavailable."""
+    async def records(self, tp: TopicPartition, span: OffsetRange) -> AsyncGenerator[ConsumerRecord]:
+        """Yield the records of a span in order; skips faulty ones. Raises StackUnavailable."""
         consumer = self._consumer
         consumer.assign([tp])
         consumer.seek(tp, span.start)
-        at_once = _RECORDS_MAX
         moved_at = time.monotonic()
         try:
             while (position := await asyncio.wait_for(consumer.position(tp), clients.EXCHANGE_TIMEOUT_S)) < span.end:
-                try:
-                    fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=at_once)
-                except UnicodeDecodeError:
-                    # aiokafka decodes header names as UTF-8. Fetch singly to find the invalid record, and skip it.
-                    consumer.seek(tp, position if at_once > 1 else position + 1)
-                    at_once = 1 if at_once > 1 else _RECORDS_MAX
-                    continue
-                if not fetched:
-                    _check_progress(moved_at)
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_RECORDS_MAX)
+                if await consumer.position(tp) > position:
+                    # Without records too: at a transaction's marker, and past records that were aborted.
+                    moved_at = time.monotonic()
+                _check_progress(moved_at)
                 for record in fetched.get(tp, []):
-                    if span.start <= record.offset < span.end:
+                    if span.start <= record.offset < span.end and not isinstance(record, FaultyRecord):
                         yield record
                 if fetched:
                     moved_at = time.monotonic()
@@ -95,13 +91,8 @@ class TopicReader:
 @asynccontextmanager
 async def open_reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
     """A reader for one command. Raises StackUnavailable if Kafka is unavailable."""
-    consumer = AIOKafkaConsumer(
-        **KafkaConfig.parse(kafka_config).client_options(),
-        enable_auto_commit=False,
-        # The consumer's own offset reset may override a seek, and this one loses no record.
-        auto_offset_reset="earliest",
-        request_timeout_ms=clients.REQUEST_TIMEOUT_MS,
-    )
+    # Its offset reset loses no record, should it override a seek.
+    consumer = clients.reader(kafka_config, from_start=True)
     try:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)

@@ -1,20 +1,29 @@
-"""Creates missing topics."""
+"""Creates missing topics, and raises what an acknowledgement means where it is too little."""
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import admin
+from codewell.infra.kafka.cluster_facts import TopicFacts, read_cluster
 from codewell.infra.kafka.config import KafkaConfig
-from schemas.topics import TOPICS
+from codewell.infra.kafka.topic_settings import set_on_topics
+from schemas.topics import IN_SYNC_MIN, REPLICAS, REPLY_PARTITIONS, TOPICS
 
-REPLICAS_DEFAULT: Final = 3
+IN_SYNC: Final = "min.insync.replicas"
 
 
-async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None) -> list[str]:
+async def create_topics(
+    kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None, reply_topics: Iterable[str] = ()
+) -> list[str]:
     """Create missing topics and return their names. Default replication: 3, or the number of brokers if fewer.
+
+    With 3 replicas or more a record is acknowledged once 2 have it. `reply_topics` are the full names of topics that
+    requests may name for their answers; they get as many partitions as our own, as an answer goes to its request's
+    partition.
 
     Existing topics keep their partitions: more of them would move a profile's requests to other partitions. Raises
     StackUnavailable.
@@ -22,12 +31,16 @@ async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replicatio
     async with admin(kafka_config) as client:
         there = set(await client.list_topics())
         if replication is None:
-            replication = min(REPLICAS_DEFAULT, len((await client.describe_cluster())["brokers"]))
-        wanted = [
-            NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs=dict(topic.config))
+            replication = min(REPLICAS, len((await client.describe_cluster())["brokers"]))
+        safety = {IN_SYNC: str(IN_SYNC_MIN)} if replication >= REPLICAS else {}
+        own = [
+            NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs={**dict(topic.config), **safety})
             for topic in TOPICS
-            if prefix + topic.name not in there
         ]
+        named = [
+            NewTopic(name, REPLY_PARTITIONS, replication, topic_configs=safety) for name in dict.fromkeys(reply_topics)
+        ]
+        wanted = [topic for topic in {one.name: one for one in [*named, *own]}.values() if topic.name not in there]
         if not wanted:
             return []
         answer = await client.create_topics(wanted)
@@ -42,3 +55,36 @@ async def create_topics(kafka_config: KafkaConfig | str, prefix: str, replicatio
                 "codewell topics again."
             )
     return made
+
+
+class InSync(NamedTuple):
+    """Topics with replicas enough to lose a broker, whose records one broker alone may acknowledge."""
+
+    weak: list[str]
+    raised: list[str]
+    """Those that were changed now."""
+
+
+async def check_in_sync(
+    kafka_config: KafkaConfig | str, prefix: str, reply_topics: Iterable[str] = (), *, raise_it: bool
+) -> InSync:
+    """Find topics that may lose acknowledged records with one broker; with `raise_it`, have 2 replicas acknowledge.
+
+    Topics whose settings this user may not read are not looked at. Raises StackUnavailable.
+    """
+    config = KafkaConfig.parse(kafka_config)
+    names = dict.fromkeys([*(prefix + topic.name for topic in TOPICS), *reply_topics])
+    weak = _weak((await read_cluster(config, names)).topics)
+    if not weak or not raise_it:
+        return InSync(weak, [])
+    await set_on_topics(config, weak, IN_SYNC, str(IN_SYNC_MIN))
+    return InSync([], weak)
+
+
+def _weak(topics: Mapping[str, TopicFacts]) -> list[str]:
+    """Those with 3 replicas or more whose records are acknowledged before 2 have them."""
+    return [
+        name
+        for name, one in topics.items()
+        if one.replicas >= REPLICAS and one.config is not None and int(one.config[IN_SYNC]) < IN_SYNC_MIN
+    ]

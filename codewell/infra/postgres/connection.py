@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 
 from codewell.errors import NotTrusted, StackUnavailable
+from codewell.infra.config.urls import split_postgres_url
 from codewell.infra.postgres.hosts import connect
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -100,8 +100,11 @@ async def pool(
     application_name: str,
     connections_max: int,
     init: Callable[[Connection], Awaitable[None]] | None = None,
+    statement_timeout_s: float | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that connects on first use; `init` is called once for each connection.
+
+    The server cancels a statement after `statement_timeout_s` (s), if given.
 
     Raises nothing itself; its users see what asyncpg raises (`UNAVAILABLE_ERRORS` while the database is unavailable).
     """
@@ -120,7 +123,7 @@ async def pool(
         connection_class=Connection,
         record_class=asyncpg.Record,
         command_timeout=WORKER_COMMAND_TIMEOUT_S,
-        server_settings=_server_settings(application_name),
+        server_settings=_server_settings(application_name, statement_timeout_s),
     )
     await opened
     try:
@@ -151,11 +154,15 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
 
 
 async def wait_until_up(
-    url: str, application_name: str, timeout_s: float, check: Callable[[Connection], Awaitable[None]]
+    url: str,
+    application_name: str,
+    timeout_s: float,
+    check: Callable[[Connection], Awaitable[None]],
+    waits: Callable[[str], None] | None = None,
 ) -> None:
     """Wait until Postgres answers and `check` passes, or raise the last error (StackUnavailable) after `timeout_s` (s).
 
-    Raises NotTrusted at once, as waiting does not help.
+    `waits` is told the reason of each failure. Raises NotTrusted at once, as waiting does not help.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -166,15 +173,19 @@ async def wait_until_up(
         except StackUnavailable as error:
             if not error.retriable or time.monotonic() + _START_PAUSE_S > deadline:
                 raise
+            failed: Exception = error
         except UNAVAILABLE_ERRORS as error:
             if time.monotonic() + _START_PAUSE_S > deadline:
                 raise _connect_error(address_of(url), error) from error
+            failed = error
+        if waits is not None:
+            waits(str(failed) if isinstance(failed, StackUnavailable) else outage_reason(failed))
         await asyncio.sleep(_START_PAUSE_S)
 
 
 def address_of(url: str) -> str:
     """The hosts, ports and database of a URL, without user and password."""
-    parts = urlsplit(url)
+    parts = split_postgres_url(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
@@ -209,8 +220,9 @@ def _connect_error(where: str, error: Exception) -> StackUnavailable:
             )
 
 
-def _server_settings(application_name: str) -> dict[str, str]:
-    return {
+def _server_settings(application_name: str, statement_timeout_s: float | None = None) -> dict[str, str]:
+    own = {} if statement_timeout_s is None else {"statement_timeout": str(int(statement_timeout_s * 1000))}
+    return own | {
         "application_name": application_name,
         "timezone": "UTC",
         "lock_timeout": str(LOCK_TIMEOUT_MS),

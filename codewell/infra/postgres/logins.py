@@ -11,10 +11,12 @@ import asyncpg
 from codewell.errors import SchemaMismatch, SettingsInvalid
 from codewell.infra.postgres.connection import Connection
 
-ROLES: Final = ("issuer", "generator", "console", "auditor")
+ROLES: Final = ("issuer", "generator", "console", "lifecycle", "auditor")
 PASSWORD_CHARACTERS_MIN: Final = 16
 _SCRAM_ITERATIONS: Final = 4_096
 _SALT_BYTES: Final = 16
+# The reader of the log.
+_ATTRIBUTES: Final = {"lifecycle": "REPLICATION"}
 
 _IS_LOGIN_OF_ROLE: Final = """
     SELECT ARRAY(SELECT DISTINCT roleid FROM pg_auth_members WHERE member = r.oid) = ARRAY[g.oid]
@@ -40,7 +42,13 @@ async def create_login(connection: Connection, role: str, user: str, password: s
     is_member = await connection.fetchval(_IS_LOGIN_OF_ROLE, user, group)
     if is_member is False:
         raise SettingsInvalid(f"The user {user} exists and has other roles than {group}: choose another name.")
-    what = "ALTER ROLE %I LOGIN PASSWORD %L" if is_member else "CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I"
+    # Rights that roles do not hand on to their members.
+    attributes = f"LOGIN {_ATTRIBUTES.get(role, '')}".strip()
+    what = (
+        f"ALTER ROLE %I {attributes} PASSWORD %L"
+        if is_member
+        else f"CREATE ROLE %I {attributes} PASSWORD %L IN ROLE %I"
+    )
     # Statements of this kind take no parameters, so the server quotes the values in a query first.
     statement = await connection.fetchval(
         f"SELECT format('{what}', $1::text, $2::text, $3::text)",

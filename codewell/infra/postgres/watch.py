@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.process.lifecycle import run_until_stopped
 from codewell.infra.telemetry.health import Health
 
 PROBE_INTERVAL_S: Final = 2.0
@@ -16,16 +17,18 @@ _NAME: Final = "postgres"
 async def monitor(pool: Pool, health: Health, stop: asyncio.Event) -> None:
     """Report to `health` whether the database is available and accepts writes, until `stop` is set. Raises nothing.
 
-    Skips the probe while all connections are in use: the code that uses them reports errors itself.
+    Skips the probe while all connections are in use: the code that uses them reports errors itself. A stop does not
+    wait for a probe that the database leaves without an answer.
     """
-    while not stop.is_set():
+    await run_until_stopped(stop, _probe_at_intervals(pool, health))
+
+
+async def _probe_at_intervals(pool: Pool, health: Health) -> None:
+    while True:
         health.heartbeat("watch")
         if pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size():
             await _probe(pool, health)
-        try:
-            await asyncio.wait_for(stop.wait(), PROBE_INTERVAL_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter
-        except TimeoutError:
-            continue
+        await asyncio.sleep(PROBE_INTERVAL_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter
 
 
 async def _probe(pool: Pool, health: Health) -> None:

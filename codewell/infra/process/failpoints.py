@@ -41,6 +41,20 @@ class Failpoint(StrEnum):
     """The remote service has answered, and nothing is stored."""
     STORED = "stored"
     """The remote service's codes are inserted and not committed."""
+    STREAM_SNAPSHOT = "stream_snapshot"
+    """A part of the snapshot of an epoch is published, and it is not noted as ready."""
+    STREAM_READ = "stream_read"
+    """Changes of codes are read from the log and not published."""
+    STREAM_PUBLISHED = "stream_published"
+    """Events about codes are published, and that is not noted."""
+    STREAM_NOTED = "stream_noted"
+    """It is noted, and the slot is where it was."""
+    ALERTS_PUBLISHED = "alerts_published"
+    """Events of alerts are in Kafka, and not marked as published."""
+    NOTIFIED = "notified"
+    """The receiver of a webhook has answered, and nothing is recorded."""
+    ARCHIVED = "archived"
+    """Old answers are in their file and deleted, and that is not committed."""
 
 
 # For each armed failpoint: the passes that are left, and the signal.

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final
 
 import structlog
@@ -17,8 +18,10 @@ _BACKOFF_MAX_S: Final = 5.0
 CANCEL_TIMEOUT_S: Final = 2.0
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], *, is_worker: bool = False) -> None:
     """Run `main` on an event loop until it returns. SIGINT and SIGTERM set the event that it receives.
+
+    A worker logs that it stops, and that it has stopped.
 
     Raises the first CodewellError of an exception group by itself: users need one sentence.
     """
@@ -27,9 +30,18 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     async def with_signals() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        began = time.monotonic()
+
+        def stop_for(number: signal.Signals) -> None:
+            if is_worker and not stop.is_set():
+                log.info("stopping", signal=number.name)
+            stop.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop_for, number)
         await main(stop)
+        if is_worker:
+            log.info("stopped", ran_s=round(time.monotonic() - began, 1))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -60,6 +72,16 @@ async def run_until_stopped(stop: asyncio.Event, work: Awaitable[None], grace_s:
         await asyncio.wait((task, stopped), timeout=CANCEL_TIMEOUT_S)
     if task.done() and not task.cancelled():
         task.result()
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[None]], grace_s: float) -> None:
+    """Let these tasks end for `grace_s` (s), then cancel those that are left. Raises nothing of theirs."""
+    if not tasks:
+        return
+    await asyncio.wait(tasks, timeout=grace_s)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=CANCEL_TIMEOUT_S)
 
 
 async def backoff_delays(stop: asyncio.Event) -> AsyncIterator[float]:

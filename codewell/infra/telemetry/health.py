@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from codewell.errors import StackUnavailable
 from codewell.infra.http.limits import (
     CONNECTIONS_MAX_DEFAULT,
+    HEADERS,
     Application,
     LimitedProtocol,
     Receive,
@@ -171,6 +172,8 @@ async def serve_app(
         lifespan="off",
         timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         access_log=False,
+        server_header=False,
+        headers=list(HEADERS),
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 # While a broker is unavailable, its clients log seventy messages a second.
 _LIMITED_LOGGERS: Final = "aiokafka"
 _REPEAT_INTERVAL_S: Final = 10.0
+# Routine at each start and stop of another worker, which aiokafka logs as a warning.
+_REBALANCE: Final = "because it is rebalancing"
 
 
 def configure(service: str, level: str) -> None:
@@ -62,7 +64,10 @@ def configure(service: str, level: str) -> None:
 
 
 class _RepeatLimiter(logging.Filter):
-    """Limits repeats of a Kafka client's message, and logs the number of suppressed ones with the next."""
+    """Limits repeats of a Kafka client's message, and logs the number of suppressed ones with the next.
+
+    What it says of each rebalance is left out: workers log what they are assigned.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +79,8 @@ class _RepeatLimiter(logging.Filter):
         if not record.name.startswith(_LIMITED_LOGGERS):
             return True
         text, now = str(record.msg), time.monotonic()
+        if _REBALANCE in text:
+            return False
         if now < self._due.get(text, now):
             self._suppressed_counts[text] = self._suppressed_counts.get(text, 0) + 1
             return False

@@ -1,0 +1,1 @@
+"""Alerts about programs: raise, list, clear."""

@@ -1,0 +1,1 @@
+"""Old answers leave the database: which ones may, their files, and the moment before which requests are too old."""

@@ -1,0 +1,231 @@
+"""What the values of an XLSX sheet do not tell: its size before any cell is made, hidden rows, and number formats.
+
+Streams the parts of the package through expat; nothing is kept but the numbers of one row. A document type, and with it
+every entity, is refused.
+"""
+
+import re
+import zipfile
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+from xml.parsers import expat
+
+from codewell.files.number_format import ShownCell, shown_number
+
+XML_ERRORS: Final = expat.ExpatError
+CELLS_MAX: Final = 10_000_000
+_PIECE_BYTES: Final = 256 * 1024
+_REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_DIMENSION: Final = re.compile(r"(?:[A-Z]{1,3}[0-9]{1,7}:)?([A-Z]{1,3})([0-9]{1,7})")
+# Formats that a workbook names by number alone, and that fix every digit. Others are not known here.
+_BUILT_IN: Final = {0: "General", 1: "0", 49: "@"}
+_NO_HEIGHT: Final = re.compile(r"0+(?:\.0*)?")
+_NO_PART: Final = "The workbook cannot be read (a sheet has no content): save it again, or as CSV."
+_NOT_KNOWN: Final = "?"
+_FORMATS_MAX: Final = 70_000
+# The numbers of the columns seen so far; there are 18,278 at most.
+_LETTERS: Final[dict[str, int]] = {}
+_RELATIONSHIP_SHEET: Final = "/worksheet"
+
+
+class SheetRefused(Exception):
+    """The sheet is not read; the message is the sentence for the person."""
+
+
+@dataclass
+class SheetSize:
+    """The extent of a sheet, from its cells."""
+
+    rows: int = 0
+    columns: int = 0
+    hidden_rows: int = 0
+    has_numbers: bool = False
+
+
+def sheet_part(archive: zipfile.ZipFile, name: str) -> str:
+    """The path of a sheet's part in the package. Raises SheetRefused if it can't be told."""
+    names = set(archive.namelist())
+    relations: dict[str, str] = {}
+    found: list[str] = []
+
+    def relation(tag: str, given: dict[str, str]) -> None:
+        if tag == "Relationship" and given.get("Type", "").endswith(_RELATIONSHIP_SHEET):
+            relations[given.get("Id", "")] = given.get("Target", "")
+
+    def sheet(tag: str, given: dict[str, str]) -> None:
+        if tag == "sheet" and given.get("name") == name:
+            found.extend(value for key, value in given.items() if key.rpartition(":")[2] == "id")
+
+    for part, take in (("xl/_rels/workbook.xml.rels", relation), ("xl/workbook.xml", sheet)):
+        if part not in names:
+            raise SheetRefused(_NO_PART)
+        with archive.open(part) as file:
+            _parse(file, take)
+    target = next((relations[one] for one in found if one in relations), "")
+    path = target.lstrip("/") if target.startswith("/") else f"xl/{target.removeprefix('./')}"
+    # Names of parts have no case.
+    found_part = next((one for one in names if one.lower() == path.lower()), None)
+    if found_part is None:
+        raise SheetRefused(_NO_PART)
+    return found_part
+
+
+def measure(file: IO[bytes], columns_max: int) -> SheetSize:
+    """Read a sheet's size without its cells. Raises SheetRefused if it is larger than a list of codes may be."""
+    size = SheetSize()
+    row = column = 0
+
+    def start(tag: str, given: dict[str, str]) -> None:
+        nonlocal row, column
+        if tag == "c":
+            column = _column(given.get("r"), column)
+            if column > size.columns:
+                size.columns = column
+                _check(size.rows, column, columns_max)
+            if not size.has_numbers and given.get("t", "n") == "n":
+                size.has_numbers = True
+        elif tag == "row":
+            row, column = _row(given.get("r"), row), 0
+            if row > size.rows:
+                size.rows = row
+                _check(row, size.columns, columns_max)
+            size.hidden_rows += (
+                given.get("hidden") in {"1", "true"} or _NO_HEIGHT.fullmatch(given.get("ht", "")) is not None
+            )
+        elif tag == "sheetFormatPr":
+            size.hidden_rows += given.get("zeroHeight") in {"1", "true"}
+        elif tag == "dimension":
+            declared = _DIMENSION.fullmatch(given.get("ref", ""))
+            if declared is not None:
+                _check(int(declared[2]), _letters(declared[1]), columns_max)
+
+    _parse(file, start)
+    return size
+
+
+class _NumberCells:
+    """Collects the number cells of a sheet from its elements."""
+
+    def __init__(self, formats: list[str]) -> None:
+        self.found: deque[tuple[int, int, ShownCell]] = deque()
+        self._formats = formats
+        self._row = self._column = self._style = 0
+        self._is_number = self._is_value = False
+        self._text: list[str] = []
+
+    def start(self, tag: str, given: dict[str, str]) -> None:
+        if tag == "c":
+            self._column = _column(given.get("r"), self._column)
+            self._is_number = given.get("t", "n") == "n"
+            self._style = int(given["s"]) if given.get("s", "").isdecimal() else 0
+        elif tag == "v":
+            self._is_value = self._is_number
+            self._text.clear()
+        elif tag == "row":
+            self._row, self._column = _row(given.get("r"), self._row), 0
+
+    def end(self, tag: str) -> None:
+        if self._is_value and tag.rpartition(":")[2] == "v":
+            self._is_value = False
+            number_format = self._formats[self._style] if self._style < len(self._formats) else _NOT_KNOWN
+            shown = shown_number("".join(self._text).strip(), number_format)
+            self.found.append((self._row - 1, self._column - 1, shown))
+
+    def data(self, text: str) -> None:
+        if self._is_value:
+            self._text.append(text)
+
+
+def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int, ShownCell]]:
+    """Yield each number cell of a sheet as row and column (from 0) and displayed form, in the order of the file."""
+    cells = _NumberCells(formats)
+    parser = _parser(cells.start)
+    parser.EndElementHandler = cells.end
+    parser.CharacterDataHandler = cells.data
+    while piece := file.read(_PIECE_BYTES):
+        parser.Parse(piece)
+        while cells.found:
+            yield cells.found.popleft()
+
+
+def number_formats(archive: zipfile.ZipFile) -> list[str]:
+    """The number format of each cell style of a workbook."""
+    own: dict[int, str] = {}
+    styles: list[str] = []
+    inside = False
+
+    def start(tag: str, given: dict[str, str]) -> None:
+        nonlocal inside
+        if len(own) + len(styles) > _FORMATS_MAX:
+            raise SheetRefused("The workbook has more cell styles than a spreadsheet may have: save its sheet as CSV.")
+        if tag == "numFmt" and given.get("numFmtId", "").isdecimal():
+            own[int(given["numFmtId"])] = given.get("formatCode", "")
+        elif tag in {"cellXfs", "cellStyles", "cellStyleXfs", "dxfs"}:
+            inside = tag == "cellXfs"
+        elif tag == "xf" and inside:
+            number = given.get("numFmtId", "0")
+            known = int(number) if number.isdecimal() else 0
+            styles.append(own.get(known, _BUILT_IN.get(known, _NOT_KNOWN)))
+
+    if "xl/styles.xml" not in archive.namelist():
+        return ["General"]
+    with archive.open("xl/styles.xml") as file:
+        _parse(file, start)
+    return styles or ["General"]
+
+
+def _check(rows: int, columns: int, columns_max: int) -> None:
+    if columns > columns_max:
+        raise SheetRefused(f"The sheet has {columns:,} columns, more than {columns_max:,}: leave some out.")
+    if rows * columns > CELLS_MAX:
+        raise SheetRefused(
+            f"The sheet spans {rows:,} rows and {columns:,} columns, more than {CELLS_MAX:,} cells: save it as CSV."
+        )
+
+
+def _row(reference: str | None, before: int) -> int:
+    if reference is None:
+        return before + 1
+    if not reference.isdecimal() or len(reference) > 7:
+        raise SheetRefused("The workbook cannot be read (a row has no valid number): save it again, or as CSV.")
+    return int(reference)
+
+
+def _column(reference: str | None, before: int) -> int:
+    if reference is None:
+        return before + 1
+    letters = reference.rstrip("0123456789")
+    found = _LETTERS.get(letters)
+    if found is not None:
+        return found
+    if not _REFERENCE.fullmatch(reference):
+        raise SheetRefused("The workbook cannot be read (a cell has no valid place): save it again, or as CSV.")
+    return _LETTERS.setdefault(letters, _letters(letters))
+
+
+def _letters(letters: str) -> int:
+    column = 0
+    for letter in letters:
+        column = column * 26 + ord(letter) - 64
+    return column
+
+
+def _parse(file: IO[bytes], start: Any) -> None:
+    parser = _parser(start)
+    while piece := file.read(_PIECE_BYTES):
+        parser.Parse(piece)
+    parser.Parse(b"", True)
+
+
+def _parser(start: Any) -> expat.XMLParserType:
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+
+    def refuse(*_: object) -> None:
+        raise SheetRefused("The workbook declares a document type, which no spreadsheet writes: save it again.")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = lambda tag, given: start(tag[tag.rfind(":") + 1 :], given)
+    return parser

@@ -1,0 +1,22 @@
+"""Advisory locks of a session: one process at a time does a work that others may do as well."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from codewell.infra.postgres.connection import Connection
+
+
+@asynccontextmanager
+async def try_lock(connection: Connection, lock: tuple[int, int]) -> AsyncIterator[bool]:
+    """Hold `lock` during the block if no other session has it; yields whether it is held. Raises what asyncpg raises.
+
+    A connection that was lost has lost the lock with it.
+    """
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *lock):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", *lock)

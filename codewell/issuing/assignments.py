@@ -1,0 +1,118 @@
+"""Assignments in the table `holding`: the code that a profile has in a program which gives it again.
+
+A program that shares one code with everybody has one, of the empty profile.
+"""
+
+import struct
+from collections.abc import Container, Mapping, Sequence
+from typing import Final
+
+import asyncpg
+
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.constraints import violates
+from codewell.infra.postgres.copy_binary import (
+    BEGIN,
+    BIGINT,
+    BIGINT_BYTES,
+    END,
+    NULL,
+    bigint_or_null,
+    jsonb,
+    text,
+    timestamp,
+)
+from codewell.issuing.model import AssignmentKey, PooledCode
+
+_COLUMNS: Final = ("program_id", "profile_id", "scope", "block_id", "position", "code", "expires_at", "fields")
+
+_ROW: Final = ", ".join(_COLUMNS)
+_FIND: Final = f"""
+    SELECT {_ROW} FROM unnest($1::bigint[], $2::text[], $3::text[]) AS k (program_id, profile_id, scope)
+    JOIN holding h USING (program_id, profile_id, scope)
+    """  # noqa: S608  constants
+# The index is walked in one scan, not once for each key.
+_FIND_IN_SCOPE: Final = f"""
+    SELECT {_ROW} FROM holding WHERE program_id = $1 AND profile_id = ANY($2::text[]) AND scope = $3
+    """  # noqa: S608  constants
+_ASSIGN: Final = """
+    INSERT INTO holding AS h (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                         $7::timestamptz[], $8::jsonb[])
+    ON CONFLICT (program_id, profile_id, scope) DO UPDATE
+    SET block_id = excluded.block_id, position = excluded.position, code = excluded.code,
+        expires_at = excluded.expires_at, fields = excluded.fields
+    -- All new profiles of a shared code need the least life that a pooled code needs.
+    WHERE h.expires_at <= statement_timestamp() + (
+        SELECT CASE WHEN shared THEN coalesce(min_life_at_attach, interval '0') ELSE interval '0' END
+        FROM program WHERE id = h.program_id)
+    RETURNING 1
+    """
+# Up to so many, one statement costs less than the two round trips more of COPY.
+_INSERTED_MAX: Final = 100
+_FIELDS: Final = struct.Struct(">h").pack(len(_COLUMNS))
+
+
+class AssignmentTaken(Exception):
+    """Another worker has just assigned this profile a code. The caller decides the batch again."""
+
+
+async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
+    """The stored assignments of these keys; keys without one are left out."""
+    if not keys:
+        return {}
+    program_ids, profile_ids, scopes = zip(*keys, strict=True)
+    if len(set(program_ids)) == len(set(scopes)) == 1:
+        rows = await connection.fetch(_FIND_IN_SCOPE, program_ids[0], profile_ids, scopes[0])
+    else:
+        rows = await connection.fetch(_FIND, program_ids, profile_ids, scopes)
+    return {AssignmentKey._make(row[:3]): PooledCode._make(row[3:]) for row in rows}
+
+
+async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
+    """Store assignments, and return how many. A key that has an unexpired one already keeps it and is not counted."""
+    rows = [(*key, *code) for key, code in sorted(assignments.items())]
+    return len(await connection.fetch(_ASSIGN, *([row[column] for row in rows] for column in range(len(_COLUMNS)))))
+
+
+async def assign_all(
+    connection: Connection, assignments: Mapping[AssignmentKey, PooledCode], stored: Container[AssignmentKey]
+) -> None:
+    """Store all of these assignments. `stored`: those keys that had an assignment when this transaction looked.
+
+    Raises AssignmentTaken, after which the transaction can only be rolled back, when one of the keys has an unexpired
+    assignment.
+    """
+    if len(assignments) <= _INSERTED_MAX or any(key in stored for key in assignments):
+        if await assign(connection, assignments) != len(assignments):
+            raise AssignmentTaken
+        return
+    try:
+        # asyncpg would read plain bytes as a file path.
+        source = memoryview(_encode(assignments))
+        await connection.copy_to_table("holding", source=source, columns=_COLUMNS, format="binary")
+    except asyncpg.UniqueViolationError as error:
+        if not violates(error, "holding_once"):
+            raise
+        raise AssignmentTaken from error
+
+
+def _encode(assignments: Mapping[AssignmentKey, PooledCode]) -> bytes:
+    """Rows for binary COPY, in the order of their keys as `assign` stores them: another order could deadlock."""
+    pieces = [BEGIN]
+    for key in sorted(assignments):
+        program_id, profile_id, scope = key
+        block_id, position, code, expires_at, fields = assignments[key]
+        pieces += (
+            _FIELDS,
+            bigint_or_null(program_id),
+            text(profile_id),
+            text(scope),
+            bigint_or_null(block_id),
+            BIGINT(BIGINT_BYTES, position),
+            text(code),
+            NULL if expires_at is None else timestamp(expires_at),
+            NULL if fields is None else jsonb(fields),
+        )
+    pieces.append(END)
+    return b"".join(pieces)

@@ -1,0 +1,1 @@
+"""The stream of what happened to each code, read from the database's log."""

@@ -1,0 +1,222 @@
+"""SQL statements of redemption: lock codes, read what counts of them, write what was decided."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from codewell.infra.postgres.connection import Connection
+from codewell.pool.program_conditions import SWITCHED_ON, USES_PER_CODE, USES_PER_PROFILE
+from codewell.redemption.model import CodeTally, TillRules, Use
+
+# Rows are locked in key order, so that two batches can't deadlock. A code that no profile has needs no row.
+_LOCK: Final = """
+    INSERT INTO code_state AS s (block_id, position)
+    SELECT a.block_id, a.position FROM unnest($1::bigint[], $2::bigint[]) AS w (block_id, position)
+    JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND NOT a.again AND a.block_id IS NOT NULL
+    ORDER BY a.block_id, a.position
+    ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
+    RETURNING block_id, position
+    """
+
+_LIVES: Final = "u.ended_at IS NULL AND (u.used_at IS NOT NULL OR u.held_until > statement_timestamp())"
+_USE: Final = """
+    u.id, u.order_id, u.profile_id, u.context, u.per_code, u.taken_at, u.held_until, u.used_at, u.ended_at, u.ended_by
+    """.strip()
+# Read after the lock: its time is later than that of the transaction that had the lock before. The first row alone has
+# the program's rules.
+_COUNTING: Final = f"""
+    SELECT p.name, {SWITCHED_ON}, p.valid_from, p.shared, {USES_PER_CODE}, {USES_PER_PROFILE}, p.holder_only, p.refund,
+           statement_timestamp(),
+           (SELECT count(*) FROM code_use u WHERE u.block_id = w.block_id AND u.position = w.position
+            AND u.used_at IS NULL AND u.ended_at IS NULL AND u.held_until > statement_timestamp()),
+           CASE WHEN w.profile_id IS NOT NULL THEN
+               (SELECT count(*) FROM code_use u WHERE u.block_id = w.block_id AND u.position = w.position
+                AND u.profile_id = w.profile_id AND {_LIVES}) END,
+           u.*
+    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[]) WITH ORDINALITY
+         AS w (block_id, position, order_id, profile_id, n)
+    LEFT JOIN program p ON p.id = $1 AND w.n = 1
+    LEFT JOIN LATERAL (
+        SELECT {_USE} FROM code_use u
+        WHERE u.order_id = w.order_id AND u.block_id = w.block_id AND u.position = w.position
+        ORDER BY u.ended_at IS NOT NULL, u.ended_at DESC, u.id DESC LIMIT 1
+    ) u ON true
+    ORDER BY w.n
+    """  # noqa: S608  constants
+_OF_PROFILES: Final = f"""
+    SELECT w.n, (SELECT count(*) FROM code_use u WHERE u.block_id = w.block_id AND u.position = w.position
+                 AND u.profile_id = w.id AND {_LIVES}) AS count
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[]) WITH ORDINALITY AS w (block_id, position, id, n)
+    """  # noqa: S608  constants
+_LONE: Final = f"""
+    SELECT w.n, u.* FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (block_id, position, n)
+    CROSS JOIN LATERAL (
+        SELECT {_USE} FROM code_use u
+        WHERE u.block_id = w.block_id AND u.position = w.position AND u.ended_at IS NULL AND u.used_at IS NOT NULL
+        ORDER BY u.order_id IS NOT NULL, u.id DESC LIMIT 1
+    ) u
+    """  # noqa: S608  constants
+# Whether these profiles have these codes. The index on profiles is made of bloom filters, so it costs milliseconds.
+_HOLDERS: Final = """
+    SELECT w.n FROM unnest($1::bigint[], $2::bigint[], $3::text[]) WITH ORDINALITY AS w (block_id, position, id, n)
+    WHERE EXISTS (
+        SELECT FROM answer a WHERE a.profile_id = w.id AND a.block_id = w.block_id AND a.position = w.position)
+    """
+
+_CHANGE: Final = """
+    UPDATE code_use u SET profile_id = w.profile_id, context = w.context, per_code = w.per_code, taken_at = w.taken_at,
+        held_until = w.held_until, used_at = w.used_at, ended_at = w.ended_at, ended_by = w.ended_by
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[],
+                $7::timestamptz[], $8::timestamptz[], $9::text[])
+        AS w (id, profile_id, context, per_code, taken_at, held_until, used_at, ended_at, ended_by)
+    WHERE u.id = w.id
+    """
+_ADD: Final = """
+    INSERT INTO code_use (program_id, block_id, position, order_id, profile_id, context, per_code, taken_at, held_until,
+                          used_at, ended_at, ended_by)
+    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
+                             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[])
+    """
+_OF_COUNT: Final = "$1::bigint[], $2::bigint[], $3::integer[], $4::timestamptz[], $5::boolean[], $6::boolean[]"
+# An activation that no row records is kept as one that was undone; the last fifty are.
+_COUNT: Final = f"""
+    UPDATE code_state s SET uses = w.uses, activated_at = w.activated_at,
+        held_until = CASE WHEN w.held THEN (
+            SELECT max(u.held_until) FROM code_use u
+            WHERE u.block_id = s.block_id AND u.position = s.position AND u.used_at IS NULL AND u.ended_at IS NULL
+              AND u.held_until > statement_timestamp()) ELSE s.held_until END,
+        undone_activations = CASE WHEN w.undone THEN
+            (coalesce(undone_activations, '{{}}') || ARRAY[s.activated_at, statement_timestamp()])
+            [greatest(1, coalesce(cardinality(undone_activations), 0) - 97):] ELSE undone_activations END
+    FROM unnest({_OF_COUNT}) AS w (block_id, position, uses, activated_at, held, undone)
+    WHERE s.block_id = w.block_id AND s.position = w.position
+    RETURNING s.block_id, s.position, s.held_until
+    """  # noqa: S608  a constant
+_AFTER_ADD: Final = "$13::bigint[], $14::bigint[], $15::integer[], $16::timestamptz[], $17::boolean[], $18::boolean[]"
+# Both at once, where no hold changes: the second part sees the rows that were there before the first.
+_ADD_AND_COUNT: Final = f"WITH added AS ({_ADD}) {_COUNT.replace(_OF_COUNT, _AFTER_ADD)}"
+# The next profile gets the next code. The row is there once for a program whose profiles share a code.
+_GIVE_NO_MORE: Final = """
+    DELETE FROM holding h USING unnest($2::bigint[], $3::bigint[]) AS w (block_id, position)
+    WHERE h.program_id = $1 AND h.profile_id = '' AND h.scope = '' AND h.block_id = w.block_id
+      AND h.position = w.position
+    """
+
+
+class Place(NamedTuple):
+    """Where a code is: the key of its rows."""
+
+    block_id: int
+    position: int
+
+
+class Asked(NamedTuple):
+    """A code of which something is asked, and by whom."""
+
+    block_id: int
+    position: int
+    order_id: str | None
+    profile_id: str | None
+
+
+class Counting(NamedTuple):
+    """What counts of a code: how many orders hold it, how often the profile uses or holds it, and what the order has.
+
+    That is the order's use or hold of the code that has not ended, or the last one that has.
+    """
+
+    holds: int
+    of_profile: int | None
+    of_order: Use | None
+
+
+async def lock(connection: Connection, places: Iterable[Place]) -> set[Place]:
+    """Lock the attached ones of these codes until the transaction ends, and return them."""
+    return {Place(*row) for row in await connection.fetch(_LOCK, *_columns(sorted(set(places)), 2))}
+
+
+async def counting(connection: Connection, program_id: int, asked: Sequence[Asked]) -> tuple[TillRules, list[Counting]]:
+    """The program's rules with the time, and what counts of each code asked for. Call it once the codes are locked."""
+    rows = await connection.fetch(_COUNTING, program_id, *_columns(asked, 4))
+    found = [Counting(row[9], row[10], None if row[11] is None else Use(*row[11:])) for row in rows]
+    return TillRules(*rows[0][:9]), found
+
+
+async def of_profiles(connection: Connection, keys: Sequence[tuple[Place, str]]) -> dict[tuple[Place, str], int]:
+    """By place and profile: how many living uses and holds the profile has of the code."""
+    rows = await connection.fetch(_OF_PROFILES, *_keyed(keys)) if keys else []
+    return {keys[row["n"] - 1]: row["count"] for row in rows}
+
+
+async def holders(connection: Connection, keys: Sequence[tuple[Place, str]]) -> set[tuple[Place, str]]:
+    """Those of these places and profiles where the profile has the code."""
+    rows = await connection.fetch(_HOLDERS, *_keyed(keys)) if keys else []
+    return {keys[row["n"] - 1] for row in rows}
+
+
+async def lone(connection: Connection, places: Sequence[Place]) -> dict[Place, Use]:
+    """Of each code the newest living use that names no order; the newest that does if there is none."""
+    rows = await connection.fetch(_LONE, *_columns(places, 2)) if places else []
+    return {places[row["n"] - 1]: _use(row) for row in rows}
+
+
+async def write(connection: Connection, program_id: int, shared: bool, tallies: dict[Place, CodeTally]) -> None:
+    """Write the changes of these codes, and set the holds that remain in their facts.
+
+    Changes come first, as a new use may take the place of an ended one of the same order.
+    """
+    uses = [(place, use) for place, code in tallies.items() for use in code.changed]
+    changed = [(use.id, *_facts(use)) for _, use in uses if use.id is not None]
+    if changed:
+        await connection.execute(_CHANGE, *_columns(changed, 9))
+    added = [(*place, use.order_id, *_facts(use)) for place, use in uses if use.id is None]
+    counts = [
+        (*place, code.uses, code.activated_at, _is_held(code), code.undoes_unrecorded)
+        for place, code in tallies.items()
+        if code.is_changed
+    ]
+    if not counts:
+        return
+    for block_id, position, held_until in await _add_and_count(connection, program_id, added, counts):
+        code = tallies[Place(block_id, position)]
+        code.facts = code.facts._replace(held_until=held_until if _is_held(code) else None)
+    used_up = [place for place, code in tallies.items() if code.is_changed and code.activated_at is not None]
+    if shared and used_up:
+        await connection.execute(_GIVE_NO_MORE, program_id, *_columns(used_up, 2))
+
+
+async def _add_and_count(
+    connection: Connection, program_id: int, added: Sequence[Sequence[object]], counts: Sequence[tuple[object, ...]]
+) -> list[asyncpg.Record]:
+    """Add uses, and then count them in the codes' rows; returns each code's key with the end of its last hold."""
+    if added and not any(is_held for *_, is_held, _ in counts):
+        rows = await connection.fetch(_ADD_AND_COUNT, program_id, *_columns(added, 11), *_columns(counts, 6))
+    else:
+        if added:
+            await connection.execute(_ADD, program_id, *_columns(added, 11))
+        rows = await connection.fetch(_COUNT, *_columns(counts, 6))
+    return list(rows)
+
+
+def _is_held(code: CodeTally) -> bool:
+    """Whether the end of its last hold may change."""
+    return code.facts.held_until is not None or any(use.held_until is not None for use in code.changed)
+
+
+def _facts(use: Use) -> tuple[object, ...]:
+    return (use.profile_id, use.context, use.per_code, use.taken_at, use.held_until, use.used_at, use.ended_at,
+            use.ended_by)  # fmt: skip
+
+
+def _use(row: asyncpg.Record) -> Use:
+    _, *columns = row
+    return Use(*columns)
+
+
+def _keyed(keys: Sequence[tuple[Place, str]]) -> list[list[Any]]:
+    return _columns([(*place, text) for place, text in keys], 3)
+
+
+def _columns(rows: Sequence[Sequence[object]], count: int) -> list[list[Any]]:
+    return [[row[column] for row in rows] for column in range(count)]

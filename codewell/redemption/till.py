@@ -1,0 +1,215 @@
+"""Uses, holds, releases and takes back codes: one or many of a program in one transaction.
+
+Each code's row in code_state is locked first, so that of any number of tills only as many succeed as the program
+allows. Everything is read and decided after that.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from codewell.codes import lookup, typed
+from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.codes.program_codes import ProgramCodes
+from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
+from codewell.redemption import queries
+from codewell.redemption.decide import decide
+from codewell.redemption.model import CodeTally, Step, TillRequest, TillRules
+from codewell.redemption.queries import Asked, Counting, Place
+from schemas.program import State
+from schemas.till import HOLD_DEFAULT
+
+_USING: Final[frozenset[Step]] = frozenset({"activate", "hold", "pay", "undo_paid"})
+
+
+class Applied(NamedTuple):
+    """A request that was applied: the code's facts after all, and whether it changed anything."""
+
+    facts: CodeFacts
+    is_new: bool
+
+
+class Located(NamedTuple):
+    """A request and where its code is."""
+
+    request: TillRequest
+    at: LocatedCode
+
+    @property
+    def place(self) -> Place:
+        """The key of the code's rows."""
+        return Place(self.at.block["id"], self.at.position)
+
+
+async def activate(
+    codes: ProgramCodes, code: str, *, profile_id: str | None = None, order_id: str | None = None,
+    context: str | None = None,
+) -> CodeFacts:  # fmt: skip
+    """Use (redeem) an attached code, for a profile and an order where they are given. The same order uses it once.
+
+    Of any number of concurrent attempts as many succeed as the program allows. Raises CodeUnknown, and ProgramRefused
+    with the reason against it.
+    """
+    return await _facts(codes, TillRequest("activate", code, profile_id, order_id, context))
+
+
+async def hold(
+    codes: ProgramCodes, code: str, order_id: str, *, profile_id: str | None = None, context: str | None = None,
+    ttl: timedelta = HOLD_DEFAULT,
+) -> CodeFacts:  # fmt: skip
+    """Keep a use of an attached code for an order, for `ttl` or until the code expires; the same order renews it.
+
+    Raises CodeUnknown, and ProgramRefused with the reason against it.
+    """
+    return await _facts(codes, TillRequest("hold", code, profile_id, order_id, context, ttl))
+
+
+async def release(codes: ProgramCodes, code: str, order_id: str) -> CodeFacts:
+    """End an order's hold. Raises CodeUnknown, and ProgramRefused if the order does not hold the code."""
+    return await _facts(codes, TillRequest("release", code, None, order_id))
+
+
+async def deactivate(codes: ProgramCodes, code: str, order_id: str | None = None) -> CodeFacts:
+    """Take a use back: the order's, or else the last one that names no order, or the only one.
+
+    Raises CodeUnknown, and ProgramRefused if there is none, or if there are several and no order is given.
+    """
+    return await _facts(codes, TillRequest("deactivate", code, None, order_id))
+
+
+async def _facts(codes: ProgramCodes, request: TillRequest) -> CodeFacts:
+    return (await apply(codes, request)).facts
+
+
+async def apply(codes: ProgramCodes, request: TillRequest) -> Applied:
+    """Apply one request in a transaction. Raises CodewellError with the reason against it."""
+    while True:
+        async with codes.connection.transaction():
+            [outcome] = await apply_all(codes, [request])
+        if isinstance(outcome, CodewellError):
+            raise outcome
+        if outcome is not None:
+            return outcome
+
+
+async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> list[Applied | CodewellError | None]:
+    """Apply requests in their order. Returns, for each: that it was applied, the error against it, or None.
+
+    None means that the code has just moved to another block: try again. Call it only in a transaction, which keeps the
+    codes locked until it ends.
+    """
+    meant = await typed.meant_all(codes, [request.code for request in requests])
+    texts = [one.text for one in meant]
+    found = [one.at for one in meant]
+    located = [
+        Located(one._replace(code=text), at)
+        for one, text, at in zip(requests, texts, found, strict=True)
+        if at is not None
+    ]
+    outcomes = iter(await apply_located(codes, located))
+    return [CodeUnknown(text) if at is None else next(outcomes) for text, at in zip(texts, found, strict=True)]
+
+
+async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> list[Applied | CodewellError | None]:
+    """As `apply_all`, for codes whose places are known."""
+    if not requests:
+        return []
+    connection = codes.connection
+    locked = await queries.lock(connection, (one.place for one in requests))
+    rules, counting = await queries.counting(connection, codes.program_id, [_asked(one) for one in requests])
+    tallies = await _tallies(codes, requests, locked)
+    await _add_counting(codes, rules, tallies, list(zip(requests, counting, strict=True)))
+    await _add_lone(codes, tallies, requests)
+    decided = [_decided(rules, tallies.get(one.place), one.request) for one in requests]
+    await queries.write(connection, codes.program_id, rules.shared, tallies)
+    facts = {place: _after(tally) for place, tally in tallies.items()}
+    return [
+        Applied(facts[one.place], known) if isinstance(known, bool) else known
+        for one, known in zip(requests, decided, strict=True)
+    ]
+
+
+def _decided(rules: TillRules, tally: CodeTally | None, request: TillRequest) -> bool | ProgramRefused | None:
+    """Whether the request changes anything, or the reason against it; None for a code that has moved."""
+    if tally is None:
+        return None
+    try:
+        return decide(rules, tally, request)
+    except ProgramRefused as error:
+        return error
+
+
+def _asked(one: Located) -> Asked:
+    request = one.request
+    return Asked(*one.place, request.order_id, request.profile_id if request.step in _USING else None)
+
+
+async def _tallies(
+    codes: ProgramCodes, requests: Sequence[Located], locked: Collection[Place]
+) -> dict[Place, CodeTally]:
+    """What is known of each code. Those that have moved, or were attached after the lock, are left out: try again."""
+    at = {one.place: one.at for one in requests}
+    texts = {one.place: one.request.code for one in requests}
+    known = await lookup.facts_of(codes, list(at.values()), [texts[place] for place in at])
+    return {
+        place: CodeTally(facts, facts.uses, facts.activated_at)
+        for place, facts in zip(at, known, strict=True)
+        if facts is not None and (place in locked or facts.profile_id is None)
+    }
+
+
+async def _add_counting(
+    codes: ProgramCodes, rules: TillRules, tallies: dict[Place, CodeTally],
+    requests: Sequence[tuple[Located, Counting]],
+) -> None:  # fmt: skip
+    """Add what counts to the tallies, as far as the rules and the requests need it."""
+    profiles: set[tuple[Place, str]] = set()
+    uncounted: set[tuple[Place, str]] = set()
+    for (request, at), counting in requests:
+        place = Place(at.block["id"], at.position)
+        tally = tallies.get(place)
+        if tally is None:
+            continue
+        tally.holds = counting.holds
+        if request.order_id is not None and counting.of_order is not None:
+            tally.of_order.setdefault(request.order_id, counting.of_order)
+        if not rules.needs_profile or request.step not in _USING:
+            continue
+        if request.profile_id is not None:
+            profiles.add((place, request.profile_id))
+            tally.of_profile[request.profile_id] = counting.of_profile or 0
+        if counting.of_order is not None and counting.of_order.profile_id is not None:
+            uncounted.add((place, counting.of_order.profile_id))
+    # Profiles of holds that the requests do not name themselves.
+    for (place, profile), count in (await queries.of_profiles(codes.connection, list(uncounted - profiles))).items():
+        tallies[place].of_profile[profile] = count
+    if rules.holder_only:
+        await _add_holders(codes, rules, tallies, profiles | uncounted)
+
+
+async def _add_lone(codes: ProgramCodes, tallies: dict[Place, CodeTally], requests: Sequence[Located]) -> None:
+    alone = [one.place for one in requests if one.request.step == "deactivate" and one.request.order_id is None]
+    for place, use in (await queries.lone(codes.connection, [one for one in alone if one in tallies])).items():
+        if use.order_id is None or tallies[place].uses == 1:
+            tallies[place].lone.append(use)
+
+
+async def _add_holders(
+    codes: ProgramCodes, rules: TillRules, tallies: dict[Place, CodeTally], asked: Collection[tuple[Place, str]]
+) -> None:
+    own = {(place, profile) for place, profile in asked if tallies[place].facts.profile_id == profile}
+    others = [one for one in asked if rules.shared and one not in own]
+    for place, profile in own | await queries.holders(codes.connection, others):
+        tallies[place].holders.add(profile)
+
+
+def _after(tally: CodeTally) -> CodeFacts:
+    """The code's facts once the tally is written."""
+    facts = tally.facts
+    if not tally.is_changed:
+        return facts
+    state: State = facts.state
+    if state in {"attached", "held", "activated"}:
+        held: State = "held" if facts.held_until is not None else "attached"
+        state = held if tally.activated_at is None else "activated"
+    return facts._replace(state=state, uses=tally.uses, activated_at=tally.activated_at)

@@ -1,0 +1,1 @@
+"""Codes of failed sends: which of them come back, when, and to what."""

@@ -1,0 +1,286 @@
+"""Settles receipts: what senders report about their messages decides whether codes come back. A batch a transaction."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from codewell.alerts.alerts import raise_alert
+from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.failpoints import Failpoint, reach
+from codewell.profiles.deciding_lock import hold_deciding_lock
+from codewell.returns import moves, queries
+from codewell.returns.queries import Raced
+from codewell.returns.receipt_batch import Earlier, ReceiptBatch, move_back
+from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
+from schemas.reports import ReceiptKind, ReturnOutcome, ReturnReason
+
+# Each attempt but the first follows a change of one of the codes by somebody else, so a second is rare.
+_ATTEMPTS_MAX: Final = 20
+# Below it a program's returns are never stopped: few codes are no sign of a fault.
+RETURNS_FREE: Final = 100
+SHARE_MAX_DEFAULT: Final = 0.2
+# Of codes that come back, or wait for it.
+_COUNTED: Final = frozenset[ReturnReason](("before_handoff", "after_handoff", "returns_stopped"))
+
+
+class Receipt(NamedTuple):
+    """A sender's report about the message of a request."""
+
+    request_id: UUID
+    profile_id: str
+    kind: ReceiptKind
+
+
+class SettledCode(NamedTuple):
+    """What became of one code of the request. `due_at`: when its quarantine is over."""
+
+    program: str
+    code: str
+    outcome: ReturnOutcome
+    reason: ReturnReason
+    due_at: datetime | None
+
+
+class Settled(NamedTuple):
+    """What became of the codes of a receipt. A copy of the receipt gives the same.
+
+    `reason` is set where the request has no code that it could be about. `decided_at` None: nothing was stored.
+    """
+
+    codes: list[SettledCode]
+    reason: ReturnReason | None = None
+    decided_at: datetime | None = None
+
+
+class Settlement(NamedTuple):
+    """Outcome of a batch."""
+
+    settled: dict[Receipt, Settled]
+    unknown: list[Receipt]
+    """Their requests have no answer yet."""
+    outcomes: Counter[tuple[int, ReturnOutcome]]
+    """How many codes were decided now, by program and outcome."""
+
+
+class Returns:
+    """Settles receipts and ends quarantines.
+
+    `share_max`: when more than this share of the codes that a program attached in the last hour comes back, its returns
+    stop until somebody clears the alert.
+    """
+
+    def __init__(self, share_max: float = SHARE_MAX_DEFAULT) -> None:
+        self._share_max = share_max
+
+    async def settle(
+        self, connection: Connection, receipts: Iterable[Receipt], given_up: frozenset[UUID] = frozenset()
+    ) -> Settlement:
+        """Settle a batch in one transaction. Raises what asyncpg raises.
+
+        `given_up` are requests that have waited long enough for their answer.
+        """
+        batch = list(dict.fromkeys(receipts))
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                async with connection.transaction():
+                    settled = await self._settle(connection, batch, given_up)
+                    reach(Failpoint.CLAIMED)
+            except Raced:
+                continue
+            reach(Failpoint.COMMITTED)
+            return settled
+        raise asyncpg.SerializationError("codes of this batch change all the time")
+
+    async def end_quarantines(self, connection: Connection, limit: int) -> list[tuple[int, ReturnOutcome]]:
+        """End up to `limit` quarantines that are over; the program and outcome of each. Raises what asyncpg raises."""
+        for _ in range(_ATTEMPTS_MAX):
+            try:
+                async with connection.transaction():
+                    return await self._end_quarantines(connection, limit)
+            except Raced:
+                continue
+        return []
+
+    async def _settle(self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID]) -> Settlement:
+        await hold_deciding_lock(connection)
+        ids = list({receipt.request_id for receipt in receipts})
+        earlier = await queries.receipts(connection, ids)
+        batch = ReceiptBatch(await queries.requests(connection, ids), earlier)
+        await batch.read_programs(connection)
+        result = Settlement({}, [], Counter())
+        failed = {receipt.request_id for receipt in receipts if receipt.kind in FAILED}
+        await batch.look(connection, (row for id_ in failed for row in batch.answers.get(id_, ())))
+        for receipt in receipts:
+            rows = batch.answers.get(receipt.request_id)
+            known = self._known(batch, receipt)
+            if known is not None:
+                result.settled[receipt] = known
+            elif rows is not None:
+                result.settled[receipt] = self._decide(batch, receipt, rows, result)
+            elif receipt.request_id in given_up:
+                result.settled[receipt] = await self._give_up(connection, batch, receipt)
+            else:
+                result.unknown.append(receipt)
+        await self._write(connection, batch)
+        return result
+
+    def _known(self, batch: ReceiptBatch, receipt: Receipt) -> Settled | None:
+        """What was decided about the same receipt before; None if it is new."""
+        if batch.is_new(receipt.request_id):
+            return None
+        rows = batch.answers.get(receipt.request_id, ())
+        if _is_of_another(rows, receipt):
+            return None
+        codes: list[SettledCode] = []
+        decided_at: datetime | None = None
+        for ordinal in range(max(1, len(rows))):
+            for one in batch.earlier(receipt.request_id, ordinal):
+                if one.kind != receipt.kind:
+                    continue
+                decided_at = one.decided_at
+                if one.program_id is None:
+                    return Settled([], "unknown_request", decided_at)
+                answer = rows[ordinal]
+                name = batch.programs[answer["program_id"]].name
+                codes.append(SettledCode(name, answer["code"], one.outcome, one.reason, one.due_at))
+        return None if decided_at is None else Settled(codes, None, decided_at)
+
+    def _decide(
+        self, batch: ReceiptBatch, receipt: Receipt, rows: Sequence[asyncpg.Record], result: Settlement
+    ) -> Settled:
+        if _is_of_another(rows, receipt):
+            return Settled([], "other_profile")
+        now = batch.now
+        if now is None or rows[0]["refused"]:
+            return Settled([], "request_refused")
+        codes = []
+        for row in rows:
+            before = batch.before(receipt.request_id, row["ordinal"])
+            program_id = row["program_id"]
+            program = batch.programs[program_id]
+            verdict = judge(receipt.kind, batch.code(row, now), before, program, now)
+            codes.append(SettledCode(program.name, row["code"], verdict.outcome, verdict.reason, verdict.due_at))
+            if row["preview"]:
+                continue
+            self._note(batch, receipt, row, before, verdict, now)
+            result.outcomes[program_id, verdict.outcome] += 1
+        return Settled(codes, None, None if rows[0]["preview"] else now)
+
+    def _note(
+        self, batch: ReceiptBatch, receipt: Receipt, row: asyncpg.Record, before: Before, verdict: Verdict,
+        now: datetime,
+    ) -> None:  # fmt: skip
+        """Note what a verdict changes, for the batch's statements and for later receipts of the batch."""
+        request_id, ordinal, program_id = receipt.request_id, row["ordinal"], row["program_id"]
+        outcome, reason, due_at, moves_now = verdict
+        batch.store(request_id, ordinal, Earlier(receipt.kind, program_id, outcome, reason, due_at, now))
+        if moves_now:
+            batch.returning.append(row)
+        if reason in _COUNTED:
+            batch.counted[program_id, row["answered_at"]] += 1
+        if receipt.kind in FAILED:
+            return
+        if before.outcome == "quarantined":
+            batch.ended.append((request_id, ordinal, "kept", reason))
+        elif before.outcome == "returned":
+            batch.conflicts.append(row)
+
+    async def _give_up(self, connection: Connection, batch: ReceiptBatch, receipt: Receipt) -> Settled:
+        now: datetime = await connection.fetchval("SELECT statement_timestamp()")
+        batch.store(receipt.request_id, 0, Earlier(receipt.kind, None, "kept", "unknown_request", None, now))
+        return Settled([], "unknown_request", now)
+
+    async def _write(self, connection: Connection, batch: ReceiptBatch) -> None:
+        if batch.conflicts:
+            await _report_conflicts(connection, batch)
+        if batch.returning:
+            await move_back(connection, batch)
+        if batch.voids:
+            await moves.void_pooled(connection, batch.voids)
+        if batch.ended:
+            await queries.end(connection, batch.ended)
+        if batch.stored:
+            await queries.store(connection, batch.stored)
+        if batch.counted:
+            await self._count(connection, batch)
+
+    async def _count(self, connection: Connection, batch: ReceiptBatch) -> None:
+        """Count what comes back, last of all as other workers wait for these rows, and stop a program's returns."""
+        await queries.count_returns(connection, batch.counted)
+        programs = {program_id for program_id, _ in batch.counted if not batch.programs[program_id].stopped}
+        for program_id, (returned, attached) in (await queries.shares(connection, programs)).items():
+            if returned > max(RETURNS_FREE, self._share_max * attached):
+                details = {"returned": returned, "attached": attached, "share_max": self._share_max}
+                await raise_alert(connection, program_id, "returns-stopped", details=details)
+
+    async def _end_quarantines(self, connection: Connection, limit: int) -> list[tuple[int, ReturnOutcome]]:
+        await hold_deciding_lock(connection)
+        due = list(set(await queries.due(connection, limit)))
+        if not due:
+            return []
+        batch = ReceiptBatch(await queries.requests(connection, due), await queries.receipts(connection, due))
+        await batch.read_programs(connection)
+        now = batch.now
+        if now is None:
+            return []
+        rows = [
+            row for some in batch.answers.values() for row in some
+            if _is_over(batch.earlier(row["request_id"], row["ordinal"]), now)
+        ]  # fmt: skip
+        await batch.look(connection, rows)
+        deleted, outcomes = [], []
+        for row in rows:
+            program = batch.programs[row["program_id"]]
+            if program.stopped:
+                continue
+            verdict = end_quarantine(batch.code(row, now), program)
+            batch.ended.append((row["request_id"], row["ordinal"], verdict.outcome, verdict.reason))
+            outcomes.append((row["program_id"], verdict.outcome))
+            if verdict.moves:
+                batch.returning.append(row)
+            elif verdict.outcome == "voided":
+                deleted.append((row["program_id"], row["profile_id"], row["block_id"], row["position"]))
+        if deleted:
+            await moves.delete(connection, deleted)
+        await self._write(connection, batch)
+        return outcomes
+
+
+async def _report_conflicts(connection: Connection, batch: ReceiptBatch) -> None:
+    """Raise an alert for each code that came back though its first profile has it.
+
+    One that is still in the pool is to be deleted, as a customer has seen it: notes it, with its state locked.
+    """
+    now_at = await queries.now_at(connection, {(row["program_id"], row["code"]) for row in batch.conflicts})
+    for row in batch.conflicts:
+        now = now_at.get((row["program_id"], row["code"]))
+        if now is None or now["deleted"] or now["profile_id"] == row["profile_id"]:
+            continue
+        other = now["request_id"]
+        if other is None:
+            batch.voids.append((now["block_id"], now["position"]))
+        details = {"request_id": str(row["request_id"]), "other_request_id": None if other is None else str(other)}
+        await raise_alert(connection, row["program_id"], "return-conflict", str(row["request_id"]), details)
+    batch.voids = sorted(set(batch.voids))
+    if batch.voids:
+        await moves.lock_states(connection, batch.voids)
+
+
+def _is_of_another(rows: Iterable[asyncpg.Record], receipt: Receipt) -> bool:
+    for row in rows:
+        profile_id: str = row["profile_id"]
+        if profile_id != receipt.profile_id and not profile_id.startswith(FORGOTTEN):
+            return True
+    return False
+
+
+def _is_over(receipts: Iterable[Earlier], now: datetime) -> bool:
+    return any(
+        one.outcome == "quarantined" and one.ended is None and one.due_at is not None and one.due_at <= now
+        and one.reason != "before"
+        for one in receipts
+    )  # fmt: skip
