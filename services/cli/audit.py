@@ -1,25 +1,27 @@
 """Commands that check the invariants on a live database, and read the log of people's actions."""
 
-from datetime import datetime
 from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
-from schemas.program import Moment
-from services.cli.output import counted, json_option, print_json, print_table, with_database
+from codewell.plurals import counted
+from services.cli.moments import read_start, time_zone_option
+from services.cli.output import Progress, json_option, print_json, print_table, say, with_database
 
 
 @click.group(invoke_without_command=True)
+@click.option("--stream", is_flag=True, help="Check I11 instead: fold the topic code-lifecycle, and compare.")
 @json_option
 @click.pass_context
-def audit(context: click.Context, as_json: bool) -> None:
-    """Check the invariants I1 to I6, or read the audit log.
+def audit(context: click.Context, stream: bool, as_json: bool) -> None:
+    """Check the invariants, or read the audit log.
 
-    Without a command: check the live database in one snapshot, and list the rows that violate an invariant.
+    Without a command: check I1 to I6, I9 and I10 on the live database in one snapshot, and list the rows that violate
+    one. With --stream: read the stream of codes from its beginning, wait until it has come to the state of the tables,
+    and list the codes that it has otherwise (I11).
     """
     if context.invoked_subcommand is None:
-        _check(as_json)
+        (_check_stream if stream else _check)(as_json)
 
 
 def _check(as_json: bool) -> None:
@@ -41,20 +43,67 @@ def _check(as_json: bool) -> None:
     for rule, breaking, rows in [] if as_json else findings:
         click.secho(f"{rule.promise}: {rule.says} ({counted(breaking, 'violation')})", fg="red")
         print_table(rows, "")
-        click.echo()
+        say()
     if findings:
         raise click.ClickException(f"{len(findings)} of {len(rules())} rules are violated: see the rows above.")
     if not as_json:
-        click.echo(f"I1 to I6 hold: {len(rules())} rules checked in one snapshot, no violations.")
+        say(f"I1 to I6, I9 and I10 hold: {len(rules())} rules checked in one snapshot, no violations.")
 
 
-def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
-    if given is None:
+def _check_stream(as_json: bool) -> None:
+    from codewell.infra.postgres.connection import connection as connect
+    from codewell.lifecycle import stream_audit
+
+    async def work(connection: Any, settings: Any) -> Any:
+        async with connect(settings.postgres_url.get_secret_value(), "codewell-cli") as watching:
+            verdict = await stream_audit.audit(
+                connection, watching, settings.kafka_config, settings.topic_prefix,
+                on_read=Progress("events read").report,
+            )  # fmt: skip
+        rows = await connection.fetch("SELECT id, name FROM program")
+        return verdict, {row["id"]: row["name"] for row in rows}
+
+    verdict, names = with_database(work)
+    compared = verdict.compared
+    differences = [_difference(one, names) for one in compared.differences[: stream_audit.DIFFERENCES_SHOWN_MAX]]
+    breaches = [one._asdict() for one in verdict.breaches]
+    if as_json:
+        print_json({
+            "clean": verdict.is_clean, "events": verdict.events, "copies": verdict.copies, "codes": compared.codes,
+            "differing": compared.differing, "differences": differences, "breaches": verdict.breach_count,
+            "first_breaches": breaches, "partitions_without_beginning": verdict.headless,
+        })  # fmt: skip
+    else:
+        for rows in filter(None, (differences, breaches)):
+            print_table(rows, "")
+    if verdict.headless:
+        raise click.ClickException(
+            f"I11: the topic has lost the beginning of {counted(len(verdict.headless), 'partition')}, so its codes are "
+            "not all in it. See docs/lifecycle.md on retention."
+        )
+    if not verdict.is_clean:
+        raise click.ClickException(
+            f"I11: the stream has {counted(compared.differing, 'code')} otherwise than the tables, and "
+            f"{counted(verdict.breach_count, 'event')} that cannot follow from those before: see above."
+        )
+    if not as_json:
+        say(f"I11 holds: {verdict.events:,} events give the state of all {compared.codes:,} codes.")
+
+
+def _difference(one: Any, names: Any) -> dict[str, object]:
+    span = one.span
+    return {
+        "program": names.get(span.program_id, span.program_id), "place": f"{span.listed}:{span.major}:{span.first}",
+        "codes": one.codes, "kind": one.kind, "stream": _state(one.stream), "tables": _state(one.tables),
+    }  # fmt: skip
+
+
+def _state(state: Any) -> str | None:
+    """A state in one cell: its word, and what else is so."""
+    if state is None:
         return None
-    try:
-        return TypeAdapter(Moment).validate_python(given)
-    except ValidationError as error:
-        raise click.BadParameter(f"{given!r} is not a time such as 2026-12-01T00:00:00Z.") from error
+    more = {name: value for name, value in state._asdict().items() if value and name != "state"}
+    return " ".join([state.state, *(f"{name}={value}" for name, value in more.items())])
 
 
 @audit.command()
@@ -62,8 +111,9 @@ def _moment(_: click.Context, __: click.Parameter, given: str | None) -> datetim
 @click.option("--program", metavar="NAME", help="Only changes of this program.")
 @click.option("--verb", metavar="VERB", help="Only this action (program.update) or group of actions (program).")
 @click.option(
-    "--since", callback=_moment, metavar="TIME", help="Only entries from this time on; ISO 8601 with a time zone."
+    "--since", callback=read_start, metavar="TIME", help="Only entries from this date or time on, as 2026-12-01."
 )
+@time_zone_option
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of entries."
 )
@@ -85,7 +135,7 @@ def log(as_json: bool, limit: int, before: int | None, **filters: Any) -> None:
         return
     print_table([entry._asdict() for entry in found], "No matching entries.")
     if len(found) == limit:
-        click.echo(f"There may be more: codewell audit log --before {found[-1].place}")
+        say(f"There may be more: codewell audit log --before {found[-1].place}")
 
 
 @audit.command()
@@ -104,7 +154,7 @@ def verify(head: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"entries": verdict.entries, "head": str(verdict.head), "wrong": verdict.wrong})
     elif verdict.wrong is None:
-        click.echo(f"{counted(verdict.entries, 'entry')} verified. Head: {verdict.head}")
+        say(f"{counted(verdict.entries, 'entry')} verified. Head: {verdict.head}")
     if verdict.wrong is not None:
         raise click.ClickException(f"{verdict.wrong} Verified before it: {counted(verdict.entries, 'entry')}.")
 

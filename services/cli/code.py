@@ -1,13 +1,15 @@
 """Commands for the codes of a program."""
 
 import json
-from typing import Any, get_args
+from typing import Any, Final
 
 import click
 
 from codewell.errors import CodeUnknown
-from schemas.program import State
-from services.cli.output import counted, json_option, print_facts, print_json, print_table, with_database
+from codewell.plurals import counted
+from services.cli.output import json_option, print_facts, print_json, print_table, say, with_database
+
+_FIRST_CODES_MAX: Final = 20
 
 
 @click.group()
@@ -35,10 +37,14 @@ def code() -> None:
 def generate(program: str, count: int | None, fields: tuple[str, ...], profiles: Any, as_json: bool) -> None:
     """Generate COUNT codes of PROGRAM, or one per profile.
 
-    The program's campaign and scenario switches do not matter here. Codes of a remote program are ordered, and arrive
+    Prints the first codes, and an id of the batch to list all of them by. The program's campaign and scenario switches
+    do not matter here. Codes of a remote program are ordered, and arrive
     later.
     """
     from codewell.audit import audit_log
+    from codewell.codes import listing
+    from codewell.codes.code_filter import CodeFilter
+    from codewell.codes.program_codes import ProgramCodes
     from codewell.infra.uuid7 import uuid7
     from codewell.issuing import assigned
     from codewell.pool import fill
@@ -59,41 +65,71 @@ def generate(program: str, count: int | None, fields: tuple[str, ...], profiles:
         saved = settings_rules.saved_fields(found, given)
         minters, text = Minters(*settings.master_keys), json.dumps(saved) if saved else None
         async with connection.transaction():
+            batch: Any
             if linked is not None:
                 ids = (uuid7() for _ in linked)
-                await assigned.generate_for(connection, minters, found.id, linked, ids, text)
+                batch = await assigned.generate_for(connection, minters, found.id, linked, ids, text)
             else:
-                await fill.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
+                batch = await fill.generate(connection, minters, found.id, count or 0, text, json.dumps(given))
             made = count if linked is None else len(linked)
             await audit_log.record(
                 connection, audit_log.command_actor(), "code.generate", program, count=made, attached=linked is not None
             )
-        return await overview.stock(connection, program)
+        page = None
+        if batch is not None:
+            wanted = CodeFilter(batch=batch)
+            codes = ProgramCodes(connection, minters, found.id)
+            page = await listing.page(codes, wanted.start, _FIRST_CODES_MAX, wanted)
+        return await overview.stock(connection, program), batch, page
 
-    stock = with_database(work)
+    stock, batch, page = with_database(work)
+    made = [] if page is None else [facts_of(one) for one in page.codes]
     if as_json:
-        print_json(stock)
-    elif linked is not None:
-        click.echo(f"Generated and attached {counted(len(linked), 'code')}, one per profile.")
+        batch_id = None if batch is None else str(batch)
+        print_json({**stock.model_dump(), "batch": batch_id, "codes": made, "more": bool(page and page.next)})
+        return
+    if linked is not None:
+        say(f"Generated and attached {counted(len(linked), 'code')}, one per profile.")
     elif stock.on_order:
-        click.echo(f"Ordered {counted(count or 0, 'code')}: {stock.on_order:,} on order, {stock.pooled:,} in the pool.")
+        say(f"Ordered {counted(count or 0, 'code')}: {stock.on_order:,} on order, {stock.pooled:,} in the pool.")
     else:
-        click.echo(f"Generated {counted(count or 0, 'code')}: {stock.pooled:,} in the pool.")
+        say(f"Generated {counted(count or 0, 'code')}: {stock.pooled:,} in the pool.")
+    if made:
+        shown = ("code", "profile_id", "expires_at") if linked is not None else ("code", "expires_at")
+        print_table([{name: one[name] for name in shown} for one in made], "")
+        say(f"All of them: codewell code list {program} --batch {batch}")
 
 
-@code.command("list")
-@click.argument("program")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of codes.")
-@click.option("--after", metavar="PLACE", help="Continue after this place, as printed in the last line.")
-@click.option("--state", type=click.Choice(get_args(State)), help="Only codes in this state.")
-@click.option("--profile", metavar="ID", help="Only codes that are or were attached to this profile.")
+@code.command()
+@click.argument("text", metavar="CODE")
 @json_option
-def list_(program: str, limit: int, after: str | None, state: Any, profile: str | None, as_json: bool) -> None:
-    """List codes of PROGRAM, oldest first.
+def find(text: str, as_json: bool) -> None:
+    """Find CODE in all programs."""
+    from codewell.codes import across_programs
+    from codewell.pool.minter_cache import Minters
 
-    Minted codes come before imported ones.
-    """
-    from codewell.codes import listing
+    async def work(connection: Any, settings: Any) -> Any:
+        return await across_programs.find(connection, Minters(*settings.master_keys), (), text)
+
+    found = with_database(work)
+    if not found:
+        raise CodeUnknown(text)
+    for one in found:
+        facts = {"program": one.program, **facts_of(one.facts)}
+        if as_json:
+            print_json(facts)
+        else:
+            print_facts(facts)
+
+
+@code.command()
+@click.argument("program")
+@click.argument("text", metavar="CODE")
+@click.option("--history", "with_history", is_flag=True, help="Also list what happened to the code, oldest first.")
+@json_option
+def show(program: str, text: str, with_history: bool, as_json: bool) -> None:
+    """Show CODE of PROGRAM."""
+    from codewell.codes import history, typed
     from codewell.codes.program_codes import ProgramCodes
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -101,50 +137,45 @@ def list_(program: str, limit: int, after: str | None, state: Any, profile: str 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
         codes = ProgramCodes(connection, Minters(*settings.master_keys), found.id)
-        place = _place(after)
-        listed: list[Any] = []
-        while place is not None and len(listed) < limit:
-            page = await listing.page(codes, place, limit - len(listed), state, profile)
-            listed += page.codes
-            place = page.next
-        return listed, place
+        facts = await typed.find(codes, text)
+        if facts is None:
+            raise CodeUnknown(text)
+        return facts, await history.read(codes, found.name, facts) if with_history else None
 
-    listed, more = with_database(work)
-    facts = [facts_of(one) for one in listed]
-    if as_json:
-        for one in facts:
-            print_json(one)
+    found, happened = with_database(work)
+    facts = facts_of(found)
+    if happened is None:
+        (print_json if as_json else print_facts)(facts)
         return
-    print_table(facts, f"{program} has no more matching codes.")
-    if more is not None:
-        click.echo(f"There may be more: codewell code list {program} --after {_written(more)}")
-
-
-@code.command()
-@click.argument("program")
-@click.argument("text", metavar="CODE")
-@json_option
-def show(program: str, text: str, as_json: bool) -> None:
-    """Show CODE of PROGRAM."""
-    from codewell.codes import lookup
-    from codewell.codes.program_codes import ProgramCodes
-    from codewell.pool.minter_cache import Minters
-    from codewell.programs import programs
-
-    async def work(connection: Any, settings: Any) -> Any:
-        found = await programs.get(connection, program)
-        return await lookup.find(ProgramCodes(connection, Minters(*settings.master_keys), found.id), text)
-
-    found = with_database(work)
-    if found is None:
-        raise CodeUnknown(text)
-    (print_json if as_json else print_facts)(facts_of(found))
+    events = [_event(one) for one in happened.events]
+    if as_json:
+        print_json({**facts, "history": events, "history_complete": happened.is_complete})
+        return
+    print_facts(facts)
+    say()
+    print_table([{name: one[name] for name in ("at", "event", "by", "detail")} for one in events], "")
+    if not happened.is_complete:
+        say("Earlier events are missing: the code returned to the pool before returns were linked.", err=True)
 
 
 def facts_of(found: Any) -> dict[str, object]:
     """The printed form of a code."""
     facts: dict[str, object] = found._asdict()
-    return {**facts, "fields": json.loads(found.fields or "{}"), "place": _written(found.place)}
+    made_at = facts.pop("created_at")
+    place = facts.pop("place")
+    return {**facts, "fields": json.loads(found.fields or "{}"), "created_at": made_at, "place": str(place)}
+
+
+def _event(one: Any) -> dict[str, Any]:
+    """The printed form of an event: its facts, and all of them in one cell."""
+    facts = one._asdict()
+    head = {"at": facts.pop("at"), "event": facts.pop("kind"), "by": facts.pop("by")}
+    detail = " ".join(f"{name}={_cell(value)}" for name, value in facts.items() if value not in {None, ()})
+    return {**head, **facts, "detail": detail}
+
+
+def _cell(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _ids(lines: Any) -> list[str]:
@@ -168,24 +199,6 @@ def _ids(lines: Any) -> list[str]:
     if not ids:
         raise click.BadParameter("holds no profile ids.", param_hint="--profiles")
     return ids
-
-
-def _place(written: str | None) -> Any:
-    from codewell.codes.lookup import START, CodePlace
-
-    if written is None:
-        return START
-    try:
-        listed, major, minor = map(int, written.split(":"))
-    except ValueError as error:
-        raise click.BadParameter(
-            "must be three numbers, as printed in the last line of a list.", param_hint="--after"
-        ) from error
-    return CodePlace(listed, major, minor)
-
-
-def _written(place: Any) -> str:
-    return ":".join(map(str, place))
 
 
 def pairs(given: tuple[str, ...], option: str = "--field", form: str = "NAME=VALUE") -> dict[str, str]:

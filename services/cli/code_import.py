@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -11,8 +12,14 @@ import click
 from pydantic import ValidationError
 
 from codewell.errors import CodewellError, FileRefused
+from codewell.plurals import counted
+from codewell.validation import first_mistake
+from schemas.moments import ZONE
 from services.cli.code import pairs
-from services.cli.output import first_mistake, json_option, print_facts, print_json, with_database
+from services.cli.import_output import print_import, print_preview
+from services.cli.moments import time_zone_option
+from services.cli.output import json_option, print_json, print_table, say, with_database
+from services.cli.pool_demands import demand_if_low
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -21,45 +28,56 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.argument("program")
 @click.argument("file", type=_FILE)
 @click.option(
-    "--column", metavar="COLUMN", help="Column of the codes: its name, or its number from 1.  [default: detected]"
+    "--column", metavar="COLUMN", help="Column of the codes: its name, or its number from 1.  [default: if certain]"
 )
 @click.option("--profile-column", metavar="COLUMN", help="Column of profile ids; their codes are attached at once.")
 @click.option(
-    "--expiry-column",
-    metavar="COLUMN",
-    help="Column of expiry times: 2027-01-31 (to the end of the day in UTC), or a time with its zone.",
+    "--expiry-column", metavar="COLUMN", help="Column of expiries: 2027-01-31 (its end), or a time with its zone."
 )
+@time_zone_option
 @click.option(
     "--field-column", "fields", multiple=True, metavar="NAME=COLUMN", help="Column of a custom field; repeatable."
 )
-@click.option("--encoding", metavar="NAME", help="Text encoding, such as utf-8 or windows-1252.  [default: detected]")
-@click.option("--delimiter", metavar="CHARACTER", help="Delimiter: , ; | or \\t (tab).  [default: detected]")
-@click.option("--sheet", metavar="NAME", help="Sheet of a workbook.  [default: the first]")
+@click.option("--encoding", metavar="NAME", help="Text encoding, such as utf-8 or windows-1252.  [default: if certain]")
 @click.option(
-    "--header/--no-header", default=None, help="Whether the first row names the columns.  [default: detected]"
+    "--delimiter", metavar="NAME", help="comma, semicolon, tab, bar, or none for whole lines.  [default: if certain]"
 )
+@click.option("--sheet", metavar="NAME", help="Sheet of a workbook.  [default: the only visible one]")
+@click.option(
+    "--header/--no-header", default=None, help="Whether the first row names the columns.  [default: if certain]"
+)
+@click.option("--header-row", type=click.IntRange(1, 100), metavar="N", help="Row that names the columns, from 1.")
+@click.option(
+    "--plain-numbers", is_flag=True, help="Take whole numbers of a workbook as digits; zeros in front may be lost."
+)
+@click.option("--preview", "only_preview", is_flag=True, help="Show what would become codes, and change nothing.")
 @click.option("--bad-rows", type=_FILE, metavar="FILE", help="Write rejected rows to this CSV file.")
 @json_option
-def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | None, bad_rows: Path | None,
+def import_(program: str, file: Path, fields: tuple[str, ...], only_preview: bool, bad_rows: Path | None,
             as_json: bool, **given: Any) -> None:  # fmt: skip
     """Import codes from a CSV, XLS or XLSX file into PROGRAM.
 
-    The same command resumes an interrupted import. A file that cannot be read to its end leaves no codes behind.
+    What the file does not tell for certain is refused: an option decides. The same command resumes an interrupted
+    import. A file that cannot be read to its end leaves no codes behind.
     """
     from codewell.pool.minter_cache import Minters
 
-    options = _options(
-        **given,
-        delimiter=delimiter.replace("\\t", "\t") if delimiter else None,
-        field_columns=pairs(fields, "--field-column", "NAME=COLUMN"),
-    )
+    zone = str(ZONE.get()) if given["expiry_column"] else None
+    options = _options(**given, time_zone=zone, field_columns=pairs(fields, "--field-column", "NAME=COLUMN"))
+    if only_preview:
+        print_preview(with_database(lambda connection, _: _preview(connection, program, file, options)), as_json)
+        return
     seen: list[Any] = []
 
     async def work(connection: Any, settings: Any) -> Any:
-        with _progress() as progress:
-            found = await _bring_in(connection, Minters(*settings.master_keys), program, file, options, seen, progress)
-        if bad_rows is not None:
-            await _write_bad_rows(connection, found.id, bad_rows)
+        try:
+            with _progress() as progress:
+                found = await _bring_in(
+                    connection, Minters(*settings.master_keys), program, file, options, seen, progress
+                )
+        finally:
+            if bad_rows is not None and seen:
+                await _write_bad_rows(connection, seen[0].id, bad_rows)
         return found
 
     try:
@@ -69,7 +87,37 @@ def import_(program: str, file: Path, fields: tuple[str, ...], delimiter: str | 
         raise CodewellError(
             f"{begun}: run the same command to resume it, or codewell code undo-import to take it back."
         ) from error
-    _print(found, as_json)
+    print_import(found, as_json)
+
+
+@click.command("list-imports")
+@click.argument("program")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Maximum number of imports."
+)
+@json_option
+def list_imports(program: str, limit: int, as_json: bool) -> None:
+    """List the imports of PROGRAM, newest first."""
+    from codewell.imports import imports
+    from codewell.programs import programs
+
+    async def work(connection: Any, _: Any) -> Any:
+        await programs.get(connection, program)
+        return await imports.page(connection, program, None, limit)
+
+    found = with_database(work)
+    if as_json:
+        for one in found:
+            print_json(one)
+        return
+    rows = [
+        {
+            "id": str(one.id), "began": one.started_at, "file": one.file, "state": one.state, "rows": one.rows,
+            "imported": one.imported, "taken back": one.taken_back, "bad rows": sum(one.bad.values()),
+        }
+        for one in found
+    ]  # fmt: skip
+    print_table(rows, f"{program} has no imports.")
 
 
 @click.command("undo-import")
@@ -82,11 +130,20 @@ def undo_import(import_id: UUID, as_json: bool) -> None:
     """
     from codewell.audit.audit_log import command_actor
     from codewell.imports.undo import undo
+    from codewell.programs import programs
 
-    async def work(connection: Any, _: Any) -> Any:
-        return await undo(connection, import_id, command_actor())
+    async def work(connection: Any, settings: Any) -> Any:
+        undone = await undo(connection, import_id, command_actor())
+        await demand_if_low(connection, settings, (await programs.get(connection, undone.program)).id)
+        return undone
 
-    _print(with_database(work), as_json)
+    undone = with_database(work)
+    print_import(undone, as_json)
+    if not as_json:
+        kept = undone.imported - undone.taken_back
+        stays = "is attached or used and stays" if kept == 1 else "are attached or used and stay"
+        rest = f"; {kept:,} {stays}" if kept else ""
+        say(f"{undone.taken_back:,} of {counted(undone.imported, 'code')} deleted{rest}.")
 
 
 async def _bring_in(
@@ -111,14 +168,31 @@ async def _bring_in(
     found = await programs.get(connection, program)
     imports.check_program(found, options)
     scanned = await asyncio.to_thread(scan, file, limits)
-    with open_table(file, scanned, options, limits):
-        pass
+    with open_table(file, scanned, options, limits) as table:
+        reading = table.reading
     async with connection.transaction():
-        begun = await imports.start_import(connection, uuid7(), found, file.name, scanned, options, uploaded=False)
+        begun = await imports.start_import(
+            connection, uuid7(), found, file.name, scanned, options, reading, uploaded=False
+        )
         who, size = audit_log.command_actor(), scanned.size
         await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
     seen.append(begun)
     return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress)
+
+
+async def _preview(connection: Any, program: str, file: Path, options: Any) -> Any:
+    from codewell.files.scan import scan
+    from codewell.imports import imports
+    from codewell.imports.preview import preview, rules_of
+    from codewell.imports.settings import ImportSettings
+    from codewell.infra.config.settings import read_settings
+    from codewell.programs import programs
+
+    limits = read_settings(ImportSettings).import_limits
+    found = await programs.get(connection, program)
+    imports.check_program(found, options)
+    scanned = await asyncio.to_thread(scan, file, limits)
+    return preview(file, scanned, options, rules_of(found, datetime.now(UTC)), limits)
 
 
 @contextmanager
@@ -149,7 +223,7 @@ async def _write_bad_rows(connection: Any, import_id: UUID, file: Path) -> None:
 
     try:
         with file.open("w", encoding="utf-8", newline="") as out:
-            async for lines in imports.bad_rows_csv(connection, import_id):
+            async for lines in imports.bad_rows_csv(lambda: nullcontext(connection), import_id):
                 out.write(lines)
     except OSError as error:
         raise FileRefused(
@@ -164,16 +238,3 @@ def _options(**given: Any) -> Any:
         return ImportOptions(**given)
     except ValidationError as error:
         raise FileRefused(f"{first_mistake(error, 'options')}. Nothing was imported.") from error
-
-
-def _print(found: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    facts = {name: getattr(found, name) for name in ("id", "state", "rows", "imported", "attached", "taken_back")}
-    facts["id"] = str(found.id)
-    print_facts(
-        facts
-        | {"bad rows": sum(found.bad.values())}
-        | {f"  {reason.replace('_', ' ')}": count for reason, count in found.bad.items()}
-    )

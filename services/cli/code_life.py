@@ -1,7 +1,7 @@
-"""Commands for one code: attach, return, activate, change, delete."""
+"""Commands for one code: attach, return, change, delete."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,21 +11,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from codewell.errors import ProgramRefused
 from schemas.events import Id
-from schemas.program import Moment
+from schemas.moments import ZONE, parse_moment, zone_notes
 from services.cli.code import facts_of, pairs
-from services.cli.output import json_option, print_facts, print_json, with_database
+from services.cli.moments import time_zone_option
+from services.cli.output import json_option, print_facts, print_json, say, with_database
+from services.cli.pool_demands import DemandingClaims, demand_if_low
 
 if TYPE_CHECKING:
     from codewell.codes.lifecycle import CodeChange
     from codewell.codes.lookup import CodeFacts
     from codewell.codes.program_codes import ProgramCodes
 
-_PROGRAM = click.argument("program")
-_CODE = click.argument("text", metavar="CODE")
+PROGRAM = click.argument("program")
+CODE = click.argument("text", metavar="CODE")
+# Steps after which the pool may have fewer codes.
+_TAKE_FROM_POOL = frozenset({"update", "delete"})
 
 
 @click.command()
-@_PROGRAM
+@PROGRAM
 @click.argument("profile")
 @click.argument("text", metavar="[CODE]", required=False)
 @click.option("--request-id", type=click.UUID, help="Idempotency key: the same id returns the same code.")
@@ -43,7 +47,6 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
     from codewell.issuing import manual
     from codewell.issuing.claim import Claims
     from codewell.pool.minter_cache import Minters
-    from codewell.programs import programs
 
     try:
         TypeAdapter(Id).validate_python(profile)
@@ -61,54 +64,38 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
             )
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
-                row = await manual.attach(Claims(opened, minters), program, profile, known_as)
+                claims = DemandingClaims(Claims(opened, minters), settings)
+                row = await manual.attach(claims, program, profile, known_as)
             # The claim ran in a transaction of its own, and its answer is stored.
             await audit_log.record(
                 connection, audit_log.command_actor(), "code.attach", program, request_id=str(row.request_id)
             )
-        found = await programs.get(connection, program)
-        return await find(ProgramCodes(connection, minters, found.id), row.code or "")
+        if row.link is not None:
+            name = await connection.fetchval("SELECT name FROM program WHERE id = $1", row.program_id)
+            say(f"{program} has no code to give: this one is of its fallback {name}.", err=True)
+        if text is not None:
+            await demand_if_low(connection, settings, row.program_id or 0)
+        return await find(ProgramCodes(connection, minters, row.program_id or 0), row.code or "")
 
-    _show(with_database(work), as_json)
+    show(with_database(work), as_json)
 
 
 @click.command()
-@_PROGRAM
-@_CODE
+@PROGRAM
+@CODE
 @json_option
 def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool for another profile."""
     from codewell.codes import lifecycle
 
-    _show(_done(program, text, "detach", lifecycle.detach), as_json)
+    show(done_once(program, text, "detach", lifecycle.detach), as_json)
 
 
 @click.command()
-@_PROGRAM
-@_CODE
-@json_option
-def activate(program: str, text: str, as_json: bool) -> None:
-    """Activate (redeem) CODE of PROGRAM, once."""
-    from codewell.codes import activation
-
-    _show(_done(program, text, "activate", activation.activate), as_json)
-
-
-@click.command()
-@_PROGRAM
-@_CODE
-@json_option
-def deactivate(program: str, text: str, as_json: bool) -> None:
-    """Undo the activation of CODE of PROGRAM."""
-    from codewell.codes import lifecycle
-
-    _show(_done(program, text, "deactivate", lifecycle.deactivate), as_json)
-
-
-@click.command()
-@_PROGRAM
-@_CODE
-@click.option("--expires-at", metavar="TIME", help="New expiry: ISO 8601 with a time zone, or never.")
+@PROGRAM
+@CODE
+@click.option("--expires-at", metavar="TIME", help="New expiry: a date (its end), a time, or never.")
+@time_zone_option
 @click.option(
     "--field",
     "fields",
@@ -124,7 +111,7 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
 
     if expires_at is None and not fields:
         raise click.UsageError("Nothing to change: give --expires-at or --field.")
-    until = _moment(expires_at)
+    until = None if expires_at is None or expires_at == "never" else _moment(expires_at)
     given = json.dumps(pairs(fields))
 
     def to(now: "CodeFacts") -> "CodeChange":
@@ -133,12 +120,16 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
     async def changes(codes: "ProgramCodes", written: str) -> Any:
         return await lifecycle.change(codes, written, to)
 
-    _show(_done(program, text, "update", changes), as_json)
+    given_names = [name for name, is_given in (("expires_at", expires_at), ("fields", fields)) if is_given]
+    changed = done_once(program, text, "update", changes, given_names)
+    for note in zone_notes({"expires_at": expires_at}):
+        say(note, err=True)
+    show(changed, as_json)
 
 
 @click.command()
-@_PROGRAM
-@_CODE
+@PROGRAM
+@CODE
 @json_option
 def delete(program: str, text: str, as_json: bool) -> None:
     """Delete CODE of PROGRAM, pooled or attached.
@@ -147,11 +138,19 @@ def delete(program: str, text: str, as_json: bool) -> None:
     """
     from codewell.codes import lifecycle
 
-    _show(_done(program, text, "delete", lifecycle.delete), as_json)
+    show(done_once(program, text, "delete", lifecycle.delete), as_json)
 
 
-def _done(program: str, text: str, verb: str, step: Callable[["ProgramCodes", str], Awaitable[Any]]) -> Any:
+def done_once(
+    program: str,
+    text: str,
+    verb: str,
+    step: Callable[["ProgramCodes", str], Awaitable[Any]],
+    changed: Collection[str] = (),
+) -> Any:
+    """Take a step of one code in a transaction, with its entry in the audit log. Returns the code's facts."""
     from codewell.audit import audit_log
+    from codewell.codes.lifecycle import change_details
     from codewell.codes.program_codes import ProgramCodes
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -160,23 +159,23 @@ def _done(program: str, text: str, verb: str, step: Callable[["ProgramCodes", st
         found = await programs.get(connection, program)
         async with connection.transaction():
             done = await step(ProgramCodes(connection, Minters(*settings.master_keys), found.id), text)
-            await audit_log.record(connection, audit_log.command_actor(), f"code.{verb}", program, place=done.place)
+            details = change_details(changed, done) if changed else {}
+            actor = audit_log.command_actor()
+            await audit_log.record(connection, actor, f"code.{verb}", program, place=done.place, **details)
+        if verb in _TAKE_FROM_POOL:
+            await demand_if_low(connection, settings, found.id)
         return done
 
     return with_database(work)
 
 
-def _moment(written: str | None) -> datetime | None:
-    if written in {None, "never"}:
-        return None
+def _moment(written: str) -> datetime:
     try:
-        return TypeAdapter(Moment).validate_python(written)
-    except ValidationError as error:
-        raise ProgramRefused(
-            f"{written} is neither never nor a time with a time zone, such as 2027-01-31T12:00:00Z. Nothing was "
-            "changed."
-        ) from error
+        return parse_moment(written, ZONE.get(), at_end=True)
+    except ValueError as error:
+        raise ProgramRefused(f"The expiry {written[:100]!r} {error}, or never. Nothing was changed.") from error
 
 
-def _show(found: Any, as_json: bool) -> None:
+def show(found: Any, as_json: bool) -> None:
+    """Print the facts of a code."""
     (print_json if as_json else print_facts)(facts_of(found))

@@ -2,15 +2,27 @@
 
 import click
 
-from codewell.errors import CodewellError
+from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
+from codewell.infra.config.unknown_variables import has_variables, unknown_variables
+from services.cli.output import printable, say
 
 
 class Commands(click.Group):
     """Prints each CodewellError as one sentence on standard error, and exits with status 1."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command that the arguments name."""
+        """Run the command that the arguments name, after a line for each variable that no setting has."""
+        if has_variables():
+            from services.cli.settings_reference import known_variables
+
+            for unknown in unknown_variables(known_variables()):
+                say(f"Warning: {unknown}", err=True)
         try:
             return super().invoke(ctx)
         except CodewellError as error:
-            raise click.ClickException(str(error)) from error
+            sentences = str(error)
+            if isinstance(error, ProgramRefused | TemplateInvalid):
+                from services.cli.option_names import in_options
+
+                sentences = in_options(sentences)
+            raise click.ClickException("\n".join(map(printable, sentences.split("\n")))) from error

@@ -11,7 +11,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("process", type=click.Choice(["issuer", "generator", "console"]), required=False)
+@click.argument("process", type=click.Choice(["issuer", "generator", "console", "lifecycle"]), required=False)
 @json_option
 def show(process: str | None, as_json: bool) -> None:
     """Show the settings of a service, or of commands, with sources.
@@ -24,11 +24,13 @@ def show(process: str | None, as_json: bool) -> None:
     from services.console.settings import ConsoleSettings
     from services.generator.settings import GeneratorSettings
     from services.issuer.settings import IssuerSettings
+    from services.lifecycle.settings import LifecycleSettings
 
     kinds: dict[str, type[StackSettings]] = {
         "issuer": IssuerSettings,
         "generator": GeneratorSettings,
         "console": ConsoleSettings,
+        "lifecycle": LifecycleSettings,
     }
     rows = list(effective_settings(kinds.get(process or "", ImportSettings)))
     if as_json:

@@ -2,7 +2,6 @@
 
 import heapq
 import re
-from base64 import b64encode
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,16 @@ import click
 
 from codewell.errors import CodewellError
 from services.cli.dlq_filters import filters, place, wanted
-from services.cli.output import json_option, masked, print_facts, print_json, print_table, printable, with_database
+from services.cli.output import (
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    printable,
+    say,
+    with_database,
+    with_masked,
+)
 
 if TYPE_CHECKING:
     from codewell.recovery.dead_letters import HandledLetter
@@ -64,7 +72,7 @@ def list_(limit: int, unmasked: bool, as_json: bool, **given: Any) -> None:
             for one in shown]  # fmt: skip
     print_table(rows, "No dead letters.")
     if count > len(shown):
-        click.echo(f"Newest {len(shown):,} of {count:,}: show more with --limit.", err=True)
+        say(f"Newest {len(shown):,} of {count:,}: show more with --limit.", err=True)
 
 
 @dlq.command()
@@ -94,56 +102,42 @@ def show(at: str, as_json: bool) -> None:
     facts.pop("value", None)
     facts.pop("value_base64", None)
     print_facts(facts)
-    click.echo("\nheaders")
+    say("\nheaders")
     for name, text in headers:
-        click.echo(f"  {printable(name)}: {'-' if text is None else printable(text)}")
-    click.echo(f"\nvalue ({len(value or b''):,} bytes)")
-    click.echo(_readable(value or b""))
+        say(f"  {printable(name)}: {'-' if text is None else printable(text)}")
+    say(f"\nvalue ({len(value or b''):,} bytes)")
+    say(_readable(value or b""))
 
 
 def _summary(one: "HandledLetter", *, unmasked: bool) -> dict[str, Any]:
     """The letter's metadata, without the event."""
-    letter, done = one
+    from codewell.recovery.letter_facts import summary_of
+
+    letter = one.letter
     secrets = {text for text in (letter.key, letter.profile_id) if text}
     if letter.event_id and not _UUID.fullmatch(letter.event_id):
         secrets.add(letter.event_id)
 
     def shown(text: str | None) -> str | None:
-        if text is None or unmasked:
-            return text
-        for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, masked(secret))
-        return text
+        return text if text is None or unmasked else with_masked(text, secrets)
 
-    return {
-        "at": letter.at,
-        "written_at": letter.written_at,
-        "topic": letter.request_topic,
-        "reason": letter.reason,
-        "replays": letter.replays,
-        "replayed_at": done.replayed_at,
-        "event_id": shown(letter.event_id),
-        "key": shown(letter.key),
-        "value_bytes": len(letter.record.value or b""),
-        "detail": shown(letter.detail),
-    }
+    facts = summary_of(one)._asdict()
+    return facts | {name: shown(facts[name]) for name in ("event_id", "key", "detail")}
 
 
 def _whole(one: "HandledLetter") -> dict[str, Any]:
     """The letter with its event; a value that is not UTF-8 is encoded in base64."""
-    record = one.letter.record
-    came_from = {name: dict(record.headers).get(f"codewell_{name}") for name in ("topic", "partition", "offset")}
-    facts = _summary(one, unmasked=True)
-    facts["came_from"] = ":".join((text or b"?").decode("utf-8", "replace") for text in came_from.values())
-    facts["purged_at"] = one.handling.purged_at
-    # Header names may repeat.
-    facts["headers"] = [(name, None if text is None else text.decode("utf-8", "replace"))
-                        for name, text in record.headers]  # fmt: skip
-    try:
-        facts["value"] = None if record.value is None else record.value.decode()
-    except UnicodeDecodeError:
-        facts["value_base64"] = b64encode(record.value).decode()
-    return facts
+    from codewell.recovery.letter_facts import whole_of
+
+    whole = whole_of(one, is_bounded=False)
+    value = {"value": whole.value} if whole.value_base64 is None else {"value_base64": whole.value_base64}
+    return {
+        **whole.summary._asdict(),
+        "came_from": whole.came_from,
+        "purged_at": whole.purged_at,
+        "headers": whole.headers,
+        **value,
+    }
 
 
 def _readable(value: bytes) -> str:

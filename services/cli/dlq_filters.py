@@ -1,13 +1,15 @@
 """Options that select dead letters."""
 
+import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 import click
 
 from schemas.events import DeadReason
+from schemas.patterns import LETTER_PLACE
 from schemas.topics import REQUESTS
+from services.cli.moments import read_end, read_start, time_zone_option
 
 if TYPE_CHECKING:
     from codewell.recovery.dead_letters import LetterFilter
@@ -15,24 +17,10 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
-def moment(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
-    """A time option, parsed."""
-    if given is None:
-        return None
-    try:
-        found = datetime.fromisoformat(given)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise click.BadParameter(f"{given!r} is not a time such as 2026-12-01T00:00:00Z.")
-    return found
-
-
 def place(_context: click.Context, _option: click.Parameter, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """One place or several, validated: places are those printed by `codewell dlq list`."""
     for one in (given,) if isinstance(given, str) else given:
-        topic, _, numbers = one.partition(":")
-        if topic not in REQUESTS or not all(number.isdigit() for number in numbers.partition(":")[::2]):
+        if not re.fullmatch(LETTER_PLACE, one):
             raise click.BadParameter(
                 f"{one!r} is not a place such as {REQUESTS[0]}:0:17, as printed by codewell dlq list."
             )
@@ -50,12 +38,15 @@ def filters(command: _F) -> _F:
             help="Only this letter, as printed by list; repeatable.",
         ),
         click.option("--profile", metavar="ID", help="Only letters of this profile, by record key or event."),
-        click.option("--until", callback=moment, metavar="TIME", help="Only letters written before this time."),
+        time_zone_option,
+        click.option(
+            "--until", callback=read_end, metavar="TIME", help="Only letters written before this date or time."
+        ),
         click.option(
             "--since",
-            callback=moment,
+            callback=read_start,
             metavar="TIME",
-            help="Only letters from this time on; ISO 8601 with a time zone.",
+            help="Only letters from this date or time on, as 2026-12-01.",
         ),
         click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only letters with this reason."),
         click.option("--topic", type=click.Choice(REQUESTS), help="Only letters of this request topic."),

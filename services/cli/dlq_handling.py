@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codewell.plurals import counted
 from services.cli.dlq_filters import filters, wanted
-from services.cli.output import Progress, counted, json_option, print_json, with_database
+from services.cli.output import Progress, json_option, print_json, say, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.purging import PurgeResult
@@ -51,7 +52,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
     if as_json:
         print_json({"dry_run": dry_run, **counts._asdict()})
         return
-    click.echo(f"{'Would replay' if dry_run else 'Replayed'} {counted(counts.replayed, 'event')}.")
+    say(f"{'Would replay' if dry_run else 'Replayed'} {counted(counts.replayed, 'event')}.")
     for count, why in (
         (counts.replayed_before, "replayed before: include with --again"),
         (counts.too_often, "returned as dead letters too often: fix their cause, or include with --again"),
@@ -59,7 +60,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         (counts.too_large, "too large to be republished with the headers of a replay"),
     ):
         if count:
-            click.echo(f"Skipped {count:,}: {why}.")
+            say(f"Skipped {count:,}: {why}.")
 
 
 @click.command()
@@ -102,10 +103,8 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
         print_json({"dry_run": not is_done, **purged._asdict()})
         return
     verb = "Purged" if is_done else "Would purge"
-    click.echo(f"{verb} {counted(purged.purged, 'dead letter')}, {purged.never_replayed:,} of them never replayed.")
-    click.echo(
-        f"Kafka {'deleted' if is_done else 'would delete'} {purged.deleted:,} of them from the start of partitions."
-    )
+    say(f"{verb} {counted(purged.purged, 'dead letter')}, {purged.never_replayed:,} of them never replayed.")
+    say(f"Kafka {'deleted' if is_done else 'would delete'} {purged.deleted:,} of them from the start of partitions.")
 
 
 def _is_sure(found: "PurgeResult") -> bool:

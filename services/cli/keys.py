@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from services.cli.output import counted, json_option, print_json, print_table, with_database
+from codewell.plurals import counted
+from services.cli.output import json_option, print_json, print_table, say, with_database
 
 
 @click.group()
@@ -56,6 +57,6 @@ def rotate(as_json: bool) -> None:
     if as_json:
         print_json({"rotated": done})
     elif done:
-        click.echo(f"Encrypted {counted(done, 'key')} with the new master key: no other master key is needed any more.")
+        say(f"Encrypted {counted(done, 'key')} with the new master key: no other master key is needed any more.")
     else:
-        click.echo("All keys are encrypted with this master key already: no other master key is needed.")
+        say("All keys are encrypted with this master key already: no other master key is needed.")

@@ -2,16 +2,14 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
-from pydantic import ValidationError
 from pydantic_core import to_json
-
-from schemas.events import SHORT_NAME_PATTERN
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: one object, or one per line.")
 
@@ -51,26 +49,28 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
     return asyncio.run(connected())
 
 
-def first_mistake(error: ValidationError, whole: str) -> str:
-    """The first invalid field, and what it must be; `whole` names an error that is not of one field."""
-    first = error.errors(include_url=False)[0]
-    # The kind of a source follows `source` as if it were a field of it.
-    path = [str(part) for place, part in enumerate(first["loc"]) if not (place == 1 and first["loc"][0] == "source")]
-    where = ".".join(path) or whole
-    message = first["msg"].removeprefix("Value error, ")
-    if where == "name" or first.get("ctx", {}).get("pattern") == SHORT_NAME_PATTERN:
-        message = "a short name has 1 to 64 letters, digits and _, without spaces"
-    return f"{where}: {message}"
-
-
 def masked(text: str) -> str:
     """A masked code or profile id, for output in which it was not asked for by name."""
     return f"{text[:_SHOWN]}***" if len(text) > 2 * _SHOWN else "***"
 
 
+def with_masked(text: str, secrets: Iterable[str]) -> str:
+    """The text with these values masked, each where it is not part of a longer word."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", lambda found: masked(found[0]), text)
+    return text
+
+
 def printable(text: str) -> str:
     """The text on one line, without control characters that a terminal would interpret."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, which may have several lines. What it quotes may come from anywhere, so a terminal gets none of its
+    control characters.
+    """
+    click.echo("\n".join(map(printable, text.split("\n"))), err=err, nl=nl)
 
 
 class Progress:
@@ -87,30 +87,28 @@ class Progress:
             click.echo(f"{count:,} {self._what} ...", err=True)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun, as `1 code` or `1,000 codes`."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
-
-
 def print_json(value: object) -> None:
     """One JSON object on one line."""
-    click.echo(to_json(value, fallback=str).decode())
+    text = to_json(value, fallback=str).decode()
+    # Only texts hold any, in which JSON allows this form.
+    safe = text if text.isprintable() else "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    click.echo(safe)
 
 
 def print_table(rows: Sequence[Mapping[str, object]], none: str) -> None:
     """A table whose header is the rows' keys, or a sentence when there are no rows."""
     if not rows:
-        click.echo(none)
+        say(none)
         return
     cells = [[_cell(value) for value in row.values()] for row in rows]
-    _print_columns([list(rows[0]), *cells])
+    _print_columns([[*map(printable, rows[0])], *cells])
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Names and values, one a line."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    shown = {printable(name): value for name, value in facts.items()}
+    width = max(map(len, shown))
+    for name, value in shown.items():
         click.echo(f"{name:<{width}}  {_cell(value)}")
 
 
@@ -134,4 +132,4 @@ def _cell(value: object) -> str:
         case str():
             return printable(value)
         case _:
-            return json.dumps(value, default=str, ensure_ascii=False)
+            return printable(json.dumps(value, default=str, ensure_ascii=False))

@@ -6,7 +6,8 @@ from typing import BinaryIO
 
 import click
 
-from services.cli.output import counted, json_option, print_facts, print_json, print_table, with_database
+from codewell.plurals import counted
+from services.cli.output import json_option, print_facts, print_json, print_table, say, with_database
 
 
 @click.group()
@@ -38,10 +39,24 @@ def import_(file: BinaryIO, as_json: bool) -> None:
     if as_json:
         print_json({"written": done.written, "refused": done.refused, "rows": [one._asdict() for one in done.first]})
         return
-    click.echo(f"Imported {counted(done.written, 'profile')}.")
+    say(f"Imported {counted(done.written, 'profile')}.")
     if done.refused:
-        click.echo(f"Skipped {counted(done.refused, 'invalid row')}; the first ones:")
+        say(f"Skipped {counted(done.refused, 'invalid row')}; the first ones:")
         print_table([one._asdict() for one in done.first], "")
+
+
+@profile.command("fields")
+@json_option
+def list_fields(as_json: bool) -> None:
+    """List the fields that profiles have, for exports."""
+    from codewell.profiles import profiles
+
+    found = with_database(lambda connection, _: profiles.field_names(connection))
+    if as_json:
+        for name in found:
+            print_json({"name": name})
+    else:
+        print_table([{"field": name} for name in found], "No profile has fields.")
 
 
 @profile.command()
@@ -75,7 +90,7 @@ def forget(profile_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"answers": answers})
     else:
-        click.echo(
+        say(
             f"Forgot the profile: {counted(answers, 'stored answer')} now {'has' if answers == 1 else 'have'} a "
             "random id."
         )

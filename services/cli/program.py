@@ -1,7 +1,7 @@
 """Commands for programs."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,10 @@ import click
 from pydantic import ValidationError
 
 from schemas.program import ImportSource, Program, ProgramSettings, RemoteSource, Source, TemplateSource
-from services.cli.output import json_option, print_facts, print_json, print_table, with_database
+from services.cli.option_names import in_options
+from services.cli.output import json_option, print_facts, print_json, print_table, say, with_database
+from services.cli.program_changes import change_and_announce
+from services.cli.program_forecast import facts_of
 from services.cli.program_questions import interview
 from services.cli.program_settings import checked, given, refused, settings_options
 
@@ -42,8 +45,8 @@ def create(name: str | None, interactive: bool, as_json: bool, **options: Any) -
         kind = settings.source.kind
         return await recorded(connection, command_actor(), work, "program.create", settings.name, source=kind)
 
-    made = _change_and_announce(make)
-    _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
+    made = change_and_announce(make)
+    _print_made(made, as_json, wanted)
 
 
 @program.command()
@@ -63,14 +66,14 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     if not changes:
         raise click.UsageError("Nothing to change: give an option for each setting, or --file.")
     try:
-        changed = _change_and_announce(
+        changed = change_and_announce(
             lambda connection, minters, guesses_per_s: programs.update(
                 connection, minters, name, changes, guesses_per_s, command_actor()
             )
         )
     except ValidationError as error:
         raise refused(error, "changed") from error
-    _print(changed, as_json, f"Changed program {name}.")
+    _print_with_notes(changed, as_json, f"Changed program {name}.", changes, is_change=True)
 
 
 @program.command()
@@ -78,7 +81,10 @@ def update(name: str, as_json: bool, **options: Any) -> None:
 @click.argument("new_name", metavar="NEW")
 @json_option
 def clone(name: str, new_name: str, as_json: bool) -> None:
-    """Create program NEW with the settings of NAME, without codes."""
+    """Create program NEW with the settings of NAME.
+
+    It begins without codes.
+    """
     from codewell.audit.audit_log import command_actor, recorded
     from codewell.programs import programs
 
@@ -87,10 +93,10 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
         return await recorded(connection, command_actor(), work, "program.clone", new_name, of=name)
 
     try:
-        made = _change_and_announce(make)
+        made = change_and_announce(make)
     except ValidationError as error:
         raise refused(error, "made") from error
-    _print(made, as_json, f"Created program {made.name}. See its pool: codewell program show {made.name}")
+    _print_made(made, as_json, {})
 
 
 @program.command()
@@ -98,7 +104,7 @@ def clone(name: str, new_name: str, as_json: bool) -> None:
 @json_option
 def activate(name: str, as_json: bool) -> None:
     """Activate program NAME."""
-    changed = _change_and_announce(_switch(name, True))
+    changed = change_and_announce(_switch(name, True))
     _print(changed, as_json, f"Program {name} is active.")
 
 
@@ -110,40 +116,22 @@ def deactivate(name: str, as_json: bool) -> None:
 
     An inactive program neither creates nor attaches codes.
     """
-    changed = _change_and_announce(_switch(name, False))
+    changed = change_and_announce(_switch(name, False))
     _print(changed, as_json, f"Program {name} is inactive.")
 
 
-@program.command()
-@click.argument("name")
-@json_option
-def remove(name: str, as_json: bool) -> None:
-    """Remove program NAME permanently.
-
-    Its codes stay on record, and its name cannot be used again.
-    """
-    from codewell.audit.audit_log import command_actor, recorded
-    from codewell.programs import programs
-
-    async def change(connection: Any, *_: Any) -> Program:
-        return await recorded(
-            connection, command_actor(), partial(programs.remove, connection, name), "program.remove", name
-        )
-
-    removed = _change_and_announce(change)
-    _print(removed, as_json, f"Removed program {name}. Its codes stay on record: codewell code list {name}")
-
-
 @program.command("list")
+@click.option("--removed", is_flag=True, help="List the removed programs instead of the others.")
 @json_option
-def list_(as_json: bool) -> None:
+def list_(removed: bool, as_json: bool) -> None:
     """List all programs with their states and pools."""
     from codewell.programs import overview
 
-    found = with_database(lambda connection, _: overview.overview(connection))
+    found = with_database(lambda connection, _: overview.overview(connection, removed=removed))
     if as_json:
         for one in found:
-            print_json(one.program)
+            program_json = json.loads(one.program.model_dump_json())
+            print_json({**program_json, "state": one.state, "pooled": one.pooled, "had": one.had})
         return
     rows = [
         {
@@ -156,16 +144,20 @@ def list_(as_json: bool) -> None:
             "maximum": one.program.codes_max,
             "valid until": one.program.valid_until,
         }
+        | ({"removed": one.program.removed_at} if removed else {})
         for one in found
     ]
-    print_table(rows, "No programs yet: create one with codewell program create.")
+    print_table(
+        rows, "No removed programs." if removed else "No programs yet: create one with codewell program create."
+    )
 
 
 @program.command()
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Show program NAME and its stock."""
+    """Show program NAME, its stock and forecast."""
+    from codewell.forecast import forecasts
     from codewell.pool import orders
     from codewell.programs import overview, programs
 
@@ -174,23 +166,30 @@ def show(name: str, as_json: bool) -> None:
             found = await programs.get(connection, name)
             is_remote = isinstance(found.source, RemoteSource)
             service = await orders.service_of(connection, name) if is_remote else None
-            return found, await overview.stock(connection, name), service
+            forecast = (await forecasts(connection, [found.id]))[found.id]
+            return found, await overview.stock(connection, name), service, forecast
 
-    shown, stock, service = with_database(work)
+    shown, stock, service, forecast = with_database(work)
     facts = json.loads(shown.model_dump_json())
     if as_json:
-        print_json({**facts, "stock": stock} | ({} if service is None else {"remote": service}))
+        print_json({**facts, "stock": stock, "forecast": forecast} | ({} if service is None else {"remote": service}))
         return
     facts["source"] = _source_summary(shown.source)
+    facts["alerts"] = ", ".join(map(str, shown.alerts)) or "none"
+    facts["fallback"] = ", ".join(link.program for link in shown.fallback)
+    if not shown.fallback:
+        del facts["fallback_on"]
     print_facts({key: value for key, value in facts.items() if value not in ("", [], None)})
-    click.echo()
+    say()
     # Only remote programs have codes on order.
     unasked = {"program", "codes_max", "pool_max"} | ({"on_order"} if service is None else set())
     print_facts(stock.model_dump(exclude=unasked))
     if service is not None:
-        click.echo()
+        say()
         facts = service.model_dump(exclude={"program", "url", "on_order"}, exclude_none=True)
         print_facts({key.replace("error", "last_error"): value for key, value in facts.items()})
+    say()
+    print_facts(facts_of(forecast))
 
 
 @program.command()
@@ -198,8 +197,11 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--rotate", is_flag=True, help="Create a new secret; the old one stays valid for 24 hours.")
 @json_option
 def secret(name: str, rotate: bool, as_json: bool) -> None:
-    """Show the signing secrets of remote program NAME, newest first."""
-    from codewell.audit.audit_log import command_actor, recorded
+    """Show the signing secrets of remote program NAME.
+
+    The newest one is first.
+    """
+    from codewell.audit.audit_log import command_actor, record, recorded
     from codewell.pool import orders
     from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
@@ -210,6 +212,8 @@ def secret(name: str, rotate: bool, as_json: bool) -> None:
         await orders.service_of(connection, name)
         minters = Minters(*settings.master_keys)
         if not rotate:
+            # Recorded first: a secret that was shown can't be recalled.
+            await record(connection, command_actor(), "secret.show", name)
             return await signing_secrets.active_secrets(connection, minters, found.id)
         change = partial(signing_secrets.rotate, connection, minters, found.id)
         return await recorded(connection, command_actor(), change, "secret.rotate", name)
@@ -246,39 +250,45 @@ def _source_summary(source: Source) -> str:
             return "imported"
 
 
-def _change_and_announce(change: Callable[[Any, Any, float], Awaitable[Program]]) -> Program:
-    """Create or change a program, and publish the change so that the generator fills the pool at once."""
-    from codewell.client.exchange import publish_program_changed
-    from codewell.infra.kafka.clients import started_producer
-    from codewell.pool.minter_cache import Minters
-
-    async def work(connection: Any, stack: Any) -> Program:
-        # Connect to Kafka first: when it is unreachable, nothing is changed.
-        async with started_producer(stack.kafka_config) as producer:
-            changed = await change(connection, Minters(*stack.master_keys), stack.guesses_per_s)
-            if not await publish_program_changed(producer, stack.topic_prefix, changed.id, changed.name):
-                click.echo(
-                    "Kafka did not take the pool-demand event: the generator's next sweep fills the pool.", err=True
-                )
-        return changed
-
-    return with_database(work)
-
-
 def _prompted_settings(wanted: dict[str, Any]) -> dict[str, Any]:
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.programs import programs, settings_rules
+    from codewell.programs.fallback_rules import check_fallbacks
 
     guesses_per_s = read_settings(StackSettings).guesses_per_s
 
     def check(settings: ProgramSettings) -> None:
         settings_rules.check_settings(settings, guesses_per_s)
 
-    return interview(wanted, lambda name: with_database(lambda one, _: programs.check_name(one, name)), check)
+    def check_name(name: str) -> None:
+        with_database(lambda one, _: programs.check_name(one, name))
+
+    def check_fallback(settings: ProgramSettings) -> None:
+        with_database(lambda one, _: check_fallbacks(one, settings))
+
+    return interview(wanted, check_name, check, check_fallback)
+
+
+def _print_made(made: Program, as_json: bool, given: Mapping[str, Any]) -> None:
+    sentence = (
+        f"Created program {made.name}. See its pool: codewell program show {made.name}\n"
+        f"In a message template its code is: {made.placeholder}"
+    )
+    _print_with_notes(made, as_json, sentence, given)
+
+
+def _print_with_notes(
+    made: Program, as_json: bool, sentence: str, given: Mapping[str, Any], *, is_change: bool = False
+) -> None:
+    """Print the program, and what to know about its settings; `given` is what the person wrote."""
+    from codewell.programs.settings_notes import answer_with_notes
+
+    answer = answer_with_notes(made, given, is_change=is_change)
+    _print(answer, as_json, "\n".join([sentence, *map(in_options, answer.notes)]))
 
 
 def _print(made: Program, as_json: bool, sentence: str) -> None:
     if as_json:
         print_json(made)
     else:
-        click.echo(sentence)
+        say(sentence)

@@ -8,9 +8,12 @@ from pydantic import ValidationError
 
 from codewell.errors import CodewellError, ProgramRefused
 from codewell.minting.template import Template
-from schemas.program import CODES_MAX_LIMIT, POOL_MAX_DEFAULT, ProgramSettings
-from services.cli.output import first_mistake
-from services.cli.program_settings import custom_field
+from codewell.validation import first_mistake
+from schemas.amounts import CODES_MAX_LIMIT
+from schemas.program import FALLBACK_REASONS, POOL_MAX_DEFAULT, ProgramSettings
+from schemas.uses import uses_default
+from services.cli.output import say
+from services.cli.program_settings import NO_LIMIT, custom_field
 
 # Placeholder for settings not asked yet, so that each answer can be validated together with the previous ones.
 _UNASKED: Final = {"name": "X", "codes_max": CODES_MAX_LIMIT, "source": {"kind": "template", "template": "X"}}
@@ -40,6 +43,14 @@ def _fields(answer: str) -> list[dict[str, Any]]:
     return [custom_field(word) for word in _words(answer)]
 
 
+def _programs(answer: str) -> list[dict[str, str]]:
+    return [{"program": word} for word in _words(answer)]
+
+
+def _limit(answer: str) -> int | None:
+    return None if answer.strip().lower() == NO_LIMIT else _number(answer)
+
+
 def _number(answer: str) -> int:
     try:
         return int(answer.replace(",", ""))
@@ -66,8 +77,8 @@ _GENERAL: Final = (
     Question("title", "Name", _text, ""),
     Question("description", "Short description", _text, ""),
     Question("groups", "Access groups, comma-separated", _words, ""),
-    Question("valid_from", "Valid from, e.g. 2026-12-01T00:00:00Z (empty: always)", _text, ""),
-    Question("valid_until", "Valid until (empty: no limit)", _text, ""),
+    Question("valid_from", "Valid from, e.g. 2026-12-01 (empty: always)", _text, ""),
+    Question("valid_until", "Valid until, e.g. 2026-12-31, its end (empty: no limit)", _text, ""),
 )
 _SOURCE: Final = Question(
     "source", "Template, e.g. {string 4}-{number 4}-{upstring 4}; the URL of a remote service; or import", _source
@@ -81,19 +92,31 @@ _SWITCHES: Final = (
     Question("shared", "One code for many profiles", _yes, "no"),
     Question("auto_link", "Link automatically: generated and imported codes need a profile each", _yes, "no"),
 )
+_USES: Final = (
+    Question("per_code", "How often a code may be used, or any", _limit),
+    Question("per_profile", "How often one customer may use a code, or any", _limit),
+)
+_FALLBACK: Final = Question(
+    "fallback", "Programs that give a code where this one has none, comma-separated, up to 3", _programs, ""
+)
 _LIFE: Final = (
     Question("ttl", "Time to live, e.g. P30D (empty: no limit)", _text, ""),
     Question("ttl_from", "Time to live starts at creation or attachment", str.strip, "creation"),
     Question("reuse", "Reuse a code for the same request, profile, campaign or step", str.strip, "request"),
+    _FALLBACK,
     Question("fields", "Custom fields as NAME[:required][:discard], comma-separated", _fields, ""),
 )
+_FALLBACK_ON: Final = Question("fallback_on", "Reasons for which they are asked, comma-separated", _words)
 
 
-def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check: Check) -> dict[str, Any]:
+def interview(
+    given: Mapping[str, Any], check_name: Callable[[str], None], check: Check, check_fallback: Check
+) -> dict[str, Any]:
     """Prompt on standard error for all settings; values that are given already are defaults, and are validated.
 
     A question is repeated until its answer is valid: `check_name` raises CodewellError for a name that is taken,
-    `check` for a template that is too small for the maximum or can be guessed.
+    `check` for a template that is too small for the maximum or can be guessed, `check_fallback` for programs that can
+    be no fallbacks.
     """
     _settings(given)
     answers = dict(given)
@@ -109,9 +132,44 @@ def interview(given: Mapping[str, Any], check_name: Callable[[str], None], check
     answers = _ask_maximum(answers, check)
     ready = str(min(answers["codes_max"], POOL_MAX_DEFAULT))
     answers = _ask(answers, Question("pool_max", "Pool size: codes kept ready", _number, ready))
+    answers = _ask_uses(answers)
     for question in _LIFE:
-        answers = _ask(answers, question)
+        answers = _ask_fallback(answers, check_fallback) if question is _FALLBACK else _ask(answers, question)
     return answers
+
+
+def _ask_fallback(answers: dict[str, Any], check: Check) -> dict[str, Any]:
+    """Prompt for other programs until all may be fallbacks of this one, and for the reasons to ask them."""
+    while True:
+        answers = _ask(answers, _FALLBACK)
+        if not answers["fallback"]:
+            return answers
+        problem = _problem(check, _settings(answers))
+        if problem is None:
+            return _ask(answers, _FALLBACK_ON._replace(default=", ".join(FALLBACK_REASONS)))
+        _say(f"   {problem}")
+        del answers["fallback"]
+
+
+def _ask_uses(answers: dict[str, Any]) -> dict[str, Any]:
+    """Prompt for both limits, whose defaults follow from `shared`; the defaults themselves are left out."""
+    limits = _settings(answers).uses.model_dump()
+    for question in _USES:
+        now = limits[question.field]
+        default = NO_LIMIT if now is None else str(now)
+        while True:
+            try:
+                asked = limits | {question.field: question.read(_answer(question.text, default))}
+                _settings({**answers, "uses": asked})
+            except CodewellError as error:
+                _say(f"   {error}")
+            else:
+                limits = asked
+                break
+    is_default = limits == uses_default(shared=answers["shared"]).model_dump()
+    return {name: value for name, value in answers.items() if name != "uses"} if is_default else {
+        **answers, "uses": limits
+    }  # fmt: skip
 
 
 def _ask_name(answers: dict[str, Any], check_name: Callable[[str], None]) -> dict[str, Any]:
@@ -167,7 +225,7 @@ def _ask(answers: dict[str, Any], question: Question) -> dict[str, Any]:
 def _answer(text: str, default: str | None) -> str:
     """The typed answer, or the default. The prompt is on standard error: standard output is for the result."""
     while True:
-        click.echo(f"{text} [{default}]: " if default else f"{text}: ", nl=False, err=True)
+        say(f"{text} [{default}]: " if default else f"{text}: ", nl=False, err=True)
         try:
             answer = input()
         except (EOFError, KeyboardInterrupt) as end:
@@ -186,14 +244,14 @@ def _settings(answers: Mapping[str, Any]) -> ProgramSettings:
 def _typed(value: Any) -> str:
     """A setting as text that a person would type."""
     match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
+        case None | bool():
+            return "" if value is None else "yes" if value else "no"
         case {"kind": str(kind)}:
             return str(value.get("template") or value.get("url") or kind)
         case [*parts]:
             return ", ".join(_typed(part) for part in parts)
+        case {"program": str(program)}:
+            return program
         case {"name": str(name)}:
             required = ":required" if value.get("required") else ""
             return name + required + (":discard" if value.get("save") is False else "")
@@ -210,4 +268,4 @@ def _problem(check: Callable[[_T], None], what: _T) -> str | None:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    say(text, err=True)

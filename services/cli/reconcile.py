@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.cli.dlq_filters import moment
-from services.cli.output import Progress, counted, json_option, masked, print_json, with_database
+from codewell.plurals import counted
+from services.cli.moments import read_start, time_zone_option
+from services.cli.output import Progress, json_option, masked, print_json, say, with_database
 
 if TYPE_CHECKING:
     from codewell.recovery.repair_plan import RepairCase
@@ -22,10 +23,11 @@ _SAYS = {
 @click.command()
 @click.option(
     "--since",
-    callback=moment,
+    callback=read_start,
     metavar="TIME",
-    help="Only answers from this time on; ISO 8601 with a time zone.  [default: all]",
+    help="Only answers from this date or time on, as 2026-12-01.  [default: all]",
 )
+@time_zone_option
 @click.option("--repair", is_flag=True, help="Restore lost answers and codes unless another profile has the code.")
 @click.option("--unmasked", is_flag=True, help="Print complete profile ids and codes.")
 @json_option
@@ -73,9 +75,9 @@ def reconcile(since: datetime | None, repair: bool, unmasked: bool, as_json: boo
     if as_json:
         print_json({"kind": "summary", **counts})
     elif not counts["cases"]:
-        click.echo(f"{counted(counts['answers'], 'answer')} in Kafka: no difference from the database.")
+        say(f"{counted(counts['answers'], 'answer')} in Kafka: no difference from the database.")
     else:
-        click.echo(
+        say(
             f"{counted(counts['answers'], 'answer')} in Kafka: repaired {counts['repaired']:,} of "
             f"{counted(counts['cases'], 'difference')}."
         )
@@ -103,6 +105,4 @@ def _say(case: "RepairCase", *, repair: bool, unmasked: bool, as_json: bool) -> 
         return
     code = "" if case.code is None else f", code {facts['code']} of {case.program}"
     end = "Restored." if facts["repaired"] else case.detail
-    click.echo(
-        f"{case.place}: {_SAYS[case.kind]}: request {case.request_id}, profile {facts['profile_id']}{code}. {end}"
-    )
+    say(f"{case.place}: {_SAYS[case.kind]}: request {case.request_id}, profile {facts['profile_id']}{code}. {end}")

@@ -3,15 +3,19 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 from pydantic import ValidationError
 
 from codewell.errors import CodewellError
+from codewell.plurals import counted
+from codewell.validation import first_mistake
 from schemas.events import DATA_OF_TYPE
 from schemas.topics import REQUEST_TYPE
-from services.cli.output import first_mistake, json_option, print_json, print_table
+from services.cli.moments import read_start, time_zone_option
+from services.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from codewell.client.exchange import OutgoingRequest
@@ -22,7 +26,7 @@ _FILE = click.option(
 )
 _PREVIEW = click.option("--preview", is_flag=True, help="Return sample codes that are attached to no profile.")
 _DEADLINE = click.option(
-    "--deadline", metavar="TIME", help="Answer before this time or refuse; ISO 8601 with a time zone."
+    "--deadline", metavar="TIME", callback=read_start, help="Answer before this time or refuse, as 2026-12-01T12:00."
 )
 _TIMEOUT = click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.1, 3_600), default=30.0, show_default=True,
@@ -43,13 +47,17 @@ def send() -> None:
 @click.option("--template", help="Message text, as 'Hello! {loyalty.SPRING.promocode}'.")
 @_PREVIEW
 @_DEADLINE
+@time_zone_option
 @_TIMEOUT
 @json_option
 def message_render(
     profiles: tuple[str, ...], file: IO[str] | None, campaign: str, programs: tuple[str, ...], template: str | None,
-    preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
+    preview: bool, deadline: datetime | None, timeout_s: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Request the codes of a message for each PROFILE."""
+    """Request the codes of a message for each PROFILE.
+
+    Exit status 1 if a request is refused or has no answer.
+    """
     data = {"campaign_id": campaign, "programs": programs, "template": template, "deadline": deadline}
     _send("message-render", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
 
@@ -62,13 +70,17 @@ def message_render(
 @click.option("--program", required=True, help="Short name of the program.")
 @_PREVIEW
 @_DEADLINE
+@time_zone_option
 @_TIMEOUT
 @json_option
 def scenario_step(
     profiles: tuple[str, ...], file: IO[str] | None, scenario: str, step: str, program: str,
-    preview: bool, deadline: str | None, timeout_s: float, as_json: bool,
+    preview: bool, deadline: datetime | None, timeout_s: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Request the code of a scenario step for each PROFILE."""
+    """Request the code of a scenario step for each PROFILE.
+
+    Exit status 1 if a request is refused or has no answer.
+    """
     data = {"scenario_id": scenario, "step_id": step, "program": program, "deadline": deadline}
     _send("scenario-step", _profiles(profiles, file), data | {"preview": preview}, timeout_s, as_json)
 
@@ -81,15 +93,21 @@ def _profiles(given: tuple[str, ...], file: IO[str] | None) -> list[str]:
 
 
 def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> None:
-    answered = asyncio.run(_exchange(topic, profiles, data, timeout_s, as_json))
-    if answered < len(profiles):
+    unanswered, refused = asyncio.run(_exchange(topic, profiles, data, timeout_s, as_json))
+    total = counted(len(profiles), "request")
+    if unanswered:
         raise CodewellError(
-            f"{len(profiles) - answered:,} of {len(profiles):,} requests have no answer after {timeout_s:g} s: "
+            f"{unanswered:,} of {total} {'has' if unanswered == 1 else 'have'} no answer after {timeout_s:g} s: "
             "check that an issuer runs, and list the dead letters with codewell dlq list."
         )
+    if refused:
+        raise CodewellError(f"{refused:,} of {total} {'was' if refused == 1 else 'were'} refused: see why above.")
 
 
-async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> int:
+async def _exchange(
+    topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool
+) -> tuple[int, int]:
+    """Publish the requests and print their answers. Returns how many have no answer, and how many were refused."""
     from codewell.client.exchange import build_request, open_exchange
     from codewell.infra.config.settings import StackSettings, read_settings
 
@@ -99,6 +117,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
     _check(requests)
     missing = {str(request.request_id) for request in requests}
     rows = []
+    refused = 0
     async with open_exchange(settings.kafka_config, settings.topic_prefix) as opened:
         await opened.publish(requests)
         deadline = time.monotonic() + timeout_s
@@ -110,6 +129,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
                 continue
             deadline = time.monotonic() + timeout_s
             missing.discard(answer.data["request_id"])
+            refused += answer.data["outcome"] == "refused"
             if as_json:
                 print_json(answer.data)
             else:
@@ -118,7 +138,7 @@ async def _exchange(topic: str, profiles: list[str], data: dict[str, Any], timeo
                 break
     if not as_json:
         print_table(rows, "No answers.")
-    return len(requests) - len(missing)
+    return len(missing), refused
 
 
 def _check(requests: Iterable["OutgoingRequest"]) -> None:

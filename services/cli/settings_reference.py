@@ -7,8 +7,12 @@ from typing import Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from codewell.alerts.settings import ConsoleAddress
 from codewell.imports.settings import ImportSettings
+from codewell.infra.config.secret_files import is_secret
 from codewell.infra.config.settings import StackSettings, WorkerSettings
+from codewell.remote.settings import RemoteSettings
+from codewell.webhooks.settings import WebhookSettings
 from services.console.settings import ConsoleSettings
 from services.generator.settings import GeneratorSettings
 from services.issuer.settings import IssuerSettings
@@ -16,10 +20,13 @@ from services.issuer.settings import IssuerSettings
 PAGE: Final = Path("docs/operations/configure.md")
 _BEGIN: Final = "<!-- settings: begin -->\n"
 _END: Final = "<!-- settings: end -->\n"
-_READERS: Final[dict[str, type[BaseSettings]]] = {
+READERS: Final[dict[str, type[BaseSettings]]] = {
     "all": StackSettings,
     "workers": WorkerSettings,
     "issuer": IssuerSettings,
+    "remote services": RemoteSettings,
+    "generator, console": ConsoleAddress,
+    "webhooks": WebhookSettings,
     "generator": GeneratorSettings,
     "imports": ImportSettings,
     "console": ConsoleSettings,
@@ -31,6 +38,13 @@ def settings_table() -> str:
     return "\n".join(["| variable | read by | default | meaning |", "|---|---|---|---|", *_rows()]) + "\n"
 
 
+def known_variables() -> frozenset[str]:
+    """The variables of all settings, and those that name the files of secrets."""
+    fields = {name: field for kind in READERS.values() for name, field in kind.model_fields.items()}
+    files = {f"CODEWELL_{name.upper()}_FILE" for name, field in fields.items() if is_secret(field)}
+    return frozenset({f"CODEWELL_{name.upper()}" for name in fields} | files)
+
+
 def with_table(page: str) -> str:
     """The page with the current table between its two marks."""
     before, rest = page.split(_BEGIN)
@@ -40,7 +54,7 @@ def with_table(page: str) -> str:
 
 def _rows() -> Iterator[str]:
     known: set[str] = set()
-    for reader, settings in _READERS.items():
+    for reader, settings in READERS.items():
         for name, field in settings.model_fields.items():
             if name not in known:
                 known.add(name)

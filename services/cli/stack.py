@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from services.cli.extras import require
+from services.cli.output import json_option, print_json, say
 
 
 @click.command()
@@ -31,33 +32,53 @@ def generator() -> None:
 
 
 @click.command()
-def console() -> None:
-    """Run a console, which serves the HTTP API."""
-    require("console")
-    from services.console.main import main
+@click.option("--drop-slot", is_flag=True, help="Switch the stream off: drop its slot, and end.")
+def lifecycle(drop_slot: bool) -> None:
+    """Run a worker that publishes what happens to codes.
 
-    main()
+    It is on from the first run until --drop-slot: meanwhile Postgres keeps the log that no worker has read.
+    """
+    require("issuer")
+    from services.lifecycle.main import drop, main
+
+    if not drop_slot:
+        main()
+    elif drop():
+        say("The stream is off: its slot is dropped. The topic keeps what it has.")
+    else:
+        say("The stream is off.")
 
 
 @click.command()
-def migrate() -> None:
-    """Create or upgrade the database schema; safe to repeat."""
+@json_option
+def migrate(as_json: bool) -> None:
+    """Create or upgrade the database schema; safe to repeat.
+
+    Services of the release before go on meanwhile. On the schema of a later release that takes this one, it changes
+    nothing.
+    """
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.postgres.connection import connection
     from codewell.infra.postgres.migrations import migrate as apply
+    from codewell.infra.postgres.migrations import newer_version
 
-    async def work() -> list[str]:
-        async with connection(
-            read_settings(StackSettings).postgres_url.get_secret_value(), "codewell-migrate"
-        ) as opened:
-            return await apply(opened)
+    url = read_settings(StackSettings).postgres_url.get_secret_value()
 
-    applied = asyncio.run(work())
-    click.echo("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
+    async def work() -> tuple[list[str], int | None]:
+        async with connection(url, "codewell-migrate") as opened, connection(url, "codewell-migrate-watch") as observer:
+            return await apply(opened, observer), await newer_version(opened)
+
+    applied, newer = asyncio.run(work())
+    if as_json:
+        print_json({"applied": applied, "newer": newer})
+    elif newer is not None:
+        say(f"The schema has version {newer}, of a later release, which takes this one: nothing to apply.")
+    else:
+        say("\n".join(f"applied {name}" for name in applied) or "The schema is up to date.")
 
 
 @click.command()
-@click.argument("role", type=click.Choice(["issuer", "generator", "console", "auditor"]))
+@click.argument("role", type=click.Choice(["issuer", "generator", "console", "lifecycle", "auditor"]))
 @click.option("--user", metavar="NAME", help="Name of the user.  [default: the role]")
 @click.option(
     "--password-file",
@@ -65,7 +86,8 @@ def migrate() -> None:
     metavar="FILE",
     help="File with the password.  [default: a random one, printed once]",
 )
-def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
+@json_option
+def login(role: str, user: str | None, password_file: IO[str] | None, as_json: bool) -> None:
     """Create a database user for a role and print its URL.
 
     The user has the rights of this role only. If it exists, its password is changed.
@@ -84,9 +106,13 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
         return address_of(settings.postgres_url.get_secret_value())
 
     where = with_database(work)
-    click.echo(f"User {name} has the rights of codewell_{role}. Set for this service:")
     shown = f":{password}" if password_file is None else ""
-    click.echo(f"CODEWELL_POSTGRES_URL=postgresql://{quote(name)}{shown}@{where}")
+    url = f"postgresql://{quote(name)}{shown}@{where}"
+    if as_json:
+        print_json({"user": name, "role": f"codewell_{role}", "postgres_url": url})
+        return
+    say(f"User {name} has the rights of codewell_{role}. Set for this service:")
+    say(f"CODEWELL_POSTGRES_URL={url}")
 
 
 @click.command()
@@ -95,14 +121,48 @@ def login(role: str, user: str | None, password_file: IO[str] | None) -> None:
     type=click.IntRange(1),
     help="Replicas of each new topic.  [default: 3, at most the number of brokers]",
 )
-def topics(replication: int | None) -> None:
-    """Create missing Kafka topics; safe to repeat."""
-    from codewell.infra.config.settings import StackSettings, read_settings
-    from codewell.infra.kafka.topics import create_topics
+@click.option(
+    "--raise-in-sync", is_flag=True, help="Set min.insync.replicas to 2 on existing topics with 3 replicas too."
+)
+@click.option("--acls", is_flag=True, help="Print the commands that give each principal its rights; change nothing.")
+@json_option
+def topics(replication: int | None, raise_in_sync: bool, acls: bool, as_json: bool) -> None:
+    """Create missing Kafka topics; safe to repeat.
 
-    settings = read_settings(StackSettings)
-    made = asyncio.run(create_topics(settings.kafka_config, settings.topic_prefix, replication))
-    click.echo("\n".join(f"created {name}" for name in made) or "All topics exist.")
+    Those of CODEWELL_REPLY_TOPICS too. With 3 replicas, a record is acknowledged once 2 of them have it. Existing
+    topics are not changed: those where one broker may acknowledge alone are named.
+    """
+    from codewell.infra.config.settings import read_settings
+    from codewell.infra.kafka import acls as rights
+    from codewell.infra.kafka.topics import InSync, check_in_sync, create_topics
+    from services.issuer.settings import IssuerSettings
+
+    settings = read_settings(IssuerSettings)
+    if acls:
+        wanted = rights.acls(settings.topic_prefix, settings.reply_topics)
+        commands = rights.commands(settings.kafka_bootstrap, wanted)
+        if as_json:
+            print_json({"commands": commands})
+        else:
+            say("\n".join(commands))
+        return
+
+    async def work() -> tuple[list[str], InSync]:
+        where = (settings.kafka_config, settings.topic_prefix)
+        made = await create_topics(*where, replication, settings.reply_topics)
+        return made, await check_in_sync(*where, settings.reply_topics, raise_it=raise_in_sync)
+
+    made, in_sync = asyncio.run(work())
+    if as_json:
+        print_json({"created": made, "raised": in_sync.raised, "weak": in_sync.weak})
+        return
+    done = [f"created {name}" for name in made] + [f"min.insync.replicas=2 on {name}" for name in in_sync.raised]
+    say("\n".join(done) or "All topics exist.")
+    if in_sync.weak:
+        say(
+            "With min.insync.replicas=1 the loss of one broker may lose acknowledged answers; --raise-in-sync sets 2: "
+            f"{', '.join(in_sync.weak)}."
+        )
 
 
 _HOME = click.option(
@@ -122,7 +182,8 @@ _ISSUERS = click.option(
 @_HOME
 @_API_PORT
 @_ISSUERS
-def standalone(home: Path | None, api_port: int, issuers: int) -> None:
+@click.option("--lifecycle", "publishes", is_flag=True, help="Also publish what happens to codes (code-lifecycle).")
+def standalone(home: Path | None, api_port: int, issuers: int, publishes: bool) -> None:
     """Run Postgres, Kafka and all services on this machine.
 
     Stops at Ctrl-C and keeps its data.
@@ -134,7 +195,7 @@ def standalone(home: Path | None, api_port: int, issuers: int) -> None:
     from services.standalone.main import StackOptions, standalone
 
     configure("standalone", "warning")
-    options = StackOptions(home or default_home(), api_port=api_port, issuers=issuers)
+    options = StackOptions(home or default_home(), api_port=api_port, issuers=issuers, lifecycle=publishes)
     run(lambda stop: standalone(options, stop))
 
 

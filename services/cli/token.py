@@ -7,7 +7,7 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from services.cli.output import json_option, print_json, print_table, with_database
+from services.cli.output import json_option, print_json, print_table, say, with_database
 
 
 def _lifetime(_: click.Context, __: click.Parameter, given: str | None) -> timedelta | None:
@@ -29,10 +29,11 @@ def token() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(["read", "write", "redeem", "admin"]),
+    type=click.Choice(["read", "write", "redeem", "admin", "profiles", "support"]),
     multiple=True,
     required=True,
-    help="Scope; repeatable. admin includes all others.",
+    help="Scope; repeatable. admin includes all but profiles; a token with groups needs profiles to see the "
+    "fields of profiles.",
 )
 @click.option("--group", "groups", multiple=True, help="Access group; repeatable.  [default: all programs]")
 @click.option(
@@ -56,7 +57,7 @@ def create(
     if as_json:
         print_json({**made._asdict(), "token": secret})
     else:
-        click.echo(f"Created token {made.name}. Its secret is shown only once:\n{secret}")
+        say(f"Created token {made.name}. Its secret is shown only once:\n{secret}")
 
 
 @token.command("list")
@@ -105,4 +106,4 @@ def revoke(name_or_id: str, as_json: bool) -> None:
     if as_json:
         print_json(ended._asdict())
     else:
-        click.echo(f"Revoked token {ended.name}.")
+        say(f"Revoked token {ended.name}.")

@@ -12,19 +12,17 @@ from typing import Final, cast
 
 import faust
 import structlog
-from prometheus_client import Counter
 from pydantic import ValidationError
 
+from codewell.infra.kafka.clients import PARTITION_FETCH_BYTES_MAX
 from codewell.infra.kafka.config import KafkaConfig
 from schemas import topics
 from schemas.events import PoolDemand, ProgramChanged
+from services.generator.faust_transport import Transport
 from services.generator.settings import GeneratorSettings
+from services.generator.wake_ups import WAKE_UPS
 
 log = structlog.get_logger()
-
-WAKE_UPS: Final = Counter("codewell_wake_ups", "Wake-ups of the generator, by kind.", ["kind"])
-for _kind in ("sweep", "PoolDemand", "ProgramChanged", "unreadable"):
-    WAKE_UPS.labels(_kind)
 
 # Events of one partition in progress at once.
 EVENTS_IN_PROGRESS_MAX: Final = 200
@@ -43,6 +41,7 @@ def create_app(settings: GeneratorSettings, directory: str, fill: FillPool) -> f
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
         broker_credentials=_credentials(settings.kafka_config),
         autodiscover=False,
+        broker_client_id=settings.kafka_config.client_id,
         datadir=directory,
         store="memory://",
         stream_wait_empty=True,
@@ -53,8 +52,10 @@ def create_app(settings: GeneratorSettings, directory: str, fill: FillPool) -> f
         broker_session_timeout=15.0,
         broker_heartbeat_interval=3.0,
         broker_request_timeout=20.0,
+        consumer_max_fetch_size=PARTITION_FETCH_BYTES_MAX,
         stream_buffer_maxsize=256,
     )
+    app.transport = Transport(app.conf.broker_consumer, app)
 
     def topic(name: str) -> faust.TopicT:
         return app.topic(prefix + name, key_serializer="raw", value_serializer="raw", allow_empty=True)

@@ -9,14 +9,17 @@ import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from codewell.access import sessions
+from codewell.alerts import alert_events
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
-from codewell.pool import fill
+from codewell.pool import fill, level_history
 from codewell.pool.fill_many import PROGRAMS_MAX, top_up_many
 from codewell.pool.minter_cache import Minters
-from services.generator.app import WAKE_UPS
+from codewell.usage.retention import delete_old
 from services.generator.pool_metrics import update_pool_gauges
+from services.generator.wake_ups import WAKE_UPS
 
 log = structlog.get_logger()
 
@@ -125,6 +128,7 @@ class Filler:
 
         await asyncio.gather(*(fill_some() for _ in range(SWEEP_CONCURRENCY_MAX)))
         await self._update_pool_gauges()
+        await self._keep_figures()
         return True
 
     def _set_waiting(self, error: Exception) -> None:
@@ -138,6 +142,17 @@ class Filler:
                 await update_pool_gauges(connection)
         except Exception as error:  # noqa: BLE001  the next sweep retries, and fills report the cause
             log.warning("levels_not_read", why=type(error).__name__)
+
+    async def _keep_figures(self) -> None:
+        try:
+            async with self._pool.acquire() as connection:
+                await delete_old(connection)
+                await level_history.record(connection)
+                await level_history.delete_old(connection)
+                await sessions.delete_ended(connection)
+                await alert_events.delete_old(connection)
+        except Exception as error:  # noqa: BLE001  the next sweep retries, and fills report the cause
+            log.warning("figures_not_kept", why=type(error).__name__)
 
     async def _fill_batches(self, program_ids: Sequence[int]) -> list[int]:
         left: list[int] = []

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from ipaddress import ip_network
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from codewell.errors import StackUnavailable
 from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
+from codewell.infra.kafka.acls import topics_of
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import check_schema
@@ -25,15 +26,26 @@ from codewell.infra.telemetry import metrics
 from codewell.infra.telemetry.health import Health, serve_health
 from codewell.infra.telemetry.logs import configure
 from codewell.keys import master_keys
+from codewell.keys.announcements import announce
 from codewell.pool.minter_cache import Minters
 from codewell.remote.client import Client
-from schemas import topics
+from codewell.usage.reporter import reporting
+from codewell.usage.tally import UsageTally
+from codewell.webhooks.sending import Courier
+from services.generator.alert_sweeper import AlertSweeper
 from services.generator.app import FillPool, create_app
+from services.generator.archiver import Archiver
+from services.generator.figures import GeneratorFigures
 from services.generator.fill_batcher import SINGLE_FILLS_MAX, FillBatcher
 from services.generator.filler import SWEEP_CONCURRENCY_MAX, Filler
+from services.generator.forecaster import Forecaster
+from services.generator.notifier import Notifier
 from services.generator.profile_reader import ProfileReader
+from services.generator.quarantine_ender import QuarantineEnder
 from services.generator.remote_sender import RemoteSender, SendLimits
+from services.generator.reservation_keeper import ReservationKeeper
 from services.generator.settings import GeneratorSettings
+from services.generator.webhook_sender import WebhookSender
 
 log = structlog.get_logger()
 
@@ -43,9 +55,9 @@ _START_TIMEOUT_S: Final = 60.0
 _STABLE_AFTER_S: Final = 60.0
 # Share of the stop timeout for Faust's shutdown; half of it for an interrupted start.
 _STOP_TIMEOUT_SHARE: Final = 2 / 3
-# For the sweep, for events, one for profiles, and some for the exchanges with remote services, which spend most of
-# their time on the network.
-_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + SINGLE_FILLS_MAX + 3
+# For the sweep, for events, one each for profiles, quarantines, reservations, alerts, forecasts and old answers, and
+# some for the exchanges with remote services and webhooks, which spend most of their time on the network.
+_CONNECTIONS_MAX: Final = SWEEP_CONCURRENCY_MAX + 1 + SINGLE_FILLS_MAX + 12
 # The tracked objects of the codes in some twenty answers of 500.
 _GC_OBJECTS: Final = 50_000
 
@@ -56,7 +68,7 @@ def main() -> None:
     configure("generator", settings.log_level)
     failpoints.arm(settings.failpoints)
     metrics.configure("generator")
-    run(lambda stop: run_generator(settings, stop))
+    run(lambda stop: run_generator(settings, stop), is_worker=True)
 
 
 async def run_generator(settings: GeneratorSettings, stop: asyncio.Event) -> None:
@@ -64,29 +76,52 @@ async def run_generator(settings: GeneratorSettings, stop: asyncio.Event) -> Non
     url = settings.postgres_url.get_secret_value()
     health = Health("postgres", _KAFKA)
     minters = Minters(*settings.master_keys)
+    usage = UsageTally()
 
     async def check(connection: Connection) -> None:
         await check_schema(connection)
         await master_keys.check(connection, minters.keys)
 
     async with serve_health(health, settings.health_host, settings.health_port):
-        await postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check)
-        needed = [settings.topic_prefix + topic.name for topic in topics.TOPICS]
-        await clients.wait_until_up(settings.kafka_config, needed, settings.start_timeout_s)
-        allowed = [ip_network(text) for text in settings.remote_allow]
+        waits = partial(health.set_waiting, "postgres")
+        await run_until_stopped(
+            stop, postgres.wait_until_up(url, "codewell-generator", settings.start_timeout_s, check, waits)
+        )
+        if stop.is_set():
+            return
+        needed = topics_of("codewell-generator", settings.topic_prefix)
         async with (
-            postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX) as pool,
-            contextlib.aclosing(Client(settings.remote_timeout_s, allowed)) as client,
+            reporting("generator", url, health, usage, GeneratorFigures(), stop),
+            postgres.pool(url, "codewell-generator", _CONNECTIONS_MAX, lambda new: announce(new, minters.keys)) as pool,
+            contextlib.aclosing(Client(settings.remote_timeout_s, settings.remote_networks)) as client,
+            contextlib.aclosing(Courier(settings, settings.remote_networks)) as courier,
         ):
+            waits = partial(health.set_waiting, _KAFKA)
+            await run_until_stopped(
+                stop, clients.wait_until_up(settings.kafka_config, needed, settings.start_timeout_s, waits)
+            )
+            if stop.is_set():
+                return
             ordered = asyncio.Event()
             filler = Filler(pool, minters, health, stop, ordered)
             limits = SendLimits(settings.remote_concurrency, settings.remote_timeout_s, settings.remote_give_up_s)
             sender = RemoteSender(pool, minters, client, limits, filler.fill, health, ordered)
             reader = ProfileReader(settings, pool, health, stop)
+            keeper = ReservationKeeper(pool, settings.kafka_config, settings.topic_prefix, health, ordered)
+            webhooks = WebhookSender(pool, minters.keys, courier, settings.webhook_timeout_s, health)
+            archiver = Archiver(pool, settings, health, stop)
             works = [
+                keeper.run(stop),
+                run_until_stopped(stop, Notifier(pool, settings, health).run(stop)),
+                run_until_stopped(stop, AlertSweeper(pool, health).run(stop)),
                 sender.run(stop, settings.stop_timeout_s),
+                webhooks.run(stop, settings.stop_timeout_s),
                 run_until_stopped(stop, reader.run(), settings.stop_timeout_s),
                 run_until_stopped(stop, filler.run_sweeps(settings.sweep_interval_s)),
+                run_until_stopped(stop, Forecaster(pool, health).run(stop)),
+                archiver.run(),
+                archiver.drop_filters(),
+                run_until_stopped(stop, QuarantineEnder(pool, health, usage, stop).run()),
                 monitor(pool, health, stop),
             ]
             tasks = [asyncio.create_task(work) for work in works]

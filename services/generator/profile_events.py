@@ -1,13 +1,16 @@
 """Decodes records of `profile-changed` and merges the changes of a batch."""
 
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
 
+from codewell.infra.kafka.cloud_events import is_structured
+from codewell.infra.kafka.partition_records import FaultyRecord
+from codewell.validation import first_mistake
 from schemas.events import PROFILE_CHANGED, VALUE_BYTES_MAX, CloudEvent, Id, ProfileChanged
 
-_STRUCTURED = b"application/cloudevents+json"
 _ID = TypeAdapter[str](Id)
 
 
@@ -40,6 +43,8 @@ class ProfileChanges:
 
 def read(record: ConsumerRecord) -> ProfileChange:
     """Decode a record. Raises UnreadableChange. The key is the profile id, as a tombstone has no value."""
+    if isinstance(record, FaultyRecord):
+        raise UnreadableChange(record.fault)
     try:
         profile_id = _ID.validate_python((record.key or b"").decode())
         if record.value is None:
@@ -50,8 +55,7 @@ def read(record: ConsumerRecord) -> ProfileChange:
     except UnicodeDecodeError as error:
         raise UnreadableChange("its key is not UTF-8") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UnreadableChange(f"{'.'.join(map(str, first['loc'])) or 'key'}: {first['type']}") from error
+        raise UnreadableChange(first_mistake(error, "its key or value")) from error
     if event.profile_id != profile_id:
         raise UnreadableChange("its key is another profile's")
     return ProfileChange(profile_id, event.fields)
@@ -59,7 +63,8 @@ def read(record: ConsumerRecord) -> ProfileChange:
 
 def _event(headers: dict[str, bytes | None], value: bytes) -> ProfileChanged:
     """Decode an event of either CloudEvents mode. In binary mode the type header is optional."""
-    if (headers.get("content-type") or b"").lower().startswith(_STRUCTURED):
+    value = value.removeprefix(BOM_UTF8)
+    if is_structured(headers, value):
         envelope = CloudEvent.model_validate_json(value)
         kind, event = envelope.type, ProfileChanged.model_validate(envelope.data)
     else:

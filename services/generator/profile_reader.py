@@ -19,6 +19,7 @@ from prometheus_client import Counter
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
+from codewell.infra.kafka.positions import Positions
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool
 from codewell.infra.process.lifecycle import backoff_delays
@@ -64,8 +65,6 @@ class ProfileReader(ConsumerRebalanceListener):
         self._write_lock = asyncio.Lock()
         # Number of rebalances: the partition's next owner may already have written newer changes than an older fetch.
         self._generation = 0
-        # Set when aiokafka failed to decode a record without naming its offset: the next connection looks for it.
-        self._has_poison_record = False
 
     async def run(self) -> None:
         """Consume until the process stops. Raises nothing; reconnects, and uncommitted records are redelivered."""
@@ -93,7 +92,8 @@ class ProfileReader(ConsumerRebalanceListener):
         self._generation += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing to do: aiokafka resumes at the committed offsets."""
+        """Only log it: aiokafka resumes at the committed offsets."""
+        log.info("assigned", partitions=len(list(assigned)))
 
     async def _run_connection(self) -> None:
         consumer = clients.consumer(self._kafka_config, self._group)
@@ -102,19 +102,14 @@ class ProfileReader(ConsumerRebalanceListener):
             async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
                 await consumer.start()
             self._health.set_ready(_KAFKA)
-            if self._has_poison_record:
-                await self._skip_poison_records(consumer)
-                self._has_poison_record = False
-            watchdog = BrokerWatchdog(consumer)
+            watchdog, positions = BrokerWatchdog(consumer), Positions(consumer)
             async with lag.exported_lag(consumer):
                 while not self._stop.is_set():
                     self._health.heartbeat(_LOOP)
                     fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=BATCH_SIZE_MAX)
+                    next_offsets = positions.after(fetched)
                     self._report_broker_silence(watchdog, records=bool(fetched))
-                    await self._process(consumer, fetched)
-        except UnicodeDecodeError:
-            # This consumer has lost the records of that fetch; the next one resumes at the committed offsets.
-            self._has_poison_record = True
+                    await self._process(consumer, fetched, next_offsets)
         finally:
             await asyncio.shield(clients.stop(consumer))
 
@@ -127,34 +122,18 @@ class ProfileReader(ConsumerRebalanceListener):
             self._health.set_ready(_KAFKA)
         watchdog.check()
 
-    async def _skip_poison_records(self, consumer: AIOKafkaConsumer) -> None:
-        """Consume record by record and skip those that aiokafka can't decode: a header name is not UTF-8.
-
-        Such a record also makes the rest of its fetch unreadable.
-        """
-        async with asyncio.timeout(clients.EXCHANGE_TIMEOUT_S):
-            ends = await consumer.end_offsets(list(consumer.assignment()))
-        for tp, end in sorted(ends.items()):
-            # Up to the end offset of the start: producers may append without end.
-            while not self._stop.is_set() and await consumer.position(tp) < end:
-                self._health.heartbeat(_LOOP)
-                try:
-                    fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=1)
-                except UnicodeDecodeError:
-                    offset = await consumer.position(tp)
-                    _log_unreadable(tp.partition, offset, "a header's name is not UTF-8")
-                    await _commit(consumer, {tp: offset + 1})
-                    consumer.seek(tp, offset + 1)
-                    continue
-                if not fetched:
-                    break
-                await self._process(consumer, fetched)
-
-    async def _process(self, consumer: AIOKafkaConsumer, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> None:
-        """Write the fetched changes, then commit their offsets. Unreadable records are logged and skipped."""
+    async def _process(
+        self,
+        consumer: AIOKafkaConsumer,
+        fetched: dict[TopicPartition, list[ConsumerRecord]],
+        next_offsets: dict[TopicPartition, int],
+    ) -> None:
+        """Write the fetched changes, then commit the offsets after them. Unreadable records are logged and skipped."""
         async with self._write_lock:
             generation, changes, offsets = self._generation, ProfileChanges(), dict[TopicPartition, int]()
-            ours = [records for tp, records in fetched.items() if tp in consumer.assignment()]
+            assigned = consumer.assignment()
+            ours = [records for tp, records in fetched.items() if tp in assigned]
+            ends = {tp: offset for tp, offset in next_offsets.items() if tp in assigned}
             for record in chain.from_iterable(ours):
                 try:
                     changes.add(read(record))
@@ -167,7 +146,7 @@ class ProfileReader(ConsumerRebalanceListener):
                     await _commit(consumer, offsets)
                     changes, offsets = ProfileChanges(), {}
             if await self._write(changes, generation):
-                await _commit(consumer, offsets)
+                await _commit(consumer, ends)
 
     async def _write(self, changes: ProfileChanges, generation: int) -> bool:
         """Write the changes, with retries. False when the process stops or a rebalance comes first."""

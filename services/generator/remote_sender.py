@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 from codewell.errors import RemoteFailed, StackUnavailable
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S
+from codewell.infra.process.lifecycle import end_tasks
 from codewell.infra.telemetry.health import Health
 from codewell.pool.minter_cache import Minters
 from codewell.remote import order_leases, signing_secrets
@@ -90,13 +90,7 @@ class RemoteSender:
             self._wake.clear()
             if not await self._send_next():
                 await self._pause()
-        left = {*self._exchanges, *self._storing}
-        if left:
-            await asyncio.wait(left, timeout=grace_s)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
+        await end_tasks({*self._exchanges, *self._storing}, grace_s)
 
     async def _send_next(self) -> bool:
         """Send due orders into the free slots. False when nothing is due, or no slot is free.

@@ -7,14 +7,14 @@ import traceback
 from collections import Counter as CountOf
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, get_args
+from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 import numpy as np
 import structlog
 from aiokafka import ConsumerRecord
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
@@ -23,10 +23,10 @@ from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
-from schemas.events import Reason
-from services.issuer.batch_publisher import BatchPublisher
-from services.issuer.decode import Decoder, ReceivedRequest, UnreadableRecord
+from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
+from services.issuer.decode import Decoder, ReceivedRequest
 from services.issuer.traces import BatchTrace
+from services.issuer.unreadable_record import UnreadableRecord
 
 log = structlog.get_logger()
 
@@ -34,20 +34,14 @@ CLAIM_SECONDS: Final = Histogram(
     "codewell_claim_seconds", "Duration of the claim of a batch, including waits for the database.",
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )  # fmt: skip
-ANSWERS: Final = Counter("codewell_answers", "Answers, by outcome.", ["outcome"])
-REFUSALS: Final = Counter("codewell_refusals", "Refused programs in answers, by reason.", ["reason"])
 ANSWER_SECONDS: Final = BatchHistogram(
     "codewell_answer_seconds", "Time from the request's Kafka record to its answer's.",
     (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )  # fmt: skip
-for _outcome in ("attached", "refused"):
-    ANSWERS.labels(_outcome)
-for _reason in get_args(Reason):
-    REFUSALS.labels(_reason)
 
 # Errors that one request causes for its whole batch, on every attempt. Those that asyncpg does not raise are bugs in
 # Codewell: one dead letter is better than a crash of every issuer that the partition is assigned to.
-_POISON_REQUEST_ERRORS: Final = (
+POISON_ERRORS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -60,7 +54,7 @@ _POISON_REQUEST_ERRORS: Final = (
 
 # Errors that may pass when the same statement runs again. ClientConfigurationError is listed because it is a ValueError
 # too: it means an untrusted server or wrong connection settings.
-_TRANSIENT: Final = (
+TRANSIENT_ERRORS: Final = (
     OSError,
     asyncpg.ClientConfigurationError,
     asyncpg.DeadlockDetectedError,
@@ -88,10 +82,13 @@ def observe_answer_seconds(record_times_ms: list[int]) -> None:
     ANSWER_SECONDS.observe(np.maximum(time.time() - np.array(record_times_ms, np.float64) / 1000, 0))
 
 
-class DecodedBatch(NamedTuple):
-    """Decoded records: requests, and unreadable records with the reason."""
+R = TypeVar("R")
 
-    received: list[ReceivedRequest]
+
+class DecodedBatch(NamedTuple, Generic[R]):
+    """Decoded records, and unreadable records with the reason."""
+
+    received: list[R]
     unreadable: list[tuple[ConsumerRecord, UnreadableRecord]]
 
 
@@ -108,20 +105,20 @@ class BatchProcessor:
         self._health = health
         self._stop = stop
 
-    def decode(self, records: Iterable[ConsumerRecord]) -> DecodedBatch:
+    def decode(self, records: Iterable[ConsumerRecord]) -> DecodedBatch[ReceivedRequest]:
         """Decode records. Raises nothing and publishes nothing."""
-        batch = DecodedBatch([], [])
+        batch = DecodedBatch[ReceivedRequest]([], [])
         for record in records:
             try:
                 batch.received.append(self._decoder.decode(record))
             except UnreadableRecord as why:
-                batch.unreadable.append((record, why))
+                batch.unreadable.append((record, why.detached()))
             except Exception as error:  # noqa: BLE001
                 # A bug in Codewell. Raised, it would crash every issuer that the partition is assigned to.
-                batch.unreadable.append((record, _undecidable_record(record, error)))
+                batch.unreadable.append((record, undecidable_record(record, error)))
         return batch
 
-    async def decide(self, batch: DecodedBatch) -> ClaimResult | None:
+    async def decide(self, batch: DecodedBatch[ReceivedRequest]) -> ClaimResult | None:
         """Decide the requests of a batch; retries while the database is unavailable. None when stopped meanwhile."""
         requests = [received.request for received in batch.received]
         started = time.monotonic()
@@ -138,7 +135,11 @@ class BatchProcessor:
         return None
 
     async def answer(
-        self, batch: DecodedBatch, claimed: ClaimResult, publisher: BatchPublisher, trace: BatchTrace | None
+        self,
+        batch: DecodedBatch[ReceivedRequest],
+        claimed: ClaimResult,
+        publisher: BatchPublisher,
+        trace: BatchTrace | None,
     ) -> list[int]:
         """Add an answer, a retry or a dead letter for each record to the publisher; flush it before committing offsets.
 
@@ -166,26 +167,35 @@ class BatchProcessor:
         answered_ms: list[int],
         trace: BatchTrace | None,
     ) -> None:
-        rows, names = claimed.rows, self._claims.names
+        given, names = claimed.given, self._claims.names
         attached = 0
         # Counted by their JSON text: the refusals of one program share it, so few texts are parsed.
         refused: CountOf[str] = CountOf()
-        for _ in range(min(ANSWERS_PER_SLICE_MAX, len(pending))):
-            received = pending.pop()
-            answer = rows.get(received.request.id)
+        taken = [pending.pop() for _ in range(min(ANSWERS_PER_SLICE_MAX, len(pending)))]
+        places = [given.get(one.request.id) if trace is None and one.is_plain else None for one in taken]
+        plain = [(one, *place) for one, place in zip(taken, places, strict=True) if place is not None]
+        made = iter(publisher.plain_answers(plain, names))
+        for received, place in zip(taken, places, strict=True):
+            answer = None if place is None else next(made)
+            if answer is not None:
+                publisher.add(answer)
+                attached += 1
+                answered_ms.append(received.record.timestamp)
+                continue
+            rows = claimed.rows_of(received.request.id)
             try:
-                if answer is None:
+                if rows is None:
                     self._defer(received, publisher, claimed, retry_deadlines.get(received.request.id))
                     continue
-                publisher.answer(received, answer, names, None if trace is None else trace.headers(received))
+                publisher.answer(received, rows, names, () if trace is None else trace.headers(received))
             except UnreadableRecord as why:
                 publisher.dead_letter(received.record, why)
                 continue
             except Exception as error:  # noqa: BLE001
                 # A bug in Codewell. The decision is stored, so a replay of the dead letter answers with it.
-                publisher.dead_letter(received.record, _undecidable_record(received.record, error))
+                publisher.dead_letter(received.record, undecidable_record(received.record, error))
                 continue
-            refusals = answer[0].refusals
+            refusals = rows[0].refusals
             if refusals is None:
                 attached += 1
             else:
@@ -209,15 +219,15 @@ class BatchProcessor:
         if why is not None:
             publisher.dead_letter(received.record, why)
         else:
-            publisher.retry(received, give_up_at)
+            publisher.retry(received.record, give_up_at)
 
     async def _decide_each(self, requests: list[Request]) -> ClaimResult:
         """Decide the batch in one claim. Where one request makes the claim fail, isolate it by bisection."""
         try:
             return await self._claims.attach(requests)
-        except (*_TRANSIENT, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+        except (*TRANSIENT_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             raise
-        except (StackUnavailable, *_POISON_REQUEST_ERRORS) as error:
+        except (StackUnavailable, *POISON_ERRORS) as error:
             if len(requests) == 1:
                 return self._undecided(requests[0], error)
             middle = len(requests) // 2
@@ -228,16 +238,19 @@ class BatchProcessor:
         if isinstance(error, StackUnavailable):
             # The program's key is unreadable here. The request stays in the retry topic until an operator fixes that.
             log.error("program_unusable", request_id=str(request.id), why=str(error))
-            return ClaimResult({}, [request], {}, {})
+            return ClaimResult({}, {}, [request], {}, {})
         # Only the first line of a database error is free of codes and profile ids; for other errors not even that.
         text = str(error) if isinstance(error, asyncpg.PostgresError) else _source_line(error)
         why = text.partition("\n")[0]
         log.error("undecidable", request_id=str(request.id), error=error)
-        return ClaimResult({}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
+        return ClaimResult({}, {}, [], {}, {request.id: f"It can't be decided ({type(error).__name__}): {why}"[:500]})
 
 
-def _undecidable_record(record: ConsumerRecord, error: Exception) -> UnreadableRecord:
-    """Log a bug by its place in the source: the error's text may hold codes and profile ids."""
+def undecidable_record(record: ConsumerRecord, error: Exception) -> UnreadableRecord:
+    """Why a record is a dead letter that Codewell could not deal with.
+
+    Logs the bug by its place in the source: the error's text may hold codes and profile ids.
+    """
     log.error("undecidable", topic=record.topic, partition=record.partition, offset=record.offset,
               error=type(error).__name__, why=_source_line(error))  # fmt: skip
     return UnreadableRecord(

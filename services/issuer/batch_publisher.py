@@ -3,103 +3,163 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from prometheus_client import Counter
 
 from codewell.infra.kafka.record_batches import RecordBatches
-from codewell.issuing.model import AnswerRow
-from codewell.issuing.reply import answer_event, answer_id
-from schemas import events, topics
-from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, UnreadableRecord, attempt_of
+from codewell.infra.kafka.record_encoding import Headers, encode_headers
+from codewell.infra.kafka.record_time import record_time
+from codewell.issuing.model import AgainRun, AnswerRow, Run
+from codewell.issuing.reply import answer_event, answer_id, plain_answer
+from schemas import topics
+from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
+from services.issuer.answer_records import answer_headers, answer_record
+from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, attempt_of
+from services.issuer.rejections import Rejection, rejection
+from services.issuer.reply_options import NO_OPTIONS
+from services.issuer.unreadable_record import UnreadableRecord
 
 DEAD_LETTERS: Final = Counter("codewell_dead_letters", "Dead letters, by reason.", ["reason"])
 RETRIES: Final = Counter("codewell_retries", "Requests published to a retry topic.")
-for _reason in get_args(events.DeadReason):
+ANSWERS: Final = Counter("codewell_answers", "Answers, by outcome.", ["outcome"])
+REFUSALS: Final = Counter("codewell_refusals", "Refused programs in answers, by reason.", ["reason"])
+UNKNOWN_PARTITIONS: Final = Counter(
+    "codewell_reply_partitions_unknown", "Answers to a kafka_replyPartition that the reply topic does not have."
+)
+for _reason in get_args(DeadReason):
     DEAD_LETTERS.labels(_reason)
+for _outcome in ("attached", "refused"):
+    ANSWERS.labels(_outcome)
+for _reason in get_args(AnsweredReason):
+    REFUSALS.labels(_reason)
 
-SOURCE: Final = "/codewell/issuer"
 FIRST_AT_HEADER: Final = "codewell_first_at"
-_JSON_CONTENT_TYPE: Final = ("content-type", b"application/json")
-_STRUCTURED_HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _RETRY_SUFFIX: Final = topics.retry_of("")
 # Written by the issuer for each retry; the same headers from a sender are dropped.
 _RETRY_HEADERS: Final = frozenset((ATTEMPT_HEADER, GIVE_UP_AT_HEADER, FIRST_AT_HEADER))
 # Limits below Kafka's default message size (1 MiB) for topics that a request names, and below our own topics' limit.
 _ANSWER_BYTES_MAX: Final = 1_000_000
 _OWN_TOPIC_BYTES_MAX: Final = topics.DEAD_LETTER_BYTES_MAX - 64 * 1024
-_BINARY_HEADERS: Final = {
-    event_type: [
-        ("ce_specversion", b"1.0"),
-        ("ce_source", SOURCE.encode()),
-        ("ce_type", event_type.encode()),
-        _JSON_CONTENT_TYPE,
-    ]
-    for event_type in (events.CODES_ATTACHED, events.CODES_REFUSED)
-}
+
+
+class PlainAnswer(NamedTuple):
+    """An encoded answer, and its place."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: bytes
 
 
 class BatchPublisher:
     """Buffers the outgoing records of one batch and publishes them together."""
 
-    def __init__(self, producer: AIOKafkaProducer, partitions: dict[str, int]) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, partitions: dict[str, int], reply_topics: frozenset[str] = frozenset()
+    ) -> None:
         self._batches = RecordBatches(producer)
         self._partitions = partitions
+        self._reply_topics = reply_topics
 
     def answer(
         self,
         received: ReceivedRequest,
         rows: Sequence[AnswerRow],
         names: dict[int, str],
-        trace_headers: list[tuple[str, bytes]] | None = None,
+        trace_headers: Headers = (),
     ) -> None:
         """Add the answer to a request, in its CloudEvents mode and on its partition, which keeps the order of each key.
 
-        Raises UnreadableRecord for an answer above the topic's size limit: it holds many codes or long fields.
+        Raises UnreadableRecord for an answer above the topic's size limit, as it holds many codes or long fields, and
+        where its reply topic does not take records.
         """
-        request, record, structured, reply_topic, correlation_id = received
+        request, record, structured, options = received
         event_type, data = answer_event(request, rows, names)
-        event_id = answer_id(request.id)
-        if structured:
-            value = (
-                f'{{"specversion":"1.0","id":"{event_id}","source":"{SOURCE}","type":"{event_type}",'
-                f'"datacontenttype":"application/json","data":{data}}}'
-            )
-            headers = _STRUCTURED_HEADERS
-        else:
-            value = data
-            headers = [("ce_id", event_id.encode()), *_BINARY_HEADERS[event_type]]
-        if correlation_id is not None:
-            headers = [*headers, ("kafka_correlationId", correlation_id)]
-        if trace_headers:
-            headers = [*headers, *trace_headers]
-        topic = reply_topic or _reply_topic(record.topic)
+        first = rows[0]
+        value, headers = answer_record(
+            event_type, answer_id(request.id), first.answered_at, data, options, trace_headers, structured=structured
+        )
+        topic, partition = _reply_topic(record.topic), record.partition
+        if options is not NO_OPTIONS:
+            topic = options.topic or topic
+            partition = self._asked_partition(topic, options.partition, partition)
+        self._check(topic)
         encoded = value.encode()
-        if len(encoded) > _ANSWER_BYTES_MAX and (reply_topic is not None or len(encoded) > _OWN_TOPIC_BYTES_MAX):
+        if len(encoded) > _ANSWER_BYTES_MAX and (options.topic is not None or len(encoded) > _OWN_TOPIC_BYTES_MAX):
             raise UnreadableRecord(
                 "too_large", f"The answer would have {len(encoded):,} bytes, more than {topic} may take."
             )
-        self._add(topic, record.partition, rows[0].profile_id.encode(), encoded, headers)
+        self._add(topic, partition, first.profile_id.encode(), encoded, headers)
 
-    def retry(self, received: ReceivedRequest, give_up_at: datetime | None = None) -> None:
-        """Add the request to its retry topic, with its attempt count, its retry deadline and its first arrival time."""
-        record = received.record
+    def plain_answers(
+        self, plain: Sequence[tuple[ReceivedRequest, Run | AgainRun, int]], names: dict[int, str]
+    ) -> Sequence[PlainAnswer | None]:
+        """The answers to plain requests, whose rows are those of runs by their numbers: as `answer` adds them.
+
+        Each step is taken for all of them, in half the time. None for each where one fails, which `answer` then says.
+        """
+        try:
+            data = [plain_answer(run, number, names) for _, run, number in plain]
+            ids = [answer_id(request_id) for request_id, _ in data]
+            headers = [
+                answer_headers(CODES_ATTACHED, id_, run.answered_at)
+                for id_, (_, run, _) in zip(ids, plain, strict=True)
+            ]
+            places = [self._place(received.record) for received, _, _ in plain]
+            return [
+                PlainAnswer(*place, run.profile_ids[number].encode(), text.encode(), encoded)
+                for place, (_, run, number), (_, text), encoded in zip(places, plain, data, headers, strict=True)
+            ]
+        except Exception:  # noqa: BLE001
+            return [None] * len(plain)
+
+    def add(self, answer: PlainAnswer) -> None:
+        """Add an answer to a plain request."""
+        self._batches.add(*answer)
+
+    def _place(self, record: ConsumerRecord) -> tuple[str, int]:
+        topic = _reply_topic(record.topic)
+        return topic, record.partition % self._partitions[topic]
+
+    def _check(self, topic: str) -> None:
+        if topic not in self._partitions:
+            raise UnreadableRecord(
+                "reply_topic_refused",
+                f"The reply topic {topic} does not exist or takes no records: create it with codewell topics, let "
+                "issuers write to it, and replay this dead letter.",
+            )
+
+    def reply(
+        self, record: ConsumerRecord, event_type: str, event_id: str, moment: datetime, key: str, data: str, *,
+        structured: bool,
+    ) -> None:  # fmt: skip
+        """Add the answer to a report, in its CloudEvents mode and on its partition. `data` is JSON text."""
+        value, headers = answer_record(event_type, event_id, moment, data, NO_OPTIONS, structured=structured)
+        self._add(_reply_topic(record.topic), record.partition, key.encode(), value.encode(), headers)
+
+    def retry(self, record: ConsumerRecord, give_up_at: datetime | None = None) -> None:
+        """Add an event to its retry topic, with its attempt count, its retry deadline and its first arrival time."""
         attempts = attempt_of(record)
         headers = [header for header in record.headers if header[0] not in _RETRY_HEADERS]
         first_at = dict(record.headers).get(FIRST_AT_HEADER) if attempts else None
         if first_at is None:
-            first_at = _record_time(record).isoformat().encode()
+            first_at = record_time(record, datetime.now(UTC)).isoformat().encode()
         headers.append((FIRST_AT_HEADER, first_at))
         if give_up_at is not None:
             headers.append((GIVE_UP_AT_HEADER, give_up_at.isoformat().encode()))
         headers.append((ATTEMPT_HEADER, str(attempts + 1).encode()))
         topic = topics.retry_of(request_topic(record.topic))
         RETRIES.inc()
-        self._add(topic, record.partition, record.key, record.value, headers)
+        self._add(topic, record.partition, record.key, record.value, encode_headers(headers))
 
-    def dead_letter(self, record: ConsumerRecord, why: UnreadableRecord) -> None:
-        """Add the original record to the dead-letter topic, with the reason in its headers."""
+    def dead_letter(self, record: ConsumerRecord, why: UnreadableRecord, *, answered: bool = True) -> None:
+        """Add the original record to the dead-letter topic, with the reason in its headers.
+
+        With `answered`, a caller that waits for an answer gets a refusal.
+        """
         reason = {
             "codewell_reason": why.reason,
             "codewell_detail": why.detail,
@@ -111,24 +171,37 @@ class BatchPublisher:
         headers = [*record.headers, *((name, text.encode()) for name, text in reason.items())]
         topic = topics.dead_letters_of(request_topic(record.topic))
         DEAD_LETTERS.labels(why.reason).inc()
-        self._add(topic, record.partition, record.key, record.value, headers)
+        self._add(topic, record.partition, record.key, record.value, encode_headers(headers))
+        answer = rejection(record, why, self._reply_topics) if answered else None
+        if answer is not None:
+            self._reject(record, answer)
+
+    def _reject(self, record: ConsumerRecord, answer: Rejection) -> None:
+        options = answer.options
+        topic = options.topic or _reply_topic(record.topic)
+        if topic not in self._partitions:
+            return
+        ANSWERS.labels("refused").inc()
+        REFUSALS.labels("invalid_request").inc()
+        partition = self._asked_partition(topic, options.partition, record.partition)
+        # A topic that is compacted takes no record without a key.
+        self._add(topic, partition, record.key or b"", answer.value.encode(), answer.headers)
 
     async def flush(self) -> None:
         """Publish all records and wait until they are acknowledged. Raises what aiokafka raises."""
         await self._batches.send()
 
-    def _add(
-        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> None:
+    def _asked_partition(self, topic: str, asked: int | None, usual: int) -> int:
+        """The partition that the request asks for, or the usual one if the topic has no such partition."""
+        if asked is None or topic not in self._partitions:
+            return usual
+        if asked < self._partitions[topic]:
+            return asked
+        UNKNOWN_PARTITIONS.inc()
+        return usual
+
+    def _add(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: bytes) -> None:
         self._batches.add(topic, partition % self._partitions[topic], key, value, headers)
-
-
-def _record_time(record: ConsumerRecord) -> datetime:
-    """The record's timestamp, or now where a sender used another unit than ms and no such date exists."""
-    try:
-        return datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    except ValueError:
-        return datetime.now(UTC)
 
 
 @lru_cache(maxsize=16)  # Uncached, it takes 1/40 of the time of an answer.

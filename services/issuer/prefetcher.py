@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
-from services.issuer.batch import DecodedBatch
+from codewell.infra.kafka.positions import Positions
 
 POLL_TIMEOUT_S: Final = 0.5
 # Records decoded before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms.
@@ -15,51 +15,56 @@ RECORDS_PER_FETCH_MAX: Final = 250
 # Limits the memory of the buffer: 4,000 large records may exceed a small machine's.
 BUFFERED_BYTES_MAX: Final = 16 * 1024 * 1024
 
-DecodeRecords = Callable[[Iterable[ConsumerRecord]], DecodedBatch]
+B = TypeVar("B")
+DecodeRecords: TypeAlias = Callable[[Iterable[ConsumerRecord]], B]
+"""What makes a batch of some records."""
 
 
-class FetchedPartition(NamedTuple):
-    """Decoded records of one partition, from one fetch."""
+class FetchedPartition(NamedTuple, Generic[B]):
+    """Decoded records of one partition, from one fetch; none, where only the position moved."""
 
     tp: TopicPartition
-    batch: DecodedBatch
+    batch: B
     next_offset: int
     newest_ms: int
 
-    @classmethod
-    def of(cls, tp: TopicPartition, records: Sequence[ConsumerRecord], decode: DecodeRecords) -> Self:
-        """Decode these records, at least one."""
-        return cls(tp, decode(records), records[-1].offset + 1, max(record.timestamp for record in records))
+
+def _decoded(
+    tp: TopicPartition, records: Sequence[ConsumerRecord], next_offset: int, decode: DecodeRecords[B]
+) -> FetchedPartition[B]:
+    """Decode these records. `next_offset` is the position after them."""
+    return FetchedPartition(tp, decode(records), next_offset, max((record.timestamp for record in records), default=0))
 
 
-class _Fetch(NamedTuple):
+class _Fetch(NamedTuple, Generic[B]):
     generation: int
-    parts: list[FetchedPartition]
+    parts: list[FetchedPartition[B]]
     size_bytes: int
     error: Exception | None
 
 
-class Prefetcher:
+class Prefetcher(Generic[B]):
     """Fetches up to one batch ahead of the batch that is decided.
 
     A rebalance discards all prefetched records, as each partition's owner resumes at the committed offset. Using some
     of them could commit an offset past others that were not processed.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, decode: DecodeRecords, records_max: int) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, decode: DecodeRecords[B], records_max: int) -> None:
         self._consumer = consumer
         self._decode = decode
         self._per_fetch_max = min(RECORDS_PER_FETCH_MAX, records_max)
-        self._fetches: asyncio.Queue[_Fetch] = asyncio.Queue(records_max // self._per_fetch_max)
+        self._fetches: asyncio.Queue[_Fetch[B]] = asyncio.Queue(records_max // self._per_fetch_max)
         self._buffered_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._fetch_task: asyncio.Task[None] | None = None
         # Survives a timed-out wait: cancelling the task could lose the fetch that it has just taken from the queue.
-        self._get_task: asyncio.Task[_Fetch] | None = None
+        self._get_task: asyncio.Task[_Fetch[B]] | None = None
         self.generation = 0
         """Number of rebalances so far. Fetches of an earlier generation are discarded."""
         self.watchdog = BrokerWatchdog(consumer)
+        self._positions = Positions(consumer)
 
     def resume(self) -> None:
         """Start to fetch from the positions of the assigned partitions."""
@@ -77,7 +82,7 @@ class Prefetcher:
         await self.discard()
         await _cancel(self._get_task)
 
-    async def drain(self) -> tuple[int, list[FetchedPartition]]:
+    async def drain(self) -> tuple[int, list[FetchedPartition[B]]]:
         """Return the generation and its records since the last call; an empty list after POLL_TIMEOUT_S without any.
 
         Raises what aiokafka raised while fetching, and TimeoutError when no broker has responded for too long.
@@ -92,7 +97,7 @@ class Prefetcher:
         while not self._fetches.empty():
             fetches.append(self._fetches.get_nowait())
         self._add_buffered_bytes(-sum(fetch.size_bytes for fetch in fetches))
-        parts: list[FetchedPartition] = []
+        parts: list[FetchedPartition[B]] = []
         for fetch in fetches:
             if fetch.generation != self.generation:
                 continue
@@ -109,7 +114,10 @@ class Prefetcher:
                     timeout_ms=int(POLL_TIMEOUT_S * 1000), max_records=self._per_fetch_max
                 )
                 self.watchdog.record_fetch(records=bool(fetched))
-                parts = [FetchedPartition.of(tp, records, self._decode) for tp, records in fetched.items()]
+                parts = [
+                    _decoded(tp, fetched.get(tp, ()), next_offset, self._decode)
+                    for tp, next_offset in self._positions.after(fetched).items()
+                ]
             except Exception as error:  # noqa: BLE001  `drain` raises it in the worker
                 await self._fetches.put(_Fetch(generation, [], 0, error))
                 return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -23,7 +23,7 @@ class RebalanceListener(ConsumerRebalanceListener):
     """Releases partitions between batches when the group rebalances."""
 
     def __init__(
-        self, await_batch: Callable[[], Awaitable[object]], offsets: OffsetCommitter, prefetcher: Prefetcher | None
+        self, await_batch: Callable[[], Awaitable[object]], offsets: OffsetCommitter, prefetcher: Prefetcher[Any]
     ) -> None:
         self._await_batch = await_batch
         self._offsets = offsets
@@ -38,8 +38,7 @@ class RebalanceListener(ConsumerRebalanceListener):
         except TimeoutError:
             log.warning("revoked_with_batch_in_hand", partitions=len(list(revoked)))
         # Before any other await, or the next batch would begin meanwhile.
-        if self._prefetcher is not None:
-            await self._prefetcher.discard()
+        await self._prefetcher.discard()
         try:
             async with asyncio.timeout(_REVOKE_COMMIT_TIMEOUT_S):
                 await self._offsets.commit()
@@ -49,5 +48,4 @@ class RebalanceListener(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Start fetching from the committed offsets."""
         log.info("assigned", partitions=len(list(assigned)))
-        if self._prefetcher is not None:
-            self._prefetcher.resume()
+        self._prefetcher.resume()

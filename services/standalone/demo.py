@@ -34,8 +34,10 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ProgramSettings, Stock, TemplateSource
 from services.standalone.demo_checks import DemoCheck, check
+from services.standalone.demo_scenes import play
 from services.standalone.home import Endpoints, Home
 from services.standalone.main import StackOptions, stack
+from services.standalone.sign_in_link import sign_in_url
 
 # As in examples/customers.csv, which the guide imports: the demo needs no file, so that it runs from any folder.
 _CUSTOMERS: Final = [f"p-{number}" for number in range(10_001, 15_001)]
@@ -79,6 +81,8 @@ async def demonstrate(
             result(held)
             _show_endpoints(endpoints, where, console)
             if not leave:
+                console.print(f"Sign in   {await sign_in_url(endpoints)}  (once, within 60 s)", soft_wrap=True)
+                console.print(f"          CODEWELL_HOME={where} codewell console open makes another link")
                 console.print("\nCtrl-C stops everything.")
                 await stop.wait()
 
@@ -131,9 +135,12 @@ async def _issue(endpoints: Endpoints, requests: Sequence[OutgoingRequest], cons
         publishing = asyncio.create_task(opened.publish(requests))
         answers, last = await _collect(opened, asked, console)
         await publishing
-    checks = check(asked, answers, TEMPLATE, await _stock(endpoints))
-    _show(answers, checks, last - started, console)
-    return all(one.held for one in checks)
+        checks = check(asked, answers, TEMPLATE, await _stock(endpoints))
+        _show(answers, checks, last - started, console)
+        scenes = await play(endpoints, opened)
+    console.print("\nWhere not all goes as planned")
+    _show_checks(scenes, console)
+    return all(one.held for one in (*checks, *scenes))
 
 
 async def _collect(opened: Exchange, asked: Sequence[UUID], console: Console) -> tuple[list[ReceivedAnswer], float]:
@@ -173,11 +180,15 @@ def _show(answers: Sequence[ReceivedAnswer], checks: Sequence[DemoCheck], took_s
             answer.data.get("rendered", ""),
         )
     console.print(table)
-    for one in checks:
-        console.print(f"  [{'green' if one.held else 'bold red'}]{'✓' if one.held else '✗'}[/] {one.says}: {one.seen}")
+    _show_checks(checks, console)
     console.print(
         f"  {len(answers):,} answers in {took_s:.2f} s, {len(answers) / took_s:,.0f} a second, publishing included"
     )
+
+
+def _show_checks(checks: Sequence[DemoCheck], console: Console) -> None:
+    for one in checks:
+        console.print(f"  [{'green' if one.held else 'bold red'}]{'✓' if one.held else '✗'}[/] {one.says}: {one.seen}")
 
 
 def _show_endpoints(endpoints: Endpoints, where: Path, console: Console) -> None:

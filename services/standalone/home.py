@@ -35,6 +35,8 @@ class Endpoints(BaseModel):
     kafka_bootstrap: str
     api_url: str
     admin_token: str | None = None
+    health_urls: dict[str, str] | None = None
+    """The URL of each worker's health endpoints, by the worker's name."""
 
 
 class Home:
@@ -46,6 +48,7 @@ class Home:
         self.ports = PortBook(path / "ports.json")
         self._endpoints = path / "endpoints.json"
         self._passwords = path / "database-passwords.json"
+        self._admin_token = path / "admin-token.json"
         self._lock_file: int | None = lock_file
 
     @classmethod
@@ -84,6 +87,18 @@ class Home:
         if passwords != known:
             _write_secretly(self._passwords, json.dumps(passwords, indent=2))
         return passwords
+
+    def admin_token(self) -> str | None:
+        """The secret of the administrator's token that the last start stored; None if there is none."""
+        try:
+            known = json.loads(self._admin_token.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return known if isinstance(known, str) else None
+
+    def keep_admin_token(self, secret: str) -> None:
+        """Store the secret of the administrator's token for the next starts."""
+        _write_secretly(self._admin_token, json.dumps(secret))
 
     def remove_endpoints(self) -> None:
         self._endpoints.unlink(missing_ok=True)

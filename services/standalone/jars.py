@@ -109,8 +109,7 @@ def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
     except (OSError, RuntimeError) as error:
         raise StackUnavailable(
             f"Kafka's jar {jar.coordinate} cannot be downloaded ({type(error).__name__}): check the network and the "
-            "proxy "
-            "settings, and start again."
+            "proxy settings (REQUESTS_CA_BUNDLE names certificate authorities of your own), and start again."
         ) from error
     if _sha256(fetched) != jar.sha256:
         raise StackUnavailable(

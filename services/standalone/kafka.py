@@ -37,6 +37,11 @@ _BROKER_LEFT = "Failed to acquire lock on file .lock"
 log = structlog.get_logger()
 
 
+def new_cluster_id() -> str:
+    """A random id in Kafka's form: 16 bytes as 22 characters."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 class KafkaBroker:
     """Kafka on a home's data. `start` once, `stop` once or more often; the data stays in the home."""
 
@@ -127,6 +132,8 @@ class KafkaBroker:
             self._port = self._settings.port
         else:
             raise taken(NAME, self._settings.port)
+        if self._settings.controller_port is not None:
+            return self._settings.controller_port
         controller = free_port() if again else self._ports.choose(CONTROLLER)
         # Nothing listens on the first port yet, so that the second choice may be the same.
         while controller == self._port:
@@ -137,7 +144,7 @@ class KafkaBroker:
         log.info("formatting kafka log directory", path=str(self._data))
         # Its meta.properties is written last; without it the storage was never formatted completely.
         shutil.rmtree(self._data, ignore_errors=True)
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = self._settings.cluster_id or new_cluster_id()
         words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config=server.properties"]
         child = await self._spawn("Kafka's format", [*java, *words])
         try:
@@ -188,7 +195,9 @@ class KafkaBroker:
         return True
 
     async def _has_broker(self) -> bool:
-        client = AIOKafkaClient(bootstrap_servers=self.bootstrap, request_timeout_ms=METADATA_TIMEOUT_MS)
+        client = AIOKafkaClient(
+            bootstrap_servers=self.bootstrap, client_id="codewell-standalone", request_timeout_ms=METADATA_TIMEOUT_MS
+        )
         try:
             await client.bootstrap()
             return bool(client.cluster.brokers())

@@ -50,6 +50,9 @@ class KafkaSettings:
     maven_repository: Path | None = None
     cache: Path | None = None
     listeners: tuple[Listener, ...] = ()
+    controller_port: int | None = None
+    cluster_id: str | None = None
+    """A fixed one, for brokers that are one cluster."""
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

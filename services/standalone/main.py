@@ -4,10 +4,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -15,25 +14,25 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import structlog
 
-from codewell.access import tokens
-from codewell.audit import audit_log
-from codewell.errors import StackUnavailable
+from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.infra.config.effective_settings import masked_url
 from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres import logins
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
 from codewell.infra.process.lifecycle import backoff_delays
+from services.issuer.settings import check_reply_topics
+from services.standalone.admin_token import admin_token_of
 from services.standalone.child import Child
 from services.standalone.home import Endpoints, Home
 from services.standalone.kafka_config import KafkaSettings
 from services.standalone.ports import free_ports, is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, running_servers
+from services.standalone.sign_in_link import sign_in_url
 
 log = structlog.get_logger()
 
-ADMIN: Final = "standalone"
 SERVICES: Final = ("issuer", "generator", "console")
 _EXTERNAL_SERVER_SETTINGS: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
 READY_TIMEOUT_S: Final = 60.0
@@ -54,6 +53,7 @@ class StackOptions:
     home: Path
     api_port: int = 0
     issuers: int = 1
+    lifecycle: bool = False
     progress: Progress = lambda _: None
 
 
@@ -73,18 +73,25 @@ async def standalone(options: StackOptions, stop: asyncio.Event) -> None:
     async with stack(options, stop) as endpoints:
         if endpoints is None:
             return
-        print(f"Codewell is ready after {time.monotonic() - started:.1f} s. Ctrl-C stops it; data is kept.")  # noqa: T201
-        print(f"  API       {endpoints.api_url}")  # noqa: T201
-        print(f"  Token     admin_token in {options.home / 'endpoints.json'}")  # noqa: T201
-        print(f"  Kafka     {endpoints.kafka_bootstrap}")  # noqa: T201
-        postgres = f"{masked_url(endpoints.postgres_url)}, its password in the same file"
-        print(f"  Postgres  {postgres}", flush=True)  # noqa: T201
+        print(  # noqa: T201  at once: with the first line, all can be read
+            f"Codewell is ready after {time.monotonic() - started:.1f} s. Ctrl-C stops it; data is kept.",
+            f"  API       {endpoints.api_url}",
+            f"  Console   {await sign_in_url(endpoints)}",
+            "            signs in once within 60 s; codewell console open makes another link",
+            f"  Token     admin_token in {options.home / 'endpoints.json'}",
+            f"  Kafka     {endpoints.kafka_bootstrap}",
+            f"  Postgres  {masked_url(endpoints.postgres_url)}, its password in the same file",
+            sep="\n",
+            flush=True,
+        )
         await stop.wait()
 
 
 @asynccontextmanager
 async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[Endpoints | None]:
     """Run a stack while the block runs. Yields None when stopped before it was ready."""
+    prefix = os.environ.get("CODEWELL_TOPIC_PREFIX", "")
+    reply_topics = _reply_topics(prefix)
     if options.api_port and not is_free(options.api_port):
         raise taken("the API", options.api_port)
     async with running_servers(
@@ -97,24 +104,26 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         options.progress("making tables and topics")
         async with connection(url, "codewell-standalone") as opened:
             await migrate(opened)
-            urls = await _service_urls(opened, url, servers.home)
-            # A new token on each start: its secret is only in endpoints.json, and old copies of the file are useless.
-            make = partial(tokens.replace, opened, ADMIN, ["admin"])
-            admin_token = await audit_log.recorded(
-                opened, audit_log.command_actor(), make, "token.replace", token=ADMIN
-            )
-        await create_topics(bootstrap, os.environ.get("CODEWELL_TOPIC_PREFIX", ""))
-        workers = _worker_processes(options, urls, bootstrap)
+            services = (*SERVICES, "lifecycle") if options.lifecycle else SERVICES
+            urls = await _service_urls(opened, url, servers.home, services)
+            admin_token = await admin_token_of(opened, servers.home)
+        await create_topics(bootstrap, prefix, reply_topics=reply_topics)
+        api_port = options.api_port or servers.home.ports.choose("api")
+        workers = _worker_processes(options, urls, bootstrap, api_port)
         options.progress("starting the services")
-        async with _stop_when_server_dies(servers, stop), _supervise(workers, servers.home):
-            if not await _wait_until_ready(workers, servers.home, stop):
+        start = _Start()
+        async with _stop_when_server_dies(servers, stop), _supervise(workers, servers.home, start):
+            if not await _wait_until_ready(workers, servers.home, start, stop):
                 yield None
                 return
+            start.is_over = True
+            servers.home.ports.remember("api", api_port)
             endpoints = Endpoints(
                 postgres_url=url,
                 kafka_bootstrap=bootstrap,
                 api_url=workers[-1].health_url,
                 admin_token=admin_token,
+                health_urls={worker.name: worker.health_url for worker in workers},
             )
             servers.home.write_endpoints(endpoints)
             try:
@@ -123,9 +132,9 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
                 servers.home.remove_endpoints()
 
 
-async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, str]:
+async def _service_urls(opened: Connection, url: str, home: Home, services: Sequence[str]) -> dict[str, str]:
     """Database URL of each service, with a user that has only the rights of its role."""
-    passwords = home.database_passwords(SERVICES)
+    passwords = home.database_passwords(services)
     for service, password in passwords.items():
         await logins.create_login(opened, service, service, password)
     place = urlsplit(url)
@@ -135,13 +144,18 @@ async def _service_urls(opened: Connection, url: str, home: Home) -> dict[str, s
     }
 
 
-def _worker_processes(options: StackOptions, urls: Mapping[str, str], bootstrap: str) -> list[WorkerProcess]:
+def _worker_processes(
+    options: StackOptions, urls: Mapping[str, str], bootstrap: str, api_port: int
+) -> list[WorkerProcess]:
     names = [("generator", "generator")]
     names += [(f"issuer-{number}", "issuer") for number in range(1, options.issuers + 1)]
+    names += [("lifecycle", "lifecycle")] if options.lifecycle else []
     names += [("console", "console")]
     workers = []
-    for (name, service), free in zip(names, free_ports(len(names)), strict=True):
-        port = options.api_port if service == "console" and options.api_port else free
+    # One more, as a free port may be the one that the API had before.
+    ports = [port for port in free_ports(len(names) + 1) if port != api_port]
+    for (name, service), free in zip(names, ports, strict=False):
+        port = api_port if service == "console" else free
         env = {
             "CODEWELL_POSTGRES_URL": urls[service],
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
@@ -154,8 +168,16 @@ def _worker_processes(options: StackOptions, urls: Mapping[str, str], bootstrap:
     return workers
 
 
+@dataclass
+class _Start:
+    """The start of the workers: whether it is over, and why one of them refused to start."""
+
+    is_over: bool = False
+    refusal: str | None = None
+
+
 @asynccontextmanager
-async def _supervise(workers: list[WorkerProcess], home: Home) -> AsyncIterator[None]:
+async def _supervise(workers: list[WorkerProcess], home: Home, start: _Start) -> AsyncIterator[None]:
     """Run and restart the workers while the block runs, then stop them concurrently."""
     running: dict[str, Child] = {}
     closing = asyncio.Event()
@@ -163,7 +185,7 @@ async def _supervise(workers: list[WorkerProcess], home: Home) -> AsyncIterator[
     try:
         for worker in workers:
             running[worker.name] = await _start(worker, home)
-        watchers = [asyncio.create_task(_restart_on_exit(worker, home, running, closing)) for worker in workers]
+        watchers = [asyncio.create_task(_restart_on_exit(worker, home, running, start, closing)) for worker in workers]
         yield
     finally:
         closing.set()
@@ -174,7 +196,7 @@ async def _supervise(workers: list[WorkerProcess], home: Home) -> AsyncIterator[
 
 
 async def _restart_on_exit(
-    worker: WorkerProcess, home: Home, running: dict[str, Child], closing: asyncio.Event
+    worker: WorkerProcess, home: Home, running: dict[str, Child], start: _Start, closing: asyncio.Event
 ) -> None:
     while True:
         # Restarts back off from 0 s until a worker runs for STABLE_AFTER_S.
@@ -183,7 +205,12 @@ async def _restart_on_exit(
             status = await running[worker.name].wait()
             if closing.is_set():
                 return
-            log.warning("worker_died", worker=worker.name, status=status)
+            why = running[worker.name].last_words().removeprefix("Error: ")
+            if status > 0 and not start.is_over:
+                # It ended by itself, as when a setting is invalid: another attempt would end so too.
+                start.refusal = f"{worker.name} does not start: {why}"
+                return
+            log.warning("worker_died", worker=worker.name, status=status, why=why)
             try:
                 running[worker.name] = await _start(worker, home)
             except (StackUnavailable, OSError) as error:
@@ -216,6 +243,17 @@ async def _stop_when_server_dies(servers: Servers, stop: asyncio.Event) -> Async
         raise StackUnavailable(f"{child.name} exited, so the stack stopped: check {child.log_path}, and start again.")
 
 
+def _reply_topics(prefix: str) -> tuple[str, ...]:
+    """The reply topics that the issuers will allow. Raises SettingsInvalid, before anything is started."""
+    given = os.environ.get("CODEWELL_REPLY_TOPICS", "").split(",")
+    names = tuple(name.strip() for name in given if name.strip())
+    try:
+        check_reply_topics(names, prefix)
+    except ValueError as error:
+        raise SettingsInvalid(f"{error}.") from error
+    return names
+
+
 async def _start(worker: WorkerProcess, home: Home) -> Child:
     return await Child.start(
         worker.name,
@@ -230,12 +268,18 @@ def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(_EXTERNAL_SERVER_SETTINGS)}
 
 
-async def _wait_until_ready(workers: list[WorkerProcess], home: Home, stop: asyncio.Event) -> bool:
-    """Wait until all workers are ready. False when stopped meanwhile; raises StackUnavailable after READY_TIMEOUT_S."""
+async def _wait_until_ready(workers: list[WorkerProcess], home: Home, start: _Start, stop: asyncio.Event) -> bool:
+    """Wait until all workers are ready. False when stopped meanwhile.
+
+    Raises StackUnavailable after READY_TIMEOUT_S, and at once, in the worker's own words, when a worker refuses to
+    start.
+    """
     deadline = time.monotonic() + READY_TIMEOUT_S
     async with httpx.AsyncClient(trust_env=False) as client:
         for worker in workers:
             while not await _ready(client, worker):
+                if start.refusal is not None:
+                    raise StackUnavailable(start.refusal)
                 if time.monotonic() > deadline:
                     raise StackUnavailable(
                         f"{worker.name} is not ready after {READY_TIMEOUT_S:.0f} s: "

@@ -136,6 +136,9 @@ class PostgresServer:
             "max_connections": str(settings.connections_max),
             "max_wal_size": "8GB",
             "wal_compression": "pglz",
+            # For the stream of codes; and a limit to the log that is kept for a reader which is gone.
+            "wal_level": "logical",
+            "max_slot_wal_keep_size": "16GB",
             "timezone": "UTC",
             "log_timezone": "UTC",
             **_SAYS_NO_DATA,

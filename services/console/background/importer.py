@@ -1,7 +1,7 @@
 """Imports uploaded files one by one in the background of a console."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -13,9 +13,10 @@ import structlog
 from codewell.errors import CodewellError, FileRefused
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
-from codewell.imports import run, undo, uploads
+from codewell.imports import run, staging, undo, uploads
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.pool.minter_cache import Minters
+from services.console.background.workbooks import WorkbookSlot
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class Importer:
         self.limits = limits
         self._pool = pool
         self._minters = minters
+        self.workbooks = WorkbookSlot()
         self._wake_up = asyncio.Event()
         # Imports that failed here through a bug: left to another console, or to the next start of this one.
         self._broken: set[UUID] = set()
@@ -45,6 +47,7 @@ class Importer:
             self._wake_up.clear()
             try:
                 await self.process_pending()
+                await self._forget_old_uploads()
             except Exception as error:  # noqa: BLE001  the database fails in many ways, and recovers
                 log.warning("imports_wait", why=type(error).__name__)
             with suppress(TimeoutError):
@@ -66,15 +69,20 @@ class Importer:
                     # Other imports may succeed, as when the disk is too full for this file alone.
                     log.warning("import_waits", import_id=str(import_id), why=type(error).__name__)
 
+    async def _forget_old_uploads(self) -> None:
+        async with self._pool.acquire() as connection:
+            await staging.delete_old(connection)
+
     async def _import_file(self, connection: Connection, import_id: UUID) -> None:
         with TemporaryDirectory(prefix="codewell-import-") as directory:
             path = Path(directory) / "file"
             await uploads.fetch(connection, import_id, path)
             try:
                 scanned = await asyncio.to_thread(scan, path, self.limits)
-                done = await run.import_file(
-                    connection, self._minters, import_id, path, scanned, self.limits, _ignore_progress
-                )
+                async with nullcontext() if scanned.kind == "text" else self.workbooks.held():
+                    done = await run.import_file(
+                        connection, self._minters, import_id, path, scanned, self.limits, _ignore_progress
+                    )
             except FileRefused as error:
                 # The limits may have been lowered since the upload.
                 await undo.refuse(connection, import_id, str(error))

@@ -3,25 +3,27 @@
 import time
 from typing import Annotated, Final, NamedTuple
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connected
 
 from codewell.access import tokens
-from codewell.access.tokens import Scope, Token
+from codewell.access.tokens import Token
 from codewell.errors import ProgramUnknown
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.programs import programs
+from codewell.reasons import PROBLEMS
 from schemas.program import Program
-from services.console.http.problems import AWAY, problem, unavailable
+from schemas.token import Scope
+from services.console.http.problems import AWAY, HttpProblem, problem, unavailable
+from services.console.http.recent_cache import ENTRIES_MAX, RecentCache
 
 API_PREFIX: Final = "/api/"
 # How long a console may still accept a revoked token, or a program's old access groups after another console changed
 # them.
 CACHE_TTL_S: Final = 5.0
-_CACHE_ENTRIES_MAX: Final = 10_000
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="codewell"'}
 
 
@@ -38,7 +40,7 @@ class Authenticator:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._cache: dict[bytes, tuple[float, Token]] = {}
+        self._cache = RecentCache[Token]()
         self._programs: dict[str, tuple[float, ProgramAccess]] = {}
 
     async def find(self, authorization: str | None) -> Token | None:
@@ -47,17 +49,12 @@ class Authenticator:
         if scheme.lower() != "bearer":
             return None
         key = tokens.hash_of(secret.strip())
-        seen_at, token = self._cache.get(key, (0.0, None))
-        now = time.monotonic()
-        if token is not None and now - seen_at < CACHE_TTL_S:
-            return token
-        async with self._pool.acquire() as connection:
-            token = await tokens.authenticate(connection, key)
-        self._cache.pop(key, None)
-        if token is not None:
-            if len(self._cache) >= _CACHE_ENTRIES_MAX:
-                self._cache.clear()
-            self._cache[key] = (now, token)
+        token = self._cache.get(key, CACHE_TTL_S)
+        if token is None:
+            now = time.monotonic()
+            async with self._pool.acquire() as connection:
+                token = await tokens.authenticate(connection, key)
+            self._cache.put(key, token, now)
         return token
 
     async def program(self, caller: Token, name: str) -> ProgramAccess:
@@ -70,14 +67,29 @@ class Authenticator:
         now = time.monotonic()
         if known is None or now - seen_at >= CACHE_TTL_S or not caller.sees(known.groups):
             async with self._pool.acquire() as connection:
-                found = await programs.get(connection, name)
+                found = await programs.get(connection, name, caller.groups)
             known = ProgramAccess(found.id, found.name, found.groups)
-            if len(self._programs) >= _CACHE_ENTRIES_MAX:
+            if len(self._programs) >= ENTRIES_MAX:
                 self._programs.clear()
             self._programs[name] = (now, known)
         if not caller.sees(known.groups):
             raise ProgramUnknown(name)
         return known
+
+    async def may_still_read(self, caller: Token, name: str) -> bool:
+        """Whether the token is still in force and sees this program, by the database. Raises what asyncpg raises."""
+        async with self._pool.acquire() as connection:
+            if not await tokens.is_in_force(connection, caller.id):
+                return False
+            try:
+                await visible_program(connection, caller, name)
+            except ProgramUnknown:
+                return False
+        return True
+
+    def forget_token(self, token_id: int) -> None:
+        """Drop a token from the cache after it was revoked here."""
+        self._cache.forget(lambda one: one.id == token_id)
 
     def forget(self, name: str) -> None:
         """Drop the program from the cache after a change."""
@@ -102,10 +114,7 @@ class AuthMiddleware:
             await unavailable(error)(scope, receive, send)
             return
         if caller is None:
-            sentence = (
-                "Send the header Authorization: Bearer TOKEN with a valid token; create one with codewell token create."
-            )
-            await problem(401, sentence, _CHALLENGE)(scope, receive, send)
+            await problem("token_invalid", PROBLEMS["token_invalid"].example, _CHALLENGE)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
@@ -125,21 +134,28 @@ class RequiresScope:
         """The caller's token."""
         caller: Token = request.state.caller
         if not caller.may(*self._scopes):
-            raise HTTPException(403, f"This request needs a token with the scope {' or '.join(self._scopes)}.")
+            raise HttpProblem(
+                "scope_missing", f"This request needs a token with the scope {' or '.join(self._scopes)}."
+            )
         return caller
 
 
 Reader = Annotated[Token, Depends(RequiresScope("read"))]
 Writer = Annotated[Token, Depends(RequiresScope("write"))]
-# A shop looks a code up before it redeems it.
-Viewer = Annotated[Token, Depends(RequiresScope("read", "redeem"))]
+# A shop looks a code up before it redeems it, and support before it reissues it.
+Viewer = Annotated[Token, Depends(RequiresScope("read", "redeem", "support"))]
 Redeemer = Annotated[Token, Depends(RequiresScope("redeem"))]
+Supporter = Annotated[Token, Depends(RequiresScope("support"))]
 Admin = Annotated[Token, Depends(RequiresScope("admin"))]
+
+
+def require_profiles(caller: Token) -> None:
+    """Raise HttpProblem (403) unless the token may see fields of profiles."""
+    if not caller.sees_profiles:
+        sentence = "Profiles belong to no access group: use a token without groups, or one with the scope profiles."
+        raise HttpProblem("group_refused", sentence)
 
 
 async def visible_program(connection: Connection, caller: Token, name: str) -> Program:
     """The program of this name. Raises ProgramUnknown when it does not exist or the caller may not see it."""
-    program = await programs.get(connection, name)
-    if not caller.sees(program.groups):
-        raise ProgramUnknown(name)
-    return program
+    return await programs.get(connection, name, caller.groups)

@@ -1,52 +1,89 @@
-"""Limits the size and the transfer time of request bodies."""
+"""Limits the size and the transfer time of request bodies, and how many files come at a time."""
 
 import asyncio
 import re
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.console.http.problems import problem
+from codewell.infra.digits import whole_number
+from codewell.reasons import PROBLEMS
+from services.console.http.problems import HttpProblem, problem
+from services.console.http.stream_limit import StreamLimit
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_TIMEOUT_S: Final = 60.0
-# An upload has no total timeout, only one between its chunks.
+# An upload has no total timeout, only one between its chunks, and a speed that it may not fall behind for that long.
 UPLOAD_PAUSE_MAX_S: Final = 30.0
+UPLOAD_BYTES_PER_S_MIN: Final = 1_000
 _CLOSE: Final = {"Connection": "close"}
-_UPLOAD: Final = re.compile(r"/api/v1/programs/[^/]+/imports")
+_API_UPLOAD: Final = re.compile(r"/api/v1/programs/[^/]+/(?:imports(?::preview)?|uploads)")
+
+
+def is_api_upload(scope: Scope) -> bool:
+    """Whether the request uploads a file to the API, by a caller that may.
+
+    Checked before the endpoint, as FastAPI reads the body before the endpoint checks the scope.
+    """
+    is_upload = scope["method"] == "POST" and _API_UPLOAD.fullmatch(scope["path"]) is not None
+    return is_upload and scope["state"]["caller"].may("write")
 
 
 class BodyLimit:
     """Refuses a body above the limit: by its Content-Length, or once more than the limit was received.
 
-    An upload with the scope write may have `upload_bytes_max` on top, for its file.
+    A request for which `is_upload` says so may have `upload_bytes_max` on top, for its file. Serves the paths under
+    `prefix`; others are passed on as they are.
     """
 
-    def __init__(self, app: ASGIApp, upload_bytes_max: int) -> None:
+    def __init__(
+        self, app: ASGIApp, upload_bytes_max: int, is_upload: Callable[[Scope], bool], prefix: str,
+        uploads: StreamLimit | None = None,
+    ) -> None:  # fmt: skip
+        """`uploads` counts the uploads by their `caller`; None where they are passed on to what counts them."""
         self._app = app
         self._upload_bytes_max = upload_bytes_max
+        self._is_upload = is_upload
+        self._prefix = prefix
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
             await self._app(scope, receive, send)
             return
-        limit = BODY_BYTES_MAX
-        is_upload = False
-        # Checked here, as FastAPI reads the body before the endpoint checks the scope.
-        if _UPLOAD.fullmatch(scope["path"]) and scope["state"]["caller"].may("write"):
-            limit += self._upload_bytes_max
-            is_upload = True
-        sentence = f"A body may have {limit:,} bytes: send less per request."
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            await problem(413, sentence)(scope, receive, send)
+        is_upload = self._is_upload(scope)
+        limit = BODY_BYTES_MAX + is_upload * self._upload_bytes_max
+        announced = whole_number(Headers(scope=scope).get("content-length"))
+        if announced is not None and announced > limit:
+            await problem("body_too_large", _too_large(limit))(scope, receive, send)
             return
+        if not is_upload or self._uploads is None:
+            await self._serve(scope, receive, send, limit)
+            return
+        with ExitStack() as stack:
+            try:
+                # From before its first byte: each upload becomes a file on the console's disk.
+                stack.enter_context(self._uploads.slot(scope["state"]["caller"].id))
+            except HttpProblem as refusal:
+                headers = {**(refusal.headers or {}), **_CLOSE}
+                await problem(refusal.reason, refusal.detail, headers)(scope, receive, send)
+                return
+            await self._serve(scope, receive, send, limit)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        is_upload = self._is_upload(scope)
         came, is_whole = 0, False
         loop = asyncio.get_running_loop()
-        comes_until = loop.time() + BODY_TIMEOUT_S
+        began = loop.time()
+
+        def comes_until() -> float:
+            if not is_upload:
+                return began + BODY_TIMEOUT_S
+            return min(loop.time(), began + came / UPLOAD_BYTES_PER_S_MIN) + UPLOAD_PAUSE_MAX_S
 
         async def receive_some() -> Message:
             nonlocal came, is_whole
@@ -54,15 +91,19 @@ class BodyLimit:
                 # The application now waits for the disconnect.
                 return await receive()
             try:
-                async with asyncio.timeout_at(loop.time() + UPLOAD_PAUSE_MAX_S if is_upload else comes_until):
+                async with asyncio.timeout_at(comes_until()):
                     message = await receive()
             except TimeoutError:
                 # The rest of the body would be read as the next request, so the connection is closed.
-                raise HTTPException(408, "The body arrived too slowly: send it without pauses.", _CLOSE) from None
+                raise HttpProblem("body_too_slow", PROBLEMS["body_too_slow"].example, _CLOSE) from None
             came += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if came > limit:
-                raise HTTPException(413, sentence)
+                raise HttpProblem("body_too_large", _too_large(limit))
             return message
 
         await self._app(scope, receive_some, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"A body may have {limit:,} bytes: send less per request."

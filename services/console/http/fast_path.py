@@ -1,7 +1,7 @@
-"""Attach and activate without FastAPI's validation and dependencies, which take longer than the request's own work.
+"""Attach, activate, hold and release without FastAPI's validation and dependencies.
 
-A valid request is served here, by the functions that the endpoints of `code_lifecycle` call. Any other one falls back
-to those endpoints, which produce the error.
+Those take longer than the request's own work. A valid request is served here, by the functions that the endpoints of
+`code_lifecycle` and `till` call. Any other one falls back to those endpoints, which produce the error.
 """
 
 import re
@@ -13,24 +13,30 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from codewell.access.tokens import Scope as TokenScope
 from codewell.access.tokens import Token
-from schemas.api import Attach, CodeOnly
+from schemas import patterns
+from schemas.api import Attach
+from schemas.till import Activate, Hold, Release
+from schemas.token import Scope as TokenScope
 from services.console.context import Context
 from services.console.http.idempotency import (
     KEY_CHARACTERS_MAX,
-    KEY_PATTERN,
     Idempotency,
     fingerprint,
     is_json,
     ok_response,
 )
-from services.console.routes.code_lifecycle import activate, attach
+from services.console.routes.code_lifecycle import attach
+from services.console.routes.till import take_step, till_request
 
-_PATH: Final = re.compile(r"/api/v1/programs/([A-Za-z0-9_]{1,64})/codes:(attach|activate)")
-_KEY: Final = re.compile(f"(?:{KEY_PATTERN})", re.ASCII)
-_SHAPES: Final[dict[str, type[Attach | CodeOnly]]] = {"attach": Attach, "activate": CodeOnly}
-_SCOPES: Final[dict[str, TokenScope]] = {"attach": "write", "activate": "redeem"}
+_PATH: Final = re.compile(rf"/api/v1/programs/({patterns.NAME})/codes:(attach|activate|hold|release)")
+_KEY: Final = re.compile(patterns.IDEMPOTENCY_KEY, re.ASCII)
+_SHAPES: Final[dict[str, type[Attach | Activate | Release]]] = {
+    "attach": Attach, "activate": Activate, "hold": Hold, "release": Release,
+}  # fmt: skip
+_SCOPES: Final[dict[str, TokenScope]] = {
+    "attach": "write", "activate": "redeem", "hold": "redeem", "release": "redeem",
+}  # fmt: skip
 
 
 class _Route(NamedTuple):
@@ -89,7 +95,7 @@ class FastPath(BaseRoute):
         if isinstance(wanted, Attach):
             response = ok_response(await attach(self._here, caller, name, wanted, idempotency), 200)
         else:
-            response = await activate(self._here, caller, name, wanted.code, idempotency)
+            response = await take_step(self._here, caller, name, till_request(wanted), idempotency)
         await response(scope, receive, send)
 
 

@@ -1,7 +1,8 @@
 """Every error is a problem as in RFC 9457, and every endpoint documents its possible problems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -11,39 +12,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from codewell.errors import (
-    CodeUnknown,
-    CodewellError,
-    FileRefused,
-    ImportUnknown,
-    ProfileRefused,
-    ProfileUnknown,
-    ProgramRefused,
-    ProgramTaken,
-    ProgramUnknown,
-    RequestTaken,
-    TemplateInvalid,
-)
+from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS
+from codewell.reasons import PROBLEMS, ProblemReason, problem_document
+from codewell.validation import mistake
+from services.console.http.field_problems import FieldProblems, field_problems, of_setting
 
+_UPLOAD: Final = ("body", "file")
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-# The nearest class applies; an error without a row of its own is a temporary fault of the stack (503).
-_STATUS: Final[dict[type[CodewellError], int]] = {
-    ProgramUnknown: 404,
-    CodeUnknown: 404,
-    ImportUnknown: 404,
-    ProgramTaken: 409,
-    RequestTaken: 422,
-    ProgramRefused: 409,
-    TemplateInvalid: 422,
-    FileRefused: 422,
-    ProfileUnknown: 404,
-    ProfileRefused: 422,
-    CodewellError: 503,
-}
 # The database is unavailable, or another transaction holds a needed lock; nothing was changed.
 AWAY: Final = (
     *UNAVAILABLE_ERRORS,
@@ -55,68 +34,115 @@ AWAY: Final = (
 _WAIT: Final = {
     "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer", "minimum": 1}}
 }
-_UNREADABLE: Final = "The body is malformed: send JSON in UTF-8, or for imports a form with one file."
-_MEANING: Final[dict[int, tuple[str, str]]] = {
-    400: ("The body is malformed", _UNREADABLE),
-    401: ("The token is missing or not valid", "Send the header Authorization: Bearer TOKEN with a valid token."),
-    403: ("The token lacks a scope or an access group", "This request needs a token with the scope write."),
-    404: ("Not found, or not visible to this token", "There is no program SPRING: list the programs."),
-    408: ("The body arrived too slowly", "The body arrived too slowly: send it without pauses."),
-    409: ("Conflicts with the current state", "The short name SPRING is taken: choose another one."),
-    413: ("The body is too large", "A body may have 1,048,576 bytes: send less per request."),
-    415: ("The body is not JSON", "Send JSON, with the header Content-Type: application/json."),
-    422: ("The request is not valid", "body.codes_max: Field required."),
-    429: ("Too many look-ups of unknown codes", "Try again in 20 s."),
-    503: ("The database is unavailable or busy", "Try again in a moment (ConnectionRefusedError)."),
+_EVERYWHERE: Final[tuple[ProblemReason, ...]] = (
+    "token_invalid",
+    "scope_missing",
+    "field_invalid",
+    "internal_error",
+    "database_unavailable",
+    "unavailable",
+)
+_EXAMPLE_MEMBERS: Final[dict[ProblemReason, Mapping[str, object]]] = {
+    "reservation_short": {
+        "figures": {
+            "count": 1_000, "reserved": 950, "shortfall": 50, "limit": "maximum",
+            "parts": {"pooled": 50, "minted": 900, "on_order": 0, "expiring_before_send": 0},
+        }
+    }
 }  # fmt: skip
 
+WITH_BODY: Final[tuple[ProblemReason, ...]] = ("body_malformed", "body_not_json", "body_too_large", "body_too_slow")
+"""The problems of an endpoint that takes a body."""
+MAKING: Final[tuple[ProblemReason, ...]] = (*WITH_BODY, "idempotency_key_busy", "idempotency_key_reused")
+"""The problems of an endpoint that takes a body and an idempotency key."""
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error in the response's form. `detail` is a sentence for a person."""
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return JSONResponse(content, status, headers, MEDIA_TYPE)
+_EXAMPLE_ERRORS: Final[dict[ProblemReason, FieldProblems]] = {
+    "field_invalid": [{"pointer": "#/codes_max", "detail": "give a value, it is required"}],
+    "program_taken": of_setting("name", PROBLEMS["program_taken"].example),
+    "template_invalid": of_setting("source.template", PROBLEMS["template_invalid"].example),
+}
+
+
+class HttpProblem(HTTPException):
+    """A refusal that only the HTTP API knows. The sentence says what is wrong, and what to do about it."""
+
+    def __init__(
+        self,
+        reason: ProblemReason,
+        sentence: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        setting: str | None = None,
+    ) -> None:
+        super().__init__(PROBLEMS[reason].status, sentence, headers)
+        self.reason = reason
+        self.setting = setting
+
+
+def problem(
+    reason: ProblemReason,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: FieldProblems | None = None,
+    members: Mapping[str, object] = MappingProxyType({}),
+) -> JSONResponse:
+    """An error in the response's form. `detail` is a sentence for a person; `errors` names the invalid fields."""
+    document = problem_document(reason, detail, errors or (), members)
+    return JSONResponse(document, PROBLEMS[reason].status, headers, MEDIA_TYPE)
 
 
 def refusal(error: CodewellError) -> JSONResponse:
     """The problem of a CodewellError."""
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    return problem(status, str(error), _later(RETRY_AFTER_S) if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+    is_passing = PROBLEMS[error.reason].status == HTTPStatus.SERVICE_UNAVAILABLE
+    errors = None if error.setting is None else of_setting(error.setting, str(error))
+    return problem(error.reason, str(error), _later(RETRY_AFTER_S) if is_passing else None, errors, error.members)
 
 
 def unavailable(error: Exception) -> JSONResponse:
     """The problem while the database is unavailable or busy."""
     return problem(
-        503,
+        "database_unavailable",
         f"The database is unavailable or busy: try again in a moment ({type(error).__name__}).",
         _later(RETRY_AFTER_S),
     )
 
 
-def try_later(status: int, detail: str, wait_s: int) -> HTTPException:
+def try_later(reason: ProblemReason, detail: str, wait_s: int) -> HttpProblem:
     """A problem with the time after which the client may retry (s)."""
-    return HTTPException(status, detail, _later(wait_s))
+    return HttpProblem(reason, detail, _later(wait_s))
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*reasons: ProblemReason) -> dict[int | str, dict[str, Any]]:
     """The problems of an endpoint for its OpenAPI document; those of every endpoint are added."""
-    return {status: _documented(status) for status in sorted({401, 403, 422, 503, *statuses})}
+    of_status: dict[int, list[ProblemReason]] = {}
+    for reason in sorted({*_EVERYWHERE, *reasons}):
+        of_status.setdefault(PROBLEMS[reason].status, []).append(reason)
+    return {status: _documented(status, of_status[status]) for status in sorted(of_status)}
 
 
-def documented_making(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of an endpoint that takes a body and an idempotency key."""
-    return documented(400, 408, 409, 413, 415, *statuses)
+def examples() -> dict[str, Any]:
+    """An example of each reason, for the components of the OpenAPI document."""
+    return {
+        reason: {
+            "summary": kind.title,
+            "value": problem_document(
+                reason, kind.example, _EXAMPLE_ERRORS.get(reason, ()), _EXAMPLE_MEMBERS.get(reason, {})
+            ),
+        }
+        for reason, kind in PROBLEMS.items()
+    }
 
 
-def _documented(status: int) -> dict[str, Any]:
-    meaning, detail = _MEANING[status]
-    example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+def _documented(status: int, reasons: Sequence[ProblemReason]) -> dict[str, Any]:
+    meanings = "; ".join(PROBLEMS[reason].title for reason in reasons)
+    named = {reason: {"$ref": f"#/components/examples/{reason}"} for reason in reasons}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": named}}
     headers = {
         401: {"WWW-Authenticate": {"description": "Always Bearer.", "schema": {"type": "string"}}},
         429: _WAIT,
         503: _WAIT,
     }
-    return {"description": meaning, "content": content, "headers": headers.get(status, {})}
+    return {"description": meanings, "content": content, "headers": headers.get(status, {})}
 
 
 def handle(api: FastAPI) -> None:
@@ -124,24 +150,21 @@ def handle(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error, HttpProblem):
+            errors = None if error.setting is None else of_setting(error.setting, error.detail)
+            return problem(error.reason, error.detail, error.headers, errors)
+        # What the framework raises.
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(_allowed(request))
-            return problem(405, f"This path does not support {request.method}: use {allowed}.", {"Allow": allowed})
-        if error.detail == HTTPStatus.NOT_FOUND.phrase:
-            return problem(404, "There is nothing at this path: see /openapi.json for all paths.")
-        if error.status_code == HTTPStatus.BAD_REQUEST:
-            return problem(400, _UNREADABLE)
-        return problem(error.status_code, str(error.detail), error.headers)
+            sentence = f"This path does not support {request.method}: use {allowed}."
+            return problem("method_not_allowed", sentence, {"Allow": allowed})
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return problem("path_unknown", PROBLEMS["path_unknown"].example)
+        return problem("body_malformed", PROBLEMS["body_malformed"].example)
 
     @api.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        # The kind of a source follows `source` as if it were a field of it.
-        path = [
-            str(part) for place, part in enumerate(first["loc"]) if not (place == 2 and first["loc"][1] == "source")
-        ]
-        where = ".".join(path)
-        return problem(422, f"{where}: {first['msg'].removeprefix('Value error, ')}.")
+        return _invalid(error.errors())
 
     @api.exception_handler(CodewellError)
     async def _(_: Request, error: CodewellError) -> JSONResponse:
@@ -152,6 +175,17 @@ def handle(api: FastAPI) -> None:
 
     for kind in AWAY:
         api.add_exception_handler(kind, away)
+
+
+def _invalid(found: Sequence[Mapping[str, Any]]) -> JSONResponse:
+    """The problem of the mistakes that FastAPI or pydantic found; its sentence is about the first."""
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return problem("body_malformed", PROBLEMS["body_malformed"].example)
+    if isinstance(first.get("input"), str) and first["loc"] == _UPLOAD:
+        words = "must be a file, sent as a part of a form with a file name"
+        return problem("field_invalid", f"body.file: {words}.", errors=of_setting("file", words))
+    return problem("field_invalid", f"{mistake(first, 'body')}.", errors=field_problems(found))
 
 
 def _allowed(request: Request) -> list[str]:

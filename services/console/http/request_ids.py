@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing
 from codewell.infra.uuid7 import uuid7
+from codewell.reasons import PROBLEMS
 from services.console.http.problems import problem
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ SECONDS: Final = Histogram(
 # Unknown methods share one label: senders could create any number of series otherwise.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADER: Final = "X-Request-Id"
+_PRIVATE: Final = "/api/"
 _SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
@@ -50,7 +52,11 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[_HEADER] = request_id
+                if scope["path"].startswith(_PRIVATE):
+                    # Answers hold customers' data, and some secrets: no browser or proxy keeps them.
+                    headers["Cache-Control"] = "no-store"
             await send(message)
 
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -60,8 +66,7 @@ class RequestIds:
             log.exception("request_broke")
             if status:
                 raise
-            sentence = "Something went wrong here: tell the operator the X-Request-Id of this answer."
-            await problem(500, sentence)(scope, receive, send_with_id)
+            await problem("internal_error", PROBLEMS["internal_error"].example)(scope, receive, send_with_id)
         finally:
             self._note(scope, status, time.monotonic() - began)
             structlog.contextvars.reset_contextvars(**bound)

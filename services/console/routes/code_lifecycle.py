@@ -1,9 +1,9 @@
-"""Endpoints for a code's life: attach, return, activate, change, delete."""
+"""Endpoints for a code's life: attach, return, change, delete."""
 
 import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Body, Depends
@@ -11,21 +11,22 @@ from fastapi.responses import Response
 
 from codewell.access.tokens import Token
 from codewell.audit import audit_log
-from codewell.codes import activation, lifecycle
+from codewell.codes import lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
-from codewell.errors import CodeUnknown
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.model import AnswerRow
-from schemas.api import Attach, Code, CodeChanges, CodeOnly
+from codewell.reasons import ProblemReason
+from codewell.usage.usage_key import Outcome
+from schemas.api import Attach, AttachAnswer, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
 from services.console.context import Context, context
-from services.console.http.auth import Redeemer, Writer, visible_program
+from services.console.http.auth import ProgramAccess, Writer, visible_program
 from services.console.http.idempotency import Idempotency, IdempotencyGuard
-from services.console.http.problems import documented, documented_making
+from services.console.http.problems import MAKING, WITH_BODY, documented
 from services.console.routes import examples
 from services.console.routes.code_shape import code_of
 from services.console.routes.codes import CodeText
@@ -37,15 +38,34 @@ OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 
 # Namespace of request ids derived from idempotency keys. Random, and must never change.
 _KEYS: Final = UUID("0b7c9d53-0f0f-4c1b-9f0c-6f1f5a4f1f0e")
-_STEP: Final[dict[str, Any]] = {
-    "response_model": Code,
-    "responses": examples.answer(200, "The updated code", examples.CODE) | documented_making(404, 429),
-}
+_DONE: Final = examples.answer(200, "The updated code", examples.CODE)
+# Reasons against every step of a code, which names the code.
+_OF_A_CODE: Final[tuple[ProblemReason, ...]] = ("code_deleted", "code_unknown", "lookups_exhausted", "program_unknown")
+_OF_A_STEP: Final[tuple[ProblemReason, ...]] = (*MAKING, *_OF_A_CODE, "code_expired")
+_CLOSED: Final[tuple[ProblemReason, ...]] = ("program_ended", "program_inactive", "program_not_started")
 
 
 @router.post(
     "/codes:attach",
-    responses=examples.answer(200, "The code, attached", examples.CODE) | documented_making(404),
+    responses=examples.answer(200, "The code, attached", examples.CODE)
+    | documented(
+        *MAKING,
+        *_CLOSED,
+        "code_attached",
+        "code_deleted",
+        "code_expired",
+        "code_expires_soon",
+        "code_held",
+        "code_folds_alike",
+        "code_invalid",
+        "code_shared",
+        "code_used",
+        "lookups_exhausted",
+        "maximum_reached",
+        "pool_empty",
+        "profile_has_code",
+        "program_unknown",
+    ),
 )
 async def attach_code(
     here: ConsoleContext,
@@ -53,12 +73,12 @@ async def attach_code(
     idempotency: IdempotencyGuard,
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
-) -> Code:
+) -> AttachAnswer:
     """Attach the next code of the pool, or a given code, which is added to the program if it is new."""
     return await attach(here, caller, name, wanted, idempotency)
 
 
-async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> Code:
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> AttachAnswer:
     """Attach a code, once for a key. Raises CodewellError."""
     await here.authenticator.program(caller, name)
     # The answer is stored under this request id, so the same key finds it from any console.
@@ -66,56 +86,42 @@ async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempo
     if wanted.code is None:
         row = await manual.attach(here.claims, name, wanted.profile_id, request_id)
     else:
-        async with here.pool.acquire() as connection:
-            row = await manual.attach_named(
-                connection, here.minters, name, wanted.code, wanted.profile_id, request_id, caller.actor
-            )
-    return _attached_code(name, row)
+        row = await _attach_named(here, caller, name, wanted.code, wanted.profile_id, request_id)
+    return _attached_code(here, name, row)
 
 
-@router.post("/codes:detach", **_STEP)
+async def _attach_named(
+    here: Context, caller: Token, name: str, code: str, profile_id: str, request_id: UUID
+) -> AnswerRow:
+    async with here.failed_lookups.look_up(caller.id) as attempt, here.pool.acquire() as connection:
+
+        def on_new() -> None:
+            # A token that may list the codes need not guess them, and may bring in as many as there are.
+            if not caller.may("read"):
+                attempt.fail()
+
+        row = await manual.attach_named(
+            connection, here.minters, name, code, profile_id, request_id, caller.actor, on_new, here.usage
+        )
+        await here.demand_if_low(connection, row.program_id)
+    return row
+
+
+@router.post(
+    "/codes:detach",
+    response_model=Code,
+    responses=_DONE | documented(*_OF_A_STEP, "code_held", "code_not_attached", "code_shared", "code_used"),
+)
 async def detach_code(
     here: ConsoleContext, caller: Writer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
 ) -> Response:
     """Return an attached code to the pool for another profile."""
-    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach")
-
-
-@router.post("/codes:activate", **_STEP)
-async def activate_code(
-    here: ConsoleContext, caller: Redeemer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
-) -> Response:
-    """Activate (redeem) an attached code, once."""
-    return await activate(here, caller, name, wanted.code, idempotency)
-
-
-async def activate(here: Context, caller: Token, name: str, code: str, idempotency: Idempotency) -> Response:
-    """Activate a code, once for a key. Raises CodewellError, and HTTPException (429) after too many failed look-ups."""
-    program = await here.authenticator.program(caller, name)
-    await here.failed_lookups.refuse(caller.id)
-    # With a key, the refusal has to be stored, so the cache does not apply.
-    if idempotency.key is None and await here.negative_cache.know(program.id, code):
-        here.failed_lookups.count(caller.id)
-        raise CodeUnknown(code)
-    response = await here.activations.activate(program, idempotency, code)
-    if response is None:
-        return await _apply_step(here, caller, idempotency, name, code, activation.activate)
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        here.failed_lookups.count(caller.id)
-    return response
-
-
-@router.post("/codes:deactivate", **_STEP)
-async def deactivate_code(
-    here: ConsoleContext, caller: Redeemer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
-) -> Response:
-    """Undo the activation of a code."""
-    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.deactivate, "code.deactivate")
+    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach", "returned")
 
 
 @router.patch(
     "/codes/{code:path}",
-    responses=examples.answer(200, "The updated code", examples.CODE) | documented(400, 404, 409, 413, 415),
+    responses=_DONE | documented(*WITH_BODY, *_OF_A_CODE, "code_held", "code_used"),
 )
 async def change_code(
     here: ConsoleContext,
@@ -133,59 +139,76 @@ async def change_code(
             json.dumps(changes.fields) if "fields" in given else now.fields,
         )
 
-    async with here.pool.acquire() as connection:
+    async with here.failed_lookups.look_up(caller.id), here.pool.acquire() as connection:
         program = await visible_program(connection, caller, name)
         async with connection.transaction():
             changed = await lifecycle.change(ProgramCodes(connection, here.minters, program.id), code, to)
-            details = sorted(changes.model_fields_set)
-            await audit_log.record(connection, caller.actor, "code.update", name, place=changed.place, changed=details)
+            details = lifecycle.change_details(changes.model_fields_set, changed)
+            await audit_log.record(connection, caller.actor, "code.update", name, place=changed.place, **details)
+        await here.demand_if_low(connection, program.id)
     return code_of(name, changed)
 
 
 @router.delete(
     "/codes/{code:path}",
-    responses=examples.answer(200, "The updated code", examples.CODE) | documented(404, 409),
+    responses=_DONE | documented(*_OF_A_CODE, "code_held", "code_used"),
 )
 async def delete_code(here: ConsoleContext, caller: Writer, name: ShortName, code: CodeText) -> Code:
     """Delete a pooled or attached code. It stays on record and is never generated again."""
-    async with here.pool.acquire() as connection:
+    async with here.failed_lookups.look_up(caller.id), here.pool.acquire() as connection:
         program = await visible_program(connection, caller, name)
         async with connection.transaction():
             deleted = await lifecycle.delete(ProgramCodes(connection, here.minters, program.id), code)
             await audit_log.record(connection, caller.actor, "code.delete", name, place=deleted.place)
+        await here.demand_if_low(connection, program.id)
     return code_of(name, deleted)
 
 
 async def _apply_step(
-    here: Context, caller: Token, idempotency: Idempotency, name: str, code: str, step: Step, verb: str | None = None
+    here: Context,
+    caller: Token,
+    idempotency: Idempotency,
+    name: str,
+    code: str,
+    step: Step,
+    verb: str | None = None,
+    outcome: Outcome | None = None,
 ) -> Response:
-    """Apply a lifecycle step, once for a key, and record it in the audit log when it has a verb."""
+    """Apply a lifecycle step, once for a key. Record it in the audit log when it has a verb, and count its outcome."""
     program = await here.authenticator.program(caller, name)
-    await here.failed_lookups.refuse(caller.id)
-
-    async def work(connection: Connection) -> Code:
-        now = await step(ProgramCodes(connection, here.minters, program.id), code)
-        if verb is not None:
-            await audit_log.record(connection, caller.actor, verb, name, place=now.place)
-        return code_of(name, now)
-
-    try:
-        response: Response = await idempotency.answer(work, _no_announcement, 200)
-    except CodeUnknown:
-        here.failed_lookups.count(caller.id)
-        raise
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        here.failed_lookups.count(caller.id)
+    async with here.failed_lookups.look_up(caller.id) as attempt:
+        response = await _step_once(here, caller, idempotency, program, code, step, verb, outcome)
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            attempt.fail()
     return response
 
 
-def _no_announcement(_: Code) -> None:
-    """A change of one code is not announced to the generator."""
+async def _step_once(
+    here: Context,
+    caller: Token,
+    idempotency: Idempotency,
+    program: ProgramAccess,
+    code: str,
+    step: Step,
+    verb: str | None = None,
+    outcome: Outcome | None = None,
+) -> Response:
+    async def work(connection: Connection) -> Code:
+        now = await step(ProgramCodes(connection, here.minters, program.id), code)
+        if verb is not None:
+            await audit_log.record(connection, caller.actor, verb, program.name, place=now.place)
+        return code_of(program.name, now)
+
+    def count(_: Code) -> None:
+        if outcome is not None:
+            here.usage.count(program.id, outcome)
+
+    return await idempotency.answer(work, count, 200)
 
 
-def _attached_code(program: str, row: AnswerRow) -> Code:
+def _attached_code(here: Context, program: str, row: AnswerRow) -> AttachAnswer:
     """The code as it was when attached: a repeated request gets the same answer."""
-    return Code(
+    return AttachAnswer(
         code=row.code or "",
         program=program,
         state="attached",
@@ -193,5 +216,10 @@ def _attached_code(program: str, row: AnswerRow) -> Code:
         attached_at=row.answered_at,
         activated_at=None,
         expires_at=row.expires_at,
+        created_at=None,
+        place=None,
         fields=json.loads(row.fields or "{}"),
+        uses=0,
+        held_until=None,
+        **({} if row.link is None else {"from": here.claims.names[row.program_id or 0], "fallback": row.link}),
     )

@@ -16,5 +16,10 @@ def code_of(program: str, facts: CodeFacts) -> Code:
         attached_at=facts.attached_at,
         activated_at=facts.activated_at,
         expires_at=facts.expires_at,
+        created_at=facts.created_at,
+        place=str(facts.place),
         fields=json.loads(facts.fields or "{}"),
+        # An activation from before uses were recorded is one.
+        uses=facts.uses or int(facts.activated_at is not None),
+        held_until=facts.held_until,
     )

@@ -1,0 +1,27 @@
+"""Counts of the steps of tills, by what became of them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import Counter
+
+from codewell.errors import CodewellError
+from codewell.redemption.model import Step
+from codewell.redemption.till import Applied
+
+STEPS: Final = Counter("codewell_till_steps", "Steps of tills: uses, holds and their ends.", ["step", "outcome"])
+
+
+def count(step: Step, outcome: Applied | CodewellError) -> None:
+    """Count a step that was taken or refused: `done`, `repeated` without an effect, or the reason against it."""
+    if isinstance(outcome, CodewellError):
+        STEPS.labels(step, outcome.reason).inc()
+    else:
+        STEPS.labels(step, "done" if outcome.is_new else "repeated").inc()
+
+
+def count_all(steps: Iterable[Step], outcomes: Iterable[Applied | CodewellError | None]) -> None:
+    """Count the steps of a batch, but for those that are tried again (None)."""
+    for step, outcome in zip(steps, outcomes, strict=True):
+        if outcome is not None:
+            count(step, outcome)

@@ -1,0 +1,1 @@
+"""The web console: pages for marketers and operators, served beside the API."""
