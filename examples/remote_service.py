@@ -60,5 +60,5 @@ if __name__ == "__main__":
         sys.exit("Give the secrets that codewell program secret NAME shows.")
     port = next((int(one) for one in sys.argv[1:] if one.isdigit()), 8099)
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    print(f"Codes at http://127.0.0.1:{server.server_address[1]}/", flush=True)  # noqa: T201  it is a command
+    print(f"Codes at http://127.0.0.1:{server.server_address[1]}/", flush=True)
     server.serve_forever()
