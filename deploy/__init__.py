@@ -1,0 +1,1 @@
+"""What is deployed: image, compose file, monitoring, and the checks of them."""
