@@ -13,20 +13,26 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
 from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
-from codewell.infra.kafka.record_batches import Headers, RecordBatches
+from codewell.infra.kafka.record_batches import RecordBatches
+from codewell.infra.kafka.record_encoding import encode_headers
 from codewell.infra.process.lifecycle import run
-from schemas.events import CODES_ATTACHED, MessageRender
+from schemas.events import CODES_ATTACHED, MessageRender, schema_uri
 from services.issuer.settings import IssuerSettings
 
 GROUP: Final = "bare-issuer"
 _POLL_MS: Final = 500
 _VALIDATE: Final = MessageRender.__pydantic_validator__.validate_json
-_HEAD: Final = [
+_ANY_ID: Final = b"00000000-0000-7000-8000-000000000000"
+_HEADERS: Final = [
+    ("ce_id", _ANY_ID),
     ("ce_specversion", b"1.0"),
     ("ce_source", b"/codewell/issuer"),
     ("ce_type", CODES_ATTACHED.encode()),
+    ("ce_time", b"2026-12-23T00:00:00.123456Z"),
+    ("ce_dataschema", schema_uri(CODES_ATTACHED).encode()),
     ("content-type", b"application/json"),
 ]
+_BEFORE_ID, _, _AFTER_ID = encode_headers(_HEADERS).partition(_ANY_ID)
 
 
 async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
@@ -55,8 +61,8 @@ async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_t
     await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
 
 
-def answer(record: ConsumerRecord) -> tuple[bytes, Headers]:
-    """An answer in the product's form, except for the values of the code and the ids."""
+def answer(record: ConsumerRecord) -> tuple[bytes, bytes]:
+    """An answer's value and encoded headers in the product's form, except for the values of the code and the ids."""
     request_id = dict(record.headers)["ce_id"]
     event = _VALIDATE(record.value)
     data = (
@@ -64,7 +70,7 @@ def answer(record: ConsumerRecord) -> tuple[bytes, Headers]:
         f'{{"program":"{event.programs[0]}","code":"smFg-2497-DMPB","expires_at":"2026-12-23T00:00:00.123456Z",'
         '"fields":{}}]}'
     )
-    return data.encode(), [("ce_id", request_id), *_HEAD]
+    return data.encode(), b"".join((_BEFORE_ID, request_id, _AFTER_ID))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ PAGE_GOAL_MS: Final = 50
 NAME: Final = "BENCH"
 PEER: Final = "usual build: first page, attached"
 CEILING: Final = "nothing but SELECT 1"
+EXACT: Final = "one code of a folding program, as it is"
+FOLDED: Final = "one code of a folding program, as people type it"
+_FOLDING: Final = "FOLDING"
 _PATH: Final = f"/api/v1/programs/{NAME}"
 _TEMPLATE: Final = "{string 4}-{number 4}-{upstring 4}"
 _BATCH: Final = 4_000
@@ -54,19 +57,23 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
         fresh_postgres(progress) as (home, postgres),
         pool(postgres.url, "codewell-bench", 4) as connections,
     ):
-        async for said in _fill(connections, codes, attached):
+        async for said in fill_program(connections, codes, attached):
             progress(said)
         async with connections.acquire() as opened:
             token = await tokens.replace(opened, "bench", ["admin"])
             code = await opened.fetchval("SELECT code FROM answer LIMIT 1 OFFSET $1", attached // 2)
         paths = {f"first page, {one or 'all'}": f"codes?{one}" for one in _FILTERS}
         paths |= {"codes of a profile": "codes?profile_id=p-77", "one code": f"codes/{quote(code)}"}
+        async with connections.acquire() as opened:
+            folded = await _fold_program(opened, codes)
         progress(f"making {attached:,} codes of the usual build")
         async with connections.acquire() as opened:
             await usual_console.stock(opened, NAME, attached)
             await usual_console.give_all(opened, NAME)
         async with console(home, postgres) as site, usual(home, postgres) as peer:
             asked = {what: (site, request("GET", f"{_PATH}/{path}", token)) for what, path in paths.items()}
+            for what, text in ((EXACT, folded), (FOLDED, folded.replace("-", "").lower())):
+                asked[what] = (site, request("GET", f"/api/v1/programs/{_FOLDING}/codes/{text}", token))
             asked[PEER] = (peer, request("GET", f"{_PATH}/codes", ""))
             asked[CEILING] = (peer, request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"}))
             times = await _timed(asked, repetitions, progress)
@@ -74,6 +81,7 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
         median = report.add(what, "ms", values)
         if what in paths:
             report.goals.append(Goal(f"ms, {what}", median.rate, PAGE_GOAL_MS, at_least=False))
+    report.add(f"{FOLDED} / {EXACT}", "times", _ratios(times[FOLDED], times[EXACT]))
     first = times["first page, state=attached"]
     report.add(f"{PEER} / first page, state=attached", "times", _ratios(times[PEER], first))
     report.add(f"first page, state=attached / {CEILING}", "times", _ratios(first, times[CEILING]))
@@ -99,7 +107,8 @@ def _ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ones, others, strict=True)]
 
 
-async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[str]:
+async def fill_program(connections: Pool, codes: int, attached: int) -> AsyncIterator[str]:
+    """Create the program with some codes attached, activated, deleted and expired; yields what is done."""
     minters = Minters(None)
     settings = ProgramSettings(
         name=NAME, source=TemplateSource(kind="template", template=_TEMPLATE), codes_max=codes, pool_max=1,
@@ -118,6 +127,16 @@ async def _fill(connections: Pool, codes: int, attached: int) -> AsyncIterator[s
         await opened.execute(_ACTIVATE, _ACTIVATED_SHARE, timeout=_MINUTES_S)
         await _change_some(opened, minters, program.id)
         await opened.execute("VACUUM ANALYZE", timeout=_MINUTES_S)
+
+
+async def _fold_program(opened: Connection, codes: int) -> str:
+    """Create a program of as many codes that folds, and return one of them."""
+    minters = Minters(None)
+    source = TemplateSource(kind="template", template="{safe 5}-{safe 5}-{safe 5}")
+    settings = ProgramSettings(name=_FOLDING, source=source, codes_max=codes, pool_max=1, match="fold")
+    program = await programs.create(opened, minters, settings, guesses_per_s=10)
+    await fill.generate(opened, minters, program.id, codes, None)
+    return (await minters.get(opened, program.id, 1)).mint(codes // 2, 1)[0]
 
 
 def _requests(start: int, stop: int) -> Iterator[Request]:

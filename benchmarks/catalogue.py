@@ -29,18 +29,26 @@ class Benchmark:
 BENCHMARKS: Final = (
     Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
     Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
-    Benchmark("grown", ("--requests=50000", "--attached=2000000", "--random=0"), ceilings=("empty",)),
+    Benchmark(
+        "grown", ("--requests=50000", "--attached=2000000", "--random=0", "--assigned=2000000"), ceilings=("empty",)
+    ),
     Benchmark("scale"),
     Benchmark("latency", peers=("Kafka echo",)),
     Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),
+    Benchmark("lifecycle", ("--requests=20000",), ceilings=("without the stream",)),
+    Benchmark("receipts", ("--receipts=20000",), ("one transaction a receipt",), ("no database",)),
     Benchmark("mint", ("--codes=500000",), ("dice and a set", "FF1"), ("text of plain counters",)),
     Benchmark("generate", peers=("COPY",)),
     Benchmark("fill"),
+    Benchmark("reservations", ("--stored=10000", "--requests=100000"), ceilings=("claims without",)),
+    Benchmark("forecast", ("--programs=1000",), ("one program at a time",), ("the rows alone",)),
     Benchmark("remote", ("--codes=100000",), ("one request at a time",), ("the limit",)),
     Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
     Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
     Benchmark("browse", peers=("usual build",)),
     Benchmark("http", ("--requests=10000",), ("usual build",), ("nothing but SELECT 1",)),
+    Benchmark("till", ("--requests=10000",), ("usual build",), ("nothing but SELECT 1",)),
+    Benchmark("console"),
     Benchmark("processes"),
 )
 

@@ -3,7 +3,8 @@
 import click
 
 from benchmarks.commands_all import bench_all, check
-from benchmarks.commands_issuer import grown, issue, latency, mixed, replay, scale
+from benchmarks.commands_forecast import forecast
+from benchmarks.commands_issuer import grown, issue, latency, lifecycle, mixed, receipts, replay, scale
 from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
 from services.cli.commands import Commands
 from services.cli.output import json_option
@@ -58,10 +59,44 @@ def mint(codes: int, repetitions: int, as_json: bool) -> None:
 @REPETITIONS
 @json_option
 def generate(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
-    """Generate codes as ranges, store codes as rows, and issue codes."""
+    """Generate codes as ranges, store codes as rows, issue codes."""
     from benchmarks.generate import bench_generate
 
     print_report(measured(lambda: bench_generate(codes, stored, requests, repetitions, progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes",
+    type=click.IntRange(1, 10**9),
+    default=10_000_000,
+    show_default=True,
+    help="Codes to reserve in a program of a template.",
+)
+@click.option(
+    "--stored",
+    type=click.IntRange(2, 10_000_000),
+    default=100_000,
+    show_default=True,
+    help="Codes of a list, of which half are reserved.",
+)
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 1_000_000),
+    default=100_000,
+    show_default=True,
+    help="Requests to answer from a reservation, and from a pool.",
+)
+@REPETITIONS
+@json_option
+def reservations(codes: int, stored: int, requests: int, repetitions: int, as_json: bool) -> None:
+    """Reserve and release codes, and issue reserved ones.
+
+    Beside claims of a program that has no reservation.
+    """
+    from benchmarks.reservations import bench_reservations
+
+    print_report(measured(lambda: bench_reservations(codes, stored, requests, repetitions, progress)), as_json)
 
 
 @bench.command()
@@ -129,6 +164,26 @@ def http(requests: int, repetitions: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option(
+    "--requests",
+    type=click.IntRange(400, 1_000_000),
+    default=8_000,
+    show_default=True,
+    help="Number of activations; half as many pairs of a hold and an activation.",
+)
+@REPETITIONS
+@json_option
+def till(requests: int, repetitions: int, as_json: bool) -> None:
+    """Hold and activate codes for orders over HTTP.
+
+    Beside a conventional implementation, and a server that does almost nothing.
+    """
+    from benchmarks.till import bench_till
+
+    print_report(measured(lambda: bench_till(requests, repetitions, progress)), as_json)
+
+
+@bench.command()
+@click.option(
     "--codes", type=click.IntRange(20_000, 10**12), default=100_000_000, show_default=True, help="Codes of the program."
 )
 @click.option(
@@ -147,6 +202,39 @@ def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:
     from benchmarks.browse import bench_browse
 
     print_report(measured(lambda: bench_browse(codes, attached, repetitions, progress)), as_json)
+
+
+@bench.command()
+@click.option(
+    "--codes", type=click.IntRange(20_000, 10**12), default=10**9, show_default=True, help="Codes of the program."
+)
+@click.option(
+    "--attached",
+    type=click.IntRange(10_000, 10_000_000),
+    default=500_000,
+    show_default=True,
+    help="Attached codes; a tenth of them are activated.",
+)
+@click.option("--pages", type=click.IntRange(2, 1_000), default=40, show_default=True, help="Requests for each page.")
+@click.option(
+    "--requests",
+    type=click.IntRange(100, 100_000),
+    default=6_000,
+    show_default=True,
+    help="Attach requests with and without watched pages; half as many activations.",
+)
+@click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="Pairs with and without them."
+)
+@json_option
+def console(codes: int, attached: int, pages: int, requests: int, repetitions: int, as_json: bool) -> None:
+    """Show pages of a large program, and the API beside them.
+
+    The rate of the API with 20 watched pages is compared with the rate without.
+    """
+    from benchmarks.console import bench_console
+
+    print_report(measured(lambda: bench_console(codes, attached, pages, requests, repetitions, progress)), as_json)
 
 
 @bench.command()
@@ -198,5 +286,5 @@ def processes(requests: int, repetitions: int, as_json: bool) -> None:
     print_report(measured(lambda: bench_processes(requests, repetitions, progress)), as_json)
 
 
-for _benchmark in (issue, mixed, grown, scale, latency, replay, bench_all, check):
+for _benchmark in (issue, mixed, grown, scale, latency, replay, receipts, lifecycle, forecast, bench_all, check):
     bench.add_command(_benchmark)

@@ -94,17 +94,28 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     show_default=True,
     help="Codes attached before the run with random request ids.",
 )
+@click.option(
+    "--assigned",
+    type=click.IntRange(0, 1_000_000_000),
+    default=20_000_000,
+    show_default=True,
+    help="Codes that profiles get again, for the policies of reuse. A million takes 400 MB of disk.",
+)
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
 @REPETITIONS
 @json_option
-def grown(requests: int, attached: tuple[int, ...], random: int, audit: bool, repetitions: int, as_json: bool) -> None:
+def grown(
+    requests: int, attached: tuple[int, ...], random: int, assigned: int, audit: bool, repetitions: int, as_json: bool
+) -> None:
     """Answer requests in a database with many stored answers.
 
     Beside the same requests in an empty database.
     """
     from benchmarks.grown import bench_grown
 
-    print_report(measured(lambda: bench_grown(requests, attached, random, repetitions, audit, progress)), as_json)
+    print_report(
+        measured(lambda: bench_grown(requests, attached, random, assigned, repetitions, audit, progress)), as_json
+    )
 
 
 @click.command()
@@ -144,7 +155,10 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
 @REPETITIONS
 @json_option
 def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int, as_json: bool) -> None:
-    """Measure latency from due time to answer, beside a Kafka echo."""
+    """Measure latency from due time to answer.
+
+    Beside a Kafka echo.
+    """
     from benchmarks.latency import bench_latency
 
     print_report(measured(lambda: bench_latency(rates, seconds, warm_up, repetitions, progress)), as_json)
@@ -155,10 +169,44 @@ def latency(rates: tuple[int, ...], seconds: int, warm_up: int, repetitions: int
 @REPETITIONS
 @json_option
 def replay(requests: int, repetitions: int, as_json: bool) -> None:
-    """Answer requests twice, the second time after an offset reset.
+    """Answer requests twice, then after an offset reset.
 
     Compares all answers.
     """
     from benchmarks.replay import bench_replay
 
     print_report(measured(lambda: bench_replay(requests, repetitions, progress)), as_json)
+
+
+@click.command()
+@click.option(
+    "--receipts",
+    type=click.IntRange(1_000, 500_000),
+    default=60_000,
+    show_default=True,
+    help="Receipts in the backlog; the conventional consumer gets a twentieth.",
+)
+@REPETITIONS
+@json_option
+def receipts(receipts: int, repetitions: int, as_json: bool) -> None:
+    """Settle a backlog of receipts of failed sends.
+
+    Beside one transaction a receipt, and the same consumer without a database.
+    """
+    from benchmarks.receipts import bench_receipts
+
+    print_report(measured(lambda: bench_receipts(receipts, repetitions, progress)), as_json)
+
+
+@click.command()
+@_requests(90_000)
+@REPETITIONS
+@json_option
+def lifecycle(requests: int, repetitions: int, as_json: bool) -> None:
+    """Publish what happens to codes.
+
+    Beside an issuer, whose cost is compared with that of an issuer alone, and from a backlog.
+    """
+    from benchmarks.lifecycle import bench_lifecycle
+
+    print_report(measured(lambda: bench_lifecycle(requests, repetitions, progress)), as_json)

@@ -1,6 +1,6 @@
 """The contenders of the issuer benchmark: the product, the usual build, and a loop without a database."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -32,6 +32,10 @@ class Contender:
     """The number of attached codes of the program; None where it is unknown."""
     wanted: Callable[[str, int], Sequence[str]] | None = None
     """The programs of a request, by program name and request number; without it each request is for the one program."""
+    data: Callable[[str, int], Mapping[str, object]] | None = None
+    """The whole request instead, by the same."""
+    topic: str = TOPIC
+    """The topic of its requests."""
 
 
 async def _stock_product(connection: Connection, name: str, count: int) -> None:

@@ -18,7 +18,7 @@ from benchmarks.machine import facts
 from benchmarks.mint import TEMPLATE
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from benchmarks.usage import peak_memory_mb
-from codewell.codes.export import ExportOptions, export
+from codewell.codes.export import ExportOptions, export, of_one_moment
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, connection, pool
 from codewell.infra.uuid7 import uuid7
@@ -160,7 +160,8 @@ async def _export(opened: Connection, program: Program, out: IO[bytes]) -> None:
     async def write(some: bytes) -> None:
         out.write(some)
 
-    await export(opened, Minters(None), program, ExportOptions(), write)
+    async with of_one_moment(opened) as connections:
+        await export(connections, Minters(None), program, ExportOptions(), write)
 
 
 async def _one_by_one(opened: Connection, out: BufferedWriter) -> None:

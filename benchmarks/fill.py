@@ -22,6 +22,7 @@ from codewell.infra.kafka import clients
 from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres.connection import Connection, Pool, connection, pool
 from codewell.pool import fill
+from codewell.pool.demand import LowPool
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas import topics
@@ -136,7 +137,7 @@ async def _fill(opened: Connection, demands: DemandPublisher, ids: Sequence[int]
     raised = await opened.fetch(_RAISE, ids)
     wanted = sum(row["pool_max"] for row in raised)
     began = time.perf_counter()
-    await demands.publish({row["id"]: row["pool_max"] // 2 for row in raised})
+    await demands.publish({row["id"]: LowPool(row["pool_max"] // 2, is_urgent=True) for row in raised})
     while (made := await opened.fetchval(_MADE, ids)) < wanted:
         contestants.check_alive(children)
         if time.perf_counter() - began > _TIMEOUT_S:

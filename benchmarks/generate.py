@@ -77,14 +77,15 @@ async def _generated(
 async def _generate(opened: Connection, name: str, codes: int) -> float:
     """Time to generate this many codes in a program that already has one (s)."""
     minters = Minters(None)
-    program_id = await _program(opened, minters, name, codes + 1)
+    program_id = await program(opened, minters, name, codes + 1)
     await fill.generate(opened, minters, program_id, 1, None)
     began = time.perf_counter()
     await fill.generate(opened, minters, program_id, codes, None)
     return time.perf_counter() - began
 
 
-async def _program(opened: Connection, minters: Minters, name: str, codes_max: int) -> int:
+async def program(opened: Connection, minters: Minters, name: str, codes_max: int) -> int:
+    """Make a program of a template, and return its id."""
     settings = ProgramSettings(
         name=name,
         source=TemplateSource(kind="template", template=TEMPLATE.text),
@@ -125,13 +126,13 @@ async def _issued(report: Report, url: str, codes: int, requests: int, repetitio
     async with pool(url, "codewell-bench", 2) as connections:
         async with connections.acquire() as opened:
             for name, size in sizes.items():
-                await fill.generate(opened, minters, await _program(opened, minters, name, size), size, None)
+                await fill.generate(opened, minters, await program(opened, minters, name, size), size, None)
         claims = Claims(connections, minters)
         for name in sizes:
-            await _attach(claims, name, requests)
+            await attach(claims, name, requests)
         for repetition in range(1, repetitions + 1):
             for name in sizes:
-                rates[name].append(await _attach(claims, name, requests))
+                rates[name].append(await attach(claims, name, requests))
             progress(
                 f"issued, {repetition} of {repetitions}: {rates['SMALL'][-1]:,.0f} and {rates['LARGE'][-1]:,.0f}/s"
             )
@@ -141,9 +142,9 @@ async def _issued(report: Report, url: str, codes: int, requests: int, repetitio
     return report.add("issue from the large / from the small", "times", ratios).rate
 
 
-async def _attach(claims: Claims, name: str, count: int) -> float:
+async def attach(claims: Claims, name: str, count: int, campaign: str = "bench") -> float:
     """Requests a second, in batches of an issuer's size."""
-    requests = [_request(name, f"p-{number}") for number in range(count)]
+    requests = [_request(name, f"p-{number}", campaign) for number in range(count)]
     given: dict[UUID, list[AnswerRow]] = {}
     began = time.perf_counter()
     for first in range(0, count, _BATCH):
@@ -153,6 +154,6 @@ async def _attach(claims: Claims, name: str, count: int) -> float:
     return rate
 
 
-def _request(program: str, profile_id: str) -> Request:
-    event = MessageRender(profile_id=profile_id, campaign_id="bench", programs=(program,))
+def _request(program: str, profile_id: str, campaign: str) -> Request:
+    event = MessageRender(profile_id=profile_id, campaign_id=campaign, programs=(program,))
     return Request(uuid7(), event, event.program_names)

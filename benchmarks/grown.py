@@ -11,6 +11,7 @@ from uuid import uuid4
 from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import fresh_servers
 from benchmarks.grown_answers import IdVersion, grow
+from benchmarks.grown_assignments import bench_assignments
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
@@ -38,12 +39,14 @@ class Place(NamedTuple):
 
 
 async def bench_grown(
-    requests: int, attached: Sequence[int], random: int, repetitions: int, checked: bool, progress: Progress
-) -> Report:
+    requests: int, attached: Sequence[int], random: int, assigned: int, repetitions: int, checked: bool,
+    progress: Progress,
+) -> Report:  # fmt: skip
     """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
 
-    Sizes are ascending and grown one after the other in the same database; `random` of 0 omits random ids. `checked`
-    audits each database at the end. Raises CodewellError.
+    Sizes are ascending and grown one after the other in the same database; `random` of 0 omits random ids. Afterwards
+    the policies of reuse are measured in a database with `assigned` assignments; 0 omits it. `checked` audits each
+    database at the end. Raises CodewellError.
     """
     report = Report("grown", facts())
     rates: dict[str, list[float]] = {}
@@ -69,10 +72,14 @@ async def bench_grown(
                     ratios.setdefault(place, []).append(seen[place] / seen[empty])
                 databases |= {place.database for place in seen}
             there, beside = size, []
+        _report(report, rates, ratios)
+        if assigned:
+            databases.add("assigned")
+            url = await _create("assigned", servers)
+            await bench_assignments(url, servers, report, requests, assigned, repetitions, progress)
         if checked:
             for database in sorted(databases):
                 await check_audit(_url(database, servers))
-    _report(report, rates, ratios)
     return report
 
 
@@ -91,15 +98,20 @@ def _url(database: str, servers: Servers) -> str:
 
 async def _grow(place: Place, there: int, servers: Servers, progress: Progress) -> None:
     """Grow the database from `there` attachments to its size; creates it at the first call."""
-    url = _url(place.database, servers)
-    if not there:
-        async with connection(servers.postgres.url, "codewell-bench") as opened:
-            await opened.execute(f'CREATE DATABASE "{place.database}"')
-        async with connection(url, "codewell-bench") as opened:
-            await migrate(opened)
+    url = _url(place.database, servers) if there else await _create(place.database, servers)
     if place.attached > there:
         async with connection(url, "codewell-bench") as opened:
             await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
+
+
+async def _create(database: str, servers: Servers) -> str:
+    """Create a database with the schema, and return its URL."""
+    url = _url(database, servers)
+    async with connection(servers.postgres.url, "codewell-bench") as opened:
+        await opened.execute(f'CREATE DATABASE "{database}"')
+    async with connection(url, "codewell-bench") as opened:
+        await migrate(opened)
+    return url
 
 
 async def _rate(place: Place, requests: int, name: str, servers: Servers) -> float:

@@ -45,10 +45,14 @@ _GIVEN: Final = """
     """
 
 
-async def grow(connection: Connection, name: str, count: int, first: int, version: IdVersion, said: Progress) -> None:
-    """Create a program of `count` codes, all attached, with request ids of this version. Raises what asyncpg raises.
+async def grow(
+    connection: Connection, name: str, count: int, first: int, version: IdVersion, said: Progress, *,
+    scatter: bool = False,
+) -> int:  # fmt: skip
+    """Create a program of `count` codes, all attached, with request ids of this version. Returns the program's id.
 
-    `first` is the number already grown in this database: ids, profiles and codes continue from there.
+    `first` is the number already grown in this database: ids, profiles and codes continue from there. Profiles of
+    neighbouring codes are no neighbours where they `scatter`. Raises what asyncpg raises.
     """
     settings = ProgramSettings(
         name=name,
@@ -69,7 +73,7 @@ async def grow(connection: Connection, name: str, count: int, first: int, versio
     began = time.perf_counter()
     done = 0
     for block in blocks:
-        rows = _rows(first + done, block["size"], version)
+        rows = _rows(first + done, block["size"], version, scatter=scatter)
         rows["program_id"], rows["block_id"] = program.id, block["id"]
         rows["expires_at"], rows["answered_at"] = _moment(block["expires_at"]), _moment(block["created_at"])
         source = memoryview(_HEAD + rows.tobytes() + _TAIL)
@@ -86,9 +90,15 @@ async def grow(connection: Connection, name: str, count: int, first: int, versio
     await connection.execute("VACUUM ANALYZE answer", timeout=_COPY_TIMEOUT_S)
     await connection.execute("VACUUM ANALYZE block")
     await connection.execute("CHECKPOINT", timeout=_COPY_TIMEOUT_S)
+    return program.id
 
 
-def _rows(first: int, count: int, version: IdVersion) -> NDArray[np.void]:
+def scattered(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Other numbers for these, below 10^10: different ones in no order."""
+    return numbers * 2_654_435_761 % 10**_DIGITS
+
+
+def _rows(first: int, count: int, version: IdVersion, *, scatter: bool) -> NDArray[np.void]:
     rows = np.zeros(count, _ROW)
     rows["values"] = len(_COLUMNS)
     for name, kind in _COLUMNS:
@@ -96,8 +106,9 @@ def _rows(first: int, count: int, version: IdVersion) -> NDArray[np.void]:
     numbers = np.arange(first, first + count, dtype=np.int64)
     rows["request_id"] = _ids(numbers, version).view("V16").reshape(count)
     rows["position"] = np.arange(count)
-    digits = (numbers[:, None] // 10 ** np.arange(_DIGITS - 1, -1, -1) % 10 + ord("0")).astype(np.uint8)
-    for column, head in (("profile_id", b"p-"), ("code", b"old-")):
+    profiles = scattered(numbers) if scatter else numbers
+    for column, head, values in (("profile_id", b"p-", profiles), ("code", b"old-", numbers)):
+        digits = (values[:, None] // 10 ** np.arange(_DIGITS - 1, -1, -1) % 10 + ord("0")).astype(np.uint8)
         heads = np.broadcast_to(np.frombuffer(head, np.uint8), (count, len(head)))
         text = np.ascontiguousarray(np.concatenate([heads, digits], axis=1))
         rows[column] = text.view(f"S{text.shape[1]}").reshape(count)

@@ -20,6 +20,7 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ProgramSettings, TemplateSource
+from schemas.uses import Uses
 from services.standalone.home import Home
 from services.standalone.postgres import PostgresServer
 
@@ -78,45 +79,31 @@ def _unit(measured: str) -> str:
 async def _product(home: Home, postgres: PostgresServer, name: str, requests: int) -> AsyncIterator[tuple[str, float]]:
     """Each creating request has an idempotency key, as clients should send one."""
     async with connection(postgres.url, "codewell-bench") as opened:
-        await _stock(name, opened, 4 * requests)
+        await stock(name, opened, 4 * requests)
         token = await tokens.replace(opened, "bench", ["admin"])
     path = f"/api/v1/programs/{name}/codes"
 
-    def attachments(count: int) -> list[str]:
-        return [
-            request("POST", f"{path}:attach", token, {"profile_id": f"p-{number}"}, str(uuid7()))
-            for number in range(count)
-        ]
-
     async def activations(count: int) -> list[str]:
-        async with connection(postgres.url, "codewell-bench") as opened:
-            rows = await opened.fetch(
-                "SELECT a.code FROM answer a LEFT JOIN code_state s USING (block_id, position) "
-                "WHERE a.program_id = (SELECT id FROM program WHERE name = $1) AND s.block_id IS NULL LIMIT $2",
-                name,
-                count,
-            )
-        codes = [row["code"] for row in rows]
-        random.shuffle(codes)
+        codes = await attached_codes(postgres, name, count)
         return [request("POST", f"{path}:activate", token, {"code": code}, str(uuid7())) for code in codes]
 
     async with console(home, postgres) as site:
-        await site.load(attachments(requests // WARM_UP_SHARE))
+        await site.load(attachments(path, token, requests // WARM_UP_SHARE))
         await site.load(await activations(requests // WARM_UP_SHARE))
         for measured in ("attach", "activate"):
-            planned = attachments(requests) if measured == "attach" else await activations(requests // 2)
-            yield measured, _rate(await site.load(planned))
+            planned = attachments(path, token, requests) if measured == "attach" else await activations(requests // 2)
+            yield measured, rate(await site.load(planned))
             for kind, spent in site.cpu_ms.items():
                 yield f"{measured}: CPU of {kind}", spent
-        both = [one for pair in zip(attachments(requests // 4), await activations(requests // 4), strict=True)
-                for one in pair]  # fmt: skip
+        pairs = zip(attachments(path, token, requests // 4), await activations(requests // 4), strict=True)
+        both = [one for pair in pairs for one in pair]
         paced = await site.load(both, RATE_GOAL / 2)
-        _rate(paced)
+        rate(paced)
         cuts = quantiles(paced.times_ms, n=100)
         yield _PACED_P50, cuts[49]
         yield _PACED_P99, cuts[98]
         bogus = [request("GET", f"{path}/abCd-{number:04}-ABCD", token) for number in range(requests // 2)]
-        yield _BOGUS, _rate(await site.load(bogus), 404)
+        yield _BOGUS, rate(await site.load(bogus), 404)
         yield f"{_BOGUS}: CPU of postgres", site.cpu_ms["postgres"]
 
 
@@ -128,28 +115,51 @@ async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int)
         await usual_console.stock(opened, name, 4 * requests)
     async with usual(home, postgres) as site:
         await site.load(asked[: requests // WARM_UP_SHARE])
-        yield "usual build: attach", _rate(await site.load(asked))
+        yield "usual build: attach", rate(await site.load(asked))
         async with connection(postgres.url, "codewell-bench") as opened:
             rows = await opened.fetch("SELECT code FROM shop_code WHERE program = $1 AND profile_id IS NOT NULL", name)
         uses = [request("POST", f"{path}:activate", "", {"code": row["code"]}) for row in rows]
-        yield "usual build: activate", _rate(await site.load(uses))
-        yield "nothing but SELECT 1", _rate(await site.load(nothing))
+        yield "usual build: activate", rate(await site.load(uses))
+        yield "nothing but SELECT 1", rate(await site.load(nothing))
 
 
-async def _stock(name: str, opened: Connection, count: int) -> None:
+async def stock(name: str, opened: Connection, count: int, uses: Uses | None = None) -> None:
+    """Create a program whose pool has `count` codes."""
     settings = ProgramSettings(
         name=name,
         source=TemplateSource(kind="template", template=_TEMPLATE),
         codes_max=count,
         pool_max=count,
         ttl=timedelta(days=30),
+        uses=Uses() if uses is None else uses,
     )
     minters = Minters(None)
     program = await programs.create(opened, minters, settings, guesses_per_s=10)
     await fill.generate(opened, minters, program.id, count, None)
 
 
-def _rate(seen: Seen, wanted: int = 200) -> float:
+def attachments(path: str, token: str, count: int) -> list[str]:
+    """Requests that attach a code to a profile each."""
+    return [
+        request("POST", f"{path}:attach", token, {"profile_id": f"p-{number}"}, str(uuid7())) for number in range(count)
+    ]
+
+
+async def attached_codes(postgres: PostgresServer, name: str, count: int) -> list[str]:
+    """So many attached codes of a program that have no other state yet, in no order."""
+    async with connection(postgres.url, "codewell-bench") as opened:
+        rows = await opened.fetch(
+            "SELECT a.code FROM answer a LEFT JOIN code_state s USING (block_id, position) "
+            "WHERE a.program_id = (SELECT id FROM program WHERE name = $1) AND s.block_id IS NULL LIMIT $2",
+            name,
+            count,
+        )
+    codes = [row["code"] for row in rows]
+    random.shuffle(codes)
+    return codes
+
+
+def rate(seen: Seen, wanted: int = 200) -> float:
     """Answers a second. Raises CodewellError when an answer has an unexpected status: refusals are cheap."""
     if set(map(int, seen.statuses)) != {wanted}:
         raise CodewellError(f"Not every answer was {wanted}: {seen.statuses}.")

@@ -90,7 +90,7 @@ def with_regions(page: str, regions: Mapping[str, str]) -> str:
         _, _, after = rest.partition(end)
         if (page.count(begin), page.count(end), rest.count(end)) != (1, 1, 1):
             raise CodewellError(
-                f"The page of benchmarks has no region {name}: put a line {begin} and below it a line {end} where its "
+                f"The page has no region {name}: put a line {begin} and below it a line {end} where its "
                 "figures belong, each once."
             )
         page = f"{before}{begin}\n{text}\n{end}{after}"

@@ -56,9 +56,16 @@ class Heat:
 
     def backlog(self, producer: AIOKafkaProducer, program: str, count: int) -> Backlog:
         """`count` of its requests, ready to be published."""
-        wanted = self.contender.wanted
+        wanted, data = self.contender.wanted, self.contender.data
         return Backlog(
-            producer, f"{self.name}.", program, count, None if wanted is None else partial(wanted, program), self.new_id
+            producer,
+            f"{self.name}.",
+            program,
+            count,
+            None if wanted is None else partial(wanted, program),
+            self.new_id,
+            None if data is None else partial(data, program),
+            self.contender.topic,
         )
 
 
@@ -101,7 +108,7 @@ async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[C
     bootstrap = servers.kafka.bootstrap
     counting = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     async with clients.started_producer(bootstrap) as producer, counting:
-        answers = Answers(counting, prefix)
+        answers = Answers(counting, prefix, heat.contender.topic)
         warm_up = f"{heat.name}_warm_up"
         await stock(heat, servers, warm_up, heat.warm_up)
         await heat.backlog(producer, warm_up, heat.warm_up).store()

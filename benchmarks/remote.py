@@ -25,6 +25,7 @@ from codewell.infra.kafka import clients
 from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.uuid7 import uuid7
+from codewell.pool.demand import LowPool
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import signing_secrets
@@ -137,7 +138,7 @@ async def _fill(opened: Connection, demands: DemandPublisher, each: int, childre
     """Time from the published demand of each program until all its codes are stored (s)."""
     raised = await opened.fetch(_RAISE, each)
     began = time.perf_counter()
-    await demands.publish({row["id"]: row["pool_max"] - each for row in raised})
+    await demands.publish({row["id"]: LowPool(row["pool_max"] - each, is_urgent=True) for row in raised})
     await _until_made(opened, sum(row["pool_max"] for row in raised), children)
     return time.perf_counter() - began
 

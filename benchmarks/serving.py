@@ -6,7 +6,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final
+
+import httpx
 
 from benchmarks import usual_console
 from benchmarks.http_load import Plan, Seen
@@ -31,6 +34,7 @@ class Site:
         self._port = port
         self._child = child
         self._database = database
+        self.url = f"http://{LOOPBACK}:{port}"
         self.cpu_ms: dict[str, float] = {}
         """CPU time per request of the last load, by kind of process (ms)."""
 
@@ -83,15 +87,18 @@ async def usual(home: Home, postgres: PostgresServer) -> AsyncIterator[Site]:
 
 
 async def answering(child: Child, port: int) -> None:
-    """Wait until a server accepts connections on its port. Raises CodewellError, with its last log lines."""
+    """Wait until a server answers requests, as a console does once it has its database.
+
+    Raises CodewellError, with the server's last log lines.
+    """
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(LOOPBACK, port)
-        except OSError:
+    async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as client:
+        while True:
+            try:
+                if (await client.get("/")).status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    return
+            except httpx.TransportError:
+                pass
             if child.returncode is not None or time.monotonic() > deadline:
-                raise CodewellError(f"{child.name} does not answer: {child.last_words()}") from None
+                raise CodewellError(f"{child.name} does not answer: {child.last_words()}")
             await asyncio.sleep(_START_POLL_S)
-        else:
-            writer.close()
-            return

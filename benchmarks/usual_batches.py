@@ -53,6 +53,7 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
         group_id=prefix + GROUP,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
     async with asyncpg.create_pool(settings.postgres_url.get_secret_value()) as pool, consumer, producer:
@@ -72,7 +73,7 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
 
 def _read(record: ConsumerRecord) -> Wanted:
     event = MessageRender.model_validate_json(record.value)
-    [program] = event.programs
+    [program] = event.program_names
     return Wanted(program, event.profile_id, UUID(dict(record.headers)["ce_id"].decode()))
 
 

@@ -19,6 +19,7 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.process.lifecycle import run
 from codewell.infra.telemetry.health import Health, Probes, serve_app
 from schemas.api import Attach, CodeOnly
+from schemas.till import Hold
 
 PORT_VARIABLE: Final = "BENCH_PORT"
 URL_VARIABLE: Final = "BENCH_POSTGRES_URL"
@@ -35,6 +36,8 @@ _TABLE: Final = """
         profile_id   text,
         attached_at  timestamptz,
         activated_at timestamptz,
+        held_by      text,
+        held_until   timestamptz,
         UNIQUE (program, code)
     );
     CREATE INDEX IF NOT EXISTS shop_code_free ON shop_code (program, id) WHERE profile_id IS NULL;
@@ -58,6 +61,11 @@ _PAGE: Final = """
     """
 _PAGES: Final = "SELECT count(*) FROM shop_code WHERE program = $1 AND profile_id IS NOT NULL"
 _PAGE_ROWS: Final = 100
+_HOLD: Final = """
+    UPDATE shop_code SET held_by = $2, held_until = now() + $3 WHERE id = $1 AND activated_at IS NULL
+      AND (held_by = $2 OR held_until IS NULL OR held_until < now())
+    RETURNING held_until
+    """
 _USE: Final = "UPDATE shop_code SET activated_at = now() WHERE id = $1 RETURNING activated_at"
 
 
@@ -105,6 +113,8 @@ def create_api(pool: Pool) -> FastAPI:
             total = await connection.fetchval(_PAGES, name)
         return {"codes": [dict(row) for row in rows], "total": total}
 
+    _add_hold(api, pool)
+
     async def nothing(_: Request) -> Response:
         async with pool.acquire() as connection:
             await connection.fetchval("SELECT 1")
@@ -113,6 +123,19 @@ def create_api(pool: Pool) -> FastAPI:
     # Not a FastAPI endpoint: it is as cheap as the server allows.
     api.router.routes.insert(0, Route(CEILING_PATH, nothing, methods=["POST"]))
     return api
+
+
+def _add_hold(api: FastAPI, pool: Pool) -> None:
+    @api.post("/api/v1/programs/{name}/codes:hold")
+    async def hold(name: str, wanted: Annotated[Hold, Body()]) -> dict[str, Any]:
+        async with pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(_FIND, name, wanted.code)
+            if row is None:
+                raise HTTPException(404, "There is no such code.")
+            held_until = await connection.fetchval(_HOLD, row["id"], wanted.order_id, wanted.ttl)
+            if held_until is None:
+                raise HTTPException(409, "It can't be held.")
+        return {"code": wanted.code, "program": name, "profile_id": row["profile_id"], "held_until": held_until}
 
 
 async def serve(stop: asyncio.Event) -> None:

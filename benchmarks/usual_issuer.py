@@ -76,6 +76,7 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
         group_id=prefix + GROUP,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
     async with asyncpg.create_pool(settings.postgres_url.get_secret_value()) as pool, consumer, producer:
@@ -90,7 +91,7 @@ async def issue(settings: WorkerSettings, stop: asyncio.Event) -> None:
 async def _answer(record: ConsumerRecord, pool: asyncpg.Pool, producer: AIOKafkaProducer, reply_topic: str) -> None:
     request_id = dict(record.headers)["ce_id"]
     event = MessageRender.model_validate_json(record.value)
-    [program] = event.programs
+    [program] = event.program_names
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(_LOCK, program)
         await connection.execute(_GIVE, row["id"], event.profile_id, request_id.decode())

@@ -43,6 +43,7 @@ def multiply_share(docs: Path, times: float) -> None:
     path.write_text(json.dumps(report))
 
 
+@pytest.mark.nightly
 async def test_figures_are_recorded_and_compared_with(tmp_path: Path, docs: Path) -> None:
     before = (docs / "benchmarks.md").read_text()
     process = await bench(tmp_path, "all", "--only=mint", "--repetitions=1", f"--docs={docs}", "--json")

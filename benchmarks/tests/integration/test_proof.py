@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.generate import _attach
+from benchmarks.generate import attach
 from benchmarks.proof import check_audit, check_given
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, Pool
@@ -16,7 +16,7 @@ async def test_answers_with_a_code_each_count(connection: Connection, connection
     spring = await program(connection, minters, **OFF, codes_max=20, pool_max=20)
     await generate(connection, minters, spring.id, 20, None)
 
-    assert await _attach(Claims(connections, minters), "SPRING", 20) > 0
+    assert await attach(Claims(connections, minters), "SPRING", 20) > 0
     await check_audit(connection)
 
 
@@ -25,7 +25,7 @@ async def test_refusals_do_not_count(connection: Connection, connections: Pool, 
     await generate(connection, minters, spring.id, 15, None)
 
     with pytest.raises(CodewellError, match="20 requests got 15 codes"):
-        await _attach(Claims(connections, minters), "SPRING", 20)
+        await attach(Claims(connections, minters), "SPRING", 20)
 
 
 async def test_a_code_that_came_twice_does_not_count(

@@ -12,6 +12,7 @@ from codewell.issuing.model import AnswerRow
 from schemas.events import MESSAGE_RENDER
 from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.decode import Decoder
+from tests.support.records import decoded_headers
 
 TOPIC = "message-render"
 REPLY_TOPIC = "message-render.reply"
@@ -44,7 +45,9 @@ async def test_an_answer_without_a_database_is_as_long_and_has_the_same_headers(
     value, headers = bare_issuer.answer(record)
 
     assert len(value) == len(product.value)
-    assert {name: len(text) for name, text in headers} == {name: len(text) for name, text in product.headers}
+    assert {name: len(text) for name, text in decoded_headers(headers)} == {
+        name: len(text) for name, text in product.headers
+    }
 
 
 def test_an_answer_without_a_database_names_its_request() -> None:
@@ -55,4 +58,4 @@ def test_an_answer_without_a_database_names_its_request() -> None:
     request_id = dict(record.headers)["ce_id"].decode()
     assert UUID(request_id).version == 7
     assert request_id in value.decode()
-    assert dict(headers)["ce_id"].decode() == request_id
+    assert dict(decoded_headers(headers))["ce_id"].decode() == request_id

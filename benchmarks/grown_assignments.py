@@ -1,0 +1,177 @@
+"""Rate of programs that give a profile its code again, with very many assignments, beside one that does not.
+
+All assignments are of one program, a third in each scope: the program, a campaign, a step of a scenario. Their profiles
+are random, as in life: neighbours in the index did not come one after the other. Each run is for profiles that the
+program does not know, or for profiles of one scope, and is compared with requests to a program that reuses no codes, on
+the same database.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, Literal, NamedTuple
+
+from benchmarks.contenders import PRODUCT, Contender
+from benchmarks.grown_answers import grow
+from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
+from benchmarks.report import OF_CEILING, Goal, Progress, Report
+from codewell.errors import CodewellError
+from codewell.infra.postgres.connection import Connection, connection
+from codewell.issuing.assignment_keys import step_scope
+from codewell.pool import fill
+from codewell.pool.minter_cache import Minters
+from services.standalone.servers import Servers
+
+SHARE_GOAL: Final = 0.75
+PROGRAM: Final = "ASSIGNED"
+CAMPAIGN: Final = "spring"
+SCENARIO, STEP = "welcome", "gift"
+_SCOPES: Final = {"profile": "", "campaign": f"campaign:{CAMPAIGN}", "step": step_scope(SCENARIO, STEP)}
+_TIMEOUT_S: Final = 3_600
+
+# A tree that grew by random keys is some 70 % full; pages of one that was just built are fuller, and would soon split.
+_DROP_KEY: Final = "ALTER TABLE holding DROP CONSTRAINT holding_once"
+_ADD_KEY: Final = """
+    ALTER TABLE holding ADD CONSTRAINT holding_once PRIMARY KEY (program_id, profile_id, scope) WITH (fillfactor = 70)
+    """
+_RESET_KEY: Final = "ALTER INDEX holding_once RESET (fillfactor)"
+# The number of a profile is that of its code, and gives its scope.
+_ASSIGN: Final = """
+    INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at)
+    SELECT program_id, profile_id, ($2::text[])[1 + right(code, 10)::bigint % 3], block_id, position, code, expires_at
+    FROM answer WHERE program_id = $1
+    """
+# Its maximum is reached, so that no issuer publishes a demand.
+_MAKE_ROOM: Final = """
+    UPDATE program SET codes_max = made + $2, pool_max = least(pool_max, made + $2), reuse = $3 WHERE id = $1
+    """
+_COUNTS: Final = """
+    SELECT (SELECT sum(attached) FROM block WHERE program_id = $1)::bigint AS attached,
+           (SELECT count(*) FROM holding WHERE program_id = $1) AS assignments
+    """
+
+Reuse = Literal["profile", "campaign", "step"]
+
+
+class Case(NamedTuple):
+    """One run: a policy, and whether the program knows the profiles."""
+
+    reuse: Reuse
+    known: bool
+
+    @property
+    def label(self) -> str:
+        """Label in the report."""
+        return f"reuse: {self.reuse}, {'known' if self.known else 'new'} profiles"
+
+
+CASES: Final = tuple(Case(reuse, known) for reuse in ("profile", "campaign", "step") for known in (False, True))
+
+
+class Counts(NamedTuple):
+    """Attached codes and assignments of the program."""
+
+    attached: int
+    assignments: int
+
+
+async def bench_assignments(
+    url: str, servers: Servers, report: Report, requests: int, assigned: int, repetitions: int, progress: Progress
+) -> None:
+    """Grow `assigned` assignments in this migrated database, run all cases, and add them to the report.
+
+    Raises CodewellError when a run gave a known profile another code, or a new one none.
+    """
+    async with connection(url, "codewell-bench") as opened:
+        program_id = await _grow(opened, assigned, progress)
+    rates: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
+    new = iter(range(assigned, 10**9, requests))
+    for repetition in range(1, repetitions + 1):
+        plain = replace(PRODUCT, data=lambda program, number: _render(program, scattered(number)))
+        base = await _rate(plain, requests, f"REQUEST_{repetition}", url, servers)
+        rates.setdefault("reuse: request", []).append(base)
+        for case in CASES:
+            first = 0 if case.known else next(new)
+            contender = _contender(program_id, case, _profiles(case, first, assigned))
+            async with connection(url, "codewell-bench") as opened:
+                before = await _counts(opened, program_id)
+                rate = await _rate(contender, requests, f"{case.reuse}_{case.known}_{repetition}", url, servers)
+                _check(case, requests, before, await _counts(opened, program_id))
+            progress(f"{case.label}, {repetition} of {repetitions}: {rate:,.0f} requests/s, request {base:,.0f}")
+            rates.setdefault(case.label, []).append(rate)
+            shares.setdefault(case.label, []).append(rate / base)
+    for label, seen in rates.items():
+        report.add(f"{assigned:,} assignments, {label}", "requests/s", seen)
+    for label, seen in shares.items():
+        ratio = report.add(f"{label} / request", OF_CEILING, seen)
+        report.goals.append(Goal(f"share of reuse: request, {label}", ratio.rate, SHARE_GOAL))
+
+
+def scattered(number: int) -> str:
+    """The profile of this number below 10^10: different, and in no order."""
+    return f"p-{number * 2_654_435_761 % 10**10:010d}"
+
+
+async def _grow(opened: Connection, assigned: int, progress: Progress) -> int:
+    program_id = await grow(opened, PROGRAM, assigned, 0, 7, progress, scatter=True)
+    progress(f"{PROGRAM}: storing {assigned:,} assignments")
+    await opened.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
+    await opened.execute(_DROP_KEY)
+    await opened.execute(_ASSIGN, program_id, list(_SCOPES.values()), timeout=_TIMEOUT_S)
+    await opened.execute(_ADD_KEY, timeout=_TIMEOUT_S)
+    await opened.execute(_RESET_KEY)
+    await opened.execute("VACUUM ANALYZE holding", timeout=_TIMEOUT_S)
+    await opened.execute("CHECKPOINT", timeout=_TIMEOUT_S)
+    return program_id
+
+
+def _profiles(case: Case, first: int, assigned: int) -> Callable[[int], str]:
+    """Profiles by the number of the request: from `first` on, or those that have a code in the case's scope."""
+    if not case.known:
+        return lambda number: scattered(first + number)
+    place, each = list(_SCOPES).index(case.reuse), assigned // len(_SCOPES)
+    return lambda number: scattered(number * 7_919 % each * len(_SCOPES) + place)
+
+
+def _contender(program_id: int, case: Case, profile: Callable[[int], str]) -> Contender:
+    async def stock(opened: Connection, name: str, count: int) -> None:
+        if name.endswith("_warm_up"):
+            await PRODUCT.stock(opened, name, count)
+            return
+        await opened.execute(_MAKE_ROOM, program_id, count, case.reuse)
+        await fill.generate(opened, Minters(None), program_id, count, None)
+
+    async def given(_opened: Connection, _name: str) -> None:
+        """The caller counts."""
+
+    def data(name: str, number: int) -> Mapping[str, object]:
+        program = name if name.endswith("_warm_up") else PROGRAM
+        if case.reuse == "step":
+            return {"profile_id": profile(number), "scenario_id": SCENARIO, "step_id": STEP, "program": program}
+        return _render(program, profile(number))
+
+    topic = "scenario-step" if case.reuse == "step" else PRODUCT.topic
+    return replace(PRODUCT, name=case.label, stock=stock, given=given, data=data, topic=topic)
+
+
+def _render(program: str, profile_id: str) -> Mapping[str, object]:
+    return {"profile_id": profile_id, "campaign_id": CAMPAIGN, "message_id": f"m-{profile_id}", "programs": [program]}
+
+
+async def _rate(contender: Contender, requests: int, name: str, url: str, servers: Servers) -> float:
+    """Requests a second."""
+    warm_up, codes = max(1, requests // WARM_UP_SHARE), requests * CODES_A_REQUEST
+    return (await run(Heat(contender, 1, requests, warm_up, codes, name, url), servers)).rate
+
+
+async def _counts(opened: Connection, program_id: int) -> Counts:
+    return Counts(*await opened.fetchrow(_COUNTS, program_id, timeout=_TIMEOUT_S))
+
+
+def _check(case: Case, requests: int, before: Counts, after: Counts) -> None:
+    expected = 0 if case.known else requests
+    if (after.attached - before.attached, after.assignments - before.assignments) != (expected, expected):
+        raise CodewellError(
+            f"{case.label}: {requests:,} requests attached {after.attached - before.attached:,} codes and made "
+            f"{after.assignments - before.assignments:,} assignments, not {expected:,}."
+        )
