@@ -8,25 +8,32 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import click
 import structlog
 import uvloop
 
 from torture import guards, report
-from torture.kinds import KINDS
+from torture import patroni as patroni_cluster
+from torture.kinds import BROKER_KINDS, KINDS, PATRONI_KINDS, Kind
+from torture.orders import OrdersOutcome, run_orders
+from torture.receipts import ReceiptsOutcome, run_receipts
 from torture.run import Outcome, run
 from torture.schedule import Plan, What
+from torture.site import Layout
 
+T = TypeVar("T", Outcome, ReceiptsOutcome, OrdersOutcome)
 _RATE_PER_S: Final = 600.0
 _GUARD_LIMIT_S: Final = 300.0
 
 _seed = click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same schedule.")
 _rate = click.option("--rate", type=float, default=_RATE_PER_S, show_default=True, help="Requests published (1/s).")
 _only = click.option("--only", multiple=True, help="Kinds of faults, or a guard, by name; all if none is given.")
+_minutes = click.option("--minutes", type=float, default=math.inf, help="Cut short after so long (min).")
 
 
 @click.group()
@@ -42,7 +49,7 @@ def main() -> None:
 @_rate
 @_only
 @click.option("--requests", type=int, default=0, show_default=True, help="Published at least.")
-@click.option("--minutes", type=float, default=math.inf, help="Cut short after so long (min).")
+@_minutes
 def faults(
     what: What,
     seed: int,
@@ -58,6 +65,37 @@ def faults(
     outcome = _in_scratch(lambda directory: run(plan, directory, kinds, _say, limit_s=60 * minutes))
     if what != "once":
         report.keep(outcome)
+    _tell(outcome)
+    sys.exit(1 if outcome.violations else 0)
+
+
+@main.command()
+@_seed
+@_rate
+@_only
+@_minutes
+def brokers(seed: int, rate: float, only: tuple[str, ...], minutes: float) -> None:
+    """Faults of Kafka with three brokers, each several times: one dies, freezes, restarts, has a full disk."""
+    _in_cluster(Plan(seed, 0, rate, "kinds"), BROKER_KINDS, only, minutes, "three brokers")
+
+
+@main.command()
+@_seed
+@_rate
+@_only
+@_minutes
+def patroni(seed: int, rate: float, only: tuple[str, ...], minutes: float) -> None:
+    """Faults of Postgres with three nodes under Patroni, each several times: one dies, freezes, hands over."""
+    if why_not := patroni_cluster.missing():
+        raise click.ClickException(f"Patroni cannot run here: {why_not}.")
+    _in_cluster(Plan(seed, 0, rate, "kinds"), PATRONI_KINDS, only, minutes, "Patroni")
+
+
+def _in_cluster(plan: Plan, kinds: Sequence[Kind], only: tuple[str, ...], minutes: float, layout: Layout) -> None:
+    click.echo(f"{plan}")
+    chosen = [kind for kind in kinds if not only or kind.name in only]
+    outcome = _in_scratch(lambda directory: run(plan, directory, chosen, _say, limit_s=60 * minutes, layout=layout))
+    report.keep(outcome, {"three brokers": "brokers", "Patroni": "patroni"}.get(layout))
     _tell(outcome)
     sys.exit(1 if outcome.violations else 0)
 
@@ -88,17 +126,65 @@ def without(seed: int, rate: float, only: tuple[str, ...]) -> None:
     sys.exit(0 if all(one["checks"] for one in found) else 1)
 
 
+@main.command()
+@_seed
+@click.option("--sends", type=click.IntRange(1), default=1_000_000, show_default=True, help="Messages to send.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="Share that fails.")
+@click.option(
+    "--without", "name", type=click.Choice([guard.name for guard in guards.RECEIPT_GUARDS]), help="Take out a guard."
+)
+def receipts(seed: int, sends: int, share: float, name: str | None) -> None:
+    """Sends fail while workers are killed: each of their codes is returned, voided or kept, exactly once."""
+    guard = next((one for one in guards.RECEIPT_GUARDS if one.name == name), None)
+
+    async def attempt(directory: Path) -> ReceiptsOutcome:
+        variables = _variables(guard, directory)
+        return await run_receipts(sends, share, seed, directory, _say, variables, guard.sql if guard else ())
+
+    _conclude(_in_scratch(attempt), guard)
+
+
+@main.command()
+@_seed
+@click.option("--orders", type=int, default=5_000, show_default=True, help="Orders that ask for a code.")
+@click.option("--codes", type=int, default=50, show_default=True, help="Codes of each program that they ask for.")
+@click.option(
+    "--without", "name", type=click.Choice([guard.name for guard in guards.ORDER_GUARDS]), help="Take out a guard."
+)
+def orders(seed: int, orders: int, codes: int, name: str | None) -> None:
+    """Orders hold codes and are paid or paid back while issuers are killed: each code is used as often as it may."""
+    guard = next((one for one in guards.ORDER_GUARDS if one.name == name), None)
+
+    async def attempt(directory: Path) -> OrdersOutcome:
+        return await run_orders(orders, codes, seed, directory, _say, _variables(guard, directory))
+
+    _conclude(_in_scratch(attempt), guard)
+
+
+def _variables(guard: guards.Guard | None, directory: Path) -> dict[str, str]:
+    directory.chmod(0o755)
+    return {} if guard is None else {"PYTHONPATH": str(guards.without(guard.edits, directory / "copy"))}
+
+
+def _conclude(outcome: ReceiptsOutcome | OrdersOutcome, guard: guards.Guard | None) -> None:
+    """Print the outcome; the exit status is 1 where it is not as it should be with the guard or without."""
+    for violation in outcome.violations[:50]:
+        click.echo(f"VIOLATION {violation.promise}, {violation.check}: {violation.detail}"[:1_000])
+    click.echo(json.dumps({**asdict(outcome), "violations": len(outcome.violations)}, indent=1))
+    sys.exit(0 if bool(outcome.violations) == (guard is not None) else 1)
+
+
 @main.command(name="report")
 def write_report() -> None:
     """Write docs/reliability.md from what was kept."""
     report.write()
 
 
-def _in_scratch(attempt: Callable[[Path], Any]) -> Outcome:
+def _in_scratch(attempt: Callable[[Path], Coroutine[Any, Any, T]]) -> T:
     """Keep the workers' logs when an invariant was violated."""
     directory = Path(tempfile.mkdtemp(prefix="codewell-faults-"))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        outcome: Outcome = runner.run(attempt(directory))
+        outcome = runner.run(attempt(directory))
     if outcome.violations:
         click.echo(f"The workers' logs are in {directory / 'workers'}.")
     else:

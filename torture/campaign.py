@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -11,7 +12,9 @@ from codewell.client.exchange import OutgoingRequest, build_request, publish_pro
 from codewell.infra.kafka.clients import started_producer
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
-from schemas.program import Program, ProgramSettings, RemoteSource, TemplateSource
+from codewell.reservations import reservations
+from schemas.program import FallbackLink, Program, ProgramSettings, RemoteSource, TemplateSource
+from schemas.reservations import ReservationChanges, ReservationRequest
 
 # As in the guide, with a small pool and mark, so that the generator is busy and issuers run dry at times.
 SPRING: Final = ProgramSettings(
@@ -35,11 +38,23 @@ TIGHT: Final = SPRING.model_copy(update={"name": "TIGHT", "pool_max": 10})
 SCARCE: Final = SPRING.model_copy(
     update={"name": "SCARCE", "codes_max": 60, "pool_max": 20, "scenario_can_create": False, "ttl": None}
 )
-ALL: Final = (SPRING, LOYAL, EVERYBODY, TIGHT, SCARCE)
+# Uses up its codes and those of its first fallback early; from then on everybody's code is given.
+SECOND: Final = SPRING.model_copy(update={"name": "SECOND", "codes_max": 40, "pool_max": 20, "ttl": None})
+TIERED: Final = SECOND.model_copy(
+    update={"name": "TIERED", "fallback": (FallbackLink(program="SECOND"), FallbackLink(program="EVERYBODY"))}
+)
+ALL: Final = (SPRING, LOYAL, EVERYBODY, TIGHT, SCARCE, SECOND, TIERED)
 REMOTE: Final = "REMOTE"
 UNHEARD_OF: Final = "UNHEARD_OF"
 
+_RESERVE_S: Final = 10.0
+_OPEN: Final = """
+    SELECT p.id, r.id FROM program p
+    LEFT JOIN reservation r ON r.program_id = p.id AND r.ended_at IS NULL AND r.source_id = $2 WHERE p.name = $1
+    """
 _PROFILES: Final = 400
+# The first has no reservation at any time.
+CAMPAIGNS: Final = ("spring", "autumn", "winter")
 # The weights of these programs in requests, in the order of the request.
 _WANTS: Final = {
     ("SPRING",): 50,
@@ -51,6 +66,9 @@ _WANTS: Final = {
     ("SPRING", "LOYAL"): 10,
     ("SPRING", "EVERYBODY"): 5,
     ("SPRING", "SCARCE"): 3,
+    ("TIERED",): 5,
+    ("SPRING", "TIERED"): 3,
+    ("TIERED", "SCARCE"): 2,
     (UNHEARD_OF,): 2,
 }
 
@@ -83,6 +101,31 @@ async def create_programs(
     return made
 
 
+async def reserve(postgres_url: str, program: str, campaign: str, count: int) -> None:
+    """Reserve codes for a campaign, or change how many it has. Raises what asyncpg raises, and CodewellError."""
+    connection = await asyncpg.connect(postgres_url, timeout=_RESERVE_S, command_timeout=_RESERVE_S)
+    try:
+        [(program_id, open_id)] = await connection.fetch(_OPEN, program, campaign)
+        if open_id is None:
+            wanted = ReservationRequest(campaign_id=campaign, count=count, until=datetime.now(UTC) + timedelta(hours=1))
+            await reservations.reserve(connection, Minters(None), program_id, wanted)
+        else:
+            await reservations.change(connection, Minters(None), program_id, open_id, ReservationChanges(count=count))
+    finally:
+        connection.terminate()
+
+
+async def release_one(postgres_url: str, program: str, campaign: str) -> None:
+    """Release the campaign's reservation, if it has one. Raises what asyncpg raises."""
+    connection = await asyncpg.connect(postgres_url, timeout=_RESERVE_S, command_timeout=_RESERVE_S)
+    try:
+        [(program_id, open_id)] = await connection.fetch(_OPEN, program, campaign)
+        if open_id is not None:
+            await reservations.release(connection, program_id, open_id)
+    finally:
+        connection.terminate()
+
+
 def requests(chance: random.Random) -> Iterator[Asked]:
     """Yield requests without end: of both types, for one program or two, with a template or a list of programs."""
     wants, weights = list(_WANTS), list(_WANTS.values())
@@ -95,7 +138,7 @@ def requests(chance: random.Random) -> Iterator[Asked]:
             step = {"profile_id": profile_id, "scenario_id": "welcome", "step_id": "s-3", "program": wanted[0]}
             yield Asked(build_request("scenario-step", step, request_id), wanted)
             continue
-        message: dict[str, object] = {"profile_id": profile_id, "campaign_id": "spring"}
+        message: dict[str, object] = {"profile_id": profile_id, "campaign_id": chance.choice(CAMPAIGNS)}
         if chance.random() < 0.5:
             message["template"] = "Hello! " + " and ".join(f"{{loyalty.{name}.promocode}}" for name in wanted)
         else:

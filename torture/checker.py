@@ -7,7 +7,7 @@ can't hide itself.
 import asyncio
 import re
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,6 +26,8 @@ _POLL_S: Final = 0.1
 _PAUSE_S: Final = 0.02
 _LOOK_INTERVAL_S: Final = 0.5
 _WAIT_MS: Final = 50
+# Below what the workers wait for a broker that is frozen: the checker must not be the last to notice.
+_REQUEST_TIMEOUT_MS: Final = 10_000
 _RECORDS_MAX: Final = 5_000
 # Timeout of one check: its target may be under fault.
 _LOOK_S: Final = 10.0
@@ -38,7 +40,8 @@ _WHOLE_S: Final = 120.0
 _BATCH: Final = struct.Struct(">qiib26xq")
 _MAGIC: Final = 2
 _RULES: Final = """
-    SELECT name, shared, reuse, source->>'template' AS template, campaign_can_create AND scenario_can_create AS creates
+    SELECT name, shared, reuse, source->>'template' AS template, campaign_can_create AND scenario_can_create AS creates,
+           fallback
     FROM program"""
 _STORED: Final = """
     SELECT a.request_id, p.name, a.code, a.profile_id FROM answer a LEFT JOIN program p ON p.id = a.program_id"""
@@ -60,6 +63,14 @@ _OF_BLOCKS: Final = {
         SELECT p.name, p.pool_max, sum(b.size - b.next - b.holes) FROM program p JOIN block b ON b.program_id = p.id
         WHERE b.open AND p.source->>'kind' = 'template' AND b.origin = 'pool' GROUP BY p.id
         HAVING sum(b.size - b.next - b.holes) > p.pool_max""",
+    ("I9", "reserved codes are in the pool too"): """
+        SELECT b.id FROM block b LEFT JOIN reservation r ON r.id = b.reservation_id
+        WHERE b.open AND b.reservation_id IS NOT NULL OR b.reserved_open AND (b.open OR r.ended_at IS NOT NULL)""",
+    ("I9", "a reservation has more or fewer codes than it was granted"): """
+        SELECT r.id, r.granted, r.on_order, sum(b.reserved_size) FROM reservation r
+        LEFT JOIN block b ON b.reservation_id = r.id WHERE r.ended_at IS NULL GROUP BY r.id
+        HAVING r.granted <> r.on_order + coalesce(sum(b.reserved_size), 0)
+            OR coalesce(sum(b.reserved_size - b.reserved_used), 0) > coalesce(sum(b.size - b.next - b.holes), 0)""",
     ("I1", "two blocks have the same numbers"): """
         SELECT id, before FROM (SELECT id, first, max(first + size) OVER (PARTITION BY program_id, version
             ORDER BY first, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -68,6 +79,10 @@ _OF_BLOCKS: Final = {
         SELECT r.id, r.received, coalesce(sum(b.size), 0) FROM remote_request r
         LEFT JOIN block b ON b.remote_request_id = r.id GROUP BY r.id HAVING r.received <> coalesce(sum(b.size), 0)""",
 }
+# Codes of blocks that are reserved, since they are: who asked for them is in the requests only.
+_RESERVED: Final = """
+    SELECT a.request_id, r.source_id FROM block b JOIN reservation r ON r.id = b.reservation_id
+    JOIN answer a ON a.block_id = b.id AND NOT a.again AND a.position >= b.reserved_first"""
 _OF_ANSWERS: Final = {
     ("I1", "a place in a block is given twice"): """
         SELECT block_id, position FROM answer WHERE block_id IS NOT NULL AND NOT again
@@ -107,7 +122,12 @@ class Checker:
         self._prefix = prefix
         self._postgres_url = postgres_url
         self._requests, self._results = (
-            AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+            AIOKafkaConsumer(
+                bootstrap_servers=bootstrap,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            )
             for _ in range(2)
         )
         self._fetched: list[dict[TopicPartition, list[ConsumerRecord]]] = []
@@ -197,7 +217,7 @@ class Checker:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=_REQUEST_TIMEOUT_MS)
         try:
             await admin.start()
             yield admin
@@ -228,6 +248,8 @@ class Checker:
                 for (promise, check), query in queries.items():
                     if rows := await connection.fetch(query):
                         self.ledger.violate(promise, check, f"{len(rows)} times, as {tuple(rows[0])}")
+                for request_id, campaign in await connection.fetch(_RESERVED):
+                    self.ledger.reserved_code(str(request_id), campaign)
         except _AWAY:
             return False
         finally:
@@ -252,12 +274,12 @@ class Checker:
             self.ledger.violate("I1", "answered and not stored", f"{len(unknown)}, as {min(unknown)}")
 
 
-def look_at_producers(ledger: Ledger, data: Path, prefix: str) -> None:
-    """Read the broker's own files: each answer batch has a producer id, with which the broker rejects duplicates.
+def look_at_producers(ledger: Ledger, data: Iterable[Path], prefix: str) -> None:
+    """Read the brokers' own files: each answer batch has a producer id, with which the broker rejects duplicates.
 
     The head of a batch is that of Kafka's message format 2 (kafka.apache.org/documentation/#recordbatch).
     """
-    for log in data.glob(f"{prefix}*.reply-*/*.log"):
+    for log in (log for folder in data for log in folder.glob(f"{prefix}*.reply-*/*.log")):
         raw = log.read_bytes()
         at = 0
         while at + _BATCH.size <= len(raw):
@@ -277,7 +299,11 @@ async def rules(postgres_url: str) -> dict[str, Rule]:
         await connection.close()
     return {
         row["name"]: Rule(
-            row["shared"], row["reuse"], _pattern(row["template"]), not row["creates"] or not row["template"]
+            row["shared"],
+            row["reuse"],
+            _pattern(row["template"]),
+            not row["creates"] or not row["template"],
+            tuple(row["fallback"]),
         )
         for row in rows
     }

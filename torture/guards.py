@@ -4,15 +4,13 @@ Each guard of a promise is removed from a copy of the product, and the checker h
 that it misses here, it would miss in a real run too.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from torture import kinds
+from torture.copies import copied
 from torture.kinds import Kind
-
-_ROOT: Final = Path(__file__).parents[1]
 
 
 class Edit(NamedTuple):
@@ -68,6 +66,36 @@ GUARDS: Final = (
         _group_by_kind("issuer killed", "issuer killed at a point"),
     ),
     Guard(
+        "the slot of the stream moves after its events are published",
+        (
+            Edit(
+                "codewell/lifecycle/stream.py",
+                "            reach(Failpoint.STREAM_READ)\n",
+                "            await progress.advance(self._connection, self.epoch, end, self._timeline)\n"
+                "            await slot.advance(self._connection, self.slot, end)\n"
+                "            reach(Failpoint.STREAM_READ)\n",
+            ),
+        ),
+        (),
+        _group_by_kind("lifecycle killed"),
+    ),
+    Guard(
+        "a delivery to a webhook is recorded after it is made",
+        (
+            Edit(
+                "services/generator/webhook_sender.py",
+                "            outcome = await self._send(delivery, keys, message)\n"
+                "            reach(Failpoint.NOTIFIED)\n",
+                "            async with self._pool.acquire() as connection:\n"
+                "                await leases.record(connection, delivery, Outcome(200, None), 0.1)\n"
+                "            reach(Failpoint.NOTIFIED)\n"
+                "            outcome = await self._send(delivery, keys, message)\n",
+            ),
+        ),
+        (),
+        _group_by_kind("generator killed at a point"),
+    ),
+    Guard(
         "the producer is idempotent",
         (Edit("codewell/infra/kafka/clients.py", "enable_idempotence=True", "enable_idempotence=False"),),
         (),
@@ -78,13 +106,24 @@ GUARDS: Final = (
         (
             Edit(
                 "codewell/issuing/claim_queries.py",
-                "    if decision.rows:\n",
-                "    stored = [row for row in decision.rows if row.refusals is None]\n"
-                "    decision = decision._replace(rows=stored)\n    if decision.rows:\n",
+                "    rows, runs = decision.rows, decision.runs\n",
+                "    rows, runs = [row for row in decision.rows if row.refusals is None], decision.runs\n",
             ),
         ),
         (),
         _group_by_kind("refilled"),
+    ),
+    Guard(
+        "a campaign takes of its own reservation",
+        (
+            Edit(
+                "codewell/issuing/reserved_queries.py",
+                "r.program_id = w.program_id AND r.source = w.source AND r.source_id = w.source_id",
+                "r.program_id = w.program_id",
+            ),
+        ),
+        (),
+        _group_by_kind("codes reserved"),
     ),
     Guard(
         "a program is filled by one at a time",
@@ -94,6 +133,13 @@ GUARDS: Final = (
         ),
         (),
         _group_by_kind("generator frozen"),
+    ),
+    Guard(
+        "the fallback that gave a code is stored",
+        (Edit("codewell/issuing/claim_queries.py", "answered_at, asked_program_id, link\n",
+              "answered_at, NULL::bigint, NULL::smallint\n"),),
+        (),
+        _group_by_kind("issuer killed", "issuer killed at a point"),
     ),
     Guard(
         "no codes above the maximum (program_maximum)",
@@ -107,11 +153,64 @@ GUARDS: Final = (
     ),
 )  # fmt: skip
 
+# `python -m torture receipts --without NAME` takes these out.
+RECEIPT_GUARDS: Final = (
+    Guard(
+        "a receipt is settled once",
+        (Edit("codewell/returns/settle.py", "known = self._known(batch, receipt)", "known = None"),),
+        (),
+        (),
+    ),
+    Guard(
+        "a used code is kept",
+        (
+            Edit("codewell/returns/rules.py", '        (code.held, "held"),\n        (code.used, "used"),\n', ""),
+            Edit(
+                "codewell/returns/moves.py",
+                "WHERE s.deleted_at IS NULL AND s.returned_at IS NULL AND NOT {USED_OR_HELD}",
+                "WHERE s.deleted_at IS NULL AND s.returned_at IS NULL",
+            ),
+        ),
+        (),
+        (),
+    ),
+)
+
+# `python -m torture orders --without NAME` takes these out of the issuers.
+ORDER_GUARDS: Final = (
+    Guard(
+        "a code is locked by one till",
+        (
+            Edit("codewell/redemption/queries.py",
+                 "return {Place(*row) for row in await connection.fetch(_LOCK, *_columns(sorted(set(places)), 2))}",
+                 "found = set(places); "
+                 "await connection.fetch(_LOCK.replace('DO UPDATE SET hole = s.hole', 'DO NOTHING'), "
+                 "*_columns(sorted(found), 2)); return found"),
+        ),
+        (),
+        (),
+    ),
+    Guard(
+        "a code is used as often as it may (per_code)",
+        (
+            Edit("codewell/redemption/decide.py",
+                 "code.activated_at is not None or (rules.per_code is not None and code.uses >= rules.per_code)",
+                 "rules.per_code == 0"),
+            Edit("codewell/redemption/decide.py",
+                 "not is_held and rules.per_code is not None and code.uses + code.holds >= rules.per_code",
+                 "rules.per_code == 0"),
+            Edit("codewell/redemption/decide.py", 'if state == "activated" and code.activated_at is not None:',
+                 "if rules.per_code == 0 and code.activated_at is not None:"),
+        ),
+        (),
+        (),
+    ),
+)  # fmt: skip
+
 
 def without(edits: Sequence[Edit], directory: Path) -> Path:
     """Write a copy of the product with these edits; put it before the product on the import path."""
-    for name in ("codewell", "services", "schemas"):
-        shutil.copytree(_ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copied(directory)
     for edit in edits:
         path = directory / edit.path
         source = path.read_text()

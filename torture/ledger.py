@@ -33,6 +33,8 @@ class Rule(NamedTuple):
     """The pattern of its codes; None when a remote service makes them."""
     may_refuse: bool
     """Whether its pool can run empty."""
+    fallback: tuple[str, ...] = ()
+    """The programs whose codes are given where it has none."""
 
 
 class Asked(NamedTuple):
@@ -41,6 +43,8 @@ class Asked(NamedTuple):
     profile_id: str
     programs: tuple[str, ...]
     template: str | None
+    campaign: str | None
+    """None for a step of a scenario."""
 
 
 class Ledger:
@@ -111,6 +115,12 @@ class Ledger:
         taken_by = self._taken_by.get((program, code))
         return taken_by is not None and (taken_by[0] == profile_id or self._rules[program].shared)
 
+    def reserved_code(self, request_id: str, campaign: str) -> None:
+        """Judge a request that was given a code of this campaign's reservation."""
+        asked = self.asked.get(request_id)
+        if asked is not None and asked.campaign != campaign:
+            self.violate("I9", "a reserved code is given to another campaign", f"{request_id}: {asked.campaign}")
+
     def violate(self, promise: str, check: str, detail: str) -> None:
         """Record a violation."""
         self.violations.append(Violation(promise, check, detail))
@@ -138,7 +148,7 @@ class Ledger:
             programs = tuple(dict.fromkeys(_PLACEHOLDER.findall(template)))
         else:
             programs = tuple(data["programs"]) if "programs" in data else (data["program"],)
-        self.asked[request_id] = Asked(data["profile_id"], programs, template)
+        self.asked[request_id] = Asked(data["profile_id"], programs, template, data.get("campaign_id"))
 
     def _retry(self, record: ConsumerRecord) -> None:
         headers = dict(record.headers)
@@ -202,8 +212,12 @@ class Ledger:
             rendered = _PLACEHOLDER.sub(lambda match: given.get(match[1], ""), asked.template)
             if data.get("rendered") != rendered:
                 self.violate("I3", "an answer is rendered wrongly", request_id)
-        for program, code in given.items():
-            self._code(request_id, asked.profile_id, program, code)
+        for one in data["codes"]:
+            giver = one.get("from", one["program"])
+            number = one.get("fallback", 0)
+            if giver != (one["program"], *self._rules[one["program"]].fallback)[number]:
+                self.violate("I6", "a code of no fallback", f"{one['program']}: {request_id}")
+            self._code(request_id, asked.profile_id, giver, one["code"])
 
     def _code(self, request_id: str, profile_id: str, program: str, code: str) -> None:
         rule = self._rules[program]

@@ -7,9 +7,11 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from codewell.errors import CodewellError
+from torture.campaign import CAMPAIGNS, release_one, reserve
 from torture.ledger import REQUESTS
 from torture.moment import Moment
-from torture.site import PREFIX, Site
+from torture.site import ISSUERS, PREFIX, Site
 
 
 async def rebalance_storm(site: Site, moment: Moment) -> None:
@@ -47,6 +49,19 @@ async def remote_misbehaves(site: Site, moment: Moment) -> None:
     site.service.misbehaves = True
     await asyncio.sleep(moment.lasts_s)
     site.service.misbehaves = False
+
+
+async def codes_reserved(site: Site, moment: Moment) -> None:
+    """Two campaigns reserve codes of a busy program, use them while issuers die, and give the rest back."""
+    for _ in range(moment.times):
+        program = moment.chance.choice(("SPRING", "TIGHT"))
+        for campaign in CAMPAIGNS[1:]:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, CodewellError):
+                await reserve(site.postgres_url(), program, campaign, moment.chance.randrange(20, 200))
+        await site.kill(moment.chance.choice(ISSUERS), moment.chance)
+        await asyncio.sleep(moment.chance.uniform(0.5, 1.5))
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, CodewellError):
+            await release_one(site.postgres_url(), program, moment.chance.choice(CAMPAIGNS[1:]))
 
 
 async def refilled(site: Site, moment: Moment) -> None:

@@ -18,6 +18,8 @@ _SETTINGS: Final = PostgresSettings(
     shared_buffers="128MB",
     # A small log lets a disk fill quickly; a short timeout detects a lost replica quickly.
     more={
+        # For the stream of codes.
+        "wal_level": "logical",
         "max_wal_size": "512MB",
         "wal_sender_timeout": "5s",
         "wal_receiver_timeout": "5s",
@@ -37,7 +39,6 @@ class Pair:
         self._homes: list[Home] = []
         self._servers: list[PostgresServer] = []
         self._primary = 0
-        self.failovers = 0
 
     @property
     def primary(self) -> PostgresServer:
@@ -46,6 +47,11 @@ class Pair:
     @property
     def standby(self) -> PostgresServer:
         return self._servers[1 - self._primary]
+
+    @property
+    def url(self) -> str:
+        """The URL of the primary."""
+        return self.primary.url
 
     @property
     def data(self) -> Path:
@@ -124,4 +130,3 @@ class Pair:
         finally:
             await connection.close()
         self._primary = 1 - self._primary
-        self.failovers += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from torture.kinds import KINDS
+from torture.kinds import BROKER_KINDS, KINDS, PATRONI_KINDS
 from torture.run import Outcome
 
 _KEPT: Final = Path("docs/reliability")
@@ -34,6 +34,7 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "answers_to_commits_lost": outcome.answers_lost,
         "wrong_answers_of_the_remote_service": outcome.remote_wrongs,
         "failovers": outcome.failovers,
+        "upgrade_pauses_s": [round(one, 2) for one in outcome.upgrade_pauses_s],
         "own_ends": dict(outcome.own_ends),
         "left_out": outcome.left_out,
         "violations": [one._asdict() for one in outcome.violations],
@@ -47,14 +48,15 @@ def figures(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def keep(outcome: Outcome) -> None:
-    """Store a run's results beside those of other kinds and seeds."""
-    _write(f"{outcome.plan.what}-{outcome.plan.seed}", figures(outcome))
+def keep(outcome: Outcome, name: str | None = None) -> None:
+    """Store a run's results beside those of other kinds and seeds. A run on a cluster has a name of its own."""
+    _write(f"{name or outcome.plan.what}-{outcome.plan.seed}", figures(outcome))
 
 
 def keep_guards(found: list[dict[str, Any]]) -> None:
-    """Store which check detected which removed guard."""
-    _write("guards", found)
+    """Store which check detected which removed guard, beside those of other runs."""
+    kept = {one["guard"]: one for one in _read("guards")} if (_KEPT / "guards.json").exists() else {}
+    _write("guards", list((kept | {one["guard"]: one for one in found}).values()))
 
 
 def write() -> None:
@@ -88,7 +90,9 @@ def _figures() -> str:
             middle, most, _ = kinds["healed_s"][kind.name]
             rows.append(f"| {kind.name} | {kind.promises} | {kinds['times'][kind.name]:,} | {middle:g} | {most:g} |")
         else:
-            rows.append(f"| {kind.name} | {kind.promises} | left out: {kinds['left_out'].get(kind.name)} | | |")
+            why = kinds["left_out"].get(kind.name)
+            rows.append(f"| {kind.name} | {kind.promises} | {f'left out: {why}' if why else 'not in this run'} | | |")
+    rows += _of_clusters()
     rows += ["", "| guard taken out | found by | after (s) |", "|---|---|---|"]
     for one in _read("guards"):
         found = "; ".join(one["checks"]) or "**not found**"
@@ -96,6 +100,28 @@ def _figures() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _of_clusters() -> list[str]:
+    """The runs on three brokers, and under Patroni."""
+    rows = []
+    for name, (title, kinds) in _CLUSTERS.items():
+        for path in sorted(_KEPT.glob(f"{name}-*.json")):
+            one = _read(path.stem)
+            violations = (
+                f"{len(one['violations'])} violations, {len(one['mishaps'])} faults went otherwise than planned"
+            )
+            rows += ["", f"**{title}**: {one['requests']:,} requests, {one['steps']} faults, {violations}.", ""]
+            rows += ["| fault | promises | times | healed after, median (s) | at most (s) |", "|---|---|---|---|---|"]
+            for kind in kinds:
+                if kind.name in one["healed_s"]:
+                    middle, most, times = one["healed_s"][kind.name]
+                    rows.append(f"| {kind.name} | {kind.promises} | {times} | {middle:g} | {most:g} |")
+    return rows
+
+
+_CLUSTERS: Final = {
+    "brokers": ("Kafka with three brokers", BROKER_KINDS),
+    "patroni": ("Postgres with three nodes under Patroni", PATRONI_KINDS),
+}
 _RUNS: Final = {
     "kinds": "every kind, many times",
     "pairs": "every pair of kinds",

@@ -16,12 +16,13 @@ from typing import Final
 from aiokafka.errors import KafkaError
 
 from codewell.infra.kafka.clients import producer
+from torture import stream, webhooks
 from torture.checker import Checker, Figures, look_at_producers, rules
 from torture.kinds import Kind
 from torture.ledger import Violation
 from torture.load import Load
 from torture.schedule import Plan, Step, schedule
-from torture.site import PREFIX, Site, running_site
+from torture.site import PREFIX, Layout, Site, running_site
 
 HEAL_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.05
@@ -52,6 +53,8 @@ class Outcome:
     answers_lost: int = 0
     remote_wrongs: int = 0
     failovers: int = 0
+    upgrade_pauses_s: list[float] = field(default_factory=list)
+    """The longest time without an answer in each rolling upgrade and its return (s)."""
     own_ends: Counter[str] = field(default_factory=Counter)
     """Workers that ended without a stop request, by kind and exit status."""
     violations: list[Violation] = field(default_factory=list)
@@ -138,6 +141,9 @@ class Run:
         if not await checker.look_at_database(whole=True):
             ledger.violate("I7", "the database is away", "at the end")
         await checker.compare()
+        for found in (stream.found, webhooks.found):
+            for one in await found(self._site, self._say):
+                ledger.violate(*one)
 
     async def _answered(self, is_so: Callable[[], bool], limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
@@ -157,6 +163,7 @@ async def run(
     sql: Iterable[str] = (),
     until_s: float | None = None,
     limit_s: float = math.inf,
+    layout: Layout = "one machine",
 ) -> Outcome:
     """Run a plan; stop after the step in which `limit_s` (s) passed.
 
@@ -164,7 +171,7 @@ async def run(
     """
     outcome = Outcome(plan)
     began = time.monotonic()
-    async with running_site(directory, random.Random(plan.seed), variables or {}, sql) as site:
+    async with running_site(directory, random.Random(plan.seed), variables or {}, sql, layout) as site:
         checker = Checker(site.bootstrap, PREFIX, site.postgres_url, await rules(site.postgres_url()))
         ledger = checker.ledger
         async with _loaded(site, checker, plan) as load:
@@ -183,18 +190,19 @@ async def run(
                 if until_s is None and (number >= len(steps) or time.monotonic() - began > limit_s):
                     break
                 await going.step(number + 1, len(steps), steps[number % len(steps)])
-                look_at_producers(ledger, directory / "kafka" / "kafka" / "data", PREFIX)
+                look_at_producers(ledger, site.brokers.data, PREFIX)
                 number += 1
                 if ledger.violations and outcome.found_s is None:
                     outcome.found_s = time.monotonic() - began
             if until_s is None or not ledger.violations:
                 await going.end()
-            look_at_producers(ledger, directory / "kafka" / "kafka" / "data", PREFIX)
+            look_at_producers(ledger, site.brokers.data, PREFIX)
             outcome.published, outcome.copies_published = load.published, load.copies
         outcome.figures, outcome.violations = checker.figures, ledger.violations
         outcome.kills, outcome.deaths_at_points = site.kills, site.deaths_at_points
-        outcome.answers_lost, outcome.failovers = site.postgres.answers_lost, site.pair.failovers
+        outcome.answers_lost, outcome.failovers = site.postgres.answers_lost, site.failovers
         outcome.remote_wrongs = site.service.wrongs
+        outcome.upgrade_pauses_s = site.upgrade_pauses_s
         for death in site.workers.deaths:
             if death.status not in {-signal.SIGKILL, -signal.SIGTERM, 0}:
                 outcome.own_ends[f"{death.name.partition('-')[0]}, status {death.status}"] += 1

@@ -58,7 +58,9 @@ def schedule(plan: Plan, kinds: Sequence[Kind]) -> list[Step]:
     if plan.what == "once":
         return [Step((kind,), chance.getrandbits(64), (kind.short_times,), (kind.lasts_s[0],)) for kind in kinds]
     if plan.what == "kills":
-        killed = [kind for kind in kinds if kind.name.startswith(("issuer killed", "generator killed"))]
+        killed = [
+            kind for kind in kinds if kind.name.startswith(("issuer killed", "generator killed", "lifecycle killed"))
+        ]
         steps = [
             Step((kind,), chance.getrandbits(64), (kind.times,), (0,)) for _ in range(_KILL_ROUNDS) for kind in killed
         ]

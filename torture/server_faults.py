@@ -3,24 +3,22 @@
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 
 from tests.support.debian import unpacked
+from tests.support.processes import children_of, frozen
 from torture.moment import Moment
 from torture.site import Site
 
 
 async def broker_paused(site: Site, moment: Moment) -> None:
     async with site.kafka_in_hand:
-        assert site.broker.child is not None
-        os.kill(site.broker.child.pid, signal.SIGSTOP)
-        try:
+        with frozen([site.brokers.pid(1)]):
             await asyncio.sleep(moment.lasts_s)
-        finally:
-            os.kill(site.broker.child.pid, signal.SIGCONT)
 
 
 async def broker_killed(site: Site, moment: Moment) -> None:
@@ -57,6 +55,7 @@ async def failover(site: Site, moment: Moment) -> None:
         site.lead_to(site.pair.standby.url)
         await asyncio.sleep(moment.chance.uniform(0.2, 1.5))
         await site.pair.promote()
+        site.failovers += 1
         site.follow()
 
 
@@ -69,7 +68,7 @@ async def disk_fails(site: Site, moment: Moment) -> None:
         assert child is not None
         what = moment.chance.choice(("error=EIO:when=1", "delay_enter=300ms"))
         words = ["-f", "-qq", "-o", os.devnull, "-e", f"inject=fsync,fdatasync:{what}"]
-        for pid in (child.pid, *_children(child.pid)):
+        for pid in (child.pid, *children_of(child.pid)):
             words += ["-p", str(pid)]
         environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(str(one) for one in strace.glob("usr/lib/*"))}
         tracing = await asyncio.create_subprocess_exec(
@@ -83,18 +82,24 @@ async def disk_fails(site: Site, moment: Moment) -> None:
             await tracing.wait()
 
 
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Leave a block of 4 KB on the folder's disk, which is mounted there or above, during the block."""
+    ballast = folder / "ballast"
+    with ballast.open("wb") as file:
+        free = os.statvfs(folder)
+        os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - 4096))
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
 async def disk_full(site: Site, moment: Moment) -> None:
     """Whatever state Postgres ends in, it is restarted once there is space."""
     async with site.postgres_in_hand:
-        folder = site.pair.data.parent
-        ballast = folder / "ballast"
-        with ballast.open("wb") as file:
-            free = os.statvfs(folder)
-            os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - 4096))
-        try:
+        with full_disk(site.pair.data.parent):
             await asyncio.sleep(moment.lasts_s)
-        finally:
-            ballast.unlink()
         child = site.pair.primary.child
         if child is not None and child.returncode is not None:
             await site.pair.primary.start()
@@ -111,8 +116,3 @@ def needs_strace(_: Site) -> str | None:
 
 def needs_small_disk(site: Site) -> str | None:
     return None if site.has_small_disk else "only root may mount a small disk"
-
-
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(one) for one in text.split()]

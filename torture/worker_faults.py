@@ -8,10 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from codewell.infra.process.failpoints import Failpoint
 from tests.support.debian import unpacked
+from tests.support.processes import frozen
 from torture.moment import Moment
-from torture.site import GENERATORS, ISSUERS, Site
+from torture.site import GENERATORS, ISSUERS, LIFECYCLES, Site
 
 _ISSUER_POINTS: Final = (
     Failpoint.FETCHED,
@@ -23,7 +26,15 @@ _ISSUER_POINTS: Final = (
     Failpoint.REVOKING,
     Failpoint.CLOSING,
 )
-_GENERATOR_POINTS: Final = (Failpoint.FILLED, Failpoint.ORDERED, Failpoint.ANSWERED, Failpoint.STORED)
+_GENERATOR_POINTS: Final = (
+    Failpoint.FILLED, Failpoint.ORDERED, Failpoint.ANSWERED, Failpoint.STORED, Failpoint.NOTIFIED,
+)  # fmt: skip
+_LIFECYCLE_POINTS: Final = (
+    Failpoint.STREAM_SNAPSHOT,
+    Failpoint.STREAM_READ,
+    Failpoint.STREAM_PUBLISHED,
+    Failpoint.STREAM_NOTED,
+)
 _DEATH_LIMIT_S: Final = 20.0
 _POLL_S: Final = 0.05
 
@@ -64,9 +75,32 @@ async def generator_killed_at_a_point(site: Site, moment: Moment) -> None:
         await _died(site, name, pid)
 
 
+async def lifecycle_killed(site: Site, moment: Moment) -> None:
+    """Kills the one that works or the one that waits, or both; their successors often die at a step of their work."""
+    for _ in range(moment.times):
+        await asyncio.sleep(moment.chance.uniform(0.2, 1.2))
+        for name in moment.chance.sample(LIFECYCLES, moment.chance.choice((1, 1, 2))):
+            point = f"{moment.chance.choice(_LIFECYCLE_POINTS)}=kill@{moment.chance.randrange(1, 4)}"
+            await site.kill(name, moment.chance, point if moment.chance.random() < 0.7 else None)
+
+
+async def lifecycle_frozen(site: Site, moment: Moment) -> None:
+    """Freezes both, so that the one that works may find that it has lost its place."""
+    with frozen([site.workers.pid(name) for name in LIFECYCLES]):
+        await asyncio.sleep(moment.lasts_s)
+
+
+async def slot_dropped(site: Site, moment: Moment) -> None:
+    """Drops the slot of the stream, as an operator does whose disk is full. A slot in use is refused."""
+    for _ in range(moment.times):
+        with suppress(OSError, asyncpg.PostgresError, TimeoutError):
+            await site.run_sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        await asyncio.sleep(moment.chance.uniform(0.1, 0.5))
+
+
 async def workers_stopped(site: Site, moment: Moment) -> None:
     """Stops workers one by one, as a rolling restart does."""
-    names = moment.chance.sample((*ISSUERS, *GENERATORS), min(moment.times, 5))
+    names = moment.chance.sample((*ISSUERS, *GENERATORS, *LIFECYCLES), min(moment.times, 5))
     for name in names:
         status = await site.workers.terminate(name)
         # A worker that is still starting has nothing to finish, and the signal ends it.
@@ -91,24 +125,37 @@ async def generator_frozen(site: Site, moment: Moment) -> None:
     await _woken_later(site.workers.pid(name), moment.lasts_s)
 
 
+async def node_killed(site: Site, moment: Moment) -> None:
+    """A node dies that has an issuer and all generators; they start elsewhere after a while. The others go on."""
+    names = (ISSUERS[0], *GENERATORS, LIFECYCLES[0])
+    for name in names:
+        site.workers.away_s[name] = moment.lasts_s
+    for name in names:
+        site.workers.kill(name)
+    site.kills += len(names)
+
+
 async def clock_off(site: Site, moment: Moment) -> None:
-    """A worker's clock is ten minutes fast, then jumps to ten minutes slow."""
+    """A node's clock is ten minutes or two hours fast, then jumps to ten minutes slow."""
     library = next(iter(_faketime() or ()), None)
     assert library is not None
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
-        offset.write_text("+600")
-        name = moment.chance.choice((*ISSUERS, *GENERATORS))
-        site.workers.at_next_start[name] = {
-            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-        }  # fmt: skip
-        await site.kill(name, moment.chance)
+        # Kafka refuses records that are more than an hour ahead of its own clock.
+        offset.write_text(moment.chance.choice(("+600", "+7200")))
+        names = (moment.chance.choice(ISSUERS), moment.chance.choice(GENERATORS))
+        for name in names:
+            site.workers.at_next_start[name] = {
+                "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+            }  # fmt: skip
+            await site.kill(name, moment.chance)
         await asyncio.sleep(moment.lasts_s)
         offset.write_text("-600")
         await asyncio.sleep(moment.lasts_s)
-        # The successor has the machine's clock again.
-        await site.kill(name, moment.chance)
+        # The successors have the machine's clock again.
+        for name in names:
+            await site.kill(name, moment.chance)
 
 
 def _faketime() -> list[Path] | None:
