@@ -1,0 +1,1 @@
+"""What developers run: checkers of documents, the chart, files of other authors."""

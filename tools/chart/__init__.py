@@ -1,0 +1,1 @@
+"""Makes and checks the Helm chart of `deploy/chart`."""
