@@ -17,7 +17,7 @@ COMMANDS: Final = frozenset(
     {"standalone", "demo", "issuer", "generator", "console", "migrate", "topics"}
     | {"program", "code", "send", "dlq", "audit", "bench"}
     # Beyond the contract.
-    | {"login"}
+    | {"login", "lifecycle"}
 )
 
 
@@ -57,7 +57,7 @@ def image_environment() -> dict[str, str]:
 
 def image_arguments() -> dict[str, str]:
     """What may be chosen when an image is built, and what it is otherwise."""
-    return dict(one.value.split("=", 1) for one in instructions() if one.name == "ARG")
+    return dict(one.value.split("=", 1) for one in instructions() if one.name == "ARG" and "=" in one.value)
 
 
 def compose() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from tests.deploy.deployment import ROOT, final, seconds
+from tests.deploy.deployment import ROOT, final, instructions, seconds
 
 # Nothing listens there, and no proxy is to be asked about one's own process.
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -53,7 +53,7 @@ def silent_port() -> Iterator[int]:
 def check(**environment: str) -> subprocess.CompletedProcess[str]:
     """Run the check with this Python, the script where it comes from, and the time that the image gives it."""
     (instruction,) = final("HEALTHCHECK")
-    (copied,) = (one.value.split() for one in final("COPY") if one.value.endswith(".py"))
+    (copied,) = (one.value.split() for one in instructions() if one.name == "COPY" and one.value.endswith(".py"))
     source, target = copied
     python, *words = instruction.words
     assert python == "python"

@@ -4,7 +4,17 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.deploy.deployment import COMMANDS, DOCKERFILE, ROOT, final, image_environment, instructions
+from tests.deploy.deployment import (
+    COMMANDS,
+    DEPLOY,
+    DOCKERFILE,
+    ROOT,
+    final,
+    image_arguments,
+    image_environment,
+    instructions,
+    services,
+)
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -33,10 +43,49 @@ def test_the_last_stage_has_a_health_check_and_knows_its_port() -> None:
 
 def test_nothing_is_installed_without_its_hash() -> None:
     runs = " && ".join(one.value for one in instructions() if one.name == "RUN")
-    installs = [step for step in runs.split("&&") if re.search(r"\bpip\b.* (download|install|wheel) ", step)]
+    installs = [step for step in re.split("&&|;;", runs) if re.search(r"\bpip\b.* (download|install|wheel) ", step)]
     assert installs
     for step in installs:
-        assert "--no-index" in step or {"--require-hashes", "--only-binary"} <= set(step.split()), step
+        words = set(step.split())
+        # Code of others is built for Faust alone, where it has no wheel.
+        is_hashed = "--require-hashes" in words and ("--only-binary" in words or "faust.txt" in words)
+        assert "--no-index" in words or is_hashed, step
+        assert "--only-binary" in words or "-r" not in words or "--no-deps" in words, step
+
+
+def test_what_builds_and_what_differs_from_build_to_build_stays_out_of_the_image() -> None:
+    """The rest of this is seen by `make deploy-check`, which builds twice and compares the layers."""
+    assert not final("RUN")
+    copied = [one.value for one in final("COPY")]
+    assert copied
+    assert all(one.startswith("--from=build") and "/image/" in one for one in copied)
+    runs = " ".join(one.value for one in instructions() if one.name == "RUN")
+    assert "--invalidation-mode unchecked-hash" in runs
+    assert "--output-reproducible" in runs
+
+
+def test_the_labels_say_what_the_image_was_made_from() -> None:
+    (labels,) = final("LABEL")
+    prefix = "org.opencontainers.image."
+    said = dict(re.findall(rf'{re.escape(prefix)}([a-z.]+)="([^"]*)"', labels.value))
+    given = {name for name, value in said.items() if value.startswith("${")}
+    assert given == {"source", "revision", "created", "base.name", "base.digest"}
+    arguments = {one.value.partition("=")[0] for one in final("ARG")}
+    script = (DEPLOY / "build-image.sh").read_text()
+    for name in given:
+        argument = said[name][2:-1]
+        assert argument in arguments
+        assert f"--build-arg {argument}=" in script or f'--build-arg "{argument}=' in script, argument
+
+
+def test_the_script_builds_for_each_service_what_compose_does() -> None:
+    script = (DEPLOY / "build-image.sh").read_text()
+    chosen = dict(re.findall(r"(?m)^ *([a-z|]+)\) extras=([a-z,]*) ;;", script))
+    by_service = {name: extras for names, extras in chosen.items() for name in names.split("|")}
+    all_extras = by_service.pop("all")
+    assert set(all_extras.split(",")) == set(image_arguments()["EXTRAS"].split(","))
+    built = {name: run["build"]["args"]["EXTRAS"] for name, run in services().items() if "build" in run}
+    assert by_service == {name: extras for name, extras in built.items() if name != "migrate"}
 
 
 def test_the_last_stage_installs_nothing_itself() -> None:

@@ -30,7 +30,7 @@ def licences(one: Distribution) -> set[str]:
     classified = {
         line.rpartition("::")[2].strip()
         for line in one.metadata.get_all("Classifier") or ()
-        if line.startswith("License ::")
+        if line.startswith("License ::") and not line.endswith("OSI Approved")
     }
     return classified or {one.metadata["License"].splitlines()[0] if "License" in one.metadata else "unknown"}
 

@@ -51,15 +51,24 @@ def with_all_below(requirements: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("file", FILES)
 def test_pins_are_those_that_are_tested(file: str) -> None:
-    tested = {(pin.name, str(pin.specifier)) for pin in pins("constraints.txt")}
-    other = {(pin.name, str(pin.specifier)) for pin in pins(f"deploy/{file}")} - tested
+    tested = {pin.name: str(pin.specifier) for pin in pins("constraints.txt")}
+    pinned = {pin.name: str(pin.specifier) for pin in pins(f"deploy/{file}")}
+    if file == "constraints.txt":
+        assert pinned.keys() <= tested.keys(), "pin again as deploy/README.md says"
+    other = {name for name, version in pinned.items() if version != tested.get(name, version)}
     assert not other, "pin again as deploy/README.md says"
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_all_that_is_needed_is_pinned_and_nothing_else(file: str) -> None:
     pinned = {pin.name for pin in pins(f"deploy/{file}") if pin.marker is None or pin.marker.evaluate()}
-    assert pinned == with_all_below(wanted(file)), "pin again as deploy/README.md says"
+    needed = with_all_below(wanted(file))
+    if file == "build-constraints.txt":
+        # Most of it builds images and is not installed where tests run, so what is below it is not known here.
+        tools = {pin.name for pin in pins("deploy/build-requirements.txt")}
+        assert tools | needed <= pinned, "pin again as deploy/README.md says"
+    else:
+        assert pinned == needed, "pin again as deploy/README.md says"
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -1,122 +1,85 @@
 """The commands of docs/operations/backup-and-restore.md, run as they stand there, into a cluster without the roles."""
 
-import asyncio
 import os
-import re
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+from datetime import datetime
 from pathlib import Path
-from typing import Final
-from uuid import uuid4
 
 import pytest
 
-from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
-from services.standalone.postgres_data import binaries
-from tests.support.commands import Said, codewell, environment
+from tests.support.replaced_database import PROGRAM, Site, cluster, fetch, issuer, users
+from tests.support.running import until
 from tests.support.servers import IN_CONTAINERS
-from tests.support.worker_processes import running_workers
-
-PAGE: Final = Path(__file__).parents[2] / "docs" / "operations" / "backup-and-restore.md"
-TIMEOUT_S: Final = 120.0
-PROGRAM: Final = ("program", "create", "SPRING", "--template", "{string 4}-{number 4}-{upstring 4}",
-                  "--codes-max", "100000", "--campaign-can-create")  # fmt: skip
 
 pytestmark = pytest.mark.skipif(IN_CONTAINERS, reason="it needs two clusters, and the programs of the wheel")
 
 
-@asynccontextmanager
-async def cluster(path: Path) -> AsyncIterator[str]:
-    """A new cluster with an empty database: the URL of its owner."""
-    home = await Home.open(path)
-    server = PostgresServer(home, TESTS)
-    try:
-        yield await server.start()
-    finally:
-        await server.stop()
-        home.close()
+async def archived(url: str) -> None:
+    """Wait until all of the log so far is in the archive."""
+    last = await fetch(url, "SELECT pg_walfile_name(pg_switch_wal())")
+
+    async def there() -> bool:
+        return bool(await fetch(url, f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver"))
+
+    await until(there, "the log in the archive")
 
 
-class Site:
-    """One deployment's Kafka and the database that it has now."""
+async def restored_to(moment: datetime, site: Site, given: dict[str, str]) -> dict[str, str]:
+    """Restore the base backup and the log up to a moment; returns what an issuer gives from there."""
+    new = site.folder / "moment" / "postgres"
+    new.mkdir(parents=True)
+    site.variables |= {"PGDATA": str(new / "data"), "MOMENT": moment.isoformat()}
+    await site.page("moment")
+    old = site.folder / "old" / "postgres"
+    shutil.copy(old / "password", new / "password")
+    owner = old.stat()
+    for path in (new, *new.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    async with cluster(site.folder / "moment") as url:
 
-    def __init__(self, folder: Path, bootstrap: str) -> None:
-        self.folder = folder
-        self.variables = {
-            "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
-            "CODEWELL_TOPIC_PREFIX": f"restore{uuid4().hex[:8]}.",
-            "CODEWELL_MASTER_KEY": "a2V5IG9mIDMyIGJ5dGVzIGZvciBhbGwgdGhlIHRlc3Q=",
-        }
+        async def promoted() -> bool:
+            return not await fetch(url, "SELECT pg_is_in_recovery()")
 
-    async def run(self, *words: str, stdin: str | None = None) -> Said:
-        """Run a command of Codewell as the owner of the database."""
-        return await codewell(*words, env=environment(**self.variables), cwd=self.folder, stdin=stdin)
-
-    async def page(self, block: str) -> str:
-        """Run a block of the page, and give what it printed."""
-        found = re.search(rf"^ *```sh {block}\n(.*?)^ *```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-        assert found is not None, block
-        path = os.pathsep.join([str(binaries()), str(Path(sys.executable).parent), os.environ["PATH"]])
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-euo",
-            "pipefail",
-            "-c",
-            found[1],
-            env=environment(**self.variables, PATH=path),
-            cwd=self.folder,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
-        # Long commands say on standard error how far they are.
-        assert process.returncode == 0, out.decode() + err.decode()
-        return out.decode()
-
-    async def send(self, who: str, count: int) -> dict[str, str]:
-        """The code that each of so many new profiles gets from a running issuer."""
-        profiles = "".join(f"{who}-{number}\n" for number in range(count))
-        words = ("send", "message-render", "--program", "SPRING", "--file", "-", "--json", "--timeout", "60")
-        answers = (await self.run(*words, stdin=profiles)).is_done().objects
-        return {answer["codes"][0]["code"]: answer["profile_id"] for answer in answers}
-
-
-@asynccontextmanager
-async def issuer(site: Site, url: str) -> AsyncIterator[None]:
-    """An issuer that has this user of the database."""
-    async with running_workers(site.folder, {**site.variables, "CODEWELL_POSTGRES_URL": url}, "issuer-1") as workers:
-        yield
-        assert workers.deaths == []
-        assert await workers.terminate("issuer-1") == 0
-
-
-def users(printed: str) -> dict[str, str]:
-    """The URL of each service, as `codewell login` prints it."""
-    found = re.findall(r"^CODEWELL_POSTGRES_URL=(postgresql://(\w+):\S+)$", printed, re.MULTILINE)
-    return {user: url for url, user in found}
+        await until(promoted, "the end of the recovery")
+        assert await fetch(url, "SELECT count(*) FROM answer") == 100
+        site.variables["CODEWELL_POSTGRES_URL"] = url
+        assert "130 answers in Kafka: repaired 30 of 30 differences." in await site.page("repair")
+        async with issuer(site, url):
+            more = await site.send("again", 50)
+        assert len(more) == 50
+        assert not more.keys() & given.keys()
+        assert (await site.run("audit", "--json")).is_done().objects[0]["clean"]
+        return more
 
 
 async def test_a_restore_into_a_new_cluster_loses_no_answer_and_issues_on(tmp_path: Path, kafka_bootstrap: str) -> None:
     # Root's servers run as another user, who must get through to their data.
     tmp_path.chmod(0o711)
-    site = Site(tmp_path, kafka_bootstrap)
-    async with cluster(tmp_path / "old") as url:
+    site = Site(tmp_path, kafka_bootstrap, "backup-and-restore.md")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log").chmod(0o777)
+    to_archive = f"test ! -f {tmp_path}/log/%f && cp %p {tmp_path}/log/%f"
+    async with cluster(tmp_path / "old", archive_mode="on", archive_command=to_archive) as url:
         site.variables["CODEWELL_POSTGRES_URL"] = url
         for words in (("migrate",), ("topics",), PROGRAM, ("code", "generate", "SPRING", "200")):
             (await site.run(*words)).is_done()
         async with issuer(site, users(await site.page("users"))["issuer"]):
             given = await site.send("before", 60)
             assert int(await site.page("backup")) > 10
+            await site.page("base")
             given |= await site.send("after", 40)
-    assert len(given) == 100
+            moment = await fetch(url, "SELECT clock_timestamp()")
+            given |= await site.send("undone", 30)
+        await archived(url)
+    assert len(given) == 130
+
+    given |= await restored_to(moment, site, given)
 
     async with cluster(tmp_path / "new") as url:
         site.variables["CODEWELL_POSTGRES_URL"] = url
         said = await site.page("restore")
         assert "applied roles.sql\n" in said
-        assert "100 answers in Kafka: repaired 40 of 40 differences." in said
+        assert "180 answers in Kafka: repaired 120 of 120 differences." in said
         assert (await site.run("migrate")).is_done().out == "The schema is up to date.\n"
         logins = users(await site.page("users"))
         assert logins.keys() == {"issuer", "generator", "console"}
@@ -125,6 +88,6 @@ async def test_a_restore_into_a_new_cluster_loses_no_answer_and_issues_on(tmp_pa
         assert len(more) == 150
         assert not more.keys() & given.keys()
         [program] = (await site.run("program", "show", "SPRING", "--json")).is_done().objects
-        assert program["stock"]["attached"] == 250
+        assert program["stock"]["attached"] == 330
         assert (await site.run("audit", "--json")).is_done().objects[0]["clean"]
         assert "no difference from the database" in (await site.run("reconcile")).out

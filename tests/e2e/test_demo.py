@@ -19,6 +19,7 @@ from schemas.program import Stock
 from services.cli import codewell
 from services.standalone.demo import TEMPLATE
 from services.standalone.demo_checks import DemoCheck, check
+from services.standalone.demo_scenes import SCENES
 from tests.support.commands import CODEWELL, environment
 from tests.support.processes import processes_in
 
@@ -51,7 +52,7 @@ async def test_demo(tmp_path: Path) -> None:
     answers = re.findall(r"([0-9a-f]{8}-\S+) \W+ (p-\d+) \W+ ([A-Za-z]{4}-\d{4}-[A-Z]{4}) ", out)
     assert len(answers) == 10
     assert len({code for _, _, code in answers}) == 10
-    assert out.count("✓") == 6
+    assert out.count("✓") == 6 + len(SCENES)
     assert "✗" not in out
     assert "400 of 400" in out
     for name in ("Kafka", "Postgres", "Console", "Stock"):
@@ -74,8 +75,8 @@ def answer(request_id: UUID, code: str | None) -> ReceivedAnswer:
 ASKED = [uuid7() for _ in range(3)]
 CODES = ["smFg-2497-DMPB", "abcd-0000-ABCD", "ZZZZ-9999-ZZZZ"]
 GOOD = [answer(request_id, code) for request_id, code in zip(ASKED, CODES, strict=True)]
-STOCK = Stock(program="SPRING", made=10, imported=0, pooled=7, attached=3, activated=0, expired=0, deleted=0,
-              on_order=0, codes_max=1_000_000, pool_max=100)  # fmt: skip
+STOCK = Stock(program="SPRING", made=10, imported=0, pooled=7, reserved=0, attached=3, activated=0, expired=0,
+              deleted=0, on_order=0, codes_max=1_000_000, pool_max=100)  # fmt: skip
 
 
 def broken(answers: Sequence[ReceivedAnswer], stock: Stock = STOCK) -> set[str]:

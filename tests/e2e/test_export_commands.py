@@ -1,34 +1,33 @@
-"""Exports and profiles as a person or a script uses them, on one stack."""
+"""Exports and profiles as a person or a script uses them."""
 
 import asyncio
 import csv
 import io
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from tests.support.commands import CODEWELL, Stack, environment, running_stack
+from tests.support.commands import CODEWELL, environment
+from tests.support.services import Services, running_services
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GUIDE = "{string 4}-{number 4}-{upstring 4}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, kafka_bootstrap: str
+) -> AsyncIterator[Services]:
+    async with running_services(tmp_path_factory.mktemp("stack"), postgres_url, kafka_bootstrap) as running:
         created = ("program", "create", "SPRING", "--template", GUIDE, "--codes-max", "100000")
-        (await running.spawn(*created)).is_done()
-        (await running.spawn("code", "generate", "SPRING", "50000")).is_done()
+        (await running.run(*created)).is_done()
+        (await running.run("code", "generate", "SPRING", "50000")).is_done()
         for who in ("p-1", "p-2"):
-            (await running.spawn("code", "attach", "SPRING", who)).is_done()
+            (await running.run("code", "attach", "SPRING", who)).is_done()
         yield running
-        [report] = (await running.spawn("audit", "--json")).is_done().objects
+        [report] = (await running.run("audit", "--json")).is_done().objects
         assert (report["clean"], report["findings"]) == (True, [])
 
 
@@ -36,10 +35,10 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-async def test_an_export_goes_to_standard_output_or_a_file(stack: Stack) -> None:
+async def test_an_export_goes_to_standard_output_or_a_file(stack: Services) -> None:
     said = (await stack.run("code", "export", "SPRING")).is_done()
     assert len(rows(said.out)) == 50_000
-    file = stack.home.parent / "codes.csv"
+    file = stack.folder / "codes.csv"
     file.write_text("what was there before")
     [done] = (await stack.run("code", "export", "SPRING", "--output", "codes.csv", "--json")).is_done().objects
     assert done == {"program": "SPRING", "codes": 50_000, "output": "codes.csv"}
@@ -50,18 +49,18 @@ async def test_an_export_goes_to_standard_output_or_a_file(stack: Stack) -> None
     assert {first["profile_id"], second["profile_id"]} == {"p-1", "p-2"}
 
 
-async def test_an_export_that_fails_leaves_no_file(stack: Stack) -> None:
+async def test_an_export_that_fails_leaves_no_file(stack: Services) -> None:
     (await stack.run("code", "export", "NOBODY", "--output", "never.csv")).is_refused("no program NOBODY")
-    assert not list(stack.home.parent.glob("never*"))
+    assert not list(stack.folder.glob("never*"))
     (await stack.run("code", "export", "SPRING", "--output", "/dev/full")).is_refused("No space left")
     (await stack.run("code", "export", "SPRING", "--output", "none/such.csv")).is_refused("No such file")
     (await stack.run("code", "export", "SPRING", "--field", "two words")).is_refused("two words")
     (await stack.run("code", "export", "SPRING", "--json")).is_wrong_usage("--output")
 
 
-async def test_who_reads_no_further_ends_it_without_a_word(stack: Stack) -> None:
+async def test_who_reads_no_further_ends_it_without_a_word(stack: Services) -> None:
     process = await asyncio.create_subprocess_exec(
-        *CODEWELL, "code", "export", "SPRING", env=environment(CODEWELL_HOME=str(stack.home)),
+        *CODEWELL, "code", "export", "SPRING", env=environment(**stack.variables),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -72,8 +71,8 @@ async def test_who_reads_no_further_ends_it_without_a_word(stack: Stack) -> None
     assert await process.wait() == 1
 
 
-async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Stack) -> None:
-    file = stack.home.parent / "customers.csv"
+async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Services) -> None:
+    file = stack.folder / "customers.csv"
     file.write_bytes("\ufeffprofile_id,email,name\r\np-1,ann@example.com,=Ann\r\n,nobody,\r\np-2,,Bo\r\n".encode())
     [done] = (await stack.run("profile", "import", "customers.csv", "--json")).is_done().objects
     assert (done["written"], done["refused"], [row["line"] for row in done["rows"]]) == (2, 1, [3])
@@ -99,7 +98,7 @@ async def test_profiles_are_taken_in_shown_exported_and_forgotten(stack: Stack) 
     assert len(left) == 2
 
 
-async def test_a_file_of_profiles_that_is_none(stack: Stack) -> None:
+async def test_a_file_of_profiles_that_is_none(stack: Services) -> None:
     for text, says in (("a,b\n", "profile_id"), ("profile_id,a b\n", "'a b'"), ("", "first line")):
         (await stack.run("profile", "import", "-", stdin=text)).is_refused(says)
     (await stack.run("profile", "import", "nowhere.csv")).is_wrong_usage("nowhere.csv")

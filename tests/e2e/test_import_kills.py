@@ -1,7 +1,11 @@
-"""An import of a million rows is killed ten times: at the end exactly the file's good rows are there."""
+"""An import is killed again and again: at the end exactly the file's good rows are there.
+
+CODEWELL_IMPORT_KILLS makes a longer run.
+"""
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -19,12 +23,12 @@ from tests.support.seeded_random import seeded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by signal")
 
-ROWS = 1_000_000
-KILLS = 10
+KILLS = int(os.environ.get("CODEWELL_IMPORT_KILLS", "2"))
+ROWS = 40_000 * KILLS
 # Every so many rows one is there twice, and one is no code.
 TWICE_EVERY = 1_000
 EMPTY_EVERY = 1_500
-STORED_BETWEEN_MAX = 90_000
+STORED_BETWEEN_MAX = 25_000
 TIMEOUT_S = 60.0
 POLL_S = 0.005
 
@@ -99,7 +103,7 @@ async def test_i4_an_import_that_is_killed_again_and_again(
     good = list(dict.fromkeys(filter(None, texts)))
     empty = texts.count("")
     assert await watched.fetchval("SELECT count(*) FROM import") == 1
-    assert (done["state"], done["rows"], done["imported"]) == ("done", ROWS + 1, len(good))
+    assert (done["state"], done["rows"], done["imported"]) == ("done", ROWS, len(good))
     assert done["bad"] == {"empty": empty, "twice_in_file": ROWS - len(good) - empty}
     kept = await watched.fetch("SELECT text FROM code", timeout=TIMEOUT_S)
     assert sorted(row["text"] for row in kept) == sorted(good)

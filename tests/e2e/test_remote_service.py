@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.commands import Stack, environment, running_stack
+from tests.support.commands import Caller, environment
+from tests.support.services import Services, running_services
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(sys.platform != "linux", reason="a stack that is left behind ends with the test on Linux only"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "remote_service.py"
 FILL_TIMEOUT_S = 30.0
@@ -25,11 +23,13 @@ GOOD = ("--codes-max", "500", "--pool-max", "100", "--campaign-can-create")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    home = tmp_path_factory.mktemp("stack") / "home"
-    async with running_stack(home, CODEWELL_REMOTE_ALLOW="127.0.0.0/8") as running:
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, kafka_bootstrap: str
+) -> AsyncIterator[Services]:
+    often = {"remote_allow": "127.0.0.0/8", "sweep_interval_s": 0.5}
+    async with running_services(tmp_path_factory.mktemp("stack"), postgres_url, kafka_bootstrap, **often) as running:
         yield running
-        [report] = (await running.spawn("audit", "--json")).is_done().objects
+        [report] = (await running.run("audit", "--json")).is_done().objects
         assert (report["clean"], report["findings"]) == (True, [])
 
 
@@ -49,24 +49,24 @@ async def example(*secrets: str) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def shown(stack: Stack, name: str) -> dict[str, Any]:
+async def shown(stack: Services, name: str) -> dict[str, Any]:
     [one] = (await stack.run("program", "show", name, "--json")).is_done().objects
     return one
 
 
-async def until_ready(stack: Stack, name: str, count: int) -> None:
+async def until_ready(stack: Services, name: str, count: int) -> None:
     deadline = time.monotonic() + FILL_TIMEOUT_S
     while (now := await shown(stack, name))["stock"]["pooled"] != count:
         assert time.monotonic() < deadline, f"the pool of {name} was not filled: {now}"
 
 
-async def secrets_of(stack: Stack, name: str, *options: str) -> list[str]:
+async def secrets_of(stack: Caller, name: str, *options: str) -> list[str]:
     found = (await stack.run("program", "secret", name, "--json", *options)).is_done().objects
     assert [one["ends_at"] is None for one in found] == [True] + [False] * (len(found) - 1)
     return [one["secret"] for one in found]
 
 
-async def test_a_pool_filled_by_the_example(stack: Stack) -> None:
+async def test_a_pool_filled_by_the_example(stack: Services) -> None:
     nowhere = ("--remote-url", "http://127.0.0.1:1/", "--request-max", "30", "--field", "discount")
     (await stack.run("program", "create", "SPRING", *nowhere, *GOOD)).is_done()
     [old] = await secrets_of(stack, "SPRING")
@@ -88,7 +88,7 @@ async def test_a_pool_filled_by_the_example(stack: Stack) -> None:
     assert (await stack.run("program", "secret", "SPRING")).is_done().out.startswith("secret ")
 
 
-async def test_what_is_wrong_is_shown(stack: Stack) -> None:
+async def test_what_is_wrong_is_shown(stack: Services) -> None:
     async with example("whsec_" + "A" * 32) as url:
         (await stack.run("program", "create", "STRANGER", "--remote-url", url, *GOOD)).is_done()
         deadline = time.monotonic() + FILL_TIMEOUT_S
@@ -101,13 +101,13 @@ async def test_what_is_wrong_is_shown(stack: Stack) -> None:
     assert (await shown(stack, "STRANGER"))["stock"]["made"] == 0
 
 
-async def test_what_is_refused(stack: Stack) -> None:
+async def test_what_is_refused(stack: Services) -> None:
     (await stack.run("program", "create", "MINTED", "--template", "{safe 12}", "--codes-max", "9")).is_done()
     (await stack.run("program", "secret", "MINTED")).is_refused("MINTED", "has no remote service")
     (await stack.run("program", "secret", "NOBODY")).is_refused("no program NOBODY")
     create = ("program", "create", "OTHER", "--codes-max", "10", "--remote-url")
     (await stack.run(*create, "https://me:secret@codes.example/")).is_refused("no user and no password")
-    (await stack.run(*create, "ftp://codes.example/")).is_refused("source.url")
+    (await stack.run(*create, "ftp://codes.example/")).is_refused("--remote-url", "must be a URL")
     (await stack.run("program", "create", "FEW", "--remote-url", "http://127.0.0.1:1/", "--codes-max", "10")).is_done()
     (await stack.run("code", "generate", "FEW", "11")).is_refused("room for 10")
     (await stack.run("program", "update", "FEW", "--template", "{safe 12}")).is_refused("cannot change")

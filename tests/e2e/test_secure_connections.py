@@ -1,15 +1,29 @@
-"""Everything as processes on a Postgres and a Kafka that speak TLS and ask for passwords, which come from files."""
+"""Services and commands on a Postgres and a Kafka that speak TLS and ask for passwords, which come from files."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, Final, NamedTuple
+from unittest import mock
 
 import httpx
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
+from codewell.errors import CodewellError
+from codewell.infra.config.settings import StackSettings, read_settings
+from services.console.main import serve
+from services.console.settings import ConsoleSettings
+from services.generator.main import run_generator
+from services.generator.settings import GeneratorSettings
+from services.issuer.main import run_issuer
+from services.issuer.settings import IssuerSettings
 from services.standalone.home import Home
 from services.standalone.ports import free_port
+from tests.support import in_process
 from tests.support.certificates import Authority
 from tests.support.commands import codewell, environment
 from tests.support.running import until
@@ -19,6 +33,19 @@ from tests.support.worker_processes import running_workers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+
+class Service(NamedTuple):
+    """What a service's process reads and then runs."""
+
+    settings: type[StackSettings]
+    run: Callable[[Any, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+SERVICES: Final = {
+    "issuer": Service(IssuerSettings, run_issuer),
+    "generator": Service(GeneratorSettings, run_generator),
+    "console": Service(ConsoleSettings, serve),
+}
 GUIDE = ("--template", "{string 4}-{number 4}-{upstring 4}", "--codes-max", "1000")
 
 
@@ -40,6 +67,8 @@ class Site:
             "CODEWELL_KAFKA_SSL_CA_FILE": str(kafka.authority.file),
             "CODEWELL_HOME": str(folder / "none"),
             "CODEWELL_LOG_LEVEL": "debug",
+            "CODEWELL_HEALTH_PORT": "-1",
+            "CODEWELL_API_PORT": "0",
         }
 
     def _file(self, name: str, content: str) -> str:
@@ -48,22 +77,41 @@ class Site:
 
     async def run(self, *words: str) -> str:
         """Run a command that does what it is asked to."""
-        said = await codewell(*words, env=environment(**self.variables), cwd=self.folder)
+        said = await in_process.codewell(*words, env=environment(**self.variables), cwd=self.folder)
         return said.is_done().out
 
-    async def is_refused(self, word: str, changed: dict[str, str], *says: str) -> None:
-        """Fail unless this command or worker ends at once with one sentence that has these words."""
+    async def is_refused(self, word: str, changed: dict[str, str], *says: str, process: bool = False) -> None:
+        """Fail unless this command or service ends at once with one sentence that has these words.
+
+        A service runs here, as far as it gets, or as a process.
+        """
         variables = environment(**self.variables | {"CODEWELL_START_TIMEOUT_S": "600"} | changed)
-        said = await codewell(word, env=variables, cwd=self.folder)
-        assert said.status == 1, said
-        sentence = said.err.splitlines()[-1]
-        assert sentence.startswith("Error: "), said
-        assert all(one in sentence for one in says), said
-        assert "Traceback" not in said.err
-        assert self.shows_no_secret(said.err + said.out)
+        if word in SERVICES and not process:
+            sentence, told = await refused(SERVICES[word], variables)
+        else:
+            run = codewell if process else in_process.codewell
+            said = await run(word, env=variables, cwd=self.folder)
+            assert said.status == 1, said
+            *_, last = said.err.splitlines()
+            assert last.startswith("Error: "), said
+            assert "Traceback" not in said.err
+            sentence, told = last, said.err + said.out
+        assert all(one in sentence for one in says), sentence
+        assert self.shows_no_secret(told + sentence)
 
     def shows_no_secret(self, text: str) -> bool:
         return PASSWORD not in text and self.postgres.password not in text
+
+
+async def refused(service: Service, variables: Mapping[str, str]) -> tuple[str, str]:
+    """Why a service does not start with these variables, and its log."""
+    with (
+        mock.patch.dict(os.environ, variables, clear=True),
+        capture_logs() as logs,
+        pytest.raises(CodewellError) as error,
+    ):
+        await service.run(read_settings(service.settings), asyncio.Event())
+    return str(error.value), str(logs)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -129,7 +177,7 @@ async def test_a_request_is_answered(site: Site) -> None:
 
 
 async def test_the_settings_that_are_shown(site: Site) -> None:
-    for process in ("issuer", "generator", "console"):
+    for process in SERVICES:
         shown = await site.run("config", "show", process)
         assert f"postgresql://codewell:********@localhost:{site.postgres.port}" in shown
         assert site.shows_no_secret(shown)
@@ -141,12 +189,14 @@ KAFKA = ("topics", "issuer", "generator")
 @pytest.mark.parametrize("word", [*KAFKA, "console"])
 async def test_a_wrong_authority(site: Site, word: str) -> None:
     name, url = site.url
+    # The other mistakes are told in the same way.
+    process = word in SERVICES
     if word in KAFKA:
         wrong = {"CODEWELL_KAFKA_SSL_CA_FILE": str(site.stranger)}
-        await site.is_refused(word, wrong, "Kafka", "not trusted", "CODEWELL_KAFKA_SSL_CA_FILE")
+        await site.is_refused(word, wrong, "Kafka", "not trusted", "CODEWELL_KAFKA_SSL_CA_FILE", process=process)
     if word != "topics":
         wrong = {name: url.replace(str(site.postgres.authority.file), str(site.stranger))}
-        await site.is_refused(word, wrong, "Postgres", "not trusted", "sslrootcert")
+        await site.is_refused(word, wrong, "Postgres", "not trusted", "sslrootcert", process=process)
 
 
 @pytest.mark.parametrize("word", [*KAFKA, "console"])

@@ -10,16 +10,21 @@ from datetime import timedelta
 from typing import Any, Final
 
 from aiokafka import ConsumerRecord
+from aiokafka.record.default_records import DefaultRecordBatch
 
+from codewell.infra.kafka.record_encoding import RecordBatch
+from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AssignmentKey, PooledCode, Request, assignment_key
+from codewell.issuing.model import AssignmentKey, PooledCode, Request
 from codewell.issuing.reply import answer_id
+from codewell.pool.demand import LowPool
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP
 from schemas.topics import REQUEST_TYPE, TOPICS, retry_of
 from services.issuer.batch_publisher import BatchPublisher
-from services.issuer.decode import Decoder, UnreadableRecord
+from services.issuer.decode import Decoder
 from services.issuer.demand_publisher import DemandPublisher
+from services.issuer.unreadable_record import UnreadableRecord
 from tests.support.factories import NOW, rules, stock
 
 _ID: Final = "0198f3a0-0000-7000-8000-0000000000{:02x}"
@@ -57,6 +62,9 @@ _DECIDED: Final[dict[str, dict[str, Any]]] = {
         "SPRING", profile_id=_AWKWARD, template=f"{_AWKWARD}{_TEMPLATE}"
     ),
     "attached in a step": _STEP,
+    "attached with placeholders that stay": _message(
+        "SPRING", template="{loyalty.SPRING.promocode} {loyalty.SPRING.x}"
+    ),
     "preview": _message("SPRING", template=_TEMPLATE, preview=True),
     "preview of a step": {**_STEP, "preview": True},
     "preview refused": _message("ENDED", preview=True),
@@ -70,6 +78,8 @@ _DECIDED: Final[dict[str, dict[str, Any]]] = {
 _OF_ANSWERS: Final[dict[str, list[tuple[str, bytes]]]] = {
     "kafka_correlationId": [("kafka_correlationId", b"\x00\xff c-1")],
     "kafka_replyTopic": [("kafka_replyTopic", _REPLY_TOPIC.encode())],
+    "kafka_replyPartition": [("kafka_replyTopic", _REPLY_TOPIC.encode()), ("kafka_replyPartition", b"\0\0\0\1")],
+    "extensions": [("ce_partitionkey", b"p"), ("ce_correlationid", b"flow"), ("ce_causationid", b"order-1")],
 }
 _UNREADABLE: Final[dict[str, tuple[bytes | None, dict[str, bytes]]]] = {
     "empty value": (None, {}),
@@ -80,20 +90,12 @@ _UNREADABLE: Final[dict[str, tuple[bytes | None, dict[str, bytes]]]] = {
     "an id that is no UUID": (json.dumps(_message("SPRING")).encode(), {"ce_id": b"1"}),
     "another version": (json.dumps(_message("SPRING")).encode(), {"ce_specversion": b"0.3"}),
     "a topic that is not allowed": (json.dumps(_message("SPRING")).encode(), {"kafka_replyTopic": b"elsewhere"}),
+    "a caller waits": (
+        json.dumps(_message("SPRING")).encode(),
+        {"ce_id": b"", "kafka_replyTopic": _REPLY_TOPIC.encode(), "kafka_correlationId": b"c-1"},
+    ),
     "too large": (b" " * (1024 * 1024 + 1), {}),
 }
-
-
-class _Batch:
-    def __init__(self) -> None:
-        self.records: list[tuple[bytes | None, bytes | None, _Headers]] = []
-
-    def append(self, *, key: bytes | None, value: bytes | None, headers: _Headers, **_: None) -> object:
-        self.records.append((key, value, headers))
-        return self
-
-    def close(self) -> None:
-        pass
 
 
 class _Producer:
@@ -102,12 +104,9 @@ class _Producer:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def create_batch(self) -> _Batch:
-        return _Batch()
-
-    async def send_batch(self, batch: _Batch, topic: str, partition: int) -> asyncio.Future[None]:
-        for key, value, headers in batch.records:
-            self._note(f"{topic}, partition {partition}", key, value, headers)
+    async def send_batch(self, batch: RecordBatch, topic: str, partition: int) -> asyncio.Future[None]:
+        for record in DefaultRecordBatch(batch._build()):
+            self._note(f"{topic}, partition {partition}", record.key, record.value, record.headers)
         return self._sent()
 
     async def send(self, topic: str, value: bytes, *, key: bytes, headers: _Headers) -> asyncio.Future[None]:
@@ -146,7 +145,8 @@ def _decoder() -> Decoder:
 
 
 def _publisher(producer: Any) -> BatchPublisher:
-    return BatchPublisher(producer, {**{topic.name: topic.partitions for topic in TOPICS}, _REPLY_TOPIC: 2})
+    partitions = {**{topic.name: topic.partitions for topic in TOPICS}, _REPLY_TOPIC: 2}
+    return BatchPublisher(producer, partitions, frozenset({_REPLY_TOPIC}))
 
 
 async def _answers(*, structured: bool) -> str:
@@ -163,7 +163,13 @@ async def _answers(*, structured: bool) -> str:
         stocks[1] = stock(5, expires_at=NOW + timedelta(days=22), fields='{"discount": "10 €"}')
         held: dict[AssignmentKey, PooledCode] = {assignment_key(known["AGAIN"], request.event): _HELD}
         decision = decide([request], known, stocks, held, NOW, _look)
-        publisher.answer(received, decision.rows, {program.id: program.name for program in _PROGRAMS})
+        names = {program.id: program.name for program in _PROGRAMS}
+        if decision.runs:
+            [answer] = publisher.plain_answers([(received, decision.runs[0], 0)], names)
+            assert answer is not None
+            publisher.add(answer)
+        else:
+            publisher.answer(received, decision.rows, names)
         await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return "\n".join(lines)
@@ -190,7 +196,7 @@ async def _waiting() -> list[str]:
         producer = _Producer()
         publisher = _publisher(producer)
         received = _decoder().decode(_record(_ID.format(1), _message("SPRING"), headers, topic=topic))
-        publisher.retry(received, give_up_at)
+        publisher.retry(received.record, give_up_at)
         await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return lines
@@ -214,7 +220,7 @@ async def _dead_letters() -> list[str]:
 
 async def _demand() -> list[str]:
     producer: Any = _Producer()
-    await DemandPublisher(producer, "pool-demand", 1.0).publish({1: 40})
+    await DemandPublisher(producer, "pool-demand", 1.0).publish({1: LowPool(40, is_urgent=True)})
     return ["== pool under its mark", *producer.lines]
 
 

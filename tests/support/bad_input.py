@@ -18,22 +18,23 @@ OPTIONS = [
     pytest.param(("X", "--template", "{[] 4}", "--codes-max", "9"), has("alphabet", "empty"), id="empty alphabet"),
     pytest.param(("X", "--template", "{[ABA] 4}", "--codes-max", "9"), has("repeats A"), id="twice a letter"),
     pytest.param(("X", "--template", "{number 2}", "--codes-max", "101"), has("fewer than the maximum"), id="space"),
-    pytest.param(("X", "--template", "{number 6}", "--codes-max", "9"), has("can be guessed"), id="guessable"),
+    pytest.param(("X", "--template", "{number 6}", "--codes-max", "9"), has("can be guessed", "set --allow-guessable"),
+                 id="guessable"),
     pytest.param(("A B", *GOOD), has("short name", "without spaces"), id="space in the name"),
     pytest.param(("N" * 65, *GOOD), has("short name", "64"), id="long name"),
-    pytest.param((*GOOD,), has("short name"), id="no name"),
+    pytest.param((*GOOD,), has("Give what is missing: NAME. "), id="no name"),
     pytest.param(("THERE", *GOOD), has("short name THERE is taken", "choose another"), id="existing name"),
     pytest.param(("X", *GOOD, "--valid-from", "2027-01-01T00:00:00Z", "--valid-until", "2026-01-01T00:00:00Z"),
-                 has("valid_from must be before valid_until"), id="ends before it begins"),
-    pytest.param(("X", *GOOD, "--valid-from", "2027-01-01T00:00:00"), has("valid_from"), id="no time zone"),
-    pytest.param(("X", *GOOD, "--valid-until", "soon"), has("valid_until"), id="no time"),
-    pytest.param(("X", "--template", GUIDE, "--codes-max", "0"), has("codes_max"), id="no codes"),
-    pytest.param(("X", "--template", GUIDE, "--codes-max", "-5"), has("codes_max"), id="negative"),
-    pytest.param(("X", "--template", GUIDE, "--codes-max", str(2**62 + 1)), has("codes_max"), id="too many"),
-    pytest.param(("X", "--template", GUIDE), has("codes_max"), id="no maximum"),
-    pytest.param(("X", "--codes-max", "9"), has("source"), id="no template"),
-    pytest.param(("X", *GOOD, "--pool-max", "1001"), has("pool_max must not be more than codes_max"), id="pool"),
-    pytest.param(("X", *GOOD, "--ttl", "tomorrow"), has("ttl"), id="ttl"),
+                 has("--valid-from must be before --valid-until"), id="ends before it begins"),
+    pytest.param(("X", *GOOD, "--valid-from", "01.01.2027"), has("--valid-from", "a date such as"), id="no ISO date"),
+    pytest.param(("X", *GOOD, "--valid-until", "soon"), has("--valid-until"), id="no time"),
+    pytest.param(("X", "--template", GUIDE, "--codes-max", "0"), has("--codes-max"), id="no codes"),
+    pytest.param(("X", "--template", GUIDE, "--codes-max", "-5"), has("--codes-max"), id="negative"),
+    pytest.param(("X", "--template", GUIDE, "--codes-max", str(2**62 + 1)), has("--codes-max"), id="too many"),
+    pytest.param(("X", "--template", GUIDE), has("Give what is missing: --codes-max. "), id="no maximum"),
+    pytest.param(("X", "--codes-max", "9"), has("--template, --remote-url or --import-only"), id="no template"),
+    pytest.param(("X", *GOOD, "--pool-max", "1001"), has("--pool-max must not be more than --codes-max"), id="pool"),
+    pytest.param(("X", *GOOD, "--ttl", "tomorrow"), has("--ttl: "), id="ttl"),
     pytest.param(("X", *GOOD, "--ttl", "-P1D"), has("ttl"), id="negative ttl"),
     pytest.param(("X", *GOOD, "--ttl", "P0D"), has("ttl"), id="no life"),
     pytest.param(("X", *GOOD, "--group", "a b"), has("group"), id="group"),
@@ -46,7 +47,7 @@ FILES = [
     pytest.param('["X"]', has("is not a JSON object"), id="no object"),
     pytest.param(json.dumps({**SETTINGS, "colour": "red", "size": 1}), has("colour"), id="unknown fields"),
     pytest.param(json.dumps({**SETTINGS, "source": {"kind": "magic"}}), has("source"), id="unknown source"),
-    pytest.param(json.dumps({**SETTINGS, "codes_max": "many"}), has("codes_max"), id="type"),
+    pytest.param(json.dumps({**SETTINGS, "codes_max": "many"}), has("--codes-max"), id="type"),
     pytest.param(json.dumps({**SETTINGS, "name": "A B"}), has("short name"), id="name"),
 ]
 
@@ -55,7 +56,6 @@ REQUESTS = [
     pytest.param(("message-render", "p-1", "--program", "A B"), id="bad name"),
     pytest.param(("message-render", "p-1", "--template", "Hi {loyalty.SPRING.promocode"), id="broken placeholder"),
     pytest.param(("message-render", "p\x01", "--program", "THERE"), id="bad profile"),
-    pytest.param(("scenario-step", "p-1", "--program", "THERE", "--deadline", "tomorrow"), id="bad deadline"),
 ]
 
 VARIABLES = [
@@ -70,6 +70,7 @@ VARIABLES = [
 ]
 
 USAGE = [
+    ("send", "scenario-step", "p-1", "--program", "THERE", "--deadline", "tomorrow"),
     ("frobnicate",),
     ("program", "frobnicate"),
     ("program", "create", "X", "--colour", "red"),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support import in_process
 from tests.support.command_result import Said
@@ -28,8 +29,14 @@ def environment(**variables: str) -> dict[str, str]:
 
 async def codewell(*words: str, env: Mapping[str, str], cwd: Path, stdin: str | None = None) -> Said:
     """Run one command to its end."""
+    return await run_to_end(*CODEWELL, *words, env=env, cwd=cwd, stdin=stdin)
+
+
+async def run_to_end(
+    *words: str, env: Mapping[str, str], cwd: Path, stdin: str | None = None, timeout_s: float = TIMEOUT_S
+) -> Said:
+    """Run a program to its end; it is killed after the timeout (s), which raises TimeoutError."""
     process = await asyncio.create_subprocess_exec(
-        *CODEWELL,
         *words,
         env=env,
         cwd=cwd,
@@ -38,7 +45,7 @@ async def codewell(*words: str, env: Mapping[str, str], cwd: Path, stdin: str | 
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(None if stdin is None else stdin.encode()), TIMEOUT_S)
+        out, err = await asyncio.wait_for(process.communicate(None if stdin is None else stdin.encode()), timeout_s)
     finally:
         if process.returncode is None:
             process.kill()
@@ -47,30 +54,37 @@ async def codewell(*words: str, env: Mapping[str, str], cwd: Path, stdin: str | 
     return Said(process.returncode, out.decode(), err.decode())
 
 
-class Stack:
-    """A running `codewell standalone`, and the home in which commands find it."""
+class Caller:
+    """Runs commands with these settings and no others, in a folder."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder
+        self.variables = variables
+
+    async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
+        """Run a command in this process."""
+        env = environment(**self.variables | variables)
+        return await in_process.codewell(*words, env=env, cwd=self.folder, stdin=stdin)
+
+    async def spawn(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
+        """Run a command in a process of its own, as a person does."""
+        return await codewell(*words, env=environment(**self.variables | variables), cwd=self.folder, stdin=stdin)
+
+
+class Stack(Caller):
+    """A running `codewell standalone`, and the home in which commands find it; they run in the home's parent."""
 
     def __init__(self, process: asyncio.subprocess.Process, home: Path, log: Path) -> None:
+        super().__init__(home.parent, CODEWELL_HOME=str(home))
         self.process = process
         self.home = home
         self._log = log
 
     @property
-    def endpoints(self) -> dict[str, str]:
+    def endpoints(self) -> dict[str, Any]:
         """Its output when it became ready."""
-        found: dict[str, str] = json.loads((self.home / "endpoints.json").read_text())
+        found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
         return found
-
-    async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
-        """Run a command in this process; it finds the stack by its home, and runs in the home's parent folder."""
-        return await in_process.codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
-
-    async def spawn(self, *words: str, stdin: str | None = None, **variables: str) -> Said:
-        """Run a command in a process of its own, as a person does."""
-        return await codewell(*words, env=self._env(variables), cwd=self.home.parent, stdin=stdin)
-
-    def _env(self, variables: Mapping[str, str]) -> dict[str, str]:
-        return environment(**{"CODEWELL_HOME": str(self.home), **variables})
 
     async def ended(self, number: signal.Signals, timeout_s: float) -> int:
         """Send it a signal and return its exit status."""

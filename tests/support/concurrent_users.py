@@ -9,18 +9,18 @@ import io
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from codewell.codes import activation, lifecycle, listing
-from codewell.codes.export import ExportOptions, export
+from codewell.codes import lifecycle, listing
+from codewell.codes.export import ExportOptions, export, of_one_moment
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, RemoteFailed, StackUnavailable
 from codewell.files.limits import FileLimits
-from codewell.files.scan import scan
 from codewell.imports import imports, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -31,11 +31,13 @@ from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import overview, programs
+from codewell.redemption import till
+from codewell.redemption.model import Step, TillRequest
 from codewell.remote import order_leases
 from schemas.imports import ImportOptions
 from tests.support import remote_programs
 from tests.support.factories import message
-from tests.support.import_runs import no_progress
+from tests.support.import_runs import no_progress, read_file
 
 NAMES: Final = ("SPRING", "DISTANT")
 _PROFILES: Final = [f"p-{number}" for number in range(80)]
@@ -107,7 +109,7 @@ class Everybody:
     async def _live(self) -> None:
         name, code = self._random.choice(self._seen or [("SPRING", "none")])
         step = self._random.choice(
-            [activation.activate, lifecycle.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
+            [till.activate, till.deactivate, lifecycle.detach, lifecycle.detach, lifecycle.delete, None]
         )
         async with self._connections.acquire() as connection:
             if step is not None:
@@ -126,7 +128,13 @@ class Everybody:
         name = self._program()
         texts = {code for of, code in self._random.choices(self._seen or [("SPRING", "none")], k=10) if of == name}
         async with self._connections.acquire() as connection, connection.transaction():
-            await activation.activate_many(ProgramCodes(connection, self._minters, self._ids[name]), list(texts))
+            steps = [self._till_request(text) for text in texts]
+            await till.apply_all(ProgramCodes(connection, self._minters, self._ids[name]), steps)
+
+    def _till_request(self, code: str) -> TillRequest:
+        step: Step = self._random.choice(["activate", "activate", "hold", "release", "deactivate"])
+        order_id = self._random.choice(["o-1", "o-2"] if step in {"hold", "release"} else ["o-1", "o-2", None])
+        return TillRequest(step, code, order_id=order_id, ttl=timedelta(seconds=self._random.choice([1, 60])))
 
     async def _name(self) -> None:
         name = self._program()
@@ -182,12 +190,12 @@ class Everybody:
         texts = self._random.sample(range(1_500), 60)
         rows = [f"I-{text},{self._random.choice(['', '', '', self._random.choice(_PROFILES)])}\n" for text in texts]
         path.write_text(f"code,who\n{''.join(rows)}")
-        scanned, limits = scan(path, FileLimits()), FileLimits()
+        options, limits = ImportOptions(profile_column="who"), FileLimits()
+        scanned, reading = read_file(path, options)
         async with self._connections.acquire() as connection:
             program = await programs.get(connection, name)
-            options = ImportOptions(profile_column="who")
             begun = await imports.start_import(
-                connection, uuid7(), program, path.name, scanned, options, uploaded=False
+                connection, uuid7(), program, path.name, scanned, options, reading, uploaded=False
             )
             self._imports.append(begun.id)
             await run.import_file(connection, self._minters, begun.id, path, scanned, limits, no_progress)
@@ -199,11 +207,11 @@ class Everybody:
                 await undo.undo(connection, import_id)
 
     async def _expire(self) -> None:
-        """Let some codes in the pool expire."""
+        """Let some codes in the pool expire, before any snapshot that sees it was begun."""
         async with self._connections.acquire() as connection:
             await connection.execute(
-                "UPDATE block SET expires_at = now() WHERE id = (SELECT id FROM block WHERE open AND program_id = $1 "
-                "ORDER BY random() LIMIT 1)",
+                "UPDATE block SET expires_at = now() - interval '10 s' WHERE id = ("
+                "SELECT id FROM block WHERE open AND program_id = $1 ORDER BY random() LIMIT 1)",
                 self._ids[self._program()],
             )
 
@@ -220,14 +228,17 @@ class Everybody:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             stock = await overview.stock(connection, name)
-            await export(connection, self._minters, await programs.get(connection, name), ExportOptions(), write)
+            program = await programs.get(connection, name)
+            async with of_one_moment(connection) as moment:
+                await export(moment, self._minters, program, ExportOptions(), write)
         rows = list(csv.DictReader(io.StringIO(b"".join(written).decode(), newline="")))
         assert len({row["code"] for row in rows}) == len(rows) == stock.made + stock.imported
         states = Counter(row["state"] for row in rows)
         assert (states["pooled"], states["deleted"], states["activated"]) == (
             stock.pooled, stock.deleted, stock.activated,
         )  # fmt: skip
-        assert states["attached"] + states["activated"] + states["expired"] == stock.attached + stock.expired
+        given = states["attached"] + states["held"] + states["activated"]
+        assert given + states["expired"] == stock.attached + stock.expired
 
 
 async def look_at_all(connection: Connection) -> None:

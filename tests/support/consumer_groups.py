@@ -8,15 +8,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from codewell.infra.kafka import clients
-from schemas import topics
 
 ISSUER = "codewell-issuer"
 GENERATOR = "codewell-generator"
-ISSUER_RETRY = "codewell-issuer-retry"
-READS = {
-    ISSUER: list(topics.REQUESTS),
-    ISSUER_RETRY: [topics.retry_of(name) for name in topics.REQUESTS],
-}
 
 
 class Group(NamedTuple):
@@ -69,15 +63,6 @@ async def end_offsets(bootstrap: str, names: list[str]) -> dict[TopicPartition, 
         return found
     finally:
         await consumer.stop()
-
-
-async def committed_and_ends(bootstrap: str, prefix: str, group: str) -> dict[TopicPartition, tuple[int, int]]:
-    """Committed offset and end offset of each partition that the group reads; no committed offset counts as 0."""
-    ends = await end_offsets(bootstrap, [prefix + name for name in READS[group]])
-    async with clients.admin(bootstrap) as admin:
-        offsets = await admin.list_consumer_group_offsets(prefix + group)
-    committed = {partition: found.offset for partition, found in offsets.items()}
-    return {partition: (max(0, committed.get(partition, 0)), end) for partition, end in ends.items()}
 
 
 async def read_all(bootstrap: str, names: Iterable[str]) -> list[ConsumerRecord]:

@@ -18,7 +18,7 @@ def postgres_container() -> PostgresContainer:
     container = PostgresContainer(
         POSTGRES_IMAGE, username="codewell", password="codewell", dbname="codewell", driver=None
     )
-    return container.with_command("postgres -c fsync=off -c max_connections=200")
+    return container.with_command("postgres -c fsync=off -c max_connections=200 -c wal_level=logical")
 
 
 def kafka_container() -> tuple[DockerContainer, str]:

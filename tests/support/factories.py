@@ -57,6 +57,8 @@ def rules(name: str = "SPRING", **changed: Any) -> Rules:
         codes_max=10,
         codes_from="template",
         on_order=0,
+        min_life_at_attach=None,
+        fallback=None,
     )
     return ready._replace(**changed)
 

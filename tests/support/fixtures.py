@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -51,21 +52,46 @@ def template_database(postgres_url: str) -> str:
     return servers.TEMPLATE
 
 
-@pytest.fixture
-async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
-    """A migrated database of the test's own. A connection that is left open fails the test."""
+@asynccontextmanager
+async def own_database(postgres_url: str) -> AsyncIterator[str]:
+    """A migrated database that exists during the block. A connection that is left open fails the test."""
     name = f"codewell_{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}_{next(_numbers)}"
     server = await asyncpg.connect(postgres_url)
     # Copying the files costs a fraction of writing each page to the log.
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY")
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE {servers.TEMPLATE} STRATEGY FILE_COPY")
     try:
         yield with_database(postgres_url, name)
         async with asyncio.timeout(5):
             while await server.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name):
                 await asyncio.sleep(0.02)
     finally:
+        await server.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1", name
+        )
         await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await server.close()
+
+
+@asynccontextmanager
+async def own_topics(kafka_bootstrap: str) -> AsyncIterator[str]:
+    """A prefix under which all topics exist during the block, with few partitions so that a test starts fast."""
+    prefix = f"t{uuid4().hex[:8]}."
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await client.start()
+    try:
+        made = [NewTopic(prefix + t.name, PARTITIONS, 1, topic_configs=dict(t.config)) for t in TOPICS]
+        await client.create_topics(made)
+        yield prefix
+        await client.delete_topics([topic.name for topic in made])
+    finally:
+        await client.close()
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with own_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture
@@ -89,17 +115,9 @@ async def connections(database_url: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def prefix(kafka_bootstrap: str) -> AsyncIterator[str]:
-    """A prefix under which all topics exist, with few partitions so that a test starts fast."""
-    prefix = f"t{uuid4().hex[:8]}."
-    client = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    await client.start()
-    try:
-        made = [NewTopic(prefix + t.name, PARTITIONS, 1, topic_configs=dict(t.config)) for t in TOPICS]
-        await client.create_topics(made)
-        yield prefix
-        await client.delete_topics([topic.name for topic in made])
-    finally:
-        await client.close()
+    """The prefix of topics of the test's own."""
+    async with own_topics(kafka_bootstrap) as made:
+        yield made
 
 
 @pytest.fixture

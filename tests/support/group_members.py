@@ -57,7 +57,7 @@ class Watch:
 
 
 def are_fresh(partitions: Iterable[TopicPartition]) -> bool:
-    return any(not tp.topic.endswith(".retry") for tp in partitions)
+    return any(tp.topic.endswith(tuple(topics.REQUESTS)) for tp in partitions)
 
 
 class Leader(ConsumerRebalanceListener):

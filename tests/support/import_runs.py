@@ -5,17 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from codewell.files.limits import FileLimits
-from codewell.files.scan import scan
+from codewell.files.scan import Scan, scan
+from codewell.files.table import open_table
 from codewell.imports import imports, run
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
-from schemas.imports import Import, ImportOptions
+from schemas.imports import Import, ImportOptions, Reading
 
 
 def no_progress(_: int) -> None:
     """Reports progress to no one."""
+
+
+def read_file(path: Path, options: ImportOptions) -> tuple[Scan, Reading]:
+    """What a file is, and how it is read."""
+    scanned = scan(path, FileLimits())
+    with open_table(path, scanned, options, FileLimits()) as table:
+        return scanned, table.reading
 
 
 class Files:
@@ -32,9 +40,9 @@ class Files:
         given = ImportOptions(**options)
         program = await programs.get(self.connection, "SPRING")
         imports.check_program(program, given)
-        scanned = scan(self.path, FileLimits())
+        scanned, reading = read_file(self.path, given)
         return await imports.start_import(
-            self.connection, uuid7(), program, "codes.csv", scanned, given, uploaded=False
+            self.connection, uuid7(), program, "codes.csv", scanned, given, reading, uploaded=False
         )
 
     async def go_on(

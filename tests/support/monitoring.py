@@ -50,10 +50,11 @@ async def figures(place: str) -> dict[str, Metric]:
 
 
 def board_queries() -> list[str]:
-    """The dashboard's queries, with an interval in place of Grafana's variable."""
+    """The dashboard's queries, with an interval and all deployments in place of Grafana's variables."""
     panels = json.loads(BOARD.read_text())["panels"]
     targets = [target for panel in panels for target in panel.get("targets", [])]
-    return [target["expr"].replace("$__rate_interval", "30s") for target in targets]
+    queries = [target["expr"].replace("$__rate_interval", "30s") for target in targets]
+    return [re.sub(r"\$(namespace|job|program)\b", ".*", query) for query in queries]
 
 
 def selectors(query: str) -> Iterator[str]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from aiokafka.record.default_records import DefaultRecordBatch
 
+from codewell.infra.kafka.record_encoding import RecordBatch
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP
 from services.issuer.decode import Decoder
 
@@ -33,6 +35,14 @@ def headers(event_type: str = MESSAGE_RENDER, **changed: bytes | None) -> Header
         "ce_type": event_type.encode(),
     }
     return list((given | changed).items())
+
+
+def decoded_headers(encoded: bytes) -> list[tuple[str, bytes]]:
+    """The headers of a record, as aiokafka reads them."""
+    batch = RecordBatch(len(encoded))
+    batch.add(b"", b"", encoded)
+    [only] = DefaultRecordBatch(batch._build())
+    return list(only.headers)
 
 
 def record(value: bytes | None, headers: Headers, topic: str = "message-render") -> ConsumerRecord:

@@ -18,7 +18,7 @@ LEASE_S = 60.0
 DAY_S = 86_400.0
 URL = "https://codes.example/orders"
 FAILED = RemoteFailed("The service answered 500 instead of 200.")
-REFUSED = RemoteFailed("version: Field required.", answered=True)
+REFUSED = RemoteFailed("version: give a value, it is required.", answered=True)
 
 
 async def remote(

@@ -62,6 +62,10 @@ class Site:
             "health_port": -1,
         }
 
+    def environment(self, role: str) -> dict[str, str]:
+        """The same as variables of a process."""
+        return {f"CODEWELL_{name.upper()}": str(value) for name, value in self.settings(role).items()}
+
     def issuer(self, **given: object) -> AbstractAsyncContextManager[asyncio.Event]:
         """An issuer that runs during the block, or until the yielded event is set."""
         fast = {"retry_delay_s": 0.1, "demand_interval_s": 0.05}
@@ -159,13 +163,22 @@ class Site:
         """Create a topic of the test's own, consumed like the others."""
         await self.admin.create_topics([NewTopic(name, partitions, 1)])
         try:
-            # The topic exists once the broker reports its partitions.
-            there = [TopicPartition(name, n) for n in await self.producer.partitions_for(name)]
-            await self._watch([*self._consumer.assignment(), *there])
+            async with self.watched(name):
+                yield
+        finally:
+            await self.admin.delete_topics([name])
+
+    @asynccontextmanager
+    async def watched(self, name: str) -> AsyncIterator[None]:
+        """Consume a topic like the others, from its beginning."""
+        # The topic exists once the broker reports its partitions.
+        there = [TopicPartition(name, n) for n in await self.producer.partitions_for(name)]
+        await self._watch([*self._consumer.assignment(), *there])
+        try:
             yield
         finally:
             await self._watch([tp for tp in self._consumer.assignment() if tp.topic != name])
-            await self.admin.delete_topics([name])
+            self._seen.pop(name.removeprefix(self.prefix), None)
 
     async def _watch(self, partitions: Sequence[TopicPartition]) -> None:
         positions = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}

@@ -81,6 +81,24 @@ async def delete_codes(connection: Connection, block_id: int, positions: Iterabl
         )
 
 
+async def hold_code(connection: Connection, program_id: int, code: str) -> None:
+    """An order holds an attached code for an hour."""
+    await connection.execute(
+        """
+        WITH at AS (
+            SELECT block_id, position FROM answer WHERE program_id = $1 AND code = $2 AND NOT again
+        ), held AS (
+            INSERT INTO code_state AS s (block_id, position, held_until) SELECT *, now() + interval '1 h' FROM at
+            ON CONFLICT (block_id, position) DO UPDATE SET held_until = excluded.held_until
+        )
+        INSERT INTO code_use (program_id, block_id, position, order_id, per_code, taken_at, held_until)
+        SELECT $1, block_id, position, 'o-1', 1, now(), now() + interval '1 h' FROM at
+        """,
+        program_id,
+        code,
+    )
+
+
 async def stop_in_the_middle(bystander: Connection, request: Request) -> Transaction:
     """Block the claim that answers this request when it stores the answer, with its blocks locked and codes drawn."""
     answer = AnswerRow(request.id, 0, None, None, None, False, False, "p-0", None, None, None, "[]", datetime.now(UTC))

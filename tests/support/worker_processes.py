@@ -33,7 +33,10 @@ class Workers:
         self.directory = directory
         self.at_next_start: dict[str, dict[str, str]] = {}
         """Additional variables for the next process of this name only."""
-        self._env = environment(**env)
+        self.away_s: dict[str, float] = {}
+        """How long this name has no process after its next death (s)."""
+        self.env = environment(**env)
+        """What all of them have."""
         self._of_service = of_service or {}
         self._children: dict[str, Child] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -78,6 +81,7 @@ class Workers:
     async def _keep(self, name: str) -> None:
         while True:
             self.deaths.append(Death(name, await self._children[name].wait()))
+            await asyncio.sleep(self.away_s.pop(name, 0))
             self._children[name] = await self._start(name)
 
     async def _start(self, name: str) -> Child:
@@ -86,7 +90,7 @@ class Workers:
             name,
             [sys.executable, "-m", "services", service],
             log_path=self.directory / f"{name}.log",
-            env={**self._env, **self._of_service.get(service, {}), **self.at_next_start.pop(name, {})},
+            env={**self.env, **self._of_service.get(service, {}), **self.at_next_start.pop(name, {})},
             # Files that a worker leaves in its working directory must not end up in the repository.
             cwd=self.directory,
         )

@@ -71,6 +71,7 @@ MODULES: Final = {
 # Names that the outside knows, and terms of the field that have such a word in them.
 ALLOWED: Final = {
     "misses_per_minute": "CODEWELL_MISSES_PER_MINUTE",
+    "token_misses_per_minute": "CODEWELL_TOKEN_MISSES_PER_MINUTE",
 }
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 

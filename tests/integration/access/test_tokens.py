@@ -7,6 +7,7 @@ from codewell.access import tokens
 from codewell.access.tokens import Token
 from codewell.errors import TokenRefused
 from codewell.infra.postgres.connection import Connection
+from schemas.token import Scope
 
 
 async def test_a_secret_is_kept_as_a_hash_only(connection: Connection) -> None:
@@ -103,7 +104,7 @@ async def test_last_use_is_noted_to_the_hour(connection: Connection) -> None:
     assert again >= first > again - timedelta(hours=1)
 
 
-def token(*scopes: tokens.Scope, groups: tuple[str, ...] = ()) -> Token:
+def token(*scopes: Scope, groups: tuple[str, ...] = ()) -> Token:
     return Token(1, "t", scopes, groups, None, None, None)  # type: ignore[arg-type]
 
 

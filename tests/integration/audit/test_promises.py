@@ -29,9 +29,63 @@ _AGAIN = (
 # A block of one text, which isn't there.
 _LIST_BLOCK = "INSERT INTO block (program_id, kind, size, origin) VALUES (1, 'list', 1, 'generate')"
 
+# Codes that came back, in a block of their own.
+_BACK = (
+    "WITH b AS (INSERT INTO block (program_id, kind, size, origin) VALUES (1, 'list', {size}, 'return') RETURNING id) "
+    "INSERT INTO code (block_id, position, program_id, text) SELECT id, n, 1, 'BACK' || n FROM b, "
+    "generate_series(0, {size} - 1) AS n"
+)
+_RECEIPT = "INSERT INTO send_receipt (request_id, ordinal, number, kind, program_id, outcome, reason, decided_at)"
+
 _ORDER = (
     "INSERT INTO remote_request (id, program_id, count, fields, origin, state, finished_at, received) "
     f"VALUES ('{STRANGE}', 1, {{count}}, '{{{{}}}}', 'pool', '{{state}}', {{finished}}, {{received}})"
+)
+
+# A use and a hold of the code at the first place, by an order and with the limit of its time.
+_USED = (
+    "INSERT INTO code_use (program_id, block_id, position, order_id, per_code, taken_at, used_at) "
+    "VALUES (1, 1, 0, {order}, {limit}, clock_timestamp(), clock_timestamp());"
+)
+_HELD = (
+    "INSERT INTO code_use (program_id, block_id, position, order_id, per_code, taken_at, held_until) "
+    "VALUES (1, 1, 0, {order}, {limit}, clock_timestamp(), now() + interval '1 h');"
+)
+_COUNTED = (
+    "INSERT INTO code_state (block_id, position, uses, held_until) SELECT 1, 0, {uses}, max(held_until) FROM code_use"
+)
+_HELD_ELSEWHERE = (
+    "INSERT INTO code_state (block_id, position, held_until) "
+    "VALUES (1, 1, now() + interval '1 h'), (1, 2, now() - interval '1 s')"
+)
+# From the code of p-0 to that of p-1; and what makes that right.
+_REISSUE = "INSERT INTO code_reissue VALUES (1, 1, 0, 1, 1, {number}, 1, 'lost', 'support')"
+_REISSUED = (
+    "INSERT INTO code_state (block_id, position, deleted_at) VALUES (1, 0, now())",
+    "UPDATE block SET attached = 2, deleted = 1 WHERE id = 1",
+    "UPDATE answer SET profile_id = 'p-0' WHERE position = 1",
+)
+_CHANGE = (
+    "INSERT INTO bulk_change (id, program_id, state, void, total, changed, items, actor) "
+    f"VALUES ('{STRANGE}', 1, 'done', {{void}}, 9, {{changed}}, {{items}}, 'marketing')"
+)
+
+_ALERT_EVENT = (
+    "INSERT INTO alert_event (alert_id, program_id, type, level, count, details) "
+    "VALUES ({alert}, 1, '{type}', 'critical', 1, '{{}}')"
+)
+
+# Block 2 is the reservation of a campaign.
+_RESERVED = (
+    (
+        "INSERT INTO reservation (program_id, source, source_id, count, granted, until, partial, overflow) "
+        "VALUES (1, 'campaign', 'spring', 20, 20, now() + interval '1 day', false, 'pool')"
+    ),
+    "UPDATE program SET reservations = 1 WHERE id = 1",
+    (
+        "UPDATE block SET open = false, reservation_id = 1, reserved_at = now(), reserved_first = next, "
+        "reserved_size = 20, reserved_takers = '{}', reserved_open = true WHERE id = 2"
+    ),
 )
 
 GIVEN_OUTSIDE = "a code was given outside the program's validity period, or while it was switched off or removed"
@@ -39,6 +93,10 @@ MADE_OUTSIDE = (
     "codes were made outside the program's validity period, while it was switched off or removed, or for a source "
     "that may not create any"
 )
+GIVEN_BY_FALLBACK = (
+    "a fallback gave a code that the asked program did not list in that place, or while the asked program was closed"
+)
+FALLS_BACK = "a program falls back to one that is removed, or that not all of its access groups may use"
 CLOSED = "I4 a closed block that has not expired holds codes still"
 # Later than a claim can be that read the program before it changed.
 LATE = "interval '1 h'"
@@ -87,6 +145,15 @@ BREAKS = (
         [{"block": 1, "other": 2, "program_id": 1, "version": 1}],
     ),
     Break(
+        "a text of a folding program is alike to another one, or was not folded",
+        (
+            "ALTER TABLE folded_text DROP CONSTRAINT folded_text_once",
+            "UPDATE program SET match = 'fold', version_folded = version WHERE id = 1",
+            "INSERT INTO folded_text VALUES (1, 'ab12', 'AB-12'), (1, 'ab12', 'AB12'), (1, 'cd34', 'CD-34')",
+        ),
+        [{"program": "SPRING", "text": "ab12"}],
+    ),
+    Break(
         "a request has two answers",
         (
             "ALTER TABLE answer DROP CONSTRAINT answer_once",
@@ -109,6 +176,16 @@ BREAKS = (
         [{"request_id": STRANGE, "profiles": ["p-0"]}],
     ),
     Break(
+        "a request got a code although its answer may have left",
+        (
+            (
+                "INSERT INTO retention (oldest, moved_at) "
+                "SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff', max(answered_at) - interval '1 us' FROM answer"
+            ),
+        ),
+        [{"program_id": 1}],
+    ),
+    Break(
         "a part of an answer is missing",
         (f"{_PART} ('{STRANGE}', 0, 1, true, 'p-0', 'A'), ('{STRANGE}', 2, 1, true, 'p-0', 'B')",),
         [{"request_id": STRANGE, "parts": 2, "expected": 3}],
@@ -124,6 +201,16 @@ BREAKS = (
         [{"block": 1, "program_id": 1, "attached": 4, "given": 3}],
     ),
     Break(
+        "answers have left of a block that gives codes still, or left other than they were counted",
+        ("UPDATE block SET archived_until = 0 WHERE id = 2",),
+        [{"block": 2, "open": True, "archived": 0, "archived_until": 0}],
+    ),
+    Break(
+        "answers have left of a block that gives codes still, or left other than they were counted",
+        ("DELETE FROM answer WHERE position = 1", "UPDATE block SET archived = 1 WHERE id = 1"),
+        [{"block": 1, "archived": 1, "archived_until": None}],
+    ),
+    Break(
         "a block counts other returned codes or holes than there are",
         (
             "UPDATE block SET holes = 1, deleted = 1 WHERE id = 2",
@@ -132,13 +219,59 @@ BREAKS = (
         [{"block": 2, "holes": 1, "marked_holes": 0}],
     ),
     Break(
-        "a program's returned codes are not in as many blocks of their own",
+        "a program's returned codes are not as many as its blocks of returned codes hold",
         (
             "UPDATE block SET next = 1, returned = 1 WHERE id = 2",
             "INSERT INTO code_state (block_id, position, returned_at) VALUES (2, 0, now())",
             "UPDATE program SET made = made - 1 WHERE id = 1",
         ),
-        [{"program_id": 1, "returned": 1, "blocks": 0}],
+        [{"program_id": 1, "returned": 1, "held": 0}],
+    ),
+    Break(
+        "a returned code is in no place of a block of its program",
+        ("INSERT INTO code_state (block_id, position, moved_to) VALUES (1, 0, 2)",),
+        [{"block_id": 1, "position": 0, "moved_to": 2}],
+    ),
+    Break(
+        "a state is of no place of a block",
+        ("INSERT INTO code_state (block_id, position) VALUES (1000, 7)",),
+        [{"block_id": 1000, "position": 7}],
+    ),
+    Break(
+        "a code came back whose holder had used it, or whose order held it",
+        (
+            _BACK.format(size=1),
+            "INSERT INTO code_state (block_id, position, returned_at, activated_at) VALUES (1, 0, now(), now())",
+            "UPDATE block SET attached = 2, returned = 1 WHERE id = 1",
+        ),
+        [{"block_id": 1, "position": 0, "uses": 0}],
+    ),
+    Break(
+        "a code was given on that came back with others, and no receipt says so",
+        (
+            _BACK.format(size=2),
+            (
+                "INSERT INTO code_state (block_id, position, returned_at, moved_to, moved_position) "
+                "SELECT 1, n, now(), (SELECT max(id) FROM block), n FROM generate_series(0, 1) AS n"
+            ),
+            "UPDATE block SET attached = 1, returned = 2 WHERE id = 1",
+        ),
+        [{"block_id": 1, "position": 0}, {"block_id": 1, "position": 1}],
+    ),
+    Break(
+        "a receipt says that a code came back or was voided which did not",
+        (
+            (
+                f"{_RECEIPT} SELECT request_id, 0, 0, 'before_handoff', 1, 'returned', 'before_handoff', now() "
+                "FROM answer WHERE position = 0"
+            ),
+        ),
+        [{"ordinal": 0, "outcome": "returned", "ended": None}],
+    ),
+    Break(
+        "a receipt was answered twice, or a code came back twice",
+        (f"{_RECEIPT} SELECT '{STRANGE}', 0, n, 'opened', 1, 'kept', 'opened', now() FROM generate_series(0, 1) AS n",),
+        [{"ordinal": 0, "kinds": ["opened", "opened"]}],
     ),
     Break(
         "a profile would get a code again that is not its own",
@@ -151,6 +284,30 @@ BREAKS = (
         [{"program_id": 1, "profile_id": "p-9"}],
     ),
     Break(
+        "a reissue is not from a deleted code to one code of the same profile",
+        (_REISSUE.format(number=1),),
+        [{"old_block_id": 1, "old_position": 0, "new_position": 1}],
+    ),
+    Break(
+        "a code was reissued twice, or replaces two",
+        (
+            *_REISSUED,
+            "ALTER TABLE code_reissue DROP CONSTRAINT code_reissue_once, DROP CONSTRAINT code_reissue_new_once",
+            _REISSUE.format(number=1),
+            _REISSUE.format(number=1),
+        ),
+        [{"block_id": 1, "position": 0, "links": 2}, {"block_id": 1, "position": 1, "links": 2}],
+    ),
+    Break(
+        "a code was reissued more often in a row than its program allowed",
+        (
+            *_REISSUED,
+            "ALTER TABLE code_reissue DROP CONSTRAINT code_reissue_maximum",
+            _REISSUE.format(number=2),
+        ),
+        [{"new_position": 1, "number": 2, "reissues_max": 1}],
+    ),
+    Break(
         "a block counts other deleted codes than there are",
         ("UPDATE block SET deleted = 2, next = 2 WHERE id = 2",),
         [{"block": 2, "deleted": 2, "marked": 0}],
@@ -159,6 +316,27 @@ BREAKS = (
         "a block counts other deleted codes than there are",
         ("INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",),
         [{"block": 2, "deleted": 0, "marked": 1}],
+    ),
+    Break(
+        "a block voided other codes than it had in the pool",
+        ("UPDATE block SET voided_at = now(), voided_from = 0, voided = 19, deleted = 19, next = 19 WHERE id = 2",),
+        [{"block": 2, "voided": 19, "holes": 0}],
+    ),
+    Break(
+        "a change of many codes did not end with exactly its effect",
+        (_CHANGE.format(void="false", changed=5, items=0),),
+        [{"changed": 5, "listed": 0}],
+    ),
+    Break(
+        "codes that a change deleted are not deleted",
+        (
+            _CHANGE.format(void="true", changed=1, items=1),
+            (
+                "INSERT INTO bulk_change_item (change_id, number, block_id, position, outcome, codes) "
+                f"VALUES ('{STRANGE}', 0, 1, 0, 'changed', 1)"
+            ),
+        ),
+        [{"block_id": 1, "position": 0}],
     ),
     Break(
         "a code was given from a block that doesn't hold it",
@@ -261,6 +439,14 @@ BREAKS = (
         [{}],
     ),
     Break(
+        "a pooled code was given with less life left than its program asks for",
+        (
+            "UPDATE program_history SET min_life_at_attach = interval '2 days'",
+            "UPDATE block SET expires_at = now() + interval '1 day'",
+        ),
+        [{"program": "SPRING"}] * 3,
+    ),
+    Break(
         GIVEN_OUTSIDE,
         ("UPDATE program_history SET valid_until = (SELECT min(answered_at) FROM answer)",),
         [{"program": "SPRING"}] * 3,
@@ -285,6 +471,37 @@ BREAKS = (
             f"UPDATE answer SET answered_at = now() + {LATE} WHERE profile_id = 'p-1'",
         ),
         [{"program": "SPRING"}],
+    ),
+    Break(
+        GIVEN_BY_FALLBACK,
+        ("UPDATE answer SET asked_program_id = 2, link = 1 WHERE profile_id = 'p-1'",),
+        [{"asked": "OTHER", "program": "SPRING", "link": 1}],
+    ),
+    Break(
+        GIVEN_BY_FALLBACK,
+        (
+            # In its list, yet in another place; and in its place, while it was switched off.
+            "UPDATE program SET fallback = '{NOPE,SPRING}', groups = '{a}', removed_at = now() WHERE name = 'OTHER'",
+            (
+                "UPDATE program_history SET fallback = '{NOPE,SPRING}', active = false, held_from = '-infinity' "
+                "WHERE program_id = 2"
+            ),
+            "UPDATE answer SET asked_program_id = 2, link = position + 1 WHERE profile_id <> 'p-2'",
+        ),
+        [{"link": 1}, {"link": 2}],
+    ),
+    Break(
+        FALLS_BACK,
+        ("UPDATE program SET fallback = '{SPRING,NOPE}', groups = '{a}' WHERE name = 'OTHER'",),
+        [{"program": "OTHER", "fallback": "NOPE"}, {"program": "OTHER", "fallback": "SPRING"}],
+    ),
+    Break(
+        FALLS_BACK,
+        (
+            "UPDATE program SET fallback = '{OTHER}' WHERE name = 'SPRING'",
+            "UPDATE program SET removed_at = now() WHERE name = 'OTHER'",
+        ),
+        [{"program": "SPRING", "fallback": "OTHER"}],
     ),
     Break(
         MADE_OUTSIDE,
@@ -324,6 +541,159 @@ BREAKS = (
             "UPDATE block SET origin = 'request', source = 'scenario' WHERE id = 2",
         ),
         [{"program": "SPRING", "block": 2, "origin": "request", "source": "scenario"}],
+    ),
+    Break(
+        "a reserved code was given for another campaign or scenario",
+        (*_RESERVED, "UPDATE block SET reserved_takers = '{campaign spring,campaign autumn}' WHERE id = 2"),
+        [{"reservation": 1, "taker": "campaign autumn"}],
+    ),
+    Break(
+        "a reserved block gave other codes than its reservation counts",
+        (*_RESERVED, "UPDATE block SET reserved_used = 1 WHERE id = 2"),
+        [{"block": 2, "reserved_used": 1, "given": 0}],
+    ),
+    Break(
+        "an open reservation has another number of codes than its blocks",
+        (*_RESERVED, "UPDATE reservation SET granted = 19"),
+        [{"reservation": 1, "granted": 19, "in_blocks": 20}],
+    ),
+    Break(
+        "a reserved block holds fewer codes than its reservation may give",
+        (
+            *_RESERVED,
+            "UPDATE reservation SET count = 21, granted = 21",
+            "UPDATE block SET reserved_size = 21 WHERE id = 2",
+        ),
+        [{"block": 2, "reserved_size": 21, "size": 20}],
+    ),
+    Break(
+        "a reserved block is in the pool, or open for a reservation that has ended or is of another program",
+        (*_RESERVED, "ALTER TABLE block DROP CONSTRAINT block_reserved", "UPDATE block SET open = true WHERE id = 2"),
+        [{"block": 2, "reservation_id": 1, "open": True}],
+    ),
+    Break(
+        "a program counts other reservations than it has",
+        (*_RESERVED, "UPDATE program SET reservations = 2 WHERE id = 1"),
+        [{"program": "SPRING", "reservations": 2, "open": 1}],
+    ),
+    Break(
+        "an order uses or holds a code more than once",
+        (
+            "DROP INDEX code_use_order_once",
+            _USED.format(order="'o-1'", limit="NULL") + _HELD.format(order="'o-1'", limit="NULL"),
+            _COUNTED.format(uses=1),
+        ),
+        [{"block_id": 1, "position": 0, "order_id": "o-1", "times": 2}],
+    ),
+    Break(
+        "a code is used or held by more than its program allowed",
+        (
+            # The first was taken back; of the others the last has no room, and the next to last had no limit.
+            _USED.format(order="'o-0'", limit="1"),
+            "UPDATE code_use SET ended_at = now(), ended_by = 'call'",
+            _USED.format(order="'o-1'", limit="1"),
+            _USED.format(order="NULL", limit="NULL"),
+            _HELD.format(order="'o-2'", limit="2"),
+            _COUNTED.format(uses=2),
+        ),
+        [{"order_id": "o-2", "per_code": 2, "rank": 3}],
+    ),
+    Break(
+        "a code counts other uses than it has",
+        (
+            _USED.format(order="'o-1'", limit="1"),
+            "INSERT INTO code_state (block_id, position, uses) VALUES (1, 0, 2), (1, 1, 0), (1, 2, 1)",
+        ),
+        [{"position": 0, "uses": 2, "recorded": 1}, {"position": 2, "uses": 1, "recorded": 0}],
+    ),
+    Break(
+        "a code is held for another time than its orders hold it",
+        (
+            _HELD.format(order="'o-1'", limit="1"),
+            _HELD_ELSEWHERE,
+        ),
+        [{"position": 0}, {"position": 1}],
+    ),
+    Break(
+        "a code is used or held that nobody has",
+        (
+            _USED.format(order="'o-1'", limit="1"),
+            "UPDATE code_use SET position = 7",
+            "INSERT INTO code_state (block_id, position, uses) VALUES (1, 7, 1)",
+        ),
+        [{"block_id": 1, "position": 7, "program_id": 1}],
+    ),
+    Break(
+        "an order still holds a code that it was to use or to give back",
+        (
+            _HELD.format(order="'o-1'", limit="1"),
+            _HELD.format(order="'o-2'", limit="1"),
+            "UPDATE code_use SET position = 1 WHERE order_id = 'o-2'",
+            _COUNTED.format(uses=0) + " WHERE position = 0",
+            (
+                "INSERT INTO code_state (block_id, position, held_until) SELECT 1, 1, held_until FROM code_use "
+                "WHERE position = 1"
+            ),
+            "UPDATE code_use SET taken_at = now() - interval '1 min'",
+            "INSERT INTO shop_order (order_id, paid_at) VALUES ('o-1', now()), ('o-2', now())",
+            (
+                "UPDATE shop_order SET refusals = (SELECT jsonb_build_array(jsonb_build_object("
+                "'program_id', 1, 'code', code, 'reason', 'program_inactive')) FROM answer WHERE position = 1) "
+                "WHERE order_id = 'o-2'"
+            ),
+        ),
+        [{"position": 0, "order_id": "o-1"}],
+    ),
+    Break(
+        "an alert does not have one event of its beginning, and one of its end if and only if it is cleared",
+        (
+            "UPDATE migration SET applied_at = now() - interval '9 days' WHERE number = 40",
+            "DROP INDEX alert_event_once",
+            "INSERT INTO alert (program_id, kind, key) SELECT 1, 'return-conflict', n FROM generate_series(1, 10) AS n",
+            "UPDATE alert SET cleared_at = now(), cleared_by = 'ana' WHERE key IN ('3', '4', '6', '7', '8', '9')",
+            # 1 and 3 are in order.
+            "DELETE FROM alert_event WHERE alert_id = 2 OR alert_id = 4 AND type = 'cleared'",
+            _ALERT_EVENT.format(alert=1, type="reminder"),
+            _ALERT_EVENT.format(alert=5, type="cleared"),
+            _ALERT_EVENT.format(alert=6, type="raised"),
+            _ALERT_EVENT.format(alert=7, type="cleared"),
+            "DELETE FROM alert_event WHERE alert_id > 7",
+            # Cleared before there were events; or so long ago that they are deleted.
+            "UPDATE alert SET cleared_at = now() - interval '10 days' WHERE id = 8",
+            "UPDATE alert SET raised_at = now() - interval '35 days' WHERE id = 10",
+        ),
+        [
+            {"alert": 2, "raised": 0, "cleared": 0},
+            {"alert": 4, "raised": 1, "cleared": 0},
+            {"alert": 5, "raised": 1, "cleared": 1},
+            {"alert": 6, "raised": 2, "cleared": 1},
+            {"alert": 7, "raised": 1, "cleared": 2},
+            {"alert": 9, "raised": 0, "cleared": 0},
+        ],
+    ),
+    Break(
+        "an event of an alert was handed on without a delivery to a webhook that subscribes to it",
+        (
+            (
+                "INSERT INTO webhook_endpoint (kind, target, types, subscribed_at, active, inactive_reason, groups) "
+                "SELECT 'webhook', 'https://a.invalid', ARRAY[kind], now() + since::interval, reason IS NULL, reason, "
+                "groups::text[] FROM (VALUES ('alert-raised', '-1 h', NULL, '{}'), "
+                "('alert-raised', '1 h', NULL, '{}'), ('alert-cleared', '-1 h', NULL, '{}'), "
+                "('alert-raised', '-1 h', 'gone', '{}'), "
+                "('alert-raised', '-1 h', NULL, '{b}'), ('alert-raised', '-1 h', NULL, '{c}'), "
+                "('alert-raised', '-1 h', NULL, '{d}')) AS v (kind, since, reason, groups)"
+            ),
+            "UPDATE program SET groups = CASE id WHEN 1 THEN '{a,b}' ELSE '{d}' END::text[]",
+            # The groups of OTHER have changed since: what it was to be told then is not known.
+            (
+                "INSERT INTO audit_entry (via, actor, verb, program, details) "
+                "SELECT 'command', 'ana', 'program.update', name, json_build_object('changed', json_build_array(of)) "
+                "FROM (VALUES ('SPRING', 'title'), ('OTHER', 'groups')) AS c (name, of)"
+            ),
+            "INSERT INTO alert (program_id, kind) VALUES (1, 'returns-stopped'), (2, 'returns-stopped')",
+            "UPDATE alert_event SET handed_at = now()",
+        ),
+        [{"webhook": 1}, {"webhook": 1}, {"webhook": 5}],
     ),
 )
 

@@ -24,7 +24,13 @@ async def test_profiles_get_codes_by_the_command_line(
 
     (tmp_path / "ids.txt").write_text("p-1\r\n\n  p-2 \nü 3\n")
     said = (await run(*GENERATE, "ids.txt")).is_done()
-    assert said.out == "Generated and attached 3 codes, one per profile.\n"
+    sentence, head, *who, last = said.out.splitlines()
+    assert sentence == "Generated and attached 3 codes, one per profile."
+    assert head.split() == ["code", "profile_id", "expires_at"]
+    assert [line[line.index(" ") : line.rindex(" ")].strip() for line in who] == ["p-1", "p-2", "ü 3"]
+    assert last.startswith("All of them: codewell code list SPRING --batch ")
+    listed = (await run(*last.split("codewell ")[1].split(), "--json")).is_done().objects
+    assert {one["profile_id"] for one in listed} == {"p-1", "p-2", "ü 3"}
     [stock] = (await run(*GENERATE, "-", "--json", stdin="p-4\n")).is_done().objects
     assert (stock["made"], stock["attached"], stock["pooled"]) == (4, 4, 0)
     rows = await connection.fetch("SELECT profile_id FROM answer ORDER BY request_id")

@@ -43,8 +43,11 @@ async def test_a_service_gets_a_user_and_another_password(
         theirs = environment(CODEWELL_POSTGRES_URL=url, CODEWELL_KAFKA_BOOTSTRAP="127.0.0.1:1")
         refused = await codewell("token", "create", "shop", "--scope", "read", env=theirs, cwd=tmp_path)
         refused.is_refused("permission denied for table token", "owner of the schema")
+        [given] = (await run("--json")).is_done().objects
+        assert (given["user"], given["role"]) == (name, "codewell_issuer")
+        assert await may(given["postgres_url"]) == (name, False)
         (tmp_path / "password").write_text("short")
         (await run("--password-file", "password")).is_refused("at least 16 ASCII characters")
-        assert [entry.verb for entry in await audit_log.page(connection, 10)] == ["login.give", "login.give"]
+        assert [entry.verb for entry in await audit_log.page(connection, 10)] == ["login.give"] * 3
     finally:
         await connection.execute(f"DROP ROLE IF EXISTS {name}")

@@ -8,8 +8,9 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from tests.support.commands import codewell, environment
+from tests.support.commands import environment
 from tests.support.factories import OFF, message, program
+from tests.support.in_process import codewell
 from tests.support.stock import codes
 
 

@@ -4,13 +4,16 @@ import asyncio
 import csv
 import io
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import activation, export, lifecycle, listing
+from codewell.codes import export, export_pieces, lifecycle, listing
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.export import ExportOptions
 from codewell.codes.lookup import START, CodeFacts
 from codewell.codes.program_codes import ProgramCodes
@@ -22,9 +25,10 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles import profiles
+from codewell.redemption import till
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
-from tests.support.stock import list_block, until
+from tests.support.stock import hold_code, list_block, until
 
 FIELDS = ({"name": "discount"}, {"name": "note"}, {"name": "secret", "save": False})
 ALL = ExportOptions()
@@ -41,7 +45,8 @@ async def exported(
         assert some
         written.append(some)
 
-    count = await export.export(connection, minters, of, wanted, write)
+    async with export.of_one_moment(connection) as connections:
+        count = await export.export(connections, minters, of, wanted, write)
     text = b"".join(written).decode()
     assert text.endswith("\r\n")
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
@@ -53,7 +58,7 @@ async def exported(
 async def listed(connection: Connection, minters: Minters, of: Program, state: State | None = None) -> list[CodeFacts]:
     found, place = [], START
     while True:
-        page = await listing.page(ProgramCodes(connection, minters, of.id), place, 1_000, state)
+        page = await listing.page(ProgramCodes(connection, minters, of.id), place, 1_000, CodeFilter(state))
         found += page.codes
         if page.next is None:
             return found
@@ -79,7 +84,7 @@ async def all_kinds(connection: Connection, claims: Claims, minters: Minters) ->
     await generate(connection, minters, spring.id, 3, None)
     texts = [one.code for one in await listed(connection, minters, spring)]
     for step, places in (
-        (activation.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
+        (till.activate, (0, 1)), (lifecycle.delete, (1, 2, 12, 13, 25)), (lifecycle.detach, (3,)),
     ):  # fmt: skip
         for place in places:
             if (step, place) != (lifecycle.delete, 1):
@@ -96,6 +101,7 @@ async def all_kinds(connection: Connection, claims: Claims, minters: Minters) ->
         )
     await lifecycle.change(ProgramCodes(connection, minters, spring.id), texts[5],
                       lambda one: lifecycle.CodeChange(datetime.now(UTC) - timedelta(days=1), one.fields))  # fmt: skip
+    await hold_code(connection, spring.id, texts[6])
     await list_block(connection, spring.id, ["LISTED-1", "LISTED-2"], fields='{"note": "listed"}')
     await list_block(connection, spring.id, ["OVER-1", "OVER-2"], lives=timedelta(seconds=-1))
     await connection.execute("UPDATE block SET open = false WHERE expires_at <= now()")
@@ -107,7 +113,9 @@ async def test_an_export_says_what_the_list_says(
     connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch, run: int
 ) -> None:
     monkeypatch.setattr(export, "_RUN_MAX", run)
-    monkeypatch.setattr(export, "_BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr(export_pieces, "_BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr(export_pieces, "_POSITIONS_AT_FIRST", run)
+    monkeypatch.setattr(export_pieces, "_POSITIONS_MAX", run)
     spring = await all_kinds(connection, claims, minters)
     await generate(connection, minters, (await program(connection, minters, "OTHER")).id, 5, None)
     facts = await listed(connection, minters, spring)
@@ -187,8 +195,9 @@ async def test_cells_that_a_spreadsheet_would_run(
     assert {row["code"] for row in rows} == {"a", *(sign + code for code in bad[:4])}
     who = {sign + one if one != bad[-1] else one for one in bad[-4:]} | {""}
     assert {row["profile_id"] for row in rows} == who
-    assert {row["fields.note"] for row in rows} == {sign + "\t=2"}
-    assert {row["profile.name"] for row in rows} == {sign + "@x\n=y", ""}
+    # What follows a tab or a line end within a cell begins another cell, where a spreadsheet separates there.
+    assert {row["fields.note"] for row in rows} == {f"{sign}\t{sign}=2"}
+    assert {row["profile.name"] for row in rows} == {f"{sign}@x\n{sign}=y", ""}
     texts = (await minters.get(connection, dice.id, 1)).mint(0, 100)
     assert any(text[0] == "," for text in texts)
     assert [row["code"] for row in minted] == [text if text[0] in "a," else sign + text for text in texts]
@@ -208,11 +217,96 @@ async def test_an_export_is_of_one_moment(connections: Pool, claims: Claims, min
                 await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(25)])
                 await generate(other, minters, spring.id, 10, None)
 
-        count = await export.export(connection, minters, spring, ExportOptions(), write)
+        async with export.of_one_moment(connection) as moment:
+            count = await export.export(moment, minters, spring, ExportOptions(), write)
         assert count == 30
         assert b"".join(written).count(b"pooled") == 30
         assert len(await exported(connection, minters, spring, ExportOptions("attached"))) == 25
         assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("positions", [1, 3, 50])
+async def test_codes_that_move_between_two_pieces_are_not_lost(
+    connections: Pool, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch, positions: int
+) -> None:
+    """A piece has its own connection and moment: what moves behind it is there again, what moves before it once."""
+    monkeypatch.setattr(export_pieces, "_POSITIONS_AT_FIRST", positions)
+    monkeypatch.setattr(export_pieces, "_POSITIONS_MAX", positions)
+    async with connections.acquire() as other:
+        spring = await program(other, minters, **OFF)
+        await generate(other, minters, spring.id, 20, None)
+        await list_block(other, spring.id, [f"LISTED-{n}" for n in range(20)])
+        await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(40)])
+        texts = [one.code for one in await listed(other, minters, spring)]
+        moving = [*texts[::4], *texts[1::4]]
+        written: list[bytes] = []
+        open_now = 0
+
+        @asynccontextmanager
+        async def one_for_each_piece() -> AsyncIterator[Connection]:
+            nonlocal open_now
+            async with connections.acquire() as connection:
+                open_now += 1
+                yield connection
+                open_now -= 1
+
+        async def write(some: bytes) -> None:
+            assert open_now == 0
+            written.append(some)
+            if moving:
+                await lifecycle.detach(ProgramCodes(other, minters, spring.id), moving.pop())
+            if len(written) > 1:
+                await generate(other, minters, spring.id, 1, None)
+
+        count = await export.export(one_for_each_piece, minters, spring, ExportOptions(), write)
+
+        rows = list(csv.DictReader(io.StringIO(b"".join(written).decode(), newline="")))
+        assert len(rows) == count
+        seen: dict[str, list[str]] = {}
+        for row in rows:
+            seen.setdefault(row["code"], []).append(row["state"])
+        assert seen.keys() == set(texts)
+        assert all(states in (["attached"], ["pooled"], ["attached", "pooled"]) for states in seen.values())
+        assert await audit(other) == []
+
+
+async def test_a_piece_of_large_rows_is_read_in_smaller_ones(
+    connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_pieces, "PIECE_BYTES", 50_000)
+    monkeypatch.setattr(export_pieces, "_PIECE_BYTES_MAX", 100_000)
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 300, None)
+    await claims.attach([message("SPRING", profile_id=f"p-{n}") for n in range(300)])
+    await profiles.put(connection, {f"p-{n}": {"name": "x" * 2_000} for n in range(300)})
+    largest = 0
+
+    async def write(some: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(some))
+
+    async with export.of_one_moment(connection) as moment:
+        options = ExportOptions(profile_fields=("name",))
+        assert await export.export(moment, minters, spring, options, write) == 300
+    assert largest <= 101_000
+
+
+async def test_minted_codes_with_large_fields_are_written_in_small_runs(
+    connection: Connection, minters: Minters
+) -> None:
+    """A run of thousands of codes whose other cells are large would need a gigabyte."""
+    names = [f"f{n}" for n in range(64)]
+    spring = await program(connection, minters, fields=[{"name": name} for name in names], **OFF)
+    await generate(connection, minters, spring.id, 100, json.dumps(dict.fromkeys(names, "x" * 2_000)))
+    largest = 0
+
+    async def write(some: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(some))
+
+    async with export.of_one_moment(connection) as moment:
+        assert await export.export(moment, minters, spring, ALL, write) == 100
+    assert largest <= export_pieces.PIECE_BYTES + 140_000
 
 
 async def test_everybody_else_goes_on_while_codes_are_minted(
@@ -233,7 +327,8 @@ async def test_everybody_else_goes_on_while_codes_are_minted(
         seen.append(turns)
 
     going = asyncio.ensure_future(others())
-    await export.export(connection, minters, spring, ExportOptions("pooled"), write)
+    async with export.of_one_moment(connection) as moment:
+        await export.export(moment, minters, spring, ExportOptions("pooled"), write)
     going.cancel()
     assert len(seen) == 11
     assert len(set(seen[1:])) == 10
@@ -254,8 +349,8 @@ async def test_one_that_takes_too_long_is_ended(
             await asyncio.Event().wait()
 
     with pytest.raises(StackUnavailable, match="was stopped after"):
-        async with connections.acquire() as exporting:
-            await export.export(exporting, minters, spring, ExportOptions(), once)
+        async with connections.acquire() as exporting, export.of_one_moment(exporting) as moment:
+            await export.export(moment, minters, spring, ExportOptions(), once)
     assert len(written) == 2
     assert await connections.fetchval("SELECT 1") == 1
 

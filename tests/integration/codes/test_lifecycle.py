@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import activation, lifecycle
+from codewell.codes import lifecycle
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, CodePlace, find
@@ -19,9 +20,10 @@ from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
+from codewell.redemption import till
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
-from tests.support.stock import codes, list_block, until_waiting
+from tests.support.stock import codes, hold_code, list_block, until_waiting
 
 Step = Callable[[ProgramCodes, str], Awaitable[object]]
 
@@ -56,8 +58,8 @@ async def change_expiry(codes: ProgramCodes, code: str) -> object:
 
 STEPS: dict[str, Step] = {
     "detach": lifecycle.detach,
-    "activate": activation.activate,
-    "deactivate": lifecycle.deactivate,
+    "activate": till.activate,
+    "deactivate": till.deactivate,
     "delete": lifecycle.delete,
     "change": change_expiry,
 }
@@ -79,7 +81,7 @@ async def test_each_step_in_each_state(
     if before != "pooled":
         [code] = await attached(claims, 1)
     if before == "activated":
-        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
+        await till.activate(ProgramCodes(connection, minters, spring.id), code)
     if before == "deleted":
         await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
 
@@ -162,7 +164,7 @@ async def test_expired_codes_are_not_used_and_can_be_brought_back(
     await lifecycle.change(
         ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(None, '{"note": "kept"}')
     )
-    facts = await activation.activate(ProgramCodes(connection, minters, spring.id), code)
+    facts = await till.activate(ProgramCodes(connection, minters, spring.id), code)
 
     assert (facts.state, facts.expires_at, facts.fields) == ("activated", None, '{"note": "kept"}')
     assert await audit(connection) == []
@@ -193,7 +195,7 @@ async def test_one_of_a_hundred_activations_succeeds(connections: Pool, minters:
     async def activates() -> bool:
         async with connections.acquire() as own:
             try:
-                await activation.activate(ProgramCodes(own, minters, spring.id), code)
+                await till.activate(ProgramCodes(own, minters, spring.id), code)
             except ProgramRefused:
                 return False
             return True
@@ -229,12 +231,17 @@ async def test_steps_that_meet_leave_one_state(connections: Pool, minters: Minte
 async def test_programs_say_whether_codes_can_be_used(connection: Connection, claims: Claims, minters: Minters) -> None:
     spring = await stocked(connection, minters, 1)
     [code] = await attached(claims, 1)
-    for setting in ("active = false", "active = true, valid_from = now() + interval '1 h'", "removed_at = now()"):
+    for setting, words, reason in (
+        ("active = false", "switched off or removed", "program_inactive"),
+        ("active = true, valid_from = now() + interval '1 h'", "has not begun.* before 2.* UTC", "program_not_started"),
+        ("removed_at = now()", "switched off or removed", "program_inactive"),
+    ):
         await connection.execute(f"UPDATE program SET {setting}")
-        with pytest.raises(ProgramRefused, match="switched off, removed or has not begun"):
-            await activation.activate(ProgramCodes(connection, minters, spring.id), code)
+        with pytest.raises(ProgramRefused, match=words) as refused:
+            await till.activate(ProgramCodes(connection, minters, spring.id), code)
+        assert refused.value.reason == reason
     await connection.execute("UPDATE program SET removed_at = NULL, valid_from = NULL, valid_until = now()")
-    assert (await activation.activate(ProgramCodes(connection, minters, spring.id), code)).state == "activated"
+    assert (await till.activate(ProgramCodes(connection, minters, spring.id), code)).state == "activated"
 
 
 async def test_a_shared_code_stays_with_everybody(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -284,8 +291,8 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
     spring = await stocked(connection, minters, 30, ttl="P1D")
     await list_block(connection, spring.id, ["A", "B", "C"], lives=timedelta(hours=1))
     given = await attached(claims, 8)
-    await activation.activate(ProgramCodes(connection, minters, spring.id), given[0])
-    await activation.activate(ProgramCodes(connection, minters, spring.id), given[5])
+    await till.activate(ProgramCodes(connection, minters, spring.id), given[0])
+    await till.activate(ProgramCodes(connection, minters, spring.id), given[5])
     await lifecycle.delete(ProgramCodes(connection, minters, spring.id), given[1])
     await lifecycle.detach(ProgramCodes(connection, minters, spring.id), given[6])
     await lifecycle.change(ProgramCodes(connection, minters, spring.id), given[2], lambda _: CodeChange(EARLIER, None))
@@ -294,7 +301,7 @@ async def test_pages_of_one_state_or_profile(connection: Connection, claims: Cla
         found: list[str] = []
         after: CodePlace | None = START
         while after is not None:
-            one = await page(ProgramCodes(connection, minters, spring.id), after, 2, state, profile_id)
+            one = await page(ProgramCodes(connection, minters, spring.id), after, 2, CodeFilter(state, profile_id))
             found += [facts.code for facts in one.codes]
             after = one.next
         assert len(found) == len(set(found))
@@ -332,8 +339,8 @@ async def test_who_comes_second_waits_and_sees_what_the_first_did(
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, as after any step that was taken back.
-        await activation.activate(ProgramCodes(one, minters, spring.id), code)
-        await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
+        await till.activate(ProgramCodes(one, minters, spring.id), code)
+        await till.deactivate(ProgramCodes(one, minters, spring.id), code)
         transaction = one.transaction()
         await transaction.start()
         await STEPS[first](ProgramCodes(one, minters, spring.id), code)
@@ -355,7 +362,7 @@ async def test_a_code_that_expired_while_somebody_had_it_is_not_activated(
     [code] = await attached(claims, 1)
     await connection.execute("UPDATE answer SET expires_at = now()")
     with pytest.raises(ProgramRefused, match=f"{code} is expired"):
-        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
+        await till.activate(ProgramCodes(connection, minters, spring.id), code)
     assert await state(connection, minters, spring.id, code) == "expired"
 
 
@@ -365,14 +372,37 @@ async def test_a_code_is_locked_before_its_block(connections: Pool, connection: 
         spring = await stocked(connection, minters, 1)
         [code] = await attached(Claims(connections, minters), 1)
         # Its row is there already, so that making it holds nobody up.
-        await activation.activate(ProgramCodes(one, minters, spring.id), code)
-        await lifecycle.deactivate(ProgramCodes(one, minters, spring.id), code)
+        await till.activate(ProgramCodes(one, minters, spring.id), code)
+        await till.deactivate(ProgramCodes(one, minters, spring.id), code)
         async with connection.transaction():
             await connection.execute("SELECT FROM block FOR NO KEY UPDATE")
             deleting = asyncio.ensure_future(lifecycle.delete(ProgramCodes(one, minters, spring.id), code))
             await until_waiting(connection)
-            activating = asyncio.ensure_future(activation.activate(ProgramCodes(two, minters, spring.id), code))
+            activating = asyncio.ensure_future(till.activate(ProgramCodes(two, minters, spring.id), code))
             await until_waiting(connection, 2)
         await deleting
         with pytest.raises(ProgramRefused, match=f"{code} is deleted"):
             await activating
+
+
+async def test_what_an_order_holds_or_used_stays_with_its_holder(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await stocked(connection, minters, 2)
+    held, used = await attached(claims, 2)
+    await hold_code(connection, spring.id, held)
+    codes_of = ProgramCodes(connection, minters, spring.id)
+    assert await state(connection, minters, spring.id, held) == "held"
+    for step in (lifecycle.detach, change_expiry, lifecycle.delete):
+        with pytest.raises(ProgramRefused, match="is held") as refused:
+            await step(codes_of, held)
+        assert refused.value.reason == "code_held"
+    # One of two uses: the code stays its holder's, and can still be withdrawn.
+    await hold_code(connection, spring.id, used)
+    await connection.execute("UPDATE code_state SET uses = 1, held_until = NULL WHERE position = 1")
+    with pytest.raises(ProgramRefused, match="was used"):
+        await lifecycle.detach(codes_of, used)
+    await lifecycle.delete(codes_of, used)
+    await connection.execute("UPDATE code_state SET held_until = now() WHERE position = 0")
+    assert await state(connection, minters, spring.id, held) == "attached"
+    await lifecycle.detach(codes_of, held)

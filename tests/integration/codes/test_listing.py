@@ -6,19 +6,22 @@ from typing import get_args
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import activation, lifecycle, listing
+from codewell.codes import lifecycle, listing
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.listing import page
-from codewell.codes.lookup import START, CodeFacts, CodePlace
+from codewell.codes.lookup import CodeFacts, CodePlace
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
+from codewell.pool.batch import Batch
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.redemption import till
 from schemas.program import State
 from tests.support.factories import OFF, message, program
-from tests.support.stock import list_block
+from tests.support.stock import hold_code, list_block
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -26,12 +29,22 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 async def all_of(
     connection: Connection, minters: Minters, program_id: int, limit: int, state: State | None
 ) -> list[CodeFacts]:
+    """All codes of a state, oldest first; checks that the pages from the newest on are the same in reverse."""
+    found = await walked(connection, minters, program_id, limit, CodeFilter(state))
+    newest = await walked(connection, minters, program_id, limit, CodeFilter(state, newest_first=True))
+    assert newest == found[::-1]
+    return found
+
+
+async def walked(
+    connection: Connection, minters: Minters, program_id: int, limit: int, wanted: CodeFilter
+) -> list[CodeFacts]:
     found: list[CodeFacts] = []
-    after: CodePlace | None = START
+    after: CodePlace | None = wanted.start
     while after is not None:
-        some = await page(ProgramCodes(connection, minters, program_id), after, limit, state)
+        some = await page(ProgramCodes(connection, minters, program_id), after, limit, wanted)
         assert len(some.codes) <= limit
-        assert some.next is None or some.next > after
+        assert some.next is None or (some.next < after if wanted.newest_first else some.next > after)
         found += some.codes
         after = some.next
     return found
@@ -55,7 +68,7 @@ async def test_pages_of_a_state_are_all_of_its_codes(
     attached = [row.code or "" for rows in claimed.rows.values() for row in rows]
     pooled = [one.code for one in await all_of(connection, minters, spring.id, 50, "pooled")]
     for code in attached[::6]:
-        await activation.activate(ProgramCodes(connection, minters, spring.id), code)
+        await till.activate(ProgramCodes(connection, minters, spring.id), code)
     for code in (*attached[1::6], pooled[0], pooled[5]):
         await lifecycle.delete(ProgramCodes(connection, minters, spring.id), code)
     await manual.attach_named(connection, minters, "SPRING", pooled[3], "p-x", message("SPRING").id)
@@ -63,9 +76,45 @@ async def test_pages_of_a_state_are_all_of_its_codes(
     for code in (attached[2], pooled[7]):
         await lifecycle.change(ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(LONG_AGO, None))
 
+    await hold_code(connection, spring.id, attached[4])
+
     everything = await all_of(connection, minters, spring.id, 50, None)
     assert {one.state for one in everything} == set(get_args(State))
     for state in get_args(State):
         found = await all_of(connection, minters, spring.id, limit, state)
         assert found == [one for one in everything if one.state == state]
     assert await audit(connection) == []
+
+
+async def test_a_batch_is_all_codes_that_were_generated_together(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, **OFF)
+    batches = [await generate(connection, minters, spring.id, count, None) for count in (5, 7, 3)]
+    batch = batches[1]
+    assert batch is not None
+    assert Batch.parse(str(batch)) == batch
+    everything = [one.code for one in await all_of(connection, minters, spring.id, 4, None)]
+    for limit in (3, 7, 100):
+        for newest in (False, True):
+            wanted = CodeFilter(batch=batch, newest_first=newest)
+            found = [one.code for one in await walked(connection, minters, spring.id, limit, wanted)]
+            assert (found[::-1] if newest else found) == everything[5:12]
+    await claims.attach([message("SPRING", profile_id=f"p-{number}") for number in range(6)])
+    attached = await walked(connection, minters, spring.id, 2, CodeFilter("attached", batch=batch))
+    assert [one.code for one in attached] == everything[5:6]
+
+
+def test_what_is_no_id_of_a_batch_is_refused() -> None:
+    for text in ("", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "01-2-3", f"1-2-{10**30}", f"{2**31}-0-1", "1-2-\u0663"):
+        assert Batch.parse(text) is None
+
+
+async def test_a_code_keeps_the_time_it_was_made_at(connection: Connection, claims: Claims, minters: Minters) -> None:
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 1, None)
+    made_at = await connection.fetchval("UPDATE block SET created_at = now() - interval '3 days' RETURNING created_at")
+    request = message("SPRING")
+    [row] = (await claims.attach([request])).rows[request.id]
+    returned = await lifecycle.detach(ProgramCodes(connection, minters, spring.id), row.code or "")
+    assert (returned.state, returned.created_at) == ("pooled", made_at)

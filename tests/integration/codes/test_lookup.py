@@ -7,6 +7,7 @@ import pytest
 from codewell.codes.listing import CodePage, page
 from codewell.codes.lookup import START, CodeFacts, CodePlace, find
 from codewell.codes.program_codes import ProgramCodes
+from codewell.codes.typed import resolve
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
@@ -87,7 +88,10 @@ async def test_a_code_is_found_with_what_was_given(connection: Connection, claim
 
     minter = await minters.get(connection, spring.id, 1)
     pooled = await find(ProgramCodes(connection, minters, spring.id), minter.mint(14, 1)[0])
-    assert pooled == CodeFacts(minter.mint(14, 1)[0], "pooled", None, None, None, None, None, CodePlace(0, 1, 14))
+    made_at = await connection.fetchval("SELECT max(created_at) FROM block")
+    assert pooled == CodeFacts(
+        minter.mint(14, 1)[0], "pooled", None, None, None, None, None, CodePlace(0, 1, 14), made_at
+    )
 
 
 async def test_a_code_of_a_list_is_found(connection: Connection, claims: Claims, minters: Minters) -> None:
@@ -119,6 +123,22 @@ async def test_what_a_program_never_made_is_not_found(connection: Connection, mi
     for text in [not_minted_yet, *foreign, "LISTED", "", "nonsense", "'; --", "🎁", mine.mint(0, 1)[0].lower()]:
         assert await find(ProgramCodes(connection, minters, spring.id), text) is None, text
     assert await find(ProgramCodes(connection, minters, other.id), "LISTED") is not None
+
+
+async def test_a_code_with_outer_spaces_comes_before_the_one_without(connection: Connection, minters: Minters) -> None:
+    spring = await program(connection, minters)
+    # As templates could be earlier.
+    await connection.execute("UPDATE template_version SET template = 'AB-{upstring 4} '")
+    minters = Minters(None)
+    await generate(connection, minters, spring.id, 2, None)
+    spaced, alone = (await minters.get(connection, spring.id, 1)).mint(0, 2)
+    await list_block(connection, spring.id, [spaced.strip(), "PLAIN"])
+    codes = ProgramCodes(connection, minters, spring.id)
+
+    given = [spaced, spaced.strip(), f" {spaced}", alone, alone.strip(), f"  {alone}", "PLAIN", "\tPLAIN\n", " NONE "]
+    assert [await resolve(codes, one) for one in given] == [
+        spaced, spaced.strip(), spaced.strip(), alone, alone.strip(), alone.strip(), "PLAIN", "PLAIN", "NONE"
+    ]  # fmt: skip
 
 
 async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, minters: Minters) -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from structlog.testing import capture_logs
 
 from services.console.background import announcer
@@ -12,6 +13,7 @@ from tests.support.consoles import settings
 from tests.support.running import until
 from tests.support.site import Site
 
+ATTACH = "/api/v1/programs/SPRING/codes:attach"
 GENERATE = "/api/v1/programs/SPRING/codes:generate"
 
 
@@ -24,6 +26,36 @@ async def test_a_program_that_is_made_is_announced_and_filled(site: Site) -> Non
         assert dict(record.headers)["ce_type"] == b"dev.codewell.program-changed.v1"
         await client.post(GENERATE, json={"count": 5})
         assert len(await site.came("program-changed", 2)) == 2
+
+
+@pytest.mark.parametrize("step", ["attach", "patch", "delete", "undo"])
+async def test_each_way_to_take_a_code_from_the_pool_is_told(site: Site, step: str) -> None:
+    made = await site.program("SPRING", 2, campaign_can_create=True, pool_max=2)
+    async with console(site) as client:
+        codes = (await client.get("/api/v1/programs/SPRING/codes")).json()["items"]
+        path = f"/api/v1/programs/SPRING/codes/{codes[0]['code']}"
+        match step:
+            case "attach":
+                done = await client.post(ATTACH, json={"profile_id": "p", "code": codes[0]["code"]})
+            case "patch":
+                done = await client.patch(path, json={"expires_at": "2020-01-01T00:00:00Z"})
+            case "delete":
+                done = await client.delete(path)
+            case _:
+                file = {"file": ("codes.csv", b"code\nA-1\nA-2\n")}
+                begun = await client.post("/api/v1/programs/SPRING/imports", files=file, data={"column": "code"})
+                url = f"/api/v1/imports/{begun.json()['id']}"
+
+                async def imported() -> bool:
+                    return bool((await client.get(url)).json()["state"] == "done")
+
+                await until(imported, "import that is done")
+                for one in codes:
+                    await client.delete(f"/api/v1/programs/SPRING/codes/{one['code']}")
+                done = await client.post(f"{url}:undo")
+        assert done.status_code == 200
+        demands = await site.came("pool-demand", 1)
+    assert {record.key for record in demands} == {str(made.id).encode()}
 
 
 async def test_i7_without_kafka_the_console_starts_answers_and_stops(site: Site) -> None:

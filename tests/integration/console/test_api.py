@@ -2,38 +2,28 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from codewell.access import tokens
 from codewell.infra.postgres import watch
-from services.console import main
-from services.console.settings import ConsoleSettings
 from tests.support.database_proxy import door
-from tests.support.running import running, until
+from tests.support.running import until
 from tests.support.sender_records import messages
+from tests.support.serving import serving
 from tests.support.site import Site
 
 
 @asynccontextmanager
 async def console(site: Site, **given: object) -> AsyncIterator[httpx.AsyncClient]:
     """A console that runs while the block runs, and a client of it that may do anything."""
-    settings = ConsoleSettings(**site.settings("console") | {"api_port": 0} | given)
-    with capture_logs() as logs:
-        async with running(main.serve, settings):
-
-            async def served() -> bool:
-                return {entry["event"] for entry in logs} >= {"api_served", "has"}
-
-            await until(served, "console that serves and has its database")
-            [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]
-            _, secret = await tokens.create(site.database, f"t{port}", ["admin"])
-            headers = {"Authorization": f"Bearer {secret}"}
-            base_url = f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=base_url, headers=headers, trust_env=False) as client:
-                yield client
+    async with serving(site, **given) as base_url:
+        _, secret = await tokens.create(site.database, f"t{urlsplit(base_url).port}", ["admin"])
+        headers = {"Authorization": f"Bearer {secret}"}
+        async with httpx.AsyncClient(base_url=base_url, headers=headers, trust_env=False) as client:
+            yield client
 
 
 async def test_stock_is_what_the_database_says(site: Site) -> None:
@@ -49,6 +39,7 @@ async def test_stock_is_what_the_database_says(site: Site) -> None:
         "made": 10,
         "imported": 0,
         "pooled": 7,
+        "reserved": 0,
         "attached": 3,
         "activated": 0,
         "expired": 0,
@@ -74,6 +65,26 @@ async def test_health_readiness_and_metrics(site: Site) -> None:
     assert "python_info" in metrics.text
     assert document.json()["openapi"].startswith("3.1")
     assert "/api/v1/programs/{name}/stock" in document.json()["paths"]
+
+
+async def test_headers_of_every_answer(site: Site) -> None:
+    """Also of one that the application never sees."""
+    async with console(site) as client:
+        answers = [await client.get(path) for path in ("/healthz", "/openapi.json", "/api/v1/programs", "/nothing")]
+        answers.append(await client.get("/api/v1/programs", headers={"Authorization": "none"}))
+        answers.append(await client.get("/healthz", headers={"Large": "x" * 70_000}))
+    assert [one.status_code for one in answers] == [200, 200, 200, 404, 401, 431]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in answer.headers
+    assert [one.headers.get("cache-control") for one in answers] == [
+        None,
+        None,
+        "no-store",
+        "no-store",
+        "no-store",
+        None,
+    ]
 
 
 ERRORS = [

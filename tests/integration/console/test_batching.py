@@ -19,7 +19,7 @@ async def test_a_request_that_can_not_be_stored_fails_alone(
     connection: Connection, connections: Pool, minters: Minters
 ) -> None:
     await generate(connection, minters, (await program(connection, minters)).id, 5, None)
-    claims = ClaimBatcher(connections, minters)
+    claims = ClaimBatcher(connections, minters, lambda _: None)
     profiles = ["p-1", "p-2", "p-\x00", "p-4"]
     requests = [Request(uuid7(), ManualRequest(profile_id, "SPRING"), ("SPRING",)) for profile_id in profiles]
 

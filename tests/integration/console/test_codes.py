@@ -9,6 +9,9 @@ from services.console.http import failed_lookup_limiter
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
+CODES = "/programs/SPRING/codes"
+GENERATE = f"{CODES}:generate"
+
 
 async def test_codes_are_made_browsed_and_looked_up(consoles: Consoles) -> None:
     client = await consoles.client("admin")
@@ -19,7 +22,9 @@ async def test_codes_are_made_browsed_and_looked_up(consoles: Consoles) -> None:
     )
     assert made.status_code == 201
     assert (made.json()["made"], made.json()["pooled"]) == (25, 25)
-    assert (await client.get("/programs/SPRING/stock")).json() == made.json()
+    answered = {"batch", "codes", "next_cursor"}
+    stock = {name: value for name, value in made.json().items() if name not in answered}
+    assert (await client.get("/programs/SPRING/stock")).json() == stock
 
     codes, cursor = [], None
     while True:
@@ -93,7 +98,8 @@ async def test_i8_who_asks_for_codes_that_do_not_exist_is_slowed_down_everywhere
             assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert (await maker.get(f"/programs/SPRING/codes/{code['code']}")).status_code == 200
 
-    await connection.execute("UPDATE token_miss SET since = since - interval '1 minute'")
+    for table in ("token_miss", "context_miss"):
+        await connection.execute(f"UPDATE {table} SET since = since - interval '1 minute'")
     assert (await here.get(f"/programs/SPRING/codes/{code['code']}")).status_code == 200
     assert (await here.get("/programs/SPRING/codes/SPRING-nope")).status_code == 404
     await told(1)
@@ -109,3 +115,32 @@ async def test_i8_what_is_not_told_yet_counts_where_it_was_asked(
     is_problem(await client.get("/programs/SPRING/codes/SPRING-nope"), 404)
     is_problem(await client.post(step, json={"code": "SPRING-nope"}), 404)
     is_problem(await client.post(step, json={"code": "SPRING-nope"}), 429, "try again in 60 s")
+
+
+async def test_generated_codes_are_answered_and_listed_by_their_batch(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    await client.post(GENERATE, json={"count": 5})
+    made = (await client.post(GENERATE, json={"count": 150})).json()
+    assert (made["made"], len(made["codes"])) == (155, 100)
+    assert {one["state"] for one in made["codes"]} == {"pooled"}
+    assert all(one["created_at"] is not None for one in made["codes"])
+    rest = (await client.get(CODES, params={"batch": made["batch"], "cursor": made["next_cursor"]})).json()
+    assert (len(rest["items"]), rest["next_cursor"], rest["total"]) == (50, None, None)
+    texts = [one["code"] for one in (*made["codes"], *rest["items"])]
+    newest = (await client.get(CODES, params={"order": "newest", "limit": 150})).json()
+    assert [one["code"] for one in newest["items"]] == texts[::-1]
+    assert newest["total"] == 155
+    assert (await client.get(CODES, params={"state": "pooled"})).json()["total"] == 155
+    [found] = (await client.get(CODES, params={"prefix": texts[3]})).json()["items"]
+    assert found["code"] == texts[3]
+    is_problem(await client.get(CODES, params={"batch": "nonsense"}), 422, "codes:generate")
+    is_problem(await client.get(CODES, params={"prefix": "A", "cursor": "MDoxOjk5"}), 422, "cursor")
+
+
+async def test_codes_generated_for_profiles_say_who_got_which(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    made = (await client.post(GENERATE, json={"profiles": ["p-2", "p-1", "p-3"]})).json()
+    assert [one["profile_id"] for one in made["codes"]] == ["p-2", "p-1", "p-3"]
+    assert made["next_cursor"] is None

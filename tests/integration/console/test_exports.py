@@ -1,6 +1,5 @@
 """Exports over HTTP: what comes, who may ask, and what a reader sees of one that breaks off."""
 
-import asyncio
 import csv
 import io
 from collections.abc import Awaitable, Callable
@@ -9,10 +8,9 @@ import httpx
 import pytest
 
 from codewell.codes import export
-from services.console.routes import exports
 from tests.integration.console.test_api import console
 from tests.support.consoles import Consoles, is_problem, settings
-from tests.support.running import soon, until
+from tests.support.running import until
 from tests.support.site import Site
 
 PATH = "/api/v1/programs/SPRING/codes.csv"
@@ -28,6 +26,7 @@ async def test_codes_come_as_a_file(consoles: Consoles) -> None:
     await client.post("/programs/SPRING/codes:generate", json={"count": 5, "fields": {"discount": "=1"}})
     attached = (await client.post("/programs/SPRING/codes:attach", json={"profile_id": "p/1"})).json()
     reader = await consoles.client("read")
+    await client.put("/profiles/p-9", json={"fields": {"email": "a@x.test", "name": "Ana"}})
 
     answer = await reader.get("/programs/SPRING/codes.csv", params={"fields": "email,name,email"})
 
@@ -48,41 +47,27 @@ async def test_codes_come_as_a_file(consoles: Consoles) -> None:
         is_problem(await reader.get("/programs/SPRING/codes.csv", params=wrong), 422, next(iter(wrong)))
 
 
-async def test_others_are_told_to_wait_while_so_many_are_made(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other connections are everybody's; a reader who leaves gives his turn back."""
-    going, made = asyncio.Event(), 0
+async def test_a_field_that_no_profile_has_is_refused_with_those_there_are(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    is_problem(await client.get("/programs/SPRING/codes.csv", params={"fields": "email"}), 422, "The fields are none")
+    await client.put("/profiles/p-1", json={"fields": {"email": "a@x.test", "name": "Ana"}})
+    wrong = await client.get("/programs/SPRING/codes.csv", params={"fields": "name,emial"})
+    is_problem(wrong, 422, "No profile has a field emial: check its spelling. The fields are email, name.")
+    assert (await client.get("/programs/SPRING/codes.csv", params={"fields": "name,email"})).is_success
 
-    async def slow(*given: object) -> int:
-        nonlocal made
-        made += 1
-        if made == 2:
-            going.set()
-        await asyncio.Event().wait()
-        return 0
 
-    await site.program("SPRING", 3)
-    async with console(site) as client:
-        with monkeypatch.context() as patched:
-            patched.setattr(export, "export", slow)
-            readers = [asyncio.ensure_future(client.get(PATH)) for _ in range(2)]
-            await soon(going)
-            refused = await client.get(PATH)
-            is_problem(refused, 503, "try again")
-            assert int(refused.headers["retry-after"]) > 0
-            assert (await client.get("/api/v1/programs/SPRING/stock")).status_code == 200
-            for reader in readers:
-                reader.cancel()
-            await asyncio.wait(readers)
-
-        async def free() -> bool:
-            return (await client.get(PATH)).status_code == 200
-
-        await until(free, "turn")
+async def test_a_file_for_excel_begins_with_a_byte_order_mark(consoles: Consoles) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    plain = await client.get("/programs/SPRING/codes.csv")
+    marked = await client.get("/programs/SPRING/codes.csv", params={"excel": "true"})
+    assert marked.content == b"\xef\xbb\xbf" + plain.content
 
 
 async def no_export_left(site: Site) -> None:
     async def ended() -> bool:
-        query = """SELECT count(*) FROM pg_stat_activity WHERE application_name = 'codewell-console'
+        query = """SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'codewell-console%'
                    AND datname = current_database() AND xact_start IS NOT NULL"""
         return bool(await site.database.fetchval(query) == 0)
 
@@ -115,13 +100,6 @@ async def test_a_file_that_breaks_off_does_not_look_whole(site: Site) -> None:
     await site.program("SPRING", 1_000_000)
     async with console(site) as client:
         with pytest.raises(httpx.RemoteProtocolError):
-            await begin_and(client, lambda: site.terminate_connections("codewell-console"))
+            await begin_and(client, lambda: site.database.execute("ALTER TABLE code_state RENAME TO gone"))
+        await site.database.execute("ALTER TABLE gone RENAME TO code_state")
         assert (await client.get(PATH, params={"state": "attached"})).status_code == 200
-
-
-async def test_a_reader_who_takes_nothing_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "SEND_TIMEOUT_S", 0.3)
-    await site.program("SPRING", 1_000_000)
-    async with console(site) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await begin_and(client, lambda: no_export_left(site))

@@ -13,7 +13,7 @@ from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import DECIDING_LOCK
-from tests.support.consoles import Consoles, create_console, is_problem, settings
+from tests.support.consoles import Consoles, create_console, importing_client, is_problem
 
 PATH = "/programs/SPRING/imports"
 
@@ -24,10 +24,7 @@ def sent(content: bytes | str, name: str = "codes.csv") -> dict[str, tuple[str, 
 
 @pytest.fixture
 async def client(consoles: Consoles) -> httpx.AsyncClient:
-    client = await consoles.client("admin")
-    made = settings(source={"kind": "import"}, groups=["theirs"], fields=[{"name": "discount"}])
-    assert (await client.post("/programs", json=made)).status_code == 201
-    return client
+    return await importing_client(consoles)
 
 
 async def test_a_file_is_sent_brought_in_and_taken_back(
@@ -46,11 +43,13 @@ async def test_a_file_is_sent_brought_in_and_taken_back(
     await create_console(consoles.pool).state.context.importer.process_pending()
 
     done = (await client.get(path)).json()
-    assert (done["state"], done["rows"], done["imported"], done["attached"]) == ("done", 6, 3, 1)
+    assert (done["state"], done["rows"], done["imported"], done["attached"]) == ("done", 5, 3, 1)
     assert done["bad"] == {"twice_in_file": 1, "unprintable": 1}
     rows = await client.get(f"{path}/bad-rows.csv")
-    assert rows.headers["content-type"] == "text/csv; charset=utf-8"
-    assert rows.text == "row,code,reason\r\n4,A-2,twice in file\r\n6,\x07,unprintable\r\n"
+    assert rows.headers["content-type"] == "text/csv; charset=utf-8; header=present"
+    assert rows.text == (
+        "row,code,reason,detail\r\n4,A-2,twice in file,\r\n6,\x07,unprintable,it has the character U+0007\r\n"
+    )
     assert (await client.get("/programs/SPRING/codes/A-2")).json()["fields"] == {"discount": "20"}
     assert await connection.fetchval("SELECT count(*) FROM import_piece") == 0
     undone = (await client.post(f"{path}:undo")).json()

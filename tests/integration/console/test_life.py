@@ -34,14 +34,18 @@ async def test_the_whole_life(consoles: Consoles, connection: Connection) -> Non
     code = attached["code"]
     url = f"/programs/SPRING/codes/{code}"
     assert (attached["state"], attached["profile_id"]) == ("attached", "p-1")
-    assert (await client.get(url)).json() == attached
+    assert (attached.pop("from"), attached.pop("fallback")) == (None, None)
+    shown = (await client.get(url)).json()
+    assert shown == attached | {"created_at": shown["created_at"], "place": "0:1:0"}
 
     assert (await post(client, "detach", code=code)).json()["state"] == "pooled"
     again = (await post(client, "attach", profile_id="p-2", code=code)).json()
     assert (again["state"], again["profile_id"], again["expires_at"]) == ("attached", "p-2", attached["expires_at"])
+    assert (again.pop("from"), again.pop("fallback")) == (None, None)
     used = (await post(client, "activate", code=code)).json()
     assert used["state"] == "activated"
     assert used["activated_at"] is not None
+    again |= {"created_at": shown["created_at"], "place": used["place"]}
     assert (await post(client, "deactivate", code=code)).json() == again
     changed = await client.patch(url, json={"expires_at": None, "fields": {"note": "kept"}})
     assert changed.json() == {**again, "expires_at": None, "fields": {"note": "kept"}}
@@ -163,7 +167,7 @@ async def test_what_is_wrong_is_said(consoles: Consoles) -> None:
         is_problem(await post(client, "attach", **body), 422, "body")
     wrong: tuple[dict[str, Any], ...] = (
         {},
-        {"expires_at": "2090-01-01T00:00:00"},
+        {"expires_at": "01.01.2090"},
         {"fields": {"a b": "x"}},
         {"state": "x"},
     )
@@ -182,3 +186,24 @@ async def test_i8_guessing_is_slowed_down_where_codes_are_used(consoles: Console
         return bool(await connection.fetchval("SELECT sum(misses) = 60 FROM token_miss"))
 
     await until(told, "60 misses in the database")
+
+
+async def test_spaces_around_a_code_are_no_part_of_it(consoles: Consoles) -> None:
+    client = await stocked(consoles)
+    code = (await post(client, "attach", profile_id="p-1")).json()["code"]
+    assert (await client.get(f"/programs/SPRING/codes/{quote(f' {code} ')}")).json()["code"] == code
+    assert (await post(client, "activate", code=f" {code}\n")).json()["code"] == code
+    assert (await post(client, "deactivate", "k-1", code=f"\t{code}")).json()["code"] == code
+    is_problem(await post(client, "activate", code="  "), 404, "no code")
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [("{safe 10} ", "end"), (" {safe 10}", "start"), ("{safe 10}{[ AB] 1}", "end"), ("{safe 10}\u3000", "end")],
+)
+async def test_codes_that_start_or_end_with_a_space_are_refused(consoles: Consoles, template: str, end: str) -> None:
+    client = await consoles.client("admin")
+    made = await client.post("/programs", json=settings(source={"kind": "template", "template": template}))
+    assert made.status_code == 422
+    if template.isascii():
+        is_problem(made, 422, f"Codes would {end} with a space")

@@ -51,7 +51,12 @@ async def test_secrets_are_shown_and_replaced(consoles: Consoles) -> None:
     made = await client.post("/programs", json=remote())
     assert "whsec_" not in made.text
     assert "whsec_" not in (await client.get("/programs/SPRING/remote")).text
-    [first] = (await client.get("/programs/SPRING/remote/secrets")).json()["secrets"]
+    shown = await client.get("/programs/SPRING/remote/secrets")
+    assert shown.headers["cache-control"] == "no-store"
+    async with consoles.owners.acquire() as connection:
+        verbs = "SELECT count(*) FROM audit_entry WHERE verb = 'secret.show' AND program = 'SPRING'"
+        assert await connection.fetchval(verbs) == 1
+    [first] = shown.json()["secrets"]
     assert first["secret"].startswith("whsec_")
     assert first["ends_at"] is None
     second, old = (await client.post("/programs/SPRING/remote/secrets:rotate")).json()["secrets"]

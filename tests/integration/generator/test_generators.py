@@ -65,6 +65,8 @@ async def test_a_program_that_somebody_has_locked_holds_up_no_other(site: Site, 
     lock = connection.transaction()
     async with site.generator():
         await until_full(site, *programs)
+        # The sweep at the start took a hundred of them at once, and then the others.
+        assert await site.database.fetchval("SELECT count(DISTINCT xmin::text) FROM block WHERE size = 500") == 2
         await site.database.execute("UPDATE program SET pool_max = 600")
         await lock.start()
         await connection.execute("SELECT FROM program WHERE id = $1 FOR UPDATE", programs[0].id)
@@ -78,8 +80,6 @@ async def test_a_program_that_somebody_has_locked_holds_up_no_other(site: Site, 
         await lock.rollback()
     assert [(await site.stock(program.name)).made for program in programs] == [600] * 120
     await check(site)
-    # The sweep at the start took a hundred of them at once, and then the others.
-    assert await site.database.fetchval("SELECT count(DISTINCT xmin::text) FROM block WHERE size = 500") == 2
 
 
 async def test_a_program_that_cannot_be_filled_spoils_it_for_no_other(site: Site) -> None:

@@ -17,9 +17,10 @@ from tests.support.seeded_random import seeded
 from tests.support.site import Site
 from tests.support.worker_processes import running_workers
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="a worker that is left behind ends with the test on Linux only"
-)
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(sys.platform != "linux", reason="a worker that is left behind ends with the test on Linux only"),
+]
 
 KILLS = 12
 GENERATORS = ("generator-1", "generator-2")

@@ -5,7 +5,6 @@ It prints the resident memory of each worker, in MiB: before, at most during, an
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -27,6 +26,7 @@ from schemas.program import ProgramSettings
 from services.standalone.child import Child
 from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.servers import Servers, running_servers
+from tests.support.processes import children_of, frozen
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "90"))
 REQUESTS_PER_S = 500
@@ -50,11 +50,8 @@ async def measure(servers: Servers, name: str, directory: Path) -> None:
         try:
             before = await most(workers, 20)
             child = getattr(servers, name).child
-            for process in (child.pid, *children_of(child.pid)):
-                os.kill(process, signal.SIGSTOP)
-            during = await most(workers, OUTAGE_S)
-            for process in (child.pid, *children_of(child.pid)):
-                os.kill(process, signal.SIGCONT)
+            with frozen([child.pid, *children_of(child.pid)]):
+                during = await most(workers, OUTAGE_S)
             after = await most(workers, 40)
         finally:
             for task in load:
@@ -136,10 +133,6 @@ async def most(workers: dict[str, int], seconds: float) -> dict[str, float]:
             found[name] = max(found[name], int(line.split()[1]) / 1024)
         await asyncio.sleep(0.5)
     return found
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 if __name__ == "__main__":

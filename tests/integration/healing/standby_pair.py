@@ -1,12 +1,12 @@
 """A primary and its standby, real ones, whose roles can be changed."""
 
 import itertools
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,6 +17,7 @@ from services.standalone.home import Home
 from services.standalone.postgres import TESTS, PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
+from tests.support.processes import children_of, frozen
 from tests.support.running import until
 from tests.support.servers import with_database
 from torture.proxy import LOOPBACK
@@ -27,11 +28,13 @@ _numbers = itertools.count(1)
 class Pair:
     """Commits on the primary wait for the standby until that is promoted."""
 
-    def __init__(self, stack: AsyncExitStack, homes: list[Home], primary: PostgresServer) -> None:
+    def __init__(
+        self, stack: AsyncExitStack, homes: list[Home], primary: PostgresServer, of_standby: Mapping[str, str]
+    ) -> None:
         self._stack = stack
         self._homes = homes
         self.primary = primary
-        self.standby = PostgresServer(homes[1], TESTS)
+        self.standby = PostgresServer(homes[1], replace(TESTS, more=of_standby))
 
     async def begin(self) -> None:
         """Make the standby from the primary as it is now, and have commits wait for it."""
@@ -90,15 +93,9 @@ class Pair:
     def standby_frozen(self) -> Iterator[None]:
         """Have no process of the standby go on for a while, as if its machine were away."""
         assert self.standby.child is not None
-        children = Path(f"/proc/{self.standby.child.pid}/task/{self.standby.child.pid}/children").read_text()
-        processes = [self.standby.child.pid, *map(int, children.split())]
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
-        try:
+        pid = self.standby.child.pid
+        with frozen([pid, *children_of(pid)]):
             yield
-        finally:
-            for process in processes:
-                os.kill(process, signal.SIGCONT)
 
     async def fail_over(self) -> None:
         """Have the primary die, and the standby take over."""
@@ -130,8 +127,8 @@ def port_of(server: PostgresServer) -> int:
 
 
 @asynccontextmanager
-async def pair(path: Path) -> AsyncIterator[Pair]:
-    """Both run while the block runs."""
+async def pair(path: Path, of_standby: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Pair]:
+    """Both run while the block runs. `of_standby` are further settings of the standby."""
     async with AsyncExitStack() as stack:
         homes = []
         for name in ("one", "two"):
@@ -140,6 +137,10 @@ async def pair(path: Path) -> AsyncIterator[Pair]:
         primary = PostgresServer(homes[0], TESTS)
         stack.push_async_callback(primary.stop)
         await primary.start()
-        opened = Pair(stack, homes, primary)
+        if "primary_slot_name" in of_standby:
+            server = await asyncpg.connect(primary.url)
+            await server.execute("SELECT pg_create_physical_replication_slot($1)", of_standby["primary_slot_name"])
+            await server.close()
+        opened = Pair(stack, homes, primary, of_standby)
         await opened.begin()
         yield opened

@@ -24,6 +24,12 @@ async def ask(site: Site, *requests: OutgoingRequest) -> list[dict[str, Any]]:
     return answered(requests, await site.all_of(reply))
 
 
+async def decided_at(site: Site, request: OutgoingRequest) -> bytes:
+    """When the database says that it was decided."""
+    moment = await site.database.fetchval("SELECT answered_at FROM answer WHERE request_id = $1", request.request_id)
+    return f"{moment.replace(tzinfo=None).isoformat()}Z".encode()
+
+
 def reasons(answer: dict[str, Any]) -> list[tuple[str, str]]:
     assert answer["outcome"] == "refused"
     assert all(one["program"] in one["detail"] or one["reason"] == "deadline_passed" for one in answer["refusals"])
@@ -46,6 +52,8 @@ async def test_an_attached_answer_is_what_the_contract_says(site: Site) -> None:
                     "ce_id": str(uuid5(ANSWERS, str(copy.request_id))).encode(),
                     "ce_source": b"/codewell/issuer",
                     "ce_type": CODES_ATTACHED.encode(),
+                    "ce_time": await decided_at(site, copy),
+                    "ce_dataschema": f"urn:codewell:schema:{CODES_ATTACHED}".encode(),
                     "content-type": b"application/json",
                 }
                 answer = json.loads(record.value)
@@ -156,8 +164,8 @@ async def test_a_structured_request_gets_a_structured_answer(site: Site) -> None
         requests = [structured(message("p", "A")), structured(message("p", "NOBODY"))]
         given, refused = await ask(site, *requests)
     assert (given["outcome"], refused["outcome"]) == ("attached", "refused")
-    for record, event_type in zip(
-        await site.all_of("message-render.reply"), (CODES_ATTACHED, CODES_REFUSED), strict=True
+    for request, record, event_type in zip(
+        requests, await site.all_of("message-render.reply"), (CODES_ATTACHED, CODES_REFUSED), strict=True
     ):
         assert record.headers == (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
         event = json.loads(record.value)
@@ -166,6 +174,8 @@ async def test_a_structured_request_gets_a_structured_answer(site: Site) -> None
             "specversion": "1.0",
             "source": "/codewell/issuer",
             "type": event_type,
+            "time": (await decided_at(site, request)).decode(),
             "datacontenttype": "application/json",
+            "dataschema": f"urn:codewell:schema:{event_type}",
             "data": event["data"],
         }

@@ -2,10 +2,10 @@
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import MessageSizeTooLargeError
 
 from codewell.infra.kafka.clients import started_producer
-from codewell.infra.kafka.record_batches import RecordBatches
+from codewell.infra.kafka.record_batches import RecordBatches, TopicRefused
+from codewell.infra.kafka.record_encoding import encode_headers
 
 TAKEN_BYTES_MAX = 1_000
 
@@ -20,10 +20,10 @@ async def test_a_record_that_the_broker_refuses_is_not_sent(kafka_bootstrap: str
         async with started_producer(kafka_bootstrap) as producer:
             await producer.partitions_for(topic)
             batches = RecordBatches(producer)
-            batches.add(topic, 0, b"p-1", b"small", [])
+            batches.add(topic, 0, b"p-1", b"small", encode_headers([]))
             await batches.send()
-            batches.add(topic, 0, b"p-1", bytes(2 * TAKEN_BYTES_MAX), [])
-            with pytest.raises(MessageSizeTooLargeError):
+            batches.add(topic, 0, b"p-1", bytes(2 * TAKEN_BYTES_MAX), encode_headers([]))
+            with pytest.raises(TopicRefused, match="MessageSizeTooLarge"):
                 await batches.send()
     finally:
         await admin.delete_topics([topic])

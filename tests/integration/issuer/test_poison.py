@@ -14,11 +14,12 @@ from structlog.testing import capture_logs
 
 from codewell.client.exchange import OutgoingRequest
 from codewell.infra.telemetry.masking import mask
+from codewell.issuing import reply
 from codewell.issuing.claim import ClaimResult, Claims
 from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
-from services.issuer.batch_publisher import BatchPublisher
+from services.issuer import batch_publisher
 from services.issuer.decode import Decoder, ReceivedRequest
 from tests.support.client_faults import until_committed
 from tests.support.sender_records import answered, data_of, message, messages, step, with_headers
@@ -71,17 +72,15 @@ async def test_a_header_whose_name_is_not_utf8(site: Site) -> None:
         await site.publish([after], 0)
         await site.publish([elsewhere], 1)
         await until_committed(site)
-    replied = {data_of(one)["request_id"] for one in await site.all_of("message-render.reply")}
-    letters = [dict(one.headers) for one in await site.all_of("message-render.dlq")]
-    buried = {(headers["codewell_partition"], headers["codewell_offset"]) for headers in letters}
-    assert replied >= {str(one.request_id) for one in (before, after, elsewhere)}
-    assert str(bad.request_id) not in replied
-    # What Kafka keeps in one batch with it may be unreadable too, but it doesn't disappear.
-    lost = [offset for offset, one in enumerate((bad, *behind), start=1) if str(one.request_id) not in replied]
-    assert buried == {(b"0", str(offset).encode()) for offset in lost}
-    for headers in letters:
-        assert headers["codewell_reason"] == b"invalid_event"
-        assert headers["codewell_topic"].decode() == f"{site.prefix}message-render"
+    # It costs nothing that Kafka keeps in one batch with it.
+    answered([before, *behind, after, elsewhere], await site.all_of("message-render.reply"))
+    [letter] = await site.all_of("message-render.dlq")
+    headers = dict(letter.headers)
+    assert (letter.key, letter.value) == (bad.key, bad.value)
+    assert headers["codewell_reason"] == b"invalid_event"
+    assert headers["codewell_detail"] == b"The record cannot be read: a header's name is not UTF-8."
+    assert (headers["codewell_topic"].decode(), headers["codewell_offset"]) == (f"{site.prefix}message-render", b"1")
+    assert headers["\\xffname"] == b"value"
 
 
 @pytest.mark.parametrize("kind", ["rendered", "correlation"])
@@ -127,7 +126,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     """It would end each issuer that the partition comes to, one after the other."""
     await site.program("A", 100)
     bad, *good = messages(5, "A")
-    real_read, real_attach, real_answer = Decoder.decode, Claims.attach, BatchPublisher.answer
+    real_read, real_attach, real_event = Decoder.decode, Claims.attach, reply.answer_event
 
     def read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
         if record.key == bad.key:
@@ -139,17 +138,23 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
             raise KeyError(bad.key)
         return await real_attach(claims, requests)
 
-    def answer(publisher: BatchPublisher, received: ReceivedRequest, *given: Any) -> None:
-        if received.record.key == bad.key:
+    def event(request: Request, *given: Any) -> tuple[str, str]:
+        if request.id == bad.request_id:
             raise KeyError(bad.key)
-        real_answer(publisher, received, *given)
+        return real_event(request, *given)
+
+    def plain_event(*_: Any) -> tuple[str, str]:
+        # Which request it fails for is found by answering each by itself.
+        raise KeyError(bad.key)
 
     broken = {
         "read": (Decoder, "decode", read),
         "decide": (Claims, "attach", attach),
-        "answer": (BatchPublisher, "answer", answer),
+        "answer": (batch_publisher, "answer_event", event),
     }
     monkeypatch.setattr(*broken[step])
+    if step == "answer":
+        monkeypatch.setattr(batch_publisher, "plain_answer", plain_event)
     with capture_logs([mask]) as logs:
         async with site.issuer():
             await site.publish([bad, *good], 0)

@@ -10,7 +10,8 @@ from codewell.audit.promises import audit
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
-from codewell.issuing import assigned, claim_queries
+from codewell.issuing import assigned
+from codewell.issuing.assignments import assign
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AssignmentKey, PooledCode
 from codewell.pool.fill import generate
@@ -138,13 +139,13 @@ async def test_claims_and_codes_made_for_the_same_profiles_wait_in_one_order(
     code = PooledCode(0, 0, "of another", None, None)
     claim = bystander.transaction()
     await claim.start()
-    await claim_queries.assign(bystander, {AssignmentKey(spring.id, "p-1", ""): code})
+    await assign(bystander, {AssignmentKey(spring.id, "p-1", ""): code})
     async with connections.acquire() as one:
         made = asyncio.ensure_future(generate_for(one, minters, spring.id, ["p-9", "p-1"]))
         await until_waiting(connection)
 
         # What is made for p-9 is not in the way of the claim that made p-1 wait.
-        assert await claim_queries.assign(bystander, {AssignmentKey(spring.id, "p-9", ""): code}) == 1
+        assert await assign(bystander, {AssignmentKey(spring.id, "p-9", ""): code}) == 1
 
         await claim.rollback()
         await made

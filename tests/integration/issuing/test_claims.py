@@ -9,6 +9,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
+from codewell.pool.demand import LowPool
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
@@ -88,8 +89,9 @@ async def test_a_refusal_stays_one_in_the_same_words(connection: Connection, cla
     again = await claims.attach([request])
 
     assert again.rows == refused.rows
+    sentences = "No program has the short name NOPE. Check its spelling."
     assert json.loads(reasons(again.rows[request.id])) == [
-        {"program": "NOPE", "reason": "program_unknown", "detail": "No program has the short name NOPE."}
+        {"program": "NOPE", "reason": "program_unknown", "detail": sentences}
     ]
 
 
@@ -127,7 +129,8 @@ async def test_nothing_is_attached_where_one_of_two_programs_is_empty(
         {
             "program": "EMPTY",
             "reason": "pool_empty",
-            "detail": "EMPTY has no code left and campaigns may not create any.",
+            "detail": "EMPTY has no code left and campaigns may not create any. Switch campaign_can_create on, or add "
+            "codes.",
         }
     ]
     assert claimed.rows[alone.id][0].code is not None
@@ -156,7 +159,7 @@ async def test_previews_are_stored_and_take_nothing(
     assert await audit(connection) == []
 
 
-async def test_a_pool_under_half_of_its_mark_is_told_while_more_can_be_made(
+async def test_a_pool_under_its_mark_is_told_while_more_can_be_made_and_is_urgent_under_half(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
     spring = await program(connection, minters, pool_max=10)
@@ -167,5 +170,5 @@ async def test_a_pool_under_half_of_its_mark_is_told_while_more_can_be_made(
     half = await claims.attach([message("SPRING", "FULL") for _ in range(5)])
     less = await claims.attach([message("SPRING", "FULL")])
 
-    assert half.low == {}
-    assert less.low == {spring.id: 4}
+    assert half.low == {spring.id: LowPool(5, is_urgent=False)}
+    assert less.low == {spring.id: LowPool(4, is_urgent=True)}

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import activation, lifecycle
+from codewell.codes import lifecycle
 from codewell.codes.lookup import find
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, RequestTaken, StackUnavailable
@@ -14,11 +14,12 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim, manual
 from codewell.issuing.claim import Claims
-from codewell.issuing.model import AnswerRow
+from codewell.issuing.model import AnswerRow, ManualRequest, Request
 from codewell.minting.template import CODE_CHARACTERS_MAX
-from codewell.pool.fill import generate
+from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
+from codewell.redemption import till
 from tests.support.factories import OFF, message, program
 from tests.support.stock import codes, list_block
 
@@ -52,6 +53,29 @@ async def test_no_code_is_made_for_a_person(connection: Connection, claims: Clai
     with pytest.raises(ProgramRefused, match="no code left"):
         await manual.attach(claims, "SPRING", "p-1", uuid7())
     assert (await overview.stock(connection, "SPRING")).made == 0
+
+
+async def test_an_empty_pool_is_waited_for_while_it_may_be_filled(
+    connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, campaign_can_create=True)
+    attaching = asyncio.create_task(manual.attach(claims, "SPRING", "p-1", uuid7()))
+    # The first claim has found no code by now: its program is known.
+    async with asyncio.timeout(10):
+        while spring.id not in claims.names:
+            await asyncio.sleep(0.01)
+    assert not attaching.done()
+    await top_up(bystander, minters, spring.id)
+    assert (await attaching).code is not None
+    assert await audit(connection) == []
+
+
+async def test_an_empty_pool_that_nothing_fills_is_refused_at_once(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    await program(connection, minters, **OFF)
+    claimed = await claims.attach([Request(uuid7(), ManualRequest("p-1", "SPRING"), ("SPRING",))])
+    assert (len(claimed.rows), claimed.waiting, claimed.low) == (1, [], {})
 
 
 async def test_held_stock_is_said(
@@ -97,7 +121,7 @@ async def test_a_code_that_is_not_free(connection: Connection, claims: Claims, m
     await named(connection, minters, one)
     await lifecycle.delete(ProgramCodes(connection, minters, spring.id), two)
     await named(connection, minters, three)
-    await activation.activate(ProgramCodes(connection, minters, spring.id), three)
+    await till.activate(ProgramCodes(connection, minters, spring.id), three)
     for code, state in ((one, "attached"), (two, "deleted"), (three, "activated")):
         with pytest.raises(ProgramRefused, match=f"{code} is {state}: only a pooled code"):
             await named(connection, minters, code, "p-2")

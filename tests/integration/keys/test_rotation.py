@@ -19,6 +19,8 @@ from codewell.keys.rotation import rotate, status
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.remote import signing_secrets
+from codewell.webhooks import endpoints, secrets
+from schemas.webhooks import NewWebhook
 from services.console.main import serve
 from services.console.settings import ConsoleSettings
 from services.generator.main import run_generator
@@ -50,6 +52,10 @@ async def stored_ways(connection: Connection) -> dict[str, int]:
     await connection.execute("UPDATE template_version SET key_id = NULL WHERE program_id = $1", unnoted.id)
     new = await program(connection, Minters(NEW), "NEW")
     distant = await remote(connection, Minters(OLD), "DISTANT")
+    hook = NewWebhook.model_validate({"target": "https://shop.example.com/hooks"})
+    await endpoints.create(connection, MasterKeys(OLD), hook)
+    chat = NewWebhook.model_validate({"kind": "slack", "target": "https://hooks.slack.com/services/T0/B0/x"})
+    await endpoints.create(connection, MasterKeys(OLD), chat)
     return {one.name: one.id for one in (plain, old, unnoted, new, distant)}
 
 
@@ -60,6 +66,8 @@ async def all_of(connection: Connection, minters: Minters, ids: dict[str, int]) 
         for name, id_ in ids.items()
         if name != "DISTANT"
     }
+    hooks = [row["id"] for row in await connection.fetch("SELECT id FROM webhook_endpoint ORDER BY id")]
+    said["HOOKS"] = list((await secrets.active_keys(connection, minters.keys, hooks)).values())
     said["DISTANT"] = list(await signing_secrets.active_secrets(connection, minters, ids["DISTANT"]))
     return said
 
@@ -73,18 +81,20 @@ async def test_all_keys_go_over_to_the_new_one_and_all_codes_stay_the_same(conne
         ("programs", 1, "unknown", False),
         ("programs", 1, key_id_of(NEW).hex(), True),
         ("remote services", 1, key_id_of(OLD).hex(), False),
+        ("webhooks", 2, key_id_of(OLD).hex(), False),
     }
 
-    assert await rotate(connection, BOTH, WHO, nothing) == 4
+    assert await rotate(connection, BOTH, WHO, nothing) == 6
     assert await rotate(connection, BOTH, WHO, nothing) == 0
 
     # The old one is needed no more.
     assert await all_of(connection, Minters(NEW), ids) == before
-    assert [one.is_newest for one in await status(connection, MasterKeys(NEW))] == [True, True]
+    assert [one.is_newest for one in await status(connection, MasterKeys(NEW))] == [True] * 3
     with pytest.raises(StackUnavailable):
         await Minters(OLD).get(connection, ids["PLAIN"], 1)
     [entry] = await audit_log.page(connection, 10)
-    assert (entry.verb, entry.actor, entry.details) == ("key.rotate", WHO.actor, {"programs": 3, "remote_services": 1})
+    assert (entry.verb, entry.actor) == ("key.rotate", WHO.actor)
+    assert entry.details == {"programs": 3, "remote_services": 1, "webhooks": 2}
 
 
 async def test_the_texts_of_a_key_are_for_ever(connection: Connection) -> None:

@@ -14,6 +14,13 @@ class Changes(Steps):
         if self.run(self.world.update(program.name, **{f"{source}_can_create": on})):
             setattr(program, source, on)
 
+    def change_fallback(self, program: Program, names: list[str]) -> None:
+        others = [name for name in names if name != program.name]
+        expected = self.model.may_fall_back(program, others)
+        assert self.run(self.world.fall_back(program.name, others)) == expected, (program, others)
+        if expected:
+            program.fallback = tuple(others)
+
     def change_active(self, program: Program) -> None:
         self.run(self.world.set_active(program.name, not program.active))
         program.active = not program.active

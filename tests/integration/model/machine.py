@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from tests.integration.model.changes import Changes
-from tests.integration.model.model import Asked, Model
+from tests.integration.model.model import Answer, Asked, Model
 from tests.integration.model.reading import Reading
 from tests.integration.model.steps import PROGRAMS_MAX
 
@@ -49,10 +50,11 @@ changes = st.one_of(
         st.sampled_from(["request", "profile", "campaign", "step"]),
         st.sampled_from([False, False, True]),
     ),
+    st.tuples(st.just("fallback"), st.lists(st.sampled_from(["P0", "P1", "P2"]), max_size=2, unique=True)),
     st.tuples(st.just("period"), st.sampled_from([None, None, 1]), st.sampled_from([None, None, None, 0, 1, 2])),
 )
 batches = st.lists(wishes, min_size=1, max_size=4)
-besides = st.sampled_from(["batch", "same batch", "fill", "generate", "detach", "delete", "undo", "name"])
+besides = st.sampled_from(["batch", "same batch", "fill", "generate", "detach", "delete", "undo", "name", "reserve"])
 few = st.lists(st.tuples(st.sampled_from(["campaign", "scenario"]), profiles), min_size=1, max_size=3)
 
 
@@ -86,8 +88,8 @@ class Machine(Changes):
     def remove(self, name: int) -> None:
         program = self.program(name)
         if program.name == "P2" and not program.removed:
-            self.run(self.world.remove(program.name))
-            program.removed = True
+            program.removed = not self.model.is_fallback(program.name)
+            assert self.run(self.world.remove(program.name)) == program.removed, program
             self.settle(self.model.before())
 
     # Time.
@@ -205,6 +207,13 @@ class Machine(Changes):
             answers, done = run(world.ask(0, asked), world.generate(program.id, 2))
             came[program.name] = made[program.name] = 2 * done
             judge(answers)(self.model)
+        elif beside == "reserve":
+            # Sometimes for the campaign of these requests, which then gets those codes.
+            campaign = ("one", "three")[code % 2]
+            answers, minted = run(world.ask(0, asked), world.reserve_and_release(program.id, campaign, 1 + code % 5))
+            came[program.name] = made[program.name] = minted
+            went[program.name] = before[program.name].pooled + minted
+            judge(answers)(self.model)
         elif beside == "undo":
             if not self.imports:
                 return
@@ -226,7 +235,8 @@ class Machine(Changes):
             self.either(
                 judge(answers), lambda model: _same(getattr(model, beside)(model.programs[program.name], text), done)
             )
-        self.settle(before, answers, filling=beside == "fill", made=made, came=came, went=went)
+        workers = 2 if beside == "same batch" else 1
+        self.settle(before, answers, workers=workers, filling=beside == "fill", made=made, came=came, went=went)
 
     @rule(name=names, here=few, there=few)
     def crowd(self, name: int, here: list[Any], there: list[Any]) -> None:
@@ -253,6 +263,33 @@ class Machine(Changes):
         # Its pool may have been filled before its answer was found.
         self.settle(before, answers)
 
+    @rule()
+    def archive(self) -> None:
+        """Old answers leave; all requests so far are too old."""
+        before = self.model.before()
+        gone = self.run(self.world.archive(self.new_id()))
+        self.model.archive(gone)
+        for request_id in gone & self.answers.keys():
+            self.gone.append(self.model.told[request_id])
+            for got in self.answers.pop(request_id).got:
+                states = {one.state for one in [self.model.programs[got.name].codes.get(got.code)] if one is not None}
+                assert self.gone[-1].preview or states == {"archived"}, f"I2: a part of {self.gone[-1]} has left"
+            del self.said[request_id]
+        reading = self.run(self.world.read())
+        for program in self.model.programs.values():
+            for text, seen in reading.codes[program.id].items():
+                program.codes[text].is_closed = seen.is_closed
+        self.settle(before)
+
+    @precondition(lambda self: self.gone)
+    @rule(worker=st.integers(0, 1), which=st.integers(0, 50))
+    def repeat_what_left(self, worker: int, which: int) -> None:
+        """A request whose answer has left gets no code, and the same refusal each time."""
+        before, asked = self.model.before(), self.gone[which % len(self.gone)]
+        answers = self.run(self.world.ask(worker, [asked]))
+        assert answers[asked] == Answer((), tuple((name, "request_too_old") for name in asked.names)), f"I2: {asked}"
+        self.settle(before)
+
     @rule(worker=st.integers(0, 1), name=names, who=profiles)
     def attach(self, worker: int, name: int, who: str) -> None:
         program, before = self.program(name), self.model.before()
@@ -275,12 +312,40 @@ class Machine(Changes):
 
     # Codes live.
 
+    @precondition(lambda self: self.answers)
+    @rule(which=st.integers(0, 50))
+    def fail_before_handoff(self, which: int) -> None:
+        """Codes of a message that no provider got come back, once."""
+        ids = sorted(self.answers.keys() & self.model.told.keys())
+        if not ids:
+            return
+        asked, before = self.model.told[ids[which % len(ids)]], self.model.before()
+        outcomes = self.run(self.world.fail(asked.id, asked.profile))
+        assert outcomes == self.model.fail(asked, self.answers[asked.id]), asked
+        self.settle(before)
+
     @rule(name=names, code=codes, what=st.sampled_from(["detach", "activate", "deactivate", "delete"]))
     def live(self, name: int, code: int, what: str) -> None:
         program, before = self.program(name), self.model.before()
         text = self.text(program, code)
         done = self.run(self.world.live(what, program.id, text))
         assert getattr(self.model, what)(program, text) == done, (what, text, program)
+        self.settle(before)
+
+    @rule(
+        name=names,
+        code=codes,
+        told=st.lists(st.sampled_from(["paid", "cancelled", "refunded"]), min_size=1, max_size=3),
+    )
+    def order(self, name: int, code: int, told: list[Any]) -> None:
+        """An order holds a code; then it is paid, cancelled, refunded, as two issuers hear in any order."""
+        program, before = self.program(name), self.model.before()
+        text, order_id = self.text(program, code), str(self.new_id())
+        held = self.run(self.world.hold(program.id, text, order_id))
+        assert held == self.model.may_use(program, text), (text, program)
+        self.side_by_side(self.world.tell(order_id, told), self.world.tell(order_id, told[::-1][:2]))
+        if held and set(told) == {"paid"}:
+            self.model.activate(program, text)
         self.settle(before)
 
     @rule(
@@ -308,6 +373,34 @@ class Machine(Changes):
         done = self.run(self.world.change_end(program.id, text, self.moment(days)))
         end = None if days is None else self.model.day + days
         assert self.model.change_end(program, text, end) == done, (text, program)
+        self.settle(before)
+
+    @rule(name=names, code=codes, fresh=st.booleans())
+    def reissue(self, name: int, code: int, fresh: bool) -> None:
+        program, before = self.program(name), self.model.before()
+        text = self.text(program, code)
+        asked = Asked(
+            self.new_id(), "hand", getattr(program.codes.get(text), "profile", None) or "", "", (program.name,)
+        )
+        new = self.run(self.world.reissue(program.id, text, asked.id, fresh=fresh))
+        assert (new is not None) == self.model.may_reissue(program, text, fresh=fresh), (text, program)
+        if new is not None:
+            self.model.reissue(program, text, asked, new, fresh=fresh)
+        self.settle(before)
+
+    @rule(name=names, state=st.sampled_from([None, "pooled", "attached", "expired"]), void=st.booleans(), days=ends,
+          back=st.booleans())  # fmt: skip
+    def change_all(self, name: int, state: str | None, void: bool, days: int | None, back: bool) -> None:
+        """All codes of a state get another end or are deleted; and, perhaps, are as they were again."""
+        program, before, kept = self.program(name), self.model.before(), deepcopy(self.model)
+        until = None if void else self.moment(days)
+        done = self.run(
+            self.world.change_all(program.name, program.id, state, self.new_id(), void=void, ends=until, back=back)
+        )
+        end = None if days is None else self.model.day + days
+        assert self.model.change_all(program, state, void=void, ends=end) == done, (state, program)
+        if back:
+            self.model.be_as(kept, program.name)
         self.settle(before)
 
     @rule(who=profiles)

@@ -5,7 +5,7 @@ answers and from the database, and judged: a code that is given was nobody's, an
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -21,11 +21,20 @@ class Code:
     """The day on which its life in the pool ends."""
     ends: int | None = None
     """The same for who has it."""
-    state: Literal["pooled", "attached", "activated", "deleted"] = "pooled"
+    state: Literal["pooled", "attached", "activated", "deleted", "archived"] = "pooled"
     profile: str | None = None
     has_own_end: bool = False
     import_id: UUID | None = None
     """The import that can take it back."""
+    reissues: int = 0
+    """How many codes came before it, each replaced by the next."""
+    request: UUID | None = None
+    """The request that it was given to first, and those that it was given to again since."""
+    again: set[UUID] = field(default_factory=set)
+    is_closed: bool = False
+    """Answers have left of its block, and it has none: nothing is done with it any more."""
+    was_used: bool = False
+    """Before it was archived."""
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Program:
     assignments: dict[tuple[str, str], str] = field(default_factory=dict)
     everybodys: set[str] = field(default_factory=set)
     versions: int = 1
+    fallback: tuple[str, ...] = ()
 
     @property
     def room(self) -> int:
@@ -93,8 +103,13 @@ class Got(NamedTuple):
     """A code that a request was told."""
 
     name: str
+    """The program that the code is of."""
     code: str
     again: bool
+    asked: str
+    """The program that was asked for it."""
+    link: int | None
+    """Which fallback of that program it is of, from 1."""
 
 
 class Answer(NamedTuple):
@@ -119,6 +134,8 @@ class Model:
         self.day = 0
         self.programs: dict[str, Program] = {}
         self.told: dict[UUID, Asked] = {}
+        self.failed: dict[UUID, list[str]] = {}
+        """What became of the codes of requests whose messages failed."""
 
     # What a code is.
 
@@ -172,7 +189,14 @@ class Model:
         """How many codes the generator is to make."""
         if program.closed_reason(self.day) or not (program.may_create("campaign") or program.may_create("scenario")):
             return 0
-        return max(0, min(program.room, program.pool_max - self.pooled(program)))
+        return max(0, min(program.room, self._mark(program) - self.pooled(program)))
+
+    def _mark(self, program: Program) -> int:
+        """The level that the generator fills to: one for a shared program, none while its shared code lives."""
+        if not program.shared:
+            return program.pool_max
+        text = program.assignments.get((EVERYBODY, ""))
+        return 1 if text is None or self.is_over(program.codes[text]) else 0
 
     def take_in(
         self, program: Program, rows: Sequence[tuple[str, str, int | None]], import_id: UUID
@@ -219,6 +243,7 @@ class Model:
         )
         assert self.state(code) == "pooled", f"I1: {text} was given to {asked.profile}, and is {code}"
         code.state, code.profile, code.import_id = "attached", asked.profile, None
+        code.request, code.again = asked.id, set()
         own = None if program.ttl is None or program.ttl_from == "creation" else self.day + program.ttl
         code.ends = min((end for end in (own, code.pool_ends) if end is not None), default=None)
         if program.reuses_codes and holds:
@@ -251,8 +276,11 @@ class Model:
                 if got.again:
                     held = self.held(self.programs[got.name], asked)
                     assert got.code == held, f"I1: {asked} got {got} again, and has {held}"
+                    self.programs[got.name].codes[got.code].again.add(asked.id)
             for name, reason in answer.refused:
                 self._judge_refusal(asked, name, reason, before, taken, came, went)
+            for name in self._passed_over(answer):
+                self._judge_passing(asked, name, before, taken, came, went)
             self.told[asked.id] = asked
 
     def _judge_rules(self, asked: Asked, answer: Answer) -> None:
@@ -270,7 +298,13 @@ class Model:
             assert not answer.got
             assert not asked.preview
         else:
-            assert tuple(got.name for got in answer.got) == asked.names, f"I3: {asked} got {answer}"
+            assert tuple(got.asked for got in answer.got) == asked.names, f"I3: {asked} got {answer}"
+            for got in answer.got:
+                if got.link is not None:
+                    fallback = self.programs[got.asked].fallback
+                    assert fallback[got.link - 1 :][:1] == (got.name,), f"I6: {asked} got {got} of {fallback}"
+                    assert self.programs[got.name].closed_reason(self.day) is None, f"I6: {asked} got {got}"
+                    assert not asked.preview
 
     def _judge_refusal(
         self, asked: Asked, name: str, reason: str, before: Mapping[str, Before], taken: Counter[str],
@@ -289,6 +323,46 @@ class Model:
         else:
             assert not program.may_create(asked.source), why
             assert before[name].room > 0, why
+
+    def _passed_over(self, answer: Answer) -> Iterator[str]:
+        """The programs that a fallback behind them gave a code for, and those that gave none to a refused request."""
+        for got in answer.got:
+            if got.link is not None:
+                yield from (got.asked, *self.programs[got.asked].fallback[: got.link - 1])
+        for name, reason in answer.refused:
+            if reason in {"pool_empty", "maximum_reached"}:
+                yield from self.programs[name].fallback
+
+    def _judge_passing(
+        self, asked: Asked, name: str, before: Mapping[str, Before], taken: Counter[str], came: Counter[str],
+        went: Counter[str],
+    ) -> None:  # fmt: skip
+        """Whether the program had no code for the request at some moment of the step."""
+        program = self.programs[name]
+        if program.closed_reason(self.day) is not None:
+            return
+        gone = taken[name] + went[name]
+        why = f"{asked} passed over {program} of {before[name]}, {taken}"
+        assert before[name].pooled <= gone, why
+        if program.may_create(asked.source):
+            assert before[name].pooled + before[name].room <= gone + came[name], why
+
+    def may_fall_back(self, program: Program, names: Sequence[str]) -> bool:
+        """Whether the program may have these fallbacks: they are there, and none leads back to it."""
+        reached = list(names)
+        for name in reached:
+            if name not in self.programs or self.programs[name].removed or name == program.name:
+                return False
+            reached += [one for one in self.programs[name].fallback if one not in reached]
+        return True
+
+    def is_fallback(self, name: str) -> bool:
+        return any(name in one.fallback for one in self.programs.values() if not one.removed)
+
+    def may_ask(self, asked: Asked, name: str) -> bool:
+        """Whether the request may ask the program for a code, as one of its own or as their fallback."""
+        own = [self.programs[one] for one in asked.names if one in self.programs]
+        return name in asked.names or any(name in one.fallback for one in own)
 
     def judge_making(
         self, program: Program, made: int, before: Before, wanting: int, creating: bool, filling: bool, came: int,
@@ -316,15 +390,35 @@ class Model:
         if code.has_own_end:
             code.pool_ends = code.ends
         self._let_go(program, text)
-        code.state, code.profile, code.ends, code.has_own_end = "pooled", None, None, False
+        code.state, code.profile, code.ends, code.has_own_end, code.reissues = "pooled", None, None, False, 0
+        code.request = None
         return True
 
-    def activate(self, program: Program, text: str) -> bool:
+    def fail(self, asked: Asked, answer: Answer) -> list[str]:
+        """The message of a request failed before the handoff: its codes come back that only it has."""
+        if asked.id in self.failed:
+            return self.failed[asked.id]
+        outcomes = self.failed[asked.id] = []
+        for got in answer.got:
+            program, back = self.programs[got.name], False
+            if not (asked.preview or got.again):
+                code = program.codes[got.code]
+                alone = code.request == asked.id and code.again <= self.failed.keys()
+                back = alone and self.detach(program, got.code)
+            outcomes.append("returned" if back else "kept")
+        return outcomes
+
+    def may_use(self, program: Program, text: str) -> bool:
+        """Whether a till may use the code, or hold it, that names no profile."""
         code = program.codes.get(text)
-        stands = program.closed_reason(self.day) in {None, "program_ended"}
-        if code is None or self.state(code) != "attached" or not stands:
+        # Each profile uses a shared code once, so a till has to name it.
+        stands = program.closed_reason(self.day) in {None, "program_ended"} and not program.shared
+        return code is not None and self.state(code) == "attached" and stands
+
+    def activate(self, program: Program, text: str) -> bool:
+        if not self.may_use(program, text):
             return False
-        code.state = "activated"
+        program.codes[text].state = "activated"
         return True
 
     def deactivate(self, program: Program, text: str) -> bool:
@@ -336,7 +430,7 @@ class Model:
 
     def delete(self, program: Program, text: str) -> bool:
         code = program.codes.get(text)
-        if code is None or code.state in {"activated", "deleted"}:
+        if code is None or code.state in {"activated", "deleted"} or code.is_closed:
             return False
         self._let_go(program, text)
         code.state, code.import_id = "deleted", None
@@ -344,13 +438,67 @@ class Model:
 
     def change_end(self, program: Program, text: str, ends: int | None) -> bool:
         code = program.codes.get(text)
-        if code is None or code.state in {"activated", "deleted"}:
+        if code is None or code.state in {"activated", "deleted"} or code.is_closed:
             return False
         if code.profile is None:
             code.pool_ends, code.import_id = ends, None
         else:
             code.ends, code.has_own_end = ends, True
         return True
+
+    def may_reissue(self, program: Program, text: str, *, fresh: bool) -> bool:
+        """Whether a profile's code is replaced by another one of the pool."""
+        code = program.codes.get(text)
+        if code is None or code.state != "attached" or (self.is_over(code) and not fresh):
+            return False
+        if program.shared or self._is_everybodys(program, text) or code.reissues >= 1:
+            return False
+        return program.closed_reason(self.day) is None and self.pooled(program) > 0
+
+    def reissue(self, program: Program, text: str, asked: Asked, new: str, *, fresh: bool) -> None:
+        """Delete the code, and give its profile the new one, which it gets again where it got the old one again."""
+        old = program.codes[text]
+        self.give(program, asked, new, holds=False)
+        given = program.codes[new]
+        given.reissues = old.reissues + 1
+        if not fresh:
+            given.ends = old.ends
+        program.assignments = {key: new if held == text else held for key, held in program.assignments.items()}
+        old.state, old.import_id = "deleted", None
+
+    def change_all(self, program: Program, state: str | None, *, void: bool, ends: int | None) -> bool:
+        """Delete all codes of these states, or give them another end. Nothing where there can be none such."""
+        found = [code for code in program.codes.values() if self._is_of(code, state)]
+        in_use = [code for code in program.codes.values() if code.state == "activated" and state != "pooled"]
+        having = [
+            code for code in program.codes.values() if code.state in {"attached", "archived"} and state != "pooled"
+        ]
+        if not found and not in_use and not having:
+            return False
+        for text, code in program.codes.items():
+            if code not in found or code.is_closed:
+                continue
+            if void:
+                self._let_go(program, text)
+                code.state = "deleted"
+            elif code.profile is None:
+                code.pool_ends = ends
+            else:
+                code.ends, code.has_own_end = ends, True
+        return True
+
+    def be_as(self, before: "Model", name: str) -> None:
+        """All codes of a program are as they were, but for whose end is their own when they leave their profile."""
+        program, old = self.programs[name], before.programs[name]
+        own = {text for text, code in program.codes.items() if code.has_own_end}
+        program.codes, program.assignments = old.codes, old.assignments
+        for text in own:
+            program.codes[text].has_own_end = True
+
+    def _is_of(self, code: Code, state: str | None) -> bool:
+        if code.state not in {"pooled", "attached"}:
+            return False
+        return state is None or state == ("expired" if self.is_over(code) else code.state)
 
     def attach_named(self, program: Program, text: str, asked: Asked) -> bool:
         """Attach this very code, which is taken in where there is none."""
@@ -373,6 +521,19 @@ class Model:
             for code in program.codes.values():
                 code.profile = stranger if code.profile == profile else code.profile
             program.assignments = {key: text for key, text in program.assignments.items() if key[0] != profile}
+
+    def archive(self, gone: set[UUID]) -> None:
+        """The answers of these requests have left the database."""
+        for program in self.programs.values():
+            for text, code in program.codes.items():
+                if code.request not in gone:
+                    continue
+                why = f"{text} of {program} has left, and is {code}"
+                assert (code.again, code.has_own_end, code.reissues) == (set(), False, 0), why
+                assert code.state in {"attached", "activated"}, why
+                assert self.is_over(code), why
+                code.was_used = code.state == "activated"
+                code.state, code.profile = "archived", "gone"
 
     def _let_go(self, program: Program, text: str) -> None:
         """Nobody gets this code again."""

@@ -15,6 +15,7 @@ def told(rows: Collection[Row], moved: timedelta) -> Told:
     return tuple(
         (
             row["ordinal"], row["program_id"], row["code"], row["again"], row["preview"], row["refusals"],
+            row["asked_program_id"], row["link"],
             None if row["expires_at"] is None else row["expires_at"] + moved,
         )
         for row in sorted(rows, key=lambda row: row["ordinal"])

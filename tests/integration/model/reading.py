@@ -17,9 +17,11 @@ class Seen(NamedTuple):
     """One code as its rows have it."""
 
     state: str
-    """`pooled`, `attached`, `activated` or `deleted`; whether it has expired is for whoever knows the time."""
+    """`pooled`, `attached`, `activated`, `deleted` or `archived`; whether it has expired is for who knows the time."""
     profile: str | None
     ends: datetime | None
+    is_closed: bool = False
+    """Its block was archived, and has no answer of it."""
 
 
 class Rows(NamedTuple):
@@ -63,6 +65,8 @@ class _Block:
             for name in ("attached", "deleted", "returned", "undone", "holes")
             if row[name] != counts[name]
         ]
+        if row["archived"] != counts["archived"] or (counts["archived"] and row["archived_until"] is None):
+            wrong.append(f"I4: block {row['id']} counts other answers that left than {counts['archived']}: {row}")
         if row["size"] - row["next"] - row["holes"] != counts["pooled"]:
             wrong.append(f"I4: block {row['id']} has {counts['pooled']} codes in the pool and counts others: {row}")
         return wrong
@@ -134,12 +138,20 @@ def _seen(block: _Block, position: int, text: str | None, state: Row | None, giv
     ends = given[0]["expires_at"] if given else row["expires_at"]
     if state is not None and state["changed"]:
         ends = state["expires_at"]
-    if state is not None and state["deleted_at"] is not None:
+    is_hole = state is not None and state["hole"]
+    # All that were in the pool of the block were deleted at once.
+    is_voided = row["voided_at"] is not None and not given and position >= row["voided_from"] and not is_hole
+    if is_voided or (state is not None and state["deleted_at"] is not None):
         counts["deleted"] += 1
         return Seen("deleted", profile, ends)
     if given:
         counts["attached"] += 1
         return Seen("attached" if state is None or state["activated_at"] is None else "activated", profile, ends)
-    is_behind = position >= row["next"] and not (state is not None and state["hole"])
+    is_behind = position >= row["next"] and not is_hole
+    if row["archived_until"] is not None:
+        counts["pooled"] += is_behind
+        counts["archived"] += not is_behind
+        counts["attached"] += not is_behind
+        return Seen("pooled", None, ends, True) if is_behind else Seen("archived", None, None, True)
     counts["pooled"] += is_behind
     return Seen("pooled" if is_behind else "lost", None, ends)

@@ -31,13 +31,16 @@ class Steps(RuleBasedStateMachine):
         self.model = Model()
         self.answers: dict[UUID, Answer] = {}
         self.said: dict[UUID, Told] = {}
+        self.gone: list[Asked] = []
         self.imports: list[tuple[str, UUID]] = []
         self.requests = 0
         self.world.run(self.world.begin_anew())
 
     def teardown(self) -> None:
-        """The audit is to agree."""
+        """The audit is to agree, and folding the stream to give the tables."""
         assert self.world.run(self.world.audit()) == []
+        differences = self.world.run(self.world.stream())
+        assert differences == [], differences
 
     def create_program(self, given: dict[str, Any]) -> None:
         name = f"P{len(self.model.programs)}"
@@ -47,6 +50,7 @@ class Steps(RuleBasedStateMachine):
             self.world.create(
                 name,
                 source=template if given["kind"] == "template" else {"kind": "import"},
+                match="exact" if given["kind"] == "template" else "fold",
                 campaign_can_create=given["campaign"],
                 scenario_can_create=given["scenario"],
                 ttl=None if given["ttl"] is None else timedelta(days=given["ttl"]),
@@ -81,10 +85,15 @@ class Steps(RuleBasedStateMachine):
         return lambda answers: lambda model: model.judge(answers, before, came, went)
 
     def settle(
-        self, before: dict[str, Before], answers: dict[Asked, Answer] | None = None, *, filling: bool = False,
-        made: dict[str, int] | None = None, came: Counter[str] | None = None, went: Counter[str] | None = None,
+        self, before: dict[str, Before], answers: dict[Asked, Answer] | None = None, *, workers: int = 1,
+        filling: bool = False, made: dict[str, int] | None = None, came: Counter[str] | None = None,
+        went: Counter[str] | None = None,
     ) -> None:  # fmt: skip
-        """Hold what is stored against the model and the promises. `made` is what was asked for by number."""
+        """Hold what is stored against the model and the promises.
+
+        `made` is what was asked for by number; `workers` is how many took codes for the same requests, of which all but
+        one give theirs back.
+        """
         reading: Reading = self.run(self.world.read())
         model, moved = self.model, self.world.moved
         for asked, answer in (answers or {}).items():
@@ -101,17 +110,19 @@ class Steps(RuleBasedStateMachine):
             for text in sorted(seen.keys() - program.codes.keys()):
                 assert seen[text].state == "pooled", f"I1: {text} is {seen[text]}, and nobody asked for it"
                 model.learn(program, text)
-            wanting = [one for one in answers or {} if program.name in one.names]
+            wanting = [one for one in answers or {} if model.may_ask(one, program.name)]
             creating = any(program.may_create(one.source) and not one.late and not one.preview for one in wanting)
             model.judge_making(
                 program, program.made - before[program.name].made - (made or {}).get(program.name, 0),
-                before[program.name], len(wanting), creating, filling, (came or Counter())[program.name],
+                before[program.name], workers * len(wanting), creating, filling, (came or Counter())[program.name],
                 (went or Counter())[program.name],
             )  # fmt: skip
             assert (row["made"], row["imported"]) == (program.made, program.imported), f"I4: {program}"
             stored = {text: (one.state, one.profile, self._day(one.ends)) for text, one in seen.items()}
             expected = {
                 text: (one.state, one.profile, one.pool_ends if one.profile is None else one.ends)
+                if one.state != "archived"
+                else (one.state, None, None)
                 for text, one in program.codes.items()
             }
             other = [(text, stored.get(text), expected.get(text)) for text in sorted(stored.keys() | expected.keys())]

@@ -1,6 +1,7 @@
 """The machine, on a database of its own.
 
 CODEWELL_MODEL_EXAMPLES makes a long run, and CODEWELL_TEST_SEED repeats one, but for what happens at the same time.
+A failing run prints its steps as they were; CODEWELL_MODEL_SHRINK=1 looks for fewer, which takes up to five minutes.
 """
 
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.model.machine import Machine
@@ -17,11 +18,12 @@ from tests.support.seeded_random import seeded
 
 EXAMPLES = int(os.environ.get("CODEWELL_MODEL_EXAMPLES", "30"))
 STEPS = 30
-# Many times what an example takes, and for what Hypothesis may take to make a failing one short.
-EXAMPLE_S, SHRINKING_S = 5, 600
+SHRINKS = os.environ.get("CODEWELL_MODEL_SHRINK") == "1"
+# Many times what an example takes, and what Hypothesis may take to read all modules, and to make a failing run short.
+EXAMPLE_S, READING_S, SHRINKING_S = 5, 120, 600 if SHRINKS else 0
 
 
-@pytest.mark.timeout(EXAMPLES * EXAMPLE_S + SHRINKING_S)
+@pytest.mark.timeout(EXAMPLES * EXAMPLE_S + READING_S + SHRINKING_S)
 def test_programs_keep_their_promises_whatever_happens_to_them(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,5 +43,6 @@ def test_programs_keep_their_promises_whatever_happens_to_them(
                 print_blob=True,
                 suppress_health_check=list(HealthCheck),
                 report_multiple_bugs=False,
+                phases=[Phase.generate, *([Phase.shrink, Phase.explain] if SHRINKS else [])],
             ),
         )

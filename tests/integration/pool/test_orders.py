@@ -13,6 +13,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
 from codewell.pool import orders
+from codewell.pool.demand import LowPool
 from codewell.pool.fill import generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
@@ -73,7 +74,7 @@ async def test_not_all_of_a_large_pool_is_ordered_at_once(connection: Connection
 
 async def test_no_more_is_asked_for_than_is_on_order(connection: Connection, claims: Claims, minters: Minters) -> None:
     program = await remote(connection, minters)
-    assert (await claims.attach([message("SPRING")])).low == {program.id: 0}
+    assert (await claims.attach([message("SPRING")])).low == {program.id: LowPool(0, is_urgent=True)}
     await top_up(connection, minters, program.id)
     assert (await claims.attach([message("SPRING")])).low == {}
 

@@ -9,7 +9,8 @@ import pytest
 from codewell.access import stored_responses, tokens
 from codewell.access.stored_responses import StoredResponse
 from codewell.audit.promises import audit
-from codewell.codes import activation, listing
+from codewell.codes import listing
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import StackUnavailable
@@ -22,8 +23,9 @@ from codewell.issuing.claim import Claims
 from codewell.issuing.reply import answer_event
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.profiles import forgetting, profiles
+from codewell.profiles import deciding_lock, profiles
 from codewell.profiles.forgetting import forget
+from codewell.redemption import till
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
 from tests.support.stock import stop_in_the_middle, until_waiting
@@ -57,7 +59,7 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     ]  # fmt: skip
     before = (await claims.attach(requests)).rows
     named = await manual.attach_named(connection, minters, "AGAIN", "OUTSIDE", "p-3", uuid7())
-    await activation.activate(
+    await till.activate(
         ProgramCodes(connection, minters, before[requests[0].id][0].program_id or 0),
         before[requests[0].id][0].code or "",
     )
@@ -109,7 +111,7 @@ async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
         step = one.transaction()
         await step.start()
         assert await stored_responses.get_response(one, token.id, "k") is None
-        used = await activation.activate(ProgramCodes(one, minters, spring.id), row.code or "")
+        used = await till.activate(ProgramCodes(one, minters, spring.id), row.code or "")
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
@@ -210,7 +212,7 @@ async def test_requests_are_not_kept_waiting_by_one_that_waits(
 async def test_it_gives_up_where_one_is_decided_without_end(
     connections: Pool, connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forgetting, "_ATTEMPTS_MAX", 2)
+    monkeypatch.setattr(deciding_lock, "_ATTEMPTS_MAX", 2)
     async with connections.acquire() as stuck, stuck.transaction():
         await claim_queries.lock(stuck, {"SPRING": 0})
         with pytest.raises(StackUnavailable, match="in a moment"):
@@ -258,6 +260,6 @@ async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
 
     assert await forget(connection, WHO) == 4
     assert await places_of(connection, WHO) == []
-    page = await listing.page(ProgramCodes(connection, minters, 1), START, 10, profile_id=await connection.fetchval(
-        "SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1"))  # fmt: skip
+    other = await connection.fetchval("SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1")
+    page = await listing.page(ProgramCodes(connection, minters, 1), START, 10, CodeFilter(profile_id=other))
     assert len(page.codes) == 4

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from codewell.codes import activation, lifecycle
+from codewell.codes import lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
@@ -14,6 +14,7 @@ from codewell.pool.fill import generate
 from codewell.pool.levels import levels
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
+from codewell.redemption import till
 from tests.support.factories import OFF, message, program
 from tests.support.stock import codes
 
@@ -43,7 +44,7 @@ async def detach_and_change(in_program: ProgramCodes, code: str) -> None:
     [
         (keep, 7),
         (lifecycle.detach, 10),
-        (activation.activate, 7),
+        (till.activate, 7),
         (lifecycle.delete, 7),
         (detach_and_delete, 7),
         (detach_and_change, 10),

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.errors import InvalidTimestampError
 
 from codewell.client.exchange import OutgoingRequest
 from codewell.errors import StackUnavailable
@@ -232,7 +233,39 @@ async def test_what_is_too_large_to_be_published_again_stands_in_nobodys_way(sit
         await site.put("message-render", None)
         await site.put("message-render", b"small")
         await site.came(DLQ, 3)
-    assert await replay(site) == ReplayCounts(1, without_event=1, too_large=1)
+    # The record without a value has a key, and is published again as it was.
+    assert await replay(site) == ReplayCounts(2, too_large=1)
+
+
+async def test_a_letter_whose_event_has_no_value_is_replayed(site: Site) -> None:
+    async with site.issuer():
+        await site.put("message-render", None, [("mine", b"1")], key=b"p-1")
+        await site.put("message-render", b"", [], key=b"p-2")
+        await site.put("message-render", None, [], key=None)
+        await site.came(DLQ, 3)
+    # The last one holds nothing at all.
+    assert await replay(site) == ReplayCounts(2, without_event=1)
+    again = (await published(site))[3:]
+    assert [(one.key, one.value, one.headers[:-2]) for one in again] == [
+        (b"p-1", None, (("mine", b"1"),)), (b"p-2", b"", ()),
+    ]  # fmt: skip
+
+
+async def test_forged_letters_stop_no_command(site: Site) -> None:
+    """Everyone who may write to the topic can write these headers, and any timestamp."""
+    forged = [("codewell_partition", b"9" * 5_000), ("codewell_replays", b"9" * 5_000), ("ce_id", b"\xff")]
+    await site.put(DLQ, b"{}", forged)
+    await site.put(DLQ, b"{}", [("codewell_partition", "²".encode()), ("codewell_time", b"\xff")])
+    batch = site.producer.create_batch()
+    batch.append(timestamp=-(2**62), key=b"p", value=b"{}", headers=[])
+    batch.close()
+    with suppress(InvalidTimestampError):
+        # A broker may take any time of the past.
+        await (await site.producer.send_batch(batch, site.prefix + DLQ, partition=0))
+    letters = await listed(site)
+    assert len(letters) >= 2
+    assert (await replay(site)).replayed == len(letters)
+    assert (await purge(site)).purged == len(letters)
 
 
 async def test_purging_takes_what_was_replayed_and_nothing_else(site: Site) -> None:

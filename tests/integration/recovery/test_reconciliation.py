@@ -18,7 +18,7 @@ from codewell.infra.postgres.connection import Connection, Pool, pool
 from codewell.issuing import assigned
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
-from codewell.issuing.reply import answer_event
+from codewell.issuing.reply import answer_event, utc_text
 from codewell.pool import fill
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
@@ -48,7 +48,8 @@ class World:
         for request in requests:
             rows = claimed.rows[request.id]
             kind, data = answer_event(request, rows, self.claims.names)
-            headers = (("ce_type", kind.encode()), ("content-type", b"application/json"))
+            time = utc_text(rows[0].answered_at)
+            headers = (("ce_type", kind.encode()), ("ce_time", time.encode()), ("content-type", b"application/json"))
             moment = int(rows[0].answered_at.timestamp() * 1000)
             value = data.encode()
             record = ConsumerRecord("reply", 0, len(self.answers), moment, 0, b"", value, None, 0, len(value), headers)
@@ -372,4 +373,29 @@ async def test_what_was_made_for_profiles_is_not_in_the_way(database_url: str) -
 
     async with failed_over(database_url, spring(2), lost) as world:
         assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 3}
+        await world.is_sound()
+
+
+async def test_a_lost_code_of_a_fallback_is_put_back_as_one(database_url: str) -> None:
+    """The second try to decide the request finds the answer that was published, with its fallback."""
+
+    async def prepare(connection: Connection) -> None:
+        other = await program(connection, Minters(None), "OTHER", **OFF)
+        await generate(connection, Minters(None), other.id, 2, None)
+        await program(connection, Minters(None), **OFF, fallback=[{"program": "OTHER"}])
+
+    asked = requests(0, 2)
+    told: list[list[AnswerRow]] = []
+
+    async def lost(primary: World) -> None:
+        told.extend(await primary.ask(*asked))
+
+    async with failed_over(database_url, prepare, lost) as world:
+        assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 2}
+        again = await world.ask(*asked)
+        assert [row.link for rows in again for row in rows] == [1, 1]
+        assert [
+            answer_event(request, rows, world.claims.names) for request, rows in zip(asked, again, strict=True)
+        ] == [answer_event(request, rows, world.claims.names) for request, rows in zip(asked, told, strict=True)]
+        assert await world.reconcile(repair=True) == []
         await world.is_sound()

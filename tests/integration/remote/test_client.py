@@ -16,8 +16,8 @@ import pytest
 from codewell.errors import RemoteFailed
 from codewell.infra.uuid7 import uuid7
 from codewell.remote import client as remote_client
-from codewell.remote.addresses import Network
 from codewell.remote.client import Client
+from codewell.remote.settings import Network
 from codewell.remote.signing import signature_headers
 from schemas.remote import RemoteCode, RemoteRequest
 from tests.integration.remote.server_tls import server_tls
@@ -105,8 +105,8 @@ async def test_two_attempts_are_the_same_but_for_their_moment_and_keep_no_cookie
         (({}, 429), {}, "answered 429 instead of 200", False),
         (({}, 500), {}, "answered 500 instead of 200", False),
         (({}, 503), {}, "answered 503 instead of 200", False),
-        (({},), {}, "version: Field required", True),
-        ((b"no json",), {}, "Invalid JSON", True),
+        (({},), {}, "version: give a value", True),
+        ((b"no json",), {}, "is not valid JSON", True),
     ],
 )
 async def test_what_is_no_good_answer(

@@ -16,6 +16,7 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
+from codewell.issuing.assignments import assigned_codes
 from codewell.issuing.model import AssignmentKey, Decision
 from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
@@ -123,13 +124,21 @@ async def test_stored_answers_are_found_by_their_request(connection: Connection,
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_held_codes_are_found_by_their_key(connection: Connection, plans: Plans, count: int) -> None:
-    rows = await connection.fetch("SELECT program_id, profile_id FROM holding ORDER BY md5(profile_id) LIMIT $1", count)
+@pytest.mark.parametrize("is_one_scope", [True, False])
+async def test_held_codes_are_found_by_their_key(
+    connection: Connection, plans: Plans, count: int, is_one_scope: bool
+) -> None:
+    rows = await connection.fetch(
+        "SELECT program_id, profile_id FROM holding WHERE program_id = 1 ORDER BY md5(profile_id) LIMIT $1", count
+    )
     keys = [AssignmentKey(row["program_id"], row["profile_id"], "") for row in rows]
+    if not is_one_scope:
+        keys.append(AssignmentKey(1, "p-1", "campaign:spring"))
     for _ in range(EXECUTIONS):
-        assert len(await claim_queries.assigned_codes(connection, keys)) == count
+        assert len(await assigned_codes(connection, keys)) == count
 
-    assert indexes(plans, "JOIN holding h USING", "holding") == {"holding_once"}
+    statement = "profile_id = ANY" if is_one_scope else "JOIN holding h USING"
+    assert indexes(plans, statement, "holding") == {"holding_once"}
 
 
 async def test_a_code_is_found_by_its_number_and_by_its_text(
@@ -165,7 +174,7 @@ async def test_the_levels_of_many_pools_are_read_from_their_open_blocks(connecti
 
 async def test_a_claim_moves_its_blocks_by_their_ids(connection: Connection, plans: Plans) -> None:
     for number in range(EXECUTIONS):
-        await claim_queries.write(connection, Decision([], {number + 1: (100, 100)}, {}, {}, {}, []))
+        await claim_queries.write(connection, Decision.empty()._replace(taken={number + 1: (100, 100)}))
 
     assert indexes(plans, "SET next = t.next", "block") == {"block_pkey"}
 
@@ -182,6 +191,12 @@ async def test_what_is_given_again_is_found_by_its_profile(
     [held] = await connection.fetchrow("SELECT count(*) FROM holding")
     for number in range(EXECUTIONS):
         deleted, changed = minter.mint(100 + number, 1)[0], minter.mint(200 + number, 1)[0]
+        for first, text in ((100, deleted), (200, changed)):
+            await connection.execute(
+                "UPDATE answer a SET code = $1 FROM block b WHERE b.program_id = 1 AND b.first = $2 AND "
+                "a.block_id = b.id AND a.position = $3",
+                text, first, number,
+            )  # fmt: skip
         await lifecycle.delete(ProgramCodes(connection, minters, 1), deleted)
         await lifecycle.change(
             ProgramCodes(connection, minters, 1), changed, lambda _: lifecycle.CodeChange(None, '{"a": "b"}')

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
 import codewell
+from codewell.archiving import leaving
 from codewell.audit.promises import rules
-from codewell.codes import export, listing
+from codewell.codes import export_pieces, listing
 from codewell.codes.state import EXPIRES_AT, FIELDS, STATE_IN_SNAPSHOT
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
@@ -33,19 +35,41 @@ _PAGES: Final = [{"condition": condition} for condition in ("true", *listing._MA
 _EXPORTED: Final = [
     {
         "columns": f"{STATE_IN_SNAPSHOT}, {EXPIRES_AT}, {FIELDS}",
-        "blocks": "1,2",
-        "profile": export._PROFILE,
+        "spans": "(1::bigint, 0::bigint, 2)",
+        "profile": export_pieces._PROFILE,
         "condition": f"{STATE_IN_SNAPSHOT} = 'pooled'",
     }
 ]
+_LEAVING: Final = {"block_id": "1", "first": "0", "behind": "9"}
+_MAY_LEAVE: Final = leaving._MAY_LEAVE.format(
+    positions=leaving._POSITIONS.format(**_LEAVING), ended_before="2026-01-01", oldest=UUID(int=0)
+)
 _TEMPLATES: Final[dict[str, list[dict[str, str]]]] = {
-    "codewell.codes.export._GIVEN": _EXPORTED,
-    "codewell.codes.export._LISTED": _EXPORTED,
+    "codewell.archiving.filters.NOTE": [{"condition": leaving._POSITIONS.format(**_LEAVING)}],
+    "codewell.archiving.leaving._COUNT": [],
+    "codewell.archiving.leaving._COUNT_SWEPT": [],
+    "codewell.archiving.leaving._DELETE": [
+        {"condition": _MAY_LEAVE, "counting": leaving._COUNT.format(**_LEAVING), "telling": leaving._TELL},
+        {
+            "condition": leaving._REFUSED.format(first=UUID(int=0), behind=UUID(int=1)),
+            "counting": leaving._COUNT_SWEPT.format(behind=UUID(int=1)),
+            "telling": leaving._TELL_COUNT,
+        },
+    ],
+    "codewell.codes.export_pieces._GIVEN": _EXPORTED,
+    "codewell.codes.export_pieces._LISTED": _EXPORTED,
     "codewell.codes.listing._LISTS": _PAGES,
     "codewell.codes.listing._MARKED": [],
     "codewell.codes.listing._OTHERS": [],
     "codewell.codes.listing._RANGES": _PAGES,
+    "codewell.codes.listing._LISTS_NEWEST": _PAGES,
+    "codewell.codes.listing._RANGES_NEWEST": _PAGES,
+    "codewell.codes.listing._OF_PROFILE": [{"side": "<", "order": "DESC"}, {"side": ">", "order": "ASC"}],
+    **{f"codewell.codes.listing._POSITIONS[{place}]": [{"order": "ASC"}, {"order": "DESC"}] for place in range(6)},
+    "codewell.codes.listing._VOIDED": [{"order": "ASC"}, {"order": "DESC"}],
     "codewell.pool.range_blocks._STORE": [],
+    "codewell.usage.reporter._GIVEN": [],
+    "codewell.usage.retention._DELETE": [],
 }
 # Several statements in one, which are run, as Postgres prepares none such. The first makes tables that others read.
 _SCRIPTS: Final = ("codewell.recovery.reconciliation._TABLES", "codewell.recovery.reconciliation._INDEX_CODES")
@@ -53,16 +77,22 @@ _SCRIPTS: Final = ("codewell.recovery.reconciliation._TABLES", "codewell.recover
 _PUT_TOGETHER: Final = {
     "codewell.audit.promises: f'SELECT *, count(*) OVER () AS breaking FROM ({rule.sql}) r LIMIT {ROWS_SHOWN_MAX}'",
     "codewell.codes.lifecycle: f'UPDATE code_state SET {what} WHERE block_id = $1 AND position = $2'",
+    "codewell.infra.postgres.migrations: f'DROP INDEX CONCURRENTLY {name}'",
     "codewell.infra.postgres.logins: f\"SELECT format('{what}', $1::text, $2::text, $3::text)\"",
     "codewell.programs.programs: f'INSERT INTO program ({columns}) VALUES ({places}) RETURNING id'",
     "codewell.programs.programs: f'UPDATE program SET {columns} WHERE id = $1'",
 }
 
 
+# Its statements are SQLite's, which the fold of the stream keeps its codes in.
+_OF_SQLITE: Final = "codewell.lifecycle.fold_store"
+
+
 def modules() -> Iterator[ModuleType]:
-    """All modules of the library."""
+    """All modules of the library that Postgres runs statements of."""
     for found in pkgutil.walk_packages(codewell.__path__, "codewell."):
-        yield importlib.import_module(found.name)
+        if found.name != _OF_SQLITE:
+            yield importlib.import_module(found.name)
 
 
 def constants(value: object) -> Iterator[str]:
@@ -140,4 +170,4 @@ async def test_the_rules_of_a_program_have_their_columns_in_order(connection: Co
 
     fields = [column.name for column in alone.get_attributes()]
     assert fields == list(ProgramRules._fields)
-    assert [column.name for column in claimed.get_attributes()][1 : 1 + len(fields)] == fields
+    assert [column.name for column in claimed.get_attributes()][2 : 2 + len(fields)] == fields

@@ -16,6 +16,7 @@ from codewell.infra.kafka.config import KafkaConfig, SaslMechanism
 from codewell.infra.kafka.reading import OffsetRange
 from codewell.infra.kafka.topics import create_topics
 from codewell.recovery import dead_letters
+from codewell_client import AnswerTimeout, KafkaUnavailable, MessageRender, Sender
 from schemas.topics import REQUESTS
 from tests.support.certificates import Authority
 from tests.support.secure_kafka import PASSWORD, USER, SecureKafka
@@ -148,3 +149,17 @@ async def test_a_locked_key_is_not_asked_for_at_the_terminal(kafka: SecureKafka)
 
 def test_passwords_are_in_no_repr(kafka: SecureKafka) -> None:
     assert PASSWORD not in repr(with_password(kafka, key_password=SecretStr(PASSWORD)))
+
+
+async def test_a_sender_comes_in_with_its_password(kafka: SecureKafka) -> None:
+    kafka_config = with_password(kafka)
+    await create_topics(kafka_config, "sender.", 1)
+    async with Sender(kafka_config.bootstrap, topic_prefix="sender.", kafka=kafka_config.client_options()) as sender:
+        request = MessageRender(profile_id="p-1", campaign_id="spring", programs=["A"])
+        # No issuer runs: the request is stored, and its answer does not come.
+        with pytest.raises(AnswerTimeout):
+            await sender.ask(request, timeout_s=1)
+    with pytest.raises(KafkaUnavailable) as raised:
+        async with Sender(f"localhost:{kafka.sasl}", kafka=with_password(kafka, sasl_username="no").client_options()):
+            raise AssertionError
+    assert PASSWORD not in str(raised.value)

@@ -17,7 +17,6 @@ from codewell.errors import StackUnavailable
 from services.standalone.home import Endpoints, Home, read_endpoints
 from services.standalone.kafka import KafkaBroker
 from services.standalone.kafka_config import KafkaSettings
-from services.standalone.ports import is_free
 from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
 from tests.support.processes import processes_in, until
@@ -74,13 +73,6 @@ async def kept_message(bootstrap: str) -> bytes:
     return value
 
 
-def ports_of(endpoints: Endpoints) -> list[int]:
-    return [
-        int(endpoints.postgres_url.rsplit(":", 1)[1].split("/")[0]),
-        int(endpoints.kafka_bootstrap.rsplit(":", 1)[1]),
-    ]
-
-
 @pytest_asyncio.fixture
 async def owner(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.stack_process", str(tmp_path))
@@ -90,29 +82,22 @@ async def owner(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
         await process.wait()
 
 
-async def test_a_killed_stack_leaves_no_process(tmp_path: Path, owner: asyncio.subprocess.Process) -> None:
-    endpoints = await wait_for_endpoints(tmp_path)
-    with pytest.raises(StackUnavailable, match=f"pid {owner.pid} already runs in {tmp_path}"):
-        await Home.open(tmp_path)
-
-    owner.kill()
-    await owner.wait()
-    await until(lambda: not processes_in(tmp_path), "end of Postgres and Kafka", timeout_s=5)
-    await until(lambda: all(is_free(port) for port in ports_of(endpoints)), "closed ports", timeout_s=5)
-    assert read_endpoints(tmp_path) is None
-
-
 async def test_the_stack_after_a_killed_one_has_its_data_and_ports(
     tmp_path: Path, owner: asyncio.subprocess.Process
 ) -> None:
     endpoints = await wait_for_endpoints(tmp_path)
+    with pytest.raises(StackUnavailable, match=f"pid {owner.pid} already runs in {tmp_path}"):
+        await Home.open(tmp_path)
     await keep_a_row(endpoints.postgres_url)
     await keep_a_message(endpoints.kafka_bootstrap)
+    killed = processes_in(tmp_path)
 
     # The new one starts while the old one is still ending.
     owner.kill()
     await owner.wait()
+    assert read_endpoints(tmp_path) is None
     async with running_servers(tmp_path, TESTS) as servers:
+        assert not killed.keys() & processes_in(tmp_path).keys()
         assert servers.postgres.url == endpoints.postgres_url
         assert servers.kafka.bootstrap.startswith("127.0.0.1:")
         assert await kept_row(servers.postgres.url) == "ÜNÏCODE"
@@ -122,7 +107,9 @@ async def test_the_stack_after_a_killed_one_has_its_data_and_ports(
     assert processes_in(tmp_path) == {}
 
 
-async def test_a_broker_records_its_classes_once(tmp_path: Path) -> None:
+async def test_a_broker_records_its_classes_once_and_leaves_a_port_to_whoever_was_quicker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = KafkaSettings(cache=tmp_path / "cache")
     home = await Home.open(tmp_path / "a home, of ünusual name")
     broker = KafkaBroker(home, settings)
@@ -131,8 +118,13 @@ async def test_a_broker_records_its_classes_once(tmp_path: Path) -> None:
     (archive,) = (tmp_path / "cache").iterdir()
     recorded_at = archive.stat().st_mtime_ns
 
-    await broker.start()
-    await broker.stop()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        home.ports.remember("Kafka", taken)
+        monkeypatch.setattr("services.standalone.ports.is_free", lambda _: True)
+        await broker.start()
+        assert broker.bootstrap != f"127.0.0.1:{taken}"
+        await broker.stop()
     home.close()
     assert archive.stat().st_mtime_ns == recorded_at
     assert processes_in(tmp_path) == {}
@@ -147,19 +139,3 @@ async def test_if_one_can_not_start_the_other_does_not_stay(tmp_path: Path) -> N
 
     await until(lambda: not processes_in(tmp_path), "end of what was started")
     (await Home.open(tmp_path)).close()
-
-
-async def test_kafka_takes_another_port_when_somebody_was_quicker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = await Home.open(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        home.ports.remember("Kafka", taken)
-        monkeypatch.setattr("services.standalone.ports.is_free", lambda _: True)
-        broker = KafkaBroker(home)
-        await broker.start()
-
-        assert broker.bootstrap != f"127.0.0.1:{taken}"
-        await broker.stop()
-    home.close()

@@ -6,8 +6,8 @@ import click
 import pytest
 
 from benchmarks.commands import bench
+from codewell.plurals import counted
 from services.cli import codewell
-from services.cli.output import counted
 
 # What click leaves for a command's line at its usual width of 80 columns, beside the indentation.
 LINE_CHARACTERS_MAX = 78 - 6

@@ -7,14 +7,31 @@ import pytest
 
 from codewell.files.csv_writer import csv_line, csv_lines, escape_formula, rewrite_copy_output
 
-RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
+RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
        "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "=", "-"]  # fmt: skip
-LEFT = ["", "a", "a=1", "1-1", " a", "'=1", "smFg-2497-DMPB", "{x}", "ü", "🎁=1", "a\n=1", "x,=1", '"=1"', "#", "."]
+LEFT = ["", "a", "a=1", "1-1", " a", "'=1", "smFg-2497-DMPB", "{x}", "ü", "🎁=1", "a\n1", "x,=1", '"=1"', "#", "."]
 
 
 @pytest.mark.parametrize("cell", RUN)
 def test_what_a_spreadsheet_would_run_becomes_text(cell: str) -> None:
     assert escape_formula(cell) == "'" + cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("x;=1+1;y", "x;'=1+1;y"), ("x\t=1", "x\t'=1"), ("x\n=1", "x\n'=1"), ("x\r\n@y", "x\r'\n'@y"),
+        ("x; \u00a0-1", "x;' \u00a0-1"), ('x;"=1+1;y', "x;'\"=1+1;y"), ("x;\uff1d1;+2", "x;'\uff1d1;'+2"),
+        ("=1;=2", "'=1;'=2"), ("\t=1", "'\t'=1"), (";=1", ";'=1"), ("a;1;2", "a;1;2"), ("a-1;b=2", "a-1;b=2"),
+    ],
+)  # fmt: skip
+def test_what_follows_another_separator_becomes_text(cell: str, safe: str) -> None:
+    """A spreadsheet that separates at `;` or tab does not see the quotes of a cell that is not the line's first."""
+    assert escape_formula(cell) == safe
+    for separator in ";\t":
+        line = csv_line(["A-1", cell, "end"])
+        parts = [part for row in csv.reader(io.StringIO(line, newline=""), delimiter=separator) for part in row]
+        assert not any(part.lstrip(' \u00a0"')[:1] in set("=+-@\uff1d") and part for part in parts), parts
 
 
 @pytest.mark.parametrize("cell", LEFT)
@@ -58,6 +75,6 @@ def test_no_texts_are_no_lines() -> None:
 @pytest.mark.parametrize("cell", ["x;=1+1", "x\t=1+1"])
 @pytest.mark.parametrize("raw", [True, False])
 def test_what_other_spreadsheets_part_cells_at_is_quoted(cell: str, raw: bool) -> None:
-    expected = f'"{cell}",b\r\n'
+    expected = f'"{cell if raw else escape_formula(cell)}",b\r\n'
     assert csv_line([cell, "b"], raw) == expected
     assert csv_lines([cell], ["b"], raw) == rewrite_copy_output(f"{cell},b\n".encode(), raw) == expected.encode()

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from codewell.errors import FileRefused
+from codewell.errors import FileRefused, FileUncertain
 from codewell.files.columns import Columns
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
-from codewell.imports.candidates import CandidateRules, Chunk, chunks, expiry
+from codewell.imports.candidates import CandidateRules, Chunk
+from codewell.imports.chunks import chunks
 from schemas.imports import ImportOptions
 from tests.support.workbooks import packed, workbook
 
@@ -60,34 +61,39 @@ def test_an_encoding_is_found_out(file: Path, text: str, encoding: str) -> None:
 
 
 def test_an_encoding_that_is_said_counts(file: Path) -> None:
-    file.write_bytes("Code;ł\n".encode("cp1250"))
-    assert read(file, encoding="windows-1250")[1] == [["Code", "ł"]]
+    file.write_bytes("Code;ł\nA;b\n".encode("cp1250"))
+    assert read(file, encoding="windows-1250")[1] == [["Code", "ł"], ["A", "b"]]
     with pytest.raises(FileRefused, match="not valid utf-8:"):
         read(file, encoding="utf-8")
 
 
 def test_a_byte_that_is_not_utf8_far_behind_is_found_before_anything_is_read(file: Path) -> None:
     file.write_bytes(b"code\n" + b"AB-12\n" * 100_000 + "Élodie à côté, déjà reçu\n".encode("cp1252"))
-    assert read(file)[1][-1] == ["Élodie à côté", " déjà reçu"]
+    with pytest.raises(FileRefused, match="which letters it has is not certain") as refused:
+        read(file)
+    assert "'Élodie à côté, déjà reçu' (windows-1252)" in str(refused.value)
+    assert read(file, encoding="windows-1252")[1][-1] == ["Élodie à côté, déjà reçu"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_a_delimiter_is_found_out(file: Path, delimiter: str) -> None:
     row = delimiter.join(["A-{}", "x y", "1.5"])
     file.write_text("".join(row.format(n) + "\n" for n in range(5)))
-    assert read(file)[1][3] == ["A-3", "x y", "1.5"]
+    assert read(file, column="1")[1][3] == ["A-3", "x y", "1.5"]
 
 
-def test_codes_with_a_delimiter_here_and_there_are_one_column(file: Path) -> None:
+def test_codes_with_a_delimiter_here_and_there_are_one_column_if_that_is_said(file: Path) -> None:
     file.write_text("A|B\nCD\nEF\nG;H\n")
-    assert read(file)[1] == [["A|B"], ["CD"], ["EF"], ["G;H"]]
+    with pytest.raises(FileRefused, match="only some rows have one: choose comma, semicolon, tab, bar or none"):
+        read(file)
+    assert read(file, delimiter="none", header=False)[1] == [["A|B"], ["CD"], ["EF"], ["G;H"]]
 
 
 def test_quotes(file: Path) -> None:
     file.write_text('code,b\r\n"A,1","say ""x"""\r\n"B\n2",y\r\n', newline="")
     assert read(file)[1][1:] == [["A,1", 'say "x"'], ["B\n2", "y"]]
     file.write_text("'A,1','x'\n'B,2','y'\n")
-    assert read(file)[1] == [["A,1", "x"], ["B,2", "y"]]
+    assert read(file, column="1")[1] == [["A,1", "x"], ["B,2", "y"]]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +102,18 @@ def test_quotes(file: Path) -> None:
         ("Voucher code\nAB12\n", {}, True, 0),
         ("AB12\nCD34\n", {}, False, 0),
         ("Name,Code\nPeter,AB12\n", {}, True, 1),
-        ("Wert\nAB12\nCD34\nEF56\n", {}, True, 0),
+        ("Wert\nAB12\nCD34\nEF56\n", {}, None, None),
+        ("Wert\nAB12\nCD34\nEF56\n", {"header": True}, True, 0),
+        ("SERIAL\nABCDEF\nGHIJKL\n", {}, None, None),
+        ("PROMO-7F3K\nPROMO-9X2M\nPROMO-4T8W\n", {}, False, 0),
+        ("PROMO-KKKK\nPROMO-9X2M\nPROMO-4T8W\nPROMO-4T8X\n", {}, False, 0),
         ("ABCD\nEFGH\nIJKL\nMNOP\n", {}, False, 0),
         ("x,y\nA,B\n", {"column": "y"}, True, 1),
-        ("x,y\nA,B\n", {"column": "Y"}, False, None),
+        ("x,y\nA,B\n", {"column": "Y"}, True, 1),
         ("x,y\nA,B\n", {"column": "Y", "header": True}, True, 1),
-        ("x,y\nA,B\n", {"column": "2"}, False, 1),
+        ("x,y\nA,B\n", {"column": "2"}, None, None),
+        ("x,y\nA,B\n", {"column": "2", "header": False}, False, 1),
+        ("A,B\nC,D\n", {"column": "2"}, False, 1),
         ("Code\nAB12\n", {"header": False}, False, 0),
         ("Wert,Was\nAB1,2\n", {"header": True}, None, None),
         ("code,code\nA,B\n", {"column": "code"}, None, None),
@@ -118,11 +130,13 @@ def test_the_head_and_the_column_of_codes(
             read(file, **options)
         return
     columns, _ = read(file, **options)
-    assert (columns.header, columns.code) == (header, code)
+    assert (columns.header is not None, columns.code) == (header, code)
 
 
 def test_workbooks(tmp_path: Path) -> None:
-    columns, rows = read(Path(__file__).with_name("codes.xls"))
+    with pytest.raises(FileRefused, match="Cannot tell which sheet holds the codes: name one of Codes, Other"):
+        read(Path(__file__).with_name("codes.xls"))
+    columns, rows = read(Path(__file__).with_name("codes.xls"), sheet="Codes")
     assert columns.names == ("Code", "Profile", "Until", "Discount")
     assert rows[1:3] == [["XLS-1", "p-1", "2099-01-31", "10"], ["123456", "", "", "12.5"]]
     assert read(Path(__file__).with_name("codes.xls"), sheet="Other")[1][2] == ["", "B3"]
@@ -169,18 +183,20 @@ def test_a_file_with_ten_thousand_columns_is_refused(file: Path) -> None:
     file.write_text(",".join(["A"] * 10_000) + "\n")
     with pytest.raises(FileRefused, match="10,000 columns, more than 1,000"):
         read(file)
-    file.write_text("A,B\n" * 200 + ",".join(["A"] * 10_000) + "\n")
+    file.write_text("A\n" * 200 + ",".join(["A"] * 10_000) + "\n")
     with pytest.raises(FileRefused, match="Row 201 has 10,000 columns"), opened(file) as found:
         list(found)
 
 
 def opened(file: Path, limits: FileLimits = SMALL) -> Any:
+    options = ImportOptions(column="1", delimiter=",")
+
     from contextlib import contextmanager
 
     @contextmanager
     def found() -> Iterator[Iterator[Chunk]]:
-        with open_table(file, scan(file, limits), ImportOptions(), limits) as table:
-            yield chunks(table, RULES, limits, 0, 100)
+        with open_table(file, scan(file, limits), options, limits) as table:
+            yield chunks(table, RULES, limits, 0, 100, options)
 
     return found()
 
@@ -235,28 +251,41 @@ def test_a_packed_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "z")
 
 
-@pytest.mark.parametrize(
-    ("written", "moment"),
-    [
-        ("2027-01-31", "2027-02-01T00:00:00+00:00"),
-        ("2027-01-31T10:00:00Z", "2027-01-31T10:00:00+00:00"),
-        ("2027-01-31T10:00:00+02:00", "2027-01-31T08:00:00+00:00"),
-        ("2027-01-31T10:00:00", None),
-        ("2027-02-30", None),
-        ("31.01.2027", None),
-        ("never", None),
-        ("9999-12-31", None),
-    ],
-)
-def test_an_expiry(written: str, moment: str | None) -> None:
-    found = expiry(written)
-    assert (None if found is None else found.isoformat()) == moment
-
-
 def test_more_pairs_of_expiry_and_fields_than_blocks_may_be_are_refused(file: Path) -> None:
     file.write_text("code,until\n" + "".join(f"A{n},2099-01-01T00:{n // 60:02}:{n % 60:02}Z\n" for n in range(1_001)))
     with (
         open_table(file, scan(file, SMALL), ImportOptions(expiry_column="until"), SMALL) as table,
         pytest.raises(FileRefused, match="more than 1,000 different combinations of expiry and custom fields"),
     ):
-        list(chunks(table, RULES, SMALL, 0, 100))
+        list(chunks(table, RULES, SMALL, 0, 100, ImportOptions(expiry_column="until")))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("code\nAnna <a@b.de>\nBert <c@d.de>\n", "looks like mail addresses"),
+        ("code\n+49 170 1234567\n+49 170 1234568\n", "looks like phone numbers"),
+        ("code\n1999.99\n2999.99\n", "looks like amounts"),
+        ("code\n10:00\n11:30:05\n", "looks like dates or times"),
+        ("code\n1 Jan 2026\n2. März 2026\n", "looks like dates or times"),
+        ("- AB1\n- AB2\n- AB3\n", "items of a list with marks"),
+        ("1. AB1\n2. AB2\n3. AB3\n", "items of a list with marks"),
+        ("codes:\n  - AB1\n  - AB2\n", "items of a list with marks"),
+        ("code      name      \nAB-1      Anna      \nAB-2      Bert      \n", "columns that are aligned by spaces"),
+        ("code;text\nde;hallo\nen;hello\nfr;salut\n", "codes of countries"),
+        ("id,code,token\n1,200,abc\n2,404,def\n", "codes of countries"),
+        ("code;gift card\nEUR;AAAA-1\nUSD;BBBB-2\n", "Several columns may hold"),
+        ("code,serial\nSKU-1,AB-1111\nSKU-2,AB-1112\n", "Several columns may hold"),
+        ("unique_code_1\nab12\nab13\n", "names the columns or holds a code"),
+        ("Code2026\nAB12\nAB13\n", "names the columns or holds a code"),
+    ],
+)
+def test_what_is_likely_no_code_is_asked_about(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(FileUncertain, match=says):
+        read(file)
+
+
+def test_a_first_line_of_spaces_is_no_drawn_table(file: Path) -> None:
+    file.write_text("    \nAB1\nAB2\n")
+    assert [row for row in read(file)[1] if any(map(str.strip, row))] == [["AB1"], ["AB2"]]

@@ -3,7 +3,10 @@
 import asyncpg
 import pytest
 
-from codewell.infra.postgres.connection import outage_reason
+from codewell.infra.config.connections import ConnectionSettings
+from codewell.infra.config.effective_settings import masked_url
+from codewell.infra.config.urls import postgres_hosts, with_password
+from codewell.infra.postgres.connection import address_of, outage_reason
 from codewell.infra.postgres.hosts import urls_by_host
 
 
@@ -30,3 +33,13 @@ def test_each_host_has_a_url_of_its_own() -> None:
         "three": "postgresql://u:a%2Cb@three/db?x=y",
     }
     assert urls_by_host("postgresql:///db?host=/tmp") == {"": "postgresql:///db?host=/tmp"}
+
+
+def test_an_address_in_brackets_may_be_any_of_the_hosts() -> None:
+    url = "postgresql://u:secret@one:1,[::1]:2/db?x=y"
+    given = {"postgres_url": url, "kafka_bootstrap": "127.0.0.1:1", "allow_insecure": True}
+    assert ConnectionSettings.model_validate(given).postgres_url.get_secret_value() == url
+    assert list(postgres_hosts(url)) == ["one", "::1"]
+    assert masked_url(url) == "postgresql://u:********@one:1,[::1]:2/db?x=y"
+    assert with_password(url, "other") == "postgresql://u:other@one:1,[::1]:2/db?x=y"
+    assert address_of(url) == "one:1,[::1]:2/db"

@@ -100,8 +100,10 @@ def test_brokers_elsewhere_must_be_known_by_their_certificate(
 @pytest.mark.parametrize("bootstrap", ["localhost:1", "127.0.0.1:1,[::1]:2"])
 def test_brokers_of_this_machine_may_be_spoken_to_plainly(environment: pytest.MonkeyPatch, bootstrap: str) -> None:
     environment.setenv(BOOTSTRAP, bootstrap)
-    assert read_settings(StackSettings).kafka_config.client_options() == {
-        "bootstrap_servers": bootstrap, "security_protocol": "PLAINTEXT", "ssl_context": None
+    kafka_config = read_settings(StackSettings).kafka_config
+    assert kafka_config.client_options() == {
+        "bootstrap_servers": bootstrap, "client_id": kafka_config.client_id, "security_protocol": "PLAINTEXT",
+        "ssl_context": None,
     }  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def test_an_empty_file_name_names_none(environment: pytest.MonkeyPatch) -> None:
     ("options", "words"),
     [
         ("sslmode=verify_full", ("sslmode", "verify-full")),
-        ("sslmode=verify-full&sslrootcert=/nowhere", ("sslrootcert", "cannot read /nowhere")),
+        ("sslmode=verify-full&sslrootcert=/nowhere", ("sslrootcert", "cannot read '/nowhere'")),
         ("sslkey=/nowhere", ("sslkey",)),
     ],
 )

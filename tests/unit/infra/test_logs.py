@@ -103,3 +103,26 @@ def test_a_kafka_client_does_not_say_the_same_all_the_time() -> None:
         "broke",
         "broke",
     ]
+
+
+def test_a_rebalance_is_no_warning() -> None:
+    lines = written(
+        "client = logging.getLogger('aiokafka.consumer.group_coordinator')\n"
+        "client.warning('Heartbeat failed for group %s because it is rebalancing', 'g')\n"
+        "client.warning('Heartbeat failed: local member_id was not recognized')\n"
+    )
+    assert [line["event"] for line in lines] == ["Heartbeat failed: local member_id was not recognized"]
+
+
+def test_a_worker_logs_its_end() -> None:
+    lines = written(
+        "import os, signal\n"
+        "from codewell.infra.process.lifecycle import run\n"
+        "async def main(stop):\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    await stop.wait()\n"
+        "run(main, is_worker=True)\n"
+    )
+    assert [(line["event"], line["level"]) for line in lines] == [("stopping", "info"), ("stopped", "info")]
+    assert lines[0]["signal"] == "SIGTERM"
+    assert lines[1]["ran_s"] >= 0

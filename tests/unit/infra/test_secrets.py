@@ -28,6 +28,8 @@ SECRETS = {
     "KAFKA_SSL_KEY_PASSWORD": "hunter6",
     "MASTER_KEY": KEY,
     "MASTER_KEY_PREVIOUS": KEY,
+    "OIDC_CLIENT_SECRET": "hunter7",
+    "SMTP_PASSWORD": "hunter8",
 }
 SHOWN_NOWHERE = ("hunter", KEY)
 
@@ -194,6 +196,7 @@ CODEWELL_KAFKA_SSL_CA_FILE        -                                             
 CODEWELL_KAFKA_SSL_CERT_FILE      -                                                                              default
 CODEWELL_KAFKA_SSL_KEY_FILE       -                                                                              default
 CODEWELL_KAFKA_SSL_KEY_PASSWORD   ********                                                                       {secrets}
+CODEWELL_KAFKA_CLIENT_RACK        -                                                                              default
 CODEWELL_ALLOW_INSECURE           false                                                                          default
 CODEWELL_TOPIC_PREFIX             -                                                                              default
 CODEWELL_MASTER_KEY               ********                                                                       {secrets}

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from codewell.errors import SettingsInvalid
+from codewell.infra.config.effective_settings import effective_settings
 from codewell.infra.config.settings import StackSettings, WorkerSettings, home, read_settings
 from services.console.settings import ConsoleSettings
 from services.generator.settings import GeneratorSettings
@@ -133,11 +134,35 @@ def test_the_environment_wins_over_a_stack_on_this_machine(environment: pytest.M
 
 
 @pytest.mark.parametrize("content", ["{", "null", "\x80"])
-def test_endpoints_that_can_not_be_read_are_one_sentence(tmp_path: Path, content: str) -> None:
+def test_endpoints_that_can_not_be_read_are_one_sentence(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: str
+) -> None:
     (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
+    environment.delenv("CODEWELL_KAFKA_BOOTSTRAP")
 
-    with pytest.raises(SettingsInvalid, match=r"endpoints.json cannot be read \(.+\): remove it, or start the stack"):
+    with pytest.raises(SettingsInvalid, match=r"endpoints.json cannot be read: remove it, or start the stack"):
         read_settings(IssuerSettings)
+
+
+# Also a name that is too long for a path, which fails for root as a directory of another user does for others.
+@pytest.mark.parametrize("directory", [None, "n" * 5000])
+def test_a_home_that_can_not_be_read_does_not_matter_to_who_knows_both_servers(
+    environment: pytest.MonkeyPatch, tmp_path: Path, directory: str | None
+) -> None:
+    (tmp_path / "endpoints.json").write_text("{")
+    environment.setenv("CODEWELL_HOME", directory or str(tmp_path))
+
+    assert read_settings(GeneratorSettings).postgres_url.get_secret_value() == URL
+    sources = {one.variable: one.source for one in effective_settings(GeneratorSettings)}
+    assert sources["CODEWELL_KAFKA_BOOTSTRAP"] == "environment"
+
+    # A secret's file counts too.
+    environment.delenv("CODEWELL_POSTGRES_URL")
+    (tmp_path / "url").write_text(URL)
+    environment.setenv("CODEWELL_POSTGRES_URL_FILE", str(tmp_path / "url"))
+    assert {one.variable: one.source for one in effective_settings(GeneratorSettings)}[
+        "CODEWELL_POSTGRES_URL"
+    ] == "file"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +173,30 @@ def test_reply_topics_stand_between_commas(environment: pytest.MonkeyPatch, text
     environment.setenv("CODEWELL_REPLY_TOPICS", text)
 
     assert read_settings(IssuerSettings).reply_topics == topics
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x.message-render",
+        "x.program-changed",
+        "x.message-render.retry",
+        "x.scenario-step.dlq",
+        "__offsets",
+        "a b",
+        "..",
+    ],
+)
+def test_a_topic_that_services_read_is_no_reply_topic(environment: pytest.MonkeyPatch, text: str) -> None:
+    environment.setenv("CODEWELL_TOPIC_PREFIX", "x.")
+    environment.setenv("CODEWELL_REPLY_TOPICS", f"good,{text}")
+    with pytest.raises(SettingsInvalid, match=r"CODEWELL_REPLY_TOPICS is invalid: .*for replies"):
+        read_settings(IssuerSettings)
+
+
+def test_our_own_reply_topics_may_be_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CODEWELL_REPLY_TOPICS", "message-render.reply,message-render.answers")
+    assert read_settings(IssuerSettings).reply_topics == ("message-render.reply", "message-render.answers")
 
 
 @pytest.mark.parametrize(
@@ -178,3 +227,18 @@ def test_the_home_is_here_unless_said(environment: pytest.MonkeyPatch, value: st
         environment.setenv("CODEWELL_HOME", value)
 
     assert home() == Path(directory)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "api.example.com", ""])
+def test_an_api_for_other_hosts_has_no_tls_and_must_be_meant(environment: pytest.MonkeyPatch, host: str) -> None:
+    environment.setenv("CODEWELL_API_HOST", host)
+    with pytest.raises(SettingsInvalid, match=r"API_HOST is invalid: .*proxy with TLS.*ALLOW_INSECURE"):
+        read_settings(ConsoleSettings)
+    environment.setenv("CODEWELL_ALLOW_INSECURE", "true")
+    assert read_settings(ConsoleSettings).api_host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_an_api_for_this_host_needs_nothing(environment: pytest.MonkeyPatch, host: str) -> None:
+    environment.setenv("CODEWELL_API_HOST", host)
+    assert read_settings(ConsoleSettings).api_host == host

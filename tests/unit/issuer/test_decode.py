@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from codewell.pool.program_rules import Source
-from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender, ScenarioStep
+from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender
+from schemas.plain_events import PlainStep
 from services.issuer.decode import Decoder
 from tests.support.records import (
     ALLOWED,
@@ -15,6 +16,7 @@ from tests.support.records import (
     REQUEST_ID,
     STEP,
     STRUCTURED,
+    Headers,
     base64,
     decoder,
     envelope,
@@ -42,14 +44,14 @@ def test_a_message_in_binary_mode_is_read() -> None:
         preview=True,
         deadline=datetime(2026, 12, 1, 10, tzinfo=UTC),
     )
-    assert (received.structured, received.reply_topic, received.correlation_id) == (False, None, None)
+    assert (received.structured, received.options.topic, received.options.correlation_id) == (False, None, None)
 
 
 def test_a_step_is_read_from_its_own_topic() -> None:
     received = decoder().decode(record(json.dumps(STEP).encode(), headers(SCENARIO_STEP), "scenario-step"))
 
     assert received.request.source is Source.SCENARIO
-    assert received.request.event == ScenarioStep(
+    assert received.request.event == PlainStep(
         profile_id="p-1001", scenario_id="welcome", step_id="s-3", program="SPRING"
     )
 
@@ -84,9 +86,58 @@ def test_a_message_in_structured_mode_is_read(value: bytes, content_type: bytes)
     ],
 )
 def test_unknown_fields_and_white_space_decide_nothing(value: bytes) -> None:
-    received = decoder().decode(record(value, headers()))
+    event = decoder().decode(record(value, headers())).request.event
 
-    assert received.request.event == MessageRender(profile_id="p-1001", campaign_id="spring", programs=("SPRING",))
+    assert (event.profile_id, event.program_names) == ("p-1001", ("SPRING",))
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (
+            {"programs": None, "template": "{loyalty.A.promocode}", "preview": None, "message_id": None},
+            "message-render",
+        ),
+        ({"preview": None, "deadline": None}, "scenario-step"),
+    ],
+)
+def test_null_is_as_if_it_were_left_out(given: dict[str, object], kind: str) -> None:
+    value, event_type = (MESSAGE, MESSAGE_RENDER) if kind == "message-render" else (STEP, SCENARIO_STEP)
+
+    received = decoder().decode(record(json.dumps(value | given).encode(), headers(event_type), kind))
+
+    assert not received.request.event.preview
+    assert received.request.names == (("A",) if kind == "message-render" else ("SPRING",))
+
+
+@pytest.mark.parametrize("given", [headers(), STRUCTURED, [("content-type", b"application/json")]])
+def test_a_byte_order_mark_is_skipped(given: Headers) -> None:
+    value = message() if "ce_id" in dict(given) else envelope()
+
+    assert decoder().decode(record(b"\xef\xbb\xbf" + value, given)).request.id == UUID(REQUEST_ID)
+
+
+def test_a_byte_order_mark_in_base64_is_skipped() -> None:
+    value = envelope(data=None, data_base64=base64(b"\xef\xbb\xbf" + message()))
+
+    assert decoder().decode(record(value, STRUCTURED)).request.id == UUID(REQUEST_ID)
+
+
+@pytest.mark.parametrize(
+    "given", [[], [("content-type", b"application/json")], [("content-type", None)], [("ce_traceparent", b"00-ab")]]
+)
+def test_a_structured_event_is_known_by_its_attributes(given: Headers) -> None:
+    received = decoder().decode(record(envelope(), given))
+
+    assert (received.request.id, received.structured) == (UUID(REQUEST_ID), True)
+
+
+def test_the_headers_of_binary_mode_win_over_attributes_in_the_data() -> None:
+    value = message(specversion="1.0", id="x", type="y", source="z")
+
+    received = decoder().decode(record(value, [*headers(), ("content-type", b"application/json")]))
+
+    assert (received.request.id, received.structured) == (UUID(REQUEST_ID), False)
 
 
 def test_unknown_headers_and_extensions_decide_nothing() -> None:
@@ -109,7 +160,7 @@ def test_wishes_for_the_answer_are_kept(correlation_id: bytes) -> None:
 
     received = decoder().decode(record(message(), given))
 
-    assert (received.reply_topic, received.correlation_id) == (ALLOWED, correlation_id)
+    assert (received.options.topic, received.options.correlation_id) == (ALLOWED, correlation_id)
 
 
 def test_headers_without_a_value_wish_for_nothing() -> None:
@@ -117,7 +168,7 @@ def test_headers_without_a_value_wish_for_nothing() -> None:
 
     received = decoder().decode(record(message(), given))
 
-    assert (received.structured, received.reply_topic, received.correlation_id) == (False, None, None)
+    assert (received.structured, received.options.topic, received.options.correlation_id) == (False, None, None)
 
 
 @pytest.mark.parametrize(

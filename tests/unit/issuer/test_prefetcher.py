@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -18,6 +20,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self.read = 0
+        self._subscription = SimpleNamespace(subscription=None)
 
     async def getmany(self, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         self.read += 1
@@ -30,7 +33,7 @@ class Consumer:
         return self.read
 
 
-def read(_: Iterable[ConsumerRecord]) -> DecodedBatch:
+def read(_: Iterable[ConsumerRecord]) -> DecodedBatch[Any]:
     return DecodedBatch([], [])
 
 

@@ -1,5 +1,7 @@
 """Requests that wait come back spread over half of their wait, each partition's together and in order."""
 
+from typing import Any
+
 from aiokafka import TopicPartition
 
 from services.issuer.batch import DecodedBatch
@@ -9,7 +11,7 @@ from services.issuer.retry_schedule import batches_when_due
 DELAY_S = 2.0
 
 
-def part(partition: int, newest_s: float) -> FetchedPartition:
+def part(partition: int, newest_s: float) -> FetchedPartition[Any]:
     return FetchedPartition(TopicPartition("t", partition), DecodedBatch([], []), 1, int(newest_s * 1000))
 
 

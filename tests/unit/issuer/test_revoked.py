@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
@@ -34,7 +35,7 @@ class Consumer:
         self.commits.append(offsets)
 
 
-def read(_: Iterable[ConsumerRecord]) -> DecodedBatch:
+def read(_: Iterable[ConsumerRecord]) -> DecodedBatch[Any]:
     return DecodedBatch([], [])
 
 
@@ -44,7 +45,7 @@ def consumer() -> Consumer:
 
 
 @pytest.fixture
-def prefetcher(consumer: Consumer) -> Prefetcher:
+def prefetcher(consumer: Consumer) -> Prefetcher[Any]:
     return Prefetcher(consumer, read, 10)
 
 
@@ -62,7 +63,7 @@ async def nothing_in_hand() -> None:
 
 
 async def test_no_batch_begins_while_the_last_offsets_are_committed(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter
+    consumer: Consumer, prefetcher: Prefetcher[Any], offsets: OffsetCommitter
 ) -> None:
     revoking = asyncio.create_task(RebalanceListener(nothing_in_hand, offsets, prefetcher).on_partitions_revoked([A]))
     await asyncio.sleep(0)
@@ -77,7 +78,7 @@ async def test_no_batch_begins_while_the_last_offsets_are_committed(
 
 @pytest.mark.parametrize("fault", [KafkaError(), TimeoutError()])
 async def test_a_last_commit_that_fails_is_no_fault(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter, fault: Exception
+    consumer: Consumer, prefetcher: Prefetcher[Any], offsets: OffsetCommitter, fault: Exception
 ) -> None:
     consumer.fault = fault
     consumer.goes_on.set()
@@ -88,7 +89,7 @@ async def test_a_last_commit_that_fails_is_no_fault(
 
 
 async def test_what_was_answered_is_committed_though_the_batch_behind_it_takes_too_long(
-    consumer: Consumer, prefetcher: Prefetcher, offsets: OffsetCommitter, monkeypatch: pytest.MonkeyPatch
+    consumer: Consumer, prefetcher: Prefetcher[Any], offsets: OffsetCommitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REVOKE_TIMEOUT_S", 0.01)
     consumer.goes_on.set()

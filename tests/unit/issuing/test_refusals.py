@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -60,7 +61,12 @@ def test_each_reason_and_its_sentence(changed: dict[str, Any], reason: str, sent
 
     assert refusals(decision) == [("SPRING", reason)]
     assert decision.rows[0].request_id == request.id
-    assert json.loads(decision.rows[0].refusals or "") == [{"program": "SPRING", "reason": reason, "detail": sentence}]
+    [refusal] = json.loads(decision.rows[0].refusals or "")
+    assert refusal.keys() == {"program", "reason", "detail"}
+    fact, remedy = refusal["detail"][: len(sentence)], refusal["detail"][len(sentence) :]
+    assert fact == sentence
+    # What to do about it follows.
+    assert re.fullmatch(r" [A-Z][^.]+\.", remedy)
 
 
 def test_scenarios_are_named_where_scenarios_may_not_create() -> None:
@@ -142,5 +148,5 @@ def test_the_period_holds_its_first_moment_and_not_its_last(changed: dict[str, A
 def test_a_remote_service_that_failed_is_named() -> None:
     assert (
         refusal_sentence("SPRING", "remote_failed", Source.CAMPAIGN)
-        == "The remote service of SPRING gave no code in time."
+        == "The remote service of SPRING gave no code in time. Check the service, and ask again."
     )

@@ -141,6 +141,43 @@ def test_a_copy_with_another_template_keeps_what_it_was_not_given() -> None:
     _, data = answer_event(copy, [given_row(copy, "S")], NAMES)
 
     assert json.loads(data)["rendered"] == "S {loyalty.LATER.promocode}"
+    assert json.loads(data)["unresolved"] == ["{loyalty.LATER.promocode}"]
+
+
+@pytest.mark.parametrize(
+    "stays",
+    [
+        "{loyalty.SPRING.other}",
+        "{loyalty.NOPE.points}",
+        "{LOYALTY.SPRING.PROMOCODE}",
+        "{Loyalty.SPRING.promocode}",
+        "{ loyalty.SPRING.promocode }",
+        "{loyalty .SPRING.promocode}",
+    ],
+)
+def test_a_placeholder_that_stays_in_the_text_is_listed_once(stays: str) -> None:
+    request = message(template=f"{{loyalty.SPRING.promocode}} {stays} {{other.SPRING.name}} {stays} {{}}")
+
+    _, data = answer_event(request, [given_row(request, "{loyalty.CODE.x}")], NAMES)
+
+    answer = CodesAttached.model_validate_json(data)
+    assert answer.rendered == f"{{loyalty.CODE.x}} {stays} {{other.SPRING.name}} {stays} {{}}"
+    assert answer.unresolved == (stays,)
+
+
+def test_at_most_a_hundred_placeholders_are_listed() -> None:
+    request = message(template="{loyalty.SPRING.promocode}" + "".join(f"{{loyalty.P{n}.x}}" for n in range(200)))
+
+    _, data = answer_event(request, [given_row(request, "S")], NAMES)
+
+    assert json.loads(data)["unresolved"] == [f"{{loyalty.P{n}.x}}" for n in range(100)]
+
+
+@pytest.mark.parametrize("template", ["{loyalty.SPRING.promocode}", "a {{loyalty.SPRING.promocode}} {b} {loyal.x}"])
+def test_a_template_of_which_nothing_stays_lists_nothing(template: str) -> None:
+    request = message(template=template)
+
+    assert "unresolved" not in json.loads(answer_event(request, [given_row(request, "S")], NAMES)[1])
 
 
 def test_what_was_decided_comes_from_the_rows() -> None:

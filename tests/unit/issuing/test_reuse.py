@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AssignmentKey, Decision, LockedStock, PooledCode, Request, assignment_key
+from codewell.issuing.model import AssignmentKey, Decision, LockedStock, PooledCode, Request
 from codewell.pool.program_rules import ProgramRules
 from tests.support.factories import NOW, message, rules, step, stock
 

@@ -50,7 +50,10 @@ TOKENS = st.one_of(
     st.builds("{{[{}] {}}}".format, ALPHABETS, st.integers(1, 12)),
     st.sampled_from(["-", "🎁", " ", "ß", "CODE", "\\{", "\\\\"]),
 )
-TEMPLATES = st.lists(TOKENS, min_size=1, max_size=8).map("".join)
+TEMPLATES = st.one_of(
+    st.lists(TOKENS, min_size=1, max_size=8).map("".join),
+    st.builds("{}{{[abcé🎁] 2}}{{check}}{}".format, st.sampled_from(["", "A-", "{safe 4}"]), TOKENS),
+)
 
 
 @settings(deadline=None)

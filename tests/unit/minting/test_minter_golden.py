@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from codewell.minting.minter import ALGORITHM, Minter
 from codewell.minting.permutation import Permutation
 from codewell.minting.template import Template
+from examples.check.check import is_right
 
 KEY = bytes(range(32))
 REQUEST_ID = b"0123456789abcdef"
@@ -34,6 +35,13 @@ GOLDEN: list[tuple[str, int, dict[int, str], str]] = [
         {0: "🎁🎂é🎃-39", 1: "🎁🎂é🎃-68", 2: "🎁éé🎂-97", 6399: "🎁🎃🎂🎃-13"},
         "🎁🎂é🎃-63",
     ),
+    (
+        "S-{safe 4}{check}-{safe 4}",
+        377801998336,
+        {0: "S-KF4N3-DG4X", 1: "S-3FHN8-MMKJ", 377801998335: "S-RRBX6-G4HG"},
+        "S-NXN3R-4D6W",
+    ),
+    ("{number 6}{check}", 1_000_000, {0: "8640129", 1: "9463485", 2: "0663880"}, "8865131"),
     (
         "{[01] 62}",
         2**62,
@@ -96,20 +104,26 @@ def test_codes_are_for_ever(text: str, numbers: int, texts: dict[int, str], prev
 
 def plainly(template: Template, number: int) -> str:
     """The text of a number under KEY, one place at a time and written from the description alone."""
-    sizes = [len(cell) for cell in template.cells]
+    cells = template.free_cells
+    sizes = [len(cell) for cell in cells]
     head = max(place for place in range(len(sizes) + 1) if math.prod(sizes[:place]) <= 2**62)
     permutation = Permutation(KEY[:16], math.prod(sizes[:head]))
     (index,) = permutation.forward(np.array([number], np.int64)).tolist()
     characters: list[str] = []
-    for cell in reversed(template.cells[:head]):
+    for cell in reversed(cells[:head]):
         index, digit = divmod(index, len(cell))
         characters.insert(0, cell[digit])
     encryptor = Cipher(algorithms.AES(KEY[16:]), modes.ECB()).encryptor()
-    for place, cell in enumerate(template.cells[head:]):
+    for place, cell in enumerate(cells[head:]):
         pair, half = divmod(place, 2)
         answer = encryptor.update(number.to_bytes(8, "little") + pair.to_bytes(4, "little") + b"CWt\x01")
         word = int.from_bytes(answer[8 * half : 8 * half + 8], "little") >> 12
         characters.append(cell[word * len(cell) >> 52])
+    if template.check is not None:
+        mask = "".join("?" if len(cell) > 1 else cell for cell in template.cells)
+        at, alphabet = template.check.place, template.check.alphabet
+        fits = ["".join([*characters[:at], one, *characters[at:]]) for one in alphabet]
+        [characters] = [list(code) for code in fits if is_right(code, mask, alphabet)]
     return "".join(characters)
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.errors import TemplateInvalid
-from codewell.minting.template import CODE_CHARACTERS_MAX, TEMPLATE_CHARACTERS_MAX, Template
+from codewell.minting.template import ALPHABETS, CODE_CHARACTERS_MAX, TEMPLATE_CHARACTERS_MAX, Template
 
-TOKENS = "{string n}, {number n}, {upstring n}, {safe n} or {[characters] n}"
+TOKENS = "{string n}, {number n}, {upstring n}, {safe n}, {[characters] n} or {check}"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,37 @@ def test_a_number_of_thousands_of_digits_is_refused_and_not_computed() -> None:
         Template.parse("{number " + "9" * (TEMPLATE_CHARACTERS_MAX - 20) + "}")
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence", "position"),
+    [
+        ("{check}", "There is no random character before {check}: put it after the characters", 1),
+        ("AB-{[x] 2}{check}{safe 8}", "There is no random character before {check}", 11),
+        ("{safe 4}{check}-{safe 4}{check}", "The template has {check} twice", 25),
+        ("{safe 4}{check 2}", "A code has one check character, without a number: write {check}.", 9),
+        ("{safe 4}{check2}", "A code has one check character, without a number: write {check}.", 9),
+        ("{safe 4}{checks}", 'The token "{checks}" is unknown', 9),
+        ("{[" + "".join(map(chr, range(0x400, 0x481))) + "] 2}{check}", "have 129 different characters", None),
+        ("{safe 200}{check}", "The codes would have 201 characters", None),
+    ],
+)
+def test_a_check_character_that_cannot_be_is_refused(text: str, sentence: str, position: int | None) -> None:
+    with pytest.raises(TemplateInvalid, match=re.escape(sentence)) as refused:
+        Template.parse(text)
+
+    assert refused.value.position == position
+
+
+def test_a_check_character_adds_a_place_and_no_strength() -> None:
+    template = Template.parse("S-{safe 4}{check}-{number 4}")
+
+    assert template.length == 12
+    assert template.cells[6] == "0123456789BCDFGHJKMNPQRSTVWXYZ"
+    assert template.space == 28**4 * 10**4
+    assert template.positions == (ALPHABETS["safe"],) * 4 + (ALPHABETS["number"],) * 4
+    assert template.count_common_texts(Template.parse("S-{safe 5}-{number 4}")) == 28**4 * 10**4
+    assert not template.count_common_texts(Template.parse("S-{safe 4}a-{number 4}"))
+
+
 def test_a_code_of_the_greatest_length_is_fine() -> None:
     assert Template.parse("{number 100}" + "-" * 100).length == CODE_CHARACTERS_MAX
 
@@ -188,6 +219,7 @@ def test_any_text_is_read_or_refused_in_one_sentence(text: str) -> None:
     read = read_or_refused(text)
 
     if isinstance(read, Template):
+        assert read.check is None
         assert read.fits("".join(cell[0] for cell in read.cells))
     else:
         assert re.fullmatch(r"[^\n]+\.", read)

@@ -15,7 +15,26 @@ SOON, END, LATE = NOW + timedelta(days=1), NOW + TTL, NOW + timedelta(days=90)
 
 def program(ttl: timedelta | None, ttl_from: str) -> ProgramRules:
     return ProgramRules(
-        1, "SPRING", True, None, None, True, True, False, "request", ttl, ttl_from, 9, 9, 9, 1, 9, "template", 0
+        1,
+        "SPRING",
+        True,
+        None,
+        None,
+        True,
+        True,
+        False,
+        "request",
+        ttl,
+        ttl_from,
+        9,
+        9,
+        9,
+        1,
+        9,
+        "template",
+        0,
+        None,
+        None,
     )
 
 

@@ -32,19 +32,25 @@ def test_a_good_answer() -> None:
     assert check_answer(body(()), REQUEST) == ()
 
 
+def test_what_other_serializers_write_is_read() -> None:
+    unset = {"code": "A", "expires_at": None, "fields": None}
+    [code] = check_answer(b"\xef\xbb\xbf" + body((unset,)), REQUEST)
+    assert (code.code, code.expires_at, code.fields) == ("A", None, None)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (b"", "The answer: Invalid JSON"),
+        (b"", "The answer: is not valid JSON: it ends too early"),
         (b"[]", "The answer: "),
         (b"\xff\xfe", "The answer: "),
         (b"[" * 100_000, "The answer: "),
         (body(version=2), "version: "),
         (body(version="1"), "version: "),
-        (body(version="LEFT OUT"), "version: Field required"),
+        (body(version="LEFT OUT"), "version: give a value"),
         (body(request_id=str(ANOTHER)), "request_id: must be that of the request"),
         (body(request_id=7), "request_id: "),
-        (body("LEFT OUT"), "codes: Field required"),
+        (body("LEFT OUT"), "codes: give a value"),
         (body(None), "codes: "),
         (body({}), "codes: "),
         (body(("A", "B", "C", "D")), "codes: 4 were delivered, but 3 were requested"),

@@ -1,0 +1,1 @@
+"""Tests of `codewell_client` on a real Kafka and Postgres."""

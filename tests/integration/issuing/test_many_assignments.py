@@ -1,0 +1,119 @@
+"""Assignments of large batches, which are stored by COPY where no profile had one, and by an upsert where one had.
+
+Every other request is plain, so it is decided as a column's part.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.assignments import assign
+from codewell.issuing.claim import ClaimResult, Claims
+from codewell.issuing.model import AnswerRow, AssignmentKey, PooledCode, Request
+from codewell.pool.fill import generate
+from codewell.pool.minter_cache import Minters
+from codewell.programs import overview
+from schemas.events import MessageRender
+from schemas.plain_events import plain_render
+from tests.support.factories import OFF, message, program
+from tests.support.stock import until_waiting
+
+COUNT = 250
+
+
+def requests(numbers: Iterable[int] = range(COUNT)) -> list[Request]:
+    return [asked(number) for number in numbers]
+
+
+def asked(number: int) -> Request:
+    request = message("SPRING", profile_id=f"p-{number:03}")
+    assert isinstance(request.event, MessageRender)
+    event = plain_render(request.event.model_dump_json().encode())
+    assert event is not None
+    return request._replace(event=event) if number % 2 else request
+
+
+def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:
+    """The row of each request."""
+    found = [(request.id, claimed.given.get(request.id)) for request in requests]
+    return [claimed.rows[id_][0] if run is None else run[0].row(run[1]) for id_, run in found]
+
+
+async def test_each_profile_gets_its_code_again_as_it_was(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1), ttl_from="attachment", **OFF)
+    await generate(connection, minters, spring.id, COUNT, '{"discount": "10"}')
+    first, again = requests(), requests()
+
+    given = await claims.attach(first)
+    repeated = await others.attach(again)
+
+    assert (len(given.given), len(repeated.given)) == (COUNT // 2, COUNT // 2)
+    for row, copy in zip(rows(given, first), rows(repeated, again), strict=True):
+        assert (row.again, copy.again) == (False, True)
+        assert (copy[2:5], copy[7:11]) == (row[2:5], row[7:11])
+    assert (await overview.stock(connection, "SPRING")).attached == COUNT
+    stored = (await claims.attach(again)).rows
+    assert [stored[request.id] for request in again] == [[row] for row in rows(repeated, again)]
+    assert await audit(connection) == []
+
+
+async def test_a_batch_of_new_profiles_and_of_some_whose_codes_expired(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1), **OFF)
+    await generate(connection, minters, spring.id, 2 * COUNT, None)
+    await claims.attach(requests([0, 1]))
+    await connection.execute("UPDATE holding SET expires_at = now()")
+    wanted = requests()
+
+    given = rows(await claims.attach(wanted), wanted)
+
+    assert len({row.code for row in given}) == COUNT
+    assert not any(row.again for row in given)
+    assert await connection.fetchval("SELECT count(*) FROM holding WHERE expires_at > now()") == COUNT
+    assert await audit(connection) == []
+
+
+async def test_profiles_that_another_worker_assigns_meanwhile_keep_those_codes(
+    connection: Connection, claims: Claims, bystander: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, COUNT, None)
+    # Their ids are in another order than their profiles, by which all workers store assignments.
+    wanted = requests(reversed(range(COUNT)))
+    code = PooledCode(0, 0, "of another", None, None)
+    other = bystander.transaction()
+    await other.start()
+    await assign(bystander, {AssignmentKey(spring.id, "p-100", ""): code})
+    claim = asyncio.ensure_future(claims.attach(wanted))
+    await until_waiting(connection)
+
+    # What the claim has stored already is not in the way of a later profile.
+    assert await assign(bystander, {AssignmentKey(spring.id, "p-199", ""): code}) == 1
+    await other.commit()
+    given = {row.profile_id: row.code for row in rows(await claim, wanted)}
+
+    assert [given.pop(profile_id) for profile_id in ("p-100", "p-199")] == ["of another"] * 2
+    assert len(set(given.values())) == COUNT - 2
+    assert (await overview.stock(connection, "SPRING")).attached == COUNT - 2
+    assert await connection.fetchval("SELECT count(*) FROM holding") == COUNT
+
+
+async def test_two_workers_give_the_same_profiles_one_code_each(
+    connection: Connection, claims: Claims, others: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    for _ in range(4):
+        await generate(connection, minters, spring.id, COUNT, None)
+    ours, theirs = requests(), requests(reversed(range(COUNT)))
+
+    one, other = await asyncio.gather(claims.attach(ours), others.attach(theirs))
+
+    mine, yours = ({row.profile_id: row.code for row in found} for found in (rows(one, ours), rows(other, theirs)))
+    assert mine == yours
+    assert (await overview.stock(connection, "SPRING")).attached == COUNT
+    assert await audit(connection) == []

@@ -1,0 +1,1 @@
+"""The stream of codes on a real database and a real Kafka."""

@@ -1,0 +1,73 @@
+"""Reservations in programs of remote services: pending until the orders arrive, which nothing else takes."""
+
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection
+from codewell.issuing.claim import Claims
+from codewell.pool.fill import top_up
+from codewell.pool.minter_cache import Minters
+from codewell.reservations import pending, reservations, states
+from schemas.reservations import ReservationChanges
+from tests.integration.reservations.test_claims import reserve
+from tests.support.factories import OFF, message
+from tests.support.remote_programs import asked, codes, remote, stock, store, taken
+from tests.support.stock import attach_all
+from tests.support.stock import codes as codes_of
+
+
+async def test_an_order_fills_the_reservation_and_not_the_pool(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    """The last delivery is short: what it lacks is ordered again."""
+    program = await remote(connection, minters, **OFF)
+    mine = await reserve(connection, minters, program.id, 25)
+    assert (mine.state, mine.reserved, mine.left, mine.parts.on_order) == ("pending", 25, 0, 25)
+    assert await asked(connection) == [10, 10, 5]
+    await states.note_changes(connection)
+    assert await states.unpublished(connection) == []
+
+    orders = [await taken(connection) for _ in range(3)]
+    for number, order in enumerate(orders):
+        count = order.asked - (2 if number == 2 else 0)
+        await store(connection, order, codes(count, number * 100))
+        assert await audit(connection) == []
+    found = await reservations.get(connection, program.id, mine.id)
+    assert (found.state, found.left, found.on_order) == ("pending", 23, 2)
+    asked_for = [message("SPRING", campaign_id="autumn"), message("SPRING")]
+    rows = await attach_all(claims, asked_for)
+    assert [code is None for code in codes_of(rows, asked_for)] == [True, False]
+
+    assert await pending.order_missing(connection, program.id) == 2
+    assert await pending.order_missing(connection, program.id) == 0
+    await store(connection, await taken(connection), codes(2, 900))
+    found = await reservations.get(connection, program.id, mine.id)
+    assert (found.state, found.used, found.left, found.on_order) == ("ready", 1, 24, 0)
+    await states.note_changes(connection)
+    assert [one.state for one in await states.unpublished(connection)] == ["ready"]
+    assert await audit(connection) == []
+
+
+async def test_the_pool_is_ordered_beside_a_pending_reservation(connection: Connection, minters: Minters) -> None:
+    program = await remote(connection, minters, codes_max=1_000, pool_max=25)
+    await reserve(connection, minters, program.id, 30)
+
+    await top_up(connection, minters, program.id)
+
+    assert await stock(connection) == (0, 0, 55)
+    assert await audit(connection) == []
+
+
+async def test_orders_of_a_reservation_that_shrank_or_ended_come_to_the_pool(
+    connection: Connection, minters: Minters
+) -> None:
+    program = await remote(connection, minters, **OFF)
+    mine = await reserve(connection, minters, program.id, 20)
+    less = await reservations.change(connection, minters, program.id, mine.id, ReservationChanges(count=5))
+    assert (less.reserved, less.on_order) == (5, 5)
+    await store(connection, await taken(connection), codes(10))
+    assert (await reservations.get(connection, program.id, mine.id)).left == 5
+    await reservations.release(connection, program.id, mine.id)
+    await store(connection, await taken(connection), codes(10, 100))
+
+    assert await stock(connection) == (20, 20, 0)
+    assert await connection.fetchval("SELECT sum(size) FROM block WHERE open") == 20
+    assert await audit(connection) == []

@@ -1,0 +1,1 @@
+"""Tests of `codewell_client` without servers."""

@@ -1,0 +1,20 @@
+"""Readers with a rack."""
+
+import pytest
+
+from codewell.infra.kafka.clients import RACK_REPLICA_MS, consumer, reader
+from codewell.infra.kafka.config import KafkaConfig
+
+
+@pytest.mark.parametrize("of_group", [True, False])
+async def test_a_reader_leaves_a_replica_that_lags_behind_before_its_requests_are_late(of_group: bool) -> None:
+    """It asks the leader again where to read once its metadata is old, by default after five minutes."""
+    config = KafkaConfig("broker:9092", rack="north")
+    with_rack = consumer(config, "group") if of_group else reader(config, from_start=True)
+    assert with_rack._client_rack == "north"
+    assert with_rack._client._metadata_max_age_ms == RACK_REPLICA_MS < 60_000
+    without = reader(KafkaConfig("broker:9092"), from_start=True)
+    assert not without._client_rack
+    assert without._client._metadata_max_age_ms > RACK_REPLICA_MS
+    for one in (with_rack, without):
+        await one.stop()

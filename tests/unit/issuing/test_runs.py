@@ -1,0 +1,147 @@
+"""Plain requests are decided as columns: what follows is what the same requests give one by one."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codewell.issuing import copy_answers
+from codewell.issuing.decide import decide
+from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
+from codewell.issuing.reply import answer_event, plain_answer
+from codewell.pool.program_rules import ProgramRules
+from schemas.events import MessageRender, ScenarioStep
+from schemas.plain_events import plain_render, plain_step
+from tests.support.factories import NOW, message, rules, step
+
+PROGRAMS = {
+    1: rules("A", id=1, ttl=timedelta(days=1), ttl_from="attachment"),
+    2: rules("B", id=2),
+    3: rules("REUSES", id=3, reuse="profile"),
+    4: rules("CLOSED", id=4, active=False),
+    5: rules("EMPTY", id=5, fallback='[["B"], ["pool_empty"], null]'),
+}
+REUSES = 3
+NAMES = {id_: program.name for id_, program in PROGRAMS.items()} | {6: "UNKNOWN"}
+profiles = st.sampled_from(["p-1", "p-2", 'Zoë "😀"', "</script>"])
+names = st.sampled_from(list(NAMES.values()))
+asked = st.one_of(
+    st.builds(step, names, profile_id=profiles, preview=st.booleans()),
+    st.builds(
+        lambda programs, **data: message(*programs, **data),
+        st.lists(names, min_size=1, max_size=2),
+        profile_id=profiles,
+        preview=st.booleans(),
+        template=st.sampled_from([None, None, "{loyalty.A.promocode}"]),
+    ),
+)
+
+
+def plain(request: Request) -> Request:
+    """The request as the issuer reads it, most of them without pydantic."""
+    event = request.event
+    assert isinstance(event, MessageRender | ScenarioStep)
+    read = plain_render if isinstance(event, MessageRender) else plain_step
+    found = read(event.model_dump_json().encode())
+    return request if found is None else request._replace(event=found)
+
+
+def stock(id_: int, left: int) -> LockedStock:
+    """Two blocks, the first of which has holes and codes with an expiry and fields of their own."""
+    first = min(3, left)
+    lots = [
+        Lot(10 * id_, [5, 7, 8][:first], ["Å-5", "B-7", "C-8"][:first], NOW + timedelta(hours=2), '{"discount": "10"}'),
+        Lot(10 * id_ + 1, range(left - first), [f"D-{number}" for number in range(left - first)], None, None),
+    ]
+    return LockedStock([lot for lot in lots if lot.positions], elsewhere=0)
+
+
+Held = dict[AssignmentKey, PooledCode]
+
+
+def rows_of(decision: Decision) -> list[AnswerRow]:
+    return [*decision.rows, *(row for run in decision.runs for row in run.rows())]
+
+
+def decided(requests: list[Request], left: int, held: Held) -> tuple[Decision, dict[int, LockedStock]]:
+    stocks = {id_: stock(id_, 0 if id_ == 5 else left) for id_ in PROGRAMS}
+    programs: dict[str, ProgramRules] = {program.name: program for program in PROGRAMS.values()}
+    return decide(requests, programs, stocks, held, NOW, lambda program, _: f"PREVIEW-{program.name}"), stocks
+
+
+@given(st.lists(asked, max_size=8), st.integers(0, 9), st.sampled_from([None, timedelta(0), timedelta(days=1)]))
+def test_columns_give_what_one_by_one_gives(requests: list[Request], left: int, life: timedelta | None) -> None:
+    held: Held = {}
+    if life is not None:
+        held[AssignmentKey(REUSES, "p-1", "")] = PooledCode(9, 9, "HELD", NOW + life, None)
+    one_by_one, _ = decided(requests, left, held)
+    columns, stocks = decided([plain(request) for request in requests], left, held)
+
+    rows = rows_of(columns)
+    # Which of a program's codes a request gets does not matter.
+    assert Counter(row[3:5] + row[8:12] for row in rows if row[2] != REUSES) == Counter(
+        row[3:5] + row[8:12] for row in one_by_one.rows if row[2] != REUSES
+    )
+    kept: Any = [0, 1, 2, 5, 6, 7, 11, 12]
+    assert Counter(tuple(row[at] for at in kept) for row in rows) == Counter(
+        tuple(row[at] for at in kept) for row in one_by_one.rows
+    )
+    assert columns.assignments.keys() == one_by_one.assignments.keys()
+    for row in rows:
+        if row.program_id == REUSES and not row.preview:
+            code = PooledCode(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
+            key = AssignmentKey(REUSES, row.profile_id, "")
+            assert (columns.assignments.get(key) or held[key]) == code
+    given = [row[3:5] for row in rows if row.block_id is not None and not row.again]
+    assert len(set(given)) == len(given)
+    assert columns.taken == one_by_one.taken
+    assert columns.usage == one_by_one.usage
+    assert {at: one.as_asked.id for at, one in columns.redirected.items()} == {
+        at: one.as_asked.id for at, one in one_by_one.redirected.items()
+    }
+    assert (columns.unmade, columns.ordered, columns.busy) == (one_by_one.unmade, one_by_one.ordered, one_by_one.busy)
+    assert {id_: one.taken for id_, one in stocks.items()} == {
+        id_: sum(given for block, (_, given) in columns.taken.items() if block // 10 == id_) for id_ in stocks
+    }
+    by_id = {request.id: request for request in requests}
+    for run in columns.runs:
+        for number, row in enumerate(run.rows()):
+            _, answer = answer_event(by_id[row.request_id], [row], NAMES)
+            assert plain_answer(run, number, NAMES) == (str(row.request_id), answer)
+
+
+@given(st.lists(asked, min_size=1, max_size=8), st.booleans())
+def test_columns_are_stored_as_rows_are(requests: list[Request], links: bool) -> None:
+    held = {AssignmentKey(REUSES, "p-1", ""): PooledCode(9, 7, "É", NOW + timedelta(days=1), '{"discount": "5"}')}
+    decision, _ = decided([plain(request) for request in requests], 9, held)
+    rows = sorted(rows_of(decision), key=lambda row: row[:2])
+
+    ordered = sorted(decision.rows, key=lambda row: row[:2])
+    assert copy_answers.encode(ordered, decision.runs, links=links) == copy_answers.encode(rows, links=links)
+
+
+def test_most_requests_are_decided_as_columns() -> None:
+    requests = [plain(message("A")), plain(step("B")), plain(message("A"))]
+
+    decision, _ = decided(requests, 9, {})
+
+    assert [list(run.ids) for run in decision.runs] == [[requests[0].id, requests[2].id], [requests[1].id]]
+    assert decision.rows == []
+
+
+def test_requests_to_a_program_that_reuses_codes_are_too() -> None:
+    requests = [plain(message("REUSES", profile_id=profile_id)) for profile_id in ("p-1", "p-2", "p-1", "p-3")]
+    held = {
+        AssignmentKey(REUSES, "p-2", ""): PooledCode(9, 7, "HELD", None, None),
+        AssignmentKey(REUSES, "p-3", ""): PooledCode(9, 8, "EXPIRED", NOW, None),
+    }
+
+    decision, _ = decided(requests, 9, held)
+
+    assert [[(row.profile_id, row.again) for row in run.rows()] for run in decision.runs] == [
+        [("p-2", True)],
+        [("p-1", False)],
+    ]
+    assert [(row.profile_id, row.again) for row in decision.rows] == [("p-1", True), ("p-3", False)]
