@@ -55,7 +55,7 @@ class Health:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
         self._heartbeats: dict[str, float] = {}
         self.has_changed: Final = asyncio.Event()
-        """Set when the process begins or ends to wait for something; whoever tells of that clears it."""
+        """Set when the process begins or ends to wait for something; the reporter clears it."""
         for name in waiting_for:
             WAITING_FOR.labels(name).set(1)
 
