@@ -7,10 +7,9 @@ other lock. It writes requests in the order of their ids. A program's row is loc
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import chain, count, repeat
+from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import asyncpg
 
@@ -20,10 +19,12 @@ from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing import claim_queries, reserved_claim, reserved_queries
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.assignments import assigned_codes
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AgainRun, AnswerRow, AssignmentKey, Decision, PooledCode, Request, Run
+from codewell.issuing.model import AssignmentKey, Decision, PooledCode, Request
+from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
-from codewell.pool.demand import LowPool, low_pool
+from codewell.pool.demand import low_pool
 from codewell.pool.fill import make_for_request
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules, Source
@@ -48,40 +49,6 @@ class _Wait(NamedTuple):
     reservation_id: int | None
 
 
-class ClaimResult(NamedTuple):
-    """Outcome of a batch."""
-
-    rows: dict[UUID, list[AnswerRow]]
-    """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
-    given: dict[UUID, tuple[Run | AgainRun, int]]
-    """Id of a plain request -> the run that has its row, and the row's number."""
-    waiting: list[Request]
-    """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
-    service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
-    low: dict[int, LowPool]
-    """Pools by program id that are below their mark and may be filled."""
-    undecidable: dict[UUID, str]
-    """Request id -> why the database refuses to store it. `Claims.attach` leaves it empty and raises."""
-
-    def rows_of(self, request_id: UUID) -> list[AnswerRow] | None:
-        """The rows of the request's stored answer, by ordinal; None for an undecided request."""
-        place = self.given.get(request_id)
-        if place is None:
-            return self.rows.get(request_id)
-        run, number = place
-        return [run.row(number)]
-
-    def joined(self, other: "ClaimResult") -> "ClaimResult":
-        """The merged outcome of two batches."""
-        return ClaimResult(
-            self.rows | other.rows,
-            self.given | other.given,
-            self.waiting + other.waiting,
-            self.low | other.low,
-            self.undecidable | other.undecidable,
-        )
-
-
 class Claims:
     """Decides batches of requests against one database.
 
@@ -100,6 +67,7 @@ class Claims:
         """Short name by program id; a name never changes."""
         # The programs of the last batch that had reservations: a guess about the next one.
         self._reserved: set[str] = set()
+        self._small = SmallClaims(pool, minters)
         # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
         self._replaying = False
 
@@ -111,6 +79,8 @@ class Claims:
         pending = sorted(first.values(), key=attrgetter("id"))
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
+        if pending and not self._replaying and await self._claim_small(pending, claimed):
+            return claimed
         wait_for = _Wait(None, None)
         for _ in range(ROUNDS_MAX):
             if not pending:
@@ -127,8 +97,7 @@ class Claims:
                 break
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
-            for run in decision.runs:
-                claimed.given.update(zip(run.ids, zip(repeat(run), count()), strict=False))
+            claimed.add_runs(decision.runs)
             claimed.waiting.extend(
                 self._until(pending[index], now, decision.waits_max.get(index)) for index in decision.ordered
             )
@@ -181,6 +150,7 @@ class Claims:
             await reserved_queries.write(connection, decision)
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
+        self._small.learn(locked, decision)
         if self._usage is not None:
             self._usage.add(decision.usage)
         for program in locked.programs.values():
@@ -188,6 +158,17 @@ class Claims:
             if low is not None:
                 claimed.low[program.id] = low
         return {program.id: program for program in locked.programs.values()}, decision, locked.now
+
+    async def _claim_small(self, pending: Sequence[Request], claimed: ClaimResult) -> bool:
+        """Decide all of these requests in one statement; whether that was possible."""
+        small = await self._small.claim(pending)
+        if small is None:
+            return False
+        claimed.add_runs(small.runs)
+        claimed.low.update(small.low)
+        if self._usage is not None:
+            self._usage.add(small.usage)
+        return True
 
     def _until(self, request: Request, now: datetime, wait_max: timedelta | None) -> Request:
         """The request with its time limit for the delivery of codes, counted from the start of its wait.

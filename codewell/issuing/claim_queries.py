@@ -23,7 +23,7 @@ from codewell.profiles.deciding_lock import hold_deciding_lock
 _LOCK: Final = f"""
     SELECT statement_timestamp() AS now, (SELECT oldest FROM retention) AS oldest, {RULES_WITH_POOLED},
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
-           {POOLED} AS left, b.holes, b.expires_at, b.fields
+           {POOLED} AS left, b.holes, b.expires_at, b.fields, p.xmin::text::bigint AS program_row
     FROM unnest($1::text[], $2::integer[]) AS w (name, blocks)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
@@ -58,7 +58,7 @@ _APPEND_AND_TAKE: Final = f"""
                          $16::timestamptz[], $17::bigint[], $18::smallint[])
     """  # noqa: S608  constants
 # From some more on, COPY costs less; it takes two round trips more.
-_ROWS_APPENDED_MAX: Final = 200
+ROWS_APPENDED_MAX: Final = 200
 _ID: Final = attrgetter("request_id", "ordinal")
 
 # Writes to the write-ahead log only, in a separate transaction.
@@ -83,13 +83,15 @@ class LockedBlock(NamedTuple):
 class LockedPrograms(NamedTuple):
     """Existing programs by short name, the blocks locked for each, the database's time, and which requests are too old.
 
-    A request with an id before `oldest` may have had an answer that has left the database.
+    A request with an id before `oldest` may have had an answer that has left the database. `rows` are the versions of
+    the programs' rows, which each change of a row makes others.
     """
 
     now: datetime
     oldest: UUID | None
     programs: dict[str, ProgramRules]
     blocks: dict[str, list[LockedBlock]]
+    rows: dict[str, int]
 
 
 _PROGRAM_COLUMNS: Final = len(ProgramRules._fields)
@@ -109,6 +111,7 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int]) -> 
     """
     programs: dict[str, ProgramRules] = {}
     blocks: dict[str, list[LockedBlock]] = {}
+    versions: dict[str, int] = {}
     rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()))
     for row in rows:
         if row["id"] is None:
@@ -117,9 +120,10 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int]) -> 
         if name not in programs:
             programs[name] = ProgramRules(*row[2 : 2 + _PROGRAM_COLUMNS])
             blocks[name] = []
+            versions[name] = row["program_row"]
         if row["block_id"] is not None:
-            blocks[name].append(LockedBlock(*row[2 + _PROGRAM_COLUMNS :]))
-    return LockedPrograms(rows[0]["now"], rows[0]["oldest"], programs, blocks)
+            blocks[name].append(LockedBlock(*row[2 + _PROGRAM_COLUMNS : -1]))
+    return LockedPrograms(rows[0]["now"], rows[0]["oldest"], programs, blocks, versions)
 
 
 async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
@@ -192,7 +196,7 @@ async def write(connection: Connection, decision: Decision, stored: Collection[A
     a profile has an unexpired assignment already.
     """
     rows, runs = decision.rows, decision.runs
-    if len(rows) + sum(len(run.ids) for run in runs) <= _ROWS_APPENDED_MAX:
+    if len(rows) + sum(len(run.ids) for run in runs) <= ROWS_APPENDED_MAX:
         rows = sorted(chain(rows, *(run.rows() for run in runs)), key=_ID)
     else:
         links = bool(decision.fallbacks)

@@ -22,7 +22,8 @@ from codewell.infra.postgres.constraints import violates
 from codewell.issuing import claim_queries
 from codewell.issuing.assignments import AssignmentTaken
 from codewell.issuing.attach import attach_codes
-from codewell.issuing.claim import MANUAL_WAIT, ClaimResult
+from codewell.issuing.claim import MANUAL_WAIT
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import AnswerRow, ManualRequest, PooledCode, Request
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.pool import folded_texts

@@ -90,10 +90,18 @@ class Minters:
 
         Raises as `get` does.
         """
-        minter = await self.get(connection, program_id, version)
+        await self.get(connection, program_id, version)
+        return self._texts((program_id, version), first, count)
+
+    def known_texts(self, program_id: int, version: int, first: int, count: int) -> Sequence[str] | None:
+        """As `texts`; None where the minter is not in the cache."""
+        key = (program_id, version)
+        return self._texts(key, first, count) if key in self._minters else None
+
+    def _texts(self, key: tuple[int, int], first: int, count: int) -> Sequence[str]:
+        minter = self._minters[key]
         if count >= _MINTED_MIN:
             return minter.mint(first, count)
-        key = (program_id, version)
         minted = self._minted.get(key)
         if minted is None or not minted.first <= first <= first + count <= minted.first + len(minted.texts):
             texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))

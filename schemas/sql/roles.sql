@@ -37,7 +37,9 @@ REVOKE ALL ON FUNCTION note_program_settings(), chain_audit_entry(), refuse_chan
     grant_token(bigint, text, bytea, text[], text[], interval), revoke_token(bigint, bigint),
     make_session_token(text[], text[], interval), make_session_token(text[], text[], interval, bytea),
     delete_ended_sessions(integer), note_alert(), move_oldest_request(uuid),
-    drop_answer_filters(bigint[]) FROM PUBLIC;
+    drop_answer_filters(bigint[]),
+    claim_known(bigint[], bigint[], double precision[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], uuid,
+                uuid[], integer[], bigint[], text[], text[]) FROM PUBLIC;
 
 -- Reservations: everybody who reads a program's rules; who gives codes back also ends them.
 GRANT SELECT ON reservation TO codewell_issuer, codewell_generator, codewell_console, codewell_auditor;
@@ -78,6 +80,9 @@ GRANT UPDATE (next_number, skipped) ON template_version TO codewell_issuer;
 GRANT INSERT (program_id, kind, version, first, size, expires_at, fields, origin, source, created_at)
     ON block TO codewell_issuer;
 GRANT UPDATE (next, attached, holes, open, reserved_used, reserved_open, reserved_takers) ON block TO codewell_issuer;
+GRANT EXECUTE ON FUNCTION
+    claim_known(bigint[], bigint[], double precision[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], uuid,
+                uuid[], integer[], bigint[], text[], text[]) TO codewell_issuer;
 GRANT INSERT ON answer TO codewell_issuer;
 GRANT INSERT, UPDATE ON holding TO codewell_issuer;
 

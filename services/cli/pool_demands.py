@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from services.cli.output import say
 
 if TYPE_CHECKING:
-    from codewell.issuing.claim import ClaimResult, Claims
+    from codewell.issuing.claim import Claims
+    from codewell.issuing.claim_result import ClaimResult
     from codewell.issuing.model import Request
     from codewell.pool.demand import LowPool
 

@@ -21,7 +21,8 @@ from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
-from codewell.issuing.claim import ClaimResult, Claims
+from codewell.issuing.claim import Claims
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import Request
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder, ReceivedRequest

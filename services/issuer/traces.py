@@ -12,7 +12,7 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
-from codewell.issuing.claim import ClaimResult
+from codewell.issuing.claim_result import ClaimResult
 from services.issuer.decode import ReceivedRequest
 
 if TYPE_CHECKING:

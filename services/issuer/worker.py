@@ -16,7 +16,7 @@ from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.tracing import Tracing
-from codewell.issuing.claim import ClaimResult
+from codewell.issuing.claim_result import ClaimResult
 from codewell.pool.demand import LowPool
 from schemas import topics
 from services.issuer.batch import BatchProcessor, DecodedBatch, observe_answer_seconds

@@ -11,6 +11,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules as Rules
 from codewell.programs import programs
 from schemas.events import MessageRender, ScenarioStep
+from schemas.plain_events import plain_render, plain_step
 from schemas.program import Program, ProgramSettings, TemplateSource
 
 NOW = datetime(2026, 12, 1, 10, tzinfo=UTC)
@@ -30,6 +31,15 @@ def step(name: str, request_id: UUID | None = None, **data: Any) -> Request:
     """A scenario-step request for this program."""
     given = {"profile_id": "p-1", "scenario_id": "welcome", "step_id": "s-1", "program": name, **data}
     return _request(request_id, ScenarioStep.model_validate(given))
+
+
+def plain(request: Request) -> Request:
+    """The same request, read as issuers read those that need no pydantic, which they decide as columns."""
+    read = plain_render if isinstance(request.event, MessageRender) else plain_step
+    assert isinstance(request.event, MessageRender | ScenarioStep)
+    event = read(request.event.model_dump_json(exclude_none=True).encode())
+    assert event is not None
+    return request._replace(event=event)
 
 
 def _request(request_id: UUID | None, event: MessageRender | ScenarioStep) -> Request:

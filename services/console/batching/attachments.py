@@ -6,7 +6,8 @@ import asyncpg
 
 from codewell.infra.postgres.connection import ACQUIRE_TIMEOUT_S, Pool
 from codewell.infra.process.coalescer import Coalescer
-from codewell.issuing.claim import ClaimResult, Claims
+from codewell.issuing.claim import Claims
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import Request
 from codewell.pool.demand import LowPool
 from codewell.pool.minter_cache import Minters

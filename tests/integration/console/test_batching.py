@@ -7,7 +7,7 @@ import asyncpg
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
-from codewell.issuing.claim import ClaimResult
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import ManualRequest, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters

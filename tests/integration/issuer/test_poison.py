@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from codewell.client.exchange import OutgoingRequest
 from codewell.infra.telemetry.masking import mask
 from codewell.issuing import reply
-from codewell.issuing.claim import ClaimResult, Claims
+from codewell.issuing.claim import Claims
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters

@@ -10,14 +10,13 @@ from datetime import timedelta
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.assignments import assign
-from codewell.issuing.claim import ClaimResult, Claims
+from codewell.issuing.claim import Claims
+from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import AnswerRow, AssignmentKey, PooledCode, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
-from schemas.events import MessageRender
-from schemas.plain_events import plain_render
-from tests.support.factories import OFF, message, program
+from tests.support.factories import OFF, message, plain, program
 from tests.support.stock import until_waiting
 
 COUNT = 250
@@ -29,10 +28,7 @@ def requests(numbers: Iterable[int] = range(COUNT)) -> list[Request]:
 
 def asked(number: int) -> Request:
     request = message("SPRING", profile_id=f"p-{number:03}")
-    assert isinstance(request.event, MessageRender)
-    event = plain_render(request.event.model_dump_json().encode())
-    assert event is not None
-    return request._replace(event=event) if number % 2 else request
+    return plain(request) if number % 2 else request
 
 
 def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:

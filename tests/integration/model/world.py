@@ -39,7 +39,7 @@ from tests.integration.model.figures import Figures, figures
 from tests.integration.model.model import Answer, Asked, Got
 from tests.integration.model.reading import Reading, read, understand
 from tests.support import old_answers
-from tests.support.factories import message, program, step
+from tests.support.factories import message, plain, program, step
 from tests.support.import_runs import no_progress, read_file
 from tests.support.stock import attach_all
 from tests.support.stream_log import StreamLog
@@ -386,10 +386,13 @@ def _request(asked: Asked) -> Request:
         "deadline": _LONG_AGO if asked.late else None,
     }
     if asked.source == "campaign":
-        return message(*asked.names, campaign_id=asked.where, **given)
-    if asked.source == "scenario":
-        return step(asked.names[0], step_id=asked.where, **given)
-    return Request(asked.id, ManualRequest(asked.profile, asked.names[0]), asked.names)
+        request = message(*asked.names, campaign_id=asked.where, **given)
+    elif asked.source == "scenario":
+        request = step(asked.names[0], step_id=asked.where, **given)
+    else:
+        return Request(asked.id, ManualRequest(asked.profile, asked.names[0]), asked.names)
+    # A deadline is for pydantic.
+    return request if asked.late else plain(request)
 
 
 def answer_of(names: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> Answer:

@@ -1,0 +1,48 @@
+"""The outcome of a claim."""
+
+from collections.abc import Iterable
+from itertools import count, repeat
+from typing import NamedTuple
+from uuid import UUID
+
+from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
+from codewell.pool.demand import LowPool
+
+
+class ClaimResult(NamedTuple):
+    """Outcome of a batch."""
+
+    rows: dict[UUID, list[AnswerRow]]
+    """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
+    given: dict[UUID, tuple[Run | AgainRun, int]]
+    """Id of a plain request -> the run that has its row, and the row's number."""
+    waiting: list[Request]
+    """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
+    service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
+    low: dict[int, LowPool]
+    """Pools by program id that are below their mark and may be filled."""
+    undecidable: dict[UUID, str]
+    """Request id -> why the database refuses to store it. `Claims.attach` leaves it empty and raises."""
+
+    def add_runs(self, runs: Iterable[Run | AgainRun]) -> None:
+        """Add what plain requests got."""
+        for run in runs:
+            self.given.update(zip(run.ids, zip(repeat(run), count()), strict=False))
+
+    def rows_of(self, request_id: UUID) -> list[AnswerRow] | None:
+        """The rows of the request's stored answer, by ordinal; None for an undecided request."""
+        place = self.given.get(request_id)
+        if place is None:
+            return self.rows.get(request_id)
+        run, number = place
+        return [run.row(number)]
+
+    def joined(self, other: "ClaimResult") -> "ClaimResult":
+        """The merged outcome of two batches."""
+        return ClaimResult(
+            self.rows | other.rows,
+            self.given | other.given,
+            self.waiting + other.waiting,
+            self.low | other.low,
+            self.undecidable | other.undecidable,
+        )
