@@ -245,7 +245,8 @@ async def open_site(postgres_url: str, bootstrap: str, prefix: str) -> AsyncIter
         for client in (producer, consumer, admin):
             await client.start()
         names = [prefix + name for name in _WATCHED]
-        consumer.assign([TopicPartition(name, n) for name in names for n in await producer.partitions_for(name)])
+        numbers = await asyncio.gather(*map(producer.partitions_for, names))
+        consumer.assign([TopicPartition(name, n) for name, some in zip(names, numbers, strict=True) for n in some])
         yield Site(postgres_url, bootstrap, prefix, database, producer, consumer, admin)
     finally:
         await producer.stop()

@@ -17,8 +17,6 @@ from codewell.infra.kafka.diagnose import connect_error
 from codewell.infra.kafka.partition_records import FaultyRecord
 
 _POLL_MS: Final = 500
-# It reads what is there already: a fetch that is held at the end of a partition only delays the next partition.
-_WAIT_MS: Final = 10
 _RECORDS_MAX: Final = 1_000
 
 
@@ -97,7 +95,7 @@ class TopicReader:
 async def open_reader(kafka_config: KafkaConfig | str) -> AsyncIterator[TopicReader]:
     """A reader for one command. Raises StackUnavailable if Kafka is unavailable."""
     # Its offset reset loses no record, should it override a seek.
-    consumer = clients.reader(kafka_config, from_start=True, wait_ms=_WAIT_MS)
+    consumer = clients.reader(kafka_config, from_start=True)
     try:
         try:
             await asyncio.wait_for(consumer.start(), clients.EXCHANGE_TIMEOUT_S)
