@@ -8,12 +8,12 @@ no answer (`block.archived_until`).
 import asyncio
 import csv
 from collections.abc import Sequence
-from io import BytesIO, StringIO
+from io import StringIO
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.archiving import filters
-from codewell.archiving.archive_folder import ArchiveFolder
+from codewell.archiving.archive_folder import ArchiveFolder, CompressedLines
 from codewell.archiving.horizon import Limits
 from codewell.infra.id_times import SQL_IS_VERSION_7
 from codewell.infra.postgres.connection import Connection
@@ -208,12 +208,11 @@ async def _take_out(
         deleted: int = await connection.fetchval(statement, timeout=_TIMEOUT_S)
         return deleted
     statement = _DELETE.format(condition=condition, counting=counting, telling=_TELL)
-    lines = BytesIO()
-    lines.write(_line((*_COLUMNS, *_OF_USES)))
-    said: str = await connection.copy_from_query(statement, output=lines, format="csv", timeout=_TIMEOUT_S)
+    lines = CompressedLines(_line((*_COLUMNS, *_OF_USES)))
+    said: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
     count = int(said.rpartition(" ")[2])
     if count:
-        await asyncio.to_thread(folder.store, name, lines.getvalue())
+        await asyncio.to_thread(folder.store, name, lines.end())
         reach(Failpoint.ARCHIVED)
     return count
 
