@@ -46,7 +46,10 @@ _ROW: Final = np.dtype(
 _AGE: Final = (
     "UPDATE program SET created_at = created_at - $2::interval WHERE id = $1",
     "UPDATE program_history SET held_from = held_from - $2::interval WHERE program_id = $1",
-    "UPDATE block SET created_at = created_at - $2, expires_at = expires_at - $2 WHERE program_id = $1",
+    """
+    UPDATE block SET created_at = created_at - $2::interval, expires_at = expires_at - $2::interval
+    WHERE program_id = $1
+    """,
 )
 _GIVEN: Final = """
     UPDATE block SET next = size, attached = size, open = false WHERE program_id = $1 AND id = ANY($2::bigint[])
