@@ -128,7 +128,7 @@ async def _alone(
         shares = [ours / bare for ours, bare in zip(rates[name], rates["DELETE alone"], strict=True)]
         report.add(f"{name} / DELETE alone", OF_CEILING, shares)
     report.add("disk of a million answers", "MB", [there / answers])
-    report.add("disk of a million answers that have left", "MB", [gone / (answers * repetitions * len(ways))])
+    report.add("left behind by a million answers, at most", "MB", [gone / (answers * repetitions * len(ways))])
     report.goals.append(Goal("answers a second", seen["codewell"].rate, RATE_GOAL))
 
 
