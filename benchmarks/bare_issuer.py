@@ -23,7 +23,7 @@ GROUP: Final = "bare-issuer"
 _POLL_MS: Final = 500
 _VALIDATE: Final = MessageRender.__pydantic_validator__.validate_json
 _ANY_ID: Final = b"00000000-0000-7000-8000-000000000000"
-_HEADERS: Final = [
+HEADERS: Final = [
     ("ce_id", _ANY_ID),
     ("ce_specversion", b"1.0"),
     ("ce_source", b"/codewell/issuer"),
@@ -32,7 +32,7 @@ _HEADERS: Final = [
     ("ce_dataschema", schema_uri(CODES_ATTACHED).encode()),
     ("content-type", b"application/json"),
 ]
-_BEFORE_ID, _, _AFTER_ID = encode_headers(_HEADERS).partition(_ANY_ID)
+_BEFORE_ID, _, _AFTER_ID = encode_headers(HEADERS).partition(_ANY_ID)
 
 
 async def issue(settings: IssuerSettings, stop: asyncio.Event) -> None:
@@ -64,13 +64,17 @@ async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_t
 def answer(record: ConsumerRecord) -> tuple[bytes, bytes]:
     """An answer's value and encoded headers in the product's form, except for the values of the code and the ids."""
     request_id = dict(record.headers)["ce_id"]
-    event = _VALIDATE(record.value)
-    data = (
+    return data(request_id, record.value), b"".join((_BEFORE_ID, request_id, _AFTER_ID))
+
+
+def data(request_id: bytes, request: bytes) -> bytes:
+    """An answer's value."""
+    event = _VALIDATE(request)
+    return (
         f'{{"request_id":"{request_id.decode()}","profile_id":"{event.profile_id}","outcome":"attached","codes":['
         f'{{"program":"{event.programs[0]}","code":"smFg-2497-DMPB","expires_at":"2026-12-23T00:00:00.123456Z",'
         '"fields":{}}]}'
-    )
-    return data.encode(), b"".join((_BEFORE_ID, request_id, _AFTER_ID))
+    ).encode()
 
 
 if __name__ == "__main__":

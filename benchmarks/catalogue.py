@@ -27,11 +27,12 @@ class Benchmark:
 
 # Short runs are large enough for the ratio of the whole run: constant costs must not matter.
 BENCHMARKS: Final = (
-    Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database",)),
+    Benchmark("issue", ("--requests=100000",), ("usual build",), ("no database", "librdkafka", "COPY")),
     Benchmark("mixed", ("--requests=100000",), ceilings=("one hot program",)),
     Benchmark(
         "grown", ("--requests=50000", "--attached=2000000", "--random=0", "--assigned=2000000"), ceilings=("empty",)
     ),
+    Benchmark("retention", ("--answers=100000", "--requests=20000"), ceilings=("DELETE alone",)),
     Benchmark("scale"),
     Benchmark("latency", peers=("Kafka echo",)),
     Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),

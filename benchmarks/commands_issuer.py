@@ -52,7 +52,7 @@ def _issuers(*default: int) -> Callable[[_F], _F]:
 def issue(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bool) -> None:
     """Answer a backlog of requests.
 
-    Beside two conventional implementations, and the issuer's loop without a database.
+    Beside two conventional implementations, the issuer's loop without a database, librdkafka, and COPY.
     """
     from benchmarks.issue import bench_issue
 

@@ -1,11 +1,11 @@
-"""The contenders of the issuer benchmark: the product, the usual build, and a loop without a database."""
+"""The contenders of the issuer benchmark: the product, two usual builds, and two loops without a database."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from benchmarks import bare_issuer, usual_batches, usual_issuer
+from benchmarks import bare_issuer, librdkafka, usual_batches, usual_issuer
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import fill
@@ -97,3 +97,4 @@ CEILING: Final = Contender(
     _stock_nothing,
     _given_by_nobody,
 )
+LIBRDKAFKA: Final = replace(CEILING, name="librdkafka", module=("benchmarks.librdkafka",), group=librdkafka.GROUP)

@@ -1,9 +1,13 @@
-"""Measures throughput on a backlog: the product, two usual builds and the loop without a database."""
+"""Measures throughput on a backlog: the product, two usual builds, and ceilings.
+
+The loop without a database becomes faster with the product's own code; librdkafka and `COPY` alone do not.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from benchmarks.contenders import BATCHES, CEILING, PEER, PRODUCT, Contender
+from benchmarks.contenders import BATCHES, CEILING, LIBRDKAFKA, PEER, PRODUCT, Contender
+from benchmarks.copy_alone import copied
 from benchmarks.fresh import fresh_servers
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
@@ -18,25 +22,30 @@ MEMORY_GOAL_MB: Final = 150
 # The peers are so much slower that they need fewer requests for a measurement of the same duration.
 REQUESTS_SHARE: Final = {PEER.name: 80, BATCHES.name: 10}
 
+COPY: Final = "COPY of the answers"
+
 Entry = tuple[Contender, int]
 Outcomes = dict[Entry, list[Outcome]]
 
 
 async def bench_issue(requests: int, issuers: Sequence[int], repetitions: int, progress: Progress) -> Report:
-    """Run all in turn: product and ceiling with each number of issuers, the peers with the first of them.
+    """Run all in turn: product and ceilings with each number of issuers, the peers with the first of them; and COPY.
 
     Raises CodewellError when one can't run or does not answer.
     """
     report = Report("issue", facts())
     outcomes: Outcomes = {entry: [] for entry in _entries(issuers)}
+    copies: list[Outcome] = []
     async with fresh_servers(progress) as servers:
         for repetition in range(1, repetitions + 1):
             for entry, seen in outcomes.items():
                 outcome = await _heat(entry, requests, repetition, servers)
                 progress(f"{_label(entry)}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
                 seen.append(outcome)
-    _add_rates(report, outcomes, issuers)
-    _add_cost(report, outcomes)
+            copies.append(await copied(requests, servers))
+            progress(f"{COPY}, {repetition} of {repetitions}: {copies[-1].rate:,.0f} requests/s")
+    _add_rates(report, outcomes, copies, issuers)
+    _add_cost(report, outcomes, copies, issuers[0])
     return report
 
 
@@ -47,6 +56,7 @@ def _entries(issuers: Sequence[int]) -> Iterator[Entry]:
             yield PEER, count
             yield BATCHES, count
         yield CEILING, count
+        yield LIBRDKAFKA, count
 
 
 async def _heat(entry: Entry, requests: int, repetition: int, servers: Servers) -> Outcome:
@@ -63,9 +73,10 @@ def _label(entry: Entry) -> str:
     return f"{contender.name}, {count} issuer{'s' if count > 1 else ''}"
 
 
-def _add_rates(report: Report, outcomes: Outcomes, issuers: Sequence[int]) -> None:
+def _add_rates(report: Report, outcomes: Outcomes, copies: Sequence[Outcome], issuers: Sequence[int]) -> None:
     for entry, runs in outcomes.items():
         report.add(_label(entry), "requests/s", [one.rate for one in runs])
+    report.add(COPY, "requests/s", [one.rate for one in copies])
     first = issuers[0]
     for peer in (PEER, BATCHES):
         ratios = _ratios(outcomes[PRODUCT, first], outcomes[peer, first])
@@ -79,17 +90,27 @@ def _add_rates(report: Report, outcomes: Outcomes, issuers: Sequence[int]) -> No
         report.goals.append(Goal(name, to_ceiling.rate, ONE_RATIO_GOAL if count == 1 else MORE_RATIO_GOAL))
 
 
-def _add_cost(report: Report, outcomes: Outcomes) -> None:
+def _add_cost(report: Report, outcomes: Outcomes, copies: Sequence[Outcome], first: int) -> None:
     product = [run for (contender, _), runs in outcomes.items() if contender is PRODUCT for run in runs]
     memory = report.add("issuer's peak memory", "MB", [one.peak_memory_mb for one in product])
     report.goals.append(Goal("MB of the issuer's peak memory", memory.rate, MEMORY_GOAL_MB, at_least=False))
     for entry, runs in outcomes.items():
-        if entry[0] not in {PRODUCT, CEILING}:
-            continue
-        for kind in runs[0].cpu_s:
-            spent = [1_000_000 * one.cpu_s[kind] / one.requests for one in runs]
-            report.add(f"{_label(entry)}: CPU of {kind}", "us/request", spent)
+        if entry[0] not in {PEER, BATCHES}:
+            _add_cpu(report, _label(entry), runs)
+    _add_cpu(report, COPY, copies)
+    least = [
+        kafka.cpu_us("issuer", "kafka") + copy.cpu_us("client", "postgres")
+        for kafka, copy in zip(outcomes[LIBRDKAFKA, first], copies, strict=True)
+    ]
+    spent = [one.cpu_us("issuer", "postgres", "kafka") for one in outcomes[PRODUCT, first]]
+    shares = [few / more for few, more in zip(least, spent, strict=True)]
+    report.add(f"CPU of {LIBRDKAFKA.name} and COPY / of {_label((PRODUCT, first))}", OF_CEILING, shares)
     report.add("others meanwhile", "cores", [one.others_cores for runs in outcomes.values() for one in runs])
+
+
+def _add_cpu(report: Report, name: str, runs: Sequence[Outcome]) -> None:
+    for kind in runs[0].cpu_s:
+        report.add(f"{name}: CPU of {kind}", "us/request", [one.cpu_us(kind) for one in runs])
 
 
 def _ratios(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[float]:

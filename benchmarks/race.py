@@ -87,6 +87,10 @@ class Outcome:
         """Cores used by all other processes: near 0 in a reliable measurement."""
         return max(0.0, self.others_cpu_s / self.seconds)
 
+    def cpu_us(self, *kinds: str) -> float:
+        """CPU time of these kinds of processes for one request (us)."""
+        return 1e6 * sum(self.cpu_s[kind] for kind in kinds) / self.requests
+
     @property
     def rate(self) -> float:
         """Answers a second."""

@@ -25,7 +25,7 @@ from codewell.usage.usage_key import FALLBACK_OUTCOMES
 log = structlog.get_logger()
 
 INTERVAL_S: Final = 5.0
-# Until refusals and fallbacks are reported, of which alerts tell.
+# Until refusals and fallbacks, of which alerts tell, and what a process waits for are reported.
 URGENT_INTERVAL_S: Final = 1.0
 # Longer than any report takes on a database that is well, and shorter than the interval.
 _REPORT_TIMEOUT_S: Final = 4.0
@@ -87,7 +87,10 @@ class Reporter:
         self._is_failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Report every INTERVAL_S (s), sooner if it is urgent, and at once when `stop` is set, until cancelled."""
+        """Report every INTERVAL_S (s), sooner if it is urgent, and at once when `stop` is set, until cancelled.
+
+        Urgent are refusals and fallbacks, and a change of what the process waits for.
+        """
         while True:
             await self.report("stopping" if stop.is_set() else "running")
             if stop.is_set():
@@ -96,7 +99,8 @@ class Reporter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), URGENT_INTERVAL_S)
                 continue
-            waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._tally.is_urgent)]
+            events = (stop, self._tally.is_urgent, self._health.has_changed)
+            waits = [asyncio.ensure_future(event.wait()) for event in events]
             try:
                 rest_s = INTERVAL_S - URGENT_INTERVAL_S
                 await asyncio.wait(waits, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +110,7 @@ class Reporter:
 
     async def report(self, state: State, timeout_s: float = _REPORT_TIMEOUT_S) -> None:
         """Write one report within `timeout_s` (s). Counts that could not be written are kept for the next one."""
+        self._health.has_changed.clear()
         try:
             async with asyncio.timeout(timeout_s), self._pool.acquire() as connection:
                 if self._unsent:

@@ -89,6 +89,8 @@ class Archiver:
         """Let all leave that may. Raises StackUnavailable, also of the folder, and what asyncpg raises."""
         async with self._pool.acquire() as connection, try_lock(connection, _LOCK) as is_held:
             if not is_held:
+                # Another one works, and says what it waits for.
+                self._wait(None)
                 return
             count = await horizon.earlier_workers(connection)
             self._wait("earlier_workers" if count else None)

@@ -4,6 +4,8 @@ A closed connection under uvloop: after a close, asyncio's transports drop write
 aiokafka (`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the
 consumer or producer hung for ever.
 
+Fetches are encoded and decoded at once rather than field by field (see `fetch_encoding`).
+
 Records: batches are unpacked with bounded memory, and a faulty record is marked (see `partition_records`).
 """
 
@@ -12,8 +14,9 @@ from typing import Any
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 
-from codewell.infra.kafka import partition_records
+from codewell.infra.kafka import fetch_encoding, partition_records
 
 _send = AIOKafkaConnection.send
 
@@ -30,6 +33,8 @@ def patch() -> None:
     """Replace what is corrected. The names must exist: a new version of aiokafka may have others."""
     for place, name, ours in (
         (AIOKafkaConnection, "send", _send_or_close),
+        (FetchRequest_v11, "encode", fetch_encoding.encode_request),
+        (FetchResponse_v11, "decode", classmethod(fetch_encoding.decode_response)),
         (fetcher, "MemoryRecords", partition_records.FetchedBatches),
         (fetcher, "PartitionRecords", partition_records.PartitionRecords),
         (fetcher.FetchResult, "getall", partition_records.getall),

@@ -54,6 +54,8 @@ class Health:
     def __init__(self, *waiting_for: str) -> None:
         self._waiting_for = dict.fromkeys(waiting_for, "not yet there")
         self._heartbeats: dict[str, float] = {}
+        self.has_changed: Final = asyncio.Event()
+        """Set when the process begins or ends to wait for something; the reporter clears it."""
         for name in waiting_for:
             WAITING_FOR.labels(name).set(1)
 
@@ -62,6 +64,7 @@ class Health:
         if self._waiting_for.get(name) != why:
             log.warning("waiting", waiting_for=name, why=why)
             WAITING_FOR.labels(name).set(1)
+            self.has_changed.set()
         self._waiting_for[name] = why
 
     def set_ready(self, name: str) -> None:
@@ -69,6 +72,7 @@ class Health:
         if self._waiting_for.pop(name, None) is not None:
             log.info("has", name=name)
             WAITING_FOR.labels(name).set(0)
+            self.has_changed.set()
 
     def heartbeat(self, loop: str) -> None:
         """Record that this loop runs; another heartbeat or `set_idle` must follow before STUCK_AFTER_S."""

@@ -16,6 +16,7 @@ from codewell.infra.telemetry.health import Health
 from codewell.issuing.claim import Claims
 from codewell.pool.minter_cache import Minters
 from services.generator.archiver import WAITING, Archiver
+from services.generator.figures import GeneratorFigures
 from services.generator.settings import GeneratorSettings
 from tests.integration.archiving.test_leaving import given, old, remaining, stocked
 from tests.support.old_answers import RETENTION_DAYS, age
@@ -55,6 +56,8 @@ async def test_it_waits_for_workers_that_know_nothing_of_requests_that_are_too_o
         await one.look(RETENTION_DAYS)
         assert len(await remaining(connection)) == 10
         assert waiting() == {"earlier_workers": 1, "folder": 0, "database": 0}
+        # `codewell doctor` reads it there.
+        assert GeneratorFigures()(1.0)["archive_waiting"] == waiting()
         assert await connection.fetchval("SELECT count(*) FROM retention") == 0
     await connection.execute("DELETE FROM worker")
     await connection.execute(_WORKER, "running", horizon.SCHEMA_MIN)

@@ -33,7 +33,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.profiles.forgetting import forget
-from codewell.programs import overview
+from codewell.programs import overview, programs
 from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer, PublishedCode
 from codewell.redemption import till
 from codewell.returns.settle import Receipt, Returns
@@ -209,6 +209,30 @@ async def test_a_block_waits_until_all_its_codes_may_leave(
     assert spring.id
     assert await archive(connection) == 0
     assert len(await remaining(connection)) == 9
+
+
+async def test_a_program_may_have_a_retention_of_its_own(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    """Shorter or longer than that of the generators, also for codes that are already given."""
+    for name, retention in (("SPRING", timedelta(days=10)), ("SUMMER", None), ("AUTUMN", timedelta(days=400))):
+        made = await stocked(connection, minters, 20, name)
+        await given(claims, old(5, name))
+        await programs.update(connection, minters, made.name, {"retention": retention}, 10)
+
+    async def there() -> list[str]:
+        rows = await connection.fetch(
+            "SELECT DISTINCT p.name FROM answer a JOIN program p ON p.id = a.program_id ORDER BY 1"
+        )
+        return [row["name"] for row in rows]
+
+    await age(connection, 20)
+    assert await archive(connection) == 5
+    assert await there() == ["AUTUMN", "SUMMER"]
+    await age(connection, 80)
+    assert await archive(connection) == 5
+    assert await there() == ["AUTUMN"]
+    assert await audit(connection) == []
 
 
 async def test_nothing_more_happens_to_a_code_whose_record_was_archived(

@@ -15,7 +15,7 @@ from codewell.usage import reporter as reporter_module
 from codewell.usage.reporter import Reporter, reporting
 from codewell.usage.tally import UsageTally
 from codewell.usage.usage_key import UsageKey
-from tests.support.running import until
+from tests.support.running import LIMIT_S, until
 from tests.support.servers import as_role
 
 COUNTS = {UsageKey(7, "campaign", "attached"): 5, UsageKey(7, "campaign", "pool_empty"): 2}
@@ -207,3 +207,26 @@ async def test_a_figure_that_can_not_be_read_loses_no_count(
     broken = False
     await reporter.report("running")
     assert await numbers(connection) == {"attached": 5, "pool_empty": 2}
+
+
+async def test_an_end_of_waiting_is_reported_before_the_interval(
+    connection: Connection, own: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter_module, "INTERVAL_S", 10 * LIMIT_S)
+    monkeypatch.setattr(reporter_module, "URGENT_INTERVAL_S", 0.1)
+    health = Health("kafka (issue)")
+
+    async def has_reported(waiting_for: dict[str, str]) -> bool:
+        reported = await connection.fetchval("SELECT waiting_for FROM worker")
+        return reported is not None and json.loads(reported) == waiting_for
+
+    task = asyncio.create_task(reporter_of(own, UsageTally(), health).run(asyncio.Event()))
+    try:
+        await until(lambda: has_reported({"kafka (issue)": "not yet there"}), "first report")
+        health.set_ready("kafka (issue)")
+        await until(lambda: has_reported({}), "report of the end")
+        health.set_waiting("postgres", "gone")
+        await until(lambda: has_reported({"postgres": "gone"}), "report of a new wait")
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
