@@ -15,9 +15,11 @@ from codewell.archiving import horizon, leaving
 from codewell.archiving.archive_folder import ArchiveFolder, FolderUnavailable
 from codewell.audit.audit_log import Actor
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, lookup
+from codewell.codes import lifecycle, listing, lookup
 from codewell.codes.bulk_blocks import keep_blocks
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lifecycle import CodeChange
+from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
@@ -260,6 +262,19 @@ async def test_nothing_more_happens_to_a_code_whose_record_was_archived(
         with pytest.raises(ProgramRefused, match="is expired"):
             await till.activate(codes, code)
     assert await audit(connection) == []
+
+
+async def test_codes_whose_records_left_are_listed_as_expired(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await stocked(connection, minters, 5, ttl_from="attachment")
+    await given(claims, old(5))
+    await age(connection)
+    assert await archive(connection) == 5
+    codes = ProgramCodes(connection, minters, spring.id)
+    assert not await connection.fetchval("SELECT bool_or(expires_at <= now()) FROM block")
+    [found, end] = await listing.page(codes, START, 100, CodeFilter("expired"))
+    assert (len(found), end) == (5, None)
 
 
 class _Broken(ArchiveFolder):
