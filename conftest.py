@@ -40,12 +40,12 @@ SLOW = (
 # The slow files that take the longest, longest first: begun early, they leave no process idle at the end of a run.
 LONGEST = (
     "torture/tests/test_faults.py",
+    "benchmarks/tests/e2e/test_bench.py",
+    "tests/e2e/test_standalone.py",
     "tests/browser/test_all_pages.py",
     "tests/integration/console/test_document.py",
-    "tests/e2e/test_standalone.py",
-    "tests/e2e/test_examples.py",
-    "benchmarks/tests/e2e/test_bench.py",
     "tests/e2e/test_backup_and_restore.py",
+    "tests/e2e/test_examples.py",
     "tests/e2e/test_secure_connections.py",
     "tests/integration/issuer/test_failover.py",
     "tests/integration/model",

@@ -32,6 +32,7 @@ BENCHMARKS: Final = (
     Benchmark(
         "grown", ("--requests=50000", "--attached=2000000", "--random=0", "--assigned=2000000"), ceilings=("empty",)
     ),
+    Benchmark("retention", ("--answers=100000", "--requests=20000"), ceilings=("DELETE alone",)),
     Benchmark("scale"),
     Benchmark("latency", peers=("Kafka echo",)),
     Benchmark("replay", ("--requests=100000",), ceilings=("first run",)),

@@ -6,6 +6,7 @@ from benchmarks.commands_all import bench_all, check
 from benchmarks.commands_forecast import forecast
 from benchmarks.commands_issuer import grown, issue, latency, lifecycle, mixed, receipts, replay, scale
 from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
+from benchmarks.commands_retention import retention
 from services.cli.commands import Commands
 from services.cli.output import json_option
 
@@ -286,5 +287,7 @@ def processes(requests: int, repetitions: int, as_json: bool) -> None:
     print_report(measured(lambda: bench_processes(requests, repetitions, progress)), as_json)
 
 
-for _benchmark in (issue, mixed, grown, scale, latency, replay, receipts, lifecycle, forecast, bench_all, check):
+for _benchmark in (
+    issue, mixed, grown, retention, scale, latency, replay, receipts, lifecycle, forecast, bench_all, check,
+):  # fmt: skip
     bench.add_command(_benchmark)

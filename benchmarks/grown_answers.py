@@ -23,6 +23,8 @@ IdVersion = Literal[4, 7]
 _COPY_TIMEOUT_S: Final = 3_600
 _DIGITS: Final = 10
 _TTL: Final = timedelta(days=365)
+# Of codes that ended long ago.
+_SHORT_TTL: Final = timedelta(days=30)
 # The ids begin a year ago, ten a millisecond, and so end well before those of today's requests.
 _IDS_BEGIN: Final = timedelta(days=365)
 _IDS_A_MS: Final = 10
@@ -40,6 +42,15 @@ _ROW: Final = np.dtype(
     [("values", ">i2"), *(part for name, kind in _COLUMNS for part in ((f"{name} bytes", ">i4"), (name, kind)))]
 )
 
+# As old as the ids.
+_AGE: Final = (
+    "UPDATE program SET created_at = created_at - $2::interval WHERE id = $1",
+    "UPDATE program_history SET held_from = held_from - $2::interval WHERE program_id = $1",
+    """
+    UPDATE block SET created_at = created_at - $2::interval, expires_at = expires_at - $2::interval
+    WHERE program_id = $1
+    """,
+)
 _GIVEN: Final = """
     UPDATE block SET next = size, attached = size, open = false WHERE program_id = $1 AND id = ANY($2::bigint[])
     """
@@ -47,25 +58,29 @@ _GIVEN: Final = """
 
 async def grow(
     connection: Connection, name: str, count: int, first: int, version: IdVersion, said: Progress, *,
-    scatter: bool = False,
+    scatter: bool = False, ended: bool = False,
 ) -> int:  # fmt: skip
     """Create a program of `count` codes, all attached, with request ids of this version. Returns the program's id.
 
     `first` is the number already grown in this database: ids, profiles and codes continue from there. Profiles of
-    neighbouring codes are no neighbours where they `scatter`. Raises what asyncpg raises.
+    neighbouring codes are no neighbours where they `scatter`. Codes that have `ended` were given a year ago,
+    for a month. Raises what asyncpg raises.
     """
     settings = ProgramSettings(
         name=name,
         source=TemplateSource(kind="template", template="{string 4}-{number 4}-{upstring 4}"),
         codes_max=count,
         pool_max=count,
-        ttl=_TTL,
+        ttl=_SHORT_TTL if ended else _TTL,
         # With this many codes, codes of the template could be guessed, which is not measured here.
         allow_guessable=True,
     )
     minters = Minters(None)
     program = await programs.create(connection, minters, settings, guesses_per_s=10)
     await fill.generate(connection, minters, program.id, count, None)
+    if ended:
+        for statement in _AGE:
+            await connection.execute(statement, program.id, _IDS_BEGIN)
     blocks = await connection.fetch(
         "SELECT id, size, created_at, expires_at FROM block WHERE program_id = $1 ORDER BY id", program.id
     )

@@ -17,7 +17,7 @@ from pydantic import (
 
 from schemas import patterns
 from schemas.alert_rules import DEFAULT_RULES, AlertRules, contradictions_of
-from schemas.amounts import Count, Lifetime, refuse_numbers
+from schemas.amounts import TTL_MAX, Count, Lifetime, refuse_numbers
 from schemas.events import FALLBACKS_MAX, ShortName
 from schemas.matching import Match
 from schemas.moments import EARLIEST, LATEST, EndMoment, StartMoment
@@ -42,6 +42,7 @@ GROUPS_MAX: Final = 64
 Text = Annotated[str, StringConstraints(pattern=patterns.TEXT, max_length=2_000)]
 # True or false; 0, 1 and words are refused, as true and texts are for numbers.
 Switch = Annotated[bool, Strict()]
+Retention = Annotated[timedelta, Field(ge=timedelta(days=1), le=TTL_MAX), refuse_numbers("P365D")]
 Reissues = Annotated[int, Strict(), Field(ge=0, le=100)]
 
 # The reasons against a program for which its fallbacks are asked.
@@ -143,6 +144,9 @@ class ProgramSettings(_Settings):
     returns: Literal["reuse", "void", "keep"] = "reuse"
     return_after: Lifetime = timedelta(days=3)
     reissues_max: Reissues = 1
+    retention: Annotated[
+        Retention | None, Field(description="How long after a code's expiry its answer stays, where answers leave.")
+    ] = None
     allow_guessable: Switch = False
     uses: UsesSetting = Uses()
     holder_only: HolderOnly = False
@@ -224,6 +228,7 @@ class ProgramChanges(_Settings):
     returns: Literal["reuse", "void", "keep"] | None = None
     return_after: Lifetime | None = None
     reissues_max: Reissues | None = None
+    retention: Retention | None = None
     allow_guessable: Switch | None = None
     uses: Uses | None = None
     holder_only: Switch | None = None

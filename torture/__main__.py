@@ -22,11 +22,12 @@ from torture import patroni as patroni_cluster
 from torture.kinds import BROKER_KINDS, KINDS, PATRONI_KINDS, Kind
 from torture.orders import OrdersOutcome, run_orders
 from torture.receipts import ReceiptsOutcome, run_receipts
+from torture.retention import RetentionOutcome, run_retention
 from torture.run import Outcome, run
 from torture.schedule import Plan, What
 from torture.site import Layout
 
-T = TypeVar("T", Outcome, ReceiptsOutcome, OrdersOutcome)
+T = TypeVar("T", Outcome, ReceiptsOutcome, OrdersOutcome, RetentionOutcome)
 _RATE_PER_S: Final = 600.0
 _GUARD_LIMIT_S: Final = 300.0
 
@@ -161,12 +162,28 @@ def orders(seed: int, orders: int, codes: int, name: str | None) -> None:
     _conclude(_in_scratch(attempt), guard)
 
 
+@main.command()
+@_seed
+@click.option("--requests", type=int, default=20_000, show_default=True, help="Requests, each with up to two copies.")
+@click.option(
+    "--without", "name", type=click.Choice([guard.name for guard in guards.RETENTION_GUARDS]), help="Take out a guard."
+)
+def retention(seed: int, requests: int, name: str | None) -> None:
+    """Old answers leave while workers are killed and requests come again: none gets a second code, none is lost."""
+    guard = next((one for one in guards.RETENTION_GUARDS if one.name == name), None)
+
+    async def attempt(directory: Path) -> RetentionOutcome:
+        return await run_retention(requests, seed, directory, _say, _variables(guard, directory))
+
+    _conclude(_in_scratch(attempt), guard)
+
+
 def _variables(guard: guards.Guard | None, directory: Path) -> dict[str, str]:
     directory.chmod(0o755)
     return {} if guard is None else {"PYTHONPATH": str(guards.without(guard.edits, directory / "copy"))}
 
 
-def _conclude(outcome: ReceiptsOutcome | OrdersOutcome, guard: guards.Guard | None) -> None:
+def _conclude(outcome: ReceiptsOutcome | OrdersOutcome | RetentionOutcome, guard: guards.Guard | None) -> None:
     """Print the outcome; the exit status is 1 where it is not as it should be with the guard or without."""
     for violation in outcome.violations[:50]:
         click.echo(f"VIOLATION {violation.promise}, {violation.check}: {violation.detail}"[:1_000])

@@ -126,6 +126,8 @@ class Checker:
                 bootstrap_servers=bootstrap,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
+                # Else what is asked of offsets waits behind a fetch that the broker holds for half a second.
+                fetch_max_wait_ms=_WAIT_MS,
                 request_timeout_ms=_REQUEST_TIMEOUT_MS,
             )
             for _ in range(2)

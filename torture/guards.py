@@ -207,6 +207,24 @@ ORDER_GUARDS: Final = (
     ),
 )  # fmt: skip
 
+# `python -m torture retention --without NAME` takes these out.
+RETENTION_GUARDS: Final = (
+    Guard(
+        "a request that is too old gets no code",
+        (Edit("codewell/issuing/decide.py",
+              "frozenset() if oldest is None else _refuse_old(batch, requests, oldest)", "frozenset()"),),
+        (),
+        (),
+    ),
+    Guard(
+        "answers are in a file before they leave",
+        (Edit("codewell/archiving/leaving.py", "await asyncio.to_thread(folder.store, name, lines.end())",
+              "asyncio.get_running_loop().call_later(2, folder.store, name, lines.end())"),),
+        (),
+        (),
+    ),
+)  # fmt: skip
+
 
 def without(edits: Sequence[Edit], directory: Path) -> Path:
     """Write a copy of the product with these edits; put it before the product on the import path."""

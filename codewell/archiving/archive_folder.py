@@ -1,7 +1,7 @@
 """The folder of archived answers: compressed CSV files, each on the disk before its rows are deleted."""
 
-import gzip
 import os
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -9,12 +9,30 @@ from typing import Final
 from codewell.errors import StackUnavailable
 from codewell.infra.uuid7 import uuid7
 
-# Fast: a file is written while its rows are locked.
+# Fast: lines are compressed while their rows are locked.
 _LEVEL: Final = 1
+# The largest window, and the header of gzip.
+_GZIP: Final = 31
 
 
 class FolderUnavailable(StackUnavailable):
     """The folder could not be written."""
+
+
+class CompressedLines:
+    """Lines in the format of gzip. They are compressed as they come, while Postgres deletes the next rows."""
+
+    def __init__(self, lines: bytes) -> None:
+        self._compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        self._parts = [self._compressor.compress(lines)]
+
+    async def add(self, lines: bytes) -> None:
+        """Add more, as asyncpg's COPY hands them over."""
+        self._parts.append(self._compressor.compress(lines))
+
+    def end(self) -> bytes:
+        """All of them, as a whole file. Nothing can be added any more."""
+        return b"".join((*self._parts, self._compressor.flush()))
 
 
 class ArchiveFolder:
@@ -24,7 +42,7 @@ class ArchiveFolder:
         self._path = path
 
     def store(self, name: str, lines: bytes) -> Path:
-        """Write a file and wait until the disk has it. Returns its path; raises FolderUnavailable.
+        """Write a file of compressed lines and wait until the disk has it. Returns its path; raises FolderUnavailable.
 
         `name` says what is in it. Its own id is added, as the rows come again if they could not be deleted.
         """
@@ -42,7 +60,7 @@ class ArchiveFolder:
         path = day / f"{name}-{uuid7().hex}.csv.gz"
         partial = path.with_suffix(".part")
         with partial.open("xb") as file:
-            file.write(gzip.compress(lines, _LEVEL))
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)

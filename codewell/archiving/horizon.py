@@ -4,7 +4,7 @@ It is stored, so that all workers agree on it: a request is too old by the time 
 whatever the clocks say. It moves while no request is being decided; then may answers of earlier requests leave.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -17,7 +17,7 @@ SCHEMA_MIN: Final = 49
 
 _READ: Final = "SELECT oldest, swept FROM retention"
 _MOVE: Final = "SELECT move_oldest_request($1)"
-_TIMES: Final = "SELECT now() - make_interval(days => $1), now() - make_interval(days => $2)"
+_TIMES: Final = "SELECT now(), now() - make_interval(days => $1)"
 # Rows of workers that died are kept for a day, of those that stopped for minutes.
 _EARLIER_WORKERS: Final = """
     SELECT count(*) FROM worker WHERE state <> 'stopped' AND coalesce(schema_version, 0) < $1
@@ -25,9 +25,13 @@ _EARLIER_WORKERS: Final = """
 
 
 class Limits(NamedTuple):
-    """What may leave: answers of codes that expired before `ended_before`, of requests with ids before `oldest`."""
+    """What may leave: answers of codes that expired longer than `retention` before `now`, of requests before `oldest`.
 
-    ended_before: datetime
+    A program may have a retention of its own.
+    """
+
+    now: datetime
+    retention: timedelta
     oldest: UUID
     swept: UUID
     """Refusals of requests before it have left."""
@@ -44,10 +48,10 @@ async def move(connection: Connection, retention_days: int, replay_days: int) ->
 
     Raises StackUnavailable if requests are being decided without a pause, and what asyncpg raises.
     """
-    ended_before, since = await connection.fetchrow(_TIMES, retention_days, replay_days)
+    moment, since = await connection.fetchrow(_TIMES, replay_days)
     oldest = first_of(since)
     before = await connection.fetchrow(_READ)
     if before is None or before["oldest"] < oldest:
         await run_exclusively(connection, _MOVE, oldest)
-    now = await connection.fetchrow(_READ)
-    return Limits(ended_before, now["oldest"], now["swept"])
+    after = await connection.fetchrow(_READ)
+    return Limits(moment, timedelta(days=retention_days), after["oldest"], after["swept"])

@@ -8,12 +8,13 @@ no answer (`block.archived_until`).
 import asyncio
 import csv
 from collections.abc import Sequence
-from io import BytesIO, StringIO
+from datetime import datetime
+from io import StringIO
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.archiving import filters
-from codewell.archiving.archive_folder import ArchiveFolder
+from codewell.archiving.archive_folder import ArchiveFolder, CompressedLines
 from codewell.archiving.horizon import Limits
 from codewell.infra.id_times import SQL_IS_VERSION_7
 from codewell.infra.postgres.connection import Connection
@@ -44,14 +45,15 @@ _STAYS: Final = """
 # Blocks that give no code any more, of programs whose codes are one profile's each. The last code that was given in
 # turn rules most others out, as codes of a block expire in about the order in which they were given.
 _BLOCKS: Final = f"""
-    SELECT b.id, b.size, b.next, b.archived_until FROM block b JOIN program p ON p.id = b.program_id
+    SELECT b.id, b.size, b.next, b.archived_until, e.ended_before FROM block b JOIN program p ON p.id = b.program_id,
+    LATERAL (SELECT $2::timestamptz - coalesce(p.retention, $3::interval)) e (ended_before)
     WHERE b.id > $1 AND b.archived_until < b.size
        OR b.id > $1 AND b.archived_until IS NULL AND NOT b.open AND NOT b.reserved_open AND b.voided_at IS NULL
-      AND b.attached > 0 AND ({POOLED} = 0 OR b.expires_at <= $2) AND NOT p.shared
+      AND b.attached > 0 AND ({POOLED} = 0 OR b.expires_at <= e.ended_before) AND NOT p.shared
       AND NOT EXISTS (SELECT FROM reservation r WHERE r.id = b.reservation_id AND r.ended_at IS NULL)
       AND NOT EXISTS (
         SELECT FROM answer a WHERE a.block_id = b.id AND a.position = b.next - 1 AND NOT a.again
-          AND (a.expires_at IS NULL OR a.expires_at > $2))
+          AND (a.expires_at IS NULL OR a.expires_at > e.ended_before))
     ORDER BY b.id LIMIT {_BLOCKS_MAX}
     """  # noqa: S608  constants
 _LOCK_BLOCK: Final = """
@@ -143,11 +145,13 @@ class LeavingBlock(NamedTuple):
     next: int
     archived_until: int | None
     """Positions before it are done; None: not begun."""
+    ended_before: datetime
+    """When codes have expired whose answers may leave."""
 
 
 async def blocks(connection: Connection, after: int, limits: Limits) -> list[LeavingBlock]:
     """Blocks with ids after `after` whose answers may leave, or some of them: `begin` says."""
-    rows = await connection.fetch(_BLOCKS, after, limits.ended_before, timeout=_TIMEOUT_S)
+    rows = await connection.fetch(_BLOCKS, after, limits.now, limits.retention, timeout=_TIMEOUT_S)
     return [LeavingBlock(*row) for row in rows]
 
 
@@ -159,7 +163,7 @@ async def begin(connection: Connection, block: LeavingBlock, limits: Limits) -> 
         await connection.execute(_BY_INDEX, str(_LOCK_TIMEOUT_MS))
         if await connection.fetchrow(_LOCK_BLOCK, block.id) is None:
             return None
-        if await connection.fetchval(_SOME_LATER, block.id, limits.ended_before, limits.oldest, timeout=_TIMEOUT_S):
+        if await connection.fetchval(_SOME_LATER, block.id, block.ended_before, limits.oldest, timeout=_TIMEOUT_S):
             return None
         await connection.execute(_BEGIN, block.id)
     return block._replace(archived_until=0)
@@ -178,7 +182,7 @@ async def remove(
         behind = first + POSITIONS_MAX if first + POSITIONS_MAX < block.next else block.size
         positions = _POSITIONS.format(block_id=block.id, first=first, behind=behind)
         condition = _MAY_LEAVE.format(
-            positions=positions, ended_before=limits.ended_before.isoformat(), oldest=limits.oldest
+            positions=positions, ended_before=block.ended_before.isoformat(), oldest=limits.oldest
         )
         await connection.execute(filters.NOTE.format(condition=positions), timeout=_TIMEOUT_S)
         counting = _COUNT.format(block_id=block.id, behind=behind)
@@ -208,12 +212,11 @@ async def _take_out(
         deleted: int = await connection.fetchval(statement, timeout=_TIMEOUT_S)
         return deleted
     statement = _DELETE.format(condition=condition, counting=counting, telling=_TELL)
-    lines = BytesIO()
-    lines.write(_line((*_COLUMNS, *_OF_USES)))
-    said: str = await connection.copy_from_query(statement, output=lines, format="csv", timeout=_TIMEOUT_S)
+    lines = CompressedLines(_line((*_COLUMNS, *_OF_USES)))
+    said: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
     count = int(said.rpartition(" ")[2])
     if count:
-        await asyncio.to_thread(folder.store, name, lines.getvalue())
+        await asyncio.to_thread(folder.store, name, lines.end())
         reach(Failpoint.ARCHIVED)
     return count
 

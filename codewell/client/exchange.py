@@ -95,7 +95,7 @@ async def open_exchange(
 ) -> AsyncIterator[Exchange]:
     """An open exchange. Raises StackUnavailable if Kafka is unavailable."""
     async with clients.started_producer(kafka_config) as producer:
-        consumer = clients.reader(kafka_config, from_start=from_start)
+        consumer = clients.reader(kafka_config, from_start=from_start, follows=True)
         try:
             try:
                 await _assign(consumer, producer, prefix)

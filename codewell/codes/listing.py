@@ -42,8 +42,17 @@ _MARKED: Final = """
     SELECT position FROM code_state s WHERE block_id = $1 AND position >= $2 AND position < $3 AND returned_at IS NULL
       AND {mark} ORDER BY position {{order}} LIMIT $4
     """
+_ALL: Final = "generate_series($2::bigint, $3::bigint - 1) AS p (position)"
+# Those whose code may have expired in a block that has not: attached or changed codes have their own expiry.
+_ENDED: Final = """(
+        SELECT position FROM answer WHERE block_id = $1 AND position >= $2 AND position < $3 AND NOT again
+          AND block_id IS NOT NULL AND expires_at <= statement_timestamp()
+        UNION
+        SELECT position FROM code_state WHERE block_id = $1 AND position >= $2 AND position < $3
+          AND changed AND expires_at <= statement_timestamp()
+    ) AS p (position)"""
 _OTHERS: Final = f"""
-    SELECT p.position FROM block b CROSS JOIN generate_series($2::bigint, $3::bigint - 1) AS p (position)
+    SELECT p.position FROM block b CROSS JOIN {{places}}
     {{join}} answer a ON a.block_id = $1 AND a.position = p.position AND NOT a.again AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = $1 AND s.position = p.position
     WHERE b.id = $1 AND s.returned_at IS NULL AND {STATE} = '{{state}}' ORDER BY p.position {{{{order}}}} LIMIT $4
@@ -53,13 +62,15 @@ _POSITIONS: Final[dict[State, str]] = {
     # A hold ends by the code's expiry at the latest, and is no hold once the code is used up.
     "held": _MARKED.format(mark=f"{HELD} AND s.activated_at IS NULL AND s.deleted_at IS NULL"),
     "deleted": _MARKED.format(mark=DELETED),
-    "pooled": _OTHERS.format(join="LEFT JOIN", state="pooled"),
-    "attached": _OTHERS.format(join="JOIN", state="attached"),
-    "expired": _OTHERS.format(join="LEFT JOIN", state="expired"),
+    "pooled": _OTHERS.format(places=_ALL, join="LEFT JOIN", state="pooled"),
+    "attached": _OTHERS.format(places=_ALL, join="JOIN", state="attached"),
+    "expired": _OTHERS.format(places=_ALL, join="LEFT JOIN", state="expired"),
 }
 
 # Of a block whose pooled codes were all deleted at once.
-_VOIDED: Final = _OTHERS.format(join="LEFT JOIN", state="deleted")
+_VOIDED: Final = _OTHERS.format(places=_ALL, join="LEFT JOIN", state="deleted")
+# Of a block that has not expired and has all its answers.
+_EXPIRED_ALONE: Final = _OTHERS.format(places=_ENDED, join="LEFT JOIN", state="expired")
 _MARKED_STATES: Final = frozenset({"activated", "held", "deleted"})
 
 _RANGES: Final = f"""
@@ -214,7 +225,7 @@ async def _of_state(
             left = _positions(block, *_bounds(block, state), after, newest)
             scanned += _BLOCK_COST
             is_marked = state in _MARKED_STATES and not block["voided"]
-            sql = (_POSITIONS[state] if is_marked or state != "deleted" else _VOIDED).format(order=order)
+            sql = _statement(block, state).format(order=order)
             run = len(left) if is_marked else count
             while left:
                 some, left = left[:run], left[run:]
@@ -231,6 +242,15 @@ async def _of_state(
             if scanned >= SCANNED_MAX:
                 return found, after
     return found, None
+
+
+def _statement(block: asyncpg.Record, state: State) -> str:
+    """The statement that finds positions of this block with codes of the state."""
+    if state == "deleted" and block["voided"]:
+        return _VOIDED
+    if state == "expired" and not block["over"] and not block["archived"]:
+        return _EXPIRED_ALONE
+    return _POSITIONS[state]
 
 
 def _bounds(block: asyncpg.Record, state: State) -> tuple[int, int]:

@@ -90,7 +90,11 @@ async def _database(settings: StackSettings, connections_max: Mapping[str, int])
 
 
 def _of_workers(workers: Sequence[Worker]) -> list[CheckResult]:
-    return [*work_rules.worker_findings(workers), *work_rules.version_findings(workers, version("codewell"))]
+    return [
+        *work_rules.worker_findings(workers),
+        *work_rules.version_findings(workers, version("codewell")),
+        *work_rules.retention_findings(workers),
+    ]
 
 
 def _data_disk(facts: PostgresFacts, url: str) -> list[CheckResult]:

@@ -12,10 +12,20 @@ from schemas.usage import Lags, Worker
 WORKERS: Final = "workers"
 VERSIONS: Final = "versions"
 KEYS: Final = "keys"
+RETENTION: Final = "retention"
 BACKLOG: Final = "backlog"
 NEEDED: Final = ("issuer", "generator", "console")
 # As in the alert CodewellLagGrows.
 LAG_RECORDS_MAX: Final = 10_000
+# Why old answers stay, as generators report it.
+_ANSWERS_STAY: Final = {
+    "earlier_workers": (
+        "a worker of a release that knows no retention runs, or died within a day",
+        "finish the upgrade; a day after the last of them they leave",
+    ),
+    "folder": ("their files cannot be written", "make CODEWELL_ARCHIVE_DIR writable, and free space there"),
+    "database": ("Postgres refused", "see answers_not_archived in the log of the generator; it tries again"),
+}
 
 
 def running(workers: Sequence[Worker]) -> Mapping[str, int]:
@@ -57,6 +67,17 @@ def version_findings(workers: Sequence[Worker], own: str) -> Iterator[CheckResul
             f"{one.service} {one.host}:{one.pid} has version {one.version}, this command {own}",
             "finish the upgrade: restart it with the new release",
         )
+
+
+def retention_findings(workers: Sequence[Worker]) -> Iterator[CheckResult]:
+    """Why old answers stay in the database although they may leave."""
+    for one in workers:
+        reasons = one.counters.get("archive_waiting")
+        if one.state == "running" and isinstance(reasons, dict):
+            for why in filter(reasons.get, _ANSWERS_STAY):
+                says, mend = _ANSWERS_STAY[why]
+                place = f"{one.service} {one.host}:{one.pid}"
+                yield CheckResult(RETENTION, "warning", f"{place}: old answers stay, as {says}", mend)
 
 
 def key_findings(counts: Sequence[RotationCounts], given: int) -> Iterator[CheckResult]:

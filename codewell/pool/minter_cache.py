@@ -90,7 +90,9 @@ class Minters:
 
         Raises as `get` does.
         """
-        await self.get(connection, program_id, version)
+        if (program_id, version) not in self._minters:
+            # A claim for many programs has loaded them all: awaiting each would take longer than this.
+            await self.get(connection, program_id, version)
         return self._texts((program_id, version), first, count)
 
     def known_texts(self, program_id: int, version: int, first: int, count: int) -> Sequence[str] | None:
@@ -99,6 +101,7 @@ class Minters:
         return self._texts(key, first, count) if key in self._minters else None
 
     def _texts(self, key: tuple[int, int], first: int, count: int) -> Sequence[str]:
+        self._minters.move_to_end(key)
         minter = self._minters[key]
         if count >= _MINTED_MIN:
             return minter.mint(first, count)

@@ -12,8 +12,8 @@ from schemas.uses import uses_default
 COLUMNS: Final = """
     id, name, title, description, groups, active AND removed_at IS NULL AS active, valid_from, valid_until, source,
     scenario_can_create, campaign_can_create, shared, auto_link, codes_max, pool_max, ttl, ttl_from, min_life_at_attach,
-    fields, reuse, match, returns, return_after, reissues_max, allow_guessable, fallback, fallback_on, fallback_after,
-    uses, holder_only, refund, alerts,
+    fields, reuse, match, returns, return_after, reissues_max, retention, allow_guessable, fallback, fallback_on,
+    fallback_after, uses, holder_only, refund, alerts,
     removed_at
     """
 

@@ -140,6 +140,7 @@ GRANT UPDATE (title, description, groups, active, removed_at, valid_from, valid_
 GRANT INSERT (fallback, fallback_on, fallback_after), UPDATE (fallback, fallback_on, fallback_after)
     ON program TO codewell_console;
 GRANT INSERT (match, version_folded), UPDATE (match, version_folded, texts_folded) ON program TO codewell_console;
+GRANT INSERT (retention), UPDATE (retention) ON program TO codewell_console;
 GRANT INSERT ON template_version, block, code, code_state, answer, remote_request, remote_service, remote_secret
     TO codewell_console;
 GRANT UPDATE (next_number, skipped) ON template_version TO codewell_console;

@@ -81,6 +81,11 @@ _OPTIONS = (
         "--reissues-max", type=int, help="How often in a row support may reissue a code; 0: never.  [default: 1]"
     ),
     click.option(
+        "--retention",
+        metavar="DURATION",
+        help="How long after a code's expiry its answer stays, as P365D.  [default: as the generators say]",
+    ),
+    click.option(
         "--uses-per-code", metavar="N", help="How often a code may be used, or 'any'.  [default: 1, any if shared]"
     ),
     click.option(

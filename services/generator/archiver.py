@@ -27,7 +27,7 @@ INTERVAL_S: Final = 600.0
 # How long after a vacuum new answers may be slower, as they change the filters that it made.
 _FILTERS_INTERVAL_S: Final = 5.0
 # Unique among all advisory locks.
-_LOCK: Final = (0x636F6465, 49)
+LOCK: Final = (0x636F6465, 49)
 _FILTERS_LOCK: Final = (0x636F6465, 50)
 _ARCHIVER: Final = "old answers"
 _FILTERS: Final = "filters of freed pages"
@@ -87,8 +87,10 @@ class Archiver:
 
     async def look(self, retention_days: int) -> None:
         """Let all leave that may. Raises StackUnavailable, also of the folder, and what asyncpg raises."""
-        async with self._pool.acquire() as connection, try_lock(connection, _LOCK) as is_held:
+        async with self._pool.acquire() as connection, try_lock(connection, LOCK) as is_held:
             if not is_held:
+                # Another one works, and says what it waits for.
+                self._wait(None)
                 return
             count = await horizon.earlier_workers(connection)
             self._wait("earlier_workers" if count else None)

@@ -3,6 +3,7 @@
 from codewell.infra.kafka.lag import LAG
 from codewell.infra.telemetry.rates import CounterRate, by_label
 from codewell.usage.reporter import Counters
+from services.generator.archiver import WAITING
 from services.generator.filler import MADE
 from services.generator.profile_reader import EVENTS
 from services.generator.remote_receiver import RECEIVED
@@ -26,4 +27,5 @@ class GeneratorFigures:
         return {
             **{name: rate.per_s(elapsed_s) for name, rate in self._rates.items()},
             "lag": by_label(LAG, "topic"),
+            "archive_waiting": by_label(WAITING, "why"),
         }

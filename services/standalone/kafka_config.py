@@ -105,6 +105,8 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
         # A broker that restarts after a kill has to wait until its previous session expires, 9 s by default.
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,
+        # A change of topics or rights is written at once: few come at a time, and 25 ms are longer than the write.
+        "controller.quorum.append.linger.ms": 0,
         # A group's first member does not wait for others, as few join.
         "group.initial.rebalance.delay.ms": 0,
     }

@@ -65,7 +65,7 @@ async def test_create_from_options(stack: Services) -> None:
         "source": {"kind": "template", "template": GUIDE}, "scenario_can_create": True, "campaign_can_create": False,
         "shared": False, "auto_link": False, "codes_max": 1000, "pool_max": 10, "ttl": "P1DT2H",
         "ttl_from": "attachment", "fields": [], "reuse": "campaign", "allow_guessable": False,
-        "match": "exact", "returns": "reuse", "return_after": "P3D", "reissues_max": 1,
+        "match": "exact", "returns": "reuse", "return_after": "P3D", "reissues_max": 1, "retention": None,
         "uses": {"per_code": 1, "per_profile": 1}, "holder_only": False, "refund": "give_back",
         "fallback": [], "fallback_on": ["pool_empty", "maximum_reached", "remote_failed"], "fallback_after": None,
         "alerts": [one.model_dump(mode="json") for one in DEFAULT_RULES],

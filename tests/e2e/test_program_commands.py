@@ -234,7 +234,7 @@ async def test_an_interview_repeats_what_is_refused(stack: Services) -> None:
         "source": {"kind": "template", "template": GUIDE}, "scenario_can_create": True, "campaign_can_create": False,
         "shared": False, "auto_link": False, "codes_max": 5000, "pool_max": 300, "ttl": "P30D",
         "ttl_from": "attachment", "min_life_at_attach": None, "reuse": "request", "match": "exact",
-        "allow_guessable": False, "returns": "reuse", "return_after": "P3D", "reissues_max": 1,
+        "allow_guessable": False, "returns": "reuse", "return_after": "P3D", "reissues_max": 1, "retention": None,
         "uses": {"per_code": 3, "per_profile": None}, "holder_only": False, "refund": "give_back",
         "fallback": [{"program": "SPARE"}], "fallback_on": ["pool_empty"], "fallback_after": None,
         "alerts": [one.model_dump(mode="json") for one in DEFAULT_RULES],

@@ -51,7 +51,7 @@ async def archive_before(connection: Connection, oldest: UUID) -> int:
     """Let all leave of requests before this id whose codes have expired, and return how many answers left."""
     await run_exclusively(connection, "SELECT move_oldest_request($1)", oldest)
     now, swept = await connection.fetchrow("SELECT now(), swept FROM retention")
-    return await _archive(connection, Limits(now, oldest, swept), None)
+    return await _archive(connection, Limits(now, timedelta(), oldest, swept), None)
 
 
 async def _archive(connection: Connection, limits: Limits, path: Path | None) -> int:

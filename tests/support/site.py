@@ -14,6 +14,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from codewell.client.exchange import OutgoingRequest
+from codewell.infra.kafka.reading import TopicReader
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
@@ -29,6 +30,8 @@ from tests.support.servers import as_role
 # A consumer of the tests must be able to read the poison records that tests publish for the issuer.
 _WATCHED = tuple(topic.name for topic in topics.TOPICS if topic.name not in topics.REQUESTS)
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
+# For so long the broker holds a fetch without records, and what else is asked on the connection.
+_WAIT_MS = 50
 
 
 class Site:
@@ -199,7 +202,7 @@ class Site:
         except GroupCoordinatorNotAvailableError:
             # The broker creates its offsets topic when the first group needs it.
             return -1
-        ends = await self._consumer.end_offsets(partitions)
+        ends = await TopicReader(self._consumer).end_offsets(partitions)
         return sum(end - max(0, committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
 
     async def record_bytes_max(self, topic: str) -> int:
@@ -234,13 +237,16 @@ async def open_site(postgres_url: str, bootstrap: str, prefix: str) -> AsyncIter
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, max_request_size=_BATCH_BYTES_MAX, max_batch_size=_BATCH_BYTES_MAX
     )
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_WAIT_MS
+    )
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         for client in (producer, consumer, admin):
             await client.start()
         names = [prefix + name for name in _WATCHED]
-        consumer.assign([TopicPartition(name, n) for name in names for n in await producer.partitions_for(name)])
+        numbers = await asyncio.gather(*map(producer.partitions_for, names))
+        consumer.assign([TopicPartition(name, n) for name, some in zip(names, numbers, strict=True) for n in some])
         yield Site(postgres_url, bootstrap, prefix, database, producer, consumer, admin)
     finally:
         await producer.stop()

@@ -33,6 +33,16 @@ async def test_grown_measures_each_size_and_random_ids_and_its_databases_pass_th
     assert goals == [f"share of an empty database, {size} attached" for size in ("3,000", "5,000")]
 
 
+async def test_retention_measures_each_way_and_issuing_beside_it(tmp_path: Path) -> None:
+    rates, goals = await report_of(tmp_path, "retention", "--answers=60000", "--requests=400")
+
+    assert min(rates["codewell"], rates["beside an issuer"], rates["issuing beside it / without"]) > 0
+    bare = rates["codewell without rest"] / rates["DELETE alone"]
+    assert rates["codewell without rest / DELETE alone"] == pytest.approx(bare, rel=0.01)
+    assert 0 < rates["left behind by a million answers, at most"] < rates["disk of a million answers"]
+    assert goals == ["answers a second", "share of issuing that is left"]
+
+
 async def test_scale_measures_each_number_of_issuers_and_counts_what_holds_them_up(tmp_path: Path) -> None:
     rates, goals = await report_of(tmp_path, "scale", "--requests=800", "--issuers=1", "--issuers=3")
 

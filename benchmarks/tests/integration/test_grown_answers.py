@@ -9,6 +9,7 @@ from codewell.audit.promises import audit
 from codewell.errors import CodewellError
 from codewell.infra.uuid7 import uuid7
 from codewell.programs import overview
+from tests.support.old_answers import archive
 
 COUNT = 2_500
 
@@ -28,6 +29,13 @@ async def test_the_audit_finds_nothing_wrong(connection: asyncpg.Connection, ver
     assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 2 * COUNT
     ids = [row["request_id"] for row in await connection.fetch("SELECT request_id FROM answer")]
     assert {(one.version, one.variant) for one in ids} == {(version, "specified in RFC 4122")}
+
+
+async def test_codes_that_have_ended_leave_and_the_audit_finds_nothing_wrong(connection: asyncpg.Connection) -> None:
+    await grow(connection, "ENDED", COUNT, 0, 7, lambda _: None, ended=True)
+    assert await audit(connection) == []
+    assert await archive(connection) == COUNT
+    assert await audit(connection) == []
 
 
 async def test_a_database_that_breaks_a_promise_is_no_success(

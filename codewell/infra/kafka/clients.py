@@ -33,6 +33,9 @@ MAX_POLL_INTERVAL_MS: Final = 300_000
 # Bounds the prefetched bytes, so that a worker's memory does not depend on the backlog.
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
+# How long a broker holds a fetch that finds no record.
+_FOLLOW_WAIT_MS: Final = 500
+_END_WAIT_MS: Final = 10
 _START_PAUSE_S: Final = 0.2
 CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
@@ -84,14 +87,16 @@ def consumer(kafka_config: KafkaConfig | str, group_id: str) -> AIOKafkaConsumer
     )
 
 
-def reader(kafka_config: KafkaConfig | str, *, from_start: bool) -> AIOKafkaConsumer:
+def reader(kafka_config: KafkaConfig | str, *, from_start: bool, follows: bool = False) -> AIOKafkaConsumer:
     """A consumer without a group, for a command that assigns partitions and seeks.
 
-    The consumer's own offset reset, which `from_start` chooses, may override a seek.
+    The consumer's own offset reset, which `from_start` chooses, may override a seek. With `follows` it is for records
+    that are to come: the broker holds a fetch at the end of a partition, and what is asked next on that connection.
     """
     return AIOKafkaConsumer(
         **_read_options(KafkaConfig.parse(kafka_config)),
         auto_offset_reset="earliest" if from_start else "latest",
+        fetch_max_wait_ms=_FOLLOW_WAIT_MS if follows else _END_WAIT_MS,
     )
 
 

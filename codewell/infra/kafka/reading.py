@@ -46,7 +46,10 @@ class TopicReader:
 
     async def end_offsets(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset after the last record of each partition. Raises StackUnavailable."""
+        # Else aiokafka learns of one topic after the other, and pauses before each.
+        new = [self._consumer._client.add_topic(name) for name in {tp.topic for tp in wanted}]
         try:
+            await asyncio.wait_for(asyncio.gather(*new), clients.EXCHANGE_TIMEOUT_S)
             return dict(await self._consumer.end_offsets(list(wanted)))
         except (KafkaError, TimeoutError) as error:
             raise _read_error(next(iter(wanted)), error) from error

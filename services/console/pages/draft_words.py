@@ -118,6 +118,7 @@ def unaffected(changed: Sequence[str]) -> list[str]:
         "match": _("Codes keep their text: only what people may type for them changes."),
         "returns": _("Codes that wait now follow the new setting when their time is over."),
         "return_after": _("Codes that wait now wait as long as was said when their send failed."),
+        "retention": _("Answers that have left the database do not come back."),
         "uses": _("A lower limit applies at once. So does a higher one: used up codes can be used again."),
         "holder_only": _("Uses that were made before stay."),
         "alerts": _("Alerts of rules that are gone are cleared; cleared ones stay in the history."),

@@ -26,8 +26,8 @@ OF_STEP: Final[Mapping[str, tuple[str, ...]]] = {
         *SWITCHES, "codes_max", "pool_max", "ttl", "ttl_unit", "ttl_from", "min_life", "min_life_unit", "reuse",
         "returns", "return_after", "return_after_unit",
         "fallback", *(f"fallback_{reason}" for reason in FALLBACK_REASONS), "fallback_wait", "fallback_wait_unit",
-        "match", "reissues_max", "uses_per_code", "uses_per_profile", "holder_only", "refund", "alerts",
-        "allow_guessable", "active",
+        "match", "reissues_max", "retention", "retention_unit", "uses_per_code", "uses_per_profile", "holder_only",
+        "refund", "alerts", "allow_guessable", "active",
     ),
 }  # fmt: skip
 # The first field of a setting, where it has another name.
@@ -53,8 +53,8 @@ NEW: Final[Fields] = {
     "source": "template", "template": "{string 4}-{number 4}-{upstring 4}", "request_max": "500", "active": "on",
     "scenario_can_create": "on", "campaign_can_create": "on", "ttl_unit": "days", "ttl_from": "creation",
     "min_life_unit": "days", "reuse": "request", "match": "exact", "returns": "reuse", "return_after": "3",
-    "return_after_unit": "days", "reissues_max": "1", "uses_per_code": "1", "uses_per_profile": "1",
-    "refund": "give_back", "fallback_wait_unit": "seconds",
+    "return_after_unit": "days", "reissues_max": "1", "retention_unit": "days", "uses_per_code": "1",
+    "uses_per_profile": "1", "refund": "give_back", "fallback_wait_unit": "seconds",
     **{f"fallback_{reason}": "on" for reason in FALLBACK_REASONS}, "alerts": "\n".join(map(str, DEFAULT_RULES)),
 }  # fmt: skip
 
@@ -113,6 +113,7 @@ def settings_of(fields: Mapping[str, str]) -> dict[str, Any]:
         "returns": fields.get("returns") or "reuse",
         "return_after": _duration(fields, "return_after"),
         "reissues_max": _number(fields.get("reissues_max", "")),
+        "retention": _duration(fields, "retention"),
         "uses": _uses(fields),
         "holder_only": bool(fields.get("holder_only")),
         "refund": fields.get("refund") or "give_back",
@@ -155,7 +156,7 @@ def fields_of(program: Program) -> Fields:
     fields |= {name: str(getattr(source, name)) for name in ("template", "url", "request_max") if hasattr(source, name)}
     lifetimes = {
         "ttl": program.ttl, "min_life": program.min_life_at_attach, "fallback_wait": program.fallback_after,
-        "return_after": program.return_after,
+        "return_after": program.return_after, "retention": program.retention,
     }  # fmt: skip
     for name, lifetime in lifetimes.items():
         fields[name], fields[f"{name}_unit"] = _amount(lifetime)

@@ -32,6 +32,7 @@ def labels() -> dict[str, str]:
         "returns": _("Code of a failed send"),
         "return_after": _("It waits before that"),
         "reissues_max": _("Reissues of a code"),
+        "retention": _("Answers stay after a code's expiry"),
         "uses_per_code": _("Uses of a code"),
         "uses_per_profile": _("Uses of a code by one customer"),
         "holder_only": _("Only a customer who got the code may use it"),

@@ -13,6 +13,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "ttl": ("ttl", "ttl_unit"),
     "min_life_at_attach": ("min_life", "min_life_unit"),
     "return_after": ("return_after", "return_after_unit"),
+    "retention": ("retention", "retention_unit"),
     "uses": ("uses_per_code", "uses_per_profile"),
     "fallback_on": tuple(f"fallback_{reason}" for reason in FALLBACK_REASONS),
     "fallback_after": ("fallback_wait", "fallback_wait_unit"),

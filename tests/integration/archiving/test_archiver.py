@@ -11,11 +11,13 @@ from codewell.archiving.archive_folder import FolderUnavailable
 from codewell.audit.promises import audit
 from codewell.errors import SchemaMismatch
 from codewell.infra.postgres import migrations
+from codewell.infra.postgres.advisory_lock import try_lock
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.telemetry.health import Health
 from codewell.issuing.claim import Claims
 from codewell.pool.minter_cache import Minters
-from services.generator.archiver import WAITING, Archiver
+from services.generator.archiver import LOCK, WAITING, Archiver
+from services.generator.figures import GeneratorFigures
 from services.generator.settings import GeneratorSettings
 from tests.integration.archiving.test_leaving import given, old, remaining, stocked
 from tests.support.old_answers import RETENTION_DAYS, age
@@ -55,6 +57,8 @@ async def test_it_waits_for_workers_that_know_nothing_of_requests_that_are_too_o
         await one.look(RETENTION_DAYS)
         assert len(await remaining(connection)) == 10
         assert waiting() == {"earlier_workers": 1, "folder": 0, "database": 0}
+        # `codewell doctor` reads it there.
+        assert GeneratorFigures()(1.0)["archive_waiting"] == waiting()
         assert await connection.fetchval("SELECT count(*) FROM retention") == 0
     await connection.execute("DELETE FROM worker")
     await connection.execute(_WORKER, "running", horizon.SCHEMA_MIN)
@@ -69,6 +73,20 @@ async def test_it_waits_for_workers_that_know_nothing_of_requests_that_are_too_o
     monkeypatch.setattr(migrations, "load_migrations", lambda: known)
     with pytest.raises(SchemaMismatch, match=f"takes programs of version {horizon.SCHEMA_MIN}"):
         await migrations.check_schema(connection)
+
+
+async def test_one_generator_works_and_the_others_wait_for_nothing(
+    connection: Connection, bystander: Connection, connections: Pool, claims: Claims, minters: Minters
+) -> None:
+    await stocked(connection, minters, 10)
+    await given(claims, old(10))
+    await age(connection)
+    WAITING.labels("folder").set(1)
+    async with try_lock(bystander, LOCK) as is_held:
+        assert is_held
+        await archiver(connections).look(RETENTION_DAYS)
+    assert len(await remaining(connection)) == 10
+    assert set(waiting().values()) == {0}
 
 
 async def test_the_stream_and_the_tables_agree_on_what_has_left(

@@ -15,9 +15,11 @@ from codewell.archiving import horizon, leaving
 from codewell.archiving.archive_folder import ArchiveFolder, FolderUnavailable
 from codewell.audit.audit_log import Actor
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle, lookup
+from codewell.codes import lifecycle, listing, lookup
 from codewell.codes.bulk_blocks import keep_blocks
+from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lifecycle import CodeChange
+from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
@@ -31,7 +33,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.profiles.forgetting import forget
-from codewell.programs import overview
+from codewell.programs import overview, programs
 from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer, PublishedCode
 from codewell.redemption import till
 from codewell.returns.settle import Receipt, Returns
@@ -209,6 +211,30 @@ async def test_a_block_waits_until_all_its_codes_may_leave(
     assert len(await remaining(connection)) == 9
 
 
+async def test_a_program_may_have_a_retention_of_its_own(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    """Shorter or longer than that of the generators, also for codes that are already given."""
+    for name, retention in (("SPRING", timedelta(days=10)), ("SUMMER", None), ("AUTUMN", timedelta(days=400))):
+        made = await stocked(connection, minters, 20, name)
+        await given(claims, old(5, name))
+        await programs.update(connection, minters, made.name, {"retention": retention}, 10)
+
+    async def there() -> list[str]:
+        rows = await connection.fetch(
+            "SELECT DISTINCT p.name FROM answer a JOIN program p ON p.id = a.program_id ORDER BY 1"
+        )
+        return [row["name"] for row in rows]
+
+    await age(connection, 20)
+    assert await archive(connection) == 5
+    assert await there() == ["AUTUMN", "SUMMER"]
+    await age(connection, 80)
+    assert await archive(connection) == 5
+    assert await there() == ["AUTUMN"]
+    assert await audit(connection) == []
+
+
 async def test_nothing_more_happens_to_a_code_whose_record_was_archived(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
@@ -236,6 +262,19 @@ async def test_nothing_more_happens_to_a_code_whose_record_was_archived(
         with pytest.raises(ProgramRefused, match="is expired"):
             await till.activate(codes, code)
     assert await audit(connection) == []
+
+
+async def test_codes_whose_records_left_are_listed_as_expired(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await stocked(connection, minters, 5, ttl_from="attachment")
+    await given(claims, old(5))
+    await age(connection)
+    assert await archive(connection) == 5
+    codes = ProgramCodes(connection, minters, spring.id)
+    assert not await connection.fetchval("SELECT bool_or(expires_at <= now()) FROM block")
+    [found, end] = await listing.page(codes, START, 100, CodeFilter("expired"))
+    assert (len(found), end) == (5, None)
 
 
 class _Broken(ArchiveFolder):

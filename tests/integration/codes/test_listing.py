@@ -77,13 +77,15 @@ async def test_pages_of_a_state_are_all_of_its_codes(
         await lifecycle.change(ProgramCodes(connection, minters, spring.id), code, lambda _: CodeChange(LONG_AGO, None))
 
     await hold_code(connection, spring.id, attached[4])
+    assert await audit(connection) == []
+    # A code that was given with a life of its own, which is over.
+    await connection.execute("UPDATE answer SET expires_at = $2 WHERE code = $1", attached[9], LONG_AGO)
 
     everything = await all_of(connection, minters, spring.id, 50, None)
     assert {one.state for one in everything} == set(get_args(State))
     for state in get_args(State):
         found = await all_of(connection, minters, spring.id, limit, state)
         assert found == [one for one in everything if one.state == state]
-    assert await audit(connection) == []
 
 
 async def test_a_batch_is_all_codes_that_were_generated_together(

@@ -25,7 +25,7 @@ ROLES: Final = logins.ROLES
 
 _SETTINGS: Final = """title description groups active valid_from valid_until source scenario_can_create
     campaign_can_create shared auto_link codes_max pool_max ttl ttl_from min_life_at_attach
-    fields reuse match returns return_after reissues_max allow_guessable uses holder_only refund
+    fields reuse match returns return_after reissues_max retention allow_guessable uses holder_only refund
     fallback fallback_on fallback_after alerts"""
 
 _RESERVED: Final = """reservation_id reserved_at reserved_first reserved_size reserved_used reserved_takers

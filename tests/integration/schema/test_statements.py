@@ -67,6 +67,7 @@ _TEMPLATES: Final[dict[str, list[dict[str, str]]]] = {
     "codewell.codes.listing._OF_PROFILE": [{"side": "<", "order": "DESC"}, {"side": ">", "order": "ASC"}],
     **{f"codewell.codes.listing._POSITIONS[{place}]": [{"order": "ASC"}, {"order": "DESC"}] for place in range(6)},
     "codewell.codes.listing._VOIDED": [{"order": "ASC"}, {"order": "DESC"}],
+    "codewell.codes.listing._EXPIRED_ALONE": [{"order": "ASC"}, {"order": "DESC"}],
     "codewell.pool.range_blocks._STORE": [],
     "codewell.usage.reporter._GIVEN": [],
     "codewell.usage.retention._DELETE": [],

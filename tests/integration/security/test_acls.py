@@ -1,13 +1,14 @@
 """The rights that `codewell topics --acls` prints are enough for each principal, and no more than it needs."""
 
+import itertools
 import json
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.client import AIOKafkaClient
@@ -43,6 +44,7 @@ from tests.support.site import Site, open_site
 
 PREFIX, ANSWERS = "acl.", "campaign.answers"
 PRINCIPALS = sorted({acl.principal for acl in acls(PREFIX)})
+_numbers = itertools.count(1)
 # Kafka's numbers.
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8}
 RESOURCES = {"topic": 2, "group": 3}
@@ -50,10 +52,12 @@ ALLOW, LITERAL, PREFIXED = 3, 3, 4
 
 
 class Guarded:
-    """A broker that refuses all that no ACL allows, with one user a principal."""
+    """A broker that refuses all that no ACL allows, with one user a principal, and topics of the test's own."""
 
-    def __init__(self, site: Site, port: int) -> None:
+    def __init__(self, site: Site, port: int, answers: str) -> None:
         self.site = site
+        self.prefix = site.prefix
+        self.answers = answers
         self._bootstrap = f"localhost:{port}"
 
     def config(self, user: str) -> KafkaConfig:
@@ -101,9 +105,16 @@ async def add(bootstrap: str, wanted: list[Acl]) -> None:
         await client.close()
 
 
-@pytest.fixture
-async def guarded(database_url: str, tmp_path: Path) -> AsyncIterator[Guarded]:
-    home, port = await Home.open(tmp_path), free_port()
+class Broker(NamedTuple):
+    """A Kafka with an authorizer: the bootstrap address of those who may do all, and the port of the principals."""
+
+    bootstrap: str
+    port: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Broker]:
+    home, port = await Home.open(tmp_path_factory.mktemp("acls")), free_port()
     users = " ".join(f'user_{name}="{name}"' for name in PRINCIPALS)
     more = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -114,70 +125,83 @@ async def guarded(database_url: str, tmp_path: Path) -> AsyncIterator[Guarded]:
             f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};",
     }  # fmt: skip
     listener = Listener("SASL_PLAINTEXT", port, port, "SASL_PLAINTEXT", "localhost")
-    broker = KafkaBroker(home, KafkaSettings(listeners=(listener,), more=more))
+    server = KafkaBroker(home, KafkaSettings(listeners=(listener,), more=more))
     try:
-        bootstrap = await broker.start()
-        async with clients.admin(bootstrap) as admin:
-            made = [NewTopic(PREFIX + t.name, 2, 1, topic_configs=dict(t.config)) for t in TOPICS]
-            await admin.create_topics([*made, NewTopic(ANSWERS, 2, 1)])
-        await add(bootstrap, acls(PREFIX, [ANSWERS]))
-        async with open_site(database_url, bootstrap, PREFIX) as site:
-            yield Guarded(site, port)
+        yield Broker(await server.start(), port)
     finally:
-        await broker.stop()
+        await server.stop()
         home.close()
+
+
+@pytest.fixture
+async def guarded(database_url: str, broker: Broker) -> AsyncIterator[Guarded]:
+    prefix = f"acl{next(_numbers)}."
+    answers = prefix.replace("acl", "campaign") + "answers"
+    async with clients.admin(broker.bootstrap) as admin:
+        made = [NewTopic(prefix + t.name, 2, 1, topic_configs=dict(t.config)) for t in TOPICS]
+        await admin.create_topics([*made, NewTopic(answers, 2, 1)])
+    await add(broker.bootstrap, acls(prefix, [answers]))
+    async with open_site(database_url, broker.bootstrap, prefix) as site:
+        yield Guarded(site, broker.port, answers)
 
 
 async def test_each_principal_can_do_its_work(guarded: Guarded) -> None:
     site = guarded.site
     await site.program("A", 100)
     usual = message("p-1", "A")
-    named = with_headers(message("p-2", "A"), ("kafka_replyTopic", ANSWERS.encode()))
-    async with site.issuer(reply_topics=ANSWERS, **guarded.settings("codewell-issuer")):
+    named = with_headers(message("p-2", "A"), ("kafka_replyTopic", guarded.answers.encode()))
+    async with site.issuer(reply_topics=guarded.answers, **guarded.settings("codewell-issuer")):
         async with clients.started_producer(guarded.config("campaign-sender")) as sender:
             for one in (usual, named):
-                await sender.send_and_wait(f"{PREFIX}{one.topic}", one.value, key=one.key, headers=one.headers)
-        await guarded.write("campaign-sender", f"{PREFIX}message-render", b"no json")
-        await guarded.write("scenario-engine", f"{PREFIX}scenario-step", b"no json")
+                await sender.send_and_wait(f"{guarded.prefix}{one.topic}", one.value, key=one.key, headers=one.headers)
+        await guarded.write("campaign-sender", f"{guarded.prefix}message-render", b"no json")
+        await guarded.write("scenario-engine", f"{guarded.prefix}scenario-step", b"no json")
         answered([usual], await site.came("message-render.reply", 1))
-        [own] = await guarded.read("campaign-sender", f"{PREFIX}message-render.reply", "campaign-sender-1", 1)
-        [other] = await guarded.read("campaign-sender", ANSWERS, "campaign-sender-2", 1)
+        [own] = await guarded.read("campaign-sender", f"{guarded.prefix}message-render.reply", "campaign-sender-1", 1)
+        [other] = await guarded.read("campaign-sender", guarded.answers, "campaign-sender-2", 1)
         assert [json.loads(one)["profile_id"] for one in (own, other)] == ["p-1", "p-2"]
         await site.came("message-render.dlq", 1)
         await until_committed(site)
     operator = guarded.config("codewell-operator")
     await what_doctor_sees(site, operator)
-    lags = await read_lags(operator, PREFIX)
+    lags = await read_lags(operator, guarded.prefix)
     assert sum(lags.dead_letters.values()) == 2
-    async with dead_letters.open_dead_letters(operator, PREFIX) as letters:
-        counts = await replay(site.database, operator, PREFIX, letters, LetterFilter(), ReplayOptions(), lambda _: None)
+    async with dead_letters.open_dead_letters(operator, guarded.prefix) as letters:
+        counts = await replay(
+            site.database, operator, guarded.prefix, letters, LetterFilter(), ReplayOptions(), lambda _: None
+        )
         assert counts == ReplayCounts(2)
         purging = Purge(site.database, letters, LetterFilter(), unreplayed=False, limit=None)
         assert (await purging.purge(operator, lambda _: None)).deleted == 2
     async with clients.admin(site.bootstrap) as admin:
-        await admin.delete_topics([f"{PREFIX}profile-changed", ANSWERS])
+        await admin.delete_topics([f"{guarded.prefix}profile-changed", guarded.answers])
 
     async def is_gone() -> bool:
         async with clients.admin(site.bootstrap) as admin:
-            return not {f"{PREFIX}profile-changed", ANSWERS} & set(await admin.list_topics())
+            return not {f"{guarded.prefix}profile-changed", guarded.answers} & set(await admin.list_topics())
 
     await until(is_gone, "deletion of two topics")
-    assert sorted(await create_topics(operator, PREFIX, 1, [ANSWERS])) == [f"{PREFIX}profile-changed", ANSWERS]
+    assert sorted(await create_topics(operator, guarded.prefix, 1, [guarded.answers])) == [
+        f"{guarded.prefix}profile-changed",
+        guarded.answers,
+    ]
 
 
 async def what_doctor_sees(site: Site, operator: KafkaConfig) -> None:
     """ACLs, settings and the clock are for those who may describe the cluster; the operator sees the topics alone."""
-    wanted = [f"{PREFIX}message-render", f"{PREFIX}none"]
+    wanted = [f"{site.prefix}message-render", f"{site.prefix}none"]
     everything = await read_cluster(KafkaConfig.parse(site.bootstrap), wanted)
     assert everything.has_authorizer
-    assert Permission("User:campaign-sender", f"{PREFIX}message-render", False, 4) in (everything.permissions or ())
-    assert list(everything.topics) == [f"{PREFIX}message-render"]
+    assert Permission("User:campaign-sender", f"{site.prefix}message-render", False, 4) in (
+        everything.permissions or ()
+    )
+    assert list(everything.topics) == [f"{site.prefix}message-render"]
     assert everything.hidden == ()
     assert abs(everything.controller_offset_s or 99) < 5
     little = await read_cluster(operator, wanted)
     assert (little.permissions, little.has_authorizer, little.controller_offset_s) == (None, None, None)
-    assert little.topics[f"{PREFIX}message-render"].config is None
-    assert little.hidden == (f"{PREFIX}none",)
+    assert little.topics[f"{site.prefix}message-render"].config is None
+    assert little.hidden == (f"{site.prefix}none",)
 
 
 async def test_the_generator_the_console_and_the_profile_store(guarded: Guarded) -> None:
@@ -187,11 +211,11 @@ async def test_the_generator_the_console_and_the_profile_store(guarded: Guarded)
         await until_full(site, first)
         program = await site.program("A", **AUTOMATIC)
         async with clients.started_producer(guarded.config("codewell-console")) as producer:
-            assert await publish_program_changed(producer, PREFIX, program.id, program.name)
-            await producer.send_and_wait(f"{PREFIX}pool-demand", b"{}", key=b"1")
+            assert await publish_program_changed(producer, guarded.prefix, program.id, program.name)
+            await producer.send_and_wait(f"{guarded.prefix}pool-demand", b"{}", key=b"1")
         await until_full(site, program)
         value = json.dumps({"profile_id": "p-1", "fields": {"a": "b"}}).encode()
-        await guarded.write("profile-store", f"{PREFIX}profile-changed", value, b"p-1")
+        await guarded.write("profile-store", f"{guarded.prefix}profile-changed", value, b"p-1")
 
         async def is_kept() -> bool:
             return bool(await site.database.fetchval("SELECT count(*) FROM profile"))
@@ -201,7 +225,7 @@ async def test_the_generator_the_console_and_the_profile_store(guarded: Guarded)
 
 async def test_the_console_reads_the_lag_and_handles_dead_letters(guarded: Guarded, connections: Pool) -> None:
     places = [await bury(guarded.site, profile) for profile in ("p-1", "p-2")]
-    api = create_console(connections, topic_prefix=PREFIX, **guarded.settings("codewell-console"))
+    api = create_console(connections, topic_prefix=guarded.prefix, **guarded.settings("codewell-console"))
     async with AsyncExitStack() as stack:
         client = await Consoles(connections, connections, stack).client("admin", api=api)
         lags = (await client.get("/lag")).json()
@@ -215,21 +239,23 @@ async def test_the_console_reads_the_lag_and_handles_dead_letters(guarded: Guard
 
 
 async def test_nothing_else_is_allowed(guarded: Guarded) -> None:
-    allowed = {(acl.principal, acl.operation, acl.name) for acl in acls(PREFIX, [ANSWERS])}
+    allowed = {(acl.principal, acl.operation, acl.name) for acl in acls(guarded.prefix, [guarded.answers])}
     for principal in PRINCIPALS:
         # Not idempotent, as that needs the right to write to some topic.
         async with AIOKafkaProducer(**guarded.config(principal).client_options()) as producer:
-            for topic in [*(PREFIX + t.name for t in TOPICS), ANSWERS]:
+            for topic in [*(guarded.prefix + t.name for t in TOPICS), guarded.answers]:
                 if (principal, "Write", topic) not in allowed:
                     with pytest.raises(TopicAuthorizationFailedError):
                         await producer.send_and_wait(topic, b"{}", key=b"p", partition=0)
                 elif not topic.endswith("profile-changed"):
                     await producer.send_and_wait(topic, b"{}", key=b"p", partition=0)
     with pytest.raises(KafkaError):
-        await guarded.read("campaign-sender", f"{PREFIX}message-render.dlq", "campaign-sender-1", 1)
+        await guarded.read("campaign-sender", f"{guarded.prefix}message-render.dlq", "campaign-sender-1", 1)
     with pytest.raises(GroupAuthorizationFailedError):
-        await guarded.read("campaign-sender", f"{PREFIX}message-render.reply", f"{PREFIX}codewell-issuer", 1)
-    await what_a_worker_says(guarded, f"{PREFIX}message-render")
+        await guarded.read(
+            "campaign-sender", f"{guarded.prefix}message-render.reply", f"{guarded.prefix}codewell-issuer", 1
+        )
+    await what_a_worker_says(guarded, f"{guarded.prefix}message-render")
 
 
 async def what_a_worker_says(guarded: Guarded, topic: str) -> None:

@@ -247,6 +247,20 @@ def worker(**changed: Any) -> Worker:
     return Worker.model_validate(given | changed)
 
 
+def test_old_answers_that_stay() -> None:
+    none = {"earlier_workers": 0.0, "folder": 0.0, "database": 0.0}
+    generators = [
+        worker(service="generator"),
+        worker(service="generator", counters={"archive_waiting": none}),
+        worker(service="generator", counters={"archive_waiting": {**none, "folder": 1.0}}, host="b"),
+        worker(service="generator", counters={"archive_waiting": {**none, "database": 1.0}}, state="lost"),
+    ]
+    level, says, mend = only(work_rules.retention_findings(generators))
+    assert (level, says) == ("warning", "generator b:7: old answers stay, as their files cannot be written")
+    assert mend is not None
+    assert "CODEWELL_ARCHIVE_DIR" in mend
+
+
 def test_workers_that_are_missing_lost_waiting_or_of_another_release() -> None:
     all_ = [worker(service=name) for name in ("issuer", "generator", "console")]
     assert faults(work_rules.worker_findings(all_)) == []

@@ -283,7 +283,7 @@ async def test_pages_keep_every_setting(consoles: Consoles, client: httpx.AsyncC
         "campaign_can_create": True, "shared": True, "auto_link": True, "codes_max": 5_000, "pool_max": 70,
         "ttl": "PT36H", "ttl_from": "attachment", "min_life_at_attach": "PT90S",
         "fields": [{"name": "discount", "required": True, "save": False}], "reuse": "campaign", "match": "fold",
-        "returns": "void", "return_after": "PT5H", "reissues_max": 4, "allow_guessable": True,
+        "returns": "void", "return_after": "PT5H", "reissues_max": 4, "retention": "P400D", "allow_guessable": True,
         "uses": {"per_code": 3, "per_profile": None}, "holder_only": True, "refund": "keep_used",
         "fallback": [{"program": "OTHER"}], "fallback_on": ["pool_empty"], "fallback_after": "PT5S",
         "alerts": [{"kind": "pool_below", "codes": 20}, {"kind": "ends_within", "within": "P2D"}],
