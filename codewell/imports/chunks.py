@@ -78,8 +78,8 @@ class _CaseVariants:
     def _count_among(self, joined: str, seen: tuple[set[int], set[int]]) -> int:
         """`seen` are the hashes of the texts so far, as they are and without case; these are added."""
         exact, folded = seen
-        pairs = zip(joined.split("\n"), joined.casefold().split("\n"), strict=True)
-        new = [(hash(text), hash(same)) for text, same in pairs if hash(text) not in exact]
+        pairs = zip(map(hash, joined.split("\n")), map(hash, joined.casefold().split("\n")), strict=True)
+        new = [pair for pair in pairs if pair[0] not in exact]
         cases = {same for _, same in new}
         again = len(new) - len(cases - folded)
         if len(exact) < _CASES_MAX:

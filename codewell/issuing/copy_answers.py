@@ -2,6 +2,8 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
 from itertools import chain
 from typing import Final
 
@@ -62,11 +64,19 @@ Pieces = tuple[bytes, ...]
 
 def _run_pieces(run: Run | AgainRun, *, links: bool) -> Iterable[Pieces]:
     """Each row in a few pieces: most of it is the same in all rows."""
-    before = _RUN_START(len(columns(links=links)), 16)
-    same = _SAME(2, 0, 1, isinstance(run, AgainRun), 1, False, timestamp(run.answered_at))
+    before, same = _common(run.answered_at, is_again=isinstance(run, AgainRun), links=links)
     if isinstance(run, AgainRun):
         return _again_pieces(run, before, same, links=links)
     return _next_pieces(run, before, same, links=links)
+
+
+@lru_cache(maxsize=4)  # Cached: all runs of a claim share it, and a claim for many programs has many runs.
+def _common(answered_at: datetime, *, is_again: bool, links: bool) -> tuple[bytes, bytes]:
+    """What is before the request's id, and what is the same in all rows after it."""
+    return (
+        _RUN_START(len(columns(links=links)), 16),
+        _SAME(2, 0, 1, is_again, 1, False, timestamp(answered_at)),
+    )
 
 
 def _again_pieces(run: AgainRun, before: bytes, same: bytes, *, links: bool) -> Iterable[Pieces]:

@@ -105,10 +105,14 @@ class LockedStock:
     """
 
     def __init__(self, lots: Sequence[Lot], elsewhere: int) -> None:
-        if any(len(lot.texts) != len(lot.positions) for lot in lots):
-            raise ValueError("A block has not the texts that its counters say it has.")
+        drawn = 0
+        for lot in lots:
+            size = len(lot.positions)
+            if len(lot.texts) != size:
+                raise ValueError("A block has not the texts that its counters say it has.")
+            drawn += size
         self._lots = lots
-        self._drawn = sum(len(lot.positions) for lot in lots)
+        self._drawn = drawn
         self._codes: Iterator[PooledCodeFields] | None = None
         self.left = self._drawn
         self.elsewhere = elsewhere
@@ -141,7 +145,7 @@ class LockedStock:
             part = slice(skipped, min(size, skipped + count))
             skipped = max(0, skipped - size)
             if part.start < part.stop:
-                yield lot._replace(positions=lot.positions[part], texts=lot.texts[part])
+                yield Lot(lot.block_id, lot.positions[part], lot.texts[part], lot.expires_at, lot.fields)
                 count -= part.stop - part.start
 
     def moved(self) -> Iterator[tuple[int, tuple[int, int]]]:

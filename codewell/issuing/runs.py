@@ -102,7 +102,8 @@ def take_runs(
         wanted[program.name] -= len(indexes)
         given = list(_runs([requests[index] for index in indexes], program, stock, now))
         found.runs.extend(given)
-        found.assignments.update(zip(keys, chain.from_iterable(map(_codes, given)), strict=False))
+        if keys:
+            found.assignments.update(zip(keys, chain.from_iterable(map(_codes, given)), strict=True))
         found.usage[UsageKey(program.id, source, "attached")] += len(indexes)
     others.sort()
     return found

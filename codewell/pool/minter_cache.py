@@ -90,10 +90,15 @@ class Minters:
 
         Raises as `get` does.
         """
-        minter = await self.get(connection, program_id, version)
+        key = (program_id, version)
+        if key in self._minters:
+            # A claim for many programs has loaded them all: awaiting each would take longer than this.
+            self._minters.move_to_end(key)
+            minter = self._minters[key]
+        else:
+            minter = await self.get(connection, program_id, version)
         if count >= _MINTED_MIN:
             return minter.mint(first, count)
-        key = (program_id, version)
         minted = self._minted.get(key)
         if minted is None or not minted.first <= first <= first + count <= minted.first + len(minted.texts):
             texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))

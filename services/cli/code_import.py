@@ -1,6 +1,7 @@
 """Commands for imports of code files: start one, and undo it."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -22,6 +23,9 @@ from services.cli.output import json_option, print_json, print_table, say, with_
 from services.cli.pool_demands import demand_if_low
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
+# The rows and candidates of two chunks form no reference cycles: at the default threshold, garbage collection took two
+# fifths of the time of reading.
+_GC_OBJECTS: Final = 100_000
 
 
 @click.command("import")
@@ -68,6 +72,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], only_preview: boo
         print_preview(with_database(lambda connection, _: _preview(connection, program, file, options)), as_json)
         return
     seen: list[Any] = []
+    gc.set_threshold(_GC_OBJECTS)
 
     async def work(connection: Any, settings: Any) -> Any:
         try:
