@@ -18,7 +18,7 @@ from benchmarks.grown_answers import grow
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
-from codewell.archiving import horizon, leaving
+from codewell.archiving import filters, horizon, leaving
 from codewell.archiving.archive_folder import ArchiveFolder
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, Pool, connection, pool
@@ -113,7 +113,7 @@ async def _alone(
     for number in range(repetitions * len(ways)):
         name = list(ways)[number % len(ways)]
         after = await opened.fetchval(_NEWEST) or 0
-        await grow(opened, f"OLD_{number}", answers, number * answers, 7, progress, ended=True)
+        await _grow(opened, f"OLD_{number}", answers, number * answers, progress)
         there = there or await opened.fetchval(_BYTES) - empty
         began = time.perf_counter()
         await ways[name](opened, after)
@@ -132,6 +132,13 @@ async def _alone(
     report.goals.append(Goal("answers a second", seen["codewell"].rate, RATE_GOAL))
 
 
+async def _grow(opened: Connection, name: str, count: int, first: int, progress: Progress) -> None:
+    """Fill freed pages as beside a generator, which drops their filters before that and after each vacuum."""
+    await filters.drop(opened)
+    await grow(opened, name, count, first, 7, progress, ended=True)
+    await filters.drop(opened)
+
+
 async def _beside(
     report: Report, servers: Servers, answers: int, requests: int, repetitions: int, progress: Progress
 ) -> None:
@@ -139,10 +146,12 @@ async def _beside(
     await contestants.make_topics(servers, PRODUCT, _PREFIX)
     shares, rates = [], []
     for repetition in range(1, repetitions + 1):
+        async with connection(servers.postgres.url, "codewell-bench") as opened:
+            await filters.drop(opened)
         alone = (await run(_heat(f"alone_{repetition}", requests), servers)).rate
         async with connection(servers.postgres.url, "codewell-bench") as opened:
             grown = _TIMES_BESIDE * answers
-            await grow(opened, f"BESIDE_{repetition}", grown, 10**9 + repetition * grown, 7, progress, ended=True)
+            await _grow(opened, f"BESIDE_{repetition}", grown, 10**9 + repetition * grown, progress)
         async with _leaving(servers) as generator:
             heat = _heat(f"beside_{repetition}", requests)
             beside = (await run(replace(heat, contender=replace(PRODUCT, stock=generator.stock)), servers)).rate
