@@ -13,7 +13,9 @@ CREATE FUNCTION claim_known(
     program_ids bigint[], program_rows bigint[], ttls double precision[], block_ids bigint[], firsts bigint[],
     nexts bigint[], sizes bigint[], fields text[], counts bigint[], known_oldest uuid,
     request_ids uuid[], places integer[], positions bigint[], profile_ids text[], codes text[])
-RETURNS TABLE (decided_at timestamptz, left_in_pool bigint, code_expires_at timestamptz) LANGUAGE plpgsql AS $$
+RETURNS TABLE (decided_at timestamptz, left_in_pool bigint, code_expires_at timestamptz) LANGUAGE plpgsql
+-- Planning anew took a sixth of its time.
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     matching integer;
     expiries timestamptz[];
