@@ -11,13 +11,14 @@ from benchmarks.copy_alone import copied
 from benchmarks.fresh import fresh_servers
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
-from benchmarks.report import OF_CEILING, Goal, Progress, Report
+from benchmarks.report import OF_CEILING, Goal, Progress, Report, Result
 from services.standalone.servers import Servers
 
 PEER_RATIO_GOAL: Final = 60
 ONE_RATIO_GOAL: Final = 0.7
 MORE_RATIO_GOAL: Final = 0.6
 MEMORY_GOAL_MB: Final = 150
+CPU_GOAL_US: Final = 14
 
 # The peers are so much slower that they need fewer requests for a measurement of the same duration.
 REQUESTS_SHARE: Final = {PEER.name: 80, BATCHES.name: 10}
@@ -94,6 +95,8 @@ def _add_cost(report: Report, outcomes: Outcomes, copies: Sequence[Outcome], fir
     product = [run for (contender, _), runs in outcomes.items() if contender is PRODUCT for run in runs]
     memory = report.add("issuer's peak memory", "MB", [one.peak_memory_mb for one in product])
     report.goals.append(Goal("MB of the issuer's peak memory", memory.rate, MEMORY_GOAL_MB, at_least=False))
+    cpu = Result.of("issuer's CPU", "us/request", [one.cpu_us("issuer") for one in outcomes[PRODUCT, first]])
+    report.goals.append(Goal("us of the issuer's CPU a request", cpu.rate, CPU_GOAL_US, at_least=False))
     for entry, runs in outcomes.items():
         if entry[0] not in {PEER, BATCHES}:
             _add_cpu(report, _label(entry), runs)

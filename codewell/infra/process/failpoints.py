@@ -22,7 +22,7 @@ class Failpoint(StrEnum):
 
     FETCHED = "fetched"
     CLAIMED = "claimed"
-    """A claim is written and not committed."""
+    """A claim is written and not committed; one of a single statement is about to be sent."""
     COMMITTED = "committed"
     """A claim is committed and not published."""
     PRODUCED = "produced"
