@@ -95,7 +95,7 @@ class SmallClaims:
         if self._claims_left > 0:
             self._claims_left -= 1
             return None
-        parts = await self._parts(pending)
+        parts = self._parts(pending)
         if parts is None:
             return None
         for part in parts:
@@ -116,7 +116,7 @@ class SmallClaims:
         reach(Failpoint.COMMITTED)
         return self._outcome(parts, rows)
 
-    async def _parts(self, pending: Sequence[Request]) -> list[_Part] | None:
+    def _parts(self, pending: Sequence[Request]) -> list[_Part] | None:
         """The codes that these requests get if all is as it was; None where the usual claim has to decide."""
         if len(pending) > ROWS_APPENDED_MAX or (self._oldest is not None and pending[0].id < self._oldest):
             return None
@@ -149,8 +149,7 @@ class SmallClaims:
                     program.id, block.id, positions, texts, expires_at, block.fields, decided_at,
                 )
             )  # fmt: skip
-            for request in requests:
-                claimed.usage[UsageKey(program.id, request.source, "attached")] += 1
+            claimed.usage.update(UsageKey(program.id, request.source, "attached") for request in requests)
             low = low_pool(program, left)
             if low is not None:
                 claimed.low[program.id] = low
