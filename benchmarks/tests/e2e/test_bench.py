@@ -45,6 +45,20 @@ async def report_of(tmp_path: Path, *words: str) -> tuple[dict[str, float], list
     return {result["name"]: result["rate"] for result in report["results"]}, [goal["name"] for goal in report["goals"]]
 
 
+async def ends_when_interrupted(tmp_path: Path, file: str, *words: str) -> None:
+    """Interrupt a benchmark once its directory has such a file: it says so, and leaves nothing."""
+    process = await bench(tmp_path, *words)
+    try:
+        await until(lambda: any(tmp_path.glob(f"codewell-bench-*/{file}")), file, timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert "stopped before its end" in err.decode()
+    assert_nothing_left(tmp_path)
+
+
 async def test_issue_measures_all_with_one_issuer_and_the_product_and_its_ceilings_with_two(tmp_path: Path) -> None:
     rates, goals = await report_of(tmp_path, "issue", "--requests=800")
 
@@ -117,14 +131,5 @@ async def test_http_measures_the_api_its_peer_and_its_ceiling(tmp_path: Path) ->
 
 
 async def test_one_that_is_interrupted_stops_its_stack(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "issue", "--requests=800")
-    try:
-        # Its first issuer runs.
-        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/logs/*.1.log")), "issuer", timeout_s=60)
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
-
-    assert process.returncode == 1
-    assert "stopped before its end" in err.decode()
-    assert_nothing_left(tmp_path)
+    # Its first issuer runs.
+    await ends_when_interrupted(tmp_path, "home/logs/*.1.log", "issue", "--requests=800")

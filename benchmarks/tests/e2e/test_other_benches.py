@@ -1,14 +1,12 @@
 """The benchmarks that `make verify` leaves out, at sizes that measure nothing: they end and report figures."""
 
 import json
-import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.tests.e2e.test_bench import assert_nothing_left, bench, report_of
-from tests.support.processes import until
+from benchmarks.tests.e2e.test_bench import assert_nothing_left, bench, ends_when_interrupted, report_of
 
 pytestmark = [
     pytest.mark.nightly,
@@ -169,16 +167,7 @@ async def test_processes_measures_a_stack_from_start_to_start(tmp_path: Path) ->
 
 
 async def test_a_whole_stack_goes_with_a_benchmark_that_is_interrupted(tmp_path: Path) -> None:
-    process = await bench(tmp_path, "processes", "--requests=400")
-    try:
-        await until(lambda: any(tmp_path.glob("codewell-bench-*/home/endpoints.json")), "stack", timeout_s=60)
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
-
-    assert process.returncode == 1
-    assert "stopped before its end" in err.decode()
-    assert_nothing_left(tmp_path)
+    await ends_when_interrupted(tmp_path, "home/endpoints.json", "processes", "--requests=400")
 
 
 async def test_lifecycle_measures_what_the_stream_costs_and_how_far_it_is_behind(tmp_path: Path) -> None:
