@@ -75,7 +75,7 @@ async def attach(claims: Attacher, program: str, profile_id: str, request_id: UU
         if request.give_up_at is not None:
             await asyncio.sleep(_POLL_INTERVAL_S)
         claimed = await claims.attach([request])
-        rows = claimed.rows.get(request_id)
+        rows = claimed.rows_of(request_id)
         request = next((one for one in claimed.waiting if one.id == request_id and one.give_up_at is not None), None)
     if rows is None:
         raise StackUnavailable(f"All codes of {program} are locked by other requests: try again in a moment.")

@@ -1,8 +1,8 @@
 """Plain requests of a batch, decided as columns: most requests, in a third of the time of one by one. Pure.
 
-A plain request wants one code of one program, as a message or a step; it is no preview, has no deadline, has not
-waited and tries no fallback. Where its program gives each request a code of its own, or its profile has none that is
-given again, and the claim has enough of them, all that is left to decide is which code goes to whom.
+A plain request wants one code of one program; it is no preview, has no deadline, has not waited and tries no fallback.
+Where its program gives each request a code of its own, or its profile has none that is given again, and the claim has
+enough of them, all that is left to decide is which code goes to whom.
 """
 
 from collections import Counter
@@ -12,13 +12,17 @@ from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 from codewell.issuing.assignment_keys import assignment_key
-from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run
+from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, ManualRequest, PooledCode, Request, Run
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
 from schemas.plain_events import PlainRender, PlainStep
 
-_SOURCES: Final[dict[type, Source]] = {PlainRender: Source.CAMPAIGN, PlainStep: Source.SCENARIO}
+_SOURCES: Final[dict[type, Source]] = {
+    PlainRender: Source.CAMPAIGN,
+    PlainStep: Source.SCENARIO,
+    ManualRequest: Source.PERSON,
+}
 
 
 class PlainGroups(NamedTuple):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from codewell.infra.id_times import is_before
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing.claim_queries import ROWS_APPENDED_MAX, LockedBlock, LockedPrograms
@@ -118,7 +119,7 @@ class SmallClaims:
 
     def _parts(self, pending: Sequence[Request]) -> list[_Part] | None:
         """The codes that these requests get if all is as it was; None where the usual claim has to decide."""
-        if len(pending) > ROWS_APPENDED_MAX or (self._oldest is not None and pending[0].id < self._oldest):
+        if len(pending) > ROWS_APPENDED_MAX or self._has_too_old(pending):
             return None
         plain, others = grouped(pending)
         if others:
@@ -138,6 +139,12 @@ class SmallClaims:
                 return None
             parts.append(_Part(known, [pending[index] for index in sorted(indexes)], positions, texts))
         return parts
+
+    def _has_too_old(self, pending: Sequence[Request]) -> bool:
+        oldest = self._oldest
+        if oldest is None or pending[0].id >= oldest:
+            return False
+        return any(is_before(request.id, oldest) for request in pending)
 
     def _outcome(self, parts: Sequence[_Part], rows: Sequence[asyncpg.Record]) -> SmallClaim:
         claimed = SmallClaim([], Counter(), {})

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.types import Receive, Scope, Send
 
 from codewell.infra.telemetry.tracing import Tracing
 from services.console import openapi
@@ -99,6 +100,16 @@ _ROUTES_OF_PAGES: Final = _included(_OF_PAGES).routes
 
 
 class _Api(FastAPI):
+    fast_path: FastPath | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await (self.serve if self.fast_path is None else self.fast_path)(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request by middleware and endpoints."""
+        await super().__call__(scope, receive, send)
+
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
@@ -113,6 +124,7 @@ def create_api(context: Context, tracing: Tracing | None = None) -> FastAPI:
         [Middleware(RequestIds, tracing), Middleware(AuthMiddleware, context.authenticator)],
     )
     api.include_router(problem_pages.router)
+    api.fast_path = FastPath(context, api.serve, tracing)
     return api
 
 
@@ -123,7 +135,7 @@ def create_inner_api(context: Context) -> FastAPI:
     return api
 
 
-def _create(context: Context, first: Sequence[Middleware]) -> FastAPI:
+def _create(context: Context, first: Sequence[Middleware]) -> _Api:
     api = _Api(
         title="Codewell",
         version="1",
@@ -144,6 +156,5 @@ def _create(context: Context, first: Sequence[Middleware]) -> FastAPI:
     )
     api.state.context = context
     api.routes.extend(_ROUTES)
-    api.router.routes.insert(0, FastPath(context, api.router))
     problems.handle(api)
     return api

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from codewell.infra.http.joined_writes import JoinedWrites
 from codewell.reasons import PROBLEMS, ProblemReason, problem_document
 
 # ASGI's types, without the framework, which not every process installs.
@@ -31,6 +32,8 @@ CONNECTIONS_MAX_DEFAULT: Final = 500
 # Headers of every response: a browser must not take a file or a problem for something else than its type says.
 HEADERS: Final = (("x-content-type-options", "nosniff"),)
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+HAS_BODY: Final = "has_body"
+"""In the state of a request whose body had come whole when the request was passed on."""
 _RETRY_AFTER_S: Final = 2
 _MEDIA_TYPE: Final = "application/problem+json"
 
@@ -55,13 +58,15 @@ class LimitedProtocol(HttpToolsProtocol):
         # Checked in connection_made instead of by uvicorn.
         self._connections_max, self.limit_concurrency = self.limit_concurrency, None
         self._refusal: tuple[ProblemReason, str] | None = None
+        self._writes: JoinedWrites
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer of the first head."""
-        super().connection_made(transport)
+        self._writes = JoinedWrites(transport, self.loop)
+        super().connection_made(cast("Any", self._writes))
         if self._connections_max is not None and len(self.connections) > self._connections_max:
             self.app = cast("Any", _OverloadedApp(cast("Application", self.app)))
         self._start_head_timer()
@@ -84,6 +89,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Give the client some time to take the rest, which would keep a closed connection too."""
+        self._writes.flush()
         super().on_response_complete()
         if self.transport.get_write_buffer_size() > 0:
             self._start_send_timer()
@@ -117,6 +123,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Reset the head's size: the next bytes belong to the next head."""
         self._head_bytes = 0
+        self.scope["state"][HAS_BODY] = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the parser's words are not ours

@@ -1,8 +1,10 @@
 """Coalesces concurrent calls with one key into one batched call: one transaction instead of one for each."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from itertools import chain
+from typing import Final, Generic, NamedTuple, TypeVar
 
 BATCH_ITEMS_MAX: Final = 200
 # Pause between batches, since a batch costs far more than its items. At 750 requests a second on two cores it saved a
@@ -34,7 +36,7 @@ class Coalescer(Generic[Key, Item, Result]):
         self._work = work
         self._batch_items_max = batch_items_max
         self._timeout_s = timeout_s
-        self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._queues: dict[Key, _Queue[Item, Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, group: Key, item: Item) -> Result:
@@ -42,37 +44,84 @@ class Coalescer(Generic[Key, Item, Result]):
 
         Raises TimeoutError after `timeout_s`; the work on the item may still complete.
         """
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.get(group)
-        if waiting is not None:
-            waiting.append((item, future))
-        else:
-            self._waiting[group] = [(item, future)]
-            task = asyncio.create_task(self._run_batches(group))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        queue = self._queues.get(group)
+        if queue is None:
+            queue = self._queues[group] = _Queue(loop, self._timeout_s)
+            task = asyncio.create_task(self._run_batches(group, queue))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        async with asyncio.timeout(self._timeout_s):
-            return await future
+        queue.add(item, future)
+        return await future
 
-    async def _run_batches(self, group: Key) -> None:
-        waiting = self._waiting[group]
-        while waiting:
-            # Skip items whose caller was cancelled or timed out.
-            batch = [(item, future) for item, future in waiting[: self._batch_items_max] if not future.done()]
-            del waiting[: self._batch_items_max]
+    async def _run_batches(self, group: Key, queue: "_Queue[Item, Result]") -> None:
+        while queue.waiting:
+            batch = queue.take(self._batch_items_max)
             try:
-                results = await self._work(group, [item for item, _ in batch]) if batch else ()
-                for (_, future), result in zip(batch, results, strict=True):
-                    if future.done():
+                results = await self._work(group, [one.item for one in batch]) if batch else ()
+                for one, result in zip(batch, results, strict=True):
+                    if one.future.done():
                         continue
                     if isinstance(result, Exception):
-                        future.set_exception(result)
+                        one.future.set_exception(result)
                     else:
-                        future.set_result(result)
+                        one.future.set_result(result)
             except Exception as error:  # noqa: BLE001  raised where the result is awaited
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            if waiting and batch:
+                for one in batch:
+                    if not one.future.done():
+                        one.future.set_exception(error)
+            if queue.waiting and batch:
                 await asyncio.sleep(PAUSE_S)
-        del self._waiting[group]
+        queue.end()
+        del self._queues[group]
+
+
+class _Entry(NamedTuple, Generic[Item, Result]):
+    item: Item
+    future: asyncio.Future[Result]
+    ends_at: float
+
+
+class _Queue(Generic[Item, Result]):
+    """The items of one key: those that wait, and those of the batch that runs.
+
+    It has one timer for all of them: one for each would cost more than all else that an item costs here.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
+        self.waiting: list[_Entry[Item, Result]] = []
+        self._running: list[_Entry[Item, Result]] = []
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, item: Item, future: asyncio.Future[Result]) -> None:
+        """Append an item."""
+        ends_at = math.inf if self._timeout_s is None else self._loop.time() + self._timeout_s
+        self.waiting.append(_Entry(item, future, ends_at))
+        if self._timer is None and self._timeout_s is not None:
+            self._timer = self._loop.call_at(ends_at, self._expire)
+
+    def take(self, items_max: int) -> "list[_Entry[Item, Result]]":
+        """Take the next batch, without items whose caller was cancelled or timed out."""
+        self._running = [one for one in self.waiting[:items_max] if not one.future.done()]
+        del self.waiting[:items_max]
+        return self._running
+
+    def end(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        """Let the items whose time is over fail, and set the timer for the next one."""
+        self._timer = None
+        now = self._loop.time()
+        for one in chain(self._running, self.waiting):
+            if one.future.done():
+                continue
+            if one.ends_at > now:
+                self._timer = self._loop.call_at(one.ends_at, self._expire)
+                return
+            one.future.set_exception(TimeoutError())

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codewell.infra.digits import whole_number
+from codewell.infra.http.limits import HAS_BODY
 from codewell.reasons import PROBLEMS
 from services.console.http.problems import HttpProblem, problem
 from services.console.http.stream_limit import StreamLimit
@@ -94,8 +96,7 @@ class BodyLimit:
                 async with asyncio.timeout_at(comes_until()):
                     message = await receive()
             except TimeoutError:
-                # The rest of the body would be read as the next request, so the connection is closed.
-                raise HttpProblem("body_too_slow", PROBLEMS["body_too_slow"].example, _CLOSE) from None
+                raise _too_slow() from None
             came += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if came > limit:
@@ -103,6 +104,36 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_some, send)
+
+
+async def whole_body(scope: Scope, receive: Receive) -> bytes:
+    """The body of a request whose Content-Length is within the limit.
+
+    Raises HttpProblem if it does not come in time, and ClientDisconnect.
+    """
+    if scope.get("state", {}).get(HAS_BODY):
+        return await _body(receive)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await _body(receive)
+    except TimeoutError:
+        raise _too_slow() from None
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _too_slow() -> HttpProblem:
+    # The rest of the body would be read as the next request, so the connection is closed.
+    return HttpProblem("body_too_slow", PROBLEMS["body_too_slow"].example, _CLOSE)
 
 
 def _too_large(limit: int) -> str:

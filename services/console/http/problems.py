@@ -107,6 +107,17 @@ def unavailable(error: Exception) -> JSONResponse:
     )
 
 
+def answer_to(error: Exception) -> JSONResponse | None:
+    """The problem of an error that says what is wrong with a request, or that the database is away; else None."""
+    match error:
+        case HttpProblem():
+            errors = None if error.setting is None else of_setting(error.setting, error.detail)
+            return problem(error.reason, error.detail, error.headers, errors)
+        case CodewellError():
+            return refusal(error)
+    return unavailable(error) if isinstance(error, AWAY) else None
+
+
 def try_later(reason: ProblemReason, detail: str, wait_s: int) -> HttpProblem:
     """A problem with the time after which the client may retry (s)."""
     return HttpProblem(reason, detail, _later(wait_s))
@@ -150,9 +161,6 @@ def handle(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
-        if isinstance(error, HttpProblem):
-            errors = None if error.setting is None else of_setting(error.setting, error.detail)
-            return problem(error.reason, error.detail, error.headers, errors)
         # What the framework raises.
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(_allowed(request))
@@ -166,15 +174,14 @@ def handle(api: FastAPI) -> None:
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:
         return _invalid(error.errors())
 
-    @api.exception_handler(CodewellError)
-    async def _(_: Request, error: CodewellError) -> JSONResponse:
-        return refusal(error)
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        response = answer_to(error)
+        if response is None:
+            raise error
+        return response
 
-    async def away(_: Request, error: Exception) -> JSONResponse:
-        return unavailable(error)
-
-    for kind in AWAY:
-        api.add_exception_handler(kind, away)
+    for kind in (HttpProblem, CodewellError, *AWAY):
+        api.add_exception_handler(kind, answer)
 
 
 def _invalid(found: Sequence[Mapping[str, Any]]) -> JSONResponse:

@@ -2,11 +2,12 @@
 
 import re
 import time
+from functools import cache
 from typing import Final
 
 import structlog
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing
@@ -26,9 +27,16 @@ SECONDS: Final = Histogram(
 
 # Unknown methods share one label: senders could create any number of series otherwise.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_HEADER: Final = "X-Request-Id"
+_HEADER: Final = b"x-request-id"
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _PRIVATE: Final = "/api/"
 _SANE: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+@cache
+def _metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """The metrics of such a request: to find them takes longer than to count."""
+    return REQUESTS.labels(method, route, status), SECONDS.labels(method, route)
 
 
 class RequestIds:
@@ -43,7 +51,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(_HEADER, "")
+        given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SANE.fullmatch(given) else str(uuid7())
         status = 0
         began = time.monotonic()
@@ -52,11 +60,12 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[_HEADER] = request_id
+                own = [(_HEADER, request_id.encode())]
                 if scope["path"].startswith(_PRIVATE):
                     # Answers hold customers' data, and some secrets: no browser or proxy keeps them.
-                    headers["Cache-Control"] = "no-store"
+                    own.append(_NO_STORE)
+                names = [name for name, _ in own]
+                message["headers"] = [*(one for one in message.get("headers", ()) if one[0] not in names), *own]
             await send(message)
 
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -75,8 +84,9 @@ class RequestIds:
         # Logs the route, as a path may hold a code. Successes are logged at the level DEBUG only.
         route = getattr(scope.get("route"), "path", None)
         labels = scope["method"] if scope["method"] in _METHODS else "other", route or "none"
-        REQUESTS.labels(*labels, status).inc()
-        SECONDS.labels(*labels).observe(took_s)
+        requests, seconds = _metrics(*labels, status)
+        requests.inc()
+        seconds.observe(took_s)
         if self._tracing is not None:
             self._trace(self._tracing, scope, *labels, status, took_s)
         write = log.debug if status < 400 else log.info
