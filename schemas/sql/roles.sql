@@ -82,7 +82,7 @@ GRANT INSERT (program_id, kind, version, first, size, expires_at, fields, origin
 GRANT UPDATE (next, attached, holes, open, reserved_used, reserved_open, reserved_takers) ON block TO codewell_issuer;
 GRANT EXECUTE ON FUNCTION
     claim_known(bigint[], bigint[], double precision[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], uuid,
-                uuid[], integer[], bigint[], text[], text[]) TO codewell_issuer;
+                uuid[], integer[], bigint[], text[], text[]) TO codewell_issuer, codewell_console;
 GRANT INSERT ON answer TO codewell_issuer;
 GRANT INSERT, UPDATE ON holding TO codewell_issuer;
 

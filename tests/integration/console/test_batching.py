@@ -30,5 +30,6 @@ async def test_a_request_that_can_not_be_stored_fails_alone(
             assert isinstance(result, asyncpg.DataError)
         else:
             assert isinstance(result, ClaimResult)
-            assert result.rows[request.id][0].code is not None
+            [row] = result.rows_of(request.id) or []
+            assert row.code is not None
     assert await audit(connection) == []

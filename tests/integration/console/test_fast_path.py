@@ -1,14 +1,16 @@
-"""The short way and the endpoints are one: what is plain goes the short way, and nobody can tell from the answer."""
+"""What is plain is served before the framework, and nobody can tell from the answer."""
 
 import json
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
+from services.console.http import fast_path
 from tests.support.consoles import Consoles, is_problem, settings
 
 CODES = "/programs/SPRING/codes"
@@ -29,15 +31,15 @@ async def post(client: httpx.AsyncClient, step: str, body: Any, encoding: str, *
 
 
 @pytest.fixture
-def endpoints_are_broken(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def framework_is_broken(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def handle(*_: object) -> None:
-        raise AssertionError("an endpoint was asked")
+        raise AssertionError("the framework was asked")
 
-    monkeypatch.setattr(APIRoute, "handle", handle)
+    monkeypatch.setattr(FastAPI, "__call__", handle)
 
 
-@pytest.mark.usefixtures("endpoints_are_broken")
-async def test_plain_requests_need_no_endpoint(client: httpx.AsyncClient) -> None:
+@pytest.mark.usefixtures("framework_is_broken")
+async def test_plain_requests_need_no_framework(client: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "k-1"}
     attached = await post(client, "attach", {"profile_id": "p-1"}, "utf-8", **key)
     assert attached.status_code == 200
@@ -46,6 +48,26 @@ async def test_plain_requests_need_no_endpoint(client: httpx.AsyncClient) -> Non
     is_problem(await post(client, "activate", {"code": attached.json()["code"]}, "utf-8"), 409, "activated")
     is_problem(await post(client, "activate", {"code": "nobody"}, "utf-8"), 404, "nobody")
     assert used.headers["x-request-id"]
+    for path in ("OUTSIDE", "nobody?context=till-3"):
+        is_problem(await client.get(f"{CODES}/{path}"), 404, path[:6])
+    seen = await client.get(f"{CODES}/{attached.json()['code']}")
+    assert (seen.status_code, seen.headers["cache-control"], seen.json()["state"]) == (200, "no-store", "activated")
+
+
+@pytest.mark.usefixtures("framework_is_broken")
+async def test_what_breaks_or_is_away_is_told_as_everywhere(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [ValueError("secret"), asyncpg.CannotConnectNowError("secret")]
+
+    async def fail(*_: object) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr(fast_path, "take_step", fail)
+    for status, reason in ((503, "database_unavailable"), (500, "internal_error")):
+        answer = await post(client, "activate", {"code": "A"}, "utf-8", **{"X-Request-Id": "mine"})
+        assert (answer.status_code, answer.json()["reason"], answer.headers["x-request-id"]) == (status, reason, "mine")
+        assert "secret" not in answer.text
 
 
 async def test_the_endpoints_give_the_same_answers(client: httpx.AsyncClient, connection: Connection) -> None:

@@ -154,6 +154,13 @@ async def test_a_body_that_does_not_come(site: Site, monkeypatch: pytest.MonkeyP
                 f"Content-Length: 1000\r\n\r\n{begun}".encode()
             )
             await raw.is_refused(408, "arrived too slowly")
+        raw = await Raw.to(client)
+        head = f"POST /api/v1/programs/SPRING/codes:attach HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
+        await raw.say(f"{head}Content-Type: application/json\r\nContent-Length: 18\r\n\r\n".encode())
+        for piece in (b'{"profile_id"', b':"p"}'):
+            await raw.say(piece)
+        assert (await raw.answer())[0] == 200
+        await raw.close()
         # An export waits for its reader longer than a body may take.
         answer = await client.get("/api/v1/programs/SPRING/codes.csv")
         assert answer.text.count("\n") == 11

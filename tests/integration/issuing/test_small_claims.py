@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
-from codewell.issuing.model import AnswerRow, Request
+from codewell.issuing.model import AnswerRow, ManualRequest, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.deciding_lock import DECIDING_LOCK, run_exclusively
@@ -27,12 +28,14 @@ FIELDS = '{"discount": "10"}'
 
 
 def asked(count: int, *names: str, first: int = 0) -> list[Request]:
-    """Plain requests of as many profiles, every third of them a step."""
+    """Plain requests of as many profiles: in turn a step, a message and a person's."""
     numbers = range(first, first + count)
-    return [
-        plain(step(names[0], profile_id=f"p-{n}") if n % 3 == 0 else message(names[0], profile_id=f"p-{n}"))
-        for n in numbers
-    ]
+    kinds: tuple[Callable[[str], Request], ...] = (
+        lambda profile_id: plain(step(names[0], profile_id=profile_id)),
+        lambda profile_id: plain(message(names[0], profile_id=profile_id)),
+        lambda profile_id: Request(uuid7(), ManualRequest(profile_id, names[0]), names),
+    )
+    return [kinds[n % 3](f"p-{n}") for n in numbers]
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ async def test_what_is_as_it_was_is_claimed_in_one_statement_as_by_the_usual_cla
              for row in given]  # fmt: skip
     assert len(set(alike)) == 1
     counted = {(row.source, row.outcome): row.number for row in tally.take()}
-    assert counted == {("campaign", "attached"): 8, ("scenario", "attached"): 4}
+    assert counted == {(source, "attached"): 4 for source in ("campaign", "scenario", "person")}
     level = await overview.stock(connection, "SPRING")
     assert (level.pooled, level.attached) == (988, 12)
     assert await audit(connection) == []
@@ -269,7 +272,9 @@ async def test_a_request_that_has_an_answer_keeps_it(
     assert await audit(connection) == []
 
 
-async def test_requests_that_are_too_old_get_nothing(connection: Connection, claims: Claims, minters: Minters) -> None:
+async def test_requests_that_are_too_old_get_nothing(
+    connection: Connection, claims: Claims, minters: Minters, usual_claims: list[object]
+) -> None:
     await stock(connection, minters)
     await claims.attach(asked(2, "SPRING"))
     [early] = asked(1, "SPRING", first=2)
@@ -277,9 +282,14 @@ async def test_requests_that_are_too_old_get_nothing(connection: Connection, cla
 
     [row] = rows(await claims.attach([early]), [early])
     assert "request_too_old" in reasons([row])
-    new = asked(2, "SPRING", first=3)
-    await claims.attach(new)
-    [early] = [request._replace(id=early.id.__class__(int=early.id.int - 1)) for request in asked(1, "SPRING", first=6)]
+    for number in range(3, 7):
+        await claims.attach(asked(1, "SPRING", first=number))
+    made = len(usual_claims)
+    # What says no time is not too old.
+    [timeless] = [request._replace(id=UUID(int=5 << 76)) for request in asked(1, "SPRING", first=7)]
+    [row] = rows(await claims.attach([timeless]), [timeless])
+    assert (row.code is not None, len(usual_claims)) == (True, made)
+    [early] = [request._replace(id=early.id.__class__(int=early.id.int - 1)) for request in asked(1, "SPRING", first=8)]
     [row] = rows(await claims.attach([early]), [early])
     assert "request_too_old" in reasons([row])
 
