@@ -63,6 +63,6 @@ async def test_a_closed_transport_has_got_all_and_gets_no_more() -> None:
     writes.close()
     assert (transport.written, transport.closing) == ([b"last words"], True)
     writes.write(b"more")
-    await asyncio.sleep(0)
+    writes.flush()
     assert writes.is_closing()
     assert transport.written == [b"last words"]
