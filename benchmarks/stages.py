@@ -73,11 +73,11 @@ def _fetched(batch: int, requests: int) -> list[bytes]:
 
 def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) -> None:
     with lap("parse"):
-        records = [record for partition, part in enumerate(parts) for record in _records(partition, part)]
+        fetched = [list(_records(partition, part)) for partition, part in enumerate(parts)]
     decoder = Decoder({TOPIC: MESSAGE_RENDER}, frozenset())
     with lap("decode"):
-        received = [decoder.decode(record) for record in records]
-    del records
+        received = [one for records in fetched for one in decoder.decode_plain(records) if one is not None]
+    del fetched
     with lap("order"):
         pending = sorted((one.request for one in received), key=attrgetter("id"))
     texts = [f"smFg-{number:04}-DMPB" for number in range(requests)]

@@ -18,7 +18,9 @@ from codewell.issuing.reply import answer_event, answer_id, answer_ids, plain_an
 from schemas import topics
 from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
 from services.issuer.answer_records import answer_record, around_id
-from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, attempt_of
+from services.issuer.decode import attempt_of
+from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.rejections import Rejection, rejection
 from services.issuer.reply_options import NO_OPTIONS
 from services.issuer.unreadable_record import UnreadableRecord

@@ -1,7 +1,7 @@
 """Prefetches: records are fetched and decoded while the previous batch is decided."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -16,7 +16,7 @@ RECORDS_PER_FETCH_MAX: Final = 250
 BUFFERED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 B = TypeVar("B")
-DecodeRecords: TypeAlias = Callable[[Iterable[ConsumerRecord]], B]
+DecodeRecords: TypeAlias = Callable[[Sequence[ConsumerRecord]], B]
 """What makes a batch of some records."""
 
 

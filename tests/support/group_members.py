@@ -11,7 +11,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from schemas import topics
 from services.issuer import rebalance, worker
-from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.decode import Decoder
+from services.issuer.received_request import ReceivedRequest
 from tests.support.running import soon, until
 from tests.support.site import Site
 

@@ -21,7 +21,8 @@ from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from services.issuer import batch_publisher
-from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.decode import Decoder
+from services.issuer.received_request import ReceivedRequest
 from tests.support.client_faults import until_committed
 from tests.support.sender_records import answered, data_of, message, messages, step, with_headers
 from tests.support.site import Site
