@@ -84,7 +84,7 @@ def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) ->
     stock = LockedStock([Lot(1, range(requests), texts, None, None)], elsewhere=0)
     with lap("decide"):
         decision = decide(pending, {PROGRAM: _RULES}, {_RULES.id: stock}, {}, _NOW, lambda *_: "")
-        given = {id_: place for run in decision.runs for id_, place in zip(run.ids, zip(repeat(run), count()))}  # noqa: B905
+        given = {id_.bytes: place for run in decision.runs for id_, place in zip(run.ids, zip(repeat(run), count()))}  # noqa: B905
     with lap("pack"):
         copy_answers.encode(decision.rows, decision.runs, links=False)
     # Nothing is sent.
@@ -93,7 +93,7 @@ def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) ->
         for start in range(0, requests, _SLICE):
             taken = received[start : start + _SLICE]
             publisher.answer_plain(
-                [one.record for one in taken], [given[one.request.id] for one in taken], {_RULES.id: PROGRAM}
+                [one.record for one in taken], [given[one.request.id.bytes] for one in taken], {_RULES.id: PROGRAM}
             )
 
 

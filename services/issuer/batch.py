@@ -70,7 +70,7 @@ TRANSIENT_ERRORS: Final = (
 
 
 # Answers made before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms of work.
-ANSWERS_PER_SLICE_MAX: Final = 250
+ANSWERS_PER_SLICE_MAX: Final = 400
 
 
 _RETRIES_EXHAUSTED_DETAIL: Final = (
@@ -185,7 +185,7 @@ class BatchProcessor:
         del pending[-ANSWERS_PER_SLICE_MAX:]
         taken.reverse()
         places = [
-            given.get(request.id) if trace is None and request.event.__class__ in PLAIN_EVENTS else None
+            given.get(request.id.bytes) if trace is None and request.event.__class__ in PLAIN_EVENTS else None
             for request, _, _, _ in taken
         ]
         begin, answered_before = 0, len(answered_ms)

@@ -1,9 +1,9 @@
 """Decodes the records that are as most are, in half the time: a plain event, in binary mode, without options."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from asyncpg.pgproto.pgproto import UUID
 
 from codewell.infra.kafka.partition_records import Record
@@ -22,50 +22,104 @@ _READERS: Final[dict[str, Callable[[Sequence[bytes]], Sequence[PlainRender | Pla
     MESSAGE_RENDER: plain_renders,
     SCENARIO_STEP: plain_steps,
 }
+_ID: Final = "ce_id"
+Headers = tuple[tuple[str, bytes | None], ...]
 _new: Final = tuple.__new__
 
 
+class PlainRecord(NamedTuple):
+    """What is kept of a plain record, as few objects: a batch of them stays in memory until it is answered."""
+
+    tp: TopicPartition
+    offset: int
+    timestamp: int
+    timestamp_type: int
+    key: bytes | None
+    value: bytes
+    event_id: bytes
+    headers_around: tuple[Headers, Headers]
+    """Before and after that of the event's id. The records of a sender share them."""
+
+    @property
+    def topic(self) -> str:
+        """As in ConsumerRecord."""
+        topic: str = self.tp.topic
+        return topic
+
+    @property
+    def partition(self) -> int:
+        """As in ConsumerRecord."""
+        partition: int = self.tp.partition
+        return partition
+
+    @property
+    def headers(self) -> Headers:
+        """As in ConsumerRecord."""
+        before, after = self.headers_around
+        return (*before, (_ID, self.event_id), *after)
+
+
 def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, str]) -> list[ReceivedRequest | None]:
-    """The request of each of these records of one topic; None for one that is not as most are, or not valid.
+    """The request of each of these records of one partition; None for one that is not plain, or not valid.
 
     `event_types`: the event type by topic.
     """
     # A record that cannot be read has another class.
     if not all(record.__class__ is Record for record in records):
         return [None] * len(records)
-    event_type = event_types[records[0].topic]
+    tp = records[0].tp
+    event_type = event_types[tp.topic]
     raws = [record.raw for record in records]
     events = _READERS[event_type]([raw.value or b"" for raw in raws])
     found: list[ReceivedRequest | None] = []
     # Most records of a partition have the same headers but for the id, and most of its events the same programs.
-    usual: dict[str, bytes | None] | None = None
+    usual = _NONE
     programs: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
-    for record, raw, event in zip(records, raws, events, strict=True):
-        headers = dict(raw.headers)
-        id_ = uuid_of(headers.pop("ce_id", None) or b"")
-        if headers != usual and _are_usual(headers, event_type.encode()):
-            usual = headers
+    for raw, event in zip(raws, events, strict=True):
+        headers = raw.headers
+        at, before, after = usual
+        if not (len(headers) > at and headers[at][0] == _ID and headers[:at] == before and headers[at + 1 :] == after):
+            others = _usual(headers, event_type.encode())
+            if others is None:
+                found.append(None)
+                continue
+            usual = at, before, after = others
+            shared = tuple(before), tuple(after)
         if event is not None and event.programs != programs:
             programs = event.programs
             names = distinct_names(programs)
-        if event is None or not names or id_ is None or headers != usual or len(raw.value) > VALUE_BYTES_MAX:
+        value, event_id = raw.value, headers[at][1]
+        id_ = uuid_of(event_id or b"")
+        if event is None or not names or id_ is None or len(value) > VALUE_BYTES_MAX:
             found.append(None)
-        else:
-            # It takes half the time of the constructors.
-            request = _new(Request, (id_, event, names, None, None))
-            found.append(_new(ReceivedRequest, (request, record, False, NO_OPTIONS)))
+            continue
+        # These take half the time of the constructors.
+        kept = tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, shared
+        request = _new(Request, (id_, event, names, None, None))
+        found.append(_new(ReceivedRequest, (request, _new(PlainRecord, kept), False, NO_OPTIONS)))
     return found
 
 
-def _are_usual(headers: Mapping[str, bytes | None], event_type: bytes) -> bool:
-    """Whether these are, beside the id, the headers of an event in binary mode without options."""
-    return (
-        headers.get("ce_type") == event_type
-        and headers.get("ce_specversion", b"1.0") == b"1.0"
-        and headers.get("content-type", _JSON) == _JSON
-        and SELDOM_HEADERS.isdisjoint(headers)
-    )
+# The place of the id's header, and the headers before and after it.
+_Usual = tuple[int, list[tuple[str, bytes | None]], list[tuple[str, bytes | None]]]
+_NONE: Final[_Usual] = (1 << 30, [], [])
+
+
+def _usual(headers: list[tuple[str, bytes | None]], event_type: bytes) -> _Usual | None:
+    """The place of the id in the headers of an event in binary mode without options, and its neighbours; else None."""
+    named = dict(headers)
+    if (
+        len(named) == len(headers)
+        and _ID in named
+        and named.get("ce_type") == event_type
+        and named.get("ce_specversion", b"1.0") == b"1.0"
+        and named.get("content-type", _JSON) == _JSON
+        and SELDOM_HEADERS.isdisjoint(named)
+    ):
+        at = list(named).index(_ID)
+        return at, headers[:at], headers[at + 1 :]
+    return None
 
 
 def uuid_of(text: bytes) -> UUID | None:

@@ -11,7 +11,7 @@ from codewell.infra.kafka.positions import Positions
 
 POLL_TIMEOUT_S: Final = 0.5
 # Records decoded before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms.
-RECORDS_PER_FETCH_MAX: Final = 250
+RECORDS_PER_FETCH_MAX: Final = 400
 # Limits the memory of the buffer: 4,000 large records may exceed a small machine's.
 BUFFERED_BYTES_MAX: Final = 16 * 1024 * 1024
 

@@ -51,7 +51,7 @@ class BatchTrace:
         """Record the outcome of each request."""
         for request_id, span in self._spans.items():
             rows = claimed.rows.get(request_id)
-            if request_id in claimed.given:
+            if request_id.bytes in claimed.given:
                 outcome = "attached"
             elif rows is not None:
                 outcome = "attached" if rows[0].refusals is None else "refused"
