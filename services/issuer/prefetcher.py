@@ -33,7 +33,9 @@ def _decoded(
     tp: TopicPartition, records: Sequence[ConsumerRecord], next_offset: int, decode: DecodeRecords[B]
 ) -> FetchedPartition[B]:
     """Decode these records. `next_offset` is the position after them."""
-    return FetchedPartition(tp, decode(records), next_offset, max((record.timestamp for record in records), default=0))
+    return FetchedPartition(
+        tp, decode(records), next_offset, max((record.raw.timestamp for record in records), default=0)
+    )
 
 
 class _Fetch(NamedTuple, Generic[B]):
@@ -122,7 +124,7 @@ class Prefetcher(Generic[B]):
                 await self._fetches.put(_Fetch(generation, [], 0, error))
                 return
             if parts:
-                size = sum(len(record.value or b"") for records in fetched.values() for record in records)
+                size = sum(len(record.raw.value or b"") for records in fetched.values() for record in records)
                 await self._fetches.put(_Fetch(generation, parts, size, None))
                 self._add_buffered_bytes(size)
             # A fetch that is served from memory does not yield to the event loop by itself.

@@ -103,6 +103,11 @@ class FaultyRecord(ConsumerRecord[bytes, bytes]):
     fault: str = ""
     """The reason, to be read after "The record cannot be read:"."""
 
+    @property
+    def raw(self) -> "FaultyRecord":
+        """As in Record."""
+        return self
+
 
 class FetchedBatches:
     """The record batches of one partition in one response: aiokafka's MemoryRecords, with access to their bytes."""
@@ -143,7 +148,7 @@ FetchedRecords: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class PartitionRecords(fetcher.PartitionRecords):
-    """The records of one partition in one response."""
+    """The records of one partition in one response. No client of ours has deserializers."""
 
     next_fetch_offset: int
 
@@ -197,12 +202,14 @@ class PartitionRecords(fetcher.PartitionRecords):
         parsed = 0
         try:
             if not run.is_too_large:
+                tp = self._tp
                 for record in DefaultRecordBatch(run.batch):
                     parsed += 1
+                    offset = record.offset
                     # A response begins with the whole batch that holds the position.
-                    if record.offset >= self.next_fetch_offset:
-                        self.next_fetch_offset = record.offset + 1
-                        yield self._consumer_record(self._tp, record)
+                    if offset >= self.next_fetch_offset:
+                        self.next_fetch_offset = offset + 1
+                        yield _new(Record, (tp, record))
                 return
         except (ValueError, CorruptRecordException):
             # Among them: a header's name that is not UTF-8, which ends aiokafka's parser.
@@ -210,15 +217,11 @@ class PartitionRecords(fetcher.PartitionRecords):
         for lenient in parse_leniently(header, run, parsed):
             if lenient.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = lenient.offset + 1
-                made = self._consumer_record(self._tp, lenient)
+                made = Record(self._tp, lenient)
                 yield made if lenient.fault is None else FaultyRecord(
                     made.topic, made.partition, made.offset, made.timestamp, made.timestamp_type, made.key, made.value,
                     None, made.serialized_key_size, made.serialized_value_size, made.headers, lenient.fault,
                 )  # fmt: skip
-
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        # No client of ours has deserializers.
-        return _new(Record, (tp, record))
 
     def _faulty(self, offset: int, fault: str) -> FaultyRecord:
         self.next_fetch_offset = offset + 1
