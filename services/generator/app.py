@@ -12,6 +12,7 @@ from typing import Final, cast
 
 import faust
 import structlog
+from faust.tables.manager import TableManager
 from pydantic import ValidationError
 
 from codewell.infra.kafka.clients import PARTITION_FETCH_BYTES_MAX
@@ -28,6 +29,14 @@ log = structlog.get_logger()
 EVENTS_IN_PROGRESS_MAX: Final = 200
 
 FillPool = Callable[[int], Awaitable[None]]
+
+
+class _Tables(TableManager):
+    async def on_start(self) -> None:
+        """As Faust's own, without its pause of a second in which tables may be added: there are none."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class _App(faust.App):
@@ -47,6 +56,7 @@ def create_app(settings: GeneratorSettings, fill: FillPool) -> faust.App:
         broker_credentials=_credentials(settings.kafka_config),
         autodiscover=False,
         broker_client_id=settings.kafka_config.client_id,
+        TableManager=_Tables,
         store="memory://",
         stream_wait_empty=True,
         topic_allow_declare=False,

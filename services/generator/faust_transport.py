@@ -33,9 +33,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class _Consumer(driver.Consumer):
-    # The first fetch waits for the group's assignment: a fetch of no partitions sleeps for a second, and the start for it.
-    flow_active = False
-
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
