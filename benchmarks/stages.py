@@ -91,10 +91,10 @@ def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) ->
     publisher = BatchPublisher(None, {REPLY_TOPIC: PARTITIONS})
     with lap("answer"):
         for start in range(0, requests, _SLICE):
-            plain = [(one, *given[one.request.id]) for one in received[start : start + _SLICE]]
-            for answer in publisher.plain_answers(plain, {_RULES.id: PROGRAM}):
-                assert answer is not None  # noqa: S101  they are plain
-                publisher.add(answer)
+            taken = received[start : start + _SLICE]
+            publisher.answer_plain(
+                [one.record for one in taken], [given[one.request.id] for one in taken], {_RULES.id: PROGRAM}
+            )
 
 
 def _records(partition: int, batch: bytes) -> PartitionRecords:

@@ -155,7 +155,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     }
     monkeypatch.setattr(*broken[step])
     if step == "answer":
-        monkeypatch.setattr(batch_publisher, "plain_answer", plain_event)
+        monkeypatch.setattr(batch_publisher, "plain_answers", plain_event)
     with capture_logs([mask]) as logs:
         async with site.issuer():
             await site.publish([bad, *good], 0)
