@@ -31,7 +31,7 @@ EVENTS_IN_PROGRESS_MAX: Final = 200
 FillPool = Callable[[int], Awaitable[None]]
 
 
-class _Tables(TableManager):
+class _NoTables(TableManager):
     async def on_start(self) -> None:
         """As Faust's own, without its pause of a second in which tables may be added: there are none."""
         if not self.should_stop:
@@ -39,7 +39,7 @@ class _Tables(TableManager):
             await self.recovery.start()
 
 
-class _App(faust.App):
+class _FillingApp(faust.App):
     def _create_directories(self) -> None:
         """Nothing: only tables have files, and a killed generator would leave its directories for ever."""
 
@@ -50,13 +50,13 @@ def create_app(settings: GeneratorSettings, fill: FillPool) -> faust.App:
     The caller starts and stops the application.
     """
     prefix = settings.topic_prefix
-    app = _App(
+    app = _FillingApp(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
         broker_credentials=_credentials(settings.kafka_config),
         autodiscover=False,
         broker_client_id=settings.kafka_config.client_id,
-        TableManager=_Tables,
+        TableManager=_NoTables,
         store="memory://",
         stream_wait_empty=True,
         topic_allow_declare=False,
