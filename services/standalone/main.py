@@ -25,7 +25,7 @@ from services.standalone.ports import is_free, taken
 from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers, both, servers_of
 from services.standalone.sign_in_link import sign_in_url
-from services.standalone.workers import WorkerProcess, Workers, settings_of
+from services.standalone.workers import StackWorkers, WorkerProcess, settings_of
 
 CONSOLE: Final = "console"
 SERVICES: Final = ("issuer", "generator", CONSOLE)
@@ -81,7 +81,7 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
             KafkaSettings(stop_timeout_s=SERVER_STOP_TIMEOUT_S),
             lambda done, total: options.progress(f"fetching Kafka, {done} of {total} files"),
         ) as servers,
-        Workers.spawned(servers.home, workers) as running,
+        StackWorkers.spawned(servers.home, workers) as running,
     ):
         urls, admin_token = await _start_servers(servers, options, prefix, reply_topics)
         url, bootstrap = servers.postgres.url, servers.kafka.bootstrap

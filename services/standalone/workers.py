@@ -39,7 +39,7 @@ class WorkerProcess:
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
+class StackWorkerSettings:
     """What a worker is told: variables of its settings, and the URL of its health endpoint."""
 
     variables: Mapping[str, str]
@@ -48,7 +48,7 @@ class WorkerSettings:
 
 def settings_of(
     workers: Sequence[WorkerProcess], urls: Mapping[str, str], bootstrap: str, api_port: int
-) -> dict[str, WorkerSettings]:
+) -> dict[str, StackWorkerSettings]:
     """The settings of each worker by its name; `urls` are the database URLs of the services."""
     # One more, as a free port may be the one that the API had before.
     ports = [port for port in free_ports(len(workers) + 1) if port != api_port]
@@ -62,17 +62,17 @@ def settings_of(
             "CODEWELL_HEALTH_PORT": str(port),
             "CODEWELL_STOP_TIMEOUT_S": str(STOP_TIMEOUT_S - 1),
         }
-        found[worker.name] = WorkerSettings(variables, f"http://127.0.0.1:{port}")
+        found[worker.name] = StackWorkerSettings(variables, f"http://127.0.0.1:{port}")
     return found
 
 
-class Workers:
+class StackWorkers:
     """The workers of one stack. Those that end are restarted from `run` on."""
 
     def __init__(self, home: Home, workers: Sequence[WorkerProcess]) -> None:
         self._home = home
         self._workers = workers
-        self._settings: Mapping[str, WorkerSettings] = {}
+        self._settings: Mapping[str, StackWorkerSettings] = {}
         self._running: dict[str, Child] = {}
         self._closing = asyncio.Event()
         self._watchers: list[asyncio.Task[None]] = []
@@ -95,7 +95,7 @@ class Workers:
             # A watcher may have restarted one meanwhile.
             await opened._stop()
 
-    async def run(self, settings: Mapping[str, WorkerSettings], stop: asyncio.Event) -> bool:
+    async def run(self, settings: Mapping[str, StackWorkerSettings], stop: asyncio.Event) -> bool:
         """Tell all workers their settings, and wait until they are ready. False when `stop` is set meanwhile.
 
         Raises StackUnavailable after READY_TIMEOUT_S, and at once, in the worker's own words, when a worker refuses to
