@@ -48,8 +48,6 @@ def parsed(draw: st.DrawFn, data: dict[str, Any], event_type: str) -> ParsedReco
     shown: bytes | None = json.dumps(data | draw(data_changes), ensure_ascii=draw(st.booleans())).encode()
     if draw(st.integers(0, 9)) == 0:
         shown = draw(values)
-    if draw(st.integers(0, 19)) == 0:
-        shown = (shown or b"").ljust(VALUE_BYTES_MAX + draw(st.integers(0, 1)))
     given_headers: Headers = list((dict(headers(event_type)) | draw(header_changes)).items())
     return ParsedRecord(42, 1, b"p", shown, given_headers)
 
@@ -106,3 +104,13 @@ def test_a_faulty_record_is_left_to_the_usual_decoder() -> None:
     found = decoder().decode_plain([Record(RENDERS, raw), faulty])
 
     assert found == [None, None]
+
+
+def test_a_value_that_is_too_large_is_left_to_the_usual_decoder() -> None:
+    values = [json.dumps(MESSAGE).encode().ljust(VALUE_BYTES_MAX + more) for more in (0, 1)]
+    raws = [ParsedRecord(1, 1, b"p", value, list(headers())) for value in values]
+
+    largest, larger = decoder().decode_plain([Record(RENDERS, raw) for raw in raws])
+
+    assert largest is not None
+    assert larger is None
