@@ -1,10 +1,11 @@
 """Under which key a program gives a code again: whose code it is, and in which scope. Pure."""
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from codewell.issuing.model import AssignmentKey, ManualRequest, RequestEvent
+from codewell.issuing.model import AssignmentKey, ManualRequest, Request, RequestEvent
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
@@ -31,6 +32,16 @@ def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
         case _, ManualRequest():
             scope = "hand"
     return AssignmentKey(program.id, event.profile_id, scope)
+
+
+def assignment_keys(requests: Iterable[Request], programs: Mapping[str, ProgramRules]) -> set[AssignmentKey]:
+    """All keys under which these requests may get a code again; `programs` by short name."""
+    return {
+        assignment_key(program, request.event)
+        for request in requests
+        for name in request.names
+        if (program := programs.get(name)) is not None and program.reuses_codes
+    }
 
 
 @lru_cache(maxsize=1024)  # A batch has few steps.

@@ -49,12 +49,12 @@ _ASSIGN: Final = """
     RETURNING 1
     """
 # Up to so many, one statement costs less than the two round trips more of COPY.
-_INSERTED_MAX: Final = 100
+INSERTED_MAX: Final = 100
 _FIELDS: Final = struct.Struct(">h").pack(len(_COLUMNS))
 
 
 class AssignmentTaken(Exception):
-    """Another worker has just assigned this profile a code. The caller decides the batch again."""
+    """A profile has a code already, or may have, that its claim has not seen. The caller decides the batch again."""
 
 
 async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
@@ -83,7 +83,7 @@ async def assign_all(
     Raises AssignmentTaken, after which the transaction can only be rolled back, when one of the keys has an unexpired
     assignment.
     """
-    if len(assignments) <= _INSERTED_MAX or any(key in stored for key in assignments):
+    if len(assignments) <= INSERTED_MAX or any(key in stored for key in assignments):
         if await assign(connection, assignments) != len(assignments):
             raise AssignmentTaken
         return
