@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.assignment_keys import assignment_keys
+from codewell.issuing.assignment_keys import all_keys
 from codewell.issuing.assignments import INSERTED_MAX, AssignmentTaken, assigned_codes
 from codewell.issuing.model import AssignmentKey, Decision, PooledCode, Request
 from codewell.pool.program_rules import ProgramRules
@@ -60,7 +60,7 @@ class LookUps:
         program_ids = [program.id for program in programs.values() if program.reuses_codes]
         if not program_ids:
             return LookUp({}, [], 0, skipped=False)
-        keys = assignment_keys(requests, programs)
+        keys = all_keys(requests, programs)
         seen = [self._seen.get(id_, _NOTHING) for id_ in program_ids]
         # Few are stored by an upsert, which would replace a code that expires just after the decision.
         if len(keys) <= INSERTED_MAX or any(one.empty < one.enough for one in seen):
