@@ -18,7 +18,9 @@ from codewell.issuing.reply import answer_event, answer_id, answer_ids, plain_an
 from schemas import topics
 from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
 from services.issuer.answer_records import answer_record, around_id
-from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, attempt_of
+from services.issuer.decode import attempt_of
+from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, PlainRecord
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.rejections import Rejection, rejection
 from services.issuer.reply_options import NO_OPTIONS
 from services.issuer.unreadable_record import UnreadableRecord
@@ -87,7 +89,7 @@ class BatchPublisher:
         self._add(topic, partition, first.profile_id.encode(), encoded, headers)
 
     def answer_plain(
-        self, records: Sequence[ConsumerRecord], places: Sequence[tuple[Run | AgainRun, int]], names: dict[int, str]
+        self, records: Sequence[PlainRecord], places: Sequence[tuple[Run | AgainRun, int]], names: dict[int, str]
     ) -> bool:
         """Add the answers to plain requests, whose rows are those of runs by their numbers, as `answer` does.
 
@@ -103,8 +105,8 @@ class BatchPublisher:
             ]
             texts = list(zip(map(_latin1, made.profile_ids), map(_latin1, made.data), headers, strict=True))
             parts = [
-                (_reply_topic(topic), partition % self._partitions[_reply_topic(topic)], len(list(part)))
-                for (topic, partition), part in groupby(records, attrgetter("topic", "partition"))
+                (_reply_topic(tp.topic), tp.partition % self._partitions[_reply_topic(tp.topic)], len(list(part)))
+                for tp, part in groupby(records, attrgetter("tp"))
             ]
         except Exception:  # noqa: BLE001
             return False

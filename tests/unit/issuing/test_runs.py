@@ -13,7 +13,7 @@ from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedSto
 from codewell.issuing.reply import answer_event, plain_answers
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
-from schemas.plain_events import plain_render, plain_step
+from schemas.plain_events import plain_renders, plain_steps
 from tests.support.factories import NOW, message, rules, step
 
 PROGRAMS = {
@@ -43,8 +43,8 @@ def plain(request: Request) -> Request:
     """The request as the issuer reads it, most of them without pydantic."""
     event = request.event
     assert isinstance(event, MessageRender | ScenarioStep)
-    read = plain_render if isinstance(event, MessageRender) else plain_step
-    found = read(event.model_dump_json().encode())
+    read = plain_renders if isinstance(event, MessageRender) else plain_steps
+    [found] = read([event.model_dump_json().encode()])
     return request if found is None else request._replace(event=found)
 
 
