@@ -1,19 +1,22 @@
 """Plain requests are decided as columns: what follows is what the same requests give one by one."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.issuing import copy_answers
 from codewell.issuing.decide import decide
 from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
-from codewell.issuing.reply import answer_event, plain_answer
+from codewell.issuing.reply import answer_event, plain_answers
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
-from schemas.plain_events import plain_render, plain_step
+from schemas.plain_events import plain_renders, plain_steps
 from tests.support.factories import NOW, message, rules, step
 
 PROGRAMS = {
@@ -43,8 +46,8 @@ def plain(request: Request) -> Request:
     """The request as the issuer reads it, most of them without pydantic."""
     event = request.event
     assert isinstance(event, MessageRender | ScenarioStep)
-    read = plain_render if isinstance(event, MessageRender) else plain_step
-    found = read(event.model_dump_json().encode())
+    read = plain_renders if isinstance(event, MessageRender) else plain_steps
+    [found] = read([event.model_dump_json().encode()])
     return request if found is None else request._replace(event=found)
 
 
@@ -106,10 +109,15 @@ def test_columns_give_what_one_by_one_gives(requests: list[Request], left: int, 
         id_: sum(given for block, (_, given) in columns.taken.items() if block // 10 == id_) for id_ in stocks
     }
     by_id = {request.id: request for request in requests}
-    for run in columns.runs:
-        for number, row in enumerate(run.rows()):
-            _, answer = answer_event(by_id[row.request_id], [row], NAMES)
-            assert plain_answer(run, number, NAMES) == (str(row.request_id), answer)
+    # Requests of several runs take turns in a batch.
+    places = sorted(
+        ((run, number) for run in columns.runs for number in range(len(run.ids))), key=lambda place: place[1]
+    )
+    made = plain_answers(places, NAMES)
+    for (run, number), request_id, profile_id, data, decided_at in zip(places, *made, strict=True):
+        row = run.row(number)
+        assert (request_id, profile_id, decided_at) == (str(row.request_id), row.profile_id, row.answered_at)
+        assert data == answer_event(by_id[row.request_id], [row], NAMES)[1]
 
 
 @given(st.lists(asked, min_size=1, max_size=8), st.booleans())
@@ -145,3 +153,19 @@ def test_requests_to_a_program_that_reuses_codes_are_too() -> None:
         [("p-1", False)],
     ]
     assert [(row.profile_id, row.again) for row in decision.rows] == [("p-1", True), ("p-3", False)]
+
+
+@pytest.mark.parametrize("kinds", list(product(["message", "step", "two programs"], repeat=3)))
+def test_the_first_request_of_a_new_profile_gets_the_code_that_the_others_get_again(kinds: tuple[str, ...]) -> None:
+    made: dict[str, Callable[[], Request]] = {
+        "message": lambda: plain(message("REUSES")),
+        "step": lambda: plain(step("REUSES")),
+        "two programs": lambda: message("REUSES", "B"),
+    }
+    requests = [made[kind]() for kind in kinds]
+
+    decision, _ = decided(requests, 9, {})
+
+    answers = {row.request_id: row for row in rows_of(decision) if row.program_id == REUSES}
+    assert [answers[request.id].again for request in requests] == [False, True, True]
+    assert len({row.code for row in answers.values()}) == 1
