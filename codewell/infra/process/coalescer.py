@@ -77,7 +77,7 @@ class Coalescer(Generic[Key, Item, Result]):
         del self._queues[group]
 
 
-class _Entry(NamedTuple, Generic[Item, Result]):
+class _QueuedItem(NamedTuple, Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Result]
     ends_at: float
@@ -90,8 +90,8 @@ class _Queue(Generic[Item, Result]):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
-        self.waiting: list[_Entry[Item, Result]] = []
-        self._running: list[_Entry[Item, Result]] = []
+        self.waiting: list[_QueuedItem[Item, Result]] = []
+        self._running: list[_QueuedItem[Item, Result]] = []
         self._loop = loop
         self._timeout_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
@@ -99,11 +99,11 @@ class _Queue(Generic[Item, Result]):
     def add(self, item: Item, future: asyncio.Future[Result]) -> None:
         """Append an item."""
         ends_at = math.inf if self._timeout_s is None else self._loop.time() + self._timeout_s
-        self.waiting.append(_Entry(item, future, ends_at))
+        self.waiting.append(_QueuedItem(item, future, ends_at))
         if self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_at(ends_at, self._expire)
 
-    def take(self, items_max: int) -> "list[_Entry[Item, Result]]":
+    def take(self, items_max: int) -> "list[_QueuedItem[Item, Result]]":
         """Take the next batch, without items whose caller was cancelled or timed out."""
         self._running = [one for one in self.waiting[:items_max] if not one.future.done()]
         del self.waiting[:items_max]
