@@ -21,7 +21,8 @@ from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.assignments import assigned_codes
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AssignmentKey, Decision, PooledCode, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AssignmentKey, PooledCode, Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool

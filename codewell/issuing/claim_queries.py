@@ -11,8 +11,10 @@ import asyncpg
 
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
+from codewell.issuing.answer_runs import run_rows
 from codewell.issuing.assignments import AssignmentTaken, assign_all
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, Lot
 from codewell.pool.block_rules import GIVES, GIVES_OF_PROGRAM_1, POOLED
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import RULES_WITH_POOLED
@@ -197,7 +199,7 @@ async def write(connection: Connection, decision: Decision, stored: Collection[A
     """
     rows, runs = decision.rows, decision.runs
     if len(rows) + sum(len(run.ids) for run in runs) <= ROWS_APPENDED_MAX:
-        rows = sorted(chain(rows, *(run.rows() for run in runs)), key=_ID)
+        rows = sorted(chain(rows, *map(run_rows, runs)), key=_ID)
     else:
         links = bool(decision.fallbacks)
         # asyncpg would read plain bytes as a file path.

@@ -9,7 +9,8 @@ from json.encoder import encode_basestring as quoted
 from typing import Final
 from uuid import UUID
 
-from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
+from codewell.issuing.answer_runs import AnyRun, MixedRun, RefusedRun
+from codewell.issuing.model import AnswerRow, Request, Run
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PLACEHOLDER, MessageRender
 
 # Random constant. Never change it: answer ids derive from it and the request id.
@@ -50,9 +51,12 @@ def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int
     return CODES_ATTACHED, f'{head},"outcome":"attached","codes":[{codes}]{tail}'
 
 
-def plain_answer(run: Run | AgainRun, number: int, names: Mapping[int, str]) -> tuple[str, str]:
-    """The text of the request's id, and the answer's data, as `answer_event` builds it of the run's row."""
+def plain_answer(run: AnyRun, number: int, names: Mapping[int, str]) -> tuple[str, str]:
+    """The text of the request's id, and the answer's data, as `answer_event` builds it of the request's rows."""
     request_id = str(run.ids[number])
+    if isinstance(run, MixedRun | RefusedRun):
+        head = f'{{"request_id":"{request_id}","profile_id":{quoted(run.profile_ids[number])}'
+        return request_id, f"{head},{_outcome(run, number, names)}"
     if isinstance(run, Run):
         text, expires_at, fields = run.texts[number], run.expires_at, run.fields
     else:
@@ -64,6 +68,17 @@ def plain_answer(run: Run | AgainRun, number: int, names: Mapping[int, str]) -> 
     )
 
 
+def _outcome(run: MixedRun | RefusedRun, number: int, names: Mapping[int, str]) -> str:
+    """The end of an answer's data."""
+    if isinstance(run, RefusedRun):
+        return f'"outcome":"refused","refusals":{run.refusals}}}'
+    codes = []
+    for block, _, text in run.codes_of(number):
+        before, after = _around(names[block.program_id], block.expires_at, block.fields, "")
+        codes.append(f"{before}{quoted(text)}{after}")
+    return f'"outcome":"attached","codes":[{",".join(codes)}]}}'
+
+
 def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
     program, origin = names[row.program_id or 0], ""
     if row.link is not None:
@@ -72,7 +87,7 @@ def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
     return f"{before}{quoted(row.code or '')}{after}"
 
 
-@lru_cache(maxsize=1024)  # Cached: all codes of a block share it, and making it costs as much as the rest.
+@lru_cache(maxsize=4096)  # Cached: all codes of a block share it, and making it costs as much as the rest.
 def _around(program: str, expires_at: datetime | None, fields: str | None, origin: str) -> tuple[str, str]:
     """What is before and after a code's text."""
     return f'{{"program":"{program}","code":', f',"expires_at":{_ends(expires_at)},"fields":{fields or "{}"}{origin}}}'

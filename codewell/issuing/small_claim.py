@@ -15,7 +15,8 @@ import asyncpg
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing.claim_queries import ROWS_APPENDED_MAX, LockedBlock, LockedPrograms
-from codewell.issuing.model import Decision, Request, Run
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import Request, Run
 from codewell.issuing.runs import grouped
 from codewell.pool.demand import LowPool, low_pool
 from codewell.pool.minter_cache import Minters
@@ -124,8 +125,10 @@ class SmallClaims:
         if others:
             return None
         places: dict[str, list[int]] = {}
-        for (name, _), indexes in plain.items():
-            places.setdefault(name, []).extend(indexes)
+        for (names, _), indexes in plain.items():
+            if len(names) > 1:
+                return None
+            places.setdefault(names[0], []).extend(indexes)
         parts = []
         for name, indexes in places.items():
             known = self._known.get(name)

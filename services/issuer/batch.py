@@ -21,6 +21,7 @@ from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
+from codewell.issuing.answer_runs import RefusedRun
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import Request
@@ -178,9 +179,13 @@ class BatchProcessor:
         made = iter(publisher.plain_answers(plain, names))
         for received, place in zip(taken, places, strict=True):
             answer = None if place is None else next(made)
-            if answer is not None:
+            if place is not None and answer is not None:
                 publisher.add(answer)
-                attached += 1
+                run, _ = place
+                if isinstance(run, RefusedRun):
+                    refused[run.refusals] += 1
+                else:
+                    attached += 1
                 answered_ms.append(received.record.timestamp)
                 continue
             rows = claimed.rows_of(received.request.id)

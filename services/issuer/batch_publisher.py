@@ -11,10 +11,11 @@ from prometheus_client import Counter
 from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.kafka.record_encoding import Headers, encode_headers
 from codewell.infra.kafka.record_time import record_time
-from codewell.issuing.model import AgainRun, AnswerRow, Run
+from codewell.issuing.answer_runs import AnyRun, RefusedRun
+from codewell.issuing.model import AnswerRow
 from codewell.issuing.reply import answer_event, answer_id, plain_answer
 from schemas import topics
-from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
+from schemas.events import CODES_ATTACHED, CODES_REFUSED, AnsweredReason, DeadReason
 from services.issuer.answer_records import answer_headers, answer_record
 from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, attempt_of
 from services.issuer.rejections import Rejection, rejection
@@ -95,7 +96,7 @@ class BatchPublisher:
         self._add(topic, partition, first.profile_id.encode(), encoded, headers)
 
     def plain_answers(
-        self, plain: Sequence[tuple[ReceivedRequest, Run | AgainRun, int]], names: dict[int, str]
+        self, plain: Sequence[tuple[ReceivedRequest, AnyRun, int]], names: dict[int, str]
     ) -> Sequence[PlainAnswer | None]:
         """The answers to plain requests, whose rows are those of runs by their numbers: as `answer` adds them.
 
@@ -105,7 +106,7 @@ class BatchPublisher:
             data = [plain_answer(run, number, names) for _, run, number in plain]
             ids = [answer_id(request_id) for request_id, _ in data]
             headers = [
-                answer_headers(CODES_ATTACHED, id_, run.answered_at)
+                answer_headers(CODES_REFUSED if isinstance(run, RefusedRun) else CODES_ATTACHED, id_, run.answered_at)
                 for id_, (_, run, _) in zip(ids, plain, strict=True)
             ]
             places = [self._place(received.record) for received, _, _ in plain]
