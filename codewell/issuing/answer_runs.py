@@ -31,22 +31,22 @@ class MixedRun(NamedTuple):
 
     def answer(self, number: int) -> list[AnswerRow]:
         """The rows of one request, by its number in the columns."""
-        return [
-            AnswerRow(
+        rows = []
+        for ordinal, (place, position, text) in enumerate(self.codes_of(number)):
+            block = self.blocks[place]
+            rows.append(AnswerRow(
                 self.ids[number], ordinal, block.program_id, block.block_id, position, False, False,
                 self.profile_ids[number], text, block.expires_at, block.fields, None, self.answered_at,
-            )
-            for ordinal, (block, position, text) in enumerate(self.codes_of(number))
-        ]  # fmt: skip
+            ))  # fmt: skip
+        return rows
+
+    def codes_of(self, number: int) -> Sequence[tuple[int, int, str]]:
+        """Those of one request."""
+        return self.codes[self.ends[number - 1] if number else 0 : self.ends[number]]
 
     def counts(self) -> list[int]:
         """How many codes each request got."""
         return [end - before for before, end in zip((0, *self.ends), self.ends, strict=False)]
-
-    def codes_of(self, number: int) -> list[tuple[GivingBlock, int, str]]:
-        """One request's codes: block, position and text."""
-        first = self.ends[number - 1] if number else 0
-        return [(self.blocks[place], position, text) for place, position, text in self.codes[first : self.ends[number]]]
 
 
 class RefusedRun(NamedTuple):

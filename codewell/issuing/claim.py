@@ -133,9 +133,10 @@ class Claims:
                 if program.reuses_codes and not program.shared and not program.has_reservations:
                     # Each of these profiles is that of a request which needs no new code, nor its text.
                     count = max(0, count - held[program.id])
-                stocks[program.id] = await claim_queries.draw(
-                    connection, self._minters, program, locked.blocks[name], count
-                )
+                blocks = locked.blocks[name]
+                stocks[program.id] = claim_queries.drawn_known(
+                    self._minters, program, blocks, count
+                ) or await claim_queries.draw(connection, self._minters, program, blocks, count)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,

@@ -54,29 +54,29 @@ def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int
 def plain_answer(run: AnyRun, number: int, names: Mapping[int, str]) -> tuple[str, str]:
     """The text of the request's id, and the answer's data, as `answer_event` builds it of the request's rows."""
     request_id = str(run.ids[number])
-    if isinstance(run, MixedRun | RefusedRun):
-        head = f'{{"request_id":"{request_id}","profile_id":{quoted(run.profile_ids[number])}'
-        return request_id, f"{head},{_outcome(run, number, names)}"
-    if isinstance(run, Run):
-        text, expires_at, fields = run.texts[number], run.expires_at, run.fields
+    if isinstance(run, RefusedRun):
+        outcome = f'"refused","refusals":{run.refusals}'
+    elif isinstance(run, MixedRun):
+        outcome = f'"attached","codes":[{_mixed_codes(run, number, names)}]'
     else:
-        _, _, text, expires_at, fields = run.codes[number]
-    before, after = _around(names[run.program_id], expires_at, fields, "")
+        if isinstance(run, Run):
+            text, expires_at, fields = run.texts[number], run.expires_at, run.fields
+        else:
+            _, _, text, expires_at, fields = run.codes[number]
+        before, after = _around(names[run.program_id], expires_at, fields, "")
+        outcome = f'"attached","codes":[{before}{quoted(text)}{after}]'
     return request_id, (
-        f'{{"request_id":"{request_id}","profile_id":{quoted(run.profile_ids[number])},"outcome":"attached",'
-        f'"codes":[{before}{quoted(text)}{after}]}}'
+        f'{{"request_id":"{request_id}","profile_id":{quoted(run.profile_ids[number])},"outcome":{outcome}}}'
     )
 
 
-def _outcome(run: MixedRun | RefusedRun, number: int, names: Mapping[int, str]) -> str:
-    """The end of an answer's data."""
-    if isinstance(run, RefusedRun):
-        return f'"outcome":"refused","refusals":{run.refusals}}}'
-    codes = []
-    for block, _, text in run.codes_of(number):
-        before, after = _around(names[block.program_id], block.expires_at, block.fields, "")
-        codes.append(f"{before}{quoted(text)}{after}")
-    return f'"outcome":"attached","codes":[{",".join(codes)}]}}'
+def _mixed_codes(run: MixedRun, number: int, names: Mapping[int, str]) -> str:
+    texts = []
+    for place, _, text in run.codes_of(number):
+        program_id, _, expires_at, fields = run.blocks[place]
+        before, after = _around(names[program_id], expires_at, fields, "")
+        texts.append(f"{before}{quoted(text)}{after}")
+    return ",".join(texts)
 
 
 def _code(row: AnswerRow, names: Mapping[int, str]) -> str:

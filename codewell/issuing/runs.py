@@ -193,6 +193,9 @@ def _next_codes(
     for lot in stock.take_lots(count):
         codes.append(zip(repeat(len(blocks)), lot.positions, lot.texts))
         expires_at = expiry_when_attached(program, now, lot.expires_at)
+        if blocks and blocks[-1].expires_at == expires_at:
+            # The hash of a time is costly, and kept in the object.
+            expires_at = blocks[-1].expires_at
         blocks.append(GivingBlock(program.id, lot.block_id, expires_at, lot.fields))
     return codes[0] if len(codes) == 1 else chain.from_iterable(codes)
 

@@ -70,9 +70,12 @@ class SmallClaims:
 
     def learn(self, locked: LockedPrograms, decision: Decision) -> None:
         """Remember how a claim left the programs that it locked."""
-        if locked.oldest != self._oldest:
+        if locked.oldest != self._oldest or len(locked.programs) > ROWS_APPENDED_MAX:
+            # So many programs are of a backlog. To remember each would cost more than the next small claim saves.
             self._known.clear()
             self._oldest = locked.oldest
+        if len(locked.programs) > ROWS_APPENDED_MAX:
+            return
         for name, program in locked.programs.items():
             self._known.pop(name, None)
             blocks = locked.blocks[name]
