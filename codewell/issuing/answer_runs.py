@@ -15,6 +15,9 @@ class GivingBlock(NamedTuple):
     block_id: int
     expires_at: datetime | None
     fields: str | None
+    before: str
+    """What is before a code's text in an answer, and after it (`reply.around`)."""
+    after: str
 
 
 class MixedRun(NamedTuple):

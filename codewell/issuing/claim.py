@@ -22,6 +22,7 @@ from codewell.issuing.assignments import assigned_codes
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decide import decide
 from codewell.issuing.decision import Decision
+from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.model import AssignmentKey, PooledCode, Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
@@ -68,6 +69,7 @@ class Claims:
         """Short name by program id; a name never changes."""
         # The programs of the last batch that had reservations: a guess about the next one.
         self._reserved: set[str] = set()
+        self._known = KnownRules()
         self._small = SmallClaims(pool, minters)
         # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
         self._replaying = False
@@ -195,7 +197,7 @@ class Claims:
         blocks_max = {name: 0 if name in self._reserved else 1 for name in wanted}
         own: reserved_claim.OwnStocks | None = None
         while True:
-            locked = await claim_queries.lock_blocks(connection, blocks_max)
+            locked = await claim_queries.lock_blocks(connection, blocks_max, self._known)
             if own is None:
                 own = await reserved_claim.draw(connection, self._minters, pending, locked.programs)
                 wanted.subtract(own.covered)

@@ -38,6 +38,7 @@ _RUN_START: Final = struct.Struct(">hi").pack
 _SAME: Final = struct.Struct(">ihi?i?12s").pack
 _RUN_HEAD: Final = struct.Struct(">6s16s28si").pack
 _RUN_MIDDLE: Final = struct.Struct(">24siqi").pack
+_BLOCK: Final = struct.Struct(">iqiq").pack
 _AGAIN_MIDDLE: Final = struct.Struct(">12siqiqi").pack
 _SMALLINT: Final = struct.Struct(">ih").pack
 _SMALLINT_BYTES: Final = 2
@@ -134,11 +135,8 @@ def _mixed_pieces(run: MixedRun, before: bytes, *, links: bool) -> Iterable[Piec
         _common(run.answered_at, is_again=False, links=links, ordinal=ordinal)[1] for ordinal in range(max(counts))
     ]
     shared = [
-        (
-            bigint_or_null(block.program_id) + bigint_or_null(block.block_id),
-            _after_code(block.expires_at, block.fields, links=links),
-        )
-        for block in run.blocks
+        (_BLOCK(BIGINT_BYTES, program_id, BIGINT_BYTES, block_id), _after_code(expires_at, fields, links=links))
+        for program_id, block_id, expires_at, fields, _, _ in run.blocks
     ]
     profiles = [profile_id.encode() for profile_id in run.profile_ids]
     rows = (

@@ -138,6 +138,9 @@ class LockedStock:
         skipped = self.taken
         self.left -= count
         self._codes = None
+        if skipped == 0 and count == self._drawn:
+            yield from self._lots
+            return
         for lot in self._lots:
             size = len(lot.positions)
             part = slice(skipped, min(size, skipped + count))

@@ -57,7 +57,7 @@ def plain_answer(run: AnyRun, number: int, names: Mapping[int, str]) -> tuple[st
     if isinstance(run, RefusedRun):
         outcome = f'"refused","refusals":{run.refusals}'
     elif isinstance(run, MixedRun):
-        outcome = f'"attached","codes":[{_mixed_codes(run, number, names)}]'
+        outcome = f'"attached","codes":[{_mixed_codes(run, number)}]'
     else:
         if isinstance(run, Run):
             text, expires_at, fields = run.texts[number], run.expires_at, run.fields
@@ -70,12 +70,11 @@ def plain_answer(run: AnyRun, number: int, names: Mapping[int, str]) -> tuple[st
     )
 
 
-def _mixed_codes(run: MixedRun, number: int, names: Mapping[int, str]) -> str:
+def _mixed_codes(run: MixedRun, number: int) -> str:
     texts = []
     for place, _, text in run.codes_of(number):
-        program_id, _, expires_at, fields = run.blocks[place]
-        before, after = _around(names[program_id], expires_at, fields, "")
-        texts.append(f"{before}{quoted(text)}{after}")
+        block = run.blocks[place]
+        texts.append(f"{block.before}{quoted(text)}{block.after}")
     return ",".join(texts)
 
 
@@ -87,10 +86,13 @@ def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
     return f"{before}{quoted(row.code or '')}{after}"
 
 
-@lru_cache(maxsize=4096)  # Cached: all codes of a block share it, and making it costs as much as the rest.
-def _around(program: str, expires_at: datetime | None, fields: str | None, origin: str) -> tuple[str, str]:
-    """What is before and after a code's text."""
+def around(program: str, expires_at: datetime | None, fields: str | None, origin: str = "") -> tuple[str, str]:
+    """What is before and after a code's text. `program` is its short name."""
     return f'{{"program":"{program}","code":', f',"expires_at":{_ends(expires_at)},"fields":{fields or "{}"}{origin}}}'
+
+
+# Cached: all codes of a block share it, and making it costs as much as the rest.
+_around: Final = lru_cache(maxsize=1024)(around)
 
 
 @lru_cache(maxsize=64)  # Cached: programs with one lifetime share it, and it takes half of what is around a code.

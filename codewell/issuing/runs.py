@@ -16,6 +16,7 @@ from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedR
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run
 from codewell.issuing.refusal_texts import Against, refusals_text
+from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
@@ -196,7 +197,8 @@ def _next_codes(
         if blocks and blocks[-1].expires_at == expires_at:
             # The hash of a time is costly, and kept in the object.
             expires_at = blocks[-1].expires_at
-        blocks.append(GivingBlock(program.id, lot.block_id, expires_at, lot.fields))
+        texts = around(program.name, expires_at, lot.fields)
+        blocks.append(GivingBlock(program.id, lot.block_id, expires_at, lot.fields, *texts))
     return codes[0] if len(codes) == 1 else chain.from_iterable(codes)
 
 

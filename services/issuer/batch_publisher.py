@@ -111,7 +111,10 @@ class BatchPublisher:
             ]
             places = [self._place(received.record) for received, _, _ in plain]
             return [
-                PlainAnswer(*place, run.profile_ids[number].encode(), text.encode(), encoded)
+                PlainAnswer(*place, run.profile_ids[number].encode(), value, encoded)
+                # What is too large for some topic is left to `answer`, which knows its topic's limit.
+                if len(value := text.encode()) <= _ANSWER_BYTES_MAX
+                else None
                 for place, (_, run, number), (_, text), encoded in zip(places, plain, data, headers, strict=True)
             ]
         except Exception:  # noqa: BLE001
