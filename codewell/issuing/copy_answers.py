@@ -162,7 +162,7 @@ def _refused_pieces(run: RefusedRun, before: bytes, same: bytes, *, links: bool)
     ]
 
 
-@lru_cache(maxsize=64)  # Cached: programs with one lifetime share it.
+@lru_cache(maxsize=4096)  # Cached: the codes of a block share it, and of programs with one lifetime.
 def _after_code(expires_at: datetime | None, fields: str | None, *, links: bool) -> bytes:
     """What is after the code of a row that is no refusal."""
     return b"".join((

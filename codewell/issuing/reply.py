@@ -95,7 +95,7 @@ def around(program: str, expires_at: datetime | None, fields: str | None, origin
 _around: Final = lru_cache(maxsize=1024)(around)
 
 
-@lru_cache(maxsize=64)  # Cached: programs with one lifetime share it, and it takes half of what is around a code.
+@lru_cache(maxsize=4096)  # Cached: the codes of a block share it, and it takes two thirds of what is around a code.
 def _ends(expires_at: datetime | None) -> str:
     return "null" if expires_at is None else f'"{utc_text(expires_at)}"'
 

@@ -24,6 +24,7 @@ from schemas.plain_events import PlainRender, PlainStep
 
 # Fewer requests of a program share a run with those of other programs: a run of its own costs as much as some of them.
 RUN_MIN: Final = 32
+_new: Final = tuple.__new__
 _SOURCES: Final[dict[type, Source]] = {PlainRender: Source.CAMPAIGN, PlainStep: Source.SCENARIO}
 
 
@@ -87,7 +88,7 @@ def take_runs(
     plain, others = grouped(requests)
     found = Runs([], {}, others, Counter())
     groups = _open_groups(found, requests, plain, programs, assigned, now)
-    wanted = Counter(name for index in others for name in requests[index].names)
+    wanted = defaultdict(int, Counter(name for index in others for name in requests[index].names))
     for group in groups:
         for program in group.programs:
             wanted[program.name] += len(group.indexes)
@@ -98,7 +99,7 @@ def take_runs(
             others += group.indexes
             continue
         for program in group.programs:
-            found.usage[UsageKey(program.id, group.source, "attached")] += len(group.indexes)
+            found.usage[_new(UsageKey, (program.id, group.source, "attached"))] += len(group.indexes)
         if group.keys or (len(group.indexes) >= RUN_MIN and len(group.programs) == 1):
             _give(found, requests, group, stocks, now)
         elif group.indexes:
