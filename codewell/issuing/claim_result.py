@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from itertools import count, repeat
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.answer_runs import AnyRun
 from codewell.issuing.model import AnswerRow, Request
 from codewell.pool.demand import LowPool
+
+_BYTES: Final = attrgetter("bytes")
 
 
 class ClaimResult(NamedTuple):
@@ -15,8 +18,8 @@ class ClaimResult(NamedTuple):
 
     rows: dict[UUID, list[AnswerRow]]
     """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
-    given: dict[UUID, tuple[AnyRun, int]]
-    """Id of a plain request -> the run that has its answer, and its number there."""
+    given: dict[bytes, tuple[AnyRun, int]]
+    """Id of a plain request, as its 16 bytes, which are hashed sooner -> the run with its answer, and its number."""
     waiting: list[Request]
     """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
     service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
@@ -28,11 +31,11 @@ class ClaimResult(NamedTuple):
     def add_runs(self, runs: Iterable[AnyRun]) -> None:
         """Add what plain requests got."""
         for run in runs:
-            self.given.update(zip(run.ids, zip(repeat(run), count()), strict=False))
+            self.given.update(zip(map(_BYTES, run.ids), zip(repeat(run), count()), strict=False))
 
     def rows_of(self, request_id: UUID) -> list[AnswerRow] | None:
         """The rows of the request's stored answer, by ordinal; None for an undecided request."""
-        place = self.given.get(request_id)
+        place = self.given.get(request_id.bytes)
         if place is None:
             return self.rows.get(request_id)
         run, number = place

@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
 from codewell.issuing.claim_result import ClaimResult
-from services.issuer.decode import ReceivedRequest
+from services.issuer.received_request import ReceivedRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
