@@ -14,7 +14,7 @@ from codewell.issuing import copy_answers
 from codewell.issuing.answer_runs import run_rows
 from codewell.issuing.assignments import AssignmentTaken, assign_all
 from codewell.issuing.decision import Decision
-from codewell.issuing.known_rules import KnownRules
+from codewell.issuing.known_rules import KnownRules, ReadRules
 from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, Lot
 from codewell.pool.block_rules import GIVES, GIVES_OF_PROGRAM_1, POOLED
 from codewell.pool.minter_cache import Minters
@@ -123,9 +123,9 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int], kno
     programs: dict[str, ProgramRules] = {}
     blocks: dict[str, list[LockedBlock]] = {}
     versions: dict[str, int] = {}
-    rows = await connection.fetch(
-        _LOCK, list(blocks_max), list(blocks_max.values()), known.versions(connection, blocks_max)
-    )
+    sent, read = known.of(connection, blocks_max), dict[str, ReadRules]()
+    known_rows = [sent[name].version if name in sent else None for name in blocks_max]
+    rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()), known_rows)
     now, oldest = next(row[:2] for row in rows if row[0] is not None)
     for row in rows:
         name, version, pooled = row[2:_SHARED_COLUMNS]
@@ -134,13 +134,15 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int], kno
         if name not in programs:
             if row[_RULES] is not None:
                 programs[name] = ProgramRules._make(row[_RULES:])
-                known.remember(version, programs[name])
+                read[name] = ReadRules(version, programs[name])
             else:
-                programs[name] = known.with_pooled(name, pooled)
+                programs[name] = sent[name].with_pooled(pooled)
             blocks[name] = []
             versions[name] = version
         if row[_SHARED_COLUMNS] is not None:
             blocks[name].append(LockedBlock._make(row[_SHARED_COLUMNS:_RULES]))
+    if read:
+        known.remember(connection, read)
     return LockedPrograms(now, oldest, programs, blocks, versions)
 
 

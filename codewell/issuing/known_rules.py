@@ -1,7 +1,7 @@
 """The rules of programs that a worker has read before: a claim for many programs then reads only what has changed."""
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.program_rules import ProgramRules
@@ -12,37 +12,45 @@ _POOLED: Final = ProgramRules._fields.index("pooled")
 _new: Final = tuple.__new__
 
 
+class ReadRules(NamedTuple):
+    """Rules, and the version of the program's row that they are from."""
+
+    version: int
+    program: ProgramRules
+
+    def with_pooled(self, pooled: int) -> ProgramRules:
+        """The rules, with this level of the pool."""
+        rules = self.program
+        return _new(ProgramRules, (*rules[:_POOLED], pooled, *rules[_POOLED + 1 :]))
+
+
 class KnownRules:
-    """The rules of programs by short name, with the version of the row that they are from.
+    """Rules by short name, as one session has read them.
 
     Only of programs whose rules follow from their row alone: a shared code's mark, and what reservations have on order,
-    come from other tables.
+    come from other tables. What another session has read is forgotten: after a fail-over, one version may stand for two
+    changes.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, ProgramRules]] = {}
+        self._known: dict[str, ReadRules] = {}
         self._session: int | None = None
 
-    def versions(self, connection: Connection, names: Collection[str]) -> list[int | None]:
-        """The known versions of these programs' rows; None for others.
+    def of(self, connection: Connection, names: Iterable[str]) -> dict[str, ReadRules]:
+        """Those of these programs that are known in this connection's session."""
+        if connection.get_server_pid() != self._session:
+            return {}
+        known = self._known
+        return {name: known[name] for name in names if name in known}
 
-        What was read in another session is forgotten: after a fail-over, one version may stand for two changes.
-        """
+    def remember(self, connection: Connection, read: Mapping[str, ReadRules]) -> None:
+        """Remember what this connection has just read."""
         session = connection.get_server_pid()
-        if session != self._session or len(self._known) > _PROGRAMS_MAX:
+        if session != self._session or len(self._known) + len(read) > _PROGRAMS_MAX:
             self._session = session
             self._known.clear()
-        known = self._known
-        return [known[name][0] if name in known else None for name in names]
-
-    def remember(self, version: int, program: ProgramRules) -> None:
-        """Remember rules that were read just now."""
-        if not program.shared and not program.has_reservations:
-            self._known[program.name] = version, program
-        else:
-            self._known.pop(program.name, None)
-
-    def with_pooled(self, name: str, pooled: int) -> ProgramRules:
-        """The known rules, with this level of the pool."""
-        rules = self._known[name][1]
-        return _new(ProgramRules, (*rules[:_POOLED], pooled, *rules[_POOLED + 1 :]))
+        for name, rules in read.items():
+            if not rules.program.shared and not rules.program.has_reservations:
+                self._known[name] = rules
+            else:
+                self._known.pop(name, None)
