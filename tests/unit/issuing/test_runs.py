@@ -26,9 +26,9 @@ PROGRAMS = {
     4: rules("CLOSED", id=4, active=False),
     5: rules("EMPTY", id=5, fallback='[["B"], ["pool_empty"], null]'),
     6: rules("ENDED", id=6, valid_until=NOW, ttl=timedelta(days=1)),
-    7: rules("SHARED", id=7, shared=True),
+    7: rules("SHARED", id=7, shared=True, min_life_at_attach=timedelta(days=2)),
 }
-REUSES = 3
+REUSES, SHARED = 3, 7
 NAMES = {id_: program.name for id_, program in PROGRAMS.items()} | {99: "UNKNOWN"}
 profiles = st.sampled_from(["p-1", "p-2", 'Zoë "😀"', "</script>"])
 names = st.sampled_from(list(NAMES.values()))
@@ -88,6 +88,7 @@ def test_columns_give_what_one_by_one_gives(
     held: Held = {}
     if life is not None:
         held[AssignmentKey(REUSES, "p-1", "")] = PooledCode(9, 9, "HELD", NOW + life, None)
+        held[AssignmentKey(SHARED, "", "")] = PooledCode(9, 8, "SHARED", NOW + life, None)
     one_by_one, _ = decided(requests, left, held)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "RUN_MIN", run_min)
