@@ -34,10 +34,10 @@ class PlainAnswers(NamedTuple):
 
     request_ids: list[str]
     profile_ids: list[str]
-    event_types: list[str]
+    kinds: list[tuple[str, datetime]]
+    """Event type, and time of the decision."""
     data: list[str]
     """JSON text."""
-    decided_at: list[datetime]
 
 
 def answer_id(answered: UUID | str) -> str:
@@ -89,12 +89,12 @@ def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int
 
 def plain_answers(places: Iterable[tuple[AnyRun, int]], names: Mapping[int, str]) -> PlainAnswers:
     """The answers whose rows are those of runs by their numbers: their data are as `answer_event` builds it."""
-    request_ids, profile_ids, event_types, data, decided_at = made = PlainAnswers([], [], [], [], [])
+    request_ids, profile_ids, kinds, data = made = PlainAnswers([], [], [], [])
     known: AnyRun | None = None
     for run, number in places:
         if run is not known:
-            known, ids, profiles, moment = run, run.ids, run.profile_ids, run.answered_at
-            event_type = CODES_REFUSED if isinstance(run, RefusedRun) else CODES_ATTACHED
+            known, ids, profiles = run, run.ids, run.profile_ids
+            kind = CODES_REFUSED if isinstance(run, RefusedRun) else CODES_ATTACHED, run.answered_at
             if isinstance(run, Run):
                 texts, (before, after) = run.texts, _around(names[run.program_id], run.expires_at, run.fields, "")
         request_id, profile_id = str(ids[number]), profiles[number]
@@ -110,9 +110,8 @@ def plain_answers(places: Iterable[tuple[AnyRun, int]], names: Mapping[int, str]
             outcome = f'"attached","codes":[{start}{quoted(text)}{end}]'
         request_ids.append(request_id)
         profile_ids.append(profile_id)
-        event_types.append(event_type)
+        kinds.append(kind)
         data.append(f'{{"request_id":"{request_id}","profile_id":{quoted(profile_id)},"outcome":{outcome}}}')
-        decided_at.append(moment)
     return made
 
 

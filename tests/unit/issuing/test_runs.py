@@ -128,10 +128,10 @@ def test_columns_give_what_one_by_one_gives(
         ((run, number) for run in columns.runs for number in range(len(run.ids))), key=lambda place: place[1]
     )
     made = plain_answers(places, NAMES)
-    for (run, number), request_id, profile_id, *event, decided_at in zip(places, *made, strict=True):
+    for (run, number), request_id, profile_id, (event_type, decided_at), data in zip(places, *made, strict=True):
         [row, *_] = rows = run.answer(number)
         assert (request_id, profile_id, decided_at) == (str(row.request_id), row.profile_id, row.answered_at)
-        assert tuple(event) == answer_event(by_id[row.request_id], rows, NAMES)
+        assert (event_type, data) == answer_event(by_id[row.request_id], rows, NAMES)
 
 
 @given(st.lists(asked, min_size=1, max_size=8), st.booleans(), st.sampled_from([1, runs.RUN_MIN]))
