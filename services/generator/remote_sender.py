@@ -41,6 +41,8 @@ GIVE_UP_INTERVAL_S: Final = 60.0
 SIGNING_KEYS_TTL_S: Final = 1.0
 # Time to store the answer after the exchange. An expired lease of a dead generator is taken over by another one.
 LEASE_MARGIN_S: Final = 5.0
+# Running exchanges and answers to be stored, as a multiple of the concurrency.
+_ANSWERS_MAX_TIMES: Final = 3
 
 
 class SendLimits(NamedTuple):
@@ -99,8 +101,7 @@ class RemoteSender:
     async def _send_next(self) -> bool:
         """Send due orders into the free slots, and lease the next ones. False when nothing is due that may be leased.
 
-        An answer frees its slot. The answers to be stored are limited to as many again: a slow database slows the
-        sending down.
+        An answer frees its slot. The answers to be stored are limited: a slow database slows the sending down.
         """
         self._fill_slots()
         free, room, old = self._free_slots(), self._ahead.room(self._running()), self._ahead.drop_old()
@@ -170,9 +171,10 @@ class RemoteSender:
                 await self._wake.wait()
 
     def _free_slots(self) -> int:
-        """How many more exchanges may run; at most twice the concurrency may run or be stored."""
+        """How many more exchanges may run."""
         running = len(self._exchanges)
-        return min(self._limits.concurrency - running, 2 * self._limits.concurrency - running - len(self._storing))
+        of_answers = _ANSWERS_MAX_TIMES * self._limits.concurrency - running - len(self._storing)
+        return min(self._limits.concurrency - running, of_answers)
 
     def _exchange_ended(self, task: asyncio.Task[None]) -> None:
         held_up = task in self._exchanges or self._free_slots() <= 0

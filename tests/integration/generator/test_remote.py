@@ -197,7 +197,7 @@ async def test_a_stop_waits_for_what_is_out(site: Site) -> None:
 
 async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(site: Site) -> None:
     async with remote_server(good) as server:
-        program = await remote_program(site, "A", server.url)
+        program = await remote_program(site, "A", server.url, pool_max=140)
         minters = Minters(None)
         await signing_secrets.rotate(site.database, minters, program.id)
         await top_up(site.database, minters, program.id)
@@ -206,12 +206,12 @@ async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(
         await site.database.execute("SELECT FROM program FOR NO KEY UPDATE")
         async with site.generator(**HERE, remote_concurrency=4):
 
-            async def eight_answered() -> bool:
-                return len(server.given) == 80 and server.out == 0
+            async def twelve_answered() -> bool:
+                return len(server.given) == 120 and server.out == 0
 
-            # Twice as many as may be out at once; the last two of ten are not sent.
-            await until(eight_answered, "eight answers")
-            assert len(server.asked) == 8
+            # Three times as many as may be out at once; the last two of 14 are not sent.
+            await until(twelve_answered, "twelve answers")
+            assert len(server.asked) == 12
             await transaction.rollback()
             await until_full(site, program)
     await check(site)
