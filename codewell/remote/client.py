@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -96,15 +96,23 @@ class Client:
         await self._connections.aclose()
 
     async def order(
-        self, url: str, request: RemoteRequest, keys: Iterable[bytes], stamp_s: int
+        self,
+        url: str,
+        request: RemoteRequest,
+        keys: Iterable[bytes],
+        stamp_s: int,
+        received: Callable[[], Awaitable[None]] | None = None,
     ) -> Sequence[RemoteCode]:
         """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
 
-        The timeout covers the whole exchange, however slowly the service sends. Raises RemoteFailed.
+        `received` is called once the whole answer is there, before it is checked. The timeout covers the whole exchange,
+        however slowly the service sends. Raises RemoteFailed.
         """
         async with self._answer(signed(url, request, keys, stamp_s)) as (status, headers, parts):
             check_head(status, headers)
             body = await _body(parts)
+        if received is not None:
+            await received()
         return check_answer(body, request)
 
     async def exchange(self, request: SignedRequest) -> RawAnswer:

@@ -191,7 +191,6 @@ class RemoteSender:
             try:
                 codes = await self._request_codes(order)
                 reach(Failpoint.ANSWERED)
-                self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()
             except RemoteFailed as error:
@@ -206,12 +205,14 @@ class RemoteSender:
         except Exception:
             log.exception("request_not_settled", program=order.program, request_id=str(order.id))
 
-    def _free_slot(self) -> None:
+    async def _free_slot(self) -> None:
         if task := asyncio.current_task():
             self._exchanges.pop(task, None)
             self._storing.add(task)
             self._fill_slots()
             self._wake.set()
+            # The next request goes out before this answer is checked.
+            await asyncio.sleep(0)
 
     async def _request_codes(self, order: Order) -> Sequence[RemoteCode]:
         """Request the codes from the service. Raises RemoteFailed."""
@@ -221,7 +222,7 @@ class RemoteSender:
         )
         began = time.perf_counter()
         with SECONDS.time():
-            codes = await self._client.order(order.url, request, keys, order.taken_s)
+            codes = await self._client.order(order.url, request, keys, order.taken_s, self._free_slot)
         self._ahead.answered(order.program_id, time.perf_counter() - began)
         return codes
 
