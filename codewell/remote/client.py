@@ -105,7 +105,7 @@ class Client:
     ) -> Sequence[RemoteCode]:
         """Send a request, signed with all keys as of `stamp_s` (s since 1970), and return the codes of its answer.
 
-        `received` is called once the whole answer is there, before it is checked. The timeout covers the whole exchange,
+        `received` is called once the whole answer is there, before it is checked. The timeout covers the exchange,
         however slowly the service sends. Raises RemoteFailed.
         """
         async with self._answer(signed(url, request, keys, stamp_s)) as (status, headers, parts):
