@@ -73,28 +73,28 @@ def _fetched(batch: int, requests: int) -> list[bytes]:
 
 def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) -> None:
     with lap("parse"):
-        records = [record for partition, part in enumerate(parts) for record in _records(partition, part)]
+        fetched = [list(_records(partition, part)) for partition, part in enumerate(parts)]
     decoder = Decoder({TOPIC: MESSAGE_RENDER}, frozenset())
     with lap("decode"):
-        received = [decoder.decode(record) for record in records]
-    del records
+        received = [one for records in fetched for one in decoder.decode_plain(records) if one is not None]
+    del fetched
     with lap("order"):
         pending = sorted((one.request for one in received), key=attrgetter("id"))
     texts = [f"smFg-{number:04}-DMPB" for number in range(requests)]
     stock = LockedStock([Lot(1, range(requests), texts, None, None)], elsewhere=0)
     with lap("decide"):
         decision = decide(pending, {PROGRAM: _RULES}, {_RULES.id: stock}, {}, _NOW, lambda *_: "")
-        given = {id_: place for run in decision.runs for id_, place in zip(run.ids, zip(repeat(run), count()))}  # noqa: B905
+        given = {id_.bytes: place for run in decision.runs for id_, place in zip(run.ids, zip(repeat(run), count()))}  # noqa: B905
     with lap("pack"):
         copy_answers.encode(decision.rows, decision.runs, links=False)
     # Nothing is sent.
     publisher = BatchPublisher(None, {REPLY_TOPIC: PARTITIONS})
     with lap("answer"):
         for start in range(0, requests, _SLICE):
-            plain = [(one, *given[one.request.id]) for one in received[start : start + _SLICE]]
-            for answer in publisher.plain_answers(plain, {_RULES.id: PROGRAM}):
-                assert answer is not None  # noqa: S101  they are plain
-                publisher.add(answer)
+            taken = received[start : start + _SLICE]
+            publisher.answer_plain(
+                [one.record for one in taken], [given[one.request.id.bytes] for one in taken], {_RULES.id: PROGRAM}
+            )
 
 
 def _records(partition: int, batch: bytes) -> PartitionRecords:

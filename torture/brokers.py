@@ -14,8 +14,9 @@ from codewell.errors import StackUnavailable
 from codewell.infra.kafka.clients import admin
 from services.standalone.child import Child
 from services.standalone.home import Home
-from services.standalone.kafka import KafkaBroker, new_cluster_id
+from services.standalone.kafka import KafkaBroker
 from services.standalone.kafka_config import KafkaSettings, Listener
+from services.standalone.kafka_storage import new_id
 from services.standalone.ports import LOOPBACK, free_ports
 
 COUNT: Final = 3
@@ -129,7 +130,7 @@ async def cluster(folders: Sequence[Path]) -> AsyncIterator[Brokers]:
     ports = free_ports(2 * count)
     controllers = ports[count:]
     voters = ",".join(f"{number}@{LOOPBACK}:{port}" for number, port in enumerate(controllers, 1))
-    cluster_id = new_cluster_id()
+    cluster_id = new_id()
     homes = [await Home.open(folder, _DISK_FREE_BYTES_MIN) for folder in folders]
     brokers = [
         KafkaBroker(

@@ -75,7 +75,7 @@ class Claims:
         """Decide each request exactly once. Raises what asyncpg raises; decisions of earlier rounds stay stored."""
         claimed = ClaimResult({}, {}, [], {}, {})
         # Of duplicates in one batch the first one decides, as it does across batches.
-        first = {request.id: request for request in reversed(list(requests))}
+        first = {request.id.bytes: request for request in reversed(list(requests))}
         pending = sorted(first.values(), key=attrgetter("id"))
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from itertools import count, repeat
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
 from codewell.pool.demand import LowPool
+
+_BYTES: Final = attrgetter("bytes")
 
 
 class ClaimResult(NamedTuple):
@@ -14,8 +17,8 @@ class ClaimResult(NamedTuple):
 
     rows: dict[UUID, list[AnswerRow]]
     """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
-    given: dict[UUID, tuple[Run | AgainRun, int]]
-    """Id of a plain request -> the run that has its row, and the row's number."""
+    given: dict[bytes, tuple[Run | AgainRun, int]]
+    """Id of a plain request, as its 16 bytes, which are hashed sooner -> the run with its row, and the row's number."""
     waiting: list[Request]
     """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
     service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
@@ -27,11 +30,11 @@ class ClaimResult(NamedTuple):
     def add_runs(self, runs: Iterable[Run | AgainRun]) -> None:
         """Add what plain requests got."""
         for run in runs:
-            self.given.update(zip(run.ids, zip(repeat(run), count()), strict=False))
+            self.given.update(zip(map(_BYTES, run.ids), zip(repeat(run), count()), strict=False))
 
     def rows_of(self, request_id: UUID) -> list[AnswerRow] | None:
         """The rows of the request's stored answer, by ordinal; None for an undecided request."""
-        place = self.given.get(request_id)
+        place = self.given.get(request_id.bytes)
         if place is None:
             return self.rows.get(request_id)
         run, number = place

@@ -1,13 +1,15 @@
 """Builds an answer's event from its rows. Deterministic: a repeated answer has the same bytes as the first."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha1
 from json.encoder import encode_basestring as quoted
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
+
+import numpy as np
 
 from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PLACEHOLDER, MessageRender
@@ -19,6 +21,21 @@ _LIKE_PLACEHOLDER: Final = re.compile(r"\{\s*loyalty\s*\.[^{}]{0,200}\}", re.IGN
 _UNRESOLVED_MAX: Final = 100
 # Variant of RFC 9562: two fixed bits in the digit after the third dash.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+_DIGEST_BYTES: Final = 20
+_UUID_BYTES: Final = 16
+_UUID_CHARACTERS: Final = 36
+# Of each field of a UUID's text: its first digit, its end, and the dashes before it.
+_UUID_FIELDS: Final = ((0, 8, 0), (8, 12, 1), (12, 16, 2), (16, 20, 3), (20, 32, 4))
+
+
+class PlainAnswers(NamedTuple):
+    """Answers to plain requests as columns."""
+
+    request_ids: list[str]
+    profile_ids: list[str]
+    data: list[str]
+    """JSON text."""
+    decided_at: list[datetime]
 
 
 def answer_id(answered: UUID | str) -> str:
@@ -30,6 +47,24 @@ def answer_id(answered: UUID | str) -> str:
     hashed.update(str(answered).encode())
     text = hashed.hexdigest()
     return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
+
+
+def answer_ids(request_ids: Sequence[str]) -> list[str]:
+    """`answer_id` of each of these texts, in half the time."""
+    digests = []
+    for text in request_ids:
+        hashed = _NAMESPACE_HASHED.copy()
+        hashed.update(text.encode())
+        digests.append(hashed.digest())
+    octets = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST_BYTES)[:, :_UUID_BYTES].copy()
+    octets[:, 6] = octets[:, 6] & 0x0F | 0x50
+    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
+    digits = np.frombuffer(octets.tobytes().hex().encode(), np.uint8).reshape(-1, 2 * _UUID_BYTES)
+    texts = np.full((len(digests), _UUID_CHARACTERS), ord("-"), np.uint8)
+    for first, last, dashes in _UUID_FIELDS:
+        texts[:, first + dashes : last + dashes] = digits[:, first:last]
+    joined = texts.tobytes().decode()
+    return [joined[at : at + _UUID_CHARACTERS] for at in range(0, len(joined), _UUID_CHARACTERS)]
 
 
 def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int, str]) -> tuple[str, str]:
@@ -50,18 +85,29 @@ def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int
     return CODES_ATTACHED, f'{head},"outcome":"attached","codes":[{codes}]{tail}'
 
 
-def plain_answer(run: Run | AgainRun, number: int, names: Mapping[int, str]) -> tuple[str, str]:
-    """The text of the request's id, and the answer's data, as `answer_event` builds it of the run's row."""
-    request_id = str(run.ids[number])
-    if isinstance(run, Run):
-        text, expires_at, fields = run.texts[number], run.expires_at, run.fields
-    else:
-        _, _, text, expires_at, fields = run.codes[number]
-    before, after = _around(names[run.program_id], expires_at, fields, "")
-    return request_id, (
-        f'{{"request_id":"{request_id}","profile_id":{quoted(run.profile_ids[number])},"outcome":"attached",'
-        f'"codes":[{before}{quoted(text)}{after}]}}'
-    )
+def plain_answers(places: Iterable[tuple[Run | AgainRun, int]], names: Mapping[int, str]) -> PlainAnswers:
+    """The answers whose rows are those of runs by their numbers: their data are as `answer_event` builds it."""
+    request_ids, profile_ids, data, decided_at = made = PlainAnswers([], [], [], [])
+    known: Run | AgainRun | None = None
+    for run, number in places:
+        if run is not known:
+            known, ids, profiles, moment = run, run.ids, run.profile_ids, run.answered_at
+            if isinstance(run, Run):
+                texts, (before, after) = run.texts, _around(names[run.program_id], run.expires_at, run.fields, "")
+        request_id, profile_id = str(ids[number]), profiles[number]
+        if isinstance(run, Run):
+            text = texts[number]
+        else:
+            _, _, text, expires_at, fields = run.codes[number]
+            before, after = _around(names[run.program_id], expires_at, fields, "")
+        request_ids.append(request_id)
+        profile_ids.append(profile_id)
+        data.append(
+            f'{{"request_id":"{request_id}","profile_id":{quoted(profile_id)},"outcome":"attached",'
+            f'"codes":[{before}{quoted(text)}{after}]}}'
+        )
+        decided_at.append(moment)
+    return made
 
 
 def _code(row: AnswerRow, names: Mapping[int, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 import faust
 import structlog
+from faust.tables.manager import TableManager
 from pydantic import ValidationError
 
 from codewell.infra.kafka.clients import PARTITION_FETCH_BYTES_MAX
@@ -30,19 +31,32 @@ EVENTS_IN_PROGRESS_MAX: Final = 200
 FillPool = Callable[[int], Awaitable[None]]
 
 
-def create_app(settings: GeneratorSettings, directory: str, fill: FillPool) -> faust.App:
+class _NoTables(TableManager):
+    async def on_start(self) -> None:
+        """As Faust's own, without its pause of a second in which tables may be added: there are none."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
+class _FillingApp(faust.App):
+    def _create_directories(self) -> None:
+        """Nothing: only tables have files, and a killed generator would leave its directories for ever."""
+
+
+def create_app(settings: GeneratorSettings, fill: FillPool) -> faust.App:
     """Create the application. It calls `fill` with the id of each program to fill; `fill` may not raise.
 
-    Faust requires a data directory even without tables. The caller starts and stops the application.
+    The caller starts and stops the application.
     """
     prefix = settings.topic_prefix
-    app = faust.App(
+    app = _FillingApp(
         f"{prefix}codewell-generator",
         broker=[f"kafka://{broker.strip()}" for broker in settings.kafka_bootstrap.split(",")],
         broker_credentials=_credentials(settings.kafka_config),
         autodiscover=False,
         broker_client_id=settings.kafka_config.client_id,
-        datadir=directory,
+        TableManager=_NoTables,
         store="memory://",
         stream_wait_empty=True,
         topic_allow_declare=False,

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import time
 from functools import partial
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import faust
@@ -153,20 +152,19 @@ async def _consume_events(settings: GeneratorSettings, fill: FillPool, health: H
 
 async def _consume_until_lost(settings: GeneratorSettings, fill: FillPool, health: Health, stop: asyncio.Event) -> None:
     """Consume events over one connection. Raises what Faust raises, and StackUnavailable when Faust ends."""
-    with TemporaryDirectory(prefix="codewell-generator-") as directory:
-        app = create_app(settings, directory, fill)
-        try:
-            # Without a broker the start takes long, so a stop interrupts it. A start that is cut leaks connections
-            # and a thread, so Faust first has time to finish it.
-            await run_until_stopped(
-                stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_TIMEOUT_SHARE / 2 * settings.stop_timeout_s
-            )
-            if not stop.is_set():
-                _freeze_gc()
-                health.set_ready(_KAFKA)
-                await run_until_stopped(stop, app.wait_until_stopped())
-        finally:
-            await _stop_app(app, _STOP_TIMEOUT_SHARE * settings.stop_timeout_s)
+    app = create_app(settings, fill)
+    try:
+        # Without a broker the start takes long, so a stop interrupts it. A start that is cut leaks connections
+        # and a thread, so Faust first has time to finish it.
+        await run_until_stopped(
+            stop, asyncio.wait_for(app.start(), _START_TIMEOUT_S), _STOP_TIMEOUT_SHARE / 2 * settings.stop_timeout_s
+        )
+        if not stop.is_set():
+            _freeze_gc()
+            health.set_ready(_KAFKA)
+            await run_until_stopped(stop, app.wait_until_stopped())
+    finally:
+        await _stop_app(app, _STOP_TIMEOUT_SHARE * settings.stop_timeout_s)
     if not stop.is_set():
         raise StackUnavailable("Faust has stopped: see its log for the reason.")
 

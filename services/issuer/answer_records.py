@@ -43,8 +43,16 @@ def answer_record(
 
 def answer_headers(event_type: str, event_id: str, moment: datetime) -> bytes:
     """The encoded headers of an answer in binary mode that gives nothing back."""
+    before, after = around_id(event_type, moment)
+    return f"{before}{event_id}{after}".encode("latin-1")
+
+
+# Cached: all answers of a batch have one time and one of two types.
+@lru_cache(maxsize=64)
+def around_id(event_type: str, moment: datetime) -> tuple[str, str]:
+    """What is before and after the event's id in `answer_headers`: texts whose characters are bytes (Latin-1)."""
     before, after = _around_id(event_type, moment)
-    return b"".join((_ATTRIBUTE_COUNT, before, event_id.encode(), after))
+    return (_ATTRIBUTE_COUNT + before).decode("latin-1"), after.decode("latin-1")
 
 
 def _others(options: ReplyOptions, added: Headers, *, structured: bool) -> list[bytes]:

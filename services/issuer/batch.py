@@ -5,9 +5,10 @@ import json
 import time
 import traceback
 from collections import Counter as CountOf
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, Generic, NamedTuple, TypeVar
+from itertools import groupby
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
@@ -23,9 +24,11 @@ from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
-from codewell.issuing.model import Request
+from codewell.issuing.model import AgainRun, Request, Run
+from schemas.plain_events import PLAIN_EVENTS
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
-from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.decode import Decoder
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.traces import BatchTrace
 from services.issuer.unreadable_record import UnreadableRecord
 
@@ -67,7 +70,7 @@ TRANSIENT_ERRORS: Final = (
 
 
 # Answers made before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms of work.
-ANSWERS_PER_SLICE_MAX: Final = 250
+ANSWERS_PER_SLICE_MAX: Final = 400
 
 
 _RETRIES_EXHAUSTED_DETAIL: Final = (
@@ -106,10 +109,17 @@ class BatchProcessor:
         self._health = health
         self._stop = stop
 
-    def decode(self, records: Iterable[ConsumerRecord]) -> DecodedBatch[ReceivedRequest]:
-        """Decode records. Raises nothing and publishes nothing."""
+    def decode(self, records: Sequence[ConsumerRecord]) -> DecodedBatch[ReceivedRequest]:
+        """Decode records of one partition. Raises nothing and publishes nothing."""
         batch = DecodedBatch[ReceivedRequest]([], [])
-        for record in records:
+        try:
+            plain = self._decoder.decode_plain(records)
+        except Exception:  # noqa: BLE001  Each by itself tells which.
+            plain = [None] * len(records)
+        for record, received in zip(records, plain, strict=True):
+            if received is not None:
+                batch.received.append(received)
+                continue
             try:
                 batch.received.append(self._decoder.decode(record))
             except UnreadableRecord as why:
@@ -169,44 +179,59 @@ class BatchProcessor:
         trace: BatchTrace | None,
     ) -> None:
         given, names = claimed.given, self._claims.names
-        attached = 0
         # Counted by their JSON text: the refusals of one program share it, so few texts are parsed.
         refused: CountOf[str] = CountOf()
-        taken = [pending.pop() for _ in range(min(ANSWERS_PER_SLICE_MAX, len(pending)))]
-        places = [given.get(one.request.id) if trace is None and one.is_plain else None for one in taken]
-        plain = [(one, *place) for one, place in zip(taken, places, strict=True) if place is not None]
-        made = iter(publisher.plain_answers(plain, names))
-        for received, place in zip(taken, places, strict=True):
-            answer = None if place is None else next(made)
-            if answer is not None:
-                publisher.add(answer)
-                attached += 1
-                answered_ms.append(received.record.timestamp)
+        taken = pending[-ANSWERS_PER_SLICE_MAX:]
+        del pending[-ANSWERS_PER_SLICE_MAX:]
+        taken.reverse()
+        places = [
+            given.get(request.id.bytes) if trace is None and request.event.__class__ in PLAIN_EVENTS else None
+            for request, _, _, _ in taken
+        ]
+        begin, answered_before = 0, len(answered_ms)
+        for is_plain, stretch in groupby(places, lambda place: place is not None):
+            part = list(stretch)
+            received = taken[begin : begin + len(part)]
+            begin += len(part)
+            records = [one.record for one in received]
+            if is_plain and publisher.answer_plain(records, cast("list[tuple[Run | AgainRun, int]]", part), names):
+                answered_ms += [record.timestamp for record in records]
                 continue
-            rows = claimed.rows_of(received.request.id)
-            try:
-                if rows is None:
-                    self._defer(received, publisher, claimed, retry_deadlines.get(received.request.id))
-                    continue
-                publisher.answer(received, rows, names, () if trace is None else trace.headers(received))
-            except UnreadableRecord as why:
-                publisher.dead_letter(received.record, why)
-                continue
-            except Exception as error:  # noqa: BLE001
-                # A bug in Codewell. The decision is stored, so a replay of the dead letter answers with it.
-                publisher.dead_letter(received.record, undecidable_record(received.record, error))
-                continue
-            refusals = rows[0].refusals
-            if refusals is None:
-                attached += 1
-            else:
-                refused[refusals] += 1
-            answered_ms.append(received.record.timestamp)
-        ANSWERS.labels("attached").inc(attached)
+            for one in received:
+                self._answer_one(one, claimed, retry_deadlines, publisher, answered_ms, refused, trace)
+        ANSWERS.labels("attached").inc(len(answered_ms) - answered_before - refused.total())
         ANSWERS.labels("refused").inc(refused.total())
         for refusals, count in refused.items():
             for refusal in json.loads(refusals):
                 REFUSALS.labels(refusal["reason"]).inc(count)
+
+    def _answer_one(
+        self,
+        received: ReceivedRequest,
+        claimed: ClaimResult,
+        retry_deadlines: Mapping[UUID, datetime | None],
+        publisher: BatchPublisher,
+        answered_ms: list[int],
+        refused: CountOf[str],
+        trace: BatchTrace | None,
+    ) -> None:
+        rows = claimed.rows_of(received.request.id)
+        try:
+            if rows is None:
+                self._defer(received, publisher, claimed, retry_deadlines.get(received.request.id))
+                return
+            headers = () if trace is None else trace.headers(received)
+            publisher.answer(received, rows, self._claims.names, headers)
+        except UnreadableRecord as why:
+            publisher.dead_letter(received.record, why)
+            return
+        except Exception as error:  # noqa: BLE001
+            # A bug in Codewell. The decision is stored, so a replay of the dead letter answers with it.
+            publisher.dead_letter(received.record, undecidable_record(received.record, error))
+            return
+        if rows[0].refusals is not None:
+            refused[rows[0].refusals] += 1
+        answered_ms.append(received.record.timestamp)
 
     def _defer(
         self, received: ReceivedRequest, publisher: BatchPublisher, claimed: ClaimResult, give_up_at: datetime | None

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple, get_args
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, get_args
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from prometheus_client import Counter
@@ -12,11 +14,13 @@ from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.kafka.record_encoding import Headers, encode_headers
 from codewell.infra.kafka.record_time import record_time
 from codewell.issuing.model import AgainRun, AnswerRow, Run
-from codewell.issuing.reply import answer_event, answer_id, plain_answer
+from codewell.issuing.reply import answer_event, answer_id, answer_ids, plain_answers
 from schemas import topics
 from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
-from services.issuer.answer_records import answer_headers, answer_record
-from services.issuer.decode import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, ReceivedRequest, attempt_of
+from services.issuer.answer_records import answer_record, around_id
+from services.issuer.decode import attempt_of
+from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, PlainRecord
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.rejections import Rejection, rejection
 from services.issuer.reply_options import NO_OPTIONS
 from services.issuer.unreadable_record import UnreadableRecord
@@ -42,16 +46,6 @@ _RETRY_HEADERS: Final = frozenset((ATTEMPT_HEADER, GIVE_UP_AT_HEADER, FIRST_AT_H
 # Limits below Kafka's default message size (1 MiB) for topics that a request names, and below our own topics' limit.
 _ANSWER_BYTES_MAX: Final = 1_000_000
 _OWN_TOPIC_BYTES_MAX: Final = topics.DEAD_LETTER_BYTES_MAX - 64 * 1024
-
-
-class PlainAnswer(NamedTuple):
-    """An encoded answer, and its place."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-    headers: bytes
 
 
 class BatchPublisher:
@@ -94,35 +88,33 @@ class BatchPublisher:
             )
         self._add(topic, partition, first.profile_id.encode(), encoded, headers)
 
-    def plain_answers(
-        self, plain: Sequence[tuple[ReceivedRequest, Run | AgainRun, int]], names: dict[int, str]
-    ) -> Sequence[PlainAnswer | None]:
-        """The answers to plain requests, whose rows are those of runs by their numbers: as `answer` adds them.
+    def answer_plain(
+        self, records: Sequence[PlainRecord], places: Sequence[tuple[Run | AgainRun, int]], names: dict[int, str]
+    ) -> bool:
+        """Add the answers to plain requests, whose rows are those of runs by their numbers, as `answer` does.
 
-        Each step is taken for all of them, in half the time. None for each where one fails, which `answer` then says.
+        Each step is taken for all of them, in a third of the time. Where one fails, none is added, and the result is
+        False: `answer` then says which.
         """
         try:
-            data = [plain_answer(run, number, names) for _, run, number in plain]
-            ids = [answer_id(request_id) for request_id, _ in data]
+            made = plain_answers(places, names)
+            around = [around_id(CODES_ATTACHED, moment) for moment in made.decided_at]
             headers = [
-                answer_headers(CODES_ATTACHED, id_, run.answered_at)
-                for id_, (_, run, _) in zip(ids, plain, strict=True)
+                f"{before}{id_}{after}"
+                for (before, after), id_ in zip(around, answer_ids(made.request_ids), strict=True)
             ]
-            places = [self._place(received.record) for received, _, _ in plain]
-            return [
-                PlainAnswer(*place, run.profile_ids[number].encode(), text.encode(), encoded)
-                for place, (_, run, number), (_, text), encoded in zip(places, plain, data, headers, strict=True)
+            texts = list(zip(map(_latin1, made.profile_ids), map(_latin1, made.data), headers, strict=True))
+            parts = [
+                (_reply_topic(tp.topic), tp.partition % self._partitions[_reply_topic(tp.topic)], len(list(part)))
+                for tp, part in groupby(records, attrgetter("tp"))
             ]
         except Exception:  # noqa: BLE001
-            return [None] * len(plain)
-
-    def add(self, answer: PlainAnswer) -> None:
-        """Add an answer to a plain request."""
-        self._batches.add(*answer)
-
-    def _place(self, record: ConsumerRecord) -> tuple[str, int]:
-        topic = _reply_topic(record.topic)
-        return topic, record.partition % self._partitions[topic]
+            return False
+        begin = 0
+        for topic, partition, count in parts:
+            self._batches.add_texts(topic, partition, texts[begin : begin + count])
+            begin += count
+        return True
 
     def _check(self, topic: str) -> None:
         if topic not in self._partitions:
@@ -207,6 +199,11 @@ class BatchPublisher:
 @lru_cache(maxsize=16)  # Uncached, it takes 1/40 of the time of an answer.
 def _reply_topic(topic: str) -> str:
     return topics.reply_to(request_topic(topic))
+
+
+def _latin1(text: str) -> str:
+    """A text whose characters are the bytes of this one."""
+    return text if text.isascii() else text.encode().decode("latin-1")
 
 
 def request_topic(topic: str) -> str:

@@ -1,7 +1,7 @@
 """Prefetches: records are fetched and decoded while the previous batch is decided."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -11,12 +11,12 @@ from codewell.infra.kafka.positions import Positions
 
 POLL_TIMEOUT_S: Final = 0.5
 # Records decoded before control returns to the event loop, so that the concurrent claim makes progress; some 2 ms.
-RECORDS_PER_FETCH_MAX: Final = 250
+RECORDS_PER_FETCH_MAX: Final = 400
 # Limits the memory of the buffer: 4,000 large records may exceed a small machine's.
 BUFFERED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 B = TypeVar("B")
-DecodeRecords: TypeAlias = Callable[[Iterable[ConsumerRecord]], B]
+DecodeRecords: TypeAlias = Callable[[Sequence[ConsumerRecord]], B]
 """What makes a batch of some records."""
 
 
@@ -33,7 +33,9 @@ def _decoded(
     tp: TopicPartition, records: Sequence[ConsumerRecord], next_offset: int, decode: DecodeRecords[B]
 ) -> FetchedPartition[B]:
     """Decode these records. `next_offset` is the position after them."""
-    return FetchedPartition(tp, decode(records), next_offset, max((record.timestamp for record in records), default=0))
+    return FetchedPartition(
+        tp, decode(records), next_offset, max((record.raw.timestamp for record in records), default=0)
+    )
 
 
 class _Fetch(NamedTuple, Generic[B]):
@@ -122,7 +124,7 @@ class Prefetcher(Generic[B]):
                 await self._fetches.put(_Fetch(generation, [], 0, error))
                 return
             if parts:
-                size = sum(len(record.value or b"") for records in fetched.values() for record in records)
+                size = sum(len(record.raw.value or b"") for records in fetched.values() for record in records)
                 await self._fetches.put(_Fetch(generation, parts, size, None))
                 self._add_buffered_bytes(size)
             # A fetch that is served from memory does not yield to the event loop by itself.

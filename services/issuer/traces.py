@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord
 
 from codewell.infra.telemetry.tracing import TRACEPARENT, Attributes, Tracing, traceparent_of
 from codewell.issuing.claim_result import ClaimResult
-from services.issuer.decode import ReceivedRequest
+from services.issuer.received_request import ReceivedRequest
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -51,7 +51,7 @@ class BatchTrace:
         """Record the outcome of each request."""
         for request_id, span in self._spans.items():
             rows = claimed.rows.get(request_id)
-            if request_id in claimed.given:
+            if request_id.bytes in claimed.given:
                 outcome = "attached"
             elif rows is not None:
                 outcome = "attached" if rows[0].refusals is None else "refused"

@@ -21,12 +21,12 @@ from codewell.pool.demand import LowPool
 from schemas import topics
 from services.issuer.batch import BatchProcessor, DecodedBatch, observe_answer_seconds
 from services.issuer.batch_publisher import BatchPublisher
-from services.issuer.decode import ReceivedRequest
 from services.issuer.demand_publisher import DemandPublisher
 from services.issuer.offsets import OffsetCommitter
 from services.issuer.output_topics import OutputTopics
 from services.issuer.prefetcher import FetchedPartition, Prefetcher
 from services.issuer.rebalance import RebalanceListener
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.retry_schedule import batches_when_due
 from services.issuer.settings import IssuerSettings
 from services.issuer.traces import BatchTrace

@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 import time
-import uuid
-from base64 import urlsafe_b64encode
 
 import structlog
 from aiokafka.client import AIOKafkaClient
@@ -18,14 +16,14 @@ from services.standalone.class_archive import ClassArchive, user_cache
 from services.standalone.home import Home
 from services.standalone.jars import Progress, class_path, local_repository, pinned_jars
 from services.standalone.java import find_java, java_major
-from services.standalone.kafka_config import LOG4J2, KafkaSettings, jvm_options, server_properties
+from services.standalone.kafka_config import LOG4J2, NODE_ID, KafkaSettings, jvm_options, server_properties
+from services.standalone.kafka_storage import META, format_storage, new_id
 from services.standalone.ports import LOOPBACK, free_port, is_free, taken
 
 NAME = "Kafka"
 CONTROLLER = "Kafka's controller"
 STARTS_MAX = 2
 READY_POLL_S = 0.02
-FORMAT_TIMEOUT_S = 60.0
 LEFT_TIMEOUT_S = 10.0
 METADATA_TIMEOUT_MS = 5_000
 
@@ -35,11 +33,6 @@ _PORT_TAKEN = "Address already in use"
 _BROKER_LEFT = "Failed to acquire lock on file .lock"
 
 log = structlog.get_logger()
-
-
-def new_cluster_id() -> str:
-    """A random id in Kafka's form: 16 bytes as 22 characters."""
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 class KafkaBroker:
@@ -104,8 +97,8 @@ class KafkaBroker:
             controller_port = self._choose_ports(again=starts > 0)
             properties = server_properties(self._settings, self._port, controller_port)
             (self._directory / "server.properties").write_text(properties)
-            if not (self._data / "meta.properties").exists():
-                await self._format(java)
+            if not (self._data / META).exists():
+                self._format()
             self._child = await self._spawn_broker(java)
             try:
                 if await self._is_ready(self._child):
@@ -140,22 +133,12 @@ class KafkaBroker:
             controller = free_port()
         return controller
 
-    async def _format(self, java: list[str]) -> None:
+    def _format(self) -> None:
         log.info("formatting kafka log directory", path=str(self._data))
-        # Its meta.properties is written last; without it the storage was never formatted completely.
+        # Without its meta.properties the storage was never formatted completely.
         shutil.rmtree(self._data, ignore_errors=True)
-        cluster_id = self._settings.cluster_id or new_cluster_id()
-        words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config=server.properties"]
-        child = await self._spawn("Kafka's format", [*java, *words])
-        try:
-            async with asyncio.timeout(FORMAT_TIMEOUT_S):
-                returncode = await child.wait()
-        except TimeoutError:
-            raise self._not_started(child) from None
-        finally:
-            await child.stop(signal.SIGKILL)
-        if returncode != 0:
-            raise self._not_started(child)
+        cluster_id = self._settings.cluster_id or new_id()
+        format_storage(self._data, cluster_id, self._settings.more.get("node.id", str(NODE_ID)))
 
     async def _spawn_broker(self, java: list[str]) -> Child:
         record = self._archive.record_options() if self._archive is not None and not self._archive.is_kept else []

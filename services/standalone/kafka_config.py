@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from services.standalone.ports import LOOPBACK
 
+NODE_ID = 1
+
 LOG4J2 = """\
 status = WARN
 # The console is one of the broker's own file; its hook only complains that it comes too late.
@@ -82,8 +84,8 @@ def server_properties(settings: KafkaSettings, port: int, controller_port: int) 
     protocols = dict.fromkeys(listened, "PLAINTEXT") | {one.name: one.protocol for one in more}
     properties = {
         "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "node.id": NODE_ID,
+        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(f"{name}://{LOOPBACK}:{at}" for name, at in listened.items()),
         "advertised.listeners": ",".join(f"{name}://{place}" for name, place in advertised.items()),

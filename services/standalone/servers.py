@@ -1,16 +1,20 @@
 """Runs Postgres and Kafka together in one home directory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from services.standalone.home import Home
 from services.standalone.jars import Progress
 from services.standalone.kafka import KafkaBroker
 from services.standalone.kafka_config import KafkaSettings
 from services.standalone.postgres import PostgresServer, PostgresSettings
+
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -21,17 +25,16 @@ class Servers:
 
 
 @asynccontextmanager
-async def running_servers(
+async def servers_of(
     path: Path,
     postgres_settings: PostgresSettings | None = None,
     kafka_settings: KafkaSettings | None = None,
     progress: Progress | None = None,
 ) -> AsyncIterator[Servers]:
-    """Run both servers while the block runs. When one can't start, the other is stopped too."""
+    """Both servers of a home, not started yet; what was started of them is stopped at the end of the block."""
     home = await Home.open(path)
     servers = Servers(home, PostgresServer(home, postgres_settings), KafkaBroker(home, kafka_settings, progress))
     try:
-        await _start(servers)
         yield servers
     finally:
         try:
@@ -40,10 +43,23 @@ async def running_servers(
             home.close()
 
 
-async def _start(servers: Servers) -> None:
-    starts = [asyncio.create_task(servers.postgres.start()), asyncio.create_task(servers.kafka.start())]
+@asynccontextmanager
+async def running_servers(
+    path: Path,
+    postgres_settings: PostgresSettings | None = None,
+    kafka_settings: KafkaSettings | None = None,
+) -> AsyncIterator[Servers]:
+    """Run both servers while the block runs. When one can't start, the other is stopped too."""
+    async with servers_of(path, postgres_settings, kafka_settings) as servers:
+        await both(servers.postgres.start(), servers.kafka.start())
+        yield servers
+
+
+async def both(one: Coroutine[Any, Any, One], other: Coroutine[Any, Any, Other]) -> tuple[One, Other]:
+    """The results of two starts side by side; when one fails, the other is cancelled."""
+    starts = asyncio.create_task(one), asyncio.create_task(other)
     try:
-        await asyncio.gather(*starts)
+        return await asyncio.gather(*starts)
     except BaseException:
         for start in starts:
             start.cancel()

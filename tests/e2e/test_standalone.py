@@ -18,7 +18,7 @@ import pytest
 
 from codewell.infra.kafka import clients
 from services.standalone.child import Child, RunAs
-from services.standalone.main import READY_TIMEOUT_S
+from services.standalone.workers import READY_TIMEOUT_S
 from tests.support.commands import CODEWELL, Stack, codewell, environment, running_stack, starting_stack
 from tests.support.processes import processes_in, until
 
@@ -62,7 +62,7 @@ def workers(stack: Stack, service: str) -> list[int]:
     for pid in descendants(stack.process.pid):
         with contextlib.suppress(FileNotFoundError):
             words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-            if words[1:4] == ["-m", "services", service]:
+            if words[1:4] == ["-m", "services.standalone.worker", service]:
                 found.append(pid)
     return found
 

@@ -165,9 +165,7 @@ async def _answers(*, structured: bool) -> str:
         decision = decide([request], known, stocks, held, NOW, _look)
         names = {program.id: program.name for program in _PROGRAMS}
         if decision.runs:
-            [answer] = publisher.plain_answers([(received, decision.runs[0], 0)], names)
-            assert answer is not None
-            publisher.add(answer)
+            assert publisher.answer_plain([received.record], [(decision.runs[0], 0)], names)
         else:
             publisher.answer(received, decision.rows, names)
         await publisher.flush()

@@ -11,7 +11,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules as Rules
 from codewell.programs import programs
 from schemas.events import MessageRender, ScenarioStep
-from schemas.plain_events import plain_render, plain_step
+from schemas.plain_events import plain_renders, plain_steps
 from schemas.program import Program, ProgramSettings, TemplateSource
 
 NOW = datetime(2026, 12, 1, 10, tzinfo=UTC)
@@ -35,9 +35,9 @@ def step(name: str, request_id: UUID | None = None, **data: Any) -> Request:
 
 def plain(request: Request) -> Request:
     """The same request, read as issuers read those that need no pydantic, which they decide as columns."""
-    read = plain_render if isinstance(request.event, MessageRender) else plain_step
+    read = plain_renders if isinstance(request.event, MessageRender) else plain_steps
     assert isinstance(request.event, MessageRender | ScenarioStep)
-    event = read(request.event.model_dump_json(exclude_none=True).encode())
+    [event] = read([request.event.model_dump_json(exclude_none=True).encode()])
     assert event is not None
     return request._replace(event=event)
 

@@ -1,7 +1,7 @@
 """Members of the issuers' groups, observed and controlled."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -11,7 +11,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 from schemas import topics
 from services.issuer import rebalance, worker
-from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.decode import Decoder
+from services.issuer.received_request import ReceivedRequest
 from tests.support.running import soon, until
 from tests.support.site import Site
 
@@ -121,12 +122,12 @@ class Gate:
         self.read_ahead = asyncio.Event()
         """Set by a record that is read while others are in progress."""
         gate = self
-        read = Decoder.decode
+        read = Decoder.decode_plain
 
-        def watched_read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
-            if gate.reached.is_set():
+        def watched_read(decoder: Decoder, records: Sequence[ConsumerRecord]) -> list[ReceivedRequest | None]:
+            if records and gate.reached.is_set():
                 gate.read_ahead.set()
-            return read(decoder, record)
+            return read(decoder, records)
 
         async def let_wait(one: worker.IssuerWorker, *_: object) -> None:
             if one._name == "retry":
@@ -135,4 +136,4 @@ class Gate:
                 gate.passed.set()
 
         monkeypatch.setattr(worker.IssuerWorker, "_wait_until_due", let_wait)
-        monkeypatch.setattr(Decoder, "decode", watched_read)
+        monkeypatch.setattr(Decoder, "decode_plain", watched_read)

@@ -1,6 +1,6 @@
 """Reads the records of a batch with bounded memory, also those that aiokafka's parser refuses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from codewell.infra.kafka.unpacking import HEADER_BYTES, BatchHeader, CorruptBatch, pieces
@@ -22,7 +22,7 @@ class ParsedRecord(NamedTuple):
     timestamp: int
     key: bytes | None = None
     value: bytes | None = None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
     fault: str | None = None
     timestamp_type: int = 0
     checksum: int | None = None
@@ -139,7 +139,7 @@ def _parse_record(header: BatchHeader, data: bytes) -> ParsedRecord:
         headers.append((text, content))
     if at != len(data):
         raise CorruptBatch("a record of it has another size than it says")
-    return ParsedRecord(offset, timestamp, key, value, tuple(headers), fault)
+    return ParsedRecord(offset, timestamp, key, value, headers, fault)
 
 
 def _record_head(header: BatchHeader, data: bytes, at: int) -> tuple[int, int, int]:

@@ -53,9 +53,10 @@ async def _lags(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
     if not assigned:
         return {}
     ends = await consumer.end_offsets(assigned)
-    committed = {tp: await consumer.committed(tp) for tp in assigned}
-    starts = await consumer.beginning_offsets([tp for tp, offset in committed.items() if offset is None])
-    return {tp: max(0, ends[tp] - (starts[tp] if committed[tp] is None else committed[tp])) for tp in assigned}
+    # `committed` asks for one partition: with 48 of them, that was a twentieth of an issuer's processor time.
+    committed = await consumer._coordinator.fetch_committed_offsets(assigned)
+    starts = await consumer.beginning_offsets([tp for tp in assigned if tp not in committed])
+    return {tp: max(0, ends[tp] - (committed[tp].offset if tp in committed else starts[tp])) for tp in assigned}
 
 
 def _remove_series(partitions: set[TopicPartition]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError
@@ -40,6 +41,16 @@ class RecordBatches:
         # An empty batch accepts a record of any size; the broker enforces the limit.
         batch.add(key, value, headers)
         batches.append(batch)
+
+    def add_texts(self, topic: str, partition: int, records: Sequence[tuple[str, str, str]]) -> None:
+        """As `add` for each (key, value, headers): texts whose characters are bytes (Latin-1)."""
+        batches = self._batches[topic, partition]
+        if not batches:
+            batches.append(RecordBatch(BATCH_BYTES_MAX))
+        added = batches[-1].add_texts(records)
+        while added < len(records):
+            batches.append(RecordBatch(BATCH_BYTES_MAX))
+            added += batches[-1].add_texts(records[added:])
 
     async def send(self) -> None:
         """Send all records and wait until all replicas have them. Raises TopicRefused and TimeoutError."""

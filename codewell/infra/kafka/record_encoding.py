@@ -6,7 +6,7 @@ anew, and takes half as long again for records whose headers are almost the same
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiokafka.record.util import calc_crc32c
@@ -36,6 +36,7 @@ def varint(number: int) -> bytes:
 
 # Sizes and positions of almost all records.
 _VARINTS: Final = tuple(map(varint, range(8192)))
+_VARINT_TEXTS: Final = tuple(number.decode("latin-1") for number in _VARINTS)
 _NULL: Final = varint(-1)
 
 
@@ -92,6 +93,35 @@ class RecordBatch:
         self._size = size
         self._count = number + 1
         return True
+
+    def add_texts(self, records: Iterable[tuple[str, str, str]]) -> int:
+        """As `add` for each (key, value, headers) of `records` until one has no room; returns how many had.
+
+        They are texts whose characters are bytes (Latin-1): to format them takes half the time of a join of bytes.
+        """
+        number, size = self._count, self._size
+        pieces: list[str] = []
+        for key, value, headers in records:
+            try:
+                record = (
+                    f"\0\0{_VARINT_TEXTS[number]}{_VARINT_TEXTS[len(key)]}{key}"
+                    f"{_VARINT_TEXTS[len(value)]}{value}{headers}"
+                )
+                length = _VARINT_TEXTS[len(record)]
+            except IndexError:
+                fields = [_count(number), *(_field(text.encode("latin-1")) for text in (key, value))]
+                record = f"\0\0{b''.join(fields).decode('latin-1')}{headers}"
+                length = _count(len(record)).decode("latin-1")
+            size_with = size + len(length) + len(record)
+            if number and size_with > self._bytes_max:
+                break
+            pieces += (length, record)
+            size = size_with
+            number += 1
+        added = number - self._count
+        self._pieces.append("".join(pieces).encode("latin-1"))
+        self._size, self._count = size, number
+        return added
 
     def close(self) -> None:
         """Do nothing: what adds records has ended."""

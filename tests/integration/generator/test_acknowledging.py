@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import faust
 import pytest
+from faust.tables.manager import TableManager
+from mode.services import Service
 
 from services.generator.app import EVENTS_IN_PROGRESS_MAX, create_app
 from services.generator.settings import GeneratorSettings
@@ -37,9 +38,9 @@ class Fills:
 
 
 @contextlib.asynccontextmanager
-async def started(site: Site, fills: Fills, directory: Path) -> AsyncIterator[faust.App]:
+async def started(site: Site, fills: Fills) -> AsyncIterator[faust.App]:
     settings = GeneratorSettings(**site.settings("generator"))
-    app = create_app(settings, str(directory), fills.fill)
+    app = create_app(settings, fills.fill)
     await app.start()
     try:
         yield app
@@ -62,9 +63,9 @@ async def tell(site: Site, *program_ids: int) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 2])
-async def test_nothing_behind_an_event_in_hand_is_committed(site: Site, tmp_path: Path, before: int) -> None:
+async def test_nothing_behind_an_event_in_hand_is_committed(site: Site, before: int) -> None:
     fills = Fills()
-    async with started(site, fills, tmp_path) as app:
+    async with started(site, fills) as app:
         if before:
             await tell(site, *range(1, before + 1))
             await fills.until_asked(before)
@@ -84,9 +85,9 @@ async def test_nothing_behind_an_event_in_hand_is_committed(site: Site, tmp_path
         await until(rest_committed, "commit of the rest")
 
 
-async def test_no_more_events_are_in_hand_than_allowed(site: Site, tmp_path: Path) -> None:
+async def test_no_more_events_are_in_hand_than_allowed(site: Site) -> None:
     fills = Fills()
-    async with started(site, fills, tmp_path):
+    async with started(site, fills):
         await tell(site, *[HELD_UP] * (EVENTS_IN_PROGRESS_MAX + 20))
         await fills.until_asked(EVENTS_IN_PROGRESS_MAX)
         # Of another partition: what is behind the limit would have been read before it.
@@ -100,3 +101,18 @@ async def test_no_more_events_are_in_hand_than_allowed(site: Site, tmp_path: Pat
         assert fills.asked.count(HELD_UP) == EVENTS_IN_PROGRESS_MAX
         fills.let_go.set()
         await fills.until_asked(EVENTS_IN_PROGRESS_MAX + 21)
+
+
+async def test_the_start_does_not_pause_for_tables(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses_s: list[float] = []
+    sleep = Service.sleep
+
+    async def noted(service: Service, pause_s: float) -> None:
+        if isinstance(service, TableManager):
+            pauses_s.append(pause_s)
+        await sleep(service, pause_s)
+
+    monkeypatch.setattr(Service, "sleep", noted)
+    async with started(site, Fills()) as app:
+        assert app.consumer.assignment()
+    assert pauses_s == []

@@ -1,6 +1,10 @@
 """Several generators, and generators with faults: I5, and I7 for the pools."""
 
+import tempfile
+from pathlib import Path
+
 import asyncpg
+import pytest
 
 from tests.support.pools import AUTOMATIC, check, tell_changed, tell_demand, until_full
 from tests.support.running import until
@@ -107,3 +111,15 @@ async def test_a_stop_finishes_the_top_up_in_hand(site: Site, connection: asyncp
         await raise_mark.commit()
     assert (await site.stock("A")).pooled == 700
     await check(site)
+
+
+async def test_a_generator_has_no_files_that_a_kill_would_leave(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with site.generator():
+        program = await site.program("A", **AUTOMATIC)
+        await tell_changed(site, program)
+        await until_full(site, program)
+        assert list(tmp_path.iterdir()) == []

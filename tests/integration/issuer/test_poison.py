@@ -21,7 +21,8 @@ from codewell.issuing.model import Request
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from services.issuer import batch_publisher
-from services.issuer.decode import Decoder, ReceivedRequest
+from services.issuer.decode import Decoder
+from services.issuer.received_request import ReceivedRequest
 from tests.support.client_faults import until_committed
 from tests.support.sender_records import answered, data_of, message, messages, step, with_headers
 from tests.support.site import Site
@@ -144,8 +145,8 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
             raise KeyError(bad.key)
         return real_event(request, *given)
 
-    def plain_event(*_: Any) -> tuple[str, str]:
-        # Which request it fails for is found by answering each by itself.
+    def fail_for_all(*_: Any) -> Any:
+        # Which request it fails for is found by reading or answering each by itself.
         raise KeyError(bad.key)
 
     broken = {
@@ -154,8 +155,10 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
         "answer": (batch_publisher, "answer_event", event),
     }
     monkeypatch.setattr(*broken[step])
+    if step == "read":
+        monkeypatch.setattr(Decoder, "decode_plain", fail_for_all)
     if step == "answer":
-        monkeypatch.setattr(batch_publisher, "plain_answer", plain_event)
+        monkeypatch.setattr(batch_publisher, "plain_answers", fail_for_all)
     with capture_logs([mask]) as logs:
         async with site.issuer():
             await site.publish([bad, *good], 0)

@@ -33,7 +33,7 @@ def asked(number: int) -> Request:
 
 def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:
     """The row of each request."""
-    found = [(request.id, claimed.given.get(request.id)) for request in requests]
+    found = [(request.id, claimed.given.get(request.id.bytes)) for request in requests]
     return [claimed.rows[id_][0] if run is None else run[0].row(run[1]) for id_, run in found]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from codewell.errors import StackUnavailable
 from services.standalone.home import Endpoints, Home, read_endpoints
+from services.standalone.jars import class_path, local_repository, pinned_jars
+from services.standalone.java import find_java
 from services.standalone.kafka import KafkaBroker
-from services.standalone.kafka_config import KafkaSettings
+from services.standalone.kafka_config import LOG4J2, KafkaSettings, server_properties
+from services.standalone.kafka_storage import CHECKPOINT, META, format_storage
 from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
 from tests.support.processes import processes_in, until
@@ -128,6 +132,34 @@ async def test_a_broker_records_its_classes_once_and_leaves_a_port_to_whoever_wa
     home.close()
     assert archive.stat().st_mtime_ns == recorded_at
     assert processes_in(tmp_path) == {}
+
+
+def test_the_storage_is_what_kafkas_own_tool_writes(tmp_path: Path) -> None:
+    (tmp_path / "server.properties").write_text(server_properties(KafkaSettings(), 9092, 9093))
+    (tmp_path / "log4j2.properties").write_text(LOG4J2)
+    jars = os.pathsep.join(str(jar) for jar in class_path(local_repository(), pinned_jars()))
+    words = ["kafka.tools.StorageTool", "format", "--cluster-id=5PsSJPpqS1mJUeu8xpXcZg", "--config=server.properties"]
+    subprocess.run([find_java(), "-cp", jars, *words], cwd=tmp_path, check=True, capture_output=True)
+    format_storage(tmp_path / "ours", "5PsSJPpqS1mJUeu8xpXcZg", "1")
+
+    theirs, ours = tmp_path / "data", tmp_path / "ours"
+    assert sorted(path.name for path in ours.iterdir()) == sorted(path.name for path in theirs.iterdir())
+    assert without_times((ours / CHECKPOINT).read_bytes()) == without_times((theirs / CHECKPOINT).read_bytes())
+    kept = {"version=1", "node.id=1", "cluster.id=5PsSJPpqS1mJUeu8xpXcZg"}
+    for written in (ours, theirs):
+        lines = {line for line in (written / META).read_text().splitlines() if not line.startswith("#")}
+        assert {line for line in lines if not line.startswith("directory.id=")} == kept
+        assert len(lines) == len(kept) + 1
+
+
+def without_times(batches: bytes) -> bytes:
+    """Kafka's record batches without their times, and the checksums over these."""
+    kept = b""
+    while batches:
+        end = 12 + int.from_bytes(batches[8:12])
+        kept += batches[:17] + batches[21:27] + batches[43:end]
+        batches = batches[end:]
+    return kept
 
 
 async def test_if_one_can_not_start_the_other_does_not_stay(tmp_path: Path) -> None:

@@ -44,6 +44,31 @@ def test_a_full_batch_takes_no_more_and_an_empty_one_takes_any() -> None:
     assert batch.record_count() == 1
 
 
+@given(st.lists(st.lists(st.tuples(texts, texts, headers), max_size=70), max_size=3))
+def test_texts_of_bytes_have_the_bytes(parts: list[list[tuple[bytes, bytes, Headers]]]) -> None:
+    with mock.patch("time.time", return_value=NOW_S):
+        batch, by_texts = RecordBatch(10**9), RecordBatch(10**9)
+    for part in parts:
+        encoded = [(key, value, encode_headers(with_headers)) for key, value, with_headers in part]
+        for record in encoded:
+            batch.add(*record)
+        latin = [
+            (key.decode("latin-1"), value.decode("latin-1"), also.decode("latin-1")) for key, value, also in encoded
+        ]
+        assert by_texts.add_texts(latin) == len(part)
+
+    assert (by_texts.size(), by_texts.record_count()) == (batch.size(), batch.record_count())
+    assert by_texts._build() == batch._build()
+
+
+def test_texts_without_room_are_left() -> None:
+    batch = RecordBatch(2_100)
+
+    assert batch.add_texts([("k", "v" * 3_000, "\0"), ("k", "v", "\0")]) == 1
+    assert batch.add_texts([("k", "v", "\0")]) == 0
+    assert batch.record_count() == 1
+
+
 @pytest.mark.parametrize(("number", "encoded"), [(0, "00"), (-1, "01"), (1, "02"), (63, "7e"), (64, "8001")])
 def test_numbers_are_in_zigzag_encoding(number: int, encoded: str) -> None:
     assert varint(number).hex() == encoded

@@ -7,8 +7,7 @@ from uuid import UUID
 import pytest
 
 from codewell.pool.program_rules import Source
-from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender
-from schemas.plain_events import PlainStep
+from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, MessageRender, ScenarioStep
 from services.issuer.decode import Decoder
 from tests.support.records import (
     ALLOWED,
@@ -51,7 +50,7 @@ def test_a_step_is_read_from_its_own_topic() -> None:
     received = decoder().decode(record(json.dumps(STEP).encode(), headers(SCENARIO_STEP), "scenario-step"))
 
     assert received.request.source is Source.SCENARIO
-    assert received.request.event == PlainStep(
+    assert received.request.event == ScenarioStep(
         profile_id="p-1001", scenario_id="welcome", step_id="s-3", program="SPRING"
     )
 

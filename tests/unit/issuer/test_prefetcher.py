@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
+from codewell.infra.kafka.batch_reader import ParsedRecord
+from codewell.infra.kafka.partition_records import Record
 from services.issuer.batch import DecodedBatch
 from services.issuer.prefetcher import BUFFERED_BYTES_MAX, Prefetcher
 
@@ -22,9 +24,9 @@ class Consumer:
         self.read = 0
         self._subscription = SimpleNamespace(subscription=None)
 
-    async def getmany(self, **_: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def getmany(self, **_: int) -> dict[TopicPartition, list[Record]]:
         self.read += 1
-        return {A: [ConsumerRecord(A.topic, 0, self.read, 0, 0, b"p-1", VALUE, None, 3, len(VALUE), ())]}
+        return {A: [Record(A, ParsedRecord(self.read, 0, b"p-1", VALUE))]}
 
     def assignment(self) -> set[TopicPartition]:
         return {A}
@@ -33,7 +35,7 @@ class Consumer:
         return self.read
 
 
-def read(_: Iterable[ConsumerRecord]) -> DecodedBatch[Any]:
+def read(_: Iterable[Record]) -> DecodedBatch[Any]:
     return DecodedBatch([], [])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.events import MESSAGE_RENDER
-from services.issuer.decode import ReceivedRequest
+from services.issuer.received_request import ReceivedRequest
 from services.issuer.unreadable_record import UnreadableRecord
 from tests.support.records import ALLOWED, REQUEST_ID, STRUCTURED, decoder, envelope, headers, message, record
 

@@ -8,7 +8,7 @@ from asyncpg.pgproto import pgproto
 
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing.decide import decide
-from codewell.issuing.reply import answer_event, answer_id
+from codewell.issuing.reply import answer_event, answer_id, answer_ids
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, CodesAttached, CodesRefused
 from tests.support.factories import NOW, given_row, message, rules, step, stock
 
@@ -197,7 +197,8 @@ def test_what_was_decided_comes_from_the_rows() -> None:
 @pytest.mark.parametrize("make", [uuid4, uuid7])
 def test_an_answers_id_is_uuid_5_of_the_request_id(make: Callable[[], UUID]) -> None:
     namespace = UUID("6a3f0bb3-6f0e-4a52-9d7e-0f3c7f1c2b64")
-    for _ in range(100):
-        request_id = make()
+    made = [make() for _ in range(100)]
+    for request_id in made:
         assert answer_id(request_id) == str(uuid5(namespace, str(request_id)))
         assert answer_id(pgproto.UUID(str(request_id))) == answer_id(request_id)
+    assert answer_ids(list(map(str, made))) == list(map(answer_id, made))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from codewell.issuing import copy_answers
 from codewell.issuing.decide import decide
 from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
-from codewell.issuing.reply import answer_event, plain_answer
+from codewell.issuing.reply import answer_event, plain_answers
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
-from schemas.plain_events import plain_render, plain_step
+from schemas.plain_events import plain_renders, plain_steps
 from tests.support.factories import NOW, message, rules, step
 
 PROGRAMS = {
@@ -43,8 +43,8 @@ def plain(request: Request) -> Request:
     """The request as the issuer reads it, most of them without pydantic."""
     event = request.event
     assert isinstance(event, MessageRender | ScenarioStep)
-    read = plain_render if isinstance(event, MessageRender) else plain_step
-    found = read(event.model_dump_json().encode())
+    read = plain_renders if isinstance(event, MessageRender) else plain_steps
+    [found] = read([event.model_dump_json().encode()])
     return request if found is None else request._replace(event=found)
 
 
@@ -106,10 +106,15 @@ def test_columns_give_what_one_by_one_gives(requests: list[Request], left: int, 
         id_: sum(given for block, (_, given) in columns.taken.items() if block // 10 == id_) for id_ in stocks
     }
     by_id = {request.id: request for request in requests}
-    for run in columns.runs:
-        for number, row in enumerate(run.rows()):
-            _, answer = answer_event(by_id[row.request_id], [row], NAMES)
-            assert plain_answer(run, number, NAMES) == (str(row.request_id), answer)
+    # Requests of several runs take turns in a batch.
+    places = sorted(
+        ((run, number) for run in columns.runs for number in range(len(run.ids))), key=lambda place: place[1]
+    )
+    made = plain_answers(places, NAMES)
+    for (run, number), request_id, profile_id, data, decided_at in zip(places, *made, strict=True):
+        row = run.row(number)
+        assert (request_id, profile_id, decided_at) == (str(row.request_id), row.profile_id, row.answered_at)
+        assert data == answer_event(by_id[row.request_id], [row], NAMES)[1]
 
 
 @given(st.lists(asked, min_size=1, max_size=8), st.booleans())

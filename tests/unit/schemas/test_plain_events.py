@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.events import MessageRender, ScenarioStep
-from schemas.plain_events import PlainRender, PlainStep, plain_render, plain_step
+from schemas.plain_events import PlainRender, PlainStep, distinct_names, plain_renders, plain_steps
 
 RENDER: dict[str, Any] = {"profile_id": "p-1", "campaign_id": "spring", "message_id": "m-1", "programs": ["SPRING"]}
 STEP: dict[str, Any] = {"profile_id": "p-1", "scenario_id": "welcome", "step_id": "s-3", "program": "SPRING"}
@@ -44,9 +44,12 @@ def fields(event: Any) -> dict[str, Any]:
 
 @given(texts())
 def test_what_is_read_is_what_pydantic_reads(text: bytes) -> None:
-    for read, model in ((plain_render, MessageRender), (plain_step, ScenarioStep)):
-        plain = read(text)
-        if plain is not None:
+    for read, model in ((plain_renders, MessageRender), (plain_steps, ScenarioStep)):
+        # Beside one with an escape, in which each is looked at by itself.
+        _, plain = read([b'"\\n"', text])
+        assert [plain] == read([text])
+        if plain is not None and (names := distinct_names(plain.programs)):
+            assert names == plain.program_names
             whole = model.model_validate_json(text)
             assert {name: getattr(plain, name) for name in fields(whole)} == fields(whole)
 
@@ -62,17 +65,18 @@ def test_what_is_read_is_what_pydantic_reads(text: bytes) -> None:
     ],
 )
 def test_most_messages_are_read(text: str) -> None:
-    assert isinstance(plain_render(text.encode()), PlainRender)
+    assert isinstance(plain_renders([text.encode()])[0], PlainRender)
 
 
 def test_most_steps_are_read() -> None:
-    assert isinstance(plain_step(json.dumps(STEP | {"preview": None}).encode()), PlainStep)
+    assert isinstance(plain_steps([json.dumps(STEP | {"preview": None}).encode()])[0], PlainStep)
 
 
 @pytest.mark.parametrize("change", [{"profile_id": "a\x7f"}, {"programs": ["A B"]}, {"programs": []}, {"preview": 1}])
 def test_what_pydantic_refuses_is_left_to_it(change: dict[str, Any]) -> None:
     text = json.dumps(RENDER | change).encode()
 
-    assert plain_render(text) is None
+    [event] = plain_renders([text])
+    assert event is None or distinct_names(event.programs) is None
     with pytest.raises(ValidationError):
         MessageRender.model_validate_json(text)

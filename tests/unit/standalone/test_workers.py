@@ -1,4 +1,4 @@
-from services.standalone.main import _worker_environment
+from services.standalone.workers import _worker_environment
 
 
 def test_workers_of_a_stack_do_not_hear_of_another_postgres_and_kafka() -> None:
