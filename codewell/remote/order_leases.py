@@ -127,15 +127,15 @@ async def lease_orders(
     """
     async with connection.transaction():
         due = await connection.fetch(_PICK, list(leased), list(leased.values()), per_program_max, limit)
-        return await _lease(connection, lease_s, _shares(dict(due), leased, per_program_max, limit), ahead=False)
+        return await _lease(connection, lease_s, _shares(dict(due), leased, per_program_max, limit), prefetching=False)
 
 
-async def lease_ahead(connection: Connection, lease_s: float, room: Mapping[int, int]) -> list[Order]:
+async def prefetch_orders(connection: Connection, lease_s: float, room: Mapping[int, int]) -> list[Order]:
     """Lease due requests for `lease_s` (s) that are sent later: up to the number in `room` by program id.
 
     Leases none of a service whose last request failed.
     """
-    return await _lease(connection, lease_s, room, ahead=True)
+    return await _lease(connection, lease_s, room, prefetching=True)
 
 
 async def return_orders(connection: Connection, orders: Sequence[Order]) -> None:
@@ -143,8 +143,10 @@ async def return_orders(connection: Connection, orders: Sequence[Order]) -> None
     await connection.execute(_RETURN, [order.id for order in orders], [order.attempt for order in orders])
 
 
-async def _lease(connection: Connection, lease_s: float, shares: Mapping[int, int], *, ahead: bool) -> list[Order]:
-    rows = await connection.fetch(_LEASE, list(shares), list(shares.values()), lease_s, ahead) if shares else []
+async def _lease(
+    connection: Connection, lease_s: float, shares: Mapping[int, int], *, prefetching: bool
+) -> list[Order]:
+    rows = await connection.fetch(_LEASE, list(shares), list(shares.values()), lease_s, prefetching) if shares else []
     return [Order(*row)._replace(fields=json.loads(row["fields"])) for row in rows]
 
 

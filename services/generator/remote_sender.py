@@ -21,7 +21,7 @@ from codewell.remote import order_leases, signing_secrets
 from codewell.remote.client import Client
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode, RemoteRequest
-from services.generator.orders_ahead import AHEAD_MAX_S, OrdersAhead
+from services.generator.prefetched_orders import PREFETCHED_MAX_S, PrefetchedOrders
 from services.generator.remote_receiver import TRANSIENT, FillPool, RemoteReceiver
 
 log = structlog.get_logger()
@@ -79,15 +79,17 @@ class RemoteSender:
         self._storing: set[asyncio.Task[None]] = set()
         """Ended exchanges whose answers are being stored."""
         self._per_program_max = limits.concurrency // 2
-        self._ahead = OrdersAhead(self._per_program_max)
+        self._prefetched = PrefetchedOrders(self._per_program_max)
         self._signing_key_cache: dict[int, tuple[float, list[bytes]]] = {}
         self._expired_at = 0.0
+        self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Send until `stop` is set; running exchanges then have `grace_s` (s) to end. Raises nothing.
 
         A cancelled order is retried by any generator after its lease expires, under the same idempotency key.
         """
+        self._stop = stop
         stopped = asyncio.ensure_future(stop.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
         while not stop.is_set():
@@ -95,7 +97,7 @@ class RemoteSender:
             self._wake.clear()
             if not await self._send_next():
                 await self._pause()
-        unsent = asyncio.create_task(self._return(self._ahead.drop_all()))
+        unsent = asyncio.create_task(self._return(self._prefetched.drop_all()))
         await end_tasks({*self._exchanges, *self._storing, unsent}, grace_s)
 
     async def _send_next(self) -> bool:
@@ -104,7 +106,7 @@ class RemoteSender:
         An answer frees its slot. The answers to be stored are limited: a slow database slows the sending down.
         """
         self._fill_slots()
-        free, room, old = self._free_slots(), self._ahead.room(self._running()), self._ahead.drop_old()
+        free, room, old = self._free_slots(), self._prefetched.room(self._running()), self._prefetched.drop_old()
         if free <= 0 and not room and not old:
             return False
         try:
@@ -120,9 +122,9 @@ class RemoteSender:
 
     async def _lease(self, free: int, room: Mapping[int, int], old: Sequence[Order]) -> int:
         """Return old orders, send due ones into the free slots, and lease some ahead; returns how many it leased."""
-        lease_s = AHEAD_MAX_S + self._limits.timeout_s + LEASE_MARGIN_S
+        lease_s = PREFETCHED_MAX_S + self._limits.timeout_s + LEASE_MARGIN_S
         orders: list[Order] = []
-        ahead: list[Order] = []
+        prefetched: list[Order] = []
         async with self._pool.acquire() as connection:
             now = time.monotonic()
             if now - self._expired_at >= GIVE_UP_INTERVAL_S:
@@ -137,14 +139,14 @@ class RemoteSender:
                 for order in orders:
                     self._start(order)
             if room:
-                ahead = await order_leases.lease_ahead(connection, lease_s, room)
-                for order in ahead:
-                    self._ahead.add(order)
-        return len(orders) + len(ahead)
+                prefetched = await order_leases.prefetch_orders(connection, lease_s, room)
+                for order in prefetched:
+                    self._prefetched.add(order)
+        return len(orders) + len(prefetched)
 
     def _fill_slots(self) -> None:
-        """Send orders that were leased ahead into the free slots."""
-        while self._free_slots() > 0 and (order := self._ahead.take(self._running())):
+        """Send prefetched orders into the free slots, unless the process stops."""
+        while not self._stop.is_set() and self._free_slots() > 0 and (order := self._prefetched.take(self._running())):
             self._start(order)
 
     def _start(self, order: Order) -> None:
@@ -223,7 +225,7 @@ class RemoteSender:
         began = time.perf_counter()
         with SECONDS.time():
             codes = await self._client.order(order.url, request, keys, order.taken_s, self._free_slot)
-        self._ahead.answered(order.program_id, time.perf_counter() - began)
+        self._prefetched.answered(order.program_id, time.perf_counter() - began)
         return codes
 
     async def _signing_keys(self, program_id: int) -> list[bytes]:
@@ -238,7 +240,7 @@ class RemoteSender:
         return keys
 
     async def _record_failure(self, order: Order, error: RemoteFailed) -> bool:
-        unsent = self._ahead.drop(order.program_id)
+        unsent = self._prefetched.drop(order.program_id)
         async with self._pool.acquire() as connection:
             given_up = await order_leases.record_failure(connection, order, error, self._limits.give_up_s)
         await self._return(unsent)

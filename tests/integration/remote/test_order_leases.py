@@ -219,12 +219,12 @@ async def test_orders_are_leased_ahead_of_services_whose_last_request_was_good(
         await top_up(connection, minters, program.id)
     [order] = await order_leases.lease_orders(connection, LEASE_S, {good.id: 1}, 1, 1)
     await record_failure(connection, order, FAILED, DAY_S)
-    ahead = await order_leases.lease_ahead(connection, LEASE_S, {good.id: 3, failed.id: 3})
-    assert [one.program for one in ahead] == ["GOOD"] * 3
+    prefetched = await order_leases.prefetch_orders(connection, LEASE_S, {good.id: 3, failed.id: 3})
+    assert [one.program for one in prefetched] == ["GOOD"] * 3
     # They are in one hand, as any others.
     others = await order_leases.lease_orders(connection, LEASE_S, {failed.id: 100}, 100, 100)
-    assert len({one.id for one in (*ahead, *others)}) == len(ahead) + len(others) == 8
-    assert await order_leases.lease_ahead(connection, LEASE_S, {good.id: 3}) == []
+    assert len({one.id for one in (*prefetched, *others)}) == len(prefetched) + len(others) == 8
+    assert await order_leases.prefetch_orders(connection, LEASE_S, {good.id: 3}) == []
     assert await audit(connection) == []
 
 

@@ -13,10 +13,10 @@ from codewell.remote.order_leases import Order
 # A service that takes longer gains little by it (s).
 QUICK_S: Final = 0.5
 # Orders that have waited for longer are returned (s): the lease has to last for the exchange as well.
-AHEAD_MAX_S: Final = 2.0
+PREFETCHED_MAX_S: Final = 2.0
 
 
-class OrdersAhead:
+class PrefetchedOrders:
     """The orders of each program that wait for a slot, at most `per_program_max`."""
 
     def __init__(self, per_program_max: int) -> None:
@@ -47,7 +47,7 @@ class OrdersAhead:
 
     def take(self, running: Mapping[int, int]) -> Order | None:
         """The next order to send: of the program with the fewest running exchanges, if that may have one more."""
-        oldest = time.monotonic() - AHEAD_MAX_S
+        oldest = time.monotonic() - PREFETCHED_MAX_S
         ready = [
             one
             for one, waiting in self._waiting.items()
@@ -64,7 +64,7 @@ class OrdersAhead:
 
     def drop_old(self) -> list[Order]:
         """Forget orders that have waited for too long, and return them."""
-        oldest = time.monotonic() - AHEAD_MAX_S
+        oldest = time.monotonic() - PREFETCHED_MAX_S
         old = []
         for waiting in self._waiting.values():
             while waiting and waiting[0][0] <= oldest:
