@@ -1,5 +1,6 @@
 """Forecasts of many programs, read with a few statements about all of them."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,11 +67,22 @@ _SHORTFALLS: Final = """
 async def forecasts(connection: Connection, program_ids: Sequence[int]) -> dict[int, Forecast]:
     """The forecast of each of these programs, by id; of an id that there is not, none. Raises what asyncpg raises."""
     found: dict[int, Forecast] = {}
+
+    async def compute(reading: ForecastInput) -> None:
+        computed = await asyncio.to_thread(forecasts_of, reading)
+        found.update(zip((facts.id for facts in reading.facts), computed, strict=True))
+
     ids = list(dict.fromkeys(program_ids))
+    reading: ForecastInput | None = None
     for first in range(0, len(ids), BATCH_MAX):
-        reading = await read(connection, ids[first : first + BATCH_MAX])
-        for facts, forecast in zip(reading.facts, forecasts_of(reading), strict=True):
-            found[facts.id] = forecast
+        following = read(connection, ids[first : first + BATCH_MAX])
+        if reading is None:
+            reading = await following
+        else:
+            # The database reads a batch while the one before is computed.
+            reading, _ = await asyncio.gather(following, compute(reading))
+    if reading is not None:
+        await compute(reading)
     return found
 
 

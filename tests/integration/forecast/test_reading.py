@@ -1,12 +1,15 @@
 """Forecasts are read for many programs at once, from the days that generators keep and from the hours after them."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from codewell.forecast import forecasts, history
+from codewell.forecast import forecasts, history, reading
+from codewell.forecast.forecast import ForecastInput
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.pool import fill, orders
 from codewell.pool.minter_cache import Minters
@@ -249,3 +252,26 @@ async def test_consoles_and_generators_may_read_all_of_it(connection: Connection
         assert (await forecasts(connection, ids)).keys() == set(ids)
     assert await history.keep(connection)
     await connection.execute("RESET ROLE")
+
+
+async def test_the_next_programs_are_read_while_the_ones_before_are_computed(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await program(connection, minters, f"P{n}")).id for n in range(3)]
+    begun = [threading.Event() for _ in ids]
+    numbers = iter(range(len(ids)))
+    read, compute = reading.read, reading.forecasts_of
+
+    async def noted(connection: Connection, some: Sequence[int]) -> ForecastInput:
+        begun[next(numbers)].set()
+        return await read(connection, some)
+
+    def after_the_next(found: ForecastInput) -> list[Forecast]:
+        following = ids.index(found.facts[0].id) + 1
+        assert following == len(ids) or begun[following].wait(timeout=10)
+        return compute(found)
+
+    monkeypatch.setattr(reading, "BATCH_MAX", 1)
+    monkeypatch.setattr(reading, "read", noted)
+    monkeypatch.setattr(reading, "forecasts_of", after_the_next)
+    assert list(await forecasts(connection, ids)) == ids
