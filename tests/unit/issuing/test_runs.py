@@ -189,3 +189,20 @@ def test_the_first_request_of_a_new_profile_gets_the_code_that_the_others_get_ag
     answers = {row.request_id: row for row in rows_of(decision) if row.program_id == REUSES}
     assert [answers[request.id].again for request in requests] == [False, True, True]
     assert len({row.code for row in answers.values()}) == 1
+
+
+def test_codes_of_several_programs_are_stored_in_the_order_of_requests_and_names() -> None:
+    requests = [plain(one) for one in (message("B", "A"), message("A"), message("A", "B"))]
+
+    decision, _ = decided(requests, 9, {})
+
+    [run] = decision.runs
+    rows = [row for request in requests for row in run_rows(run) if row.request_id == request.id]
+    assert [(row.ordinal, NAMES[row.program_id or 0]) for row in rows] == [
+        (0, "B"),
+        (1, "A"),
+        (0, "A"),
+        (0, "A"),
+        (1, "B"),
+    ]
+    assert copy_answers.encode([], [run], links=False) == copy_answers.encode(rows, links=False)
