@@ -13,8 +13,8 @@ from codewell.minting.minter import ALGORITHM, Minter
 from codewell.minting.template import Template
 
 _MINTERS_MAX: Final = 4_096
-# Minting one code takes as long as minting this many.
-_MINTED_MIN: Final = 64
+# Minting one code takes as long as minting 64, and half as long as this many.
+_MINTED_MIN: Final = 256
 
 
 _READ: Final = """
