@@ -59,7 +59,6 @@ class PlainStep(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         return (self.program,)
 
 
-PLAIN_EVENTS: Final = frozenset((PlainRender, PlainStep))
 _match_name: Final = re.compile(patterns.SHORT_NAME).fullmatch
 P = TypeVar("P", PlainRender, PlainStep)
 
