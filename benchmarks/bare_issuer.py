@@ -8,7 +8,8 @@ to this rate is the cost of its database work and its fault tolerance.
 import asyncio
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.record.default_records import DefaultRecord
 
 from benchmarks.backlog import REPLY_TOPIC, TOPIC
 from codewell.infra.config.settings import read_settings
@@ -54,14 +55,14 @@ async def _batch(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, reply_t
     if not fetched:
         return
     batches = RecordBatches(producer)
-    for records in fetched.values():
+    for tp, records in fetched.items():
         for record in records:
-            batches.add(reply_topic, record.partition, record.key, *answer(record))
+            batches.add(reply_topic, tp.partition, record.raw.key, *answer(record.raw))
     await batches.send()
     await consumer.commit({partition: records[-1].offset + 1 for partition, records in fetched.items()})
 
 
-def answer(record: ConsumerRecord) -> tuple[bytes, bytes]:
+def answer(record: DefaultRecord) -> tuple[bytes, bytes]:
     """An answer's value and encoded headers in the product's form, except for the values of the code and the ids."""
     request_id = dict(record.headers)["ce_id"]
     return data(request_id, record.value), b"".join((_BEFORE_ID, request_id, _AFTER_ID))

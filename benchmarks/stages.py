@@ -92,9 +92,7 @@ def _answer_all(parts: list[bytes], requests: int, lap: Callable[[str], Any]) ->
     with lap("answer"):
         for start in range(0, requests, _SLICE):
             taken = received[start : start + _SLICE]
-            publisher.answer_plain(
-                [one.record for one in taken], [given[one.request.id.bytes] for one in taken], {_RULES.id: PROGRAM}
-            )
+            publisher.answer_plain(taken, [given[one.request.id.bytes] for one in taken], {_RULES.id: PROGRAM})
 
 
 def _records(partition: int, batch: bytes) -> PartitionRecords:

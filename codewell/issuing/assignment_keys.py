@@ -1,10 +1,12 @@
 """Under which key a program gives a code again: whose code it is, and in which scope. Pure."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import repeat
 from typing import Final
 
-from codewell.issuing.model import AssignmentKey, ManualRequest, RequestEvent
+from codewell.issuing.model import AssignmentKey, ManualRequest, Request, RequestEvent, as_key
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
@@ -14,23 +16,45 @@ EVERYBODY: Final = ""
 
 
 def assignment_key(program: ProgramRules, event: RequestEvent) -> AssignmentKey:
-    """The key under which the program reuses the profile's code for this request.
+    """The key under which the program reuses the profile's code for this request."""
+    return assignment_keys(program, (event,))[0]
 
-    A message is scoped by its campaign as a scenario's step is by its scenario; a message has no finer scope. Manual
-    requests have a scope of their own unless the scope is the whole program.
-    """
+
+def assignment_keys(program: ProgramRules, events: Sequence[RequestEvent]) -> list[AssignmentKey]:
+    """The key of each of these requests, as `assignment_key` has it."""
+    profile_ids = repeat(EVERYBODY) if program.shared else [event.profile_id for event in events]
     if program.shared or program.reuse == "profile":
-        return AssignmentKey(program.id, EVERYBODY if program.shared else event.profile_id, "")
-    match program.reuse, event:
-        case "step", ScenarioStep() | PlainStep():
-            scope = step_scope(event.scenario_id, event.step_id)
-        case _, ScenarioStep() | PlainStep():
-            scope = f"scenario:{event.scenario_id}"
-        case _, MessageRender() | PlainRender():
-            scope = f"campaign:{event.campaign_id}"
-        case _, ManualRequest():
-            scope = "hand"
-    return AssignmentKey(program.id, event.profile_id, scope)
+        return list(map(as_key, zip(repeat(program.id, len(events)), profile_ids, repeat(""))))
+    scopes = [_scope(program.reuse, event) for event in events]
+    return list(map(as_key, zip(repeat(program.id), profile_ids, scopes)))
+
+
+def all_keys(requests: Iterable[Request], programs: Mapping[str, ProgramRules]) -> set[AssignmentKey]:
+    """Under which keys any of these requests may get a code again; `programs` by short name."""
+    events: dict[tuple[str, ...], list[RequestEvent]] = {}
+    for _, event, names, _, _ in requests:
+        events.setdefault(names, []).append(event)
+    keys: set[AssignmentKey] = set()
+    for names, some in events.items():
+        for name in names:
+            program = programs.get(name)
+            if program is not None and program.reuses_codes:
+                keys.update(assignment_keys(program, some))
+    return keys
+
+
+def _scope(reuse: str, event: RequestEvent) -> str:
+    """A message is scoped by its campaign as a scenario's step is by its scenario; a message has no finer scope.
+
+    Manual requests have a scope of their own unless the scope is the whole program.
+    """
+    match event:
+        case PlainRender() | MessageRender():
+            return f"campaign:{event.campaign_id}"
+        case PlainStep() | ScenarioStep():
+            return step_scope(event.scenario_id, event.step_id) if reuse == "step" else f"scenario:{event.scenario_id}"
+        case ManualRequest():
+            return "hand"
 
 
 @lru_cache(maxsize=1024)  # A batch has few steps.

@@ -5,6 +5,9 @@ A program that shares one code with everybody has one, of the empty profile.
 
 import struct
 from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
+from operator import itemgetter
 from typing import Final
 
 import asyncpg
@@ -13,16 +16,14 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.constraints import violates
 from codewell.infra.postgres.copy_binary import (
     BEGIN,
-    BIGINT,
     BIGINT_BYTES,
     END,
     NULL,
-    bigint_or_null,
     jsonb,
     text,
     timestamp,
 )
-from codewell.issuing.model import AssignmentKey, PooledCode
+from codewell.issuing.model import AssignmentKey, PooledCode, as_code, as_key
 
 _COLUMNS: Final = ("program_id", "profile_id", "scope", "block_id", "position", "code", "expires_at", "fields")
 
@@ -32,9 +33,10 @@ _FIND: Final = f"""
     JOIN holding h USING (program_id, profile_id, scope)
     """  # noqa: S608  constants
 # The index is walked in one scan, not once for each key.
-_FIND_IN_SCOPE: Final = f"""
-    SELECT {_ROW} FROM holding WHERE program_id = $1 AND profile_id = ANY($2::text[]) AND scope = $3
-    """  # noqa: S608  constants
+_FIND_IN_SCOPE: Final = """
+    SELECT profile_id, block_id, position, code, expires_at, fields FROM holding
+    WHERE program_id = $1 AND profile_id = ANY($2::text[]) AND scope = $3
+    """
 _ASSIGN: Final = """
     INSERT INTO holding AS h (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
@@ -49,12 +51,16 @@ _ASSIGN: Final = """
     RETURNING 1
     """
 # Up to so many, one statement costs less than the two round trips more of COPY.
-_INSERTED_MAX: Final = 100
-_FIELDS: Final = struct.Struct(">h").pack(len(_COLUMNS))
+INSERTED_MAX: Final = 100
+# Field count and program, then the length of the profile's id; block and position, then the length of the code.
+_HEAD: Final = struct.Struct(">hiqi").pack
+_MIDDLE: Final = struct.Struct(">iqiqi").pack
+# A batch has few scopes.
+_text: Final = lru_cache(maxsize=1024)(text)
 
 
 class AssignmentTaken(Exception):
-    """Another worker has just assigned this profile a code. The caller decides the batch again."""
+    """A profile has a code already, or may have, that its claim has not seen. The caller decides the batch again."""
 
 
 async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) -> dict[AssignmentKey, PooledCode]:
@@ -62,11 +68,13 @@ async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) 
     if not keys:
         return {}
     program_ids, profile_ids, scopes = zip(*keys, strict=True)
-    if len(set(program_ids)) == len(set(scopes)) == 1:
-        rows = await connection.fetch(_FIND_IN_SCOPE, program_ids[0], profile_ids, scopes[0])
-    else:
+    if len(set(program_ids)) > 1 or len(set(scopes)) > 1:
         rows = await connection.fetch(_FIND, program_ids, profile_ids, scopes)
-    return {AssignmentKey._make(row[:3]): PooledCode._make(row[3:]) for row in rows}
+        return {as_key(row[:3]): as_code(row[3:]) for row in rows}
+    # The server finds sorted ones faster.
+    rows = await connection.fetch(_FIND_IN_SCOPE, program_ids[0], sorted(profile_ids), scopes[0])
+    found = zip(repeat(program_ids[0]), map(itemgetter(0), rows), repeat(scopes[0]))
+    return dict(zip(map(as_key, found), map(as_code, map(itemgetter(slice(1, None)), rows)), strict=True))
 
 
 async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
@@ -83,7 +91,7 @@ async def assign_all(
     Raises AssignmentTaken, after which the transaction can only be rolled back, when one of the keys has an unexpired
     assignment.
     """
-    if len(assignments) <= _INSERTED_MAX or any(key in stored for key in assignments):
+    if len(assignments) <= INSERTED_MAX or any(key in stored for key in assignments):
         if await assign(connection, assignments) != len(assignments):
             raise AssignmentTaken
         return
@@ -99,18 +107,21 @@ async def assign_all(
 
 def _encode(assignments: Mapping[AssignmentKey, PooledCode]) -> bytes:
     """Rows for binary COPY, in the order of their keys as `assign` stores them: another order could deadlock."""
+    keys = list(assignments)
+    # Sorts of one column each take a third of the time of one by keys.
+    for column in (2, 1, 0):
+        keys.sort(key=itemgetter(column))
     pieces = [BEGIN]
-    for key in sorted(assignments):
+    for key in keys:
         program_id, profile_id, scope = key
         block_id, position, code, expires_at, fields = assignments[key]
+        profile, code_bytes = profile_id.encode(), code.encode()
         pieces += (
-            _FIELDS,
-            bigint_or_null(program_id),
-            text(profile_id),
-            text(scope),
-            bigint_or_null(block_id),
-            BIGINT(BIGINT_BYTES, position),
-            text(code),
+            _HEAD(len(_COLUMNS), BIGINT_BYTES, program_id, len(profile)),
+            profile,
+            _text(scope),
+            _MIDDLE(BIGINT_BYTES, block_id, BIGINT_BYTES, position, len(code_bytes)),
+            code_bytes,
             NULL if expires_at is None else timestamp(expires_at),
             NULL if fields is None else jsonb(fields),
         )

@@ -17,11 +17,10 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.postgres.constraints import violates
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing import claim_queries, reserved_claim, reserved_queries
-from codewell.issuing.assignment_keys import assignment_key
-from codewell.issuing.assignments import assigned_codes
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AssignmentKey, Decision, PooledCode, Request
+from codewell.issuing.look_ups import LookUps
+from codewell.issuing.model import Decision, Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
@@ -68,6 +67,7 @@ class Claims:
         # The programs of the last batch that had reservations: a guess about the next one.
         self._reserved: set[str] = set()
         self._small = SmallClaims(pool, minters)
+        self._look_ups = LookUps()
         # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
         self._replaying = False
 
@@ -119,8 +119,8 @@ class Claims:
                 await reserved_queries.wait_for_block(connection, wait_for.reservation_id, BUSY_TIMEOUT_MS)
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked, own = await self._lock_enough(connection, pending, wanted)
-            assigned = await self._assignments(connection, pending, locked.programs)
-            held = Counter(key.program_id for key, code in assigned.items() if code.lives_at(locked.now))
+            look_up = await self._look_ups.look(connection, pending, locked.programs)
+            held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
             stocks = {}
             ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
             await self._minters.load(
@@ -140,17 +140,19 @@ class Claims:
                 pending,
                 locked.programs,
                 stocks,
-                assigned,
+                look_up.assigned,
                 locked.now,
                 lambda program, request: preview_text(previews.get(program.id), program, request),
                 reserved_claim.joined(own, stocks),
                 locked.oldest,
             )
-            await claim_queries.write(connection, decision, assigned)
+            look_up.check(decision)
+            await claim_queries.write(connection, decision, look_up.assigned)
             await reserved_queries.write(connection, decision)
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
         self._small.learn(locked, decision)
+        self._look_ups.learn(look_up)
         if self._usage is not None:
             self._usage.add(decision.usage)
         for program in locked.programs.values():
@@ -208,19 +210,6 @@ class Claims:
                 return locked, own
             for name in short:
                 blocks_max[name] = max(1, blocks_max[name] * 4)
-
-    async def _assignments(
-        self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]
-    ) -> dict[AssignmentKey, PooledCode]:
-        if not any(program.reuses_codes for program in programs.values()):
-            return {}
-        keys = {
-            assignment_key(program, request.event)
-            for request in pending
-            for name in request.names
-            if (program := programs.get(name)) is not None and program.reuses_codes
-        }
-        return await assigned_codes(connection, list(keys))
 
     async def _preview_minters(
         self, connection: Connection, pending: Sequence[Request], programs: dict[str, ProgramRules]

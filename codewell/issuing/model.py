@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain, islice, repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.fallbacks import Link
@@ -82,6 +83,9 @@ class PooledCode(NamedTuple):
         """Whether it has not expired."""
         return self.expires_at is None or self.expires_at > now
 
+
+as_code: Final = partial(tuple.__new__, PooledCode)
+"""Makes one of a tuple of its fields, in half of the constructor's time."""
 
 PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
 """A PooledCode or an equal plain tuple, which is cheaper to build."""
@@ -165,6 +169,10 @@ class AssignmentKey(NamedTuple):
     program_id: int
     profile_id: str
     scope: str
+
+
+as_key: Final = partial(tuple.__new__, AssignmentKey)
+"""As `as_code`."""
 
 
 class AnswerRow(NamedTuple):

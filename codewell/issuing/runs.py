@@ -8,11 +8,11 @@ given again, and the claim has enough of them, all that is left to decide is whi
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from typing import Final, NamedTuple
 
-from codewell.issuing.assignment_keys import assignment_key
-from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run
+from codewell.issuing.assignment_keys import assignment_key, assignment_keys
+from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, as_code
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
@@ -129,36 +129,57 @@ def _without_code(
         for name in requests[index].names
         if (program := programs.get(name)) is not None and program.reuses_codes
     }
-    left: list[list[tuple[int, AssignmentKey]]] = []
-    for program, source, indexes, _ in groups:
-        keys = [assignment_key(program, requests[index].event) for index in indexes]
-        codes = list(map(assigned.get, keys))
-        again = [
-            (requests[index], code) for index, code in zip(indexes, codes, strict=True) if code and code.lives_at(now)
-        ]
-        found.others.extend(
-            index for index, code in zip(indexes, codes, strict=True) if code and not code.lives_at(now)
-        )
-        if again:
-            known, given = zip(*again, strict=True)
-            profile_ids = [request.event.profile_id for request in known]
-            found.runs.append(AgainRun([request.id for request in known], profile_ids, program.id, given, now))
-            found.usage[UsageKey(program.id, source, "reused")] += len(again)
-        left.append([(index, key) for index, key, code in zip(indexes, keys, codes, strict=True) if code is None])
-        for index, key in left[-1]:
-            if index < first.setdefault(key, index):
-                first[key] = index
-    new: list[_PlainGroup] = []
-    for group, places in zip(groups, left, strict=True):
-        own = [(index, key) for index, key in places if first[key] == index]
-        found.others.extend(index for index, key in places if first[key] != index)
-        new.append(group._replace(indexes=[index for index, _ in own], keys=[key for _, key in own]))
-    return new
+    left = [_give_again(found, requests, group, assigned, now) for group in groups]
+    for group in left:
+        # Backwards, so that the first one stays.
+        own = dict(zip(reversed(group.keys), reversed(group.indexes), strict=True))
+        for key in own.keys() & first.keys():
+            own[key] = min(own[key], first[key])
+        first.update(own)
+    return [_first_of_each(found, group, first) for group in left]
+
+
+def _give_again(
+    found: Runs,
+    requests: Sequence[Request],
+    group: _PlainGroup,
+    assigned: Mapping[AssignmentKey, PooledCode],
+    now: datetime,
+) -> _PlainGroup:
+    """Give profiles that have a code that one again, and return those that never had one, with their keys."""
+    program, source, indexes, _ = group
+    keys = assignment_keys(program, [requests[index].event for index in indexes])
+    if not assigned:
+        return group._replace(keys=keys)
+    codes = list(map(assigned.get, keys))
+    lives = [code is not None and code.lives_at(now) for code in codes]
+    known = [requests[index] for index in compress(indexes, lives)]
+    if known:
+        given = [code for code in compress(codes, lives) if code is not None]
+        profile_ids = [request.event.profile_id for request in known]
+        found.runs.append(AgainRun([request.id for request in known], profile_ids, program.id, given, now))
+        found.usage[UsageKey(program.id, source, "reused")] += len(known)
+    if len(known) == len(keys):
+        return group._replace(indexes=[], keys=[])
+    found.others.extend(
+        index for index, code, living in zip(indexes, codes, lives, strict=True) if code is not None and not living
+    )
+    new = [code is None for code in codes]
+    return group._replace(indexes=list(compress(indexes, new)), keys=list(compress(keys, new)))
+
+
+def _first_of_each(found: Runs, group: _PlainGroup, first: Mapping[AssignmentKey, int]) -> _PlainGroup:
+    """The first request of each profile; `first` has the places of those by their keys."""
+    own = [first[key] == index for index, key in zip(group.indexes, group.keys, strict=True)]
+    if all(own):
+        return group
+    found.others.extend(index for index, is_own in zip(group.indexes, own, strict=True) if not is_own)
+    return group._replace(indexes=list(compress(group.indexes, own)), keys=list(compress(group.keys, own)))
 
 
 def _codes(run: Run) -> Iterable[PooledCode]:
     return map(
-        PooledCode._make,
+        as_code,
         zip(repeat(run.block_id), run.positions, run.texts, repeat(run.expires_at), repeat(run.fields)),
     )
 

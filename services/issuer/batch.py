@@ -25,10 +25,9 @@ from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import AgainRun, Request, Run
-from schemas.plain_events import PLAIN_EVENTS
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder
-from services.issuer.received_request import ReceivedRequest
+from services.issuer.received_request import PlainRequest, ReceivedRequest
 from services.issuer.traces import BatchTrace
 from services.issuer.unreadable_record import UnreadableRecord
 
@@ -184,18 +183,16 @@ class BatchProcessor:
         taken = pending[-ANSWERS_PER_SLICE_MAX:]
         del pending[-ANSWERS_PER_SLICE_MAX:]
         taken.reverse()
-        places = [
-            given.get(request.id.bytes) if trace is None and request.event.__class__ in PLAIN_EVENTS else None
-            for request, _, _, _ in taken
-        ]
+        kind = PlainRequest if trace is None else None
+        places = [given.get(one.request.id.bytes) if one.__class__ is kind else None for one in taken]
         begin, answered_before = 0, len(answered_ms)
-        for is_plain, stretch in groupby(places, lambda place: place is not None):
-            part = list(stretch)
-            received = taken[begin : begin + len(part)]
-            begin += len(part)
-            records = [one.record for one in received]
-            if is_plain and publisher.answer_plain(records, cast("list[tuple[Run | AgainRun, int]]", part), names):
-                answered_ms += [record.timestamp for record in records]
+        for is_plain, stretch in groupby(map(bool, places)):
+            end = begin + len(list(stretch))
+            received = taken[begin:end]
+            found = cast("list[tuple[Run | AgainRun, int]]", places[begin:end])
+            begin = end
+            if is_plain and publisher.answer_plain(cast("list[PlainRequest]", received), found, names):
+                answered_ms += [one.timestamp for one in cast("list[PlainRequest]", received)]
                 continue
             for one in received:
                 self._answer_one(one, claimed, retry_deadlines, publisher, answered_ms, refused, trace)

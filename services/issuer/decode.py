@@ -29,7 +29,7 @@ from schemas.events import (
     ScenarioStep,
 )
 from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, SELDOM_HEADERS, decode_plain, uuid_of
-from services.issuer.received_request import ReceivedRequest
+from services.issuer.received_request import AnyRequest, PlainRequest
 from services.issuer.reply_options import (
     NO_EXTENSIONS,
     NO_OPTIONS,
@@ -68,7 +68,7 @@ class Decoder:
         self._reply_topics = reply_topics
         self._retries_max = retries_max
 
-    def decode(self, record: ConsumerRecord) -> ReceivedRequest:
+    def decode(self, record: ConsumerRecord) -> AnyRequest:
         """Decode one record in any form. Raises UnreadableRecord when it is no valid request."""
         headers = dict(record.headers)
         value = _value_of(record)
@@ -99,13 +99,13 @@ class Decoder:
         extensions = NO_EXTENSIONS if envelope is None else extensions_in_event(vars(envelope))
         # Most requests have none of these, and one look for all of them is cheaper than one for each.
         if not extensions and SELDOM_HEADERS.isdisjoint(headers):
-            return ReceivedRequest._make((request, record, structured, NO_OPTIONS))
+            return AnyRequest._make((request, record, structured, NO_OPTIONS))
         if envelope is None:
             extensions = extensions_in_headers(headers)
         options = read_options(headers, extensions, str(request.id), self._reply_topics)
-        return ReceivedRequest(self._with_deadlines(request, record, headers, extensions), record, structured, options)
+        return AnyRequest(self._with_deadlines(request, record, headers, extensions), record, structured, options)
 
-    def decode_plain(self, records: Sequence[ConsumerRecord]) -> list[ReceivedRequest | None]:
+    def decode_plain(self, records: Sequence[ConsumerRecord]) -> list[PlainRequest | None]:
         """The plain requests among records of one topic, None for each other (see `plain_decoder`)."""
         return decode_plain(records, self._event_types) if records else []
 

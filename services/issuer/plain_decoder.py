@@ -1,17 +1,17 @@
 """Decodes the records that are as most are, in half the time: a plain event, in binary mode, without options."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 from asyncpg.pgproto.pgproto import UUID
 
 from codewell.infra.kafka.partition_records import Record
 from codewell.issuing.model import Request
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP, VALUE_BYTES_MAX
 from schemas.plain_events import PlainRender, PlainStep, distinct_names, plain_renders, plain_steps
-from services.issuer.received_request import ReceivedRequest
-from services.issuer.reply_options import NO_OPTIONS, OPTION_HEADERS
+from services.issuer.received_request import ID_HEADER, PlainRequest
+from services.issuer.reply_options import OPTION_HEADERS
 
 GIVE_UP_AT_HEADER: Final = "codewell_give_up_at"
 ATTEMPT_HEADER: Final = "codewell_attempt"
@@ -22,44 +22,10 @@ _READERS: Final[dict[str, Callable[[Sequence[bytes]], Sequence[PlainRender | Pla
     MESSAGE_RENDER: plain_renders,
     SCENARIO_STEP: plain_steps,
 }
-_ID: Final = "ce_id"
-Headers = tuple[tuple[str, bytes | None], ...]
 _new: Final = tuple.__new__
 
 
-class PlainRecord(NamedTuple):
-    """What is kept of a plain record, as few objects: a batch of them stays in memory until it is answered."""
-
-    tp: TopicPartition
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes
-    event_id: bytes
-    headers_around: tuple[Headers, Headers]
-    """Before and after that of the event's id. The records of a sender share them."""
-
-    @property
-    def topic(self) -> str:
-        """As in ConsumerRecord."""
-        topic: str = self.tp.topic
-        return topic
-
-    @property
-    def partition(self) -> int:
-        """As in ConsumerRecord."""
-        partition: int = self.tp.partition
-        return partition
-
-    @property
-    def headers(self) -> Headers:
-        """As in ConsumerRecord."""
-        before, after = self.headers_around
-        return (*before, (_ID, self.event_id), *after)
-
-
-def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, str]) -> list[ReceivedRequest | None]:
+def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, str]) -> list[PlainRequest | None]:
     """The request of each of these records of one partition; None for one that is not plain, or not valid.
 
     `event_types`: the event type by topic.
@@ -71,7 +37,7 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
     event_type = event_types[tp.topic]
     raws = [record.raw for record in records]
     events = _READERS[event_type]([raw.value or b"" for raw in raws])
-    found: list[ReceivedRequest | None] = []
+    found: list[PlainRequest | None] = []
     # Most records of a partition have the same headers but for the id, and most of its events the same programs.
     usual = _NONE
     programs: tuple[str, ...] = ()
@@ -79,7 +45,8 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
     for raw, event in zip(raws, events, strict=True):
         headers = raw.headers
         at, before, after = usual
-        if not (len(headers) > at and headers[at][0] == _ID and headers[:at] == before and headers[at + 1 :] == after):
+        has_id = len(headers) > at and headers[at][0] == ID_HEADER
+        if not (has_id and headers[:at] == before and headers[at + 1 :] == after):
             others = _usual(headers, event_type.encode())
             if others is None:
                 found.append(None)
@@ -95,9 +62,9 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
             found.append(None)
             continue
         # These take half the time of the constructors.
-        kept = tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, shared
         request = _new(Request, (id_, event, names, None, None))
-        found.append(_new(ReceivedRequest, (request, _new(PlainRecord, kept), False, NO_OPTIONS)))
+        kept = request, tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, shared
+        found.append(_new(PlainRequest, kept))
     return found
 
 
@@ -111,13 +78,13 @@ def _usual(headers: list[tuple[str, bytes | None]], event_type: bytes) -> _Usual
     named = dict(headers)
     if (
         len(named) == len(headers)
-        and _ID in named
+        and ID_HEADER in named
         and named.get("ce_type") == event_type
         and named.get("ce_specversion", b"1.0") == b"1.0"
         and named.get("content-type", _JSON) == _JSON
         and SELDOM_HEADERS.isdisjoint(named)
     ):
-        at = list(named).index(_ID)
+        at = list(named).index(ID_HEADER)
         return at, headers[:at], headers[at + 1 :]
     return None
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from codewell.infra.kafka.batch_reader import ParsedRecord
+from codewell.infra.kafka.partition_records import Record
 from codewell.infra.kafka.record_encoding import RecordBatch
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decide import decide
@@ -156,7 +158,9 @@ async def _answers(*, structured: bool) -> str:
     for n, (name, data, headers) in enumerate(cases):
         producer = _Producer()
         publisher = _publisher(producer)
-        received = _decoder().decode(_record(_ID.format(n), data, headers, structured=structured))
+        record = _record(_ID.format(n), data, headers, structured=structured)
+        [plain] = _decoder().decode_plain([_as_fetched(record)])
+        received = plain or _decoder().decode(record)
         request = received.request
         known = {program.name: program for program in _PROGRAMS}
         stocks = {program.id: stock(0 if program.name in {"EMPTY", "FULL"} else 5) for program in _PROGRAMS}
@@ -164,13 +168,18 @@ async def _answers(*, structured: bool) -> str:
         held: dict[AssignmentKey, PooledCode] = {assignment_key(known["AGAIN"], request.event): _HELD}
         decision = decide([request], known, stocks, held, NOW, _look)
         names = {program.id: program.name for program in _PROGRAMS}
-        if decision.runs:
-            assert publisher.answer_plain([received.record], [(decision.runs[0], 0)], names)
+        if plain is not None and decision.runs:
+            assert publisher.answer_plain([plain], [(decision.runs[0], 0)], names)
         else:
             publisher.answer(received, decision.rows, names)
         await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return "\n".join(lines)
+
+
+def _as_fetched(record: ConsumerRecord) -> Record:
+    raw = ParsedRecord(record.offset, record.timestamp, record.key, record.value, list(record.headers))
+    return Record(TopicPartition(record.topic, record.partition), raw)
 
 
 def _look(program: ProgramRules, _: Request) -> str:

@@ -12,7 +12,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from schemas import topics
 from services.issuer import rebalance, worker
 from services.issuer.decode import Decoder
-from services.issuer.received_request import ReceivedRequest
+from services.issuer.received_request import PlainRequest
 from tests.support.running import soon, until
 from tests.support.site import Site
 
@@ -124,7 +124,7 @@ class Gate:
         gate = self
         read = Decoder.decode_plain
 
-        def watched_read(decoder: Decoder, records: Sequence[ConsumerRecord]) -> list[ReceivedRequest | None]:
+        def watched_read(decoder: Decoder, records: Sequence[ConsumerRecord]) -> list[PlainRequest | None]:
             if records and gate.reached.is_set():
                 gate.read_ahead.set()
             return read(decoder, records)

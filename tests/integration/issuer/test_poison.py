@@ -22,7 +22,7 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from services.issuer import batch_publisher
 from services.issuer.decode import Decoder
-from services.issuer.received_request import ReceivedRequest
+from services.issuer.received_request import AnyRequest
 from tests.support.client_faults import until_committed
 from tests.support.sender_records import answered, data_of, message, messages, step, with_headers
 from tests.support.site import Site
@@ -130,7 +130,7 @@ async def test_a_mistake_of_ours_costs_one_request_and_no_issuer(
     bad, *good = messages(5, "A")
     real_read, real_attach, real_event = Decoder.decode, Claims.attach, reply.answer_event
 
-    def read(decoder: Decoder, record: ConsumerRecord) -> ReceivedRequest:
+    def read(decoder: Decoder, record: ConsumerRecord) -> AnyRequest:
         if record.key == bad.key:
             raise KeyError(record.key)
         return real_read(decoder, record)

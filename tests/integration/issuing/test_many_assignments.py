@@ -5,11 +5,11 @@ Every other request is plain, so it is decided as a column's part.
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.assignments import assign
+from codewell.issuing.assignments import assign, assign_all, assigned_codes
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import AnswerRow, AssignmentKey, PooledCode, Request
@@ -72,6 +72,30 @@ async def test_a_batch_of_new_profiles_and_of_some_whose_codes_expired(
     assert not any(row.again for row in given)
     assert await connection.fetchval("SELECT count(*) FROM holding WHERE expires_at > now()") == COUNT
     assert await audit(connection) == []
+
+
+async def test_assignments_are_stored_in_the_order_of_their_keys_and_read_as_they_were(connection: Connection) -> None:
+    fields = [None, '{"discount": "10"}']
+    ends = [None, datetime(2026, 12, 1, 10, 0, 0, 123456, tzinfo=UTC)]
+    stored = {
+        AssignmentKey(program_id, f"p-{number:02} É", scope): PooledCode(
+            program_id, number, f"É-{number}", ends[number % 2], fields[number % 3 % 2]
+        )
+        for scope in ("campaign:b", "", "campaign:a")
+        for number in reversed(range(20))
+        for program_id in (12, 9)
+    }
+
+    async with connection.transaction():
+        await assign_all(connection, stored, ())
+
+    rows = await connection.fetch("SELECT program_id, profile_id, scope FROM holding ORDER BY ctid")
+    assert [AssignmentKey(*row) for row in rows] == sorted(stored)
+    assert await assigned_codes(connection, [*stored, AssignmentKey(9, "p-99", "")]) == stored
+    of_scope = {key: code for key, code in stored.items() if key.scope == "campaign:a"}
+    assert await assigned_codes(connection, list(of_scope)) == of_scope
+    of_one = {key: code for key, code in of_scope.items() if key.program_id == 9}
+    assert await assigned_codes(connection, [*of_one, AssignmentKey(9, "p-99", "campaign:a")]) == of_one
 
 
 async def test_profiles_that_another_worker_assigns_meanwhile_keep_those_codes(

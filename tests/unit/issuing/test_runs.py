@@ -1,9 +1,12 @@
 """Plain requests are decided as columns: what follows is what the same requests give one by one."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,3 +153,19 @@ def test_requests_to_a_program_that_reuses_codes_are_too() -> None:
         [("p-1", False)],
     ]
     assert [(row.profile_id, row.again) for row in decision.rows] == [("p-1", True), ("p-3", False)]
+
+
+@pytest.mark.parametrize("kinds", list(product(["message", "step", "two programs"], repeat=3)))
+def test_the_first_request_of_a_new_profile_gets_the_code_that_the_others_get_again(kinds: tuple[str, ...]) -> None:
+    made: dict[str, Callable[[], Request]] = {
+        "message": lambda: plain(message("REUSES")),
+        "step": lambda: plain(step("REUSES")),
+        "two programs": lambda: message("REUSES", "B"),
+    }
+    requests = [made[kind]() for kind in kinds]
+
+    decision, _ = decided(requests, 9, {})
+
+    answers = {row.request_id: row for row in rows_of(decision) if row.program_id == REUSES}
+    assert [answers[request.id].again for request in requests] == [False, True, True]
+    assert len({row.code for row in answers.values()}) == 1
