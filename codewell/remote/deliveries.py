@@ -39,9 +39,8 @@ _RELEASE: Final = """
 
 _EXISTING_TEXTS: Final = "SELECT text FROM code WHERE program_id = $1 AND text = ANY($2::text[])"
 
-_BLOCK_IDS: Final = "SELECT nextval(pg_get_serial_sequence('block', 'id')) FROM generate_series(1, $1::bigint)"
-
-# Updates the service's row only if that changes it: leasing skips programs whose row is locked.
+# Returns the ids of the blocks, in order. Updates the service's row only if that changes it: leasing skips programs
+# whose row is locked.
 _WRITE: Final = f"""
     WITH done AS (
         UPDATE remote_request q SET state = 'done', received = d.received, leased_until = NULL,
@@ -54,12 +53,15 @@ _WRITE: Final = f"""
     ), well AS (
         UPDATE remote_service SET failures = 0, rest_until = NULL
         WHERE program_id = $1 AND $4 > 0 AND (failures > 0 OR rest_until IS NOT NULL)
+    ), new AS MATERIALIZED (
+        SELECT nextval(pg_get_serial_sequence('block', 'id')) AS id, b.*
+        FROM unnest($6::bigint[], $7::timestamptz[], $8::jsonb[], $9::text[], $10::uuid[])
+            WITH ORDINALITY AS b (size, expires_at, fields, origin, request_id, number)
+    ), blocks AS (
+        INSERT INTO block (id, program_id, kind, size, expires_at, fields, origin, remote_request_id, created_at)
+        OVERRIDING SYSTEM VALUE SELECT id, $1, 'list', size, expires_at, fields, origin, request_id, $11 FROM new
     )
-    INSERT INTO block (id, program_id, kind, size, expires_at, fields, origin, remote_request_id, created_at)
-    OVERRIDING SYSTEM VALUE
-    SELECT b.id, $1, 'list', b.size, b.expires_at, b.fields, b.origin, b.request_id, $12
-    FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[], $9::jsonb[], $10::text[], $11::uuid[])
-        AS b (id, size, expires_at, fields, origin, request_id)
+    SELECT id FROM new ORDER BY number
     """  # noqa: S608  a constant
 
 # Expiry, and fields as JSON text: codes with the same values share blocks.
@@ -259,14 +261,13 @@ async def _write(
     cut = [
         (one, kind, texts) for one in taken for kind, all_ in one.kinds.items() for texts in _cut(all_, blocks, workers)
     ]
-    ids = [row[0] for row in await connection.fetch(_BLOCK_IDS, len(cut))]
-    await connection.execute(
+    rows = await connection.fetch(
         _WRITE, program_id, [one.order.id for one in taken], [one.code_count for one in taken],
         sum(one.code_count for one in taken), sum(one.asked for one in taken),
-        ids, [len(texts) for *_, texts in cut], [kind[0] for _, kind, _ in cut], [kind[1] for _, kind, _ in cut],
+        [len(texts) for *_, texts in cut], [kind[0] for _, kind, _ in cut], [kind[1] for _, kind, _ in cut],
         [one.origin for one, *_ in cut], [one.order.id for one, *_ in cut], now,
     )  # fmt: skip
-    runs = [(block_id, 0, texts) for block_id, (*_, texts) in zip(ids, cut, strict=True)]
+    runs = [(row["id"], 0, texts) for row, (*_, texts) in zip(rows, cut, strict=True)]
     source = memoryview(copy_codes.encode(program_id, runs))
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
     if folds:

@@ -6,7 +6,7 @@ Lock order: the program's row, the request's, its service's. Leasing waits for n
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -45,19 +45,27 @@ _PICK: Final = f"""
     ORDER BY coalesce(h.count, 0), due.since LIMIT $4 FOR UPDATE OF s SKIP LOCKED
     """  # noqa: S608  constants
 
+# A half-open circuit lets one request through, whatever the share. $4: services that failed last are left out.
 _LEASE: Final = f"""
     UPDATE remote_request q SET attempts = attempts + 1,
-        leased_until = statement_timestamp() + make_interval(secs => $2)
-    FROM program w WHERE w.id = $1 AND q.id = ANY(ARRAY(
-        SELECT r.id FROM remote_request r JOIN program p ON p.id = r.program_id
-        JOIN remote_service s ON s.program_id = p.id
-        WHERE p.id = $1 AND {_DUE} ORDER BY r.next_attempt_at
-        LIMIT (SELECT CASE WHEN failures < {FAILURES_MAX} THEN $3::bigint ELSE 1 END
-               FROM remote_service WHERE program_id = $1)
-        FOR UPDATE OF r SKIP LOCKED))
+        leased_until = statement_timestamp() + make_interval(secs => $3)
+    FROM program w WHERE w.id = q.program_id AND q.id = ANY(ARRAY(
+        SELECT one.id FROM unnest($1::bigint[], $2::bigint[]) AS h (program_id, share)
+        JOIN program p ON p.id = h.program_id
+        JOIN remote_service s ON s.program_id = p.id AND (s.failures = 0 OR NOT $4)
+        CROSS JOIN LATERAL (
+            SELECT r.id FROM remote_request r WHERE r.program_id = p.id AND {_DUE} ORDER BY r.next_attempt_at
+            LIMIT CASE WHEN s.failures < {FAILURES_MAX} THEN h.share ELSE 1 END FOR UPDATE OF r SKIP LOCKED) one))
     RETURNING q.id, q.program_id, w.name, w.source->>'url', q.count, q.fields, q.attempts,
         extract(epoch FROM statement_timestamp())::bigint
     """  # noqa: S608  constants
+
+# The attempt was not made, so it does not count.
+_RETURN: Final = """
+    UPDATE remote_request r SET leased_until = NULL, attempts = r.attempts - 1
+    FROM unnest($1::uuid[], $2::integer[]) AS o (id, attempt)
+    WHERE r.id = o.id AND r.attempts = o.attempt AND r.state = 'open'
+    """
 
 _SCHEDULE_RETRY: Final = """
     UPDATE remote_request SET leased_until = NULL, error = $3, refused = refused + $4,
@@ -119,9 +127,26 @@ async def lease_orders(
     """
     async with connection.transaction():
         due = await connection.fetch(_PICK, list(leased), list(leased.values()), per_program_max, limit)
-        shares = _shares(dict(due), leased, per_program_max, limit)
-        rows = [row for program_id, share in shares.items()
-                for row in await connection.fetch(_LEASE, program_id, lease_s, share)]  # fmt: skip
+        return await _lease(connection, lease_s, _shares(dict(due), leased, per_program_max, limit), prefetching=False)
+
+
+async def prefetch_orders(connection: Connection, lease_s: float, room: Mapping[int, int]) -> list[Order]:
+    """Lease due requests for `lease_s` (s) that are sent later: up to the number in `room` by program id.
+
+    Leases none of a service whose last request failed.
+    """
+    return await _lease(connection, lease_s, room, prefetching=True)
+
+
+async def return_orders(connection: Connection, orders: Sequence[Order]) -> None:
+    """End the leases of requests that were not sent; any generator may lease them again."""
+    await connection.execute(_RETURN, [order.id for order in orders], [order.attempt for order in orders])
+
+
+async def _lease(
+    connection: Connection, lease_s: float, shares: Mapping[int, int], *, prefetching: bool
+) -> list[Order]:
+    rows = await connection.fetch(_LEASE, list(shares), list(shares.values()), lease_s, prefetching) if shares else []
     return [Order(*row)._replace(fields=json.loads(row["fields"])) for row in rows]
 
 

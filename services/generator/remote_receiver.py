@@ -23,6 +23,9 @@ TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError
 # Limits how long a transaction locks the program's row: some 0.2 s for this many.
 CODES_PER_TRANSACTION_MAX: Final = 20_000
 
+# Pause between a program's transactions. Each has a fixed cost, and the first answer to an empty pool does not wait.
+_PAUSE_S: Final = 0.02
+
 FillPool = Callable[[int], Awaitable[None]]
 
 
@@ -32,7 +35,7 @@ class RemoteReceiver:
     def __init__(self, pool: Pool, fill: FillPool) -> None:
         self._pool = pool
         self._fill = fill
-        self._coalescer: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store)
+        self._coalescer: Coalescer[int, ServiceAnswer, int | None] = Coalescer(self._store, pause_s=_PAUSE_S)
 
     async def store(self, order: Order, codes: Sequence[RemoteCode]) -> int | None:
         """Store one answer; returns how many of its codes entered the pool, as `deliveries.Stored` has it.

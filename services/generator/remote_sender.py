@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections import Counter as Count
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import structlog
@@ -21,6 +21,7 @@ from codewell.remote import order_leases, signing_secrets
 from codewell.remote.client import Client
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode, RemoteRequest
+from services.generator.prefetched_orders import PREFETCHED_MAX_S, PrefetchedOrders
 from services.generator.remote_receiver import TRANSIENT, FillPool, RemoteReceiver
 
 log = structlog.get_logger()
@@ -40,6 +41,8 @@ GIVE_UP_INTERVAL_S: Final = 60.0
 SIGNING_KEYS_TTL_S: Final = 1.0
 # Time to store the answer after the exchange. An expired lease of a dead generator is taken over by another one.
 LEASE_MARGIN_S: Final = 5.0
+# Running exchanges and answers to be stored, as a multiple of the concurrency.
+_ANSWERS_MAX_TIMES: Final = 3
 
 
 class SendLimits(NamedTuple):
@@ -75,14 +78,18 @@ class RemoteSender:
         """Running exchanges, each with its program id."""
         self._storing: set[asyncio.Task[None]] = set()
         """Ended exchanges whose answers are being stored."""
+        self._per_program_max = limits.concurrency // 2
+        self._prefetched = PrefetchedOrders(self._per_program_max)
         self._signing_key_cache: dict[int, tuple[float, list[bytes]]] = {}
         self._expired_at = 0.0
+        self._stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Send until `stop` is set; running exchanges then have `grace_s` (s) to end. Raises nothing.
 
         A cancelled order is retried by any generator after its lease expires, under the same idempotency key.
         """
+        self._stop = stop
         stopped = asyncio.ensure_future(stop.wait())
         stopped.add_done_callback(lambda _: self._wake.set())
         while not stop.is_set():
@@ -90,19 +97,20 @@ class RemoteSender:
             self._wake.clear()
             if not await self._send_next():
                 await self._pause()
-        await end_tasks({*self._exchanges, *self._storing}, grace_s)
+        unsent = asyncio.create_task(self._return(self._prefetched.drop_all()))
+        await end_tasks({*self._exchanges, *self._storing, unsent}, grace_s)
 
     async def _send_next(self) -> bool:
-        """Send due orders into the free slots. False when nothing is due, or no slot is free.
+        """Send due orders into the free slots, and lease the next ones. False when nothing is due that may be leased.
 
-        An answer frees its slot. The answers to be stored are limited to as many again: a slow database slows the
-        sending down.
+        An answer frees its slot. The answers to be stored are limited: a slow database slows the sending down.
         """
-        free = min(self._limits.concurrency - len(self._exchanges), self._free_slots())
-        if free <= 0:
+        self._fill_slots()
+        free, room, old = self._free_slots(), self._prefetched.room(self._running()), self._prefetched.drop_old()
+        if free <= 0 and not room and not old:
             return False
         try:
-            orders = await self._next(free)
+            found = await self._lease(free, room, old)
         except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
             self._health.set_waiting(_POSTGRES, outage_reason(error))
             return False
@@ -110,23 +118,53 @@ class RemoteSender:
             log.exception("request_not_taken")
             return False
         self._health.set_ready(_POSTGRES)
-        for order in orders:
-            task = asyncio.create_task(self._exchange(order))
-            self._exchanges[task] = order.program_id
-            task.add_done_callback(self._exchange_ended)
-        return bool(orders)
+        return found > 0
 
-    async def _next(self, most: int) -> list[Order]:
-        lease_s = self._limits.timeout_s + LEASE_MARGIN_S
+    async def _lease(self, free: int, room: Mapping[int, int], old: Sequence[Order]) -> int:
+        """Return old orders, send due ones into the free slots, and lease some ahead; returns how many it leased."""
+        lease_s = PREFETCHED_MAX_S + self._limits.timeout_s + LEASE_MARGIN_S
+        orders: list[Order] = []
+        prefetched: list[Order] = []
         async with self._pool.acquire() as connection:
             now = time.monotonic()
             if now - self._expired_at >= GIVE_UP_INTERVAL_S:
                 self._expired_at = now
                 REQUESTS.labels("given_up").inc(await order_leases.give_up_old(connection, self._limits.give_up_s))
-            of_program_max = self._limits.concurrency // 2
-            return await order_leases.lease_orders(
-                connection, lease_s, Count(self._exchanges.values()), of_program_max, most
-            )
+            if old:
+                await order_leases.return_orders(connection, old)
+            if free > 0:
+                orders = await order_leases.lease_orders(
+                    connection, lease_s, self._running(), self._per_program_max, free
+                )
+                for order in orders:
+                    self._start(order)
+            if room:
+                prefetched = await order_leases.prefetch_orders(connection, lease_s, room)
+                for order in prefetched:
+                    self._prefetched.add(order)
+        return len(orders) + len(prefetched)
+
+    def _fill_slots(self) -> None:
+        """Send prefetched orders into the free slots, unless the process stops."""
+        while not self._stop.is_set() and self._free_slots() > 0 and (order := self._prefetched.take(self._running())):
+            self._start(order)
+
+    def _start(self, order: Order) -> None:
+        task = asyncio.create_task(self._exchange(order))
+        self._exchanges[task] = order.program_id
+        task.add_done_callback(self._exchange_ended)
+
+    def _running(self) -> Count[int]:
+        """The number of running exchanges, by program id."""
+        return Count(self._exchanges.values())
+
+    async def _return(self, orders: Sequence[Order]) -> None:
+        """End the leases of orders that are not sent. Raises nothing: a lease that is left ends by itself."""
+        if not orders:
+            return
+        with contextlib.suppress(*UNAVAILABLE_ERRORS, *TRANSIENT):
+            async with self._pool.acquire() as connection:
+                await order_leases.return_orders(connection, orders)
 
     async def _pause(self) -> None:
         """Wait for a free slot, a new order, the poll interval, or the stop."""
@@ -135,14 +173,17 @@ class RemoteSender:
                 await self._wake.wait()
 
     def _free_slots(self) -> int:
-        """How many more exchanges may run or be stored; the limit is twice the concurrency."""
-        return 2 * self._limits.concurrency - len(self._exchanges) - len(self._storing)
+        """How many more exchanges may run."""
+        running = len(self._exchanges)
+        of_answers = _ANSWERS_MAX_TIMES * self._limits.concurrency - running - len(self._storing)
+        return min(self._limits.concurrency - running, of_answers)
 
     def _exchange_ended(self, task: asyncio.Task[None]) -> None:
         held_up = task in self._exchanges or self._free_slots() <= 0
         self._exchanges.pop(task, None)
         self._storing.discard(task)
         if held_up:
+            self._fill_slots()
             self._wake.set()
 
     async def _exchange(self, order: Order) -> None:
@@ -152,7 +193,6 @@ class RemoteSender:
             try:
                 codes = await self._request_codes(order)
                 reach(Failpoint.ANSWERED)
-                self._free_slot()
                 stored = await self._receiver.store(order, codes)
                 REQUESTS.labels("done" if stored is not None else "not_needed").inc()
             except RemoteFailed as error:
@@ -167,11 +207,14 @@ class RemoteSender:
         except Exception:
             log.exception("request_not_settled", program=order.program, request_id=str(order.id))
 
-    def _free_slot(self) -> None:
+    async def _free_slot(self) -> None:
         if task := asyncio.current_task():
             self._exchanges.pop(task, None)
             self._storing.add(task)
+            self._fill_slots()
             self._wake.set()
+            # The next request goes out before this answer is checked.
+            await asyncio.sleep(0)
 
     async def _request_codes(self, order: Order) -> Sequence[RemoteCode]:
         """Request the codes from the service. Raises RemoteFailed."""
@@ -179,8 +222,11 @@ class RemoteSender:
         request = RemoteRequest(
             version=1, request_id=order.id, program=order.program, count=order.asked, fields=order.fields
         )
+        began = time.perf_counter()
         with SECONDS.time():
-            return await self._client.order(order.url, request, keys, order.taken_s)
+            codes = await self._client.order(order.url, request, keys, order.taken_s, self._free_slot)
+        self._prefetched.answered(order.program_id, time.perf_counter() - began)
+        return codes
 
     async def _signing_keys(self, program_id: int) -> list[bytes]:
         """The signing secrets in force, cached: a rotated secret stays in force far longer than SIGNING_KEYS_TTL_S."""
@@ -194,8 +240,10 @@ class RemoteSender:
         return keys
 
     async def _record_failure(self, order: Order, error: RemoteFailed) -> bool:
+        unsent = self._prefetched.drop(order.program_id)
         async with self._pool.acquire() as connection:
             given_up = await order_leases.record_failure(connection, order, error, self._limits.give_up_s)
+        await self._return(unsent)
         REQUESTS.labels("refused" if error.answered else "failed").inc()
         log.warning("remote_failed", program=order.program, request_id=str(order.id), attempt=order.attempt,
                     why=str(error), given_up=given_up)  # fmt: skip

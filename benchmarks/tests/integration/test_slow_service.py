@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from ipaddress import ip_network
 
+import httpx
 import pytest
 
 from benchmarks.slow_service import SlowService
@@ -50,3 +51,8 @@ async def test_side_by_side_each_gets_codes_of_its_own_after_so_long(client: Cli
 async def test_who_signs_with_another_secret_is_refused(client: Client, url: str) -> None:
     with pytest.raises(RemoteFailed, match="401"):
         await asked(client, url, secrets.token_bytes(32), 1)
+
+
+async def test_a_look_whether_it_answers_is_answered(url: str) -> None:
+    async with httpx.AsyncClient() as opened:
+        assert (await opened.get(url)).status_code == 401

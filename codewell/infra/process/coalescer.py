@@ -26,14 +26,17 @@ class Coalescer(Generic[Key, Item, Result]):
         work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
         batch_items_max: int = BATCH_ITEMS_MAX,
         timeout_s: float | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         """`work` returns a result for each of up to `batch_items_max` items; an exception fails its item alone.
 
-        No item waits longer than `timeout_s` (s), which bounds the queue while `work` makes no progress.
+        No item waits longer than `timeout_s` (s), which bounds the queue while `work` makes no progress. The pause
+        after each batch is `pause_s` (s).
         """
         self._work = work
         self._batch_items_max = batch_items_max
         self._timeout_s = timeout_s
+        self._pause_s = pause_s
         self._waiting: dict[Key, list[tuple[Item, asyncio.Future[Result]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,5 +77,5 @@ class Coalescer(Generic[Key, Item, Result]):
                     if not future.done():
                         future.set_exception(error)
             if waiting and batch:
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(self._pause_s)
         del self._waiting[group]

@@ -1,6 +1,7 @@
 """Generators and a remote service: ordered up to the mark, stored once, whatever either of them does meanwhile."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -197,7 +198,7 @@ async def test_a_stop_waits_for_what_is_out(site: Site) -> None:
 
 async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(site: Site) -> None:
     async with remote_server(good) as server:
-        program = await remote_program(site, "A", server.url)
+        program = await remote_program(site, "A", server.url, pool_max=140)
         minters = Minters(None)
         await signing_secrets.rotate(site.database, minters, program.id)
         await top_up(site.database, minters, program.id)
@@ -206,12 +207,74 @@ async def test_a_slow_database_holds_up_the_sending_but_not_at_the_first_answer(
         await site.database.execute("SELECT FROM program FOR NO KEY UPDATE")
         async with site.generator(**HERE, remote_concurrency=4):
 
-            async def eight_answered() -> bool:
-                return len(server.given) == 80 and server.out == 0
+            async def twelve_answered() -> bool:
+                return len(server.given) == 120 and server.out == 0
 
-            # Twice as many as may be out at once; the last two of ten are not sent.
-            await until(eight_answered, "eight answers")
-            assert len(server.asked) == 8
+            # Three times as many as may be out at once; the last two of 14 are not sent.
+            await until(twelve_answered, "twelve answers")
+            assert len(server.asked) == 12
             await transaction.rollback()
             await until_full(site, program)
+    await check(site)
+
+
+class Gated:
+    """Answers the first two requests at once, and the others once `gate` is set."""
+
+    def __init__(self, late: Callable[[Asked, RemoteServer], Awaitable[Reply]]) -> None:
+        self.gate = asyncio.Event()
+        self._late = late
+
+    async def __call__(self, asked: Asked, server: RemoteServer) -> Reply:
+        if len(server.asked) <= 2:
+            return await good(asked, server)
+        await self.gate.wait()
+        return await self._late(asked, server)
+
+
+async def until_leased_ahead(site: Site, server: RemoteServer) -> None:
+    """Two are out of the four that one program may have, and two are leased to be sent after them."""
+
+    async def leased() -> bool:
+        return server.out == 2 and bool(await site.database.fetchval(_LEASED) == 4)
+
+    await until(leased, "orders that are leased ahead")
+
+
+_LEASED = "SELECT count(*) FROM remote_request WHERE state = 'open' AND leased_until > now()"
+_UNSENT = "SELECT count(*) FROM remote_request WHERE state = 'open' AND leased_until IS NULL AND attempts = 0"
+
+
+async def test_a_stop_returns_what_was_leased_ahead(site: Site) -> None:
+    service = Gated(good)
+    async with remote_server(service) as server:
+        await remote_program(site, "A", server.url)
+        async with site.generator(**HERE, remote_concurrency=4) as stop:
+            await until_leased_ahead(site, server)
+            stop.set()
+            await asyncio.sleep(0)
+            service.gate.set()
+        assert len(server.asked) == 4
+        # Another generator need not wait for the end of a lease.
+        assert await site.database.fetchval(_UNSENT) == 6
+    await check(site)
+
+
+async def test_a_service_that_asks_for_a_pause_gets_none_of_what_was_leased_ahead(site: Site) -> None:
+    async def busy(_: Asked, __: RemoteServer) -> Reply:
+        return reply({}, 429, retry_after="100")
+
+    service = Gated(busy)
+    async with remote_server(service) as server:
+        await remote_program(site, "A", server.url)
+        async with site.generator(**HERE, remote_concurrency=4):
+            await until_leased_ahead(site, server)
+            service.gate.set()
+
+            async def returned() -> bool:
+                return bool(await site.database.fetchval(_LEASED) == 0)
+
+            await until(returned, "end of all leases")
+        assert len(server.asked) == 4
+        assert await site.database.fetchval(_UNSENT) == 6
     await check(site)

@@ -3,13 +3,14 @@
 import asyncio
 import gzip
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -58,6 +59,21 @@ def saying(*given: Any, **headers: Any) -> Answering:
         return reply(*given, **headers)
 
     return say
+
+
+async def test_an_exchange_looks_for_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder:
+        sought: ClassVar[list[str]] = []
+
+        @classmethod
+        def find_spec(cls, name: str, *_: object) -> None:
+            cls.sought.append(name)
+
+    async with remote_server(good) as server, aclosing(Client(10, HERE)) as client:
+        await client.order(server.url, request(), KEYS, STAMP_S)
+        monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+        await client.order(server.url, request(), KEYS, STAMP_S)
+    assert Finder.sought == []
 
 
 async def test_what_goes_out() -> None:

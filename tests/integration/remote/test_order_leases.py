@@ -209,3 +209,42 @@ async def test_a_service_that_is_tried_gets_one_request_though_several_are_wante
     assert await store(connection, probe, codes(10)) == 10
     assert len(await order_leases.lease_orders(connection, LEASE_S, {}, 100, 8)) == 7
     assert await audit(connection) == []
+
+
+async def test_orders_are_leased_ahead_of_services_whose_last_request_was_good(
+    connection: Connection, minters: Minters
+) -> None:
+    good, failed = [await remote(connection, minters, name, pool_max=80) for name in ("GOOD", "FAILED")]
+    for program in (good, failed):
+        await top_up(connection, minters, program.id)
+    [order] = await order_leases.lease_orders(connection, LEASE_S, {good.id: 1}, 1, 1)
+    await record_failure(connection, order, FAILED, DAY_S)
+    prefetched = await order_leases.prefetch_orders(connection, LEASE_S, {good.id: 3, failed.id: 3})
+    assert [one.program for one in prefetched] == ["GOOD"] * 3
+    # They are in one hand, as any others.
+    others = await order_leases.lease_orders(connection, LEASE_S, {failed.id: 100}, 100, 100)
+    assert len({one.id for one in (*prefetched, *others)}) == len(prefetched) + len(others) == 8
+    assert await order_leases.prefetch_orders(connection, LEASE_S, {good.id: 3}) == []
+    assert await audit(connection) == []
+
+
+async def test_an_order_that_was_not_sent_goes_back_as_it_was(connection: Connection, minters: Minters) -> None:
+    program = await remote(connection, minters, pool_max=10)
+    await top_up(connection, minters, program.id)
+    before = await connection.fetchrow("SELECT * FROM remote_request")
+    await order_leases.return_orders(connection, [await taken(connection)])
+    assert await connection.fetchrow("SELECT * FROM remote_request") == before
+    again = await taken(connection)
+    assert again.attempt == 1
+
+
+async def test_who_has_lost_its_lease_returns_nothing(connection: Connection, minters: Minters) -> None:
+    program = await remote(connection, minters, pool_max=10)
+    await top_up(connection, minters, program.id)
+    lost = await taken(connection, 0)
+    held = await taken(connection)
+    await order_leases.return_orders(connection, [lost])
+    assert await take(connection, LEASE_S, {}, 100) is None
+    assert await store(connection, held, codes(10)) == 10
+    await order_leases.return_orders(connection, [held])
+    assert await connection.fetchval("SELECT attempts FROM remote_request") == 2
