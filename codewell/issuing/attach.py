@@ -7,7 +7,8 @@ from uuid import UUID
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.answer_builder import AnswerBuilder
-from codewell.issuing.model import Decision, PooledCode, RequestEvent
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import PooledCode, RequestEvent
 from codewell.pool.program_rules import ProgramRules, Source
 
 

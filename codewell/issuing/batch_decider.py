@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from codewell.issuing.answer_builder import AnswerBuilder
 from codewell.issuing.assignment_keys import assignment_key
+from codewell.issuing.decision import Decision
 from codewell.issuing.fallbacks import Link, following, wait_max
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, PooledCode, Request, RequestEvent
+from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, PooledCode, Request, RequestEvent
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reserved_stock import ReservedStock, Stock, used_up
 from codewell.pool.expiry import expiry_in_pool, expiry_when_attached

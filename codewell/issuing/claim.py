@@ -19,8 +19,10 @@ from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing import claim_queries, reserved_claim, reserved_queries
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decide import decide
+from codewell.issuing.decision import Decision
+from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.look_ups import LookUps
-from codewell.issuing.model import Decision, Request
+from codewell.issuing.model import Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
@@ -66,6 +68,7 @@ class Claims:
         """Short name by program id; a name never changes."""
         # The programs of the last batch that had reservations: a guess about the next one.
         self._reserved: set[str] = set()
+        self._known = KnownRules()
         self._small = SmallClaims(pool, minters)
         self._look_ups = LookUps()
         # True while requests arrive that have an answer already, as in a replay. Looking first then saves claims.
@@ -132,9 +135,10 @@ class Claims:
                 if program.reuses_codes and not program.shared and not program.has_reservations:
                     # Each of these profiles is that of a request which needs no new code, nor its text.
                     count = max(0, count - held[program.id])
-                stocks[program.id] = await claim_queries.draw(
-                    connection, self._minters, program, locked.blocks[name], count
-                )
+                blocks = locked.blocks[name]
+                stocks[program.id] = claim_queries.drawn_known(
+                    self._minters, program, blocks, count
+                ) or await claim_queries.draw(connection, self._minters, program, blocks, count)
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,
@@ -195,7 +199,7 @@ class Claims:
         blocks_max = {name: 0 if name in self._reserved else 1 for name in wanted}
         own: reserved_claim.OwnStocks | None = None
         while True:
-            locked = await claim_queries.lock_blocks(connection, blocks_max)
+            locked = await claim_queries.lock_blocks(connection, blocks_max, self._known)
             if own is None:
                 own = await reserved_claim.draw(connection, self._minters, pending, locked.programs)
                 wanted.subtract(own.covered)

@@ -6,7 +6,8 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
+from codewell.issuing.answer_runs import AnyRun
+from codewell.issuing.model import AnswerRow, Request
 from codewell.pool.demand import LowPool
 
 _BYTES: Final = attrgetter("bytes")
@@ -17,8 +18,8 @@ class ClaimResult(NamedTuple):
 
     rows: dict[UUID, list[AnswerRow]]
     """Request id -> the rows of its stored answer, by ordinal. Without those of `given`."""
-    given: dict[bytes, tuple[Run | AgainRun, int]]
-    """Id of a plain request, as its 16 bytes, which are hashed sooner -> the run with its row, and the row's number."""
+    given: dict[bytes, tuple[AnyRun, int]]
+    """Id of a plain request, as its 16 bytes, which are hashed sooner -> the run with its answer, and its number."""
     waiting: list[Request]
     """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
     service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
@@ -27,7 +28,7 @@ class ClaimResult(NamedTuple):
     undecidable: dict[UUID, str]
     """Request id -> why the database refuses to store it. `Claims.attach` leaves it empty and raises."""
 
-    def add_runs(self, runs: Iterable[Run | AgainRun]) -> None:
+    def add_runs(self, runs: Iterable[AnyRun]) -> None:
         """Add what plain requests got."""
         for run in runs:
             self.given.update(zip(map(_BYTES, run.ids), zip(repeat(run), count()), strict=False))
@@ -38,7 +39,7 @@ class ClaimResult(NamedTuple):
         if place is None:
             return self.rows.get(request_id)
         run, number = place
-        return [run.row(number)]
+        return run.answer(number)
 
     def joined(self, other: "ClaimResult") -> "ClaimResult":
         """The merged outcome of two batches."""

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from codewell.infra.id_times import is_before
 from codewell.issuing.batch_decider import BatchDecider, Preview
+from codewell.issuing.decision import Decision
 from codewell.issuing.model import (
     AssignmentKey,
-    Decision,
     LockedStock,
     MessageEvent,
     PooledCode,

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.assignment_keys import all_keys
 from codewell.issuing.assignments import INSERTED_MAX, AssignmentTaken, assigned_codes
-from codewell.issuing.model import AssignmentKey, Decision, PooledCode, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AssignmentKey, PooledCode, Request
 from codewell.pool.program_rules import ProgramRules
 
 # Programs that are remembered; the one that was claimed first is forgotten.

@@ -1,8 +1,7 @@
 """Data of a claim: requests, locked codes, assignments, answer rows and the decision."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice, repeat
 from typing import Final, NamedTuple
@@ -10,7 +9,6 @@ from uuid import UUID
 
 from codewell.issuing.fallbacks import Link
 from codewell.pool.program_rules import Source
-from codewell.usage.usage_key import UsageKey
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
 
@@ -144,6 +142,9 @@ class LockedStock:
         skipped = self.taken
         self.left -= count
         self._codes = None
+        if skipped == 0 and count == self._drawn:
+            yield from self._lots
+            return
         for lot in self._lots:
             size = len(lot.positions)
             part = slice(skipped, min(size, skipped + count))
@@ -214,16 +215,14 @@ class Run(NamedTuple):
     fields: str | None
     answered_at: datetime
 
-    def row(self, number: int) -> AnswerRow:
-        """The answer row of one request, by its number in the columns."""
-        return AnswerRow(
-            self.ids[number], 0, self.program_id, self.block_id, self.positions[number], False, False,
-            self.profile_ids[number], self.texts[number], self.expires_at, self.fields, None, self.answered_at,
-        )  # fmt: skip
-
-    def rows(self) -> list[AnswerRow]:
-        """All answer rows."""
-        return list(map(self.row, range(len(self.ids))))
+    def answer(self, number: int) -> list[AnswerRow]:
+        """The row of one request, by its number in the columns."""
+        return [
+            AnswerRow(
+                self.ids[number], 0, self.program_id, self.block_id, self.positions[number], False, False,
+                self.profile_ids[number], self.texts[number], self.expires_at, self.fields, None, self.answered_at,
+            )
+        ]  # fmt: skip
 
 
 class AgainRun(NamedTuple):
@@ -235,50 +234,12 @@ class AgainRun(NamedTuple):
     codes: Sequence[PooledCode]
     answered_at: datetime
 
-    def row(self, number: int) -> AnswerRow:
-        """The answer row of one request, by its number in the columns."""
+    def answer(self, number: int) -> list[AnswerRow]:
+        """The row of one request, by its number in the columns."""
         block_id, position, text, expires_at, fields = self.codes[number]
-        return AnswerRow(
-            self.ids[number], 0, self.program_id, block_id, position, True, False,
-            self.profile_ids[number], text, expires_at, fields, None, self.answered_at,
-        )  # fmt: skip
-
-    def rows(self) -> list[AnswerRow]:
-        """All answer rows."""
-        return [self.row(number) for number in range(len(self.ids))]
-
-
-class Decision(NamedTuple):
-    """Writes of a claim, and the requests that it could not decide yet."""
-
-    rows: list[AnswerRow]
-    """Without those of `runs`."""
-    runs: list[Run | AgainRun]
-    taken: dict[int, tuple[int, int]]
-    """Block id -> (position after the last given code, codes given)."""
-    assignments: dict[AssignmentKey, PooledCode]
-    """New assignments: the code that each key gets from now on."""
-    busy: dict[int, list[int]]
-    """Program id -> indexes of requests whose remaining codes are all locked by other workers."""
-    unmade: dict[tuple[int, Source], list[int]]
-    """(program id, source) -> indexes of requests for which the claim may make codes itself."""
-    ordered: list[int]
-    """Indexes of requests that wait for codes from a remote service, or from the generator."""
-    redirected: dict[int, Request]
-    """Index -> the request with the fallbacks that it tries next."""
-    waits_max: dict[int, timedelta]
-    """Index of an ordered request -> how long it may wait before a fallback is asked."""
-    usage: Counter[UsageKey]
-    """Codes given and programs that refused, without previews: to be counted once the decision is committed."""
-    fallbacks: Counter[tuple[int, int]]
-    """(id of the asked program, number of the link) -> rows with a code of that fallback."""
-
-    reserved: dict[int, tuple[int, int, str]]
-    """As `taken`, for blocks of reservations, with the campaign or scenario whose requests got the codes."""
-    busy_reserved: dict[int, list[int]]
-    """Reservation id -> indexes of requests whose reserved codes are all locked by other workers."""
-
-    @classmethod
-    def empty(cls) -> "Decision":
-        """A decision to add to."""
-        return cls([], [], {}, {}, {}, {}, [], {}, {}, Counter(), Counter(), {}, {})
+        return [
+            AnswerRow(
+                self.ids[number], 0, self.program_id, block_id, position, True, False,
+                self.profile_ids[number], text, expires_at, fields, None, self.answered_at,
+            )
+        ]  # fmt: skip

@@ -18,7 +18,8 @@ from codewell.errors import ProgramRefused, StackUnavailable
 from codewell.issuing import claim_queries
 from codewell.issuing.answer_builder import AnswerBuilder
 from codewell.issuing.claim import MANUAL_WAIT
-from codewell.issuing.model import AnswerRow, Decision, LockedStock, ManualRequest
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AnswerRow, LockedStock, ManualRequest
 from codewell.plurals import counted
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
 

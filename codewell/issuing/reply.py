@@ -11,7 +11,8 @@ from uuid import UUID
 
 import numpy as np
 
-from codewell.issuing.model import AgainRun, AnswerRow, Request, Run
+from codewell.issuing.answer_runs import AnyRun, MixedRun, RefusedRun
+from codewell.issuing.model import AnswerRow, Request, Run
 from schemas.events import CODES_ATTACHED, CODES_REFUSED, PLACEHOLDER, MessageRender
 
 # Random constant. Never change it: answer ids derive from it and the request id.
@@ -33,9 +34,10 @@ class PlainAnswers(NamedTuple):
 
     request_ids: list[str]
     profile_ids: list[str]
+    kinds: list[tuple[str, datetime]]
+    """Event type, and time of the decision."""
     data: list[str]
     """JSON text."""
-    decided_at: list[datetime]
 
 
 def answer_id(answered: UUID | str) -> str:
@@ -85,29 +87,40 @@ def answer_event(request: Request, rows: Sequence[AnswerRow], names: Mapping[int
     return CODES_ATTACHED, f'{head},"outcome":"attached","codes":[{codes}]{tail}'
 
 
-def plain_answers(places: Iterable[tuple[Run | AgainRun, int]], names: Mapping[int, str]) -> PlainAnswers:
+def plain_answers(places: Iterable[tuple[AnyRun, int]], names: Mapping[int, str]) -> PlainAnswers:
     """The answers whose rows are those of runs by their numbers: their data are as `answer_event` builds it."""
-    request_ids, profile_ids, data, decided_at = made = PlainAnswers([], [], [], [])
-    known: Run | AgainRun | None = None
+    request_ids, profile_ids, kinds, data = made = PlainAnswers([], [], [], [])
+    known: AnyRun | None = None
     for run, number in places:
         if run is not known:
-            known, ids, profiles, moment = run, run.ids, run.profile_ids, run.answered_at
+            known, ids, profiles = run, run.ids, run.profile_ids
+            kind = CODES_REFUSED if isinstance(run, RefusedRun) else CODES_ATTACHED, run.answered_at
             if isinstance(run, Run):
                 texts, (before, after) = run.texts, _around(names[run.program_id], run.expires_at, run.fields, "")
         request_id, profile_id = str(ids[number]), profiles[number]
         if isinstance(run, Run):
-            text = texts[number]
+            outcome = f'"attached","codes":[{before}{quoted(texts[number])}{after}]'
+        elif isinstance(run, MixedRun):
+            outcome = f'"attached","codes":[{_mixed_codes(run, number)}]'
+        elif isinstance(run, RefusedRun):
+            outcome = f'"refused","refusals":{run.refusals}'
         else:
             _, _, text, expires_at, fields = run.codes[number]
-            before, after = _around(names[run.program_id], expires_at, fields, "")
+            start, end = _around(names[run.program_id], expires_at, fields, "")
+            outcome = f'"attached","codes":[{start}{quoted(text)}{end}]'
         request_ids.append(request_id)
         profile_ids.append(profile_id)
-        data.append(
-            f'{{"request_id":"{request_id}","profile_id":{quoted(profile_id)},"outcome":"attached",'
-            f'"codes":[{before}{quoted(text)}{after}]}}'
-        )
-        decided_at.append(moment)
+        kinds.append(kind)
+        data.append(f'{{"request_id":"{request_id}","profile_id":{quoted(profile_id)},"outcome":{outcome}}}')
     return made
+
+
+def _mixed_codes(run: MixedRun, number: int) -> str:
+    texts = []
+    for place, _, text in run.codes_of(number):
+        block = run.blocks[place]
+        texts.append(f"{block.before}{quoted(text)}{block.after}")
+    return ",".join(texts)
 
 
 def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
@@ -118,13 +131,16 @@ def _code(row: AnswerRow, names: Mapping[int, str]) -> str:
     return f"{before}{quoted(row.code or '')}{after}"
 
 
-@lru_cache(maxsize=1024)  # Cached: all codes of a block share it, and making it costs as much as the rest.
-def _around(program: str, expires_at: datetime | None, fields: str | None, origin: str) -> tuple[str, str]:
-    """What is before and after a code's text."""
+def around(program: str, expires_at: datetime | None, fields: str | None, origin: str = "") -> tuple[str, str]:
+    """What is before and after a code's text. `program` is its short name."""
     return f'{{"program":"{program}","code":', f',"expires_at":{_ends(expires_at)},"fields":{fields or "{}"}{origin}}}'
 
 
-@lru_cache(maxsize=64)  # Cached: programs with one lifetime share it, and it takes half of what is around a code.
+# Cached: all codes of a block share it, and making it costs as much as the rest.
+_around: Final = lru_cache(maxsize=1024)(around)
+
+
+@lru_cache(maxsize=4096)  # Cached: the codes of a block share it, and it takes two thirds of what is around a code.
 def _ends(expires_at: datetime | None) -> str:
     return "null" if expires_at is None else f'"{utc_text(expires_at)}"'
 

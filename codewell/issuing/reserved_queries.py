@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim_queries import LockedBlock
-from codewell.issuing.model import Decision
+from codewell.issuing.decision import Decision
 from codewell.issuing.reserved_stock import ReservationOfStock, Scope
 from codewell.pool.block_rules import LIVES_LONG_ENOUGH, POOLED
 

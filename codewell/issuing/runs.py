@@ -1,48 +1,55 @@
 """Plain requests of a batch, decided as columns: most requests, in a third of the time of one by one. Pure.
 
-A plain request wants one code of one program, as a message or a step; it is no preview, has no deadline, has not
-waited and tries no fallback. Where its program gives each request a code of its own, or its profile has none that is
-given again, and the claim has enough of them, all that is left to decide is which code goes to whom.
+A plain request is a message or a step; it is no preview, has no deadline, has not waited and tries no fallback. Where
+its programs give each request a code of its own, or its profile has none that is given again, and the claim has enough
+of them, all that is left to decide is which code goes to whom. Where a program is closed, all that name the same ones
+are refused alike.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import chain, compress, repeat
+from itertools import accumulate, chain, compress, repeat
 from typing import Final, NamedTuple
 
+from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
 from codewell.issuing.assignment_keys import assignment_key, assignment_keys
 from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, as_code
+from codewell.issuing.refusal_texts import Against, refusals_text
+from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
 from schemas.plain_events import PlainRender, PlainStep
 
+# Fewer requests of a program share a run with those of other programs: a run of its own costs as much as some of them.
+RUN_MIN: Final = 32
+_new: Final = tuple.__new__
 _SOURCES: Final[dict[type, Source]] = {PlainRender: Source.CAMPAIGN, PlainStep: Source.SCENARIO}
 
 
 class PlainGroups(NamedTuple):
     """The requests of a batch by what decides them."""
 
-    plain: dict[tuple[str, Source], list[int]]
-    """(short name, source) -> the places of its plain requests."""
+    plain: dict[tuple[tuple[str, ...], Source], list[int]]
+    """(short names, source) -> the places of its plain requests."""
     others: list[int]
     """The places of all other requests."""
 
 
 def grouped(requests: Sequence[Request]) -> PlainGroups:
     """Which requests are plain."""
-    plain: dict[tuple[str, Source], list[int]] = {}
+    plain: dict[tuple[tuple[str, ...], Source], list[int]] = {}
     others: list[int] = []
     by_kind: dict[tuple[type, tuple[str, ...]], list[int]] = {}
     for index, (_, event, names, waited_until, links) in enumerate(requests):
         kind = event.__class__
-        if kind not in _SOURCES or event.preview or waited_until is not None or links is not None or len(names) != 1:
+        if kind not in _SOURCES or event.preview or waited_until is not None or links is not None:
             others.append(index)
             continue
         group = by_kind.get((kind, names))
         if group is None:
-            group = by_kind[kind, names] = plain[names[0], _SOURCES[kind]] = []
+            group = by_kind[kind, names] = plain[names, _SOURCES[kind]] = []
         group.append(index)
     return PlainGroups(plain, others)
 
@@ -50,7 +57,7 @@ def grouped(requests: Sequence[Request]) -> PlainGroups:
 class Runs(NamedTuple):
     """What plain requests got, and the places of all other requests."""
 
-    runs: list[Run | AgainRun]
+    runs: list[AnyRun]
     assignments: dict[AssignmentKey, PooledCode]
     """Of programs that reuse codes. Another request of the same profile gets the same code."""
     others: list[int]
@@ -58,9 +65,9 @@ class Runs(NamedTuple):
 
 
 class _PlainGroup(NamedTuple):
-    """Plain requests of one program and source that get the next codes; without reuse, without keys."""
+    """Plain requests of the same programs and source that get the next codes; without reuse, without keys."""
 
-    program: ProgramRules
+    programs: tuple[ProgramRules, ...]
     source: Source
     indexes: list[int]
     keys: list[AssignmentKey]
@@ -80,33 +87,120 @@ def take_runs(
     """
     plain, others = grouped(requests)
     found = Runs([], {}, others, Counter())
-    groups: list[_PlainGroup] = []
-    reusing: list[_PlainGroup] = []
-    for (name, source), indexes in plain.items():
-        program = programs.get(name)
-        if program is None or program.shared or closed_reason(program, now) is not None:
-            others += indexes
-        else:
-            (reusing if program.reuses_codes else groups).append(_PlainGroup(program, source, indexes, []))
-    if reusing:
-        groups += _without_code(found, requests, reusing, programs, assigned, now)
-    wanted = Counter(name for index in others for name in requests[index].names)
+    groups = _open_groups(found, requests, plain, programs, assigned, now)
+    wanted = defaultdict(int, Counter(name for index in others for name in requests[index].names))
     for group in groups:
-        wanted[group.program.name] += len(group.indexes)
-    for program, source, indexes, keys in groups:
-        stock = stocks[program.id]
-        if stock.left < wanted[program.name]:
-            others += indexes
+        for program in group.programs:
+            wanted[program.name] += len(group.indexes)
+    lacking = {name for name, count in wanted.items() if name in programs and stocks[programs[name].id].left < count}
+    few: list[_PlainGroup] = []
+    for group in groups:
+        if lacking and not lacking.isdisjoint(program.name for program in group.programs):
+            others += group.indexes
             continue
-        # Those of the other source want no more of it.
-        wanted[program.name] -= len(indexes)
-        given = list(_runs([requests[index] for index in indexes], program, stock, now))
-        found.runs.extend(given)
-        if keys:
-            found.assignments.update(zip(keys, chain.from_iterable(map(_codes, given)), strict=True))
-        found.usage[UsageKey(program.id, source, "attached")] += len(indexes)
+        for program in group.programs:
+            found.usage[_new(UsageKey, (program.id, group.source, "attached"))] += len(group.indexes)
+        if group.keys or (len(group.indexes) >= RUN_MIN and len(group.programs) == 1):
+            _give(found, requests, group, stocks, now)
+        elif group.indexes:
+            few.append(group)
+    if few:
+        found.runs.append(_mixed(requests, few, stocks, now))
     others.sort()
     return found
+
+
+def _open_groups(
+    found: Runs,
+    requests: Sequence[Request],
+    plain: Mapping[tuple[tuple[str, ...], Source], list[int]],
+    programs: Mapping[str, ProgramRules],
+    assigned: Mapping[AssignmentKey, PooledCode],
+    now: datetime,
+) -> list[_PlainGroup]:
+    """The requests that get the next codes. Refuses those to closed programs, and gives again what profiles have."""
+    groups: list[_PlainGroup] = []
+    reusing: list[_PlainGroup] = []
+    reasons = {name: closed_reason(program, now) for name, program in programs.items()}
+    for (names, source), indexes in plain.items():
+        against = [Against(name, reason) for name in names if (reason := reasons.get(name, "program_unknown"))]
+        if against:
+            _refuse(found, [requests[index] for index in indexes], against, source, programs, now)
+            continue
+        group = _PlainGroup(tuple([programs[name] for name in names]), source, indexes, [])
+        if not any(program.reuses_codes for program in group.programs):
+            groups.append(group)
+        elif len(names) > 1 or group.programs[0].shared:
+            found.others.extend(indexes)
+        else:
+            reusing.append(group)
+    if reusing:
+        groups += _without_code(found, requests, reusing, programs, assigned, now)
+    return groups
+
+
+def _refuse(
+    found: Runs, requests: Sequence[Request], against: Sequence[Against], source: Source,
+    programs: Mapping[str, ProgramRules], now: datetime,
+) -> None:  # fmt: skip
+    profile_ids = [request.event.profile_id for request in requests]
+    ids = [request.id for request in requests]
+    found.runs.append(RefusedRun(ids, profile_ids, refusals_text(against, source), now))
+    for name, reason, _, _ in against:
+        if name in programs:
+            found.usage[UsageKey(programs[name].id, source, reason)] += len(requests)
+
+
+def _give(
+    found: Runs, requests: Sequence[Request], group: _PlainGroup, stocks: Mapping[int, LockedStock], now: datetime
+) -> None:
+    """Give the next codes of one program in runs of its own."""
+    [program] = group.programs
+    given = list(_runs([requests[index] for index in group.indexes], program, stocks[program.id], now))
+    found.runs.extend(given)
+    if group.keys:
+        found.assignments.update(zip(group.keys, chain.from_iterable(map(_codes, given)), strict=True))
+
+
+def _mixed(
+    requests: Sequence[Request], groups: Sequence[_PlainGroup], stocks: Mapping[int, LockedStock], now: datetime
+) -> MixedRun:
+    programs: dict[str, ProgramRules] = {}
+    wanted: defaultdict[str, int] = defaultdict(int)
+    for group in groups:
+        for program in group.programs:
+            programs[program.name] = program
+            wanted[program.name] += len(group.indexes)
+    blocks: list[GivingBlock] = []
+    codes = {
+        name: _next_codes(blocks, program, stocks[program.id], wanted[name], now) for name, program in programs.items()
+    }
+    chosen = [requests[index] for index in sorted(chain.from_iterable(group.indexes for group in groups))]
+    names = [request.names for request in chosen]
+    return MixedRun(
+        [request.id for request in chosen],
+        [request.event.profile_id for request in chosen],
+        list(accumulate(map(len, names))),
+        list(map(next, map(codes.__getitem__, chain.from_iterable(names)))),
+        blocks,
+        now,
+    )
+
+
+def _next_codes(
+    blocks: list[GivingBlock], program: ProgramRules, stock: LockedStock, count: int, now: datetime
+) -> Iterator[tuple[int, int, str]]:
+    """Take `count` codes, of blocks that are added to `blocks`."""
+    codes = []
+    for lot in stock.take_lots(count):
+        codes.append(zip(repeat(len(blocks)), lot.positions, lot.texts))
+        expires_at = expiry_when_attached(program, now, lot.expires_at)
+        if blocks and blocks[-1].expires_at == expires_at:
+            # The hash of a time is costly, and kept in the object.
+            expires_at = blocks[-1].expires_at
+        texts = around(program.name, expires_at, lot.fields)
+        blocks.append(GivingBlock(program.id, lot.block_id, expires_at, lot.fields, *texts))
+    return codes[0] if len(codes) == 1 else chain.from_iterable(codes)
 
 
 def _without_code(
@@ -147,7 +241,7 @@ def _give_again(
     now: datetime,
 ) -> _PlainGroup:
     """Give profiles that have a code that one again, and return those that never had one, with their keys."""
-    program, source, indexes, _ = group
+    [program], source, indexes, _ = group
     keys = assignment_keys(program, [requests[index].event for index in indexes])
     if not assigned:
         return group._replace(keys=keys)

@@ -15,7 +15,8 @@ import asyncpg
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing.claim_queries import ROWS_APPENDED_MAX, LockedBlock, LockedPrograms
-from codewell.issuing.model import Decision, Request, Run
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import Request, Run
 from codewell.issuing.runs import grouped
 from codewell.pool.demand import LowPool, low_pool
 from codewell.pool.minter_cache import Minters
@@ -69,9 +70,12 @@ class SmallClaims:
 
     def learn(self, locked: LockedPrograms, decision: Decision) -> None:
         """Remember how a claim left the programs that it locked."""
-        if locked.oldest != self._oldest:
+        if locked.oldest != self._oldest or len(locked.programs) > ROWS_APPENDED_MAX:
+            # So many programs are of a backlog. To remember each would cost more than the next small claim saves.
             self._known.clear()
             self._oldest = locked.oldest
+        if len(locked.programs) > ROWS_APPENDED_MAX:
+            return
         for name, program in locked.programs.items():
             self._known.pop(name, None)
             blocks = locked.blocks[name]
@@ -124,8 +128,10 @@ class SmallClaims:
         if others:
             return None
         places: dict[str, list[int]] = {}
-        for (name, _), indexes in plain.items():
-            places.setdefault(name, []).extend(indexes)
+        for (names, _), indexes in plain.items():
+            if len(names) > 1:
+                return None
+            places.setdefault(names[0], []).extend(indexes)
         parts = []
         for name, indexes in places.items():
             known = self._known.get(name)

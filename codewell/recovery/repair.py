@@ -18,7 +18,8 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.assignments import assign
-from codewell.issuing.model import AnswerRow, Decision, PooledCode
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AnswerRow, PooledCode
 from codewell.pool import folded_texts
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import ROOM

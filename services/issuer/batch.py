@@ -22,9 +22,10 @@ from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
+from codewell.issuing.answer_runs import AnyRun, RefusedRun
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
-from codewell.issuing.model import AgainRun, Request, Run
+from codewell.issuing.model import Request
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder
 from services.issuer.received_request import PlainRequest, ReceivedRequest
@@ -189,10 +190,11 @@ class BatchProcessor:
         for is_plain, stretch in groupby(map(bool, places)):
             end = begin + len(list(stretch))
             received = taken[begin:end]
-            found = cast("list[tuple[Run | AgainRun, int]]", places[begin:end])
+            found = cast("list[tuple[AnyRun, int]]", places[begin:end])
             begin = end
             if is_plain and publisher.answer_plain(cast("list[PlainRequest]", received), found, names):
                 answered_ms += [one.timestamp for one in cast("list[PlainRequest]", received)]
+                refused.update(run.refusals for run, _ in found if isinstance(run, RefusedRun))
                 continue
             for one in received:
                 self._answer_one(one, claimed, retry_deadlines, publisher, answered_ms, refused, trace)

@@ -13,10 +13,11 @@ from prometheus_client import Counter
 from codewell.infra.kafka.record_batches import RecordBatches
 from codewell.infra.kafka.record_encoding import Headers, encode_headers
 from codewell.infra.kafka.record_time import record_time
-from codewell.issuing.model import AgainRun, AnswerRow, Run
+from codewell.issuing.answer_runs import AnyRun
+from codewell.issuing.model import AnswerRow
 from codewell.issuing.reply import answer_event, answer_id, answer_ids, plain_answers
 from schemas import topics
-from schemas.events import CODES_ATTACHED, AnsweredReason, DeadReason
+from schemas.events import AnsweredReason, DeadReason
 from services.issuer.answer_records import answer_record, around_id
 from services.issuer.decode import attempt_of
 from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER
@@ -91,7 +92,7 @@ class BatchPublisher:
         self._add(topic, partition, first.profile_id.encode(), encoded, headers)
 
     def answer_plain(
-        self, plain: Sequence[PlainRequest], places: Sequence[tuple[Run | AgainRun, int]], names: dict[int, str]
+        self, plain: Sequence[PlainRequest], places: Sequence[tuple[AnyRun, int]], names: dict[int, str]
     ) -> bool:
         """Add the answers to plain requests, whose rows are those of runs by their numbers, as `answer` does.
 
@@ -100,12 +101,18 @@ class BatchPublisher:
         """
         try:
             made = plain_answers(places, names)
-            around = {moment: around_id(CODES_ATTACHED, moment) for moment in set(made.decided_at)}
+            around = {kind: around_id(*kind) for kind in set(made.kinds)}
             headers = [
-                f"{around[moment][0]}{id_}{around[moment][1]}"
-                for moment, id_ in zip(made.decided_at, answer_ids(made.request_ids), strict=True)
+                f"{before}{id_}{after}"
+                for (before, after), id_ in zip(
+                    map(around.__getitem__, made.kinds), answer_ids(made.request_ids), strict=True
+                )
             ]
-            texts = list(zip(_latin1(made.profile_ids), _latin1(made.data), headers, strict=True))
+            values = _latin1(made.data)
+            if max(map(len, values)) > _ANSWER_BYTES_MAX:
+                # `answer` knows the limit of its topic.
+                return False
+            texts = list(zip(_latin1(made.profile_ids), values, headers, strict=True))
             parts = [
                 (_reply_topic(tp.topic), tp.partition % self._partitions[_reply_topic(tp.topic)], len(list(part)))
                 for tp, part in groupby(plain, attrgetter("tp"))

@@ -50,10 +50,8 @@ class BatchTrace:
     def decided(self, claimed: ClaimResult) -> None:
         """Record the outcome of each request."""
         for request_id, span in self._spans.items():
-            rows = claimed.rows.get(request_id)
-            if request_id.bytes in claimed.given:
-                outcome = "attached"
-            elif rows is not None:
+            rows = claimed.rows_of(request_id)
+            if rows is not None:
                 outcome = "attached" if rows[0].refusals is None else "refused"
             else:
                 outcome = "undecidable" if request_id in claimed.undecidable else "retried"

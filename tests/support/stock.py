@@ -118,7 +118,7 @@ async def attach_all(claims: Claims, requests: Iterable[Request]) -> dict[UUID, 
         claimed = await claims.attach(pending)
         assert not claimed.undecidable
         rows |= claimed.rows
-        rows |= {UUID(bytes=id_): [run.row(number)] for id_, (run, number) in claimed.given.items()}
+        rows |= {UUID(bytes=id_): run.answer(number) for id_, (run, number) in claimed.given.items()}
         pending = claimed.waiting
     return rows
 

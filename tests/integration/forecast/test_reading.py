@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codewell.forecast import forecasts, history, reading
-from codewell.forecast.forecast import ForecastInput
+from codewell.forecast.forecast import ForecastInput, forecasts_of
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.pool import fill, orders
 from codewell.pool.minter_cache import Minters
@@ -260,7 +260,7 @@ async def test_the_next_programs_are_read_while_the_ones_before_are_computed(
     ids = [(await program(connection, minters, f"P{n}")).id for n in range(3)]
     begun = [threading.Event() for _ in ids]
     numbers = iter(range(len(ids)))
-    read, compute = reading.read, reading.forecasts_of
+    read, compute = reading.read, forecasts_of
 
     async def noted(connection: Connection, some: Sequence[int]) -> ForecastInput:
         begun[next(numbers)].set()

@@ -34,7 +34,7 @@ def asked(number: int) -> Request:
 def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:
     """The row of each request."""
     found = [(request.id, claimed.given.get(request.id.bytes)) for request in requests]
-    return [claimed.rows[id_][0] if run is None else run[0].row(run[1]) for id_, run in found]
+    return [claimed.rows[id_][0] if run is None else run[0].answer(run[1])[0] for id_, run in found]
 
 
 async def test_each_profile_gets_its_code_again_as_it_was(

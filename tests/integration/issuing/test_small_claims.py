@@ -116,6 +116,21 @@ async def test_several_programs_are_claimed_at_once(
     assert await audit(connection) == []
 
 
+async def test_a_request_that_names_two_programs_gets_both_codes(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    for name in ("SPRING", "SUMMER"):
+        await stock(connection, minters, name)
+    await claims.attach(asked(2, "SPRING") + asked(2, "SUMMER"))
+    both = plain(message("SPRING", "SUMMER"))
+
+    claimed = await claims.attach([both])
+
+    given = claimed.rows_of(both.id) or []
+    assert [(row.ordinal, claims.names[row.program_id or 0]) for row in given] == [(0, "SPRING"), (1, "SUMMER")]
+    assert await audit(connection) == []
+
+
 Change = Callable[[Connection, Minters, int], Awaitable[object]]
 
 

@@ -17,7 +17,8 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
 from codewell.issuing.assignments import assigned_codes
-from codewell.issuing.model import AssignmentKey, Decision
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AssignmentKey
 from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters

@@ -177,4 +177,4 @@ async def test_the_rules_of_a_program_have_their_columns_in_order(connection: Co
 
     fields = [column.name for column in alone.get_attributes()]
     assert fields == list(ProgramRules._fields)
-    assert [column.name for column in claimed.get_attributes()][2 : 2 + len(fields)] == fields
+    assert [column.name for column in claimed.get_attributes()][claim_queries._RULES :] == fields

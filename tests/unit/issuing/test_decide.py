@@ -2,7 +2,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, Lot, PooledCode, Request
 from codewell.pool.program_rules import ProgramRules, Source
 from tests.support.factories import NOW, message, rules, step, stock
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Decision, LockedStock, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import LockedStock, Request
 from codewell.issuing.reply import answer_event
 from codewell.pool.program_rules import ProgramRules
 from codewell.usage.usage_key import UsageKey

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from codewell.issuing.decide import decide
-from codewell.issuing.model import Decision, LockedStock, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import LockedStock, Request
 from codewell.pool.program_rules import Source
 from tests.support.factories import NOW, message, rules, step, stock
 

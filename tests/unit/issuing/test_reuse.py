@@ -6,7 +6,8 @@ import pytest
 
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AssignmentKey, Decision, LockedStock, PooledCode, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AssignmentKey, LockedStock, PooledCode, Request
 from codewell.pool.program_rules import ProgramRules
 from tests.support.factories import NOW, message, rules, step, stock
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codewell.issuing import copy_answers
+from codewell.issuing import copy_answers, runs
+from codewell.issuing.answer_runs import MixedRun, RefusedRun, run_rows
 from codewell.issuing.decide import decide
-from codewell.issuing.model import AnswerRow, AssignmentKey, Decision, LockedStock, Lot, PooledCode, Request
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, Lot, PooledCode, Request, Run
 from codewell.issuing.reply import answer_event, plain_answers
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MessageRender, ScenarioStep
@@ -25,16 +27,18 @@ PROGRAMS = {
     3: rules("REUSES", id=3, reuse="profile"),
     4: rules("CLOSED", id=4, active=False),
     5: rules("EMPTY", id=5, fallback='[["B"], ["pool_empty"], null]'),
+    6: rules("ENDED", id=6, valid_until=NOW, ttl=timedelta(days=1)),
+    7: rules("SHARED", id=7, shared=True, min_life_at_attach=timedelta(days=2)),
 }
-REUSES = 3
-NAMES = {id_: program.name for id_, program in PROGRAMS.items()} | {6: "UNKNOWN"}
+REUSES, SHARED = 3, 7
+NAMES = {id_: program.name for id_, program in PROGRAMS.items()} | {99: "UNKNOWN"}
 profiles = st.sampled_from(["p-1", "p-2", 'Zoë "😀"', "</script>"])
 names = st.sampled_from(list(NAMES.values()))
 asked = st.one_of(
     st.builds(step, names, profile_id=profiles, preview=st.booleans()),
     st.builds(
         lambda programs, **data: message(*programs, **data),
-        st.lists(names, min_size=1, max_size=2),
+        st.lists(names, min_size=1, max_size=3),
         profile_id=profiles,
         preview=st.booleans(),
         template=st.sampled_from([None, None, "{loyalty.A.promocode}"]),
@@ -65,7 +69,7 @@ Held = dict[AssignmentKey, PooledCode]
 
 
 def rows_of(decision: Decision) -> list[AnswerRow]:
-    return [*decision.rows, *(row for run in decision.runs for row in run.rows())]
+    return [*decision.rows, *(row for run in decision.runs for row in run_rows(run))]
 
 
 def decided(requests: list[Request], left: int, held: Held) -> tuple[Decision, dict[int, LockedStock]]:
@@ -74,13 +78,23 @@ def decided(requests: list[Request], left: int, held: Held) -> tuple[Decision, d
     return decide(requests, programs, stocks, held, NOW, lambda program, _: f"PREVIEW-{program.name}"), stocks
 
 
-@given(st.lists(asked, max_size=8), st.integers(0, 9), st.sampled_from([None, timedelta(0), timedelta(days=1)]))
-def test_columns_give_what_one_by_one_gives(requests: list[Request], left: int, life: timedelta | None) -> None:
+@given(
+    st.lists(asked, max_size=8),
+    st.integers(0, 9),
+    st.sampled_from([None, timedelta(0), timedelta(days=1)]),
+    st.sampled_from([1, 2, runs.RUN_MIN]),
+)
+def test_columns_give_what_one_by_one_gives(
+    requests: list[Request], left: int, life: timedelta | None, run_min: int
+) -> None:
     held: Held = {}
     if life is not None:
         held[AssignmentKey(REUSES, "p-1", "")] = PooledCode(9, 9, "HELD", NOW + life, None)
+        held[AssignmentKey(SHARED, "", "")] = PooledCode(9, 8, "SHARED", NOW + life, None)
     one_by_one, _ = decided(requests, left, held)
-    columns, stocks = decided([plain(request) for request in requests], left, held)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RUN_MIN", run_min)
+        columns, stocks = decided([plain(request) for request in requests], left, held)
 
     rows = rows_of(columns)
     # Which of a program's codes a request gets does not matter.
@@ -114,28 +128,34 @@ def test_columns_give_what_one_by_one_gives(requests: list[Request], left: int, 
         ((run, number) for run in columns.runs for number in range(len(run.ids))), key=lambda place: place[1]
     )
     made = plain_answers(places, NAMES)
-    for (run, number), request_id, profile_id, data, decided_at in zip(places, *made, strict=True):
-        row = run.row(number)
+    for (run, number), request_id, profile_id, (event_type, decided_at), data in zip(places, *made, strict=True):
+        [row, *_] = rows = run.answer(number)
         assert (request_id, profile_id, decided_at) == (str(row.request_id), row.profile_id, row.answered_at)
-        assert data == answer_event(by_id[row.request_id], [row], NAMES)[1]
+        assert (event_type, data) == answer_event(by_id[row.request_id], rows, NAMES)
 
 
-@given(st.lists(asked, min_size=1, max_size=8), st.booleans())
-def test_columns_are_stored_as_rows_are(requests: list[Request], links: bool) -> None:
+@given(st.lists(asked, min_size=1, max_size=8), st.booleans(), st.sampled_from([1, runs.RUN_MIN]))
+def test_columns_are_stored_as_rows_are(requests: list[Request], links: bool, run_min: int) -> None:
     held = {AssignmentKey(REUSES, "p-1", ""): PooledCode(9, 7, "É", NOW + timedelta(days=1), '{"discount": "5"}')}
-    decision, _ = decided([plain(request) for request in requests], 9, held)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RUN_MIN", run_min)
+        decision, _ = decided([plain(request) for request in requests], 9, held)
     rows = sorted(rows_of(decision), key=lambda row: row[:2])
 
     ordered = sorted(decision.rows, key=lambda row: row[:2])
     assert copy_answers.encode(ordered, decision.runs, links=links) == copy_answers.encode(rows, links=links)
 
 
-def test_most_requests_are_decided_as_columns() -> None:
-    requests = [plain(message("A")), plain(step("B")), plain(message("A"))]
+def test_most_requests_are_decided_as_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RUN_MIN", 2)
+    asked = [message("A"), step("B"), message("A"), message("ENDED", "A"), message("B", "A"), step("UNKNOWN")]
+    requests = list(map(plain, asked))
 
     decision, _ = decided(requests, 9, {})
 
-    assert [list(run.ids) for run in decision.runs] == [[requests[0].id, requests[2].id], [requests[1].id]]
+    assert [(type(run), [requests.index(one) for one in requests if one.id in run.ids]) for run in decision.runs] == [
+        (RefusedRun, [3]), (RefusedRun, [5]), (Run, [0, 2]), (MixedRun, [1, 4]),
+    ]  # fmt: skip
     assert decision.rows == []
 
 
@@ -148,7 +168,7 @@ def test_requests_to_a_program_that_reuses_codes_are_too() -> None:
 
     decision, _ = decided(requests, 9, held)
 
-    assert [[(row.profile_id, row.again) for row in run.rows()] for run in decision.runs] == [
+    assert [[(row.profile_id, row.again) for row in run_rows(run)] for run in decision.runs] == [
         [("p-2", True)],
         [("p-1", False)],
     ]
@@ -169,3 +189,20 @@ def test_the_first_request_of_a_new_profile_gets_the_code_that_the_others_get_ag
     answers = {row.request_id: row for row in rows_of(decision) if row.program_id == REUSES}
     assert [answers[request.id].again for request in requests] == [False, True, True]
     assert len({row.code for row in answers.values()}) == 1
+
+
+def test_codes_of_several_programs_are_stored_in_the_order_of_requests_and_names() -> None:
+    requests = [plain(one) for one in (message("B", "A"), message("A"), message("A", "B"))]
+
+    decision, _ = decided(requests, 9, {})
+
+    [run] = decision.runs
+    rows = [row for request in requests for row in run_rows(run) if row.request_id == request.id]
+    assert [(row.ordinal, NAMES[row.program_id or 0]) for row in rows] == [
+        (0, "B"),
+        (1, "A"),
+        (0, "A"),
+        (0, "A"),
+        (1, "B"),
+    ]
+    assert copy_answers.encode([], [run], links=False) == copy_answers.encode(rows, links=False)

@@ -1,0 +1,70 @@
+"""A claim for many programs stores what it answers, and goes by the rules that hold when it is made."""
+
+from datetime import timedelta
+
+import pytest
+
+from codewell.audit.promises import audit
+from codewell.infra.postgres.connection import Connection, Pool
+from codewell.issuing import claim_queries
+from codewell.issuing.answer_runs import MixedRun, RefusedRun
+from codewell.issuing.claim import Claims
+from codewell.issuing.model import Request
+from codewell.pool.fill import generate
+from codewell.pool.minter_cache import Minters
+from codewell.programs import programs
+from codewell.usage.tally import UsageTally
+from tests.support.factories import OFF, message, plain, program
+from tests.support.stock import reasons
+
+PROGRAMS = [f"P{number}" for number in range(30)]
+EACH = 8
+
+
+@pytest.fixture
+async def many(connection: Connection, minters: Minters) -> None:
+    for number, name in enumerate(PROGRAMS):
+        own = {"ttl": timedelta(days=number), "ttl_from": "attachment"} if number % 3 else {}
+        made = await program(connection, minters, name, **{**OFF, **own})
+        await generate(connection, minters, made.id, 100, '{"discount": "10"}' if number % 2 else None)
+
+
+def asked() -> list[Request]:
+    """More than are stored as rows: each program for some profiles alone, and with the next one for others."""
+    names = [(name,) if place % 4 else (name, PROGRAMS[number - 1])
+             for place in range(EACH) for number, name in enumerate(PROGRAMS)]  # fmt: skip
+    return [plain(message(*wanted, profile_id=f"p-{n}")) for n, wanted in enumerate(names)]
+
+
+async def test_what_is_answered_is_stored(
+    connection: Connection, connections: Pool, minters: Minters, many: None
+) -> None:
+    tally = UsageTally()
+    requests = [*asked(), *(plain(message("NONE", "P1", profile_id=f"n-{number}")) for number in range(3))]
+
+    claims = Claims(connections, minters, usage=tally)
+    claimed = await claims.attach(requests)
+
+    assert {type(run) for run, _ in claimed.given.values()} == {MixedRun, RefusedRun}
+    rows = [row for request in sorted(requests, key=lambda one: one.id) for row in claimed.rows_of(request.id) or []]
+    assert await claim_queries.stored_answers(connection, [one.id for one in requests]) == rows
+    for request in requests[:-3]:
+        given = claimed.rows_of(request.id) or []
+        assert [claims.names[row.program_id or 0] for row in given] == list(request.names)
+    assert len(rows) == len(PROGRAMS) * (EACH + 2) + 3
+    assert sum(row.number for row in tally.take() if row.outcome == "attached") == len(rows) - 3
+    assert await audit(connection) == []
+
+
+async def test_rules_that_changed_are_read_anew(
+    connection: Connection, claims: Claims, minters: Minters, many: None
+) -> None:
+    await claims.attach(asked())
+    await programs.set_active(connection, "P1", active=False)
+    requests = [message("P1"), message("P2")]
+
+    claimed = await claims.attach(requests)
+
+    assert '"program_inactive"' in reasons(claimed.rows_of(requests[0].id) or [])
+    assert [row.refusals for row in claimed.rows_of(requests[1].id) or []] == [None]
+    assert await audit(connection) == []
