@@ -76,6 +76,8 @@ _BY_INDEX: Final = """
     SELECT set_config('lock_timeout', $1, true), set_config('enable_seqscan', 'off', true),
            set_config('enable_bitmapscan', 'off', true)
     """
+# Not a join: what few rows there are is found by the range of places, and not once for each answer.
+_IS_GONE: Final = "({}.position IN (SELECT position FROM gone)) IS TRUE"
 # {} are numbers, ids and times, so formatting is safe. COPY takes no parameters.
 _DELETE: Final = f"""
     WITH gone AS (
@@ -83,10 +85,10 @@ _DELETE: Final = f"""
     ), receipts AS (
         DELETE FROM send_receipt r USING gone g WHERE r.request_id = g.request_id
     ), states AS (
-        DELETE FROM code_state s USING gone g WHERE s.block_id = g.block_id AND s.position = g.position
+        DELETE FROM code_state s WHERE {{places}} AND {_IS_GONE.format("s")}
         RETURNING s.block_id, s.position, s.uses, s.activated_at
     ), used AS (
-        DELETE FROM code_use u USING gone g WHERE u.block_id = g.block_id AND u.position = g.position
+        DELETE FROM code_use u WHERE {{places}} AND {_IS_GONE.format("u")}
         RETURNING u.block_id, u.position, u.id, json_build_object(
             'order_id', u.order_id, 'profile_id', u.profile_id, 'context', u.context, 'taken_at', u.taken_at,
             'used_at', u.used_at, 'ended_at', u.ended_at, 'ended_by', u.ended_by) AS what
@@ -99,8 +101,11 @@ _TELL: Final = """
     LEFT JOIN states s ON s.block_id = g.block_id AND s.position = g.position
     LEFT JOIN (SELECT block_id, position, json_agg(what ORDER BY id) AS orders FROM used GROUP BY block_id, position) u
          ON u.block_id = g.block_id AND u.position = g.position
+    -- Rows that come as they are deleted would cost both sides a switch for each few of them.
+    ORDER BY g.position
     """
 _TELL_COUNT: Final = ") SELECT count(*) FROM gone"
+_PLACES: Final = "block_id = {block_id} AND position >= {first} AND position < {behind}"
 _POSITIONS: Final = """
     a.block_id = {block_id} AND a.position >= {first} AND a.position < {behind}
     AND a.block_id IS NOT NULL AND NOT a.again
@@ -186,7 +191,9 @@ async def remove(
         )
         await connection.execute(filters.NOTE.format(condition=positions), timeout=_TIMEOUT_S)
         counting = _COUNT.format(block_id=block.id, behind=behind)
-        count = await _take_out(connection, condition, counting, folder, f"block-{block.id}-{first}-{behind - 1}")
+        places = _PLACES.format(block_id=block.id, first=first, behind=behind)
+        name = f"block-{block.id}-{first}-{behind - 1}"
+        count = await _take_out(connection, condition, places, counting, folder, name)
     return block._replace(archived_until=behind), count
 
 
@@ -199,19 +206,23 @@ async def remove_refusals(connection: Connection, limits: Limits, folder: Archiv
         condition = _REFUSED.format(first=first, behind=behind)
         await connection.execute(filters.NOTE.format(condition=condition), timeout=_TIMEOUT_S)
         counting = _COUNT_SWEPT.format(behind=behind)
-        count = await _take_out(connection, condition, counting, folder, f"refusals-{first}-{behind}")
+        # No code belongs to them.
+        count = await _take_out(connection, condition, "false", counting, folder, f"refusals-{first}-{behind}")
     return limits._replace(swept=behind), count
 
 
 async def _take_out(
-    connection: Connection, condition: str, counting: str, folder: ArchiveFolder | None, name: str
+    connection: Connection, condition: str, places: str, counting: str, folder: ArchiveFolder | None, name: str
 ) -> int:
-    """Delete answers and what belongs to them, store them in a file, and return how many answers."""
+    """Delete answers and what belongs to them, store them in a file, and return how many answers.
+
+    `places` is the condition that finds what belongs to their codes.
+    """
     if folder is None:
-        statement = _DELETE.format(condition=condition, counting=counting, telling=_TELL_COUNT)
+        statement = _DELETE.format(condition=condition, places=places, counting=counting, telling=_TELL_COUNT)
         deleted: int = await connection.fetchval(statement, timeout=_TIMEOUT_S)
         return deleted
-    statement = _DELETE.format(condition=condition, counting=counting, telling=_TELL)
+    statement = _DELETE.format(condition=condition, places=places, counting=counting, telling=_TELL)
     lines = CompressedLines(_line((*_COLUMNS, *_OF_USES)))
     said: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
     count = int(said.rpartition(" ")[2])

@@ -33,7 +33,11 @@ from codewell.pool.program_rules import ProgramRules, Source, closed_reason, ref
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 BLOCK_CODES_MAX: Final = 100_000
-_LOCK: Final = "SELECT state, rows_read, imported, attached, bad, started_at FROM import WHERE id = $1"
+# A crash of the server may lose the last chunks, from which the import goes on; its end waits for the disk.
+_LOCK: Final = """
+    SELECT state, rows_read, bad, started_at, set_config('synchronous_commit', 'off', true) FROM import WHERE id = $1
+    FOR NO KEY UPDATE
+    """
 
 _NEW_BLOCKS: Final = """
     INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
@@ -136,7 +140,7 @@ class ChunkWriter:
     async def _take(self, chunk: Chunk, growing: dict[BlockAttributes, _GrowingBlock], mark: UUID | None) -> None:
         if any(one.profile_id for one in chunk.candidates):
             await hold_deciding_lock(self._connection)
-        row = await self._connection.fetchrow(f"{_LOCK} FOR NO KEY UPDATE", self._import_id)
+        row = await self._connection.fetchrow(_LOCK, self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise ImportEnded
         program = await locked(self._connection, self._program_id)
@@ -145,8 +149,7 @@ class ChunkWriter:
         if not await possible_texts.may_take_in(self._connection, program.id, mark):
             raise _AnnouncementLost
         now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
-        reason = closed_reason(program, now)
-        if reason is not None:
+        if (reason := closed_reason(program, now)) is not None:
             raise ProgramRefused(
                 f"{refusal_fact(program.name, reason, Source.PERSON)} Change that and import the same file "
                 f"again: it continues after row {row['rows_read']:,}.",
@@ -231,7 +234,7 @@ class ChunkWriter:
             if not run.attached:
                 growing[run.kind] = _GrowingBlock(block_id, first + len(run.candidates))
         texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
-        source = memoryview(copy_codes.encode(program.id, texts))
+        source = copy_codes.stream(program.id, texts)
         self._storing()
         await self._connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
         if self._folds:

@@ -25,8 +25,11 @@ _READ: Final = """
 
 
 class _Texts(NamedTuple):
+    """Texts of numbers in turn, as one: a text alone takes four times the memory."""
+
     first: int
-    texts: Sequence[str]
+    size: int
+    joined: str
 
 
 class Minters:
@@ -106,8 +109,8 @@ class Minters:
         if count >= _MINTED_MIN:
             return minter.mint(first, count)
         minted = self._minted.get(key)
-        if minted is None or not minted.first <= first <= first + count <= minted.first + len(minted.texts):
+        if minted is None or not minted.first <= first <= first + count <= minted.first + minted.size:
             texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
-            minted = self._minted[key] = _Texts(first, texts)
-        start = first - minted.first
-        return minted.texts[start : start + count]
+            minted = self._minted[key] = _Texts(first, len(texts), "".join(texts))
+        length, start = minter.template.length, first - minted.first
+        return [minted.joined[at * length : (at + 1) * length] for at in range(start, start + count)]

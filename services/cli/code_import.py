@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -203,17 +204,20 @@ async def _preview(connection: Any, program: str, file: Path, options: Any) -> A
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """A progress line for a person: rows read and rows per second."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    # The import takes a twentieth of a second.
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.completed:,.0f} rows"),
         TextColumn("{task.fields[pace]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=None, pace="")
 
         def progress(rows: int) -> None:

@@ -135,7 +135,8 @@ class PostgresServer:
             "shared_buffers": settings.shared_buffers,
             "max_connections": str(settings.connections_max),
             "max_wal_size": "8GB",
-            "wal_compression": "pglz",
+            # The bundled server has pglz alone, which takes more time than the smaller log saves (ADR 23).
+            "wal_compression": "off",
             # For the stream of codes; and a limit to the log that is kept for a reader which is gone.
             "wal_level": "logical",
             "max_slot_wal_keep_size": "16GB",

@@ -12,7 +12,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.remote import order_leases, signing_secrets
 from schemas.program import Program
-from services.generator import remote_sender
+from services.generator import prefetched_orders, remote_sender
 from tests.support.pools import check, tell_demand, until_full
 from tests.support.remote_server import Asked, RemoteServer, Reply, answer, remote_server, reply
 from tests.support.running import until
@@ -29,6 +29,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order_leases, "CIRCUIT_OPEN_S", 0.05)
     monkeypatch.setattr(remote_sender, "POLL_INTERVAL_S", 0.05)
     monkeypatch.setattr(remote_sender, "LEASE_MARGIN_S", 0.5)
+    # A busy machine is no slow service.
+    monkeypatch.setattr(prefetched_orders, "QUICK_S", 60.0)
 
 
 async def remote_program(site: Site, name: str, url: str, request_max: int = 10, **given: Any) -> Program:

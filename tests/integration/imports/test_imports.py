@@ -58,6 +58,8 @@ async def test_codes_come_in_in_the_order_of_the_file_and_are_given(files: Files
     claimed = await claims.attach([request])
     assert claimed.rows[request.id][0].code == "C-0"
     assert await stock(files.connection) == (35, 34, 1)
+    # Chunks alone are not waited for.
+    assert await files.connection.fetchval("SHOW synchronous_commit") == "on"
     assert await audit(files.connection) == []
 
 

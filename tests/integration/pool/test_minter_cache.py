@@ -152,7 +152,7 @@ async def test_few_texts_at_a_time_are_minted_many_at_once(
 
     monkeypatch.setattr(minter, "mint", counted)
 
-    for number in range(0, 128, 2):
+    for number in range(0, 512, 2):
         await minters.texts(connection, spring.id, 1, number, 2)
 
     assert len(minted) == 2

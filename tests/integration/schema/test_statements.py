@@ -49,9 +49,15 @@ _TEMPLATES: Final[dict[str, list[dict[str, str]]]] = {
     "codewell.archiving.leaving._COUNT": [],
     "codewell.archiving.leaving._COUNT_SWEPT": [],
     "codewell.archiving.leaving._DELETE": [
-        {"condition": _MAY_LEAVE, "counting": leaving._COUNT.format(**_LEAVING), "telling": leaving._TELL},
+        {
+            "condition": _MAY_LEAVE,
+            "places": leaving._PLACES.format(**_LEAVING),
+            "telling": leaving._TELL,
+            "counting": leaving._COUNT.format(**_LEAVING),
+        },
         {
             "condition": leaving._REFUSED.format(first=UUID(int=0), behind=UUID(int=1)),
+            "places": "false",
             "counting": leaving._COUNT_SWEPT.format(behind=UUID(int=1)),
             "telling": leaving._TELL_COUNT,
         },

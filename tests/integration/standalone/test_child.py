@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -91,6 +92,32 @@ async def test_a_program_that_is_not_there_is_in_the_log(log_path: Path) -> None
 
     assert await child.wait() == 127
     assert child.last_words() == "/no/such/program: No such file or directory"
+
+
+async def test_is_told_its_variables_as_one_line(log_path: Path) -> None:
+    child = await Child.start("cat", ["/bin/cat"], log_path=log_path, is_told=True)
+
+    await child.tell({"NAME": "an Ünusual one"})
+
+    assert await child.wait() == 0
+    assert [json.loads(line) for line in child.log_tail()] == [{"NAME": "an Ünusual one"}]
+
+
+async def test_one_that_has_ended_is_not_told(log_path: Path) -> None:
+    child = await Child.start("true", ["/bin/true"], log_path=log_path, is_told=True)
+    await child.wait()
+
+    await child.tell({"NAME": "x"})
+
+    assert child.last_words() == "it said nothing"
+
+
+async def test_a_worker_that_is_not_told_its_settings_ends(log_path: Path) -> None:
+    words = [sys.executable, "-m", "services.standalone.worker", "issuer"]
+    child = await Child.start("issuer", words, log_path=log_path)
+
+    assert await child.wait() == 0
+    assert child.log_tail() == []
 
 
 @linux_only

@@ -50,7 +50,7 @@ async def test_starts_answers_and_leaves_nothing(home: Home) -> None:
         "synchronous_commit": "on",
         "shared_buffers": "64MB",
         "max_wal_size": "8GB",
-        "wal_compression": "pglz",
+        "wal_compression": "off",
         "work_mem": "5MB",
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
