@@ -28,7 +28,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ProgramSettings, TemplateSource
 
-PAGE_GOAL_MS: Final = 50
+PAGE_GOAL_MS: Final = 20
 NAME: Final = "BENCH"
 PEER: Final = "usual build: first page, attached"
 CEILING: Final = "nothing but SELECT 1"

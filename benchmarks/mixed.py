@@ -16,7 +16,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from schemas.program import ProgramSettings, TemplateSource
 
-RATIO_GOAL: Final = 0.75
+RATIO_GOAL: Final = 0.85
 # Of each ten requests the first is refused and the second is for two programs: the codes are as many as the requests.
 TEN: Final = 10
 _REFUSED: Final = 0
