@@ -34,8 +34,8 @@ class Compared:
 
 
 def comparable(benchmarks: Sequence[Benchmark], recorded: Mapping[str, Report]) -> dict[Benchmark, dict[str, float]]:
-    """The recorded shares of benchmarks with a ceiling. Raises CodewellError where there is nothing to compare with."""
-    shares = {one: recorded[one.name].shares() if one.name in recorded else {} for one in benchmarks if one.ceilings}
+    """The recorded shares of those with a short run. Raises CodewellError where there is nothing to compare with."""
+    shares = {one: recorded[one.name].shares() if one.name in recorded else {} for one in benchmarks if one.short}
     if not shares:
         raise CodewellError(f"No ceiling is measured by {_names(benchmarks)}: compare others.")
     missing = [one for one, found in shares.items() if not found]

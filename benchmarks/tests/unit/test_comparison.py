@@ -5,8 +5,8 @@ from benchmarks.comparison import comparable, compare
 from benchmarks.report import OF_CEILING, Report
 from codewell.errors import CodewellError
 
-ISSUE = Benchmark("issue", ceilings=("no database",))
-HTTP = Benchmark("http", ceilings=("nothing",))
+ISSUE = Benchmark("issue", ("--requests=100",), ceilings=("no database",))
+HTTP = Benchmark("http", ("--requests=100",), ceilings=("nothing",))
 BROWSE = Benchmark("browse")
 
 
