@@ -100,7 +100,7 @@ bench: setup ## Run all benchmarks and write docs/benchmarks.md (30 minutes)
 	$(BIN)/codewell bench all
 
 # Some minutes: names what fell by more than a fifth of what `make bench` recorded.
-bench-check: setup ## Name what became slower than docs/benchmarks.md (minutes)
+bench-check: setup ## Name what became slower than docs/benchmarks.md (15 minutes)
 	$(BIN)/codewell bench check
 
 # Two hours: faults of every kind and every pair of kinds, and each guard taken out, which writes
