@@ -35,22 +35,19 @@ def answer_record(
         value = f'{{"specversion":"1.0","id":"{event_id}"{_members(event_type, moment)}{extensions},"data":{data}}}'
         return value, joined_headers([_STRUCTURED_HEADER, *_others(options, added, structured=True)])
     if options is NO_OPTIONS and not added:
-        return data, answer_headers(event_type, event_id, moment)
+        return data, event_id.join(around_id(event_type, moment)).encode("latin-1")
     before, after = _around_id(event_type, moment)
     others = _others(options, added, structured=False)
     return data, b"".join((varint(_ATTRIBUTES + len(others)), before, event_id.encode(), after, *others))
 
 
-def answer_headers(event_type: str, event_id: str, moment: datetime) -> bytes:
-    """The encoded headers of an answer in binary mode that gives nothing back."""
-    before, after = around_id(event_type, moment)
-    return f"{before}{event_id}{after}".encode("latin-1")
-
-
 # Cached: all answers of a batch have one time and one of two types.
 @lru_cache(maxsize=64)
 def around_id(event_type: str, moment: datetime) -> tuple[str, str]:
-    """What is before and after the event's id in `answer_headers`: texts whose characters are bytes (Latin-1)."""
+    """What is before and after the id in the headers of an answer in binary mode that gives nothing back.
+
+    They are encoded, as texts whose characters are bytes (Latin-1).
+    """
     before, after = _around_id(event_type, moment)
     return (_ATTRIBUTE_COUNT + before).decode("latin-1"), after.decode("latin-1")
 

@@ -4,6 +4,8 @@ from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from codewell.infra.kafka.batch_reader import ParsedRecord
+from codewell.infra.kafka.partition_records import Record
 from codewell.issuing.model import Request
 from services.issuer.reply_options import NO_OPTIONS, ReplyOptions
 
@@ -21,7 +23,7 @@ class AnyRequest(NamedTuple):
 
 
 class PlainRequest(NamedTuple):
-    """A plain event in binary mode, without options, as most are; it is its own record.
+    """A plain event in binary mode, without options, as most are.
 
     It has few objects, as a batch of them stays in memory until it is answered.
     """
@@ -38,9 +40,14 @@ class PlainRequest(NamedTuple):
     """Before and after that of the event's id. The records of a sender share them."""
 
     @property
-    def record(self) -> "PlainRequest":
-        """As in AnyRequest."""
-        return self
+    def record(self) -> Record:
+        """Its record, made anew: answers to most need none."""
+        before, after = self.headers_around
+        headers = (*before, (ID_HEADER, self.event_id), *after)
+        parsed = ParsedRecord(
+            self.offset, self.timestamp, self.key, self.value, headers, timestamp_type=self.timestamp_type
+        )
+        return Record(self.tp, parsed)
 
     @property
     def structured(self) -> bool:
@@ -51,24 +58,6 @@ class PlainRequest(NamedTuple):
     def options(self) -> ReplyOptions:
         """As in AnyRequest."""
         return NO_OPTIONS
-
-    @property
-    def topic(self) -> str:
-        """As in ConsumerRecord."""
-        topic: str = self.tp.topic
-        return topic
-
-    @property
-    def partition(self) -> int:
-        """As in ConsumerRecord."""
-        partition: int = self.tp.partition
-        return partition
-
-    @property
-    def headers(self) -> Headers:
-        """As in ConsumerRecord."""
-        before, after = self.headers_around
-        return (*before, (ID_HEADER, self.event_id), *after)
 
 
 ReceivedRequest = AnyRequest | PlainRequest

@@ -90,7 +90,7 @@ def _traceparent(one: ReceivedRequest) -> str | None:
     headers = dict(one.record.headers)
     if one.structured:
         with suppress(ValueError):
-            given = json.loads(one.record.value).get(TRACEPARENT)
+            given = json.loads(one.record.value or b"").get(TRACEPARENT)
             if isinstance(given, str):
                 return given
     value: bytes | None = headers.get(CE_TRACEPARENT) or headers.get(TRACEPARENT)
