@@ -1,7 +1,8 @@
 """Decodes the records that are as most are, in half the time: a plain event, in binary mode, without options."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRecord
 from asyncpg.pgproto.pgproto import UUID
@@ -18,6 +19,7 @@ ATTEMPT_HEADER: Final = "codewell_attempt"
 SELDOM_HEADERS: Final = OPTION_HEADERS | {GIVE_UP_AT_HEADER, ATTEMPT_HEADER}
 _UUID_CHARACTERS: Final = 36
 _JSON: Final = b"application/json"
+_CHECKED: Final = frozenset(("ce_type", "ce_specversion", "content-type"))
 _READERS: Final[dict[str, Callable[[Sequence[bytes]], Sequence[PlainRender | PlainStep | None]]]] = {
     MESSAGE_RENDER: plain_renders,
     SCENARIO_STEP: plain_steps,
@@ -39,20 +41,23 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
     events = _READERS[event_type]([raw.value or b"" for raw in raws])
     found: list[PlainRequest | None] = []
     # Most records of a partition have the same headers but for the id, and most of its events the same programs.
-    usual = _NONE
+    form: _Form | None = None
+    at, before, after = 1 << 30, _NO_HEADERS, _NO_HEADERS
     programs: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
     for raw, event in zip(raws, events, strict=True):
         headers = raw.headers
-        at, before, after = usual
         has_id = len(headers) > at and headers[at][0] == ID_HEADER
-        if not (has_id and headers[:at] == before and headers[at + 1 :] == after):
-            others = _usual(headers, event_type.encode())
-            if others is None:
+        if not (has_id and headers[at + 1 :] == after and headers[:at] == before):
+            # Other values may differ each time, such as the time of the event.
+            if form is None or list(map(_NAME, headers)) != form.names or form.checked(headers) != form.pairs:
+                form = _form(headers, event_type.encode())
+            if form is None:
                 found.append(None)
                 continue
-            usual = at, before, after = others
-            shared = tuple(before), tuple(after)
+            at = form.id_at
+            before, after = headers[:at], headers[at + 1 :]
+            around = tuple(before), tuple(after)
         if event is not None and event.programs != programs:
             programs = event.programs
             names = distinct_names(programs)
@@ -63,18 +68,28 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
             continue
         # These take half the time of the constructors.
         request = _new(Request, (id_, event, names, None, None))
-        kept = request, tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, shared
+        kept = request, tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, around
         found.append(_new(PlainRequest, kept))
     return found
 
 
-# The place of the id's header, and the headers before and after it.
-_Usual = tuple[int, list[tuple[str, bytes | None]], list[tuple[str, bytes | None]]]
-_NONE: Final[_Usual] = (1 << 30, [], [])
+_NO_HEADERS: Final[Sequence[tuple[str, bytes | None]]] = []
+_NAME: Final = itemgetter(0)
 
 
-def _usual(headers: list[tuple[str, bytes | None]], event_type: bytes) -> _Usual | None:
-    """The place of the id in the headers of an event in binary mode without options, and its neighbours; else None."""
+class _Form(NamedTuple):
+    """What the headers of a sender's events have in common."""
+
+    id_at: int
+    """The place of the id."""
+    names: list[str]
+    checked: Callable[[Sequence[Any]], Any]
+    """Takes the headers whose values tell that the event is plain, and which of them are `pairs`."""
+    pairs: Any
+
+
+def _form(headers: Sequence[tuple[str, bytes | None]], event_type: bytes) -> _Form | None:
+    """The form of an event in binary mode without options; None for another one."""
     named = dict(headers)
     if (
         len(named) == len(headers)
@@ -84,8 +99,9 @@ def _usual(headers: list[tuple[str, bytes | None]], event_type: bytes) -> _Usual
         and named.get("content-type", _JSON) == _JSON
         and SELDOM_HEADERS.isdisjoint(named)
     ):
-        at = list(named).index(ID_HEADER)
-        return at, headers[:at], headers[at + 1 :]
+        names = list(named)
+        checked = itemgetter(*(names.index(name) for name in _CHECKED & named.keys()))
+        return _Form(names.index(ID_HEADER), names, checked, checked(headers))
     return None
 
 

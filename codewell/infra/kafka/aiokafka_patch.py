@@ -4,7 +4,8 @@ A closed connection under uvloop: after a close, asyncio's transports drop write
 aiokafka (`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the
 consumer or producer hung for ever.
 
-Fetches are encoded and decoded at once rather than field by field (see `fetch_encoding`).
+Fetches and produce requests are encoded and decoded at once rather than field by field (see `fetch_encoding` and
+`produce_encoding`).
 
 Records: batches are unpacked with bounded memory, and a faulty record is marked (see `partition_records`).
 """
@@ -15,8 +16,9 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
+from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 
-from codewell.infra.kafka import fetch_encoding, partition_records
+from codewell.infra.kafka import fetch_encoding, partition_records, produce_encoding
 
 _send = AIOKafkaConnection.send
 
@@ -35,6 +37,8 @@ def patch() -> None:
         (AIOKafkaConnection, "send", _send_or_close),
         (FetchRequest_v11, "encode", fetch_encoding.encode_request),
         (FetchResponse_v11, "decode", classmethod(fetch_encoding.decode_response)),
+        (ProduceRequest_v7, "encode", produce_encoding.encode_request),
+        (ProduceResponse_v7, "decode", classmethod(produce_encoding.decode_response)),
         (fetcher, "MemoryRecords", partition_records.FetchedBatches),
         (fetcher, "PartitionRecords", partition_records.PartitionRecords),
         (fetcher.FetchResult, "getall", partition_records.getall),

@@ -145,8 +145,8 @@ class RecordBatch:
         # A batch that is sent again has the same bytes: the broker knows it by its producer and its sequence.
         if self._built is None:
             moment, last = self._timestamp_ms, self._count - 1
-            checked = _CHECKED_HEAD.pack(0, last, moment, moment, *self._producer, self._count)
-            checked += b"".join(self._pieces)
+            checked_head = _CHECKED_HEAD.pack(0, last, moment, moment, *self._producer, self._count)
+            checked = b"".join((checked_head, *self._pieces))
             head = _HEAD.pack(0, len(checked) + _BYTES_BEFORE_CHECKED, -1, _FORMAT, calc_crc32c(checked))
             self._built = head + checked
             self._pieces.clear()
