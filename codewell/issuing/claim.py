@@ -37,6 +37,7 @@ BUSY_TIMEOUT_MS: Final = 1_000
 # Each round decides requests, makes codes, or loses a race to another worker. More rounds than this mean that a
 # program's counters are wrong; its requests then wait for a repair.
 ROUNDS_MAX: Final = 100
+_ID: Final = attrgetter("id.bytes")
 _NAMES: Final = attrgetter("names")
 _IS_PREVIEW: Final = attrgetter("event.preview")
 # How long a manual request waits for the generator when the pool is empty and may be filled.
@@ -78,8 +79,9 @@ class Claims:
         """Decide each request exactly once. Raises what asyncpg raises; decisions of earlier rounds stay stored."""
         claimed = ClaimResult({}, {}, [], {}, {})
         # Of duplicates in one batch the first one decides, as it does across batches.
-        first = {request.id.bytes: request for request in reversed(list(requests))}
-        pending = sorted(first.values(), key=attrgetter("id"))
+        backwards = list(requests)[::-1]
+        first = dict(zip(map(_ID, backwards), backwards, strict=True))
+        pending = [first[id_] for id_ in sorted(first)]
         if self._replaying:
             pending = await self._drop_answered(pending, claimed)
         if pending and not self._replaying and await self._claim_small(pending, claimed):

@@ -16,7 +16,8 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
-from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
+from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
+from aiokafka.util import wait_for
 
 from codewell.infra.kafka import fetch_encoding, partition_records, produce_encoding
 
@@ -25,10 +26,24 @@ _send = AIOKafkaConnection.send
 
 def _send_or_close(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
     try:
+        if isinstance(request, ProduceRequest) and expect_response and self._writer is not None:
+            return _send_records(self, request)
         return _send(self, request, expect_response)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         self.close(reason=CloseReason.CONNECTION_BROKEN)
         raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+
+
+def _send_records(self: AIOKafkaConnection, request: ProduceRequest) -> Any:
+    """As `send`, but without joining what is sent."""
+    versioned = request.prepare(self._versions)
+    if not isinstance(versioned, ProduceRequest_v7):
+        return _send(self, request)
+    correlation_id = self._next_correlation_id()
+    self._writer.writelines(produce_encoding.frame(versioned, correlation_id, self._client_id))
+    answered = self._loop.create_future()
+    self._requests.append((correlation_id, versioned, answered))
+    return wait_for(answered, self._request_timeout)
 
 
 def patch() -> None:
