@@ -51,7 +51,7 @@ def test_a_response_is_decoded_as_it_was_encoded(topics: list[object], throttle_
 def test_a_response_that_is_cut_is_refused(topics: list[object], data: st.DataObject) -> None:
     whole = by_field(ProduceResponse_v7(topics, 0))
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(ValueError, match="cut|requires a buffer|underrun"):
+    with pytest.raises(ValueError, match=r"cut|requires a buffer|underrun"):
         decode_response(ProduceResponse_v7, BytesIO(whole[:cut]))
 
 
