@@ -45,6 +45,7 @@ def test_brokers_that_answer_with_nothing_are_not_silent(now_s: list[float]) -> 
 def test_brokers_that_answer_nothing_are_silent_from_the_first_fetch_in_vain(now_s: list[float]) -> None:
     watchdog = BrokerWatchdog(Consumer())
     watchdog.record_fetch(records=False)
+    watchdog.record_fetch(records=False)
     # As long as records are there, or nobody fetches, nothing is known.
     now_s[0] += 2 * SILENT_MAX_S
     watchdog.record_fetch(records=True)

@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,36 @@ def test_most_records_are_read() -> None:
 
     assert [one and one.request.names for one in found] == [("SPRING",), ("A", "B"), ("SPRING",), ("SPRING",)]
     assert all(isinstance(one.request.event, PlainRender) for one in found if one)
+
+
+@pytest.mark.parametrize("checked", ["ce_type", "ce_specversion", "content-type"])
+def test_values_that_tell_a_plain_event_are_looked_at_in_each_record(checked: str) -> None:
+    usual = dict(headers()) | {"ce_specversion": b"1.0", "content-type": b"application/json"}
+    timed = [usual | {"ce_time": f"2026-12-01T12:00:0{second}Z".encode()} for second in range(4)]
+    timed[2][checked] = b"another"
+    value = json.dumps(MESSAGE).encode()
+    records = [Record(RENDERS, ParsedRecord(1, 1, b"p", value, list(one.items()))) for one in timed]
+
+    found = decoder().decode_plain(records)
+
+    assert found[2] is None
+    assert [found[at].record.headers for at in (0, 1, 3)] == [records[at].headers for at in (0, 1, 3)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_other_headers_than_those_of_the_record_before_are_looked_at(first: bool) -> None:
+    value = json.dumps(MESSAGE).encode()
+    usual, option = (
+        [(name, b"1"), *headers()] if first else [*headers(), (name, b"1")] for name in ("other", "kafka_replyTopic")
+    )
+    raws = [ParsedRecord(1, 1, b"p", value, one) for one in (usual, option, usual[::-1])]
+
+    plain, with_option, reversed_ = decoder().decode_plain([Record(RENDERS, raw) for raw in raws])
+
+    assert plain is not None
+    assert with_option is None
+    assert reversed_ is not None
+    assert reversed_.record.headers == tuple(usual[::-1])
 
 
 def test_a_faulty_record_is_left_to_the_usual_decoder() -> None:
