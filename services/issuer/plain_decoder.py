@@ -66,10 +66,12 @@ def decode_plain(records: Sequence[ConsumerRecord], event_types: Mapping[str, st
         if event is None or not names or id_ is None or len(value) > VALUE_BYTES_MAX:
             found.append(None)
             continue
-        # These take half the time of the constructors.
+        # This takes half the time of the constructor.
         request = _new(Request, (id_, event, names, None, None))
-        kept = request, tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, around
-        found.append(_new(PlainRequest, kept))
+        kept = PlainRequest(
+            request, tp, raw.offset, raw.timestamp, raw.timestamp_type, raw.key, value, event_id, around
+        )
+        found.append(kept)
     return found
 
 

@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
+from msgspec import Struct
 
 from codewell.infra.kafka.batch_reader import ParsedRecord
 from codewell.infra.kafka.partition_records import Record
@@ -22,10 +23,11 @@ class AnyRequest(NamedTuple):
     options: ReplyOptions
 
 
-class PlainRequest(NamedTuple):
+class PlainRequest(Struct, frozen=True, gc=False):
     """A plain event in binary mode, without options, as most are.
 
-    It has few objects, as a batch of them stays in memory until it is answered.
+    It has few objects, as a batch of them stays in memory until it is answered. A struct is made and read in half the
+    time of a tuple with names, and is no concern of the garbage collection.
     """
 
     request: Request
