@@ -40,6 +40,7 @@ ROWS = [
     '<x:row r="{n}">{cells}</x:row>',
     '<!-- <row r="{n}">{cells}</row> -->',
     '<row r="{n}">{cells}</row><![CDATA[<row r="{n}">{cells}</row>]]>',
+    '<?x <row r="{n}"><c r="A{n}" s="1"><v>{n}</v></c></row>?>',
 ]
 
 
@@ -74,6 +75,14 @@ def test_a_sheet_is_read_as_by_expat_alone(monkeypatch: pytest.MonkeyPatch, seed
     assert found == read(content)
 
 
+def test_an_instruction_that_begins_a_piece_has_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"<worksheet><sheetData>"
+    row = b'<row r="%d"><c r="A%d"><v>1</v></c></row>'
+    monkeypatch.setattr(sheet_rows, "_PIECE_BYTES", len(head) + 1)
+    content = head + b"<?x " + row % (7, 7) + b"?>" + row % (1, 1) + b"</sheetData></worksheet>"
+    assert sheet_xml.measure(BytesIO(content), 1_000).rows == 1
+
+
 def test_rows_of_the_usual_form_do_not_go_through_expat(monkeypatch: pytest.MonkeyPatch) -> None:
     content = sheet(0, unusual=0)
     seen = []
@@ -88,6 +97,7 @@ def test_rows_of_the_usual_form_do_not_go_through_expat(monkeypatch: pytest.Monk
     "cell",
     [
         '<c r="A2" t="inlineStr"><is><t>\xff</t></is></c>',
+        '<c r="A2" t="inlineStr"><is><t>&x;</t></is></c>',
         '<c r="A2" t="str"><v>\x01</v></c>',
         '<c r="A2"><v>&x;</v></c>',
     ],
