@@ -73,7 +73,7 @@ class FetchSession:
             self._next = self.epoch % EPOCH_MAX + 1
 
 
-class _Request(FetchRequest):
+class SessionRequest(FetchRequest):
     """A fetch of these positions, in the session if there is one and the broker speaks version 11."""
 
     def __init__(self, fetcher: "SessionFetcher", positions: Positions, session: FetchSession | None) -> None:
@@ -131,10 +131,23 @@ class SessionFetcher(Fetcher):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._sessions: defaultdict[int, FetchSession] = defaultdict(FetchSession)
+        self._is_held = False
         super().__init__(*args, **options)
+
+    def hold(self) -> None:
+        """Send no fetch until `release`: records that come meanwhile are fetched together."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Fetch again."""
+        if self._is_held:
+            self._is_held = False
+            self._notify(self._wait_consume_future)
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
         """As aiokafka's, in a quarter of the time."""
+        if self._is_held:
+            return [], {}, self._fetcher_timeout, False, []
         positions: defaultdict[int, dict[TopicPartition, int]] = defaultdict(dict)
         resets: defaultdict[int, list[TopicPartition]] = defaultdict(list)
         backoffs_s: dict[int, float] = {}
@@ -167,13 +180,13 @@ class SessionFetcher(Fetcher):
                 positions[node_id][tp] = state.position
         has_sessions = self._subscriptions.partitions_auto_assigned()
         requests = [
-            (node_id, _Request(self, wanted, self._sessions[node_id] if has_sessions else None))
+            (node_id, SessionRequest(self, wanted, self._sessions[node_id] if has_sessions else None))
             for node_id, wanted in positions.items()
             if node_id not in backoffs_s and node_id not in resets
         ]
         return requests, resets, min(backoffs_s.values(), default=self._fetcher_timeout), has_unknown, resumed
 
-    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: _Request) -> bool:
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: SessionRequest) -> bool:
         has_records: bool = await super()._proc_fetch_request(assignment, node_id, request)
         if request.is_answered:
             # Those that a session's response leaves out, too.
