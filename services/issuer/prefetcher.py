@@ -60,7 +60,7 @@ class Prefetcher(Generic[B]):
         self._buffered_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
-        # Records fetched since `fetch_on`. While they are few, one fetch a batch costs less than one for each few records.
+        # Records fetched since `fetch_on`. While they are few, one fetch a batch costs less than one for each of them.
         self._fetched = 0
         self._fetch_task: asyncio.Task[None] | None = None
         # Survives a timed-out wait: cancelling the task could lose the fetch that it has just taken from the queue.

@@ -10,13 +10,14 @@ from aiokafka.conn import CloseReason
 
 from codewell.infra.kafka import clients
 from codewell.infra.kafka.fetch_sessions import FetchSession
-from tests.support.running import until
+from tests.support.running import LIMIT_S, until
 
 NAMES = ("message-render", "scenario-step", "message-render.reply")
 
 
 class Fetch(NamedTuple):
     epoch: int
+    wanted: set[TopicPartition]
     named: set[TopicPartition]
     ended: set[TopicPartition]
 
@@ -51,6 +52,8 @@ class Log:
         async def is_held() -> bool:
             return not self.consumer._fetcher._in_flight
 
+        # So long, aiokafka waits for nothing but its own events.
+        self.consumer._fetcher._fetcher_timeout = LIMIT_S
         self.consumer._fetcher.hold()
         await until(is_held, "end of the last fetch")
 
@@ -72,7 +75,7 @@ async def log(kafka_bootstrap: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 
         def noted(session: FetchSession, positions: Any) -> Any:
             named, gone = begin(session, positions)
-            log.fetches.append(Fetch(session.epoch, set(named), set(gone)))
+            log.fetches.append(Fetch(session.epoch, set(positions), set(named), set(gone)))
             return named, gone
 
         def ended(session: FetchSession, response: Any) -> None:
@@ -123,7 +126,7 @@ async def test_a_session_that_the_broker_refuses_is_begun_anew(
     log.consumer._fetcher.release()
     await log.all_read()
     assert error in log.errors
-    assert log.fetches[before + 1] == Fetch(0, set(log.tps), set())
+    assert log.fetches[before + 1] == Fetch(0, set(log.tps), set(log.tps), set())
 
 
 async def test_a_session_whose_connection_is_lost_is_begun_anew(log: Log) -> None:
@@ -137,7 +140,7 @@ async def test_a_session_whose_connection_is_lost_is_begun_anew(log: Log) -> Non
         connection.close(reason=CloseReason.CONNECTION_BROKEN)
     await log.send(*log.tps)
     await log.all_read()
-    assert log.fetches[before] == Fetch(0, set(log.tps), set())
+    assert log.fetches[before] == Fetch(0, set(log.tps), set(log.tps), set())
 
 
 async def test_a_paused_partition_leaves_the_session_and_comes_back(log: Log) -> None:
@@ -147,6 +150,7 @@ async def test_a_paused_partition_leaves_the_session_and_comes_back(log: Log) ->
     missing = log.sent.pop(paused), log.read.pop(paused)
     await log.all_read()
     assert {paused} in [fetch.ended for fetch in log.fetches]
+    assert paused not in log.fetches[-1].wanted
     log.sent[paused], log.read[paused] = missing
     log.consumer.resume(paused)
     await log.all_read()
