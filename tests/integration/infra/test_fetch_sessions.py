@@ -53,7 +53,7 @@ class Log:
             return not self.consumer._fetcher._in_flight
 
         # So long, aiokafka waits for nothing but its own events.
-        self.consumer._fetcher._fetcher_timeout = LIMIT_S
+        self.consumer._fetcher._fetcher_timeout = 2 * LIMIT_S
         self.consumer._fetcher.hold()
         await until(is_held, "end of the last fetch")
 
