@@ -5,7 +5,7 @@ aiokafka (`AIOKafkaConnection.send`) expects OSError only, so its fetch or send 
 consumer or producer hung for ever.
 
 Fetches and produce requests are encoded and decoded at once rather than field by field (see `fetch_encoding` and
-`produce_encoding`).
+`produce_encoding`). The members of groups have fetch sessions (see `fetch_sessions`).
 
 Records: batches are unpacked with bounded memory, and a faulty record is marked (see `partition_records`).
 """
@@ -13,13 +13,13 @@ Records: batches are unpacked with bounded memory, and a faulty record is marked
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.util import wait_for
 
-from codewell.infra.kafka import fetch_encoding, partition_records, produce_encoding
+from codewell.infra.kafka import fetch_encoding, fetch_sessions, partition_records, produce_encoding
 
 _send = AIOKafkaConnection.send
 
@@ -58,6 +58,7 @@ def patch() -> None:
         (fetcher, "PartitionRecords", partition_records.PartitionRecords),
         (fetcher.FetchResult, "getall", partition_records.getall),
         (fetcher.Fetcher, "fetched_records", partition_records.limited(fetcher.Fetcher.fetched_records)),
+        (consumer, "Fetcher", fetch_sessions.SessionFetcher),
     ):
         getattr(place, name)
         setattr(place, name, ours)
