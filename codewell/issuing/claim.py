@@ -125,20 +125,21 @@ class Claims:
             look_up = await self._look_ups.look(connection, pending, locked.programs)
             held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
             stocks = {}
-            ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
-            await self._minters.load(
-                connection, {(id_, block.version) for id_, block in ranges if block.kind == "range"}
-            )
-            for name, program in locked.programs.items():
-                self.names[program.id] = name
+            programs, minters = locked.programs, self._minters
+            await minters.load(connection, {
+                (programs[name].id, block.version)
+                for name, blocks in locked.blocks.items() for block in blocks if block.kind == "range"
+            })  # fmt: skip
+            for (name, program), blocks in zip(programs.items(), locked.blocks.values(), strict=True):
+                id_ = program.id
+                self.names[id_] = name
                 count = _count(program, wanted[name])
-                if program.reuses_codes and not program.shared and not program.has_reservations:
+                if held and program.reuses_codes and not program.shared and not program.has_reservations:
                     # Each of these profiles is that of a request which needs no new code, nor its text.
-                    count = max(0, count - held[program.id])
-                blocks = locked.blocks[name]
-                stocks[program.id] = claim_queries.drawn_known(
-                    self._minters, program, blocks, count
-                ) or await claim_queries.draw(connection, self._minters, program, blocks, count)
+                    count = max(0, count - held[id_])
+                stocks[id_] = claim_queries.drawn_known(minters, program, blocks, count) or await claim_queries.draw(
+                    connection, minters, program, blocks, count
+                )
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,

@@ -69,6 +69,7 @@ _APPEND_AND_TAKE: Final = f"""
 # From some more on, COPY costs less; it takes two round trips more.
 ROWS_APPENDED_MAX: Final = 200
 _ID: Final = attrgetter("request_id", "ordinal")
+_new: Final = tuple.__new__
 
 # Writes to the write-ahead log only, in a separate transaction.
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
@@ -191,7 +192,7 @@ def drawn_known(
     texts = minters.known_texts(program.id, version, first + next_, wanted)
     if texts is None:
         return None
-    lot = Lot(block_id, range(next_, next_ + wanted), texts, expires_at, fields)
+    lot = _new(Lot, (block_id, range(next_, next_ + wanted), texts, expires_at, fields))
     return LockedStock([lot], max(0, program.pooled - left))
 
 

@@ -29,6 +29,8 @@ class _Texts(NamedTuple):
 
     first: int
     size: int
+    length: int
+    """Of each in characters."""
     joined: str
 
 
@@ -105,12 +107,15 @@ class Minters:
 
     def _texts(self, key: tuple[int, int], first: int, count: int) -> Sequence[str]:
         self._minters.move_to_end(key)
+        minted = self._minted.get(key)
+        if minted is not None:
+            begin, size, length, joined = minted
+            at = first - begin
+            if 0 <= at <= at + count <= size:
+                return [joined[start : start + length] for start in range(at * length, (at + count) * length, length)]
         minter = self._minters[key]
         if count >= _MINTED_MIN:
             return minter.mint(first, count)
-        minted = self._minted.get(key)
-        if minted is None or not minted.first <= first <= first + count <= minted.first + minted.size:
-            texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
-            minted = self._minted[key] = _Texts(first, len(texts), "".join(texts))
-        length, start = minter.template.length, first - minted.first
-        return [minted.joined[at * length : (at + 1) * length] for at in range(start, start + count)]
+        texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
+        self._minted[key] = _Texts(first, len(texts), minter.template.length, "".join(texts))
+        return texts[:count]
