@@ -22,7 +22,7 @@ from codewell.issuing.decide import decide
 from codewell.issuing.decision import Decision
 from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.look_ups import LookUps
-from codewell.issuing.model import Request
+from codewell.issuing.model import LockedPrograms, Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
@@ -122,6 +122,7 @@ class Claims:
                 await reserved_queries.wait_for_block(connection, wait_for.reservation_id, BUSY_TIMEOUT_MS)
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked, own = await self._lock_enough(connection, pending, wanted)
+            session = connection.get_server_pid()
             look_up = await self._look_ups.look(connection, pending, locked.programs)
             held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
             stocks = {}
@@ -156,6 +157,7 @@ class Claims:
             await reserved_queries.write(connection, decision)
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
+        self._known.remember(session, locked, decision.taken)
         self._small.learn(locked, decision)
         self._look_ups.learn(look_up)
         if self._usage is not None:
@@ -191,7 +193,7 @@ class Claims:
 
     async def _lock_enough(
         self, connection: Connection, pending: Sequence[Request], wanted: Counter[str]
-    ) -> tuple[claim_queries.LockedPrograms, reserved_claim.OwnStocks]:
+    ) -> tuple[LockedPrograms, reserved_claim.OwnStocks]:
         """Lock blocks until they hold the wanted number of codes, or no unlocked block is left.
 
         Subtracts from `wanted` what reservations give.

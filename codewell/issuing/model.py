@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.fallbacks import Link
-from codewell.pool.program_rules import Source
+from codewell.pool.program_rules import ProgramRules, Source
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
 
@@ -87,6 +87,39 @@ as_code: Final = partial(tuple.__new__, PooledCode)
 
 PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
 """A PooledCode or an equal plain tuple, which is cheaper to build."""
+
+
+class LockedBlock(NamedTuple):
+    """A block that a claim has locked."""
+
+    id: int
+    kind: str
+    version: int
+    first: int
+    next: int
+    size: int
+    left: int
+    holes: int
+    expires_at: datetime | None
+    fields: str | None
+    row: int = 0
+    """The version of its row (`xmin`): the transaction that wrote it last."""
+
+
+class LockedPrograms(NamedTuple):
+    """Existing programs by short name, the blocks locked for each, the database's time, and which requests are too old.
+
+    A request with an id before `oldest` may have had an answer that has left the database. `rows` are the versions of
+    the programs' rows, which each change of a row makes others; `transaction` is that of the rows that this one writes.
+    `programs` and `blocks` are in the same order.
+    """
+
+    now: datetime
+    oldest: UUID | None
+    programs: dict[str, ProgramRules]
+    blocks: dict[str, list[LockedBlock]]
+    rows: dict[str, int]
+    transaction: int
 
 
 class Lot(NamedTuple):

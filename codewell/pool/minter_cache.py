@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -16,6 +17,9 @@ _MINTERS_MAX: Final = 4_096
 # Minting one code takes as long as minting 64, and half as long as this many.
 _MINTED_MIN: Final = 256
 
+
+# Cached: many programs have the same.
+_template: Final = lru_cache(maxsize=1_024)(Template.parse)
 
 _READ: Final = """
     SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped, t.key_id
@@ -86,7 +90,7 @@ class Minters:
                 f"Template version {row['version']} of program {row['program_id']} is not supported by this version of "
                 "codewell: install the version that created it."
             )
-        return Minter(Template.parse(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
+        return Minter(_template(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int
