@@ -97,6 +97,19 @@ async def test_codes_that_another_worker_gave_are_not_given_again(
     assert await audit(connection) == []
 
 
+async def test_a_known_block_with_too_few_codes_is_not_all(
+    connection: Connection, claims: Claims, minters: Minters, many: None
+) -> None:
+    await claims.attach(asked())
+    await generate(connection, minters, (await programs.get(connection, "P2")).id, 100, None)
+    await claims.attach(asked())
+
+    claimed = await claims.attach([plain(message("P2", profile_id=f"p-{number}")) for number in range(150)])
+
+    assert (len(claimed.given), claimed.waiting) == (150, [])
+    assert await audit(connection) == []
+
+
 async def test_a_claim_that_was_undone_leaves_what_was_known(
     connection: Connection, claims: Claims, many: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
