@@ -71,7 +71,7 @@ async def test_only_what_changed_since_the_last_claim_is_read(
             ("P5", "UPDATE block SET open = false WHERE program_id = $1"),
         ):
             await connection.execute(change, (await programs.get(connection, name)).id)
-        await generate(connection, minters, (await programs.get(connection, "P6")).id, 10, None)
+        await generate(connection, minters, (await programs.get(connection, "P6")).id, 10, '{"discount": "5"}')
         async with session.transaction():
             read_anew = await claim_queries.lock_blocks(session, wanted, KnownRules())
             known_too = await claim_queries.lock_blocks(session, wanted, known)
