@@ -98,14 +98,16 @@ async def test_codes_that_another_worker_gave_are_not_given_again(
 
 
 async def test_a_known_block_with_too_few_codes_is_not_all(
-    connection: Connection, claims: Claims, minters: Minters, many: None
+    connection: Connection, connections: Pool, claims: Claims, minters: Minters, many: None
 ) -> None:
     await claims.attach(asked())
-    await generate(connection, minters, (await programs.get(connection, "P2")).id, 100, None)
+    await generate(connection, minters, (await programs.get(connection, "P2")).id, 100, '{"discount": "5"}')
     await claims.attach(asked())
+    async with connections.acquire() as session, session.transaction():
+        both = await claim_queries.lock_blocks(session, {"P1": 1, "P2": 4}, claims._known)
 
+    assert len(both.blocks["P2"]) == 2
     claimed = await claims.attach([plain(message("P2", profile_id=f"p-{number}")) for number in range(150)])
-
     assert (len(claimed.given), claimed.waiting) == (150, [])
     assert await audit(connection) == []
 
