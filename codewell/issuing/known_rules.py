@@ -12,7 +12,7 @@ _POOLED: Final = ProgramRules._fields.index("pooled")
 _new: Final = tuple.__new__
 
 
-class KnownProgram(NamedTuple):
+class LastSeen(NamedTuple):
     """The version of a program's row, its rules with the level of the pool, and the block that gives codes first."""
 
     version: int
@@ -34,10 +34,10 @@ class KnownRules:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, KnownProgram] = {}
+        self._known: dict[str, LastSeen] = {}
         self._session: int | None = None
 
-    def of(self, session: int, names: Iterable[str]) -> dict[str, KnownProgram]:
+    def of(self, session: int, names: Iterable[str]) -> dict[str, LastSeen]:
         """Those of these programs that are known in this session, which is named by its process."""
         if session != self._session:
             return {}
@@ -62,7 +62,7 @@ class KnownRules:
                 moved = id_, kind, version, first, next_, size, left - given, holes, expires_at, fields, transaction
                 # Each of these takes a fraction of the time of `_replace`.
                 block, rules = _new(LockedBlock, moved), _with_pooled(program, program.pooled - given)
-            self._known[name] = _new(KnownProgram, (rows[name], rules, block))
+            self._known[name] = _new(LastSeen, (rows[name], rules, block))
 
 
 def _with_pooled(program: ProgramRules, pooled: int) -> ProgramRules:

@@ -133,18 +133,16 @@ def _open_groups(
     usual = {name for name, program in programs.items() if reasons[name] is None and not program.reuses_codes}
     for (names, source), indexes in plain.items():
         if usual.issuperset(names):
-            own = tuple(map(programs.__getitem__, names))
-            groups.append(_new(_PlainGroup, (names, own, source, indexes, [])))
+            groups.append(_new(_PlainGroup, (names, tuple(map(programs.__getitem__, names)), source, indexes, [])))
             continue
         against = [Against(name, reason) for name in names if (reason := reasons.get(name, "program_unknown"))]
         if against:
             _refuse(found, [requests[index] for index in indexes], against, source, programs, now)
             continue
-        group = _PlainGroup(names, tuple([programs[name] for name in names]), source, indexes, [])
-        if len(names) > 1 or group.programs[0].shared:
+        if len(names) > 1 or programs[names[0]].shared:
             found.others.extend(indexes)
         else:
-            reusing.append(group)
+            reusing.append(_PlainGroup(names, (programs[names[0]],), source, indexes, []))
     if reusing:
         groups += _without_code(found, requests, reusing, programs, assigned, now)
     return groups
@@ -295,13 +293,6 @@ def _runs(requests: Sequence[Request], program: ProgramRules, stock: LockedStock
         part = requests[begin : begin + len(lot.positions)]
         begin += len(lot.positions)
         yield Run(
-            [request.id for request in part],
-            [request.event.profile_id for request in part],
-            program.id,
-            lot.block_id,
-            lot.positions,
-            lot.texts,
-            expiry_when_attached(program, now, lot.expires_at),
-            lot.fields,
-            now,
-        )
+            [request.id for request in part], [request.event.profile_id for request in part], program.id,
+            lot.block_id, lot.positions, lot.texts, expiry_when_attached(program, now, lot.expires_at), lot.fields, now,
+        )  # fmt: skip

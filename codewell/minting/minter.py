@@ -60,7 +60,7 @@ class _InverseTables(NamedTuple):
     """The start of each place's alphabet in `digits`."""
 
 
-class _Tables(NamedTuple):
+class _Columns(NamedTuple):
     """What a template's minters share: their number of codes, and columns with a value for each place.
 
     In all arrays rows are places and columns are codes: a row is one contiguous vector with one divisor. Those of
@@ -78,14 +78,14 @@ class _Tables(NamedTuple):
 
 
 @lru_cache(maxsize=1_024)  # Cached: many programs have one template, and these are most of a minter's memory.
-def _tables(template: Template) -> _Tables:
+def _columns(template: Template) -> _Columns:
     head, numbers = _permuted_places(template)
     cells = template.free_cells
     heads = [len(cell) for cell in cells[:head]]
     weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
     alphabets = list(dict.fromkeys(cells))
     starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
-    return _Tables(
+    return _Columns(
         head,
         numbers,
         _column([len(cell) for cell in cells]),
@@ -109,7 +109,7 @@ class Minter:
             raise ValueError(f"A minter's key has {MINTER_KEY_BYTES} bytes, not {len(key)}.")
         self.template = template
         self._head, self.numbers, self._radices, self._weights, self._alphabets, self._characters, self._starts = (
-            _tables(template)
+            _columns(template)
         )
         self._permutation = Permutation(key[:KEY_BYTES], self.numbers)
         self._cipher = block_cipher(key[KEY_BYTES:])
