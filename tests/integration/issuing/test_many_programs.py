@@ -60,6 +60,7 @@ async def test_what_is_answered_is_stored(
 async def test_only_what_changed_since_the_last_claim_is_read(
     connection: Connection, connections: Pool, claims: Claims, minters: Minters, many: None
 ) -> None:
+    await generate(connection, minters, (await programs.get(connection, "P6")).id, 10, '{"discount": "5"}')
     for _ in range(2):
         await claims.attach(asked())
     known, wanted = claims._known, dict.fromkeys(PROGRAMS, 1)
@@ -69,9 +70,10 @@ async def test_only_what_changed_since_the_last_claim_is_read(
             ("P3", 'UPDATE block SET fields = \'{"discount": "20"}\' WHERE program_id = $1'),
             ("P4", "UPDATE program SET codes_max = codes_max + 1 WHERE id = $1"),
             ("P5", "UPDATE block SET open = false WHERE program_id = $1"),
+            # As another worker takes a code of its last block.
+            ("P6", "UPDATE block SET next = 1 WHERE id = (SELECT max(id) FROM block WHERE program_id = $1)"),
         ):
             await connection.execute(change, (await programs.get(connection, name)).id)
-        await generate(connection, minters, (await programs.get(connection, "P6")).id, 10, '{"discount": "5"}')
         async with session.transaction():
             read_anew = await claim_queries.lock_blocks(session, wanted, KnownRules())
             known_too = await claim_queries.lock_blocks(session, wanted, known)
