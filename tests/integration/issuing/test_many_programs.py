@@ -71,7 +71,7 @@ async def test_only_what_changed_since_the_last_claim_is_read(
             ("P4", "UPDATE program SET codes_max = codes_max + 1 WHERE id = $1"),
             ("P5", "UPDATE block SET open = false WHERE program_id = $1"),
             # As another worker takes a code of its last block.
-            ("P6", "UPDATE block SET next = 1 WHERE id = (SELECT max(id) FROM block WHERE program_id = $1)"),
+            ("P6", "UPDATE block SET next = 1, attached = 1 WHERE program_id = $1 AND size = 10"),
         ):
             await connection.execute(change, (await programs.get(connection, name)).id)
         async with session.transaction():
