@@ -123,7 +123,7 @@ class Claims:
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked, own = await self._lock_enough(connection, pending, wanted)
             look_up = await self._look_ups.look(connection, pending, locked.programs)
-            held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
+            held = look_up.held(locked.now)
             stocks = {}
             ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
             await self._minters.load(
