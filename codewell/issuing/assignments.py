@@ -36,8 +36,9 @@ _FIND: Final = f"""
 # The index is walked in one scan, not once for each key. Batches have few different expiries, and asyncpg takes longer
 # to read one than for the rest of the row.
 _FIND_IN_SCOPE: Final = """
-    SELECT profile_id, block_id, position, code, timestamptz_send(expires_at), fields FROM holding
-    WHERE program_id = $1 AND profile_id = ANY($2::text[]) AND scope = $3
+    SELECT array_agg(profile_id), array_agg(block_id), array_agg(position), array_agg(code),
+           array_agg(timestamptz_send(expires_at)), array_agg(fields)
+    FROM holding WHERE program_id = $1 AND profile_id = ANY($2::text[]) AND scope = $3
     """
 _ASSIGN: Final = """
     INSERT INTO holding AS h (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
@@ -74,10 +75,11 @@ async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) 
         rows = await connection.fetch(_FIND, program_ids, profile_ids, scopes)
         return {as_key(row[:3]): as_code(row[3:]) for row in rows}
     # The server finds sorted ones faster.
-    rows = await connection.fetch(_FIND_IN_SCOPE, program_ids[0], sorted(profile_ids), scopes[0])
-    if not rows:
+    found, block_ids, positions, texts, expiries, fields = await connection.fetchrow(
+        _FIND_IN_SCOPE, program_ids[0], sorted(profile_ids), scopes[0]
+    )
+    if found is None:
         return {}
-    found, block_ids, positions, texts, expiries, fields = zip(*rows, strict=True)
     codes = zip(block_ids, positions, texts, map(moment, expiries), fields, strict=True)
     found_keys = zip(repeat(program_ids[0]), found, repeat(scopes[0]))
     return dict(zip(map(as_key, found_keys), map(as_code, codes), strict=True))
