@@ -42,6 +42,8 @@ _BATCH: Final = 4_000
 _ACTIVATED_SHARE: Final = 10
 _CHANGED: Final = 200
 _MINUTES_S: Final = 300
+# Of each page; a request takes milliseconds.
+_REQUESTS_A_REPETITION: Final = 3
 _FILTERS: Final = ("", "state=pooled", "state=attached", "state=activated", "state=expired", "state=deleted")
 
 _ACTIVATE: Final = """
@@ -76,7 +78,7 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
                 asked[what] = (site, request("GET", f"/api/v1/programs/{_FOLDING}/codes/{text}", token))
             asked[PEER] = (peer, request("GET", f"{_PATH}/codes", ""))
             asked[CEILING] = (peer, request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"}))
-            times = await _timed(asked, repetitions, progress)
+            times = await _timed(asked, repetitions * _REQUESTS_A_REPETITION, progress)
     for what, values in times.items():
         median = report.add(what, "ms", values)
         if what in paths:
@@ -88,18 +90,18 @@ async def bench_browse(codes: int, attached: int, repetitions: int, progress: Pr
     return report
 
 
-async def _timed(asked: Mapping[str, tuple[Site, str]], repetitions: int, progress: Progress) -> dict[str, list[float]]:
+async def _timed(asked: Mapping[str, tuple[Site, str]], requests: int, progress: Progress) -> dict[str, list[float]]:
     """Latencies of sequential requests that alternate between the filters (ms); the first of each is a warm-up."""
     times: dict[str, list[float]] = {what: [] for what in asked}
-    for repetition in range(repetitions + 1):
+    for number in range(requests + 1):
         for what, (site, one) in asked.items():
             seen = await site.load([one], connections=1)
             if set(map(int, seen.statuses)) != {200}:
                 raise CodewellError(f"{what} was not answered well: {seen.statuses}.")
-            if repetition:
+            if number:
                 times[what] += seen.times_ms
-        if repetition:
-            progress(f"{repetition} of {repetitions}: " + ", ".join(f"{one[-1]:.3g}" for one in times.values()) + " ms")
+        if number:
+            progress(f"{number} of {requests}: " + ", ".join(f"{one[-1]:.3g}" for one in times.values()) + " ms")
     return times
 
 

@@ -195,7 +195,11 @@ def till(requests: int, repetitions: int, as_json: bool) -> None:
     help="Attached codes; a tenth of them are activated.",
 )
 @click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=9, show_default=True, help="Requests for each page."
+    "--repetitions",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="Rounds of three requests for each page.",
 )
 @json_option
 def browse(codes: int, attached: int, repetitions: int, as_json: bool) -> None:

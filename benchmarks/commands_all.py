@@ -23,16 +23,17 @@ _DOCS = click.option(
     show_default=True,
     help="Directory of benchmarks.md and benchmarks/.",
 )
+_REPETITIONS = click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each benchmark."
+)
 
 
 @click.command("all")
 @_ONLY
-@click.option(
-    "--repetitions", type=click.IntRange(1, 100), help="Repetitions of each benchmark, instead of its own default."
-)
+@_REPETITIONS
 @_DOCS
 @json_option
-def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_json: bool) -> None:
+def bench_all(only: tuple[str, ...], repetitions: int, docs: Path, as_json: bool) -> None:
     """Run all benchmarks and write docs/benchmarks.md."""
     from benchmarks.catalogue import chosen
     from benchmarks.page import Page
@@ -54,9 +55,7 @@ def bench_all(only: tuple[str, ...], repetitions: int | None, docs: Path, as_jso
 
 @click.command()
 @_ONLY
-@click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each benchmark."
-)
+@_REPETITIONS
 @_DOCS
 @json_option
 def check(only: tuple[str, ...], repetitions: int, docs: Path, as_json: bool) -> None:

@@ -22,14 +22,21 @@ from services.cli.output import json_option
     help="Requests that the issuer answers meanwhile.",
 )
 @click.option(
+    "--there",
+    type=click.IntRange(0, 1_000_000_000),
+    default=0,
+    show_default=True,
+    help="Answers that stay, beside which it is measured once more. A million takes 210 MB of disk.",
+)
+@click.option(
     "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each measurement."
 )
 @json_option
-def retention(answers: int, requests: int, repetitions: int, as_json: bool) -> None:
+def retention(answers: int, requests: int, there: int, repetitions: int, as_json: bool) -> None:
     """Let old answers leave the database.
 
     Beside a bare DELETE of as many, and beside an issuer.
     """
     from benchmarks.retention import bench_retention
 
-    print_report(measured(lambda: bench_retention(answers, requests, repetitions, progress)), as_json)
+    print_report(measured(lambda: bench_retention(answers, requests, there, repetitions, progress)), as_json)

@@ -14,7 +14,7 @@ from benchmarks import contestants
 from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import fresh_servers
 from benchmarks.grown import check_audit
-from benchmarks.grown_answers import grow
+from benchmarks.grown_answers import grow, indexes_afterwards
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
@@ -48,22 +48,35 @@ _SOME_STAY: Final = """
     SELECT EXISTS (SELECT FROM block b JOIN program p ON p.id = b.program_id
                    WHERE p.name ^@ 'BESIDE_' AND coalesce(b.archived_until, 0) < b.size)
     """
+_STAYED: Final = "SELECT count(*) FROM answer WHERE block_id > $1 AND block_id IS NOT NULL AND NOT again"
 _BYTES: Final = "SELECT pg_database_size(current_database())"
 
 _Leave = Callable[[Connection, int], Awaitable[None]]
 """Lets all answers leave that are in blocks with ids after a number."""
 
 
-async def bench_retention(answers: int, requests: int, repetitions: int, progress: Progress) -> Report:
-    """Let `answers` old answers leave in each way, then some beside an issuer with `requests`. Raises CodewellError."""
+async def bench_retention(answers: int, requests: int, there: int, repetitions: int, progress: Progress) -> Report:
+    """Let `answers` old answers leave in each way, then some beside an issuer with `requests`.
+
+    Then both again as Codewell does it, beside `there` answers that are still needed; 0 omits that. Raises
+    CodewellError.
+    """
     report = Report("retention", facts())
     async with fresh_servers(progress) as servers:
         url = servers.postgres.url
         folder = servers.home.path / "archive"
         async with pool(url, "codewell-bench", 2) as own, connection(url, "codewell-bench") as opened:
-            await _alone(report, opened, _ways(servers, own, folder), answers, repetitions, progress)
-        await check_audit(url)
-        await _beside(report, servers, answers, requests, repetitions, progress)
+            ways = _ways(servers, own, folder)
+            await _alone(report, opened, ways, answers, repetitions, progress)
+            await check_audit(url)
+            await contestants.make_topics(servers, PRODUCT, _PREFIX)
+            await _beside(report, servers, answers, requests, repetitions, progress)
+            if there:
+                # What was not measured is not to be measured later.
+                await ways["codewell without rest"](opened, 0)
+                await _load(opened, there, progress)
+                await _among(report, opened, ways, answers, there, repetitions, progress)
+                await _beside(report, servers, answers, requests, repetitions, progress, there)
     return report
 
 
@@ -109,17 +122,13 @@ async def _alone(
 ) -> None:
     rates: dict[str, list[float]] = {name: [] for name in ways}
     empty = await opened.fetchval(_BYTES)
-    there = 0
+    full = 0
     for number in range(repetitions * len(ways)):
         name = list(ways)[number % len(ways)]
         after = await opened.fetchval(_NEWEST) or 0
         await _grow(opened, f"OLD_{number}", answers, number * answers, progress)
-        there = there or await opened.fetchval(_BYTES) - empty
-        began = time.perf_counter()
-        await ways[name](opened, after)
-        rates[name].append(answers / (time.perf_counter() - began))
-        if left := await opened.fetchval("SELECT count(*) FROM answer"):
-            raise CodewellError(f"{left:,} answers have not left.")
+        full = full or await opened.fetchval(_BYTES) - empty
+        rates[name].append(await _rate(opened, ways[name], answers, after))
         progress(f"{name}, {number // len(ways) + 1} of {repetitions}: {rates[name][-1]:,.0f} answers/s")
     await opened.execute("VACUUM answer", timeout=_TIMEOUT_S)
     gone = await opened.fetchval(_BYTES) - empty
@@ -127,9 +136,43 @@ async def _alone(
     for name in ("codewell without rest", "codewell without rest, without files"):
         shares = [ours / bare for ours, bare in zip(rates[name], rates["DELETE alone"], strict=True)]
         report.add(f"{name} / DELETE alone", OF_CEILING, shares)
-    report.add("disk of a million answers", "MB", [there / answers])
+    report.add("disk of a million answers", "MB", [full / answers])
     report.add("left behind by a million answers, at most", "MB", [gone / (answers * repetitions * len(ways))])
     report.goals.append(Goal("answers a second", seen["codewell"].rate, RATE_GOAL))
+
+
+async def _rate(opened: Connection, leave: _Leave, answers: int, after: int) -> float:
+    """Answers a second, of `answers` in blocks with ids after `after`."""
+    began = time.perf_counter()
+    await leave(opened, after)
+    seconds = time.perf_counter() - began
+    if stayed := await opened.fetchval(_STAYED, after):
+        raise CodewellError(f"{stayed:,} answers have not left.")
+    return answers / seconds
+
+
+async def _load(opened: Connection, there: int, progress: Progress) -> None:
+    """Answers that are needed for years, of requests before and after those whose answers leave."""
+    async with indexes_afterwards(opened, progress):
+        await grow(opened, "NEEDED", there, 0, 7, progress)
+
+
+async def _among(
+    report: Report, opened: Connection, ways: dict[str, _Leave], answers: int, there: int, repetitions: int,
+    progress: Progress,
+) -> None:  # fmt: skip
+    rates = []
+    for repetition in range(1, repetitions + 1):
+        after = await opened.fetchval(_NEWEST)
+        await _grow(opened, f"AMONG_{repetition}", answers, there // 2 + repetition * answers, progress)
+        rates.append(await _rate(opened, ways["codewell"], answers, after))
+        progress(f"among {there:,}, {repetition} of {repetitions}: {rates[-1]:,.0f} answers/s")
+    seen = report.add(f"codewell{_label(there)}", "answers/s", rates)
+    report.goals.append(Goal(f"answers a second{_label(there)}", seen.rate, RATE_GOAL))
+
+
+def _label(there: int) -> str:
+    return f", {there:,} stay" if there else ""
 
 
 async def _grow(opened: Connection, name: str, count: int, first: int, progress: Progress) -> None:
@@ -140,28 +183,32 @@ async def _grow(opened: Connection, name: str, count: int, first: int, progress:
 
 
 async def _beside(
-    report: Report, servers: Servers, answers: int, requests: int, repetitions: int, progress: Progress
-) -> None:
+    report: Report, servers: Servers, answers: int, requests: int, repetitions: int, progress: Progress,
+    there: int = 0,
+) -> None:  # fmt: skip
     """Issuing without a retention and with it, in turn."""
-    await contestants.make_topics(servers, PRODUCT, _PREFIX)
-    shares, rates = [], []
+    alones, shares, rates = [], [], []
     for repetition in range(1, repetitions + 1):
         async with connection(servers.postgres.url, "codewell-bench") as opened:
             await filters.drop(opened)
-        alone = (await run(_heat(f"alone_{repetition}", requests), servers)).rate
+        alone = (await run(_heat(f"alone_{repetition}_{there}", requests), servers)).rate
         async with connection(servers.postgres.url, "codewell-bench") as opened:
             grown = _TIMES_BESIDE * answers
-            await _grow(opened, f"BESIDE_{repetition}", grown, 10**9 + repetition * grown, progress)
+            first = there // 2 or 10**9
+            await _grow(opened, f"BESIDE_{repetition}_{there}", grown, first + repetition * grown, progress)
         async with _leaving(servers) as generator:
-            heat = _heat(f"beside_{repetition}", requests)
+            heat = _heat(f"beside_{repetition}_{there}", requests)
             beside = (await run(replace(heat, contender=replace(PRODUCT, stock=generator.stock)), servers)).rate
             rates.append(await generator.rate())
+        alones.append(alone)
         shares.append(beside / alone)
         told = f"{alone:,.0f} requests/s, {beside:,.0f} beside {rates[-1]:,.0f} answers/s that leave"
         progress(f"issuing, {repetition} of {repetitions}: {told}")
-    report.add("beside an issuer", "answers/s", rates)
-    share = report.add("issuing beside it / without", "share", shares)
-    report.goals.append(Goal("share of issuing that is left", share.rate, SHARE_GOAL))
+    label = _label(there)
+    report.add(f"beside an issuer{label}", "answers/s", rates)
+    report.add(f"issuing without it{label}", "requests/s", alones)
+    share = report.add(f"issuing beside it / without{label}", "share", shares)
+    report.goals.append(Goal(f"share of issuing that is left{label}", share.rate, SHARE_GOAL))
 
 
 def _heat(name: str, requests: int) -> Heat:

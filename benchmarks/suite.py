@@ -28,12 +28,12 @@ class Measured:
 
 
 async def each(
-    benchmarks: Sequence[Benchmark], stop: asyncio.Event, progress: Progress, *, short: bool, repetitions: int | None
+    benchmarks: Sequence[Benchmark], stop: asyncio.Event, progress: Progress, *, short: bool, repetitions: int
 ) -> AsyncIterator[Measured]:
     """Run them with their own sizes or short, and continue after a failure. Raises CodewellError when stopped."""
     for number, benchmark in enumerate(benchmarks, 1):
         progress(f"{benchmark.name}, {number} of {len(benchmarks)}")
-        options = [*(benchmark.short if short else ()), *([f"--repetitions={repetitions}"] if repetitions else ())]
+        options = [*(benchmark.short if short else ()), f"--repetitions={repetitions}"]
         began = time.monotonic()
         report = await _report([benchmark.name, *options], stop)
         if stop.is_set():

@@ -1,5 +1,6 @@
 """Every topic: its name, what its key is, which events it carries, how many partitions it has."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from schemas import events, lifecycle
@@ -7,6 +8,8 @@ from schemas import events, lifecycle
 REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
 DEAD_LETTER_BYTES_MAX: Final = 3 * 1024 * 1024
 REPLY_PARTITIONS: Final = 24
+PARTITIONS_ON_ONE_MACHINE: Final = 6
+"""Enough where all workers are on one machine: a broker syncs files of each partition to the disk at each start."""
 REPLICAS: Final = 3
 IN_SYNC_MIN: Final = 2
 """Replicas that must have a record before it is acknowledged, where a topic has `REPLICAS`: one broker may be lost."""
@@ -54,6 +57,11 @@ ALERTS: Final = "alerts"
 CODE_LIFECYCLE: Final = "code-lifecycle"
 
 
+def partitions_of(topic: Topic, most: int | None) -> int:
+    """How many partitions it gets where no topic needs more than `most`; that of the stream has its number for ever."""
+    return topic.partitions if most is None or topic.name == CODE_LIFECYCLE else min(topic.partitions, most)
+
+
 def reply_to(request_topic: str) -> str:
     """Where answers go unless the request names another topic."""
     return f"{request_topic}.reply"
@@ -88,3 +96,12 @@ TOPICS: Final = (
     Topic(ALERTS, "program id", (events.ALERT_RAISED, events.ALERT_CLEARED), 6),
     Topic(CODE_LIFECYCLE, "code's place", _LIFECYCLE, lifecycle.PARTITIONS, _KEPT),
 )
+
+
+def wanted_topics(prefix: str, reply_topics: Iterable[str]) -> dict[str, Topic]:
+    """Our topics, and those that senders name for their answers, by full name.
+
+    Those of senders have as many partitions as our own, as an answer goes to its request's partition.
+    """
+    named = {name: Topic(name, "profile id", (), REPLY_PARTITIONS) for name in reply_topics}
+    return named | {prefix + topic.name: topic for topic in TOPICS}

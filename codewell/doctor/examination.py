@@ -24,6 +24,7 @@ from codewell.keys import announcements, rotation
 from codewell.keys.master_keys import MasterKeys
 from codewell.usage.figures import workers as read_workers
 from codewell.webhooks.settings import WebhookSettings
+from schemas.topics import wanted_topics
 from schemas.usage import Worker
 
 NAME: Final = "codewell-doctor"
@@ -137,7 +138,7 @@ class _Kafka(NamedTuple):
 
 
 async def _kafka(settings: StackSettings, reply_topics: Sequence[str]) -> _Kafka:
-    wanted = topic_rules.wanted_topics(settings.topic_prefix, reply_topics)
+    wanted = wanted_topics(settings.topic_prefix, reply_topics)
     try:
         facts = await read_cluster(settings.kafka_config, wanted)
     except CodewellError as error:

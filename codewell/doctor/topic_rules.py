@@ -1,7 +1,7 @@
 """What must hold for the topics: that they exist, what they lose and when, who may write to them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -23,12 +23,6 @@ class _Fault(NamedTuple):
     level: Level
     says: str
     mend: str
-
-
-def wanted_topics(prefix: str, reply_topics: Sequence[str]) -> dict[str, Topic]:
-    """Our topics and those for replies, by full name."""
-    named_ones = {name: Topic(name, "profile id", (), topics.REPLY_PARTITIONS) for name in reply_topics}
-    return named_ones | {prefix + topic.name: topic for topic in topics.TOPICS}
 
 
 def topic_findings(facts: ClusterFacts, wanted: dict[str, Topic]) -> Iterator[CheckResult]:
@@ -54,10 +48,11 @@ def topic_findings(facts: ClusterFacts, wanted: dict[str, Topic]) -> Iterator[Ch
 
 
 def _faults(there: TopicFacts, wanted: Topic, broker_count: int) -> Iterator[_Fault]:
-    if there.partitions < wanted.partitions:
+    partitions = topics.partitions_of(wanted, topics.PARTITIONS_ON_ONE_MACHINE if broker_count == 1 else None)
+    if there.partitions < partitions:
         yield _Fault(
             "warning",
-            f"{there.partitions} partitions instead of {wanted.partitions}, so at most as many workers share it",
+            f"{there.partitions} partitions instead of {partitions}, so at most as many workers share it",
             "stop its senders until nothing waits, then kafka-topics.sh --alter --partitions",
         )
     if there.without_leader:

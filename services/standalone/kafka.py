@@ -1,13 +1,14 @@
 """A real Kafka on loopback: one KRaft broker that is its own controller, in one JVM."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import time
 
 import structlog
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError
 
 from codewell.errors import StackUnavailable
@@ -21,6 +22,7 @@ from services.standalone.kafka_storage import META, format_storage, new_id
 from services.standalone.ports import LOOPBACK, free_port, is_free, taken
 
 NAME = "Kafka"
+CLIENT_ID = "codewell-standalone"
 CONTROLLER = "Kafka's controller"
 STARTS_MAX = 2
 READY_POLL_S = 0.02
@@ -179,10 +181,14 @@ class KafkaBroker:
 
     async def _has_broker(self) -> bool:
         client = AIOKafkaClient(
-            bootstrap_servers=self.bootstrap, client_id="codewell-standalone", request_timeout_ms=METADATA_TIMEOUT_MS
+            bootstrap_servers=self.bootstrap, client_id=CLIENT_ID, request_timeout_ms=METADATA_TIMEOUT_MS
         )
         try:
             await client.bootstrap()
+            if client.cluster.brokers():
+                # The first question for a coordinator makes it create the topic of offsets, for which groups wait.
+                with contextlib.suppress(KafkaError):
+                    await client.coordinator_lookup(CoordinationType.GROUP, CLIENT_ID)
             return bool(client.cluster.brokers())
         except KafkaError:
             return False

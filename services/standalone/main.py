@@ -16,6 +16,7 @@ from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres import logins
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
+from schemas.topics import PARTITIONS_ON_ONE_MACHINE
 from services.issuer.settings import check_reply_topics
 from services.standalone.admin_token import admin_token_of
 from services.standalone.child import Child
@@ -133,7 +134,8 @@ async def _start_servers(
     async def broker() -> None:
         bootstrap = await servers.kafka.start()
         options.progress("making tables and topics")
-        await create_topics(bootstrap, prefix, reply_topics=reply_topics)
+        partitions_max = max(PARTITIONS_ON_ONE_MACHINE, options.issuers)
+        await create_topics(bootstrap, prefix, reply_topics=reply_topics, partitions_max=partitions_max)
 
     made, _ = await both(database(), broker())
     return made

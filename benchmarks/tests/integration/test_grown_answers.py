@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from benchmarks.grown import check_audit
-from benchmarks.grown_answers import IdVersion, grow
+from benchmarks.grown_answers import IdVersion, grow, indexes_afterwards
 from codewell.audit.promises import audit
 from codewell.errors import CodewellError
 from codewell.infra.uuid7 import uuid7
@@ -64,3 +64,23 @@ async def test_a_commit_waits_for_the_disk_again_afterwards(connection: asyncpg.
     await grown(connection, 7)
 
     assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_indexes_that_are_built_afterwards_have_all_answers_and_those_to_come(
+    connection: asyncpg.Connection,
+) -> None:
+    async with indexes_afterwards(connection, lambda _: None):
+        await grow(connection, "FIRST", COUNT, 0, 7, lambda _: None)
+        assert await connection.fetchval("SELECT pg_indexes_size('answer')") < COUNT
+
+    assert await audit(connection) == []
+    await grow(connection, "SECOND", COUNT, COUNT, 7, lambda _: None)
+    await connection.execute("SET enable_seqscan = off")
+    for of in ("request_id IS NOT NULL", "block_id IS NOT NULL AND NOT again AND position >= 0"):
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT request_id FROM answer WHERE {of}")
+        assert '"Index Name"' in plan
+        assert await connection.fetchval(f"SELECT count(request_id) FROM answer WHERE {of}") == 2 * COUNT
+    with pytest.raises(asyncpg.UniqueViolationError, match="answer_code_once"):
+        await connection.execute("UPDATE answer SET position = 0")
+    with pytest.raises(asyncpg.UniqueViolationError, match="answer_once"):
+        await connection.execute("UPDATE answer SET request_id = $1", uuid7())

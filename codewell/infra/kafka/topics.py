@@ -11,19 +11,19 @@ from codewell.infra.kafka.clients import admin
 from codewell.infra.kafka.cluster_facts import TopicFacts, read_cluster
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.kafka.topic_settings import set_on_topics
-from schemas.topics import IN_SYNC_MIN, REPLICAS, REPLY_PARTITIONS, TOPICS
+from schemas.topics import IN_SYNC_MIN, REPLICAS, TOPICS, partitions_of, wanted_topics
 
 IN_SYNC: Final = "min.insync.replicas"
 
 
 async def create_topics(
-    kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None, reply_topics: Iterable[str] = ()
-) -> list[str]:
+    kafka_config: KafkaConfig | str, prefix: str, replication: int | None = None, reply_topics: Iterable[str] = (),
+    partitions_max: int | None = None,
+) -> list[str]:  # fmt: skip
     """Create missing topics and return their names. Default replication: 3, or the number of brokers if fewer.
 
     With 3 replicas or more a record is acknowledged once 2 have it. `reply_topics` are the full names of topics that
-    requests may name for their answers; they get as many partitions as our own, as an answer goes to its request's
-    partition.
+    requests may name for their answers. `partitions_max` is for a cluster with all workers on one machine.
 
     Existing topics keep their partitions: more of them would move a profile's requests to other partitions. Raises
     StackUnavailable.
@@ -33,14 +33,13 @@ async def create_topics(
         if replication is None:
             replication = min(REPLICAS, len((await client.describe_cluster())["brokers"]))
         safety = {IN_SYNC: str(IN_SYNC_MIN)} if replication >= REPLICAS else {}
-        own = [
-            NewTopic(prefix + topic.name, topic.partitions, replication, topic_configs={**dict(topic.config), **safety})
-            for topic in TOPICS
+        wanted = [
+            NewTopic(
+                name, partitions_of(topic, partitions_max), replication, topic_configs={**dict(topic.config), **safety}
+            )
+            for name, topic in wanted_topics(prefix, reply_topics).items()
+            if name not in there
         ]
-        named = [
-            NewTopic(name, REPLY_PARTITIONS, replication, topic_configs=safety) for name in dict.fromkeys(reply_topics)
-        ]
-        wanted = [topic for topic in {one.name: one for one in [*named, *own]}.values() if topic.name not in there]
         if not wanted:
             return []
         answer = await client.create_topics(wanted)

@@ -155,7 +155,7 @@ async def test_each_fault_of_the_topics_is_named_and_no_topic_is_made(site: Site
     assert has(found, "error", "compacted: of a key's records", f"{site.prefix}scenario-step")
     assert has(found, "error", "max.message.bytes is too small", f"{site.prefix}scenario-step")
     assert has(found, "error", "compression.type is zstd", f"{site.prefix}scenario-step")
-    assert has(found, "warning", "2 partitions instead of 24", " and ")
+    assert has(found, "warning", "2 partitions instead of 6", " and ")
     assert has(findings["clocks"], "well", "the clock of Kafka's controller")
     # The lag cannot be read while a topic is missing.
     assert findings["backlog"][0][0] == "unseen"

@@ -92,6 +92,8 @@ async def test_the_stack_after_a_killed_one_has_its_data_and_ports(
     endpoints = await wait_for_endpoints(tmp_path)
     with pytest.raises(StackUnavailable, match=f"pid {owner.pid} already runs in {tmp_path}"):
         await Home.open(tmp_path)
+    # Made before a group asks for it.
+    await until((tmp_path / "kafka" / "data" / "__consumer_offsets-0").exists, "topic of offsets")
     await keep_a_row(endpoints.postgres_url)
     await keep_a_message(endpoints.kafka_bootstrap)
     killed = processes_in(tmp_path)

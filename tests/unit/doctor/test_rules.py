@@ -14,7 +14,7 @@ from codewell.doctor.setting_rules import Given
 from codewell.errors import StackUnavailable
 from codewell.infra.kafka.cluster_facts import ClusterFacts, Permission, TopicFacts
 from codewell.keys.rotation import RotationCounts
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, wanted_topics
 from schemas.usage import Lag, Lags, Worker
 
 NOW = datetime(2026, 12, 1, 10, tzinfo=UTC)
@@ -29,7 +29,7 @@ GOOD_CONFIG = {
     "cleanup.policy": "delete", "retention.ms": "604800000", "retention.bytes": "-1", "min.insync.replicas": "2",
     "unclean.leader.election.enable": "false", "max.message.bytes": "3145728", "compression.type": "uncompressed",
 }  # fmt: skip
-WANTED = topic_rules.wanted_topics("", [])
+WANTED = wanted_topics("", [])
 
 
 def postgres(settings: dict[str, str] | None = None, **changed: Any) -> PostgresFacts:
@@ -198,6 +198,8 @@ def test_topics_as_they_should_be() -> None:
     assert faults(topic_rules.topic_findings(kept_for_ever, WANTED)) == []
     alone = cluster(broker_count=1, replicas=1, in_sync=1, config={"min.insync.replicas": "1"})
     assert not [one for one in topic_rules.topic_findings(alone, WANTED) if "message-render" in one.says]
+    on_one_machine = cluster(broker_count=1, replicas=1, in_sync=1, config={"min.insync.replicas": "1"}, partitions=6)
+    assert not [one for one in topic_rules.topic_findings(on_one_machine, WANTED) if "message-render" in one.says]
 
 
 def test_topics_that_are_missing_or_hidden_and_profiles_that_are_not_compacted() -> None:
@@ -214,7 +216,7 @@ def test_topics_that_are_missing_or_hidden_and_profiles_that_are_not_compacted()
 
 
 def test_reply_topics_of_senders_are_wanted_too() -> None:
-    wanted = topic_rules.wanted_topics("p.", ["shop.answers"])
+    wanted = wanted_topics("p.", ["shop.answers"])
     assert len(wanted) == len(TOPICS) + 1
     assert wanted["shop.answers"].partitions == 24
     assert only(topic_rules.topic_findings(cluster(), WANTED | {"shop.answers": wanted["shop.answers"]}))[1] == (

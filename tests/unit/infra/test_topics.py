@@ -12,6 +12,7 @@ from codewell.infra.kafka import topics
 from codewell.infra.kafka.cluster_facts import ClusterFacts, TopicFacts
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.kafka.record_batches import TopicRefused
+from schemas import lifecycle
 from schemas.topics import TOPICS
 
 IN_SYNC = "min.insync.replicas"
@@ -42,6 +43,15 @@ def given(monkeypatch: pytest.MonkeyPatch, brokers: int) -> FakeAdmin:
 
     monkeypatch.setattr(topics, "admin", admin)
     return client
+
+
+async def test_one_machine_gets_fewer_partitions_but_the_stream_all_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = given(monkeypatch, 1)
+    await topics.create_topics("broker:9092", "x.", reply_topics=["other"], partitions_max=6)
+    made = {one.name: one.num_partitions for one in client.made}
+    assert made.pop("x.code-lifecycle") == lifecycle.PARTITIONS
+    # An answer goes to the partition of its request.
+    assert set(made.values()) == {6}
 
 
 @pytest.mark.parametrize(
