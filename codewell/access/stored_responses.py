@@ -69,10 +69,10 @@ async def store_response(connection: Connection, token_id: int, key: str, respon
 
 
 async def get_responses(connection: Connection, keys: Collection[TokenKey]) -> dict[TokenKey, StoredResponse]:
-    """The responses stored for these tokens and keys. Takes no lock on keys: `store_responses` detects conflicts."""
-    if not keys:
-        return {}
-    await hold_deciding_lock(connection)
+    """The responses stored for these tokens and keys; call it in a transaction that holds DECIDING_LOCK.
+
+    Takes no lock on keys: `store_responses` detects conflicts.
+    """
     tokens, names = [key[0] for key in keys], [key[1] for key in keys]
     rows = await connection.fetch(_GET_MANY, tokens, names)
     return {(row["token_id"], row["key"]): StoredResponse(*row[2:]) for row in rows}

@@ -19,17 +19,22 @@ COLUMNS: Final = f"""
     NOT {UNEXPIRED} AS over, b.voided_at IS NOT NULL AS voided, b.archived_until IS NOT NULL AS archived
     """
 
-_FACTS: Final = f"""
-    SELECT {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
-           {EXPIRES_AT} AS expires_at, {FIELDS} AS fields, coalesce(s.uses, 0) AS uses,
-           CASE WHEN {HELD} THEN s.held_until END AS held_until
-    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS p (block_id, position, n)
-    LEFT JOIN block b ON b.id = p.block_id
-    LEFT JOIN answer a ON a.block_id = p.block_id AND a.position = p.position AND NOT a.again
+# What `fact` reads of the code at a place `w (block_id, position)`.
+FACT_COLUMNS: Final = f"""
+    {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
+    {EXPIRES_AT} AS expires_at, {FIELDS} AS fields, coalesce(s.uses, 0) AS uses,
+    CASE WHEN {HELD} THEN s.held_until END AS held_until
+    """
+FACT_JOINS: Final = """
+    LEFT JOIN block b ON b.id = w.block_id
+    LEFT JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND NOT a.again
           AND a.block_id IS NOT NULL
-    LEFT JOIN code_state s ON s.block_id = p.block_id AND s.position = p.position
-    LEFT JOIN code c ON c.block_id = p.block_id AND c.position = p.position
-    ORDER BY p.n
+    LEFT JOIN code_state s ON s.block_id = w.block_id AND s.position = w.position
+    LEFT JOIN code c ON c.block_id = w.block_id AND c.position = w.position
+    """
+_FACTS: Final = f"""
+    SELECT {FACT_COLUMNS}
+    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (block_id, position, n) {FACT_JOINS} ORDER BY w.n
     """  # noqa: S608  constants
 
 BLOCKS_OF_NUMBERS: Final = f"""
@@ -185,17 +190,18 @@ async def facts_of(
         minter = await codes.minter(block["version"])
         minted = minter.mint(block["first"] + positions[0], positions[-1] - positions[0] + 1)
         texts += [minted[position - positions[0]] for position in positions]
-    return [_fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
+    return [fact(one, row, text) for one, row, text in zip(at, rows, texts, strict=True)]
 
 
-def _fact(at: LocatedCode, row: asyncpg.Record, minted: str | None) -> CodeFacts | None:
+def fact(at: LocatedCode, row: asyncpg.Record, known: str | None) -> CodeFacts | None:
+    """Facts on a location in a row with FACT_COLUMNS, as `facts_of` returns them. `known` is the code's text."""
     if row["returned_at"] is not None:
         return None
     if row["profile_id"] is None and at.block["kind"] == "list" and row["text"] is None:
         # An undone import has removed its text.
         return None
     return CodeFacts(
-        row["code"] or row["text"] or minted or "",
+        row["code"] or row["text"] or known or "",
         row["state"],
         row["profile_id"],
         row["answered_at"],

@@ -1,7 +1,8 @@
 """What the values of an XLSX sheet do not tell: its size before any cell is made, hidden rows, and number formats.
 
-Streams the parts of the package through expat; nothing is kept but the numbers of one row. A document type, and with it
-every entity, is refused.
+Streams the parts of the package through expat, and rows of the usual form through regular expressions
+(`codewell.files.sheet_rows`); nothing is kept but the numbers of one piece. A document type, and with it every entity,
+is refused.
 """
 
 import re
@@ -13,11 +14,16 @@ from typing import IO, Any, Final
 from xml.parsers import expat
 
 from codewell.files.number_format import ShownCell, shown_number
+from codewell.files.sheet_rows import parse_sheet
 
 XML_ERRORS: Final = expat.ExpatError
 CELLS_MAX: Final = 10_000_000
 _PIECE_BYTES: Final = 256 * 1024
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+# In rows of the usual form.
+_ROW: Final = re.compile(rb'<row r="([0-9]+)"')
+_CELL: Final = re.compile(rb'<c r="([A-Z]+)')
+_NUMBER: Final = re.compile(rb'<c r="([A-Z]+)([0-9]+)"(?: s="([0-9]+)")?(?: t="n")?><v>([^<]*)</v>')
 _DIMENSION: Final = re.compile(r"(?:[A-Z]{1,3}[0-9]{1,7}:)?([A-Z]{1,3})([0-9]{1,7})")
 # Formats that a workbook names by number alone, and that fix every digit. Others are not known here.
 _BUILT_IN: Final = {0: "General", 1: "0", 49: "@"}
@@ -74,23 +80,30 @@ def sheet_part(archive: zipfile.ZipFile, name: str) -> str:
 
 def measure(file: IO[bytes], columns_max: int) -> SheetSize:
     """Read a sheet's size without its cells. Raises SheetRefused if it is larger than a list of codes may be."""
-    size = SheetSize()
-    row = column = 0
+    measure = _Measure(columns_max)
+    for _ in parse_sheet(file, _parser(measure.start), measure.take):
+        pass
+    return measure.size
 
-    def start(tag: str, given: dict[str, str]) -> None:
-        nonlocal row, column
+
+class _Measure:
+    """Measures a sheet by its elements."""
+
+    def __init__(self, columns_max: int) -> None:
+        self.size = SheetSize()
+        self._columns_max = columns_max
+        self._row = self._column = 0
+
+    def start(self, tag: str, given: dict[str, str]) -> None:
+        size = self.size
         if tag == "c":
-            column = _column(given.get("r"), column)
-            if column > size.columns:
-                size.columns = column
-                _check(size.rows, column, columns_max)
+            self._column = _column(given.get("r"), self._column)
+            self._extend(size.rows, self._column)
             if not size.has_numbers and given.get("t", "n") == "n":
                 size.has_numbers = True
         elif tag == "row":
-            row, column = _row(given.get("r"), row), 0
-            if row > size.rows:
-                size.rows = row
-                _check(row, size.columns, columns_max)
+            self._row, self._column = _row(given.get("r"), self._row), 0
+            self._extend(self._row, size.columns)
             size.hidden_rows += (
                 given.get("hidden") in {"1", "true"} or _NO_HEIGHT.fullmatch(given.get("ht", "")) is not None
             )
@@ -99,10 +112,20 @@ def measure(file: IO[bytes], columns_max: int) -> SheetSize:
         elif tag == "dimension":
             declared = _DIMENSION.fullmatch(given.get("ref", ""))
             if declared is not None:
-                _check(int(declared[2]), _letters(declared[1]), columns_max)
+                _check(int(declared[2]), _letters(declared[1]), self._columns_max)
 
-    _parse(file, start)
-    return size
+    def take(self, run: bytes) -> None:
+        rows = list(map(int, _ROW.findall(run)))
+        self._row, self._column = rows[-1], 0
+        columns = [_letters(one.decode()) for one in set(_CELL.findall(run))]
+        self._extend(max(rows), max(columns, default=0))
+        self.size.has_numbers = self.size.has_numbers or _NUMBER.search(run) is not None
+
+    def _extend(self, rows: int, columns: int) -> None:
+        size = self.size
+        if rows > size.rows or columns > size.columns:
+            size.rows, size.columns = max(size.rows, rows), max(size.columns, columns)
+            _check(size.rows, size.columns, self._columns_max)
 
 
 class _NumberCells:
@@ -129,13 +152,20 @@ class _NumberCells:
     def end(self, tag: str) -> None:
         if self._is_value and tag.rpartition(":")[2] == "v":
             self._is_value = False
-            number_format = self._formats[self._style] if self._style < len(self._formats) else _NOT_KNOWN
-            shown = shown_number("".join(self._text).strip(), number_format)
-            self.found.append((self._row - 1, self._column - 1, shown))
+            self._add(self._row, self._column, self._style, "".join(self._text))
 
     def data(self, text: str) -> None:
         if self._is_value:
             self._text.append(text)
+
+    def take(self, run: bytes) -> None:
+        for letters, row, style, text in _NUMBER.findall(run):
+            self._add(int(row), _letters(letters.decode()), int(style or 0), text.decode())
+        self._row, self._column = int(_ROW.findall(run)[-1]), 0
+
+    def _add(self, row: int, column: int, style: int, text: str) -> None:
+        number_format = self._formats[style] if style < len(self._formats) else _NOT_KNOWN
+        self.found.append((row - 1, column - 1, shown_number(text.strip(), number_format)))
 
 
 def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int, ShownCell]]:
@@ -144,8 +174,7 @@ def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int
     parser = _parser(cells.start)
     parser.EndElementHandler = cells.end
     parser.CharacterDataHandler = cells.data
-    while piece := file.read(_PIECE_BYTES):
-        parser.Parse(piece)
+    for _ in parse_sheet(file, parser, cells.take):
         while cells.found:
             yield cells.found.popleft()
 

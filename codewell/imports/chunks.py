@@ -45,13 +45,15 @@ def chunks(
 class _CaseVariants:
     """Counts texts that differ from an earlier one only in case, among the first half million. Repeated texts are none.
 
-    While all texts are in one case there are none, and hashing each would take half of the time of reading.
+    While all texts are in one case there are none. Else they are compared without case, and as they are only once some
+    are alike: hashing each text in both ways would take two fifths of the time of reading.
     """
 
     def __init__(self) -> None:
-        self._in_one_case: list[str] = []
+        self._texts: list[str] = []
         self._is_upper: bool | None = None
-        self._seen: tuple[set[int], set[int]] | None = None
+        self._folded: set[int] | None = None
+        self._exact: set[int] | None = None
         self._count = 0
 
     def add(self, candidates: list[Candidate]) -> int:
@@ -61,31 +63,44 @@ class _CaseVariants:
             return 0
         # In one step for speed: no text has a line break.
         joined = "\n".join(texts)
-        if self._seen is None:
+        if self._folded is None:
             is_upper = joined == joined.upper()
             if (is_upper or joined == joined.lower()) and self._is_upper in {None, is_upper}:
                 self._is_upper = is_upper
-                if self._count < _CASES_MAX:
-                    self._in_one_case.append(joined)
-                    self._count += len(texts)
+                self._keep(joined, len(texts))
                 return 0
-            self._seen = (set(), set())
-            for one in self._in_one_case:
-                self._count_among(one, self._seen)
-            self._in_one_case.clear()
-        return self._count_among(joined, self._seen)
+            self._folded = {one for earlier in self._texts for one in _hashes(earlier.casefold())}
+        return self._count_among(joined, len(texts))
 
-    def _count_among(self, joined: str, seen: tuple[set[int], set[int]]) -> int:
-        """`seen` are the hashes of the texts so far, as they are and without case; these are added."""
-        exact, folded = seen
-        pairs = zip(map(hash, joined.split("\n")), map(hash, joined.casefold().split("\n")), strict=True)
-        new = [pair for pair in pairs if pair[0] not in exact]
-        cases = {same for _, same in new}
-        again = len(new) - len(cases - folded)
-        if len(exact) < _CASES_MAX:
-            exact.update(text for text, _ in new)
-            folded |= cases
+    def _keep(self, joined: str, count: int) -> bool:
+        """Remember texts to compare later ones with, unless they are enough already."""
+        has_room = self._count < _CASES_MAX
+        if has_room:
+            self._count += count
+            if self._exact is None:
+                self._texts.append(joined)
+            else:
+                self._exact.update(_hashes(joined))
+        return has_room
+
+    def _count_among(self, joined: str, count: int) -> int:
+        assert self._folded is not None  # noqa: S101  for mypy
+        folded = set(_hashes(joined.casefold()))
+        again = 0
+        if len(folded) < count or not self._folded.isdisjoint(folded):
+            if self._exact is None:
+                self._exact = {one for earlier in self._texts for one in _hashes(earlier)}
+                self._texts.clear()
+            pairs = zip(_hashes(joined), _hashes(joined.casefold()), strict=True)
+            cases = [same for text, same in pairs if text not in self._exact]
+            again = len(cases) - len(set(cases) - self._folded)
+        if self._keep(joined, count):
+            self._folded |= folded
         return again
+
+
+def _hashes(joined: str) -> Iterator[int]:
+    return map(hash, joined.split("\n"))
 
 
 def _next_rows(table: Table, size: int) -> list[list[str]]:

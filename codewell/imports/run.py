@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -49,8 +49,11 @@ async def import_file(
     scan: Scan,
     limits: FileLimits,
     progress: Progress,
+    table: Table | None = None,
 ) -> Import:
     """Import the rest of an import's file, and return the import at its end.
+
+    `table` is the file as its caller has opened it, of which no row was taken; a workbook takes seconds to open again.
 
     Raises FileRefused if the file turns out to be invalid; then its pooled codes are deleted. Raises ProgramRefused if
     the program's rules forbid it now; then the import stops, and importing the same file again continues it.
@@ -58,7 +61,7 @@ async def import_file(
     async with import_lock(connection, import_id):
         found = await imports.get(connection, import_id)
         try:
-            await _import_file(connection, minters, found, path, scan, limits, progress)
+            await _import_file(connection, minters, found, path, scan, limits, progress, table)
             await _refuse_if_nothing_came(connection, import_id)
         except FileRefused as error:
             await refuse(connection, import_id, str(error))
@@ -82,6 +85,7 @@ async def _import_file(
     scan: Scan,
     limits: FileLimits,
     progress: Progress,
+    given: Table | None,
 ) -> None:
     if found.state == "running" and (found.error or found.taken_back):
         # An earlier process ended while it deleted the import's codes.
@@ -94,7 +98,9 @@ async def _import_file(
     # The zone of its begin applies, whatever this process has.
     zone = {} if found.reading is None else {"time_zone": found.reading.time_zone}
     options = found.options.model_copy(update=zone)
-    opened = open_table(path, scan, options, limits)
+    opened: AbstractContextManager[Table] = open_table(path, scan, options, limits)
+    if given is not None and given.reading == found.reading:
+        opened = nullcontext(given)
     table: Table = await asyncio.to_thread(opened.__enter__)
     try:
         _check_reading(found, table)

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from codewell.codes.lookup import FACT_COLUMNS, FACT_JOINS
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.program_conditions import SWITCHED_ON, USES_PER_CODE, USES_PER_PROFILE
 from codewell.redemption.model import CodeTally, TillRules, Use
@@ -33,17 +34,18 @@ _COUNTING: Final = f"""
            CASE WHEN w.profile_id IS NOT NULL THEN
                (SELECT count(*) FROM code_use u WHERE u.block_id = w.block_id AND u.position = w.position
                 AND u.profile_id = w.profile_id AND {_LIVES}) END,
-           u.*
+           u.*, {FACT_COLUMNS}
     FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[]) WITH ORDINALITY
          AS w (block_id, position, order_id, profile_id, n)
-    LEFT JOIN program p ON p.id = $1 AND w.n = 1
+    LEFT JOIN program p ON p.id = $1 AND w.n = 1 {FACT_JOINS}
     LEFT JOIN LATERAL (
         SELECT {_USE} FROM code_use u
         WHERE u.order_id = w.order_id AND u.block_id = w.block_id AND u.position = w.position
         ORDER BY u.ended_at IS NOT NULL, u.ended_at DESC, u.id DESC LIMIT 1
-    ) u ON true
+    ) u (use_id, order_of, used_by, used_in, use_limit, taken_at, use_until, used_at, ended_at, ended_by) ON true
     ORDER BY w.n
     """  # noqa: S608  constants
+_OF_USE: Final = slice(11, 21)
 _OF_PROFILES: Final = f"""
     SELECT w.n, (SELECT count(*) FROM code_use u WHERE u.block_id = w.block_id AND u.position = w.position
                  AND u.profile_id = w.id AND {_LIVES}) AS count
@@ -129,6 +131,8 @@ class Counting(NamedTuple):
     holds: int
     of_profile: int | None
     of_order: Use | None
+    code: asyncpg.Record
+    """What `codewell.codes.lookup.fact` reads of the code."""
 
 
 async def lock(connection: Connection, places: Iterable[Place]) -> set[Place]:
@@ -139,7 +143,7 @@ async def lock(connection: Connection, places: Iterable[Place]) -> set[Place]:
 async def counting(connection: Connection, program_id: int, asked: Sequence[Asked]) -> tuple[TillRules, list[Counting]]:
     """The program's rules with the time, and what counts of each code asked for. Call it once the codes are locked."""
     rows = await connection.fetch(_COUNTING, program_id, *_columns(asked, 4))
-    found = [Counting(row[9], row[10], None if row[11] is None else Use(*row[11:])) for row in rows]
+    found = [Counting(row[9], row[10], None if row["use_id"] is None else Use(*row[_OF_USE]), row) for row in rows]
     return TillRules(*rows[0][:9]), found
 
 

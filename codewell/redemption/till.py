@@ -117,8 +117,9 @@ async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> lis
     connection = codes.connection
     locked = await queries.lock(connection, (one.place for one in requests))
     rules, counting = await queries.counting(connection, codes.program_id, [_asked(one) for one in requests])
-    tallies = await _tallies(codes, requests, locked)
-    await _add_counting(codes, rules, tallies, list(zip(requests, counting, strict=True)))
+    counted = list(zip(requests, counting, strict=True))
+    tallies = _tallies(counted, locked)
+    await _add_counting(codes, rules, tallies, counted)
     await _add_lone(codes, tallies, requests)
     decided = [_decided(rules, tallies.get(one.place), one.request) for one in requests]
     await queries.write(connection, codes.program_id, rules.shared, tallies)
@@ -144,18 +145,14 @@ def _asked(one: Located) -> Asked:
     return Asked(*one.place, request.order_id, request.profile_id if request.step in _USING else None)
 
 
-async def _tallies(
-    codes: ProgramCodes, requests: Sequence[Located], locked: Collection[Place]
-) -> dict[Place, CodeTally]:
+def _tallies(counted: Sequence[tuple[Located, Counting]], locked: Collection[Place]) -> dict[Place, CodeTally]:
     """What is known of each code. Those that have moved, or were attached after the lock, are left out: try again."""
-    at = {one.place: one.at for one in requests}
-    texts = {one.place: one.request.code for one in requests}
-    known = await lookup.facts_of(codes, list(at.values()), [texts[place] for place in at])
-    return {
-        place: CodeTally(facts, facts.uses, facts.activated_at)
-        for place, facts in zip(at, known, strict=True)
-        if facts is not None and (place in locked or facts.profile_id is None)
-    }
+    tallies: dict[Place, CodeTally] = {}
+    for one, counting in counted:
+        facts = lookup.fact(one.at, counting.code, one.request.code)
+        if facts is not None and (one.place in locked or facts.profile_id is None):
+            tallies[one.place] = CodeTally(facts, facts.uses, facts.activated_at)
+    return tallies
 
 
 async def _add_counting(
@@ -165,8 +162,8 @@ async def _add_counting(
     """Add what counts to the tallies, as far as the rules and the requests need it."""
     profiles: set[tuple[Place, str]] = set()
     uncounted: set[tuple[Place, str]] = set()
-    for (request, at), counting in requests:
-        place = Place(at.block["id"], at.position)
+    for one, counting in requests:
+        request, place = one.request, one.place
         tally = tallies.get(place)
         if tally is None:
             continue

@@ -175,15 +175,14 @@ async def _bring_in(
     imports.check_program(found, options)
     scanned = await asyncio.to_thread(scan, file, limits)
     with open_table(file, scanned, options, limits) as table:
-        reading = table.reading
-    async with connection.transaction():
-        begun = await imports.start_import(
-            connection, uuid7(), found, file.name, scanned, options, reading, uploaded=False
-        )
-        who, size = audit_log.command_actor(), scanned.size
-        await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
-    seen.append(begun)
-    return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress)
+        async with connection.transaction():
+            begun = await imports.start_import(
+                connection, uuid7(), found, file.name, scanned, options, table.reading, uploaded=False
+            )
+            who, size = audit_log.command_actor(), scanned.size
+            await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
+        seen.append(begun)
+        return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress, table)
 
 
 async def _preview(connection: Any, program: str, file: Path, options: Any) -> Any:

@@ -60,6 +60,8 @@ class Prefetcher(Generic[B]):
         self._buffered_bytes = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
+        # Records fetched since `fetch_on`. While they are few, one fetch a batch costs less than one for each of them.
+        self._fetched = 0
         self._fetch_task: asyncio.Task[None] | None = None
         # Survives a timed-out wait: cancelling the task could lose the fetch that it has just taken from the queue.
         self._get_task: asyncio.Task[_Fetch[B]] | None = None
@@ -71,7 +73,13 @@ class Prefetcher(Generic[B]):
     def resume(self) -> None:
         """Start to fetch from the positions of the assigned partitions."""
         self.watchdog.rebalance_ended()
+        self.fetch_on()
         self._fetch_task = asyncio.create_task(self._fetch_loop(self.generation))
+
+    def fetch_on(self) -> None:
+        """Fetch the records that have come since the last fetch. `drain` does it too."""
+        self._fetched = 0
+        self._consumer._fetcher.release()
 
     async def discard(self) -> None:
         """Stop fetching and discard prefetched records. Idempotent."""
@@ -89,6 +97,8 @@ class Prefetcher(Generic[B]):
 
         Raises what aiokafka raised while fetching, and TimeoutError when no broker has responded for too long.
         """
+        if self._fetches.empty():
+            self.fetch_on()
         if self._get_task is None:
             self._get_task = asyncio.create_task(self._fetches.get())
         await asyncio.wait((self._get_task,), timeout=POLL_TIMEOUT_S)
@@ -115,7 +125,10 @@ class Prefetcher(Generic[B]):
                 fetched = await self._consumer.getmany(
                     timeout_ms=int(POLL_TIMEOUT_S * 1000), max_records=self._per_fetch_max
                 )
-                self.watchdog.record_fetch(records=bool(fetched))
+                self._fetched += sum(map(len, fetched.values()))
+                if 0 < self._fetched < self._per_fetch_max:
+                    self._consumer._fetcher.hold()
+                self.watchdog.record_fetch(records=self._fetched > 0)
                 parts = [
                     _decoded(tp, fetched.get(tp, ()), next_offset, self._decode)
                     for tp, next_offset in self._positions.after(fetched).items()

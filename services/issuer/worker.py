@@ -146,7 +146,7 @@ class IssuerWorker:
                     # Skipped records are redelivered, as no later offset of their partitions is committed.
                     if generation != prefetcher.generation or (self._retry_delay_s and stop.is_set()):
                         break
-                    low_pools = await self._process(batch_parts, offsets, self._publisher(producer))
+                    low_pools = await self._process(batch_parts, prefetcher, offsets, self._publisher(producer))
                 if low_pools is None:
                     break
                 await demands.publish(low_pools)
@@ -155,6 +155,7 @@ class IssuerWorker:
     async def _process(
         self,
         parts: list[FetchedPartition[DecodedBatch[ReceivedRequest]]],
+        prefetcher: Prefetcher[DecodedBatch[ReceivedRequest]],
         offsets: OffsetCommitter,
         publisher: BatchPublisher,
     ) -> dict[int, LowPool] | None:
@@ -179,6 +180,8 @@ class IssuerWorker:
         claimed = await self._processor.decide(batch)
         if claimed is None:
             return None
+        # While the previous batch is published.
+        prefetcher.fetch_on()
         if trace is not None:
             trace.decided(claimed)
         await self._await_publish()

@@ -4,7 +4,8 @@ A closed connection under uvloop: after a close, asyncio's transports drop write
 aiokafka (`AIOKafkaConnection.send`) expects OSError only, so its fetch or send task ended without an error, and the
 consumer or producer hung for ever.
 
-Fetches are encoded and decoded at once rather than field by field (see `fetch_encoding`).
+Fetches are encoded and decoded at once rather than field by field (see `fetch_encoding`). The members of groups have
+fetch sessions (see `fetch_sessions`).
 
 Records: batches are unpacked with bounded memory, and a faulty record is marked (see `partition_records`).
 """
@@ -12,11 +13,11 @@ Records: batches are unpacked with bounded memory, and a faulty record is marked
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 
-from codewell.infra.kafka import fetch_encoding, partition_records
+from codewell.infra.kafka import fetch_encoding, fetch_sessions, partition_records
 
 _send = AIOKafkaConnection.send
 
@@ -39,6 +40,7 @@ def patch() -> None:
         (fetcher, "PartitionRecords", partition_records.PartitionRecords),
         (fetcher.FetchResult, "getall", partition_records.getall),
         (fetcher.Fetcher, "fetched_records", partition_records.limited(fetcher.Fetcher.fetched_records)),
+        (consumer, "Fetcher", fetch_sessions.SessionFetcher),
     ):
         getattr(place, name)
         setattr(place, name, ours)

@@ -25,6 +25,8 @@ _DATA_PATTERN: Final = re.compile(
     r"|(?P<task>\b(?:exception|result)=).*?(?=\n|$)"
     r"|(?P<detail>\b(?:DETAIL|CONTEXT|Failing row contains|Key \()).*?(?=\n|$)"
 )
+# A text without any of them does not match: to see that takes a tenth of the time of the pattern.
+_MARKS: Final = ("input_value=", "exception=", "result=", "DETAIL", "CONTEXT", "Failing row contains", "Key (")
 _MASKED: Final = "***"
 
 
@@ -41,6 +43,8 @@ def redacted(error: BaseException) -> str:
 
 def masked(text: str) -> str:
     """Return the text without the parts in which errors quote data."""
+    if not any(map(text.__contains__, _MARKS)):
+        return text
     return _DATA_PATTERN.sub(lambda found: f"{found['pydantic'] or found['task'] or ''}{_MASKED}", text)
 
 

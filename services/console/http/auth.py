@@ -1,6 +1,7 @@
 """Authentication by bearer tokens, and authorization by scopes and access groups."""
 
 import time
+from functools import partial
 from typing import Annotated, Final, NamedTuple
 
 from fastapi import Depends, Request, Security
@@ -19,6 +20,7 @@ from schemas.program import Program
 from schemas.token import Scope
 from services.console.http.problems import AWAY, HttpProblem, problem, unavailable
 from services.console.http.recent_cache import ENTRIES_MAX, RecentCache
+from services.console.http.shared_reads import SharedReads
 
 API_PREFIX: Final = "/api/"
 # How long a console may still accept a revoked token, or a program's old access groups after another console changed
@@ -41,6 +43,7 @@ class Authenticator:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._cache = RecentCache[Token]()
+        self._reads = SharedReads[bytes, Token | None](CACHE_TTL_S)
         self._programs: dict[str, tuple[float, ProgramAccess]] = {}
 
     async def find(self, authorization: str | None) -> Token | None:
@@ -50,11 +53,13 @@ class Authenticator:
             return None
         key = tokens.hash_of(secret.strip())
         token = self._cache.get(key, CACHE_TTL_S)
-        if token is None:
-            now = time.monotonic()
-            async with self._pool.acquire() as connection:
-                token = await tokens.authenticate(connection, key)
-            self._cache.put(key, token, now)
+        return await self._reads.read(key, partial(self._read, key)) if token is None else token
+
+    async def _read(self, key: bytes) -> Token | None:
+        now = time.monotonic()
+        async with self._pool.acquire() as connection:
+            token = await tokens.authenticate(connection, key)
+        self._cache.put(key, token, now)
         return token
 
     async def program(self, caller: Token, name: str) -> ProgramAccess:

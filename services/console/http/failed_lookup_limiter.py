@@ -18,6 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -27,6 +28,7 @@ from codewell.access.failed_lookups import Budget, FailedLookups
 from codewell.errors import CodeUnknown
 from codewell.infra.postgres.connection import Pool
 from services.console.http.problems import AWAY, HttpProblem, try_later
+from services.console.http.shared_reads import SharedReads
 
 log = structlog.get_logger()
 
@@ -80,6 +82,7 @@ class FailedLookupLimiter:
         self._context_max = misses_per_minute
         self._token_max = max(misses_per_minute, token_misses_per_minute)
         self._counts: dict[int, _TokenCounts] = {}
+        self._reads = SharedReads[int, None](CACHE_TTL_S)
         # Failures that are not flushed yet, look-ups under way, and look-ups that wait for those.
         self._pending: Counter[Budget] = Counter()
         self._running: Counter[Budget] = Counter()
@@ -147,10 +150,12 @@ class FailedLookupLimiter:
 
     async def _refresh(self, token_id: int) -> None:
         """Read a token's counts, unless they were read within CACHE_TTL_S."""
-        began_s = time.monotonic()
         seen = self._counts.get(token_id)
-        if seen is not None and began_s - seen.read_at_s <= CACHE_TTL_S:
-            return
+        if seen is None or time.monotonic() - seen.read_at_s > CACHE_TTL_S:
+            await self._reads.read(token_id, partial(self._read, token_id))
+
+    async def _read(self, token_id: int) -> None:
+        began_s = time.monotonic()
         async with self._pool.acquire() as connection:
             found = await failed_lookups.recent(connection, token_id)
         counts = {context: _CachedCount.of(one) for context, one in found.items()}

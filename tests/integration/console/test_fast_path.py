@@ -1,5 +1,6 @@
 """What is plain is served before the framework, and nobody can tell from the answer."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,10 +8,12 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
-from services.console.http import fast_path
+from services.console.http import body_limit, fast_path
+from services.console.http.problems import HttpProblem
 from tests.support.consoles import Consoles, is_problem, settings
 
 CODES = "/programs/SPRING/codes"
@@ -68,6 +71,42 @@ async def test_what_breaks_or_is_away_is_told_as_everywhere(
         answer = await post(client, "activate", {"code": "A"}, "utf-8", **{"X-Request-Id": "mine"})
         assert (answer.status_code, answer.json()["reason"], answer.headers["x-request-id"]) == (status, reason, "mine")
         assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("goes", [False, True])
+async def test_a_body_that_does_not_come_is_waited_for_once(
+    consoles: Consoles, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, goes: bool
+) -> None:
+    """The framework words the refusal; a client that has gone is told nothing."""
+    monkeypatch.setattr(body_limit, "BODY_TIMEOUT_S", 0)
+    received, passed_on = [], []
+
+    async def receive() -> Message:
+        received.append(goes)
+        if not goes:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def others(_: Scope, receive: Receive, __: Send) -> None:
+        passed_on.append(1)
+        with pytest.raises(HttpProblem, match="slow"):
+            await receive()
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    secret = client.headers["authorization"].encode()
+    headers = [(b"authorization", secret), (b"content-type", b"application/json"), (b"content-length", b"20")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/api/v1{CODES}:attach",
+        "headers": headers,
+        "query_string": b"",
+    }
+    async with asyncio.timeout(10):
+        await fast_path.FastPath(consoles.api.state.context, others, None)(scope, receive, send)
+    assert (len(received), len(passed_on)) == (1, int(not goes))
 
 
 async def test_the_endpoints_give_the_same_answers(client: httpx.AsyncClient, connection: Connection) -> None:

@@ -11,6 +11,7 @@ from codewell.access.stored_responses import StoredResponse
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.programs import overview
+from services.console.batching import till
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
@@ -198,3 +199,39 @@ async def test_activations_that_are_gathered_may_be_quicker_with_the_same_key(
         await transaction.commit()
     is_problem(await late, 422, "another request")
     assert await made(connection) == 0
+
+
+async def test_a_repeated_activation_has_its_answer_and_holds_up_no_new_one(
+    client: httpx.AsyncClient, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored responses are read once a key has been repeated, and not before."""
+    reads = []
+    real = stored_responses.get_responses
+
+    async def read(*given: Any) -> Any:
+        reads.append(given)
+        return await real(*given)
+
+    monkeypatch.setattr(stored_responses, "get_responses", read)
+    for number in range(1, 6):
+        body = {"profile_id": "p-1", "code": f"A-{number}"}
+        assert (await client.post("/programs/SPRING/codes:attach", json=body)).status_code == 200
+
+    async def activate(number: int, key: str) -> httpx.Response:
+        return await client.post("/programs/SPRING/codes:activate", json={"code": f"A-{number}"}, headers=keyed(key))
+
+    first = await activate(1, "k-1")
+    assert (first.status_code, reads) == (200, [])
+    new, again, other, last = await asyncio.gather(
+        activate(2, "k-2"), activate(1, "k-1"), activate(3, "k-1"), activate(4, "k-4")
+    )
+    assert [one.status_code for one in (new, again, other, last)] == [200, 200, 422, 200]
+    assert again.content == first.content
+    before = len(reads)
+    assert before > 0
+    is_problem(await activate(5, "k-4"), 422, "another request")
+    assert len(reads) == before + 1
+    monkeypatch.setattr(till, "_REPEATS_S", 0)
+    assert (await activate(5, "k-5")).status_code == 200
+    assert len(reads) == before + 1
+    assert await connection.fetchval("SELECT count(*) FROM code_use") == 4

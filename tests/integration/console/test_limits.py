@@ -201,6 +201,10 @@ async def test_the_largest_body(client: httpx.AsyncClient) -> None:
     padded = body + b" " * (BODY_BYTES_MAX - len(body))
     assert (await client.post("/programs", content=padded, headers=JSON)).status_code == 201
     is_problem(await client.post("/programs", content=padded + b" ", headers=JSON), 413, "1,048,576")
+    step = b'{"profile_id": "p-1", "code": "A"}'.ljust(BODY_BYTES_MAX)
+    assert (await client.post("/programs/SPRING/codes:attach", content=step, headers=JSON)).status_code == 200
+    refused = await client.post("/programs/SPRING/codes:attach", content=step + b" ", headers=JSON)
+    is_problem(refused, 413, "1,048,576")
 
 
 @pytest.mark.parametrize("depth", [150, 250, 5_000])

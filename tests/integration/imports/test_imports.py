@@ -12,6 +12,8 @@ from codewell.codes.lookup import find
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import FileRefused, ProgramRefused
 from codewell.files.limits import FileLimits
+from codewell.files.scan import scan
+from codewell.files.table import open_table
 from codewell.imports import chunk_writer, run
 from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.infra.postgres import connection as postgres
@@ -23,7 +25,7 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
-from tests.support.import_runs import Files, lines
+from tests.support.import_runs import Files, lines, no_progress
 
 IMPORT: dict[str, Any] = {**OFF, "source": {"kind": "import"}}
 
@@ -250,6 +252,23 @@ async def test_after_a_crash_it_goes_on_without_doubling(
     assert (done.id, done.imported, done.bad) == (begun.id, 27, {"twice_in_file": 8})
     assert [row for row, *_ in await files.bad(done)] == list(range(28, 36))
     assert await audit(files.connection) == []
+
+
+@pytest.mark.parametrize("is_read_alike", [True, False])
+async def test_a_file_is_opened_again_only_if_the_import_began_with_another_reading(
+    files: Files, is_read_alike: bool
+) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    begun = await files.begin("code,until\nC-1,2030-01-01\n", expiry_column="until", time_zone="Asia/Tokyo")
+    options = begun.options.model_copy(update={"time_zone": "Asia/Tokyo" if is_read_alike else "America/New_York"})
+    scanned = scan(files.path, FileLimits())
+    with open_table(files.path, scanned, options, FileLimits()) as table:
+        await run.import_file(
+            files.connection, files.minters, begun.id, files.path, scanned, FileLimits(), no_progress, table
+        )
+        assert (next(table.rows, None) is None) == is_read_alike
+    expires_at = await files.connection.fetchval("SELECT expires_at FROM block")
+    assert expires_at == datetime(2030, 1, 1, 15, tzinfo=UTC)
 
 
 async def test_other_columns_are_another_import(files: Files) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.consumer import fetcher
+from aiokafka.protocol.fetch import FetchRequest
 
 from codewell.infra.kafka import reading
 from schemas.topics import DECIDED, dead_letters_of
@@ -22,17 +23,17 @@ async def test_many_partitions_are_read_without_a_wait(
                 await producer.send_and_wait(name, b"value", partition=partition)
     held: list[int] = []
     rounds: list[object] = []
-    fetch, ask = fetcher.FetchRequest, fetcher.Fetcher._proc_offset_requests
+    build, ask = FetchRequest.build, fetcher.Fetcher._proc_offset_requests
 
-    def fetching(wait_ms: int, *more: Any, **named: Any) -> Any:
-        held.append(wait_ms)
-        return fetch(wait_ms, *more, **named)
+    def fetching(self: FetchRequest, version: Any) -> Any:
+        held.append(self._max_wait_ms)
+        return build(self, version)
 
     async def asking(self: fetcher.Fetcher, wanted: object) -> Any:
         rounds.append(wanted)
         return await ask(self, wanted)
 
-    monkeypatch.setattr(fetcher, "FetchRequest", fetching)
+    monkeypatch.setattr(FetchRequest, "build", fetching)
     monkeypatch.setattr(fetcher.Fetcher, "_proc_offset_requests", asking)
     partitions = await reading.partitions(kafka_bootstrap, names)
     assert len(partitions) == 2 * len(names)

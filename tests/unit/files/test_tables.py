@@ -289,3 +289,13 @@ def test_what_is_likely_no_code_is_asked_about(file: Path, text: str, says: str)
 def test_a_first_line_of_spaces_is_no_drawn_table(file: Path) -> None:
     file.write_text("    \nAB1\nAB2\n")
     assert [row for row in read(file)[1] if any(map(str.strip, row))] == [["AB1"], ["AB2"]]
+
+
+def test_a_cell_of_a_workbook_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "long.xlsx", [["A" * 50], ["B" * 51]])
+    limits = FileLimits(cell_chars_max=50)
+    with (
+        pytest.raises(FileRefused, match="Row 2 has a cell of more than 50 characters: shorten it"),
+        open_table(path, scan(path, limits), ImportOptions(header=False), limits),
+    ):
+        pass

@@ -1,7 +1,8 @@
 """What is coalescer is done at once, side by side with other groups, and nobody's fault is another's loss of order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,33 @@ async def test_nobody_waits_longer_than_the_limit_and_who_has_gone_is_not_worked
     work.go["a"].set()
     assert await coalescer.submit("a", 1_000) == 2_000
     assert [len(wishes) for _, wishes in work.batches] == [BATCH_ITEMS_MAX, 1]
+
+
+async def test_each_that_came_later_has_its_own_time_and_no_timer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    timers = []
+    real = loop.call_at
+
+    def call_at(when: float, done: Callable[..., object], *given: Any, **named: Any) -> asyncio.TimerHandle:
+        timer = real(when, done, *given, **named)
+        if getattr(done, "__name__", "") == "_expire":
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_at", call_at)
+    work = Work()
+    coalescer: Coalescer[str, int, int] = Coalescer(work, timeout_s=0.2, pause_s=0)
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(coalescer.submit("a", 1))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(coalescer.submit("a", 2))
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        with pytest.raises(TimeoutError):
+            await coalescer.submit("a", 3)
+    assert [type(outcome) for outcome in outcomes] == [TimeoutError, TimeoutError]
+    work.go["a"].set()
+    assert await coalescer.submit("a", 4) == 8
+    await some_turns()
+    # One for all that wait.
+    assert 1 <= len(timers) <= 4
+    assert all(timer.cancelled() or timer.when() <= loop.time() for timer in timers)
