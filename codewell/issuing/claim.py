@@ -124,7 +124,7 @@ class Claims:
             locked, own = await self._lock_enough(connection, pending, wanted)
             session = connection.get_server_pid()
             look_up = await self._look_ups.look(connection, pending, locked.programs)
-            held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
+            held = look_up.held(locked.now)
             stocks = {}
             programs, minters = locked.programs, self._minters
             await minters.load(connection, {

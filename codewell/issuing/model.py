@@ -1,9 +1,10 @@
 """Data of a claim: requests, locked codes, assignments, answer rows and the decision."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice, repeat
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -80,6 +81,15 @@ class PooledCode(NamedTuple):
     def lives_at(self, now: datetime) -> bool:
         """Whether it has not expired."""
         return self.expires_at is None or self.expires_at > now
+
+
+_EXPIRES_AT: Final = attrgetter("expires_at")
+
+
+def all_live(codes: Iterable[PooledCode], now: datetime) -> bool:
+    """Whether none of them has expired."""
+    soonest = min(filter(None, map(_EXPIRES_AT, codes)), default=None)
+    return soonest is None or soonest > now
 
 
 as_code: Final = partial(tuple.__new__, PooledCode)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from codewell.issuing import model
 from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
 from codewell.issuing.assignment_keys import assignment_key, assignment_keys
-from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, as_code
+from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, all_live, as_code
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
@@ -255,7 +255,8 @@ def _give_again(
     if not assigned:
         return group._replace(keys=keys)
     codes = list(map(assigned.get, keys))
-    lives = [code is not None and code.lives_at(now) for code in codes]
+    live = all_live(filter(None, codes), now)
+    lives = [code is not None and (live or code.lives_at(now)) for code in codes]
     known = [requests[index] for index in compress(indexes, lives)]
     if known:
         given = [code for code in compress(codes, lives) if code is not None]

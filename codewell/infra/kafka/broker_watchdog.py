@@ -24,10 +24,13 @@ class BrokerWatchdog:
 
     def record_fetch(self, *, records: bool) -> None:
         """Record a fetch. While fetches return buffered records, aiokafka sends the brokers no new one."""
+        if records:
+            self._since = None
+            return
         assigned = self._consumer.assignment()
         # A local clock time: only whether it changed matters.
         answers = [self._consumer.last_poll_timestamp(tp) for tp in assigned]
-        if records or not assigned or answers != self._answers:
+        if not assigned or answers != self._answers:
             self._since = None
         elif self._since is None:
             self._since = time.monotonic()
