@@ -102,7 +102,9 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     help="Codes that profiles get again, for the policies of reuse. A million takes 400 MB of disk.",
 )
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
-@REPETITIONS
+@click.option(
+    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each measurement."
+)
 @json_option
 def grown(
     requests: int, attached: tuple[int, ...], random: int, assigned: int, audit: bool, repetitions: int, as_json: bool

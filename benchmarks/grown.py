@@ -4,14 +4,17 @@ The grown database is one of its own on the same server, so that it and a new, e
 Request ids are of version 7; a database with ids of version 4 is measured beside them.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from benchmarks.contenders import PRODUCT
-from benchmarks.fresh import fresh_servers
+from benchmarks.fresh import POSTGRES, fresh_servers
 from benchmarks.grown_answers import IdVersion, grow
-from benchmarks.grown_assignments import bench_assignments
+from benchmarks.grown_assignments import bench_assignments, grow_assignments
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
@@ -20,6 +23,7 @@ from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import connection
 from codewell.infra.postgres.migrations import migrate
 from codewell.infra.uuid7 import uuid7
+from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers
 
 RATIO_GOAL: Final = 0.9
@@ -53,13 +57,17 @@ async def bench_grown(
     databases: set[str] = set()
     ratios: dict[Place, list[float]] = {}
     beside = [Place("random", random, 4)] if random else []
-    async with fresh_servers(progress) as servers:
+    async with fresh_servers(progress, _postgres()) as servers:
         there = 0
+        growing: list[Coroutine[Any, Any, None]] = []
+        if assigned:
+            growing.append(grow_assignments(await _create("assigned", servers), assigned, progress))
         for size in attached:
             grown = [Place("grown", size, 7), *beside]
-            await _grow(grown[0], there, servers, progress)
-            for place in beside:
-                await _grow(place, 0, servers, progress)
+            # Each is one connection's work, and so one core's.
+            await asyncio.gather(*growing, _grow(grown[0], there, servers, progress),
+                                 *(_grow(place, 0, servers, progress) for place in beside))  # fmt: skip
+            growing.clear()
             for repetition in range(1, repetitions + 1):
                 number = f"{size}_{repetition}"
                 empty = Place(f"empty_{number}", 0, 7)
@@ -75,12 +83,18 @@ async def bench_grown(
         _report(report, rates, ratios)
         if assigned:
             databases.add("assigned")
-            url = await _create("assigned", servers)
+            url = _url("assigned", servers)
             await bench_assignments(url, servers, report, requests, assigned, repetitions, progress)
         if checked:
             for database in sorted(databases):
                 await check_audit(_url(database, servers))
     return report
+
+
+def _postgres() -> PostgresSettings:
+    """Shared buffers of a quarter of the memory, as we advise, and no checkpoint by time during a run."""
+    quarter_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20
+    return replace(POSTGRES, shared_buffers=f"{quarter_mb}MB", more={"checkpoint_timeout": "1h"})
 
 
 def _report(report: Report, rates: dict[str, list[float]], ratios: dict[Place, list[float]]) -> None:

@@ -1,5 +1,6 @@
 """Under which key a program gives a code again: whose code it is, and in which scope. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,9 +32,9 @@ def assignment_keys(program: ProgramRules, events: Sequence[RequestEvent]) -> li
 
 def all_keys(requests: Iterable[Request], programs: Mapping[str, ProgramRules]) -> set[AssignmentKey]:
     """Under which keys any of these requests may get a code again; `programs` by short name."""
-    events: dict[tuple[str, ...], list[RequestEvent]] = {}
+    events: defaultdict[tuple[str, ...], list[RequestEvent]] = defaultdict(list)
     for _, event, names, _, _ in requests:
-        events.setdefault(names, []).append(event)
+        events[names].append(event)
     keys: set[AssignmentKey] = set()
     for names, some in events.items():
         for name in names:
@@ -50,11 +51,18 @@ def _scope(reuse: str, event: RequestEvent) -> str:
     """
     match event:
         case PlainRender() | MessageRender():
-            return f"campaign:{event.campaign_id}"
+            return _scope_text("campaign", event.campaign_id)
         case PlainStep() | ScenarioStep():
-            return step_scope(event.scenario_id, event.step_id) if reuse == "step" else f"scenario:{event.scenario_id}"
+            if reuse == "step":
+                return step_scope(event.scenario_id, event.step_id)
+            return _scope_text("scenario", event.scenario_id)
         case ManualRequest():
             return "hand"
+
+
+@lru_cache(maxsize=1024)  # A batch has few of them, and one object's hash is computed once.
+def _scope_text(kind: str, id_: str) -> str:
+    return f"{kind}:{id_}"
 
 
 @lru_cache(maxsize=1024)  # A batch has few steps.

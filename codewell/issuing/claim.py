@@ -22,7 +22,7 @@ from codewell.issuing.decide import decide
 from codewell.issuing.decision import Decision
 from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.look_ups import LookUps
-from codewell.issuing.model import Request
+from codewell.issuing.model import LockedPrograms, Request
 from codewell.issuing.small_claim import SmallClaims
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
@@ -124,23 +124,25 @@ class Claims:
                 await reserved_queries.wait_for_block(connection, wait_for.reservation_id, BUSY_TIMEOUT_MS)
             wanted = Counter(chain.from_iterable(map(_NAMES, pending)))
             locked, own = await self._lock_enough(connection, pending, wanted)
+            session = connection.get_server_pid()
             look_up = await self._look_ups.look(connection, pending, locked.programs)
-            held = Counter(key.program_id for key, code in look_up.assigned.items() if code.lives_at(locked.now))
+            held = look_up.held(locked.now)
             stocks = {}
-            ranges = ((locked.programs[name].id, block) for name, blocks in locked.blocks.items() for block in blocks)
-            await self._minters.load(
-                connection, {(id_, block.version) for id_, block in ranges if block.kind == "range"}
-            )
-            for name, program in locked.programs.items():
-                self.names[program.id] = name
+            programs, minters = locked.programs, self._minters
+            await minters.load(connection, {
+                (programs[name].id, block.version)
+                for name, blocks in locked.blocks.items() for block in blocks if block.kind == "range"
+            })  # fmt: skip
+            for (name, program), blocks in zip(programs.items(), locked.blocks.values(), strict=True):
+                id_ = program.id
+                self.names[id_] = name
                 count = _count(program, wanted[name])
-                if program.reuses_codes and not program.shared and not program.has_reservations:
+                if held and program.reuses_codes and not program.shared and not program.has_reservations:
                     # Each of these profiles is that of a request which needs no new code, nor its text.
-                    count = max(0, count - held[program.id])
-                blocks = locked.blocks[name]
-                stocks[program.id] = claim_queries.drawn_known(
-                    self._minters, program, blocks, count
-                ) or await claim_queries.draw(connection, self._minters, program, blocks, count)
+                    count = max(0, count - held[id_])
+                stocks[id_] = claim_queries.drawn_known(minters, program, blocks, count) or await claim_queries.draw(
+                    connection, minters, program, blocks, count
+                )
             previews = await self._preview_minters(connection, pending, locked.programs)
             decision = decide(
                 pending,
@@ -157,6 +159,7 @@ class Claims:
             await reserved_queries.write(connection, decision)
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
+        self._known.remember(session, locked, decision.taken)
         self._small.learn(locked, decision)
         self._look_ups.learn(look_up)
         if self._usage is not None:
@@ -192,7 +195,7 @@ class Claims:
 
     async def _lock_enough(
         self, connection: Connection, pending: Sequence[Request], wanted: Counter[str]
-    ) -> tuple[claim_queries.LockedPrograms, reserved_claim.OwnStocks]:
+    ) -> tuple[LockedPrograms, reserved_claim.OwnStocks]:
         """Lock blocks until they hold the wanted number of codes, or no unlocked block is left.
 
         Subtracts from `wanted` what reservations give.

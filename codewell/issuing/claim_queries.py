@@ -1,10 +1,9 @@
 """SQL statements of a claim: lock blocks and read their programs, draw texts, write the decision."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from itertools import chain
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -14,8 +13,8 @@ from codewell.issuing import copy_answers
 from codewell.issuing.answer_runs import run_rows
 from codewell.issuing.assignments import AssignmentTaken, assign_all
 from codewell.issuing.decision import Decision
-from codewell.issuing.known_rules import KnownRules, ReadRules
-from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, Lot
+from codewell.issuing.known_rules import KnownRules
+from codewell.issuing.model import AnswerRow, AssignmentKey, LockedBlock, LockedPrograms, LockedStock, Lot
 from codewell.pool.block_rules import GIVES, GIVES_OF_PROGRAM_1, POOLED
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import RULES_WITH_POOLED
@@ -23,27 +22,33 @@ from codewell.pool.program_rules import ProgramRules
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # NO KEY: as strong as the lock of the update that follows, and no stronger. Most of what a row costs the client is to
-# decode it: what all rows share is in the first program's only, and rules that the claim knows are in none.
+# decode it: what all rows share is in the first program's only, rules that the claim knows are in none, and a program
+# whose row, block and level are as the claim knows them has no row.
 _LOCK: Final = f"""
     SELECT CASE WHEN w.place = 1 THEN statement_timestamp() END AS now,
            CASE WHEN w.place = 1 THEN (SELECT oldest FROM retention) END AS oldest,
+           CASE WHEN w.place = 1 THEN pg_current_xact_id()::xid::text::bigint END AS transaction,
            w.name, p.xmin::text::bigint AS program_row, level.pooled,
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
-           {POOLED} AS left, b.holes, b.expires_at, b.fields, rules.*
-    FROM unnest($1::text[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS w (name, blocks, known_row, place)
+           {POOLED} AS left, b.holes, b.expires_at, b.fields, b.row::text::bigint AS block_row,
+           rules.*
+    FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
+        AS w (name, blocks, known_row, known_block, known_pooled, place)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
         SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled FROM block
         WHERE program_id = p.id AND {GIVES}
     ) level ON true
     LEFT JOIN LATERAL (
-        SELECT * FROM block
+        SELECT *, xmin AS row FROM block
         WHERE program_id = p.id AND {GIVES}
         ORDER BY expires_at, id LIMIT w.blocks FOR NO KEY UPDATE SKIP LOCKED
     ) b ON true
     LEFT JOIN LATERAL (
         SELECT {RULES_WITH_POOLED} WHERE w.known_row IS DISTINCT FROM p.xmin::text::bigint
     ) rules ON true
+    WHERE w.place = 1 OR w.known_row IS DISTINCT FROM p.xmin::text::bigint
+          OR w.known_block IS DISTINCT FROM b.row::text::bigint OR w.known_pooled IS DISTINCT FROM level.pooled
     """  # noqa: S608  constants
 
 _WAIT: Final = f"""
@@ -69,42 +74,14 @@ _APPEND_AND_TAKE: Final = f"""
 # From some more on, COPY costs less; it takes two round trips more.
 ROWS_APPENDED_MAX: Final = 200
 _ID: Final = attrgetter("request_id", "ordinal")
+_new: Final = tuple.__new__
 
 # Writes to the write-ahead log only, in a separate transaction.
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'codewell', '')"
 
 
-class LockedBlock(NamedTuple):
-    """A block that this claim has locked."""
-
-    id: int
-    kind: str
-    version: int
-    first: int
-    next: int
-    size: int
-    left: int
-    holes: int
-    expires_at: datetime | None
-    fields: str | None
-
-
-class LockedPrograms(NamedTuple):
-    """Existing programs by short name, the blocks locked for each, the database's time, and which requests are too old.
-
-    A request with an id before `oldest` may have had an answer that has left the database. `rows` are the versions of
-    the programs' rows, which each change of a row makes others.
-    """
-
-    now: datetime
-    oldest: UUID | None
-    programs: dict[str, ProgramRules]
-    blocks: dict[str, list[LockedBlock]]
-    rows: dict[str, int]
-
-
 # Columns of _LOCK.
-_SHARED_COLUMNS: Final = 5
+_SHARED_COLUMNS: Final = 6
 _RULES: Final = _SHARED_COLUMNS + len(LockedBlock._fields)
 
 
@@ -123,27 +100,40 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int], kno
     programs: dict[str, ProgramRules] = {}
     blocks: dict[str, list[LockedBlock]] = {}
     versions: dict[str, int] = {}
-    sent, read = known.of(connection, blocks_max), dict[str, ReadRules]()
-    known_rows = [sent[name].version if name in sent else None for name in blocks_max]
-    rows = await connection.fetch(_LOCK, list(blocks_max), list(blocks_max.values()), known_rows)
-    now, oldest = next(row[:2] for row in rows if row[0] is not None)
+    sent = known.of(connection.get_server_pid(), blocks_max)
+    known_rows: list[int | None] = []
+    known_blocks: list[int | None] = []
+    known_levels: list[int | None] = []
+    for name, limit in blocks_max.items():
+        row_known = block_known = level_known = None
+        if name in sent:
+            row_known, program, block = sent[name]
+            if block is not None and limit == 1:
+                block_known, level_known = block.row, program.pooled
+                programs[name], blocks[name], versions[name] = program, [block], row_known
+        known_rows.append(row_known)
+        known_blocks.append(block_known)
+        known_levels.append(level_known)
+    rows = await connection.fetch(
+        _LOCK, list(blocks_max), list(blocks_max.values()), known_rows, known_blocks, known_levels
+    )
+    now, oldest, transaction = next(row[:3] for row in rows if row[0] is not None)
+    # What is not as it was known.
+    for name in {row[3] for row in rows}:
+        for found in (programs, blocks, versions):
+            found.pop(name, None)
     for row in rows:
-        name, version, pooled = row[2:_SHARED_COLUMNS]
+        name, version, pooled = row[3:_SHARED_COLUMNS]
         if version is None:
             continue
         if name not in programs:
-            if row[_RULES] is not None:
-                programs[name] = ProgramRules._make(row[_RULES:])
-                read[name] = ReadRules(version, programs[name])
-            else:
-                programs[name] = sent[name].with_pooled(pooled)
+            is_read = row[_RULES] is not None
+            programs[name] = ProgramRules._make(row[_RULES:]) if is_read else sent[name].with_pooled(pooled)
             blocks[name] = []
             versions[name] = version
         if row[_SHARED_COLUMNS] is not None:
             blocks[name].append(LockedBlock._make(row[_SHARED_COLUMNS:_RULES]))
-    if read:
-        known.remember(connection, read)
-    return LockedPrograms(now, oldest, programs, blocks, versions)
+    return LockedPrograms(now, oldest, programs, blocks, versions, transaction)
 
 
 async def wait_for_block(connection: Connection, program_id: int, timeout_ms: int) -> None:
@@ -185,13 +175,13 @@ def drawn_known(
     """
     if len(blocks) != 1 or wanted == 0:
         return None
-    [(block_id, kind, version, first, next_, _, left, holes, expires_at, fields)] = blocks
+    [(block_id, kind, version, first, next_, _, left, holes, expires_at, fields, _)] = blocks
     if kind != "range" or holes or left < wanted:
         return None
     texts = minters.known_texts(program.id, version, first + next_, wanted)
     if texts is None:
         return None
-    lot = Lot(block_id, range(next_, next_ + wanted), texts, expires_at, fields)
+    lot = _new(Lot, (block_id, range(next_, next_ + wanted), texts, expires_at, fields))
     return LockedStock([lot], max(0, program.pooled - left))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
+from itertools import chain, takewhile
 from types import MappingProxyType
 from uuid import UUID
 
@@ -52,8 +52,7 @@ def decide(
         others = runs.others
     for index in others:
         batch.decide(index, requests[index])
-    for stock in stocks.values():
-        batch.decision.taken.update(stock.moved())
+    batch.decision.taken.update(chain.from_iterable(map(LockedStock.moved, stocks.values())))
     batch.count()
     return batch.decision
 

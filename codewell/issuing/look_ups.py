@@ -5,20 +5,24 @@ next one stores its assignments without having looked. If a profile did have a c
 decided again by a claim that looks.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.assignment_keys import all_keys
 from codewell.issuing.assignments import INSERTED_MAX, AssignmentTaken, assigned_codes
 from codewell.issuing.decision import Decision
-from codewell.issuing.model import AssignmentKey, PooledCode, Request
+from codewell.issuing.model import AssignmentKey, PooledCode, Request, all_live
 from codewell.pool.program_rules import ProgramRules
 
 # Programs that are remembered; the one that was claimed first is forgotten.
 _PROGRAMS_MAX: Final = 1_000
 # A claim that should have looked is made twice. After it, all look until 2, 4 ... look-ups in a row found nothing.
 _EMPTY_MAX: Final = 64
+_PROGRAM_ID: Final = attrgetter("program_id")
 
 
 class LookUp(NamedTuple):
@@ -31,6 +35,12 @@ class LookUp(NamedTuple):
     keys: int
     """How many different keys it has."""
     skipped: bool
+
+    def held(self, now: datetime) -> Counter[int]:
+        """Program id -> how many of its profiles have an unexpired code."""
+        if all_live(self.assigned.values(), now):
+            return Counter(map(_PROGRAM_ID, self.assigned))
+        return Counter(key.program_id for key, code in self.assigned.items() if code.lives_at(now))
 
     def check(self, decision: Decision) -> None:
         """Raise AssignmentTaken where a claim that has not looked gave a profile no code: it may have one already."""

@@ -24,7 +24,7 @@ from codewell.issuing.assignments import AssignmentTaken
 from codewell.issuing.attach import attach_codes
 from codewell.issuing.claim import MANUAL_WAIT
 from codewell.issuing.claim_result import ClaimResult
-from codewell.issuing.model import AnswerRow, ManualRequest, PooledCode, Request
+from codewell.issuing.model import AnswerRow, LockedPrograms, ManualRequest, PooledCode, Request
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.pool import folded_texts
 from codewell.pool.expiry import expiry_in_pool
@@ -248,7 +248,7 @@ async def _may_attach(connection: Connection, request: Request) -> tuple[Program
     return program, now
 
 
-async def _rules(connection: Connection, name: str) -> claim_queries.LockedPrograms:
+async def _rules(connection: Connection, name: str) -> LockedPrograms:
     locked = await claim_queries.lock(connection, {name: 0})
     if name not in locked.programs:
         raise ProgramUnknown(name)

@@ -1,14 +1,15 @@
 """Data of a claim: requests, locked codes, assignments, answer rows and the decision."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain, islice, repeat
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.fallbacks import Link
-from codewell.pool.program_rules import Source
+from codewell.pool.program_rules import ProgramRules, Source
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
 
@@ -82,11 +83,53 @@ class PooledCode(NamedTuple):
         return self.expires_at is None or self.expires_at > now
 
 
+_EXPIRES_AT: Final = attrgetter("expires_at")
+
+
+def all_live(codes: Iterable[PooledCode], now: datetime) -> bool:
+    """Whether none of them has expired."""
+    soonest = min(filter(None, map(_EXPIRES_AT, codes)), default=None)
+    return soonest is None or soonest > now
+
+
 as_code: Final = partial(tuple.__new__, PooledCode)
 """Makes one of a tuple of its fields, in half of the constructor's time."""
 
 PooledCodeFields = tuple[int, int, str, datetime | None, str | None]
 """A PooledCode or an equal plain tuple, which is cheaper to build."""
+
+
+class LockedBlock(NamedTuple):
+    """A block that a claim has locked."""
+
+    id: int
+    kind: str
+    version: int
+    first: int
+    next: int
+    size: int
+    left: int
+    holes: int
+    expires_at: datetime | None
+    fields: str | None
+    row: int = 0
+    """The version of its row (`xmin`): the transaction that wrote it last."""
+
+
+class LockedPrograms(NamedTuple):
+    """Existing programs by short name, the blocks locked for each, the database's time, and which requests are too old.
+
+    A request with an id before `oldest` may have had an answer that has left the database. `rows` are the versions of
+    the programs' rows, which each change of a row makes others; `transaction` is that of the rows that this one writes.
+    `programs` and `blocks` are in the same order.
+    """
+
+    now: datetime
+    oldest: UUID | None
+    programs: dict[str, ProgramRules]
+    blocks: dict[str, list[LockedBlock]]
+    rows: dict[str, int]
+    transaction: int
 
 
 class Lot(NamedTuple):
@@ -106,17 +149,19 @@ class LockedStock:
     Raises ValueError when a lot does not have one text for each position.
     """
 
+    __slots__ = ("_codes", "_drawn", "_lots", "elsewhere", "left")
+
     def __init__(self, lots: Sequence[Lot], elsewhere: int) -> None:
         drawn = 0
-        for lot in lots:
-            size = len(lot.positions)
-            if len(lot.texts) != size:
+        for _, positions, texts, _, _ in lots:
+            size = len(positions)
+            if len(texts) != size:
                 raise ValueError("A block has not the texts that its counters say it has.")
             drawn += size
         self._lots = lots
         self._drawn = drawn
         self._codes: Iterator[PooledCodeFields] | None = None
-        self.left = self._drawn
+        self.left = drawn
         self.elsewhere = elsewhere
         """Codes in blocks that other workers have locked. They may still be available once those locks are released."""
 
@@ -137,31 +182,35 @@ class LockedStock:
         self.left -= 1
         return next(self._codes)
 
-    def take_lots(self, count: int) -> Iterator[Lot]:
-        """As `count` times `take`, at once: the codes by block. Exhaust it before another code is taken."""
-        skipped = self.taken
+    def take_lots(self, count: int) -> Sequence[Lot]:
+        """As `count` times `take`, at once: the codes by block."""
+        skipped = self._drawn - self.left
         self.left -= count
         self._codes = None
-        if skipped == 0 and count == self._drawn:
-            yield from self._lots
-            return
+        if count == self._drawn:
+            return self._lots
+        lots = []
         for lot in self._lots:
             size = len(lot.positions)
             part = slice(skipped, min(size, skipped + count))
             skipped = max(0, skipped - size)
             if part.start < part.stop:
-                yield Lot(lot.block_id, lot.positions[part], lot.texts[part], lot.expires_at, lot.fields)
+                lots.append(Lot(lot.block_id, lot.positions[part], lot.texts[part], lot.expires_at, lot.fields))
                 count -= part.stop - part.start
+        return lots
 
-    def moved(self) -> Iterator[tuple[int, tuple[int, int]]]:
-        """Yield (block id, (position after the last given code, codes given)) for each block that gave any."""
-        taken = self.taken
-        for lot in self._lots:
-            given = min(taken, len(lot.positions))
-            if given == 0:
-                return
+    def moved(self) -> list[tuple[int, tuple[int, int]]]:
+        """(block id, (position after the last given code, codes given)) of each block that gave any."""
+        taken = self._drawn - self.left
+        moved = []
+        for block_id, positions, _, _, _ in self._lots:
+            if taken <= 0:
+                break
+            given = min(taken, len(positions))
             taken -= given
-            yield lot.block_id, (lot.positions[given - 1] + 1, given)
+            if given:
+                moved.append((block_id, (positions[given - 1] + 1, given)))
+        return moved
 
 
 class AssignmentKey(NamedTuple):

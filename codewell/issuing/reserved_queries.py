@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.claim_queries import LockedBlock
 from codewell.issuing.decision import Decision
+from codewell.issuing.model import LockedBlock
 from codewell.issuing.reserved_stock import ReservationOfStock, Scope
 from codewell.pool.block_rules import LIVES_LONG_ENOUGH, POOLED
 

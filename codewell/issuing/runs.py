@@ -6,7 +6,7 @@ claim has enough of them, all that is left to decide is which code goes to whom.
 name the same ones are refused alike.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, compress, repeat
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from codewell.issuing import model
 from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
 from codewell.issuing.assignment_keys import assignment_key, assignment_keys
-from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, as_code
+from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, all_live, as_code
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
@@ -70,6 +70,7 @@ class Runs(NamedTuple):
 class _PlainGroup(NamedTuple):
     """Plain requests of the same programs and source that get the next codes; without reuse, without keys."""
 
+    names: tuple[str, ...]
     programs: tuple[ProgramRules, ...]
     source: Source
     indexes: list[int]
@@ -91,21 +92,24 @@ def take_runs(
     plain, others = grouped(requests)
     found = Runs([], {}, others, Counter())
     groups = _open_groups(found, requests, plain, programs, assigned, now)
-    wanted = defaultdict(int, Counter(name for index in others for name in requests[index].names))
-    for group in groups:
-        for program in group.programs:
-            wanted[program.name] += len(group.indexes)
+    wanted = dict(Counter(name for index in others for name in requests[index].names))
+    for names, _, _, indexes, _ in groups:
+        for name in names:
+            wanted[name] = wanted.get(name, 0) + len(indexes)
     lacking = {name for name, count in wanted.items() if name in programs and stocks[programs[name].id].left < count}
     few: list[_PlainGroup] = []
+    usage = found.usage
     for group in groups:
-        if lacking and not lacking.isdisjoint(program.name for program in group.programs):
-            others += group.indexes
+        names, own, source, indexes, keys = group
+        if lacking and not lacking.isdisjoint(names):
+            others += indexes
             continue
-        for program in group.programs:
-            found.usage[_new(UsageKey, (program.id, group.source, "attached"))] += len(group.indexes)
-        if group.keys or (len(group.indexes) >= RUN_MIN and len(group.programs) == 1):
+        for program in own:
+            usage_key = _new(UsageKey, (program.id, source, "attached"))
+            usage[usage_key] = usage.get(usage_key, 0) + len(indexes)
+        if keys or (len(indexes) >= RUN_MIN and len(names) == 1):
             _give(found, requests, group, stocks, now)
-        elif group.indexes:
+        elif indexes:
             few.append(group)
     if few:
         found.runs.append(_mixed(requests, few, stocks, now))
@@ -125,18 +129,20 @@ def _open_groups(
     groups: list[_PlainGroup] = []
     reusing: list[_PlainGroup] = []
     reasons = {name: closed_reason(program, now) for name, program in programs.items()}
+    # Of most programs each request gets a code of its own.
+    usual = {name for name, program in programs.items() if reasons[name] is None and not program.reuses_codes}
     for (names, source), indexes in plain.items():
+        if usual.issuperset(names):
+            groups.append(_new(_PlainGroup, (names, tuple(map(programs.__getitem__, names)), source, indexes, [])))
+            continue
         against = [Against(name, reason) for name in names if (reason := reasons.get(name, "program_unknown"))]
         if against:
             _refuse(found, [requests[index] for index in indexes], against, source, programs, now)
             continue
-        group = _PlainGroup(tuple([programs[name] for name in names]), source, indexes, [])
-        if not any(program.reuses_codes for program in group.programs):
-            groups.append(group)
-        elif len(names) > 1 or group.programs[0].shared:
+        if len(names) > 1 or programs[names[0]].shared:
             found.others.extend(indexes)
         else:
-            reusing.append(group)
+            reusing.append(_PlainGroup(names, (programs[names[0]],), source, indexes, []))
     if reusing:
         groups += _without_code(found, requests, reusing, programs, assigned, now)
     return groups
@@ -169,22 +175,22 @@ def _mixed(
     requests: Sequence[Request], groups: Sequence[_PlainGroup], stocks: Mapping[int, LockedStock], now: datetime
 ) -> MixedRun:
     programs: dict[str, ProgramRules] = {}
-    wanted: defaultdict[str, int] = defaultdict(int)
-    for group in groups:
-        for program in group.programs:
-            programs[program.name] = program
-            wanted[program.name] += len(group.indexes)
+    wanted: dict[str, int] = {}
+    for names, own, _, indexes, _ in groups:
+        for name, program in zip(names, own, strict=True):
+            programs[name] = program
+            wanted[name] = wanted.get(name, 0) + len(indexes)
     blocks: list[GivingBlock] = []
     codes = {
         name: _next_codes(blocks, program, stocks[program.id], wanted[name], now) for name, program in programs.items()
     }
     chosen = [requests[index] for index in sorted(chain.from_iterable(group.indexes for group in groups))]
-    names = [request.names for request in chosen]
+    all_names = [request.names for request in chosen]
     return MixedRun(
         [request.id for request in chosen],
         [request.event.profile_id for request in chosen],
-        list(accumulate(map(len, names))),
-        list(map(next, map(codes.__getitem__, chain.from_iterable(names)))),
+        list(accumulate(map(len, all_names))),
+        list(map(next, map(codes.__getitem__, chain.from_iterable(all_names)))),
         blocks,
         now,
     )
@@ -195,14 +201,14 @@ def _next_codes(
 ) -> Iterator[tuple[int, int, str]]:
     """Take `count` codes, of blocks that are added to `blocks`."""
     codes = []
-    for lot in stock.take_lots(count):
-        codes.append(zip(repeat(len(blocks)), lot.positions, lot.texts))
-        expires_at = expiry_when_attached(program, now, lot.expires_at)
+    for block_id, positions, texts, ends, fields in stock.take_lots(count):
+        codes.append(zip(repeat(len(blocks)), positions, texts))
+        expires_at = expiry_when_attached(program, now, ends)
         if blocks and blocks[-1].expires_at == expires_at:
             # The hash of a time is costly, and kept in the object.
             expires_at = blocks[-1].expires_at
-        texts = around(program.name, expires_at, lot.fields)
-        blocks.append(GivingBlock(program.id, lot.block_id, expires_at, lot.fields, *texts))
+        shared = (program.id, block_id, expires_at, fields, *around(program.name, expires_at, fields))
+        blocks.append(_new(GivingBlock, shared))
     return codes[0] if len(codes) == 1 else chain.from_iterable(codes)
 
 
@@ -244,12 +250,13 @@ def _give_again(
     now: datetime,
 ) -> _PlainGroup:
     """Give profiles that have a code that one again, and return those that never had one, with their keys."""
-    [program], source, indexes, _ = group
+    _, [program], source, indexes, _ = group
     keys = assignment_keys(program, [requests[index].event for index in indexes])
     if not assigned:
         return group._replace(keys=keys)
     codes = list(map(assigned.get, keys))
-    lives = [code is not None and code.lives_at(now) for code in codes]
+    live = all_live(filter(None, codes), now)
+    lives = [code is not None and (live or code.lives_at(now)) for code in codes]
     known = [requests[index] for index in compress(indexes, lives)]
     if known:
         given = [code for code in compress(codes, lives) if code is not None]
@@ -287,13 +294,6 @@ def _runs(requests: Sequence[Request], program: ProgramRules, stock: LockedStock
         part = requests[begin : begin + len(lot.positions)]
         begin += len(lot.positions)
         yield Run(
-            [request.id for request in part],
-            [request.event.profile_id for request in part],
-            program.id,
-            lot.block_id,
-            lot.positions,
-            lot.texts,
-            expiry_when_attached(program, now, lot.expires_at),
-            lot.fields,
-            now,
-        )
+            [request.id for request in part], [request.event.profile_id for request in part], program.id,
+            lot.block_id, lot.positions, lot.texts, expiry_when_attached(program, now, lot.expires_at), lot.fields, now,
+        )  # fmt: skip

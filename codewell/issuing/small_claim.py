@@ -15,9 +15,9 @@ import asyncpg
 from codewell.infra.id_times import is_before
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
-from codewell.issuing.claim_queries import ROWS_APPENDED_MAX, LockedBlock, LockedPrograms
+from codewell.issuing.claim_queries import ROWS_APPENDED_MAX
 from codewell.issuing.decision import Decision
-from codewell.issuing.model import Request, Run
+from codewell.issuing.model import LockedBlock, LockedPrograms, Request, Run
 from codewell.issuing.runs import grouped
 from codewell.pool.demand import LowPool, low_pool
 from codewell.pool.minter_cache import Minters

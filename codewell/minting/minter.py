@@ -8,7 +8,7 @@ its number, and no two numbers share a text. A check character follows from the 
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -60,11 +60,47 @@ class _InverseTables(NamedTuple):
     """The start of each place's alphabet in `digits`."""
 
 
+class _Columns(NamedTuple):
+    """What a template's minters share: their number of codes, and columns with a value for each place.
+
+    In all arrays rows are places and columns are codes: a row is one contiguous vector with one divisor. Those of
+    digits are without the place of the check character.
+    """
+
+    head: int
+    """Permuted leading places."""
+    numbers: int
+    radices: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.int64]
+    alphabets: list[str]
+    characters: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=1_024)  # Cached: many programs have one template, and these are most of a minter's memory.
+def _columns(template: Template) -> _Columns:
+    head, numbers = _permuted_places(template)
+    cells = template.free_cells
+    heads = [len(cell) for cell in cells[:head]]
+    weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
+    alphabets = list(dict.fromkeys(cells))
+    starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
+    return _Columns(
+        head,
+        numbers,
+        _column([len(cell) for cell in cells]),
+        _column(list(weights)[::-1]),
+        alphabets,
+        _code_points("".join(alphabets)),
+        _column([starts[cell] for cell in cells]),
+    )
+
+
 class Minter:
     """Mints the codes of one template under one key, and maps codes back to their numbers.
 
     Thread-safe. Keeps tables of the template's characters (some kilobytes for a usual template, less than 1 MB for the
-    worst) and no minted codes.
+    worst), which minters of one template share, and no minted codes.
     """
 
     def __init__(self, template: Template, key: bytes) -> None:
@@ -72,26 +108,13 @@ class Minter:
         if len(key) != MINTER_KEY_BYTES:
             raise ValueError(f"A minter's key has {MINTER_KEY_BYTES} bytes, not {len(key)}.")
         self.template = template
-        self._head, self.numbers = _permuted_places(template)
+        self._head, self.numbers, self._radices, self._weights, self._alphabets, self._characters, self._starts = (
+            _columns(template)
+        )
         self._permutation = Permutation(key[:KEY_BYTES], self.numbers)
         self._cipher = block_cipher(key[KEY_BYTES:])
         self._preview_key = self._cipher.encryptor().update(_PREVIEW_KEY_BLOCK)
         self._run = max(1, RUN_CELLS_MAX // template.length)
-
-        # In all arrays rows are places and columns are codes: a row is one contiguous vector with one divisor.
-        # Those of digits are without the place of the check character.
-        cells = template.free_cells
-        self._radices = _column([len(cell) for cell in cells])
-        heads = [len(cell) for cell in cells[: self._head]]
-        weights = accumulate(reversed(heads[1:]), lambda weight, radix: weight * radix, initial=1)
-        self._weights = _column(list(weights)[::-1])
-
-        alphabets = list(dict.fromkeys(cells))
-        starts = dict(zip(alphabets, accumulate(map(len, alphabets), initial=0), strict=False))
-        self._characters = _code_points("".join(alphabets))
-        self._starts = _column([starts[cell] for cell in cells])
-
-        self._alphabets = alphabets
 
     def mint(self, first: int, count: int) -> list[str]:
         """The codes of the numbers [first, first + count), in order. Raises ValueError outside [0, numbers)."""

@@ -10,7 +10,8 @@ byte needs a new algorithm with a new number, beside this one.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +48,7 @@ class Permutation:
             raise ValueError(f"A permutation's size is from 1 to 2**62, not {size}.")
         self.size = size
         self._cipher = block_cipher(key)
-        bits = (size - 1).bit_length()
-        left_bits, right_bits = bits // 2, bits - bits // 2
-        self._right_bits = np.array(right_bits, np.int64)
-        self._right_mask = np.array((1 << right_bits) - 1, np.int64)
-        masks = [(1 << (right_bits if round_number % 2 else left_bits)) - 1 for round_number in range(ROUNDS)]
-        tags = [round_number << 32 | _ALGORITHM_TAG << 40 for round_number in range(ROUNDS)]
-        # Zero-dimensional arrays: as operands they cost a third of what a Python int does on a short run.
-        self._rounds = [
-            (np.array(tag, np.int64), np.array(mask, np.int64)) for tag, mask in zip(tags, masks, strict=True)
-        ]
+        self._right_bits, self._right_mask, self._rounds = _network(size)
 
     def forward(self, numbers: Numbers) -> npt.NDArray[np.int64]:
         """Map each number, in order; shape (n,) in and out. Raises ValueError if one is outside [0, size)."""
@@ -104,6 +96,28 @@ class Permutation:
             encrypt()
             left, right = right ^ (answers & mask), left
         return left << self._right_bits | right
+
+
+class _Network(NamedTuple):
+    """Bits and mask of the right half, and each round's tag and mask."""
+
+    right_bits: Cells
+    right_mask: Cells
+    rounds: list[tuple[Cells, Cells]]
+
+
+@lru_cache(maxsize=1_024)  # Cached: programs whose templates have one size share it, as most have a few kinds.
+def _network(size: int) -> _Network:
+    bits = (size - 1).bit_length()
+    left_bits, right_bits = bits // 2, bits - bits // 2
+    masks = [(1 << (right_bits if round_number % 2 else left_bits)) - 1 for round_number in range(ROUNDS)]
+    tags = [round_number << 32 | _ALGORITHM_TAG << 40 for round_number in range(ROUNDS)]
+    # Zero-dimensional arrays: as operands they cost a third of what a Python int does on a short run.
+    return _Network(
+        np.array(right_bits, np.int64),
+        np.array((1 << right_bits) - 1, np.int64),
+        [(np.array(tag, np.int64), np.array(mask, np.int64)) for tag, mask in zip(tags, masks, strict=True)],
+    )
 
 
 def block_cipher(key: bytes) -> Cipher[modes.ECB]:

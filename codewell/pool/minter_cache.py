@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -17,6 +18,9 @@ _MINTERS_MAX: Final = 4_096
 _MINTED_MIN: Final = 256
 
 
+# Cached: many programs have the same.
+_template: Final = lru_cache(maxsize=1_024)(Template.parse)
+
 _READ: Final = """
     SELECT k.program_id, k.version, t.template, t.algorithm, t.key, t.key_wrapped, t.key_id
     FROM unnest($1::bigint[], $2::integer[]) AS k (program_id, version)
@@ -29,6 +33,8 @@ class _Texts(NamedTuple):
 
     first: int
     size: int
+    length: int
+    """Of each in characters."""
     joined: str
 
 
@@ -84,7 +90,7 @@ class Minters:
                 f"Template version {row['version']} of program {row['program_id']} is not supported by this version of "
                 "codewell: install the version that created it."
             )
-        return Minter(Template.parse(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
+        return Minter(_template(row["template"]), self.keys.unwrap(WrappedKey(*row[4:])))
 
     async def texts(
         self, connection: Connection, program_id: int, version: int, first: int, count: int
@@ -105,12 +111,15 @@ class Minters:
 
     def _texts(self, key: tuple[int, int], first: int, count: int) -> Sequence[str]:
         self._minters.move_to_end(key)
+        minted = self._minted.get(key)
+        if minted is not None:
+            begin, size, length, joined = minted
+            at = first - begin
+            if 0 <= at <= at + count <= size:
+                return [joined[start : start + length] for start in range(at * length, (at + count) * length, length)]
         minter = self._minters[key]
         if count >= _MINTED_MIN:
             return minter.mint(first, count)
-        minted = self._minted.get(key)
-        if minted is None or not minted.first <= first <= first + count <= minted.first + minted.size:
-            texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
-            minted = self._minted[key] = _Texts(first, len(texts), "".join(texts))
-        length, start = minter.template.length, first - minted.first
-        return [minted.joined[at * length : (at + 1) * length] for at in range(start, start + count)]
+        texts = minter.mint(first, max(count, min(_MINTED_MIN, minter.numbers - first)))
+        self._minted[key] = _Texts(first, len(texts), minter.template.length, "".join(texts))
+        return texts[:count]

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import grown_assignments
 from benchmarks.contenders import Contender
 from benchmarks.grown import check_audit
-from benchmarks.grown_assignments import CASES, bench_assignments
+from benchmarks.grown_assignments import CASES, bench_assignments, grow_assignments
 from benchmarks.report import Report
 from codewell.errors import CodewellError
 from codewell.infra.uuid7 import uuid7
@@ -43,6 +43,7 @@ async def test_each_policy_is_a_share_of_a_program_without_reuse(
 ) -> None:
     measure(monkeypatch, connection, claims, 1)
     report = Report("grown", {})
+    await grow_assignments(database_url, ASSIGNED, lambda _: None)
 
     await bench_assignments(database_url, SERVERS, report, REQUESTS, ASSIGNED, 2, lambda _: None)
 
@@ -57,6 +58,7 @@ async def test_a_run_that_gave_too_few_codes_is_no_figure(
     connection: asyncpg.Connection, database_url: str, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(monkeypatch, connection, claims, 0.5)
+    await grow_assignments(database_url, ASSIGNED, lambda _: None)
 
-    with pytest.raises(CodewellError, match="attached 50 codes and made 50 assignments, not 100"):
+    with pytest.raises(CodewellError, match="attached 50 codes, not 100"):
         await bench_assignments(database_url, SERVERS, Report("grown", {}), REQUESTS, ASSIGNED, 1, lambda _: None)

@@ -32,5 +32,6 @@ class Positions:
         subscription = self._consumer._subscription.subscription
         if subscription is None or subscription.assignment is None:
             return {}
-        states = {tp: subscription.assignment.state_value(tp) for tp in subscription.assignment.tps}
-        return {tp: state.position for tp, state in states.items() if state.has_valid_position}
+        # For each small batch: by the states' own properties it takes three times as long.
+        states = subscription.assignment._tp_state
+        return {tp: state._position for tp, state in states.items() if state._position is not None}

@@ -32,6 +32,12 @@ def timestamp(moment: datetime) -> bytes:
     return BIGINT(BIGINT_BYTES, (moment - _EPOCH) // _MICROSECOND)
 
 
+@lru_cache(maxsize=4096)  # One object for each time: its hash is costly, and kept in the object.
+def moment(sent: bytes | None) -> datetime | None:
+    """The time that `timestamptz_send` made this of; None for None."""
+    return None if sent is None else _EPOCH + int.from_bytes(sent, signed=True) * _MICROSECOND
+
+
 def text(value: str) -> bytes:
     """Encode a text field."""
     encoded = value.encode()

@@ -68,11 +68,13 @@ class FewRecords(Consumer):
     def __init__(self) -> None:
         super().__init__()
         self.counts: asyncio.Queue[int] = asyncio.Queue()
+        self.empty = 0
 
     async def getmany(self, **_: int) -> dict[TopicPartition, list[Record]]:
         try:
             count = await asyncio.wait_for(self.counts.get(), prefetcher_module.POLL_TIMEOUT_S)
         except TimeoutError:
+            self.empty += 1
             return {}
         self.read += count
         return {A: [Record(A, ParsedRecord(number, 0, b"p-1", b"{}")) for number in range(count)]}
@@ -140,15 +142,8 @@ async def test_brokers_that_are_not_asked_are_not_silent(monkeypatch: pytest.Mon
     prefetcher.resume()
     await fetched(consumer, 3)
     await prefetcher.drain()
-    polls = 0
-
-    def polled(_: TopicPartition) -> int:
-        nonlocal polls
-        polls += 1
-        return 0
-
-    monkeypatch.setattr(consumer, "last_poll_timestamp", polled)
-    while polls < 3:
+    empty = consumer.empty
+    while consumer.empty < empty + 3:
         await asyncio.sleep(0.01)
     assert prefetcher.watchdog.silence_s == 0
     prefetcher.fetch_on()
