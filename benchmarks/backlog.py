@@ -23,7 +23,7 @@ class Backlog:
     """Requests for codes, one for each of `count` profiles, built ahead and published at once.
 
     All request the one program, unless `wanted` returns the programs of each by its number; `new_id` makes their ids.
-    `data` returns the whole request by its number instead, and `topic` is its topic.
+    `data` returns the whole request by its number instead, and `topic` is its topic, with so many `partitions`.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class Backlog:
         new_id: Callable[[], UUID] = uuid7,
         data: Callable[[int], Mapping[str, object]] | None = None,
         topic: str = TOPIC,
+        partitions: int = PARTITIONS,
     ) -> None:
         # One list for each partition, as partitions are sent concurrently.
-        self._batches = [RecordBatches(producer) for _ in range(PARTITIONS)]
+        self._batches = [RecordBatches(producer) for _ in range(partitions)]
         for number in range(count):
             asked = data(number) if data is not None else {
                 "profile_id": f"p-{number}", "campaign_id": "spring", "message_id": f"m-{number}",
@@ -46,7 +47,7 @@ class Backlog:
             }  # fmt: skip
             request = build_request(topic, asked, new_id())
             # Any hash works that always maps a profile to the same partition.
-            partition = crc32(request.key) % PARTITIONS
+            partition = crc32(request.key) % partitions
             self._batches[partition].add(
                 prefix + topic, partition, request.key, request.value, encode_headers(request.headers)
             )
@@ -59,9 +60,11 @@ class Backlog:
 class Answers:
     """Counts answers by the end offsets of the reply topic's partitions, without consuming them."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, topic: str = TOPIC) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, prefix: str, topic: str = TOPIC, partitions: int = PARTITIONS
+    ) -> None:
         self._consumer = consumer
-        self._partitions = [TopicPartition(prefix + topics.reply_to(topic), number) for number in range(PARTITIONS)]
+        self._partitions = [TopicPartition(prefix + topics.reply_to(topic), number) for number in range(partitions)]
 
     async def count(self) -> int:
         """The number of answers since the topic was created."""

@@ -28,6 +28,7 @@ from codewell.infra.postgres.connection import connection
 from codewell.infra.uuid7 import uuid7
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
+from schemas import topics
 from schemas.program import ProgramSettings, TemplateSource
 from services.standalone.child import Child
 from services.standalone.home import Endpoints
@@ -133,7 +134,9 @@ async def _issued(stack: Child, pids: dict[str, int], endpoints: Endpoints, requ
         async with connection(endpoints.postgres_url, "codewell-bench") as opened:
             program = await programs.create(opened, Minters(None), settings, guesses_per_s=10)
         await publish_program_changed(producer, "", program.id, program.name)
-        backlog, answers = Backlog(producer, "", NAME, requests), Answers(counting, "")
+        partitions = topics.PARTITIONS_ON_ONE_MACHINE
+        backlog = Backlog(producer, "", NAME, requests, partitions=partitions)
+        answers = Answers(counting, "", partitions=partitions)
         before = _cpu(pids)
         await backlog.store()
         deadline = time.monotonic() + _ANSWERS_TIMEOUT_S
