@@ -121,7 +121,7 @@ def grown(
 
 
 @click.command()
-@_requests(50_000)
+@_requests(200_000)
 @_issuers(1, 2, 4, 8)
 @REPETITIONS
 @json_option
