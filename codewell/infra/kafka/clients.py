@@ -120,12 +120,12 @@ async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminC
 async def started_producer(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaProducer]:
     """A producer for one command. Raises StackUnavailable, with a message for users."""
     client = producer(kafka_config)
+    # A start that is cancelled leaves connections too.
     try:
-        await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
-    except (KafkaError, TimeoutError) as error:
-        await stop(client)
-        raise await connect_error(kafka_config) from error
-    try:
+        try:
+            await asyncio.wait_for(client.start(), EXCHANGE_TIMEOUT_S)
+        except (KafkaError, TimeoutError) as error:
+            raise await connect_error(kafka_config) from error
         yield client
     finally:
         await stop(client)

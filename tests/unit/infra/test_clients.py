@@ -1,8 +1,11 @@
-"""Readers with a rack."""
+"""Readers with a rack, and producers that end before they have begun."""
+
+import asyncio
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from codewell.infra.kafka.clients import RACK_REPLICA_MS, consumer, reader
+from codewell.infra.kafka.clients import RACK_REPLICA_MS, consumer, reader, started_producer
 from codewell.infra.kafka.config import KafkaConfig
 
 
@@ -18,3 +21,26 @@ async def test_a_reader_leaves_a_replica_that_lags_behind_before_its_requests_ar
     assert without._client._metadata_max_age_ms > RACK_REPLICA_MS
     for one in (with_rack, without):
         await one.stop()
+
+
+async def test_a_producer_whose_start_is_cancelled_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting, made = asyncio.Event(), list[AIOKafkaProducer]()
+
+    async def start(client: AIOKafkaProducer) -> None:
+        made.append(client)
+        starting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start)
+
+    async def use() -> None:
+        async with started_producer("broker:9092"):
+            raise AssertionError("it never starts")
+
+    using = asyncio.create_task(use())
+    await starting.wait()
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    [client] = made
+    assert client._closed
