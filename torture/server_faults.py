@@ -1,11 +1,13 @@
 """Postgres and Kafka are killed, paused, replaced, or run out of disk space."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 
@@ -13,6 +15,8 @@ from tests.support.debian import unpacked
 from tests.support.processes import children_of, frozen
 from torture.moment import Moment
 from torture.site import Site
+
+_BLOCK_BYTES: Final = 4096
 
 
 async def broker_paused(site: Site, moment: Moment) -> None:
@@ -86,10 +90,16 @@ async def disk_fails(site: Site, moment: Moment) -> None:
 def full_disk(folder: Path) -> Iterator[None]:
     """Leave a block of 4 KB on the folder's disk, which is mounted there or above, during the block."""
     ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        free = os.statvfs(folder)
-        os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize - 4096))
     try:
+        with ballast.open("wb") as file:
+            # The server may take some of the space before it is filled.
+            while (free := os.statvfs(folder)).f_bavail * free.f_frsize > _BLOCK_BYTES:
+                filled = os.fstat(file.fileno()).st_blocks * 512
+                try:
+                    os.posix_fallocate(file.fileno(), 0, filled + free.f_bavail * free.f_frsize - _BLOCK_BYTES)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
         yield
     finally:
         ballast.unlink()
