@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmarks.commands_report import REPETITIONS, measured, print_report, progress
+from benchmarks.commands_report import FEW_REPETITIONS, REPETITIONS, measured, print_report, progress
 from services.cli.output import json_option
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -102,9 +102,7 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     help="Codes that profiles get again, for the policies of reuse. A million takes 400 MB of disk.",
 )
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
-@click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each measurement."
-)
+@FEW_REPETITIONS
 @json_option
 def grown(
     requests: int, attached: tuple[int, ...], random: int, assigned: int, audit: bool, repetitions: int, as_json: bool

@@ -1,7 +1,7 @@
 """Runs one benchmark and prints its report."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,9 +11,20 @@ from services.cli.output import print_facts, print_json, print_table
 if TYPE_CHECKING:
     from benchmarks.report import Report
 
-REPETITIONS: Final = click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=5, show_default=True, help="Repetitions of each measurement."
-)
+
+def _repetitions(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--repetitions",
+        type=click.IntRange(1, 100),
+        default=default,
+        show_default=True,
+        help="Repetitions of each measurement.",
+    )
+
+
+REPETITIONS: Final = _repetitions(5)
+FEW_REPETITIONS: Final = _repetitions(3)
+"""Of a benchmark that takes minutes to fill its database."""
 _FIGURE_WIDTH: Final = 13
 
 

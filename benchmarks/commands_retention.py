@@ -2,7 +2,7 @@
 
 import click
 
-from benchmarks.commands_report import measured, print_report, progress
+from benchmarks.commands_report import FEW_REPETITIONS, measured, print_report, progress
 from services.cli.output import json_option
 
 
@@ -28,9 +28,7 @@ from services.cli.output import json_option
     show_default=True,
     help="Answers that stay, beside which it is measured once more. A million takes 210 MB of disk.",
 )
-@click.option(
-    "--repetitions", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions of each measurement."
-)
+@FEW_REPETITIONS
 @json_option
 def retention(answers: int, requests: int, there: int, repetitions: int, as_json: bool) -> None:
     """Let old answers leave the database.

@@ -52,7 +52,6 @@ def patch() -> None:
         (AIOKafkaConnection, "send", _send_or_close),
         (FetchRequest_v11, "encode", fetch_encoding.encode_request),
         (FetchResponse_v11, "decode", classmethod(fetch_encoding.decode_response)),
-        (ProduceRequest_v7, "encode", produce_encoding.encode_request),
         (ProduceResponse_v7, "decode", classmethod(produce_encoding.decode_response)),
         (fetcher, "MemoryRecords", partition_records.FetchedBatches),
         (fetcher, "PartitionRecords", partition_records.PartitionRecords),

@@ -1,8 +1,8 @@
 """Encodes produce requests and decodes their responses, which aiokafka does field by field.
 
 Its fields copy the records six times, as each level of a request is joined anew, and its connection copies them twice
-more. A batch of 4,000 answers has 2 MB on 24 partitions. `aiokafka_patch` puts these functions in the place of `encode`
-and `decode` of version 7, which brokers from 2.1 on speak, and lets the connection send the parts as they are.
+more. A batch of 4,000 answers has 2 MB on 24 partitions. `aiokafka_patch` lets a connection send the parts of version
+7, which brokers from 2.1 on speak, as they are, and puts `decode_response` in the place of its `decode`.
 """
 
 import struct
@@ -22,20 +22,11 @@ _INT32: Final = struct.Struct(">i")
 _TEXT: Final = String("utf-8")
 
 
-def encode_request(request: Any) -> bytes:
-    """The bytes of a ProduceRequest_v7 after its header."""
-    return b"".join(_parts(request))
-
-
 def frame(request: Any, correlation_id: int, client_id: str) -> list[bytes]:
     """The bytes of a ProduceRequest_v7 as a connection carries them: with its size and header, in parts."""
     header = request.build_request_header(correlation_id=correlation_id, client_id=client_id).encode()
-    parts = _parts(request)
-    return [_INT32.pack(len(header) + sum(map(len, parts))), header, *parts]
-
-
-def _parts(request: Any) -> list[bytes]:
     parts = [
+        header,
         _TEXT.encode(request.transactional_id),
         _REQUEST.pack(request.required_acks, request.timeout, len(request.topics)),
     ]
@@ -43,7 +34,7 @@ def _parts(request: Any) -> list[bytes]:
         parts += (_TEXT.encode(topic), _INT32.pack(len(partitions)))
         for partition, records in partitions:
             parts += (_RECORDS.pack(partition, len(records)), records)
-    return parts
+    return [_INT32.pack(sum(map(len, parts))), *parts]
 
 
 def decode_response(response_type: type[Struct], data: BytesIO) -> Struct:
