@@ -77,6 +77,8 @@ async def test_the_box_jumps_to_a_program_or_searches(browser: Browser) -> None:
     await fill(browser)
     page = await browser.open("/programs")
     box = page.get_by_role("searchbox", name="Jump to a program or code")
+    # The page's script has run.
+    await expect(page.locator("html[data-js]")).to_have_count(1)
 
     await page.keyboard.press("/")
     await expect(box).to_be_focused()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from playwright.async_api import Browser as Chromium
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, Response, async_playwright
@@ -62,9 +62,9 @@ class Browser:
         token: str | None = None, theme: Theme = "light", width: int = WIDE, height: int = 900, javascript: bool = True,
     ) -> Page:  # fmt: skip
         """A page of a new browser profile, signed in with a new token of these scopes, at `path`."""
-        page = await self.anonymous("/sign-in", theme=theme, width=width, height=height, javascript=javascript)
+        sign_in = f"/sign-in?{urlencode({'to': path})}"
+        page = await self.anonymous(sign_in, theme=theme, width=width, height=height, javascript=javascript)
         await self.sign_in(page, token or await self.token(*scopes, groups=groups))
-        await page.goto(path)
         return page
 
     async def anonymous(
