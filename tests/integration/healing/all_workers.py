@@ -35,6 +35,7 @@ class Workers:
         self._ports = ports
         self._asked: set[str] = set()
         self._programs = 0
+        self._profiles = 0
 
     async def waiting_for(self) -> dict[str, dict[str, str]]:
         """By worker, what it waits for and why; each that waits says so with its status too."""
@@ -75,7 +76,7 @@ class Workers:
         self._asked |= {str(request.request_id) for request in requests}
 
     async def work(self) -> None:
-        """Have requests answered by the issuer and the console, from pools that the generator fills."""
+        """Have requests answered by issuer and console, and pools filled and a profile kept by the generator."""
         await self.publish(20)
         await until(self._all_answered, "answer to each request", HEALED_WITHIN_S)
 
@@ -85,6 +86,19 @@ class Workers:
 
         await until(attached, "attachment over HTTP", HEALED_WITHIN_S)
         await self.pools_are_filled()
+        await self._profile_is_kept()
+
+    async def _profile_is_kept(self) -> None:
+        self._profiles += 1
+        who = f"p-{self._profiles}"
+        value = json.dumps({"profile_id": who, "fields": {}}).encode()
+        await self._site.put("profile-changed", value, key=who.encode())
+
+        async def kept() -> bool:
+            found = await self._site.database.fetchval("SELECT count(*) FROM profile WHERE profile_id = $1", who)
+            return bool(found)
+
+        await until(kept, "profile", HEALED_WITHIN_S)
 
     async def pools_are_filled(self) -> None:
         """Wait until the pool of a new program is full, of which nobody tells."""
