@@ -16,9 +16,10 @@ from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
 from tests.support.stock import list_block, reasons, until, until_waiting
 
-SOON = "clock_timestamp() + interval '0.3 s'"
+# The same moment for each row that a statement changes.
+SOON = "statement_timestamp() + interval '0.3 s'"
 # Long enough for a slow machine to start waiting before it is over.
-IN_A_WHILE = "clock_timestamp() + interval '2 s'"
+IN_A_WHILE = "statement_timestamp() + interval '2 s'"
 
 
 async def attach_one(claims: Claims, request: Request) -> AnswerRow:
