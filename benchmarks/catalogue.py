@@ -41,7 +41,7 @@ BENCHMARKS: Final = (
     Benchmark("fill"),
     Benchmark("reservations", ("--stored=10000", "--requests=100000"), ceilings=("claims without",)),
     Benchmark("forecast", ("--programs=1000",), ("one program at a time",), ("the rows alone",)),
-    Benchmark("remote", ("--codes=100000",), ("one request at a time",), ("the limit",)),
+    Benchmark("remote", peers=("one request at a time",), ceilings=("the limit",)),
     Benchmark("import", ("--rows=700000",), ("usual build",), ("bare COPY",)),
     Benchmark("export", ("--codes=300000",), ("the usual build",), ("COPY",)),
     Benchmark("browse", peers=("usual build",)),

@@ -261,7 +261,7 @@ def fill(pools: int, repetitions: int, as_json: bool) -> None:
 
 @bench.command()
 @click.option(
-    "--codes", type=click.IntRange(2, 1_000_000), default=100_000, show_default=True, help="Codes to deliver."
+    "--codes", type=click.IntRange(2, 1_000_000), default=400_000, show_default=True, help="Codes to deliver."
 )
 @click.option(
     "--request-max", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Maximum codes per request."

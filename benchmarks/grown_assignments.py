@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from benchmarks.contenders import PRODUCT, Contender
 from benchmarks.grown_answers import grow
-from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
+from benchmarks.race import ALL_KINDS, CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, connection
@@ -81,7 +81,7 @@ async def bench_assignments(
     """
     async with connection(url, "codewell-bench") as opened:
         program_id = await opened.fetchval(_PROGRAM_ID, PROGRAM)
-    rates: dict[str, list[float]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     shares: dict[str, list[float]] = {}
     new = iter(range(assigned, 10**9, requests))
     repetitions = min(repetitions, REPETITIONS_MAX)
@@ -89,23 +89,26 @@ async def bench_assignments(
         plain = replace(PRODUCT, data=lambda program, number: _render(program, scattered(number)))
         for case in CASES:
             if not case.known:
-                base = await _rate(plain, requests, f"REQUEST_{case.reuse}_{repetition}", url, servers)
-                rates.setdefault("reuse: request", []).append(base)
+                base = await _run(plain, requests, f"REQUEST_{case.reuse}_{repetition}", url, servers)
+                outcomes.setdefault("reuse: request", []).append(base)
             first = 0 if case.known else next(new)
             contender = _contender(program_id, case, _profiles(case, first, assigned))
             async with connection(url, "codewell-bench") as opened:
                 before = await opened.fetchval(_ATTACHED, program_id)
-                rate = await _rate(contender, requests, f"{case.reuse}_{case.known}_{repetition}", url, servers)
+                outcome = await _run(contender, requests, f"{case.reuse}_{case.known}_{repetition}", url, servers)
                 attached = await opened.fetchval(_ATTACHED, program_id) - before
             _check(f"{case.label}: {requests:,} requests attached", attached, 0 if case.known else requests)
-            progress(f"{case.label}, {repetition} of {repetitions}: {rate:,.0f} requests/s, request {base:,.0f}")
-            rates.setdefault(case.label, []).append(rate)
-            shares.setdefault(case.label, []).append(rate / base)
+            progress(
+                f"{case.label}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s, request {base.rate:,.0f}"
+            )
+            outcomes.setdefault(case.label, []).append(outcome)
+            shares.setdefault(case.label, []).append(outcome.rate / base.rate)
     async with connection(url, "codewell-bench") as opened:
         made = await opened.fetchval(_ASSIGNMENTS, program_id, timeout=_TIMEOUT_S) - assigned
     _check("all requests were assigned", made, repetitions * requests * sum(not case.known for case in CASES))
-    for label, seen in rates.items():
-        report.add(f"{assigned:,} assignments, {label}", "requests/s", seen)
+    for label, runs in outcomes.items():
+        report.add(f"{assigned:,} assignments, {label}", "requests/s", [one.rate for one in runs])
+        report.add(f"{label}: CPU", "us/request", [one.cpu_us(*ALL_KINDS) for one in runs])
     for label, seen in shares.items():
         ratio = report.add(f"{label} / request", OF_CEILING, seen)
         report.goals.append(Goal(f"share of reuse: request, {label}", ratio.rate, SHARE_GOAL))
@@ -169,10 +172,9 @@ def _render(program: str, profile_id: str) -> Mapping[str, object]:
     return {"profile_id": profile_id, "campaign_id": CAMPAIGN, "message_id": f"m-{profile_id}", "programs": [program]}
 
 
-async def _rate(contender: Contender, requests: int, name: str, url: str, servers: Servers) -> float:
-    """Requests a second."""
+async def _run(contender: Contender, requests: int, name: str, url: str, servers: Servers) -> Outcome:
     warm_up, codes = max(1, requests // WARM_UP_SHARE), requests * CODES_A_REQUEST
-    return (await run(Heat(contender, 1, requests, warm_up, codes, name, url), servers)).rate
+    return await run(Heat(contender, 1, requests, warm_up, codes, name, url), servers)
 
 
 def _check(what: str, seen: int, expected: int) -> None:

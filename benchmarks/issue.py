@@ -10,7 +10,7 @@ from benchmarks.contenders import BATCHES, CEILING, LIBRDKAFKA, PEER, PRODUCT, C
 from benchmarks.copy_alone import copied
 from benchmarks.fresh import fresh_servers
 from benchmarks.machine import facts
-from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
+from benchmarks.race import ALL_KINDS, CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report, Result
 from services.standalone.servers import Servers
 
@@ -105,7 +105,7 @@ def _add_cost(report: Report, outcomes: Outcomes, copies: Sequence[Outcome], fir
         kafka.cpu_us("issuer", "kafka") + copy.cpu_us("client", "postgres")
         for kafka, copy in zip(outcomes[LIBRDKAFKA, first], copies, strict=True)
     ]
-    spent = [one.cpu_us("issuer", "postgres", "kafka") for one in outcomes[PRODUCT, first]]
+    spent = [one.cpu_us(*ALL_KINDS) for one in outcomes[PRODUCT, first]]
     shares = [few / more for few, more in zip(least, spent, strict=True)]
     report.add(f"CPU of {LIBRDKAFKA.name} and COPY / of {_label((PRODUCT, first))}", OF_CEILING, shares)
     report.add("others meanwhile", "cores", [one.others_cores for runs in outcomes.values() for one in runs])

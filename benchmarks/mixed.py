@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks.contenders import PRODUCT, Contender
 from benchmarks.fresh import fresh_servers
 from benchmarks.machine import facts
-from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
+from benchmarks.race import ALL_KINDS, CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import fill
@@ -39,8 +39,9 @@ async def bench_mixed(requests: int, program_count: int, repetitions: int, progr
                 outcome = await run(heat, servers)
                 progress(f"{contender.name}, {repetition} of {repetitions}: {outcome.rate:,.0f} requests/s")
                 outcomes.setdefault(kind, []).append(outcome)
-    report.add("one hot program", "requests/s", [one.rate for one in outcomes["hot"]])
-    report.add(f"{program_count:,} programs", "requests/s", [one.rate for one in outcomes["mixed"]])
+    for kind, label in (("hot", "one hot program"), ("mixed", f"{program_count:,} programs")):
+        report.add(label, "requests/s", [one.rate for one in outcomes[kind]])
+        report.add(f"{label}: CPU", "us/request", [one.cpu_us(*ALL_KINDS) for one in outcomes[kind]])
     ratios = [one.rate / hot.rate for one, hot in zip(outcomes["mixed"], outcomes["hot"], strict=True)]
     ratio = report.add("mixed / hot", OF_CEILING, ratios)
     report.goals.append(Goal("share of the one hot program", ratio.rate, RATIO_GOAL))

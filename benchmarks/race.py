@@ -37,6 +37,10 @@ WARM_UP_SHARE: Final = 20
 CODES_A_REQUEST: Final = 2
 
 
+# Whose CPU time an answer costs.
+ALL_KINDS: Final = ("issuer", "postgres", "kafka")
+
+
 @dataclass(frozen=True)
 class Heat:
     """The parameters of a run: contender, processes, requests, and warm-up requests."""

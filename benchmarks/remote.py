@@ -44,7 +44,7 @@ CONCURRENCY: Final = 8
 ANSWER_MS: Final = 50
 PROGRAMS: Final = ("ONE", "OTHER")
 # Sequential requests are so slow that a part of the codes is enough.
-_PEER_SHARE: Final = 5
+_PEER_SHARE: Final = 20
 _POLL_S: Final = 0.01
 _TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 5.0

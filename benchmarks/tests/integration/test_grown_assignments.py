@@ -10,6 +10,7 @@ from benchmarks import grown_assignments
 from benchmarks.contenders import Contender
 from benchmarks.grown import check_audit
 from benchmarks.grown_assignments import CASES, bench_assignments, grow_assignments
+from benchmarks.race import ALL_KINDS, Outcome
 from benchmarks.report import Report
 from codewell.errors import CodewellError
 from codewell.infra.uuid7 import uuid7
@@ -25,7 +26,7 @@ SERVERS: Any = None
 def measure(monkeypatch: pytest.MonkeyPatch, connection: asyncpg.Connection, claims: Claims, share: float) -> None:
     """Decide this share of each run's requests in this process instead of an issuer's."""
 
-    async def rate(contender: Contender, requests: int, name: str, *_: Any) -> float:
+    async def run(contender: Contender, requests: int, name: str, *_: Any) -> Outcome:
         await contender.stock(connection, name, 2 * requests)
         assert contender.data is not None
         kind = ScenarioStep if contender.topic == "scenario-step" else MessageRender
@@ -33,9 +34,11 @@ def measure(monkeypatch: pytest.MonkeyPatch, connection: asyncpg.Connection, cla
         events = [kind.model_validate_json(data) for data in asked]
         claimed = await claims.attach([Request(uuid7(), event, event.program_names) for event in events])
         assert not any(row.refusals for [row] in claimed.rows.values())
-        return 50.0 if contender.name.startswith("reuse") else 100.0
+        return Outcome(
+            requests, 2.0 if contender.name.startswith("reuse") else 1.0, dict.fromkeys(ALL_KINDS, 1.0), 0, 0
+        )
 
-    monkeypatch.setattr(grown_assignments, "_rate", rate)
+    monkeypatch.setattr(grown_assignments, "_run", run)
 
 
 async def test_each_policy_is_a_share_of_a_program_without_reuse(
@@ -47,6 +50,8 @@ async def test_each_policy_is_a_share_of_a_program_without_reuse(
 
     await bench_assignments(database_url, SERVERS, report, REQUESTS, ASSIGNED, 2, lambda _: None)
 
+    [cpu] = [one for one in report.results if one.name == f"{CASES[0].label}: CPU"]
+    assert cpu.rate == 3e6 / REQUESTS
     assert report.shares() == {f"{case.label} / request": 0.5 for case in CASES}
     assert [goal.name for goal in report.goals] == [f"share of reuse: request, {case.label}" for case in CASES]
     held = await connection.fetch("SELECT scope, count(*) FROM holding GROUP BY 1 ORDER BY 1")
