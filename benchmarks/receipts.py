@@ -34,7 +34,7 @@ from services.standalone.servers import Servers
 
 RATE_GOAL: Final = 10_000.0
 # The peer gets a part of the backlog: it is far slower.
-PEER_SHARE: Final = 20
+PEER_SHARE: Final = 100
 PARTITIONS: Final = 24
 _BATCH: Final = 4_000
 _TIMEOUT_S: Final = 600.0
