@@ -3,10 +3,10 @@
 A chunk locks the program's row, so that a text enters the program once and the maximum holds; claims don't lock that
 row. Its blocks grow in the last step before the commit, so that claims skip the locked blocks only for that long.
 
-Postgres stores texts on one core a connection. So a chunk's texts may be copied ahead on another connection, while the
-chunk before is stored, and the lock is taken after that. Copied texts that nobody may see yet could make another
-transaction wait that this one waits for, which Postgres does not notice where the wait is in this process. So such a
-transaction waits for a lock only briefly, and gives up: then the chunk is stored anew, alone.
+Postgres stores the texts of a connection on one core. So a chunk's texts may be copied early on another connection,
+while the chunk before is stored, and the locks are taken after that. Another transaction may wait for copied texts, and
+this one for it; Postgres sees no deadlock where a part of the circle is in this process. So a transaction
+that copies early waits only briefly for a lock, and is rolled back then: the chunk is stored anew, alone.
 """
 
 import asyncio
@@ -52,8 +52,8 @@ _LOCK: Final = """
     FOR NO KEY UPDATE
     """
 
-# Less than Postgres' deadlock timeout, so that it ends no other transaction in favour of this one.
-_BEGIN_AHEAD: Final = "BEGIN; SET LOCAL lock_timeout = 100"
+# Much less than Postgres' deadlock timeout, after which it would end either of two transactions.
+_BEGIN_EARLY: Final = "BEGIN; SET LOCAL lock_timeout = 100"
 
 _COUNT: Final = f"""
     WITH counted AS (
@@ -75,7 +75,7 @@ class _AnnouncementLost(Exception):
 
 
 class _CopyUseless(Exception):
-    """The texts of a chunk that were copied ahead are not those that enter the program."""
+    """The texts of a chunk that were copied early are not those that enter the program."""
 
 
 _USELESS: Final = (
@@ -85,7 +85,7 @@ _USELESS: Final = (
 
 
 class CopiedChunk(NamedTuple):
-    """A chunk whose texts are copied ahead by `copying`, in an open transaction."""
+    """A chunk whose texts are copied early by `copying`, in an open transaction."""
 
     connection: Connection
     chunk: Chunk
@@ -123,7 +123,7 @@ class ChunkWriter:
         self._folds = False
 
     async def take(self, chunk: Chunk) -> None:
-        """Store the valid candidates of a chunk, and record its bad rows. No chunk may be copied ahead meanwhile.
+        """Store the valid candidates of a chunk, and record its bad rows. No chunk may be copied early meanwhile.
 
         Raises ImportEnded if the import was undone or another process took it over, and ProgramRefused if the program's
         rules forbid it now.
@@ -148,10 +148,10 @@ class ChunkWriter:
                 self._rows_read = chunk.after + chunk.rows
                 return
 
-    def copy_ahead(self, connection: Connection, chunk: Chunk, before: CopiedChunk | None) -> CopiedChunk | None:
+    def copy_early(self, connection: Connection, chunk: Chunk, before: CopiedChunk | None) -> CopiedChunk | None:
         """Begin to copy a chunk's texts before its turn; None if that can't be done, or would not pay off.
 
-        `before` is the chunk before, if that is copied ahead and not yet stored.
+        `before` is the chunk before, if that is copied early and not yet stored.
         """
         growing = self._growing if before is None else before.growing
         good = first_of_each(chunk.candidates, [])
@@ -181,7 +181,7 @@ class ChunkWriter:
         return True
 
     async def _copy(self, connection: Connection, runs: Sequence[BlockRun]) -> None:
-        await connection.execute(_BEGIN_AHEAD)
+        await connection.execute(_BEGIN_EARLY)
         self._storing()
         await copy_texts(connection, self._program_id, runs)
 

@@ -134,7 +134,7 @@ async def _store_chunks(
     reader: "_ChunkPrefetcher", writer: ChunkWriter, connection: Connection, connect: Connect | None,
     stored: Callable[[Chunk], None],
 ) -> None:  # fmt: skip
-    """Store all chunks in order, each while the next is read and, if it can be, copied ahead."""
+    """Store all chunks in order, each while the next is read and, if it can be, copied early."""
     pair: list[Connection] = []
     copied: CopiedChunk | None = None
     chunk = await reader.take()
@@ -147,7 +147,7 @@ async def _store_chunks(
                 before, copied = copied, None
                 if connect is not None and following is not None:
                     pair = pair or [connection, await stack.enter_async_context(connect())]
-                    copied = writer.copy_ahead(pair[0], following, before)
+                    copied = writer.copy_early(pair[0], following, before)
                     pair.reverse()
                 if before is not None and not await writer.store_copied(before):
                     if copied is not None:
