@@ -139,7 +139,7 @@ class ChunkWriter:
                 if not violates(error, "code_once") or self._check_first:
                     raise
                 self._check_first = True
-            except (AssignmentTaken, _AnnouncementLost):
+            except (AssignmentTaken, _AnnouncementLost, asyncpg.DeadlockDetectedError):
                 continue
             except BlockChanged:
                 self._growing = {}

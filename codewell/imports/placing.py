@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.program_rules import ProgramRules
 
 BLOCK_CODES_MAX: Final = 100_000
+_KIND_AND_PROFILE: Final = attrgetter("kind", "profile_id")
 
 _NEW_BLOCKS: Final = """
     INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
@@ -55,8 +58,8 @@ Growing = dict[BlockAttributes, BlockPlace]
 def block_runs(good: Sequence[Candidate], growing: Growing) -> list[BlockRun]:
     """Group codes by the attributes of their block, in file order."""
     runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
-    for one in good:
-        runs.setdefault((one.kind, one.profile_id != ""), []).append(one)
+    for (kind, profile_id), some in groupby(good, _KIND_AND_PROFILE):
+        runs.setdefault((kind, profile_id != ""), []).extend(some)
     return [
         BlockRun(kind, attached, codes, None if attached else _room(growing.get(kind), len(codes)))
         for (kind, attached), codes in runs.items()

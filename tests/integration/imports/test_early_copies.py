@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -33,7 +34,7 @@ class Turns:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stored: list[bool] = []
         """Of each chunk that was copied ahead, whether it was stored so."""
-        self.copied = {first: asyncio.Event() for first in range(0, 100, 10)}
+        self.copied = {first: asyncio.Event() for first in range(0, 400, 10)}
         """Set once the texts after this row are copied for the first time."""
         self.before_copy: dict[int, Callable[[], Awaitable[Any]]] = {}
         """Called before the texts after this row are copied for the first time."""
@@ -184,6 +185,34 @@ async def test_a_claim_that_holds_the_block_for_long_ends_no_import(
     assert turns.stored[0] is False
     assert await files.texts() == TEXTS
     assert await audit(files.connection) == []
+
+
+async def test_two_imports_of_the_same_texts_at_once_bring_each_in_once(
+    files: Files, turns: Turns, bystander: Connection, database_url: str, tmp_path: Path
+) -> None:
+    """In opposite orders, so that each of them has texts for which the other one waits."""
+    await program(files.connection, files.minters, **IMPORT)
+    (tmp_path / "other").mkdir()
+    other = Files(bystander, files.minters, tmp_path / "other", database_url)
+    texts = [f"C-{n}" for n in range(300)]
+    done = await asyncio.gather(files.bring_in(lines(texts)), other.bring_in(lines(["C-300", *reversed(texts)])))
+    assert sum(one.imported for one in done) == 301
+    assert all(one.imported + one.bad.get("already_in_program", 0) >= 300 for one in done)
+    assert sorted(await files.texts()) == sorted(["C-300", *texts])
+    assert await audit(files.connection) == []
+
+
+@pytest.mark.parametrize("after", [0, 10])
+async def test_a_deadlock_ends_no_import(files: Files, turns: Turns, after: int) -> None:
+    """Postgres has ended the transaction of a chunk for that of another process."""
+    await program(files.connection, files.minters, **IMPORT)
+
+    async def fail() -> None:
+        raise asyncpg.DeadlockDetectedError
+
+    turns.before_copy[after] = fail
+    assert (await files.bring_in(lines(TEXTS))).imported == 40
+    assert await files.texts() == TEXTS
 
 
 @pytest.mark.parametrize("after", [10, 20])
