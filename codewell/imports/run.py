@@ -143,6 +143,11 @@ async def _store_chunks(
             while chunk is not None:
                 if copied is None:
                     await writer.take(chunk)
+                elif not await reader.is_before(copied.copying):
+                    # A file that is read slowly must not leave a transaction open.
+                    if not await writer.store_copied(copied):
+                        await writer.take(chunk)
+                    copied = None
                 following = await reader.take()
                 before, copied = copied, None
                 if connect is not None and following is not None:
@@ -202,6 +207,13 @@ class _ChunkPrefetcher:
         chunk = await asyncio.shield(self._reading)
         self._reading = None
         return chunk
+
+    async def is_before(self, task: asyncio.Task[None]) -> bool:
+        """Whether the next chunk is read before the task ends."""
+        self.begin()
+        assert self._reading is not None  # noqa: S101  for mypy
+        await asyncio.wait({self._reading, task}, return_when=asyncio.FIRST_COMPLETED)
+        return self._reading.done()
 
     async def close(self) -> None:
         """Wait for the current read: a thread can't be stopped, and the file must stay open until it ends."""

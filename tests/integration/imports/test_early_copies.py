@@ -1,14 +1,17 @@
 """Chunks whose texts are copied before their turn: the result is that of one chunk after the other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
+from codewell.files import lines as file_lines
+from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, placing
 from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
@@ -185,6 +188,34 @@ async def test_a_claim_that_holds_the_block_for_long_ends_no_import(
     assert turns.stored[0] is False
     assert await files.texts() == TEXTS
     assert await audit(files.connection) == []
+
+
+async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
+    files: Files, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    texts = [f"C-{n}" for n in range(300)]
+    begun = await files.begin(lines(texts))
+    is_stored = threading.Event()
+    real_lines, real_store = file_lines.limited_lines, ChunkWriter.store_copied
+
+    def slow(file: TextIO, limits: FileLimits) -> Iterator[str]:
+        for number, line in enumerate(real_lines(file, limits)):
+            if number == 155:
+                assert is_stored.wait(10)
+            yield line
+
+    async def store(writer: ChunkWriter, copied: Any) -> bool:
+        done = await real_store(writer, copied)
+        if copied.chunk.after == 140:
+            is_stored.set()
+        return done
+
+    monkeypatch.setattr(file_lines, "limited_lines", slow)
+    monkeypatch.setattr(ChunkWriter, "store_copied", store)
+    assert (await files.go_on(begun)).imported == 300
+    assert turns.stored == [True] * 29
+    assert await files.texts() == texts
 
 
 async def test_two_imports_of_the_same_texts_at_once_bring_each_in_once(
