@@ -1,9 +1,13 @@
 """The operators' page, whose figures change by themselves."""
 
+import asyncio
+
 import pytest
+from playwright.async_api import Route
 
 from codewell.infra.postgres.connection import Connection
 from tests.support.browser import Browser, accessible_everywhere
+from tests.support.processes import POLL_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,6 +45,21 @@ async def test_workers_appear_and_rates_change_by_themselves(browser: Browser) -
 
     await browser.site.database.execute("UPDATE worker SET state = 'stopped' WHERE host = 'issuer-0'")
     await page.get_by_role("row").filter(has_text="issuer-0:7").get_by_text("stopped").wait_for()
+
+
+async def test_a_page_is_live_whose_part_for_streams_comes_late(browser: Browser) -> None:
+    page = await browser.open("/programs")
+
+    async def late(route: Route) -> None:
+        while not await page.evaluate("'htmx' in window"):
+            await asyncio.sleep(POLL_S)
+        # Later than what htmx itself puts off.
+        await page.evaluate("new Promise((done) => setTimeout(done))")
+        await route.continue_()
+
+    await page.route("**/hx-sse.min.js", late)
+    await page.goto("/operations")
+    await page.get_by_text("live", exact=True).wait_for()
 
 
 async def test_a_session_that_ends_loses_its_stream_and_signs_in_again(
