@@ -43,6 +43,19 @@ async def test_what_comes_meanwhile_is_done_together() -> None:
     assert await coalescer.submit("a", 5) == 10
 
 
+async def test_a_pause_ends_once_as_many_wait_as_the_batch_had() -> None:
+    work = Work()
+    work.go["a"].set()
+    coalescer = Coalescer(work, pause_s=3_600)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(coalescer.submit("a", wish) for wish in (1, 2))) == [2, 4]
+        third = asyncio.create_task(coalescer.submit("a", 3))
+        await some_turns()
+        assert work.batches == [("a", [1, 2])]
+        assert await asyncio.gather(third, coalescer.submit("a", 4)) == [6, 8]
+    assert work.batches == [("a", [1, 2]), ("a", [3, 4])]
+
+
 async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
     work = Work()
     coalescer = Coalescer(work)
