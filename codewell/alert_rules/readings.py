@@ -15,6 +15,7 @@ from schemas.alert_rules import DEFAULT_RULES, AlertRule, RuleKind
 from schemas.alerts import AlertKind
 
 REQUESTS_MIN: Final = 15
+_PROGRAMS_AT_ONCE: Final = 500
 _ROUGH_BITS: Final = 5
 _WITHIN_DEFAULT: Final = next(one.within for one in DEFAULT_RULES if one.kind == "codes_expire_within")
 # What usage counts beside reasons of refusals.
@@ -90,23 +91,24 @@ class AlertState(NamedTuple):
 
 async def read(connection: Connection) -> list[ProgramReading]:
     """The rules and figures of all programs that are not removed, without forecasts. Raises what asyncpg raises."""
-    rows = await connection.fetch(_PROGRAMS, _WITHIN_DEFAULT)
     requests = await _requests(connection)
     returned = {row[0]: (row[1], row[2]) for row in await connection.fetch(_RETURNED)}
     none = Requests(0, {})
     found = []
-    for row in rows:
-        figures = Figures(
-            row["now"], row["is_on"], row["valid_from"], row["valid_until"], row["shared"], row["is_filled"],
-            row["pooled"], row["expiring"], row["failures"], row["error"], requests.get(row["id"], none),
-            *returned.get(row["id"], (0, 0)),
-        )  # fmt: skip
-        signal = (
-            _rough(row["pooled"]),
-            row["is_on"], row["valid_until"], row["is_filled"], row["codes_max"], row["reservations"],
-            bool(row["failures"]),
-        )  # fmt: skip
-        found.append(ProgramReading(row["id"], _rules(row["alerts"]), figures, signal))
+    # A cursor needs a transaction.
+    async with connection.transaction():
+        async for row in connection.cursor(_PROGRAMS, _WITHIN_DEFAULT, prefetch=_PROGRAMS_AT_ONCE):
+            figures = Figures(
+                row["now"], row["is_on"], row["valid_from"], row["valid_until"], row["shared"], row["is_filled"],
+                row["pooled"], row["expiring"], row["failures"], row["error"], requests.get(row["id"], none),
+                *returned.get(row["id"], (0, 0)),
+            )  # fmt: skip
+            signal = (
+                _rough(row["pooled"]),
+                row["is_on"], row["valid_until"], row["is_filled"], row["codes_max"], row["reservations"],
+                bool(row["failures"]),
+            )  # fmt: skip
+            found.append(ProgramReading(row["id"], _rules(row["alerts"]), figures, signal))
     return found
 
 

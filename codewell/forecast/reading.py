@@ -13,8 +13,8 @@ from codewell.pool.program_conditions import MAY_CREATE, ON_ORDER, ROOM, SWITCHE
 from schemas.forecast import Forecast
 from schemas.overview import ExpectedLevel
 
-# Programs computed at once: their arrays take some 50 MB at most, and the computation some 50 ms.
-BATCH_MAX: Final = 500
+# Programs computed at once: their arrays take some 5 MB. A batch costs Postgres some milliseconds beside its rows.
+BATCH_MAX: Final = 200
 # What the chart of a program shows.
 LEVELS_H: Final = 24
 # How many of its last requests say how fast a remote service is.

@@ -1,10 +1,15 @@
 """Stores the chunks of a file: each chunk's codes, counters, bad rows and progress in one transaction.
 
-A chunk locks the program's row while it is stored, some 50 ms, so that a text enters the program once and the maximum
-holds; claims don't lock that row. Its blocks grow in the last step before the commit, so that claims skip the locked
-blocks only for that long.
+A chunk locks the program's row, so that a text enters the program once and the maximum holds; claims don't lock that
+row. Its blocks grow in the last step before the commit, so that claims skip the locked blocks only for that long.
+
+Postgres stores the texts of a connection on one core. So a chunk's texts may be copied early on another connection,
+while the chunk before is stored, and the locks are taken after that. Another transaction may wait for copied texts, and
+this one for it; Postgres sees no deadlock where a part of the circle is in this process. So a transaction
+that copies early waits only briefly for a lock, and is rolled back then: the chunk is stored anew, alone.
 """
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,41 +22,38 @@ import asyncpg
 from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, BlockAttributes, Candidate, Chunk, bad_row, first_of_each
-from codewell.imports.known_texts import drop_alike, drop_listed, drop_minted
+from codewell.imports.candidates import BadRow, Candidate, Chunk, bad_row, first_of_each
+from codewell.imports.known_texts import drop_alike, drop_holders, drop_listed, drop_minted
+from codewell.imports.placing import (
+    BlockChanged,
+    BlockRun,
+    Growing,
+    block_runs,
+    copy_texts,
+    expires_at,
+    grow_blocks,
+    grown,
+    make_blocks,
+)
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.constraints import violates
-from codewell.issuing.assignment_keys import assignment_key
-from codewell.issuing.assignments import AssignmentTaken, assigned_codes
+from codewell.issuing.assignments import AssignmentTaken
 from codewell.issuing.attach import attach_codes
 from codewell.issuing.model import ManualRequest, PooledCode
-from codewell.pool import copy_codes, folded_texts
-from codewell.pool.expiry import expiry_in_pool
+from codewell.pool import folded_texts
 from codewell.pool.fill import locked
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_fact
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-BLOCK_CODES_MAX: Final = 100_000
 # A crash of the server may lose the last chunks, from which the import goes on; its end waits for the disk.
 _LOCK: Final = """
     SELECT state, rows_read, bad, started_at, set_config('synchronous_commit', 'off', true) FROM import WHERE id = $1
     FOR NO KEY UPDATE
     """
 
-_NEW_BLOCKS: Final = """
-    INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
-    SELECT $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
-    FROM unnest($4::bigint[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
-        WITH ORDINALITY AS b (size, given, expires_at, fields, n) ORDER BY b.n
-    RETURNING id
-    """
-
-# A block that claims have emptied meanwhile is closed, and stays closed.
-_GROW: Final = """
-    UPDATE block SET size = size + g.more FROM unnest($1::bigint[], $2::bigint[]) AS g (id, more)
-    WHERE block.id = g.id AND open
-    """
+# Much less than Postgres' deadlock timeout, after which it would end either of two transactions.
+_BEGIN_EARLY: Final = "BEGIN; SET LOCAL lock_timeout = 100"
 
 _COUNT: Final = f"""
     WITH counted AS (
@@ -68,27 +70,37 @@ class ImportEnded(Exception):
     """The import was undone, or another process has continued it."""
 
 
-class _BlockClosed(Exception):
-    """Claims emptied a block that was about to grow."""
-
-
 class _AnnouncementLost(Exception):
     """The announcement that this program imports texts was lost: caches may still assume that it has none."""
 
 
-class _GrowingBlock(NamedTuple):
-    """A block to which codes with its attributes are appended."""
-
-    id: int
-    size: int
+class _CopyUseless(Exception):
+    """The texts of a chunk that were copied early are not those that enter the program."""
 
 
-class _BlockRun(NamedTuple):
-    """Codes that go into one block, in order."""
+_USELESS: Final = (
+    _CopyUseless, _AnnouncementLost, BlockChanged, asyncpg.UniqueViolationError, asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+)  # fmt: skip
 
-    kind: BlockAttributes
-    attached: bool
-    candidates: list[Candidate]
+
+class CopiedChunk(NamedTuple):
+    """A chunk whose texts are copied early by `copying`, in an open transaction."""
+
+    connection: Connection
+    chunk: Chunk
+    good: int
+    """The number of texts."""
+    runs: list[BlockRun]
+    growing: Growing
+    """The growing blocks once it is stored."""
+    copying: asyncio.Task[None]
+
+    async def undo(self) -> None:
+        """Roll the transaction back."""
+        await asyncio.gather(self.copying, return_exceptions=True)
+        if not self.connection.is_closed():
+            await self.connection.execute("ROLLBACK")
 
 
 class ChunkWriter:
@@ -105,50 +117,89 @@ class ChunkWriter:
         self._storing = storing
         self._import_id = import_id
         self._rows_read: int | None = None
-        self._growing: dict[BlockAttributes, _GrowingBlock] = {}
+        self._growing: Growing = {}
         # Set while the file has texts that the program already has: then a look-up before the insert pays off.
         self._check_first = False
         self._folds = False
 
     async def take(self, chunk: Chunk) -> None:
-        """Store the valid candidates of a chunk, and record its bad rows.
+        """Store the valid candidates of a chunk, and record its bad rows. No chunk may be copied early meanwhile.
 
         Raises ImportEnded if the import was undone or another process took it over, and ProgramRefused if the program's
         rules forbid it now.
         """
         while True:
-            growing = dict(self._growing)
             try:
                 async with (
                     possible_texts.taking_in(self._connection, self._program_id) as mark,
                     self._connection.transaction(),
                 ):
-                    await self._take(chunk, growing, mark)
+                    growing = await self._take(self._connection, chunk, mark)
             except asyncpg.UniqueViolationError as error:
                 if not violates(error, "code_once") or self._check_first:
                     raise
                 self._check_first = True
-            except (AssignmentTaken, _AnnouncementLost):
+            except (AssignmentTaken, _AnnouncementLost, asyncpg.DeadlockDetectedError):
                 continue
-            except _BlockClosed:
-                self._growing.clear()
+            except BlockChanged:
+                self._growing = {}
             else:
                 self._growing = growing
                 self._rows_read = chunk.after + chunk.rows
                 return
 
-    async def _take(self, chunk: Chunk, growing: dict[BlockAttributes, _GrowingBlock], mark: UUID | None) -> None:
+    def copy_early(self, connection: Connection, chunk: Chunk, before: CopiedChunk | None) -> CopiedChunk | None:
+        """Begin to copy a chunk's texts before its turn; None if that can't be done, or would not pay off.
+
+        `before` is the chunk before, if that is copied early and not yet stored.
+        """
+        growing = self._growing if before is None else before.growing
+        good = first_of_each(chunk.candidates, [])
+        runs = block_runs(good, growing)
+        # No other transaction can use a block that is still to be made.
+        if self._check_first or not runs or any(run.at is None for run in runs):
+            return None
+        copying = asyncio.create_task(self._copy(connection, runs))
+        return CopiedChunk(connection, chunk, len(good), runs, grown(growing, runs), copying)
+
+    async def store_copied(self, copied: CopiedChunk) -> bool:
+        """As `take`, for a chunk whose texts are copied. False: its copy was of no use, and it is to be taken."""
+        try:
+            await copied.copying
+            await self._take(copied.connection, copied.chunk, None, copied)
+            await copied.connection.execute("COMMIT")
+        except BaseException as error:
+            await copied.undo()
+            if not isinstance(error, _USELESS):
+                raise
+            if isinstance(error, BlockChanged):
+                self._growing = {}
+            self._check_first = violates(error, "code_once")
+            return False
+        self._growing = copied.growing
+        self._rows_read = copied.chunk.after + copied.chunk.rows
+        return True
+
+    async def _copy(self, connection: Connection, runs: Sequence[BlockRun]) -> None:
+        await connection.execute(_BEGIN_EARLY)
+        self._storing()
+        await copy_texts(connection, self._program_id, runs)
+
+    async def _take(
+        self, connection: Connection, chunk: Chunk, mark: UUID | None, copied: CopiedChunk | None = None
+    ) -> Growing:
+        """Store a chunk in the current transaction, and return the growing blocks after it."""
         if any(one.profile_id for one in chunk.candidates):
-            await hold_deciding_lock(self._connection)
-        row = await self._connection.fetchrow(_LOCK, self._import_id)
+            await hold_deciding_lock(connection)
+        row = await connection.fetchrow(_LOCK, self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise ImportEnded
-        program = await locked(self._connection, self._program_id)
+        program = await locked(connection, self._program_id)
         if program is None:
             raise ImportEnded
-        if not await possible_texts.may_take_in(self._connection, program.id, mark):
+        if not await possible_texts.may_take_in(connection, program.id, mark):
             raise _AnnouncementLost
-        now: datetime = await self._connection.fetchval("SELECT statement_timestamp()")
+        now: datetime = await connection.fetchval("SELECT statement_timestamp()")
         if (reason := closed_reason(program, now)) is not None:
             raise ProgramRefused(
                 f"{refusal_fact(program.name, reason, Source.PERSON)} Change that and import the same file "
@@ -157,22 +208,24 @@ class ChunkWriter:
             )
         bad = list(chunk.bad)
         good = first_of_each(chunk.candidates, bad)
-        good = await drop_minted(ProgramCodes(self._connection, self._minters, program.id), good, bad)
+        good = await drop_minted(ProgramCodes(connection, self._minters, program.id), good, bad)
         if self._check_first:
             before = len(good)
-            good = await drop_listed(self._connection, program.id, self._import_id, good, bad)
+            good = await drop_listed(connection, program.id, self._import_id, good, bad)
             self._check_first = len(good) < before
-        self._folds = await folded_texts.folds(self._connection, program.id)
+        self._folds = await folded_texts.folds(connection, program.id)
         if self._folds:
-            good = await drop_alike(ProgramCodes(self._connection, self._minters, program.id), good, bad)
+            good = await drop_alike(ProgramCodes(connection, self._minters, program.id), good, bad)
         room = max(0, program.room)
-        good = await self._drop_holders(program, now, good, bad)
+        good = await drop_holders(connection, program, now, good, bad)
         bad, good = [*bad, *(bad_row(one.row, one.text, "over_maximum") for one in good[room:])], good[:room]
-        attached = await self._store(program, now, row["started_at"], good, growing) if good else 0
+        if copied is not None and len(good) < copied.good:
+            raise _CopyUseless
+        attached, growing = await self._store(connection, program, now, row["started_at"], good, copied)
         counted = Counter(json.loads(row["bad"]))
         counted.update(one.reason for one in bad)
-        await self._write_bad_rows(bad)
-        await self._connection.execute(
+        await self._write_bad_rows(connection, bad)
+        await connection.execute(
             _COUNT,
             self._import_id,
             len(good),
@@ -182,115 +235,56 @@ class ChunkWriter:
             chunk.case_variants,
             chunk.share,
         )
-
-    async def _drop_holders(
-        self, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
-    ) -> list[Candidate]:
-        """Drop codes for profiles that hold a code of a program that gives the same code again."""
-        if not program.reuses_codes:
-            return good
-        keys = {
-            one.row: assignment_key(program, ManualRequest(one.profile_id, program.name))
-            for one in good
-            if one.profile_id
-        }
-        held = await assigned_codes(self._connection, list(set(keys.values())))
-        taken = {key for key, code in held.items() if code.lives_at(now)}
-        left = []
-        for one in good:
-            key = keys.get(one.row)
-            if key is not None and key in taken:
-                bad.append(bad_row(one.row, one.text, "profile_has_code"))
-                continue
-            if key is not None:
-                taken.add(key)
-            left.append(one)
-        return left
+        return growing
 
     async def _store(
         self,
+        connection: Connection,
         program: ProgramRules,
         now: datetime,
         started_at: datetime,
         good: list[Candidate],
-        growing: dict[BlockAttributes, _GrowingBlock],
-    ) -> int:
-        """Insert codes into blocks, and return how many were attached."""
-        runs = _runs(good)
-        grown = [
-            not run.attached and run.kind in growing and growing[run.kind].size + len(run.candidates) <= BLOCK_CODES_MAX
-            for run in runs
-        ]
-        ids = iter(
-            await self._new_blocks(program, now, [run for run, grows in zip(runs, grown, strict=True) if not grows])
-        )
-        placed: list[tuple[_BlockRun, int, int]] = []
-        grow: list[tuple[int, int]] = []
-        for run, grows in zip(runs, grown, strict=True):
-            block_id, first = growing[run.kind] if grows else (next(ids), 0)
-            placed.append((run, block_id, first))
-            if grows:
-                grow.append((block_id, len(run.candidates)))
-            if not run.attached:
-                growing[run.kind] = _GrowingBlock(block_id, first + len(run.candidates))
-        texts = [(block_id, first, [one.text for one in run.candidates]) for run, block_id, first in placed]
-        source = copy_codes.stream(program.id, texts)
-        self._storing()
-        await self._connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
+        copied: CopiedChunk | None,
+    ) -> tuple[int, Growing]:
+        """Put codes into blocks; return how many were attached, and the growing blocks after that."""
+        if not good:
+            return 0, self._growing
+        if copied is None:
+            runs = await make_blocks(connection, program, self._import_id, now, block_runs(good, self._growing))
+            self._storing()
+            await copy_texts(connection, program.id, runs)
+        else:
+            runs = copied.runs
         if self._folds:
-            await folded_texts.add(self._connection, program.id, [one.text for one in good])
-        attached = await self._attach(program, now, started_at, placed)
-        if grow:
-            done = await self._connection.execute(_GROW, [one[0] for one in grow], [one[1] for one in grow])
-            if done != f"UPDATE {len(grow)}":
-                raise _BlockClosed
-        return attached
-
-    async def _new_blocks(self, program: ProgramRules, now: datetime, runs: Sequence[_BlockRun]) -> list[int]:
-        if not runs:
-            return []
-        sizes = [len(run.candidates) for run in runs]
-        given = [len(run.candidates) if run.attached else 0 for run in runs]
-        rows = await self._connection.fetch(
-            _NEW_BLOCKS, program.id, self._import_id, now, sizes, given,
-            [_expires_at(program, now, run.kind) for run in runs], [run.kind.fields for run in runs],
-        )  # fmt: skip
-        return [row["id"] for row in rows]
+            await folded_texts.add(connection, program.id, [one.text for one in good])
+        attached = await self._attach(connection, program, now, started_at, runs)
+        await grow_blocks(connection, runs)
+        return attached, grown(self._growing, runs)
 
     async def _attach(
-        self, program: ProgramRules, now: datetime, started_at: datetime, placed: Sequence[tuple[_BlockRun, int, int]]
+        self,
+        connection: Connection,
+        program: ProgramRules,
+        now: datetime,
+        started_at: datetime,
+        runs: Sequence[BlockRun],
     ) -> int:
         """Write the answers of codes that are attached on import."""
         codes = []
-        for run, block_id, _ in placed:
-            if not run.attached:
+        for run in runs:
+            if not run.attached or run.at is None:
                 continue
-            expires_at = _expires_at(program, now, run.kind)
+            ends = expires_at(program, now, run.kind)
             for position, one in enumerate(run.candidates):
                 request_id = _request_id(self._import_id, started_at, one.row)
-                code = PooledCode(block_id, position, one.text, expires_at, run.kind.fields)
+                code = PooledCode(run.at.id, position, one.text, ends, run.kind.fields)
                 codes.append((request_id, ManualRequest(one.profile_id, program.name), code))
-        await attach_codes(self._connection, program, now, codes)
+        await attach_codes(connection, program, now, codes)
         return len(codes)
 
-    async def _write_bad_rows(self, bad: Sequence[BadRow]) -> None:
+    async def _write_bad_rows(self, connection: Connection, bad: Sequence[BadRow]) -> None:
         if bad:
-            await self._connection.copy_records_to_table(
-                "import_bad_row", records=[(self._import_id, *one) for one in bad]
-            )
-
-
-def _runs(good: Sequence[Candidate]) -> list[_BlockRun]:
-    """Group codes by the attributes of their block, in file order."""
-    runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
-    for one in good:
-        runs.setdefault((one.kind, one.profile_id != ""), []).append(one)
-    return [_BlockRun(kind, attached, candidates) for (kind, attached), candidates in runs.items()]
-
-
-def _expires_at(program: ProgramRules, now: datetime, kind: BlockAttributes) -> datetime | None:
-    # An expiry from the file is an explicit choice: it may be later than the program's lifetime allows.
-    return expiry_in_pool(program, now, kind.expires_at, own_replaces_ttl=True)
+            await connection.copy_records_to_table("import_bad_row", records=[(self._import_id, *one) for one in bad])
 
 
 def _request_id(import_id: UUID, started_at: datetime, row: int) -> UUID:

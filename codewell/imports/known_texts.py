@@ -1,6 +1,7 @@
-"""Finds texts of a file that a program already has, from templates or lists."""
+"""Drops rows whose texts a program already has, from templates or lists, or whose profiles have its code."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -9,7 +10,11 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.codes.state import DELETED_AT
 from codewell.imports.candidates import BadRow, Candidate, bad_row
 from codewell.infra.postgres.connection import Connection
+from codewell.issuing.assignment_keys import assignment_key
+from codewell.issuing.assignments import assigned_codes
+from codewell.issuing.model import ManualRequest
 from codewell.pool import folded_texts
+from codewell.pool.program_rules import ProgramRules
 from schemas.imports import Reason
 
 _LISTED: Final = f"""
@@ -72,3 +77,26 @@ async def drop_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadR
         if one.text in minted
     ]
     return [one for one in good if one.text not in minted] if minted else good
+
+
+async def drop_holders(
+    connection: Connection, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
+) -> list[Candidate]:
+    """Drop codes for profiles that hold a code of a program that gives the same code again."""
+    if not program.reuses_codes:
+        return good
+    keys = {
+        one.row: assignment_key(program, ManualRequest(one.profile_id, program.name)) for one in good if one.profile_id
+    }
+    held = await assigned_codes(connection, list(set(keys.values())))
+    taken = {key for key, code in held.items() if code.lives_at(now)}
+    left = []
+    for one in good:
+        key = keys.get(one.row)
+        if key is not None and key in taken:
+            bad.append(bad_row(one.row, one.text, "profile_has_code"))
+            continue
+        if key is not None:
+            taken.add(key)
+        left.append(one)
+    return left

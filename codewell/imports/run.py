@@ -2,7 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,7 +21,7 @@ from codewell.files.scan import Scan
 from codewell.files.table import Table, open_table
 from codewell.imports import imports
 from codewell.imports.candidates import Chunk
-from codewell.imports.chunk_writer import ChunkWriter, ImportEnded
+from codewell.imports.chunk_writer import ChunkWriter, CopiedChunk, ImportEnded
 from codewell.imports.chunks import chunks
 from codewell.imports.preview import rules_of
 from codewell.imports.undo import refuse
@@ -40,6 +46,9 @@ _KNOWN: Final[frozenset[Reason]] = frozenset({"already_in_program", "twice_in_fi
 Progress = Callable[[int], None]
 """Called with the number of rows of the file that are done."""
 
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Opens another connection to the same database."""
+
 
 async def import_file(
     connection: Connection,
@@ -50,10 +59,12 @@ async def import_file(
     limits: FileLimits,
     progress: Progress,
     table: Table | None = None,
+    connect: Connect | None = None,
 ) -> Import:
     """Import the rest of an import's file, and return the import at its end.
 
     `table` is the file as its caller has opened it, of which no row was taken; a workbook takes seconds to open again.
+    With `connect` a file of several chunks is imported over two connections, on two cores of the database.
 
     Raises FileRefused if the file turns out to be invalid; then its pooled codes are deleted. Raises ProgramRefused if
     the program's rules forbid it now; then the import stops, and importing the same file again continues it.
@@ -61,7 +72,7 @@ async def import_file(
     async with import_lock(connection, import_id):
         found = await imports.get(connection, import_id)
         try:
-            await _import_file(connection, minters, found, path, scan, limits, progress, table)
+            await _import_file(connection, minters, found, path, scan, limits, progress, table, connect)
             await _refuse_if_nothing_came(connection, import_id)
         except FileRefused as error:
             await refuse(connection, import_id, str(error))
@@ -86,6 +97,7 @@ async def _import_file(
     limits: FileLimits,
     progress: Progress,
     given: Table | None,
+    connect: Connect | None,
 ) -> None:
     if found.state == "running" and (found.error or found.taken_back):
         # An earlier process ended while it deleted the import's codes.
@@ -107,14 +119,51 @@ async def _import_file(
         after = found.rows if found.reading is None else found.rows + found.reading.skipped_rows
         reader = _ChunkPrefetcher(chunks(table, rules, limits, after, CHUNK_ROWS, options))
         writer = ChunkWriter(connection, minters, program.id, found.id, reader.begin)
+        first = table.columns.first
         try:
-            while (chunk := await reader.take()) is not None:
-                await writer.take(chunk)
-                progress(chunk.after + chunk.rows - table.columns.first)
+            await _store_chunks(
+                reader, writer, connection, connect, lambda chunk: progress(chunk.after + chunk.rows - first)
+            )
         finally:
             await reader.close()
     finally:
         opened.__exit__(None, None, None)
+
+
+async def _store_chunks(
+    reader: "_ChunkPrefetcher", writer: ChunkWriter, connection: Connection, connect: Connect | None,
+    stored: Callable[[Chunk], None],
+) -> None:  # fmt: skip
+    """Store all chunks in order, each while the next is read and, if it can be, copied early."""
+    pair: list[Connection] = []
+    copied: CopiedChunk | None = None
+    chunk = await reader.take()
+    async with AsyncExitStack() as stack:
+        try:
+            while chunk is not None:
+                if copied is None:
+                    await writer.take(chunk)
+                elif not await reader.is_before(copied.copying):
+                    # A file that is read slowly must not leave a transaction open.
+                    if not await writer.store_copied(copied):
+                        await writer.take(chunk)
+                    copied = None
+                following = await reader.take()
+                before, copied = copied, None
+                if connect is not None and following is not None:
+                    pair = pair or [connection, await stack.enter_async_context(connect())]
+                    copied = writer.copy_early(pair[0], following, before)
+                    pair.reverse()
+                if before is not None and not await writer.store_copied(before):
+                    if copied is not None:
+                        await copied.undo()
+                        copied = None
+                    await writer.take(chunk)
+                stored(chunk)
+                chunk = following
+        finally:
+            if copied is not None:
+                await copied.undo()
 
 
 def _check_reading(found: Import, table: Table) -> None:
@@ -158,6 +207,13 @@ class _ChunkPrefetcher:
         chunk = await asyncio.shield(self._reading)
         self._reading = None
         return chunk
+
+    async def is_before(self, task: asyncio.Task[None]) -> bool:
+        """Whether the next chunk is read before the task ends."""
+        self.begin()
+        assert self._reading is not None  # noqa: S101  for mypy
+        await asyncio.wait({self._reading, task}, return_when=asyncio.FIRST_COMPLETED)
+        return self._reading.done()
 
     async def close(self) -> None:
         """Wait for the current read: a thread can't be stopped, and the file must stay open until it ends."""

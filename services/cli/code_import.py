@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +65,6 @@ def import_(program: str, file: Path, fields: tuple[str, ...], only_preview: boo
     What the file does not tell for certain is refused: an option decides. The same command resumes an interrupted
     import. A file that cannot be read to its end leaves no codes behind.
     """
-    from codewell.pool.minter_cache import Minters
-
     zone = str(ZONE.get()) if given["expiry_column"] else None
     options = _options(**given, time_zone=zone, field_columns=pairs(fields, "--field-column", "NAME=COLUMN"))
     if only_preview:
@@ -78,9 +76,7 @@ def import_(program: str, file: Path, fields: tuple[str, ...], only_preview: boo
     async def work(connection: Any, settings: Any) -> Any:
         try:
             with _progress() as progress:
-                found = await _bring_in(
-                    connection, Minters(*settings.master_keys), program, file, options, seen, progress
-                )
+                found = await _bring_in(connection, settings, program, file, options, seen, progress)
         finally:
             if bad_rows is not None and seen:
                 await _write_bad_rows(connection, seen[0].id, bad_rows)
@@ -154,7 +150,7 @@ def undo_import(import_id: UUID, as_json: bool) -> None:
 
 async def _bring_in(
     connection: Any,
-    minters: Any,
+    settings: Any,
     program: str,
     file: Path,
     options: Any,
@@ -167,8 +163,13 @@ async def _bring_in(
     from codewell.imports import imports, run
     from codewell.imports.settings import ImportSettings
     from codewell.infra.config.settings import read_settings
+    from codewell.infra.postgres import connection as postgres
     from codewell.infra.uuid7 import uuid7
+    from codewell.pool.minter_cache import Minters
     from codewell.programs import programs
+
+    def connect() -> AbstractAsyncContextManager[Any]:
+        return postgres.connection(settings.postgres_url.get_secret_value(), "codewell-cli")
 
     limits = read_settings(ImportSettings).import_limits
     found = await programs.get(connection, program)
@@ -182,7 +183,8 @@ async def _bring_in(
             who, size = audit_log.command_actor(), scanned.size
             await audit_log.record(connection, who, "import.begin", program, id=str(begun.id), file_bytes=size)
         seen.append(begun)
-        return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress, table)
+        minters = Minters(*settings.master_keys)
+        return await run.import_file(connection, minters, begun.id, file, scanned, limits, progress, table, connect)
 
 
 async def _preview(connection: Any, program: str, file: Path, options: Any) -> Any:

@@ -3,7 +3,7 @@
 import click
 
 from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
-from codewell.infra.config.unknown_variables import has_variables, unknown_variables
+from codewell.infra.config.unknown_variables import possible_settings, unknown_variables
 from services.cli.output import printable, say
 
 
@@ -12,11 +12,15 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that the arguments name, after a line for each variable that no setting has."""
-        if has_variables():
-            from services.cli.settings_reference import known_variables
+        if given := possible_settings():
+            from codewell.infra.config.settings import StackSettings, variables_of
 
-            for unknown in unknown_variables(known_variables()):
-                say(f"Warning: {unknown}", err=True)
+            # The settings of all services take a third of a command's start.
+            if not given <= variables_of([StackSettings]):
+                from services.cli.settings_reference import known_variables
+
+                for unknown in unknown_variables(known_variables()):
+                    say(f"Warning: {unknown}", err=True)
         try:
             return super().invoke(ctx)
         except CodewellError as error:

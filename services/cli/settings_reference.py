@@ -9,8 +9,7 @@ from pydantic_settings import BaseSettings
 
 from codewell.alerts.settings import ConsoleAddress
 from codewell.imports.settings import ImportSettings
-from codewell.infra.config.secret_files import is_secret
-from codewell.infra.config.settings import StackSettings, WorkerSettings
+from codewell.infra.config.settings import StackSettings, WorkerSettings, variables_of
 from codewell.remote.settings import RemoteSettings
 from codewell.webhooks.settings import WebhookSettings
 from services.console.settings import ConsoleSettings
@@ -40,9 +39,7 @@ def settings_table() -> str:
 
 def known_variables() -> frozenset[str]:
     """The variables of all settings, and those that name the files of secrets."""
-    fields = {name: field for kind in READERS.values() for name, field in kind.model_fields.items()}
-    files = {f"CODEWELL_{name.upper()}_FILE" for name, field in fields.items() if is_secret(field)}
-    return frozenset({f"CODEWELL_{name.upper()}" for name in fields} | files)
+    return variables_of(READERS.values())
 
 
 def with_table(page: str) -> str:

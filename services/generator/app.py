@@ -68,6 +68,8 @@ def create_app(settings: GeneratorSettings, fill: FillPool) -> faust.App:
         broker_request_timeout=20.0,
         consumer_max_fetch_size=PARTITION_FETCH_BYTES_MAX,
         stream_buffer_maxsize=256,
+        # Else all that were fetched are taken at once, up to tens of thousands.
+        broker_max_poll_records=500,
     )
     app.transport = Transport(app.conf.broker_consumer, app)
 

@@ -8,6 +8,7 @@ from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan, scan
 from codewell.files.table import open_table
 from codewell.imports import imports, run
+from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.pool.minter_cache import Minters
@@ -27,10 +28,11 @@ def read_file(path: Path, options: ImportOptions) -> tuple[Scan, Reading]:
 
 
 class Files:
-    """Imports files into SPRING."""
+    """Imports files into SPRING: with a URL over two connections as the command line, else over one as the console."""
 
-    def __init__(self, connection: Connection, minters: Minters, directory: Path) -> None:
+    def __init__(self, connection: Connection, minters: Minters, directory: Path, url: str | None = None) -> None:
         self.connection = connection
+        self.connect: run.Connect | None = None if url is None else lambda: postgres.connection(url, "test")
         self.minters = minters
         self.path = directory / "codes.csv"
 
@@ -51,7 +53,7 @@ class Files:
         """Import the rest of it."""
         return await run.import_file(
             connection or self.connection, self.minters, begun.id, self.path, scan(self.path, FileLimits()),
-            limits or FileLimits(), no_progress,
+            limits or FileLimits(), no_progress, connect=self.connect,
         )  # fmt: skip
 
     async def bring_in(self, content: str | bytes, limits: FileLimits | None = None, **options: Any) -> Import:

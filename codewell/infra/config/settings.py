@@ -5,7 +5,7 @@ The addresses of Postgres and Kafka may also come from the `endpoints.json` of a
 
 import os
 from base64 import b64decode
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -21,7 +21,7 @@ from pydantic_settings import (
 
 from codewell.errors import SettingsInvalid
 from codewell.infra.config.connections import ConnectionSettings
-from codewell.infra.config.secret_files import SecretFiles
+from codewell.infra.config.secret_files import SecretFiles, is_secret
 from codewell.validation import words_of
 from schemas import patterns
 from schemas.moments import zone_named
@@ -182,6 +182,12 @@ class WorkerSettings(StackSettings):
 
 
 _S = TypeVar("_S", bound=BaseSettings)
+
+
+def variables_of(kinds: Iterable[type[BaseSettings]]) -> frozenset[str]:
+    """The variables of these settings, and those that name the files of their secrets."""
+    fields = [(f"CODEWELL_{name.upper()}", field) for kind in kinds for name, field in kind.model_fields.items()]
+    return frozenset({name for name, _ in fields} | {f"{name}_FILE" for name, field in fields if is_secret(field)})
 
 
 def read_settings(kind: type[_S]) -> _S:

@@ -22,9 +22,9 @@ class UnknownVariable(NamedTuple):
         return f"{self.name} is no setting and is ignored: {hint}"
 
 
-def has_variables() -> bool:
-    """Whether any variable could be a setting."""
-    return any(name.startswith(PREFIX) and name not in _OTHERS for name in os.environ)
+def possible_settings() -> frozenset[str]:
+    """The environment's variables that could be settings."""
+    return frozenset({name for name in os.environ if name.startswith(PREFIX) and name not in _OTHERS})
 
 
 def unknown_variables(known: Collection[str]) -> list[UnknownVariable]:

@@ -55,7 +55,8 @@ def encode_request(request: Any) -> bytes:
 
 def decode_response(response_type: type[Struct], data: BytesIO) -> Struct:
     """The FetchResponse_v11 that `data` holds from its position on. Raises ValueError where it is cut."""
-    whole, at = data.getbuffer(), data.tell()
+    # aiokafka still holds the bytes, so `getbuffer` would copy them.
+    whole, at = memoryview(data.getvalue()), data.tell()
     try:
         throttle_ms, error, session, count = _RESPONSE.unpack_from(whole, at)
         at += _RESPONSE.size

@@ -11,7 +11,7 @@ from codewell.audit.promises import audit
 from codewell.errors import FileRefused
 from codewell.files import lines as file_lines
 from codewell.files.limits import FileLimits
-from codewell.imports import chunk_writer, imports, run, undo
+from codewell.imports import chunk_writer, imports, placing, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.profiles.deciding_lock import DECIDING_LOCK
 from schemas.imports import Import
@@ -34,7 +34,7 @@ async def test_an_undo_and_another_import_of_the_same_texts_wait_for_each_other_
     real = chunk_writer.ChunkWriter._store
     undoing: list[asyncio.Future[Import]] = []
 
-    async def store(self: chunk_writer.ChunkWriter, *given: Any) -> int:
+    async def store(self: chunk_writer.ChunkWriter, *given: Any) -> Any:
         # The program's row is locked here, and the texts are not stored.
         if not undoing:
             undoing.append(asyncio.ensure_future(undo.undo(bystander, first.id)))
@@ -54,7 +54,7 @@ async def test_after_a_crash_a_refused_file_is_taken_back_to_its_end(
     files: Files, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(chunk_writer, "BLOCK_CODES_MAX", 10)
+    monkeypatch.setattr(placing, "BLOCK_CODES_MAX", 10)
     await program(files.connection, files.minters, **IMPORT)
     broken = lines([f"C-{n}" for n in range(200)]) + '"' + "x" * 40_000 + "\n"
     begun = await files.begin(broken)
@@ -83,7 +83,7 @@ async def test_after_a_crash_a_refused_file_is_taken_back_to_its_end(
 async def test_what_was_half_taken_back_never_ends_as_done(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit that the file was refused by is raised in between."""
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
-    monkeypatch.setattr(chunk_writer, "BLOCK_CODES_MAX", 10)
+    monkeypatch.setattr(placing, "BLOCK_CODES_MAX", 10)
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(TEXTS))
     real, calls = undo._undo_block, iter(range(100))
@@ -155,4 +155,5 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
     asyncio.get_running_loop().call_later(0.05, go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert not files.connection.is_in_transaction()
     assert (await imports.get(files.connection, begun.id)).state == "running"

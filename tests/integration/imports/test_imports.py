@@ -31,8 +31,8 @@ IMPORT: dict[str, Any] = {**OFF, "source": {"kind": "import"}}
 
 
 @pytest.fixture
-def files(connection: Connection, minters: Minters, tmp_path: Path) -> Files:
-    return Files(connection, minters, tmp_path)
+def files(connection: Connection, minters: Minters, tmp_path: Path, database_url: str) -> Files:
+    return Files(connection, minters, tmp_path, database_url)
 
 
 @pytest.fixture(autouse=True)
@@ -199,20 +199,20 @@ async def test_with_automatic_linking_each_row_needs_a_profile(files: Files) -> 
 
 
 async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_later(
-    files: Files, monkeypatch: pytest.MonkeyPatch
+    files: Files, bystander: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await program(files.connection, files.minters, **IMPORT)
     texts = [f"C-{n}" for n in range(30)]
     begun = await files.begin(lines(texts))
-    real = chunk_writer.ChunkWriter.take
+    real = chunk_writer.ChunkWriter._take
 
-    async def take(self: chunk_writer.ChunkWriter, chunk: Any) -> None:
+    async def take(self: chunk_writer.ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
         if chunk.after == 20:
-            await programs.set_active(files.connection, "SPRING", False)
-        await real(self, chunk)
+            await programs.set_active(bystander, "SPRING", False)
+        return await real(self, connection, chunk, *more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(chunk_writer.ChunkWriter, "take", take)
+        patched.setattr(chunk_writer.ChunkWriter, "_take", take)
         with pytest.raises(ProgramRefused, match="after row 20"):
             await files.go_on(begun)
     assert await stock(files.connection) == (20, 20, 0)
@@ -238,10 +238,10 @@ async def test_after_a_crash_it_goes_on_without_doubling(
     begun = await files.begin(content)
     real, calls = chunk_writer.ChunkWriter._write_bad_rows, iter(range(10))
 
-    async def crash(self: chunk_writer.ChunkWriter, bad: Any) -> None:
+    async def crash(self: chunk_writer.ChunkWriter, *given: Any) -> None:
         if next(calls) == number:
             raise Crash
-        await real(self, bad)
+        await real(self, *given)
 
     with monkeypatch.context() as patched:
         patched.setattr(chunk_writer.ChunkWriter, "_write_bad_rows", crash)
@@ -309,16 +309,17 @@ async def test_a_block_that_claims_have_emptied_is_left_closed(
     files: Files, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await program(files.connection, files.minters, **IMPORT)
-    real = chunk_writer.ChunkWriter.take
+    real = chunk_writer.ChunkWriter._take
 
-    async def take(self: chunk_writer.ChunkWriter, chunk: Any) -> None:
-        await real(self, chunk)
+    async def take(self: chunk_writer.ChunkWriter, *given: Any) -> Any:
+        # All codes that were stored before.
         await claims.attach([message("SPRING") for _ in range(10)])
+        return await real(self, *given)
 
-    monkeypatch.setattr(chunk_writer.ChunkWriter, "take", take)
+    monkeypatch.setattr(chunk_writer.ChunkWriter, "_take", take)
     done = await files.bring_in(lines([f"C-{n}" for n in range(30)]))
     assert done.imported == 30
-    assert await stock(files.connection) == (30, 0, 30)
+    assert await stock(files.connection) == (30, 10, 20)
     assert await files.connection.fetchval("SELECT count(*) FROM block") == 3
     assert await audit(files.connection) == []
 

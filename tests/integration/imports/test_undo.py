@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from codewell.codes import lifecycle, listing, lookup
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, ImportUnknown
 from codewell.imports import chunk_writer, imports, run
+from codewell.imports.candidates import Chunk
 from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -74,14 +76,14 @@ async def test_an_import_that_runs_is_ended(
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(TEXTS))
-    real = chunk_writer.ChunkWriter.take
+    real = chunk_writer.ChunkWriter._take
 
-    async def take(self: chunk_writer.ChunkWriter, chunk: object) -> None:
-        if chunk.after == 20:  # type: ignore[attr-defined]
+    async def take(self: chunk_writer.ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
+        if chunk.after == 20:
             await undo(bystander, begun.id)
-        await real(self, chunk)  # type: ignore[arg-type]
+        return await real(self, connection, chunk, *more)
 
-    monkeypatch.setattr(chunk_writer.ChunkWriter, "take", take)
+    monkeypatch.setattr(chunk_writer.ChunkWriter, "_take", take)
     ended = await files.go_on(begun)
     assert (ended.state, ended.imported, ended.taken_back) == ("undone", 20, 20)
     assert await files.texts() == []

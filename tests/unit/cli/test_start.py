@@ -1,8 +1,11 @@
 """Commands start without the libraries that only some of them need."""
 
+import os
 import subprocess
 import sys
 from typing import Final
+
+import pytest
 
 _LATE: Final = ("aiokafka", "asyncpg", "fastapi", "faust", "numpy")
 _LOADED: Final = f"import sys, services.cli; print(*(name for name in {_LATE} if name in sys.modules))"
@@ -11,3 +14,21 @@ _LOADED: Final = f"import sys, services.cli; print(*(name for name in {_LATE} if
 def test_no_command_loads_what_only_others_need() -> None:
     run = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+_ASKED: Final = """
+import sys
+from click.testing import CliRunner
+from services.cli import codewell
+assert CliRunner().invoke(codewell, ["config", "show", "--help"]).exit_code == 0
+print("services.console.settings" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("name", "is_loaded"), [("CODEWELL_POSTGRES_URL", False), ("CODEWELL_POSTGRES_ULR", True)])
+def test_the_settings_of_all_services_are_loaded_for_a_variable_that_a_command_does_not_know(
+    name: str, is_loaded: bool
+) -> None:
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("CODEWELL_")} | {name: "x"}
+    run = subprocess.run([sys.executable, "-c", _ASKED], capture_output=True, text=True, check=True, env=variables)
+    assert run.stdout.split() == [str(is_loaded)]

@@ -1,5 +1,6 @@
 """Fetches are encoded and decoded as aiokafka does field by field."""
 
+import tracemalloc
 from io import BytesIO
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_response_that_is_cut_is_refused(topics: list[object], data: st.DataOb
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(ValueError, match="cut"):
         decode_response(FetchResponse_v11, BytesIO(whole[:cut]))
+
+
+def test_only_the_records_of_a_response_are_copied() -> None:
+    size = 1_000_000
+    whole = by_field(response([("t", [(0, 0, 1, 1, 0, [], -1, bytes(size))])]))
+    tracemalloc.start()
+    try:
+        # Aiokafka holds the bytes while it decodes them.
+        decode_response(FetchResponse_v11, BytesIO(whole))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1.5 * size
 
 
 def test_all_clients_use_them() -> None:
