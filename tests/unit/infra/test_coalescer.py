@@ -56,6 +56,18 @@ async def test_a_pause_ends_once_as_many_wait_as_the_batch_had() -> None:
     assert work.batches == [("a", [1, 2]), ("a", [3, 4])]
 
 
+async def test_no_pause_follows_a_batch_during_which_as_many_came() -> None:
+    work = Work()
+    coalescer = Coalescer(work, pause_s=3_600, ends_early=True)
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(coalescer.submit("a", 1))
+        await some_turns()
+        second = asyncio.create_task(coalescer.submit("a", 2))
+        await some_turns()
+        work.go["a"].set()
+        assert (await first, await second) == (2, 4)
+
+
 async def test_a_pause_ends_although_fewer_came() -> None:
     work = Work()
     work.go["a"].set()
