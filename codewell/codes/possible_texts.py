@@ -8,7 +8,7 @@ cache entries, and then waits until the old ones have expired. So every process 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
@@ -45,18 +45,17 @@ class TextBounds(NamedTuple):
     folds: bool = False
     """Whether texts also stand for codes that are alike to them."""
 
-    def exclude(self, text: str) -> bool:
-        """Whether the text certainly stands for no code of the program. If False, only the database can decide."""
-        return all(map(self._exclude, readings(text)))
-
-    def _exclude(self, text: str) -> bool:
-        if not text.isprintable() and not self.folds:
-            return True
+    def exclude_all(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text certainly stands for no code of the program. If False, only the database can decide."""
+        read = [(place, one) for place, text in enumerate(texts) for one in readings(text)
+                if one.isprintable() or self.folds]  # fmt: skip
+        excluded = [True] * len(texts)
         for minter, numbers_max in self.templates:
-            [number] = minter.find_numbers([(minter.folding.unfold(text) or "") if self.folds else text])
-            if number is not None and number < numbers_max:
-                return False
-        return True
+            written = [(minter.folding.unfold(one) or "") if self.folds else one for _, one in read]
+            for (place, _), number in zip(read, minter.find_numbers(written), strict=True):
+                if number is not None and number < numbers_max:
+                    excluded[place] = False
+        return excluded
 
 
 async def limits(codes: ProgramCodes) -> TextBounds | None:

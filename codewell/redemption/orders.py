@@ -135,7 +135,7 @@ class _Batch:
     def request(self, row: asyncpg.Record) -> Located:
         """The step for a code of an order."""
         step = self._steps[row["order_id"]]
-        return Located(TillRequest(step, row["text"], order_id=row["order_id"]), LocatedCode(row, row["position"]))
+        return Located.of(TillRequest(step, row["text"], order_id=row["order_id"]), LocatedCode(row, row["position"]))
 
     def add(self, row: asyncpg.Record, located: Located, outcome: Applied | CodewellError | None) -> None:
         """Note how the step ended. A code that has moved is no longer the customer's."""

@@ -6,7 +6,7 @@ allows. Everything is read and decided after that.
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from codewell.codes import lookup, typed
 from codewell.codes.lookup import CodeFacts, LocatedCode
@@ -34,11 +34,13 @@ class Located(NamedTuple):
 
     request: TillRequest
     at: LocatedCode
+    place: Place
+    """The key of the code's rows."""
 
-    @property
-    def place(self) -> Place:
-        """The key of the code's rows."""
-        return Place(self.at.block["id"], self.at.position)
+    @classmethod
+    def of(cls, request: TillRequest, at: LocatedCode) -> Self:
+        """A request for the code at this location."""
+        return cls(request, at, Place(at.block["id"], at.position))
 
 
 async def activate(
@@ -102,7 +104,7 @@ async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> lis
     texts = [one.text for one in meant]
     found = [one.at for one in meant]
     located = [
-        Located(one._replace(code=text), at)
+        Located.of(one if one.code == text else one._replace(code=text), at)
         for one, text, at in zip(requests, texts, found, strict=True)
         if at is not None
     ]

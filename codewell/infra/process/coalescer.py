@@ -29,16 +29,21 @@ class Coalescer(Generic[Key, Item, Result]):
         batch_items_max: int = BATCH_ITEMS_MAX,
         timeout_s: float | None = None,
         pause_s: float = PAUSE_S,
+        *,
+        ends_early: bool = False,
     ) -> None:
         """`work` returns a result for each of up to `batch_items_max` items; an exception fails its item alone.
 
         No item waits longer than `timeout_s` (s), which bounds the queue while `work` makes no progress. The pause
-        after each batch is `pause_s` (s).
+        after a batch during which others came is `pause_s` (s). With `ends_early` it follows each batch, and ends once
+        as many wait as the batch had: of clients that wait for their answer before they ask again, all are there then,
+        and one alone never waits.
         """
         self._work = work
         self._batch_items_max = batch_items_max
         self._timeout_s = timeout_s
         self._pause_s = pause_s
+        self._ends_early = ends_early
         self._queues: dict[Key, _Queue[Item, Result]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,7 +79,9 @@ class Coalescer(Generic[Key, Item, Result]):
                 for one in batch:
                     if not one.future.done():
                         one.future.set_exception(error)
-            if queue.waiting and batch:
+            if batch and self._ends_early:
+                await queue.wait_for(len(batch), self._pause_s)
+            elif batch and queue.waiting:
                 await asyncio.sleep(self._pause_s)
         queue.end()
         del self._queues[group]
@@ -98,6 +105,7 @@ class _Queue(Generic[Item, Result]):
         self._loop = loop
         self._timeout_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
+        self._awaited: tuple[int, asyncio.Future[None]] | None = None
 
     def add(self, item: Item, future: asyncio.Future[Result]) -> None:
         """Append an item."""
@@ -105,6 +113,15 @@ class _Queue(Generic[Item, Result]):
         self.waiting.append(_QueuedItem(item, future, ends_at))
         if self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_at(ends_at, self._expire)
+        if self._awaited is not None and len(self.waiting) == self._awaited[0]:
+            self._awaited[1].set_result(None)
+
+    async def wait_for(self, items: int, timeout_s: float) -> None:
+        """Wait until so many items wait, for `timeout_s` (s) at most."""
+        if len(self.waiting) < items:
+            self._awaited = items, self._loop.create_future()
+            await asyncio.wait((self._awaited[1],), timeout=timeout_s)
+            self._awaited = None
 
     def take(self, items_max: int) -> "list[_QueuedItem[Item, Result]]":
         """Take the next batch, without items whose caller was cancelled or timed out."""

@@ -12,6 +12,7 @@ from codewell.issuing.model import Request
 from codewell.pool.demand import LowPool
 from codewell.pool.minter_cache import Minters
 from codewell.usage.tally import UsageTally
+from services.console.batching import PAUSE_S
 
 
 class ClaimBatcher:
@@ -27,7 +28,7 @@ class ClaimBatcher:
         self._claims = Claims(pool, minters, usage=usage)
         self._on_low = on_low
         self._coalescer: Coalescer[tuple[str, ...], Request, ClaimResult] = Coalescer(
-            self._decide, timeout_s=ACQUIRE_TIMEOUT_S
+            self._decide, timeout_s=ACQUIRE_TIMEOUT_S, pause_s=PAUSE_S, ends_early=True
         )
 
     @property

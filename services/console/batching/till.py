@@ -20,7 +20,7 @@ from codewell.profiles.deciding_lock import deciding
 from codewell.redemption import till
 from codewell.redemption.model import TillRequest
 from codewell.usage.tally import UsageTally
-from services.console.batching import till_metrics
+from services.console.batching import PAUSE_S, till_metrics
 from services.console.http.auth import ProgramAccess
 from services.console.http.idempotency import Idempotency, ok_response, stored_response
 from services.console.http.problems import refusal
@@ -46,7 +46,7 @@ class TillBatcher:
         self._minters = minters
         self._repeated_at_s = -math.inf
         self._coalescer: Coalescer[ProgramAccess, _Asked, Response | None] = Coalescer(
-            self._apply, timeout_s=ACQUIRE_TIMEOUT_S
+            self._apply, timeout_s=ACQUIRE_TIMEOUT_S, pause_s=PAUSE_S, ends_early=True
         )
 
     async def apply(self, program: ProgramAccess, idempotency: Idempotency, request: TillRequest) -> Response | None:

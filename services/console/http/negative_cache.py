@@ -1,6 +1,7 @@
 """Negative cache: rejects texts that can't be codes of a program, without a query."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -8,6 +9,7 @@ from codewell.codes import possible_texts
 from codewell.codes.possible_texts import REMEMBERED_S, TextBounds
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Pool
+from codewell.infra.process.coalescer import Coalescer
 from codewell.pool.minter_cache import Minters
 from services.console.http.shared_reads import SharedReads
 
@@ -22,6 +24,8 @@ class NegativeCache:
         self._minters = minters
         self._cache: dict[int, tuple[float, TextBounds | None]] = {}
         self._reads = SharedReads[int, TextBounds | None](REMEMBERED_S)
+        # Many texts cost hardly more than one. No pause: no transaction is saved, and none waits for another's.
+        self._excluding = Coalescer[TextBounds, str, bool](self._exclude, pause_s=0)
 
     async def know(self, program_id: int, text: str) -> bool:
         """Whether this text is certainly none of the program's codes. Where False, query the database.
@@ -31,7 +35,10 @@ class NegativeCache:
         asked_s, limits = self._cache.get(program_id, (-REMEMBERED_S, None))
         if time.monotonic() - asked_s >= REMEMBERED_S:
             limits = await self._reads.read(program_id, partial(self._read, program_id))
-        return limits is not None and limits.exclude(text)
+        return limits is not None and await self._excluding.submit(limits, text)
+
+    async def _exclude(self, limits: TextBounds, texts: Sequence[str]) -> list[bool]:
+        return limits.exclude_all(texts)
 
     async def _read(self, program_id: int) -> TextBounds | None:
         # Aged from before the query, as its result may be as old as that.

@@ -51,7 +51,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
         request_id = given if _SANE.fullmatch(given) else str(uuid7())
         status = 0
         began = time.monotonic()

@@ -18,7 +18,7 @@ def code_of(program: str, facts: CodeFacts) -> Code:
         expires_at=facts.expires_at,
         created_at=facts.created_at,
         place=str(facts.place),
-        fields=json.loads(facts.fields or "{}"),
+        fields=json.loads(facts.fields) if facts.fields else {},
         # An activation from before uses were recorded is one.
         uses=facts.uses or int(facts.activated_at is not None),
         held_until=facts.held_until,

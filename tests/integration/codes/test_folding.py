@@ -94,15 +94,14 @@ async def test_the_negative_cache_lets_pass_what_folds_to_a_code(connection: Con
     assert bounds is not None
     minter = await codes.minter(1)
 
-    assert not any(bounds.exclude(way(minter.mint(3, 1)[0])) for way in WAYS)
-    assert bounds.exclude(minter.mint(minter.numbers - 1, 1)[0].lower())
-    assert bounds.exclude("S-2222")
-    assert bounds.exclude("-" * 1_000)
+    none = [minter.mint(minter.numbers - 1, 1)[0].lower(), "S-2222", "-" * 1_000]
+    ways = [way(minter.mint(3, 1)[0]) for way in WAYS]
+    assert bounds.exclude_all([*none, *ways]) == [True] * len(none) + [False] * len(ways)
     changes = {"match": "exact"}
     assert (await programs.update(connection, minters, "SPRING", changes, 10)).match == "exact"
     bounds = await possible_texts.limits(codes)
     assert bounds is not None
-    assert bounds.exclude(minter.mint(3, 1)[0].lower())
+    assert bounds.exclude_all([minter.mint(3, 1)[0].lower()]) == [True]
 
 
 async def test_texts_of_files_that_are_alike_are_bad_rows(

@@ -43,6 +43,40 @@ async def test_what_comes_meanwhile_is_done_together() -> None:
     assert await coalescer.submit("a", 5) == 10
 
 
+async def test_a_pause_ends_once_as_many_wait_as_the_batch_had() -> None:
+    work = Work()
+    work.go["a"].set()
+    coalescer = Coalescer(work, pause_s=3_600, ends_early=True)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(coalescer.submit("a", wish) for wish in (1, 2))) == [2, 4]
+        third = asyncio.create_task(coalescer.submit("a", 3))
+        await some_turns()
+        assert work.batches == [("a", [1, 2])]
+        assert (await coalescer.submit("a", 4), await third) == (8, 6)
+    assert work.batches == [("a", [1, 2]), ("a", [3, 4])]
+
+
+async def test_no_pause_follows_a_batch_during_which_as_many_came() -> None:
+    work = Work()
+    coalescer = Coalescer(work, pause_s=3_600, ends_early=True)
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(coalescer.submit("a", 1))
+        await some_turns()
+        second = asyncio.create_task(coalescer.submit("a", 2))
+        await some_turns()
+        work.go["a"].set()
+        assert (await first, await second) == (2, 4)
+
+
+async def test_a_pause_ends_although_fewer_came() -> None:
+    work = Work()
+    work.go["a"].set()
+    coalescer = Coalescer(work, pause_s=0.01, ends_early=True)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(coalescer.submit("a", wish) for wish in (1, 2))) == [2, 4]
+        assert await coalescer.submit("a", 3) == 6
+
+
 async def test_a_group_that_is_held_up_holds_up_no_other() -> None:
     work = Work()
     coalescer = Coalescer(work)
