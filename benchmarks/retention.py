@@ -39,8 +39,6 @@ _POLL_S: Final = 0.02
 _TIMEOUT_S: Final = 600.0
 _MILLION: Final = 1_000_000
 
-# `grow` vacuums it. One that comes by itself costs what is measured, and filters cannot be dropped beside it.
-_NO_AUTOVACUUM: Final = "ALTER TABLE answer SET (autovacuum_enabled = false)"
 _NEWEST: Final = "SELECT max(id) FROM block"
 _DELETE: Final = "DELETE FROM answer WHERE block_id = $1 AND position >= $2 AND position < $3 AND NOT again"
 # So that the audit knows, and nothing looks for them again.
@@ -69,7 +67,6 @@ async def bench_retention(answers: int, requests: int, there: int, repetitions: 
         folder = servers.home.path / "archive"
         async with pool(url, "codewell-bench", 2) as own, connection(url, "codewell-bench") as opened:
             ways = _ways(servers, own, folder)
-            await opened.execute(_NO_AUTOVACUUM)
             await _alone(report, opened, ways, answers, repetitions, progress)
             await check_audit(url)
             await contestants.make_topics(servers, PRODUCT, _PREFIX)
