@@ -61,8 +61,8 @@ async def bench_lifecycle(requests: int, repetitions: int, progress: Progress) -
     report.add("beside the stream", "requests/s", [one.rate for one in on])
     for name, runs in (("without the stream", off), ("beside the stream", on)):
         for kind in _KINDS:
-            report.add(f"{name}: CPU of {kind}", "us/request", [1e6 * one.cpu_s[kind] / one.requests for one in runs])
-    shares = [_cpu_s(after) / _cpu_s(before) - 1 for before, after in zip(off, on, strict=True)]
+            report.add(f"{name}: CPU of {kind}", "us/request", [one.cpu_us(kind) for one in runs])
+    shares = [after.cpu_us(*_KINDS) / before.cpu_us(*_KINDS) - 1 for before, after in zip(off, on, strict=True)]
     cost = report.add("more CPU of postgres and issuer", "share", shares)
     report.add("CPU of the worker", "us/request", seen["cpu"])
     lag = report.add("behind at the end", "s", seen["lag"])
@@ -77,10 +77,6 @@ async def bench_lifecycle(requests: int, repetitions: int, progress: Progress) -
 def _heat(name: str, repetition: int, requests: int) -> Heat:
     warm_up = max(1, requests // WARM_UP_SHARE)
     return Heat(PRODUCT, 1, requests, warm_up, requests * CODES_A_REQUEST, f"{name}_{repetition}")
-
-
-def _cpu_s(outcome: Outcome) -> float:
-    return sum(outcome.cpu_s[kind] for kind in _KINDS)
 
 
 @asynccontextmanager

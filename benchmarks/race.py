@@ -35,8 +35,6 @@ ANSWERS_TIMEOUT_MIN_S: Final = 60
 WARM_UP_SHARE: Final = 20
 # Twice as many codes as requests are available, for the peers too.
 CODES_A_REQUEST: Final = 2
-
-
 # Whose CPU time an answer costs.
 ALL_KINDS: Final = ("issuer", "postgres", "kafka")
 

@@ -53,6 +53,7 @@ class Chunk(NamedTuple):
     """The number of rows of the file before these."""
     rows: int
     candidates: list[Candidate]
+    """With different texts."""
     bad: list[BadRow]
     case_variants: int = 0
     """Candidates that differ from an earlier one of the file only in case."""

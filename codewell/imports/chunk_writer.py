@@ -22,7 +22,7 @@ import asyncpg
 from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, Candidate, Chunk, bad_row, first_of_each
+from codewell.imports.candidates import BadRow, Candidate, Chunk, bad_row
 from codewell.imports.known_texts import drop_alike, drop_holders, drop_listed, drop_minted
 from codewell.imports.placing import (
     BlockChanged,
@@ -89,8 +89,6 @@ class CopiedChunk(NamedTuple):
 
     connection: Connection
     chunk: Chunk
-    good: int
-    """The number of texts."""
     runs: list[BlockRun]
     growing: Growing
     """The growing blocks once it is stored."""
@@ -154,13 +152,12 @@ class ChunkWriter:
         `before` is the chunk before, if that is copied early and not yet stored.
         """
         growing = self._growing if before is None else before.growing
-        good = first_of_each(chunk.candidates, [])
-        runs = block_runs(good, growing)
+        runs = block_runs(chunk.candidates, growing)
         # No other transaction can use a block that is still to be made.
         if self._check_first or not runs or any(run.at is None for run in runs):
             return None
         copying = asyncio.create_task(self._copy(connection, runs))
-        return CopiedChunk(connection, chunk, len(good), runs, grown(growing, runs), copying)
+        return CopiedChunk(connection, chunk, runs, grown(growing, runs), copying)
 
     async def store_copied(self, copied: CopiedChunk) -> bool:
         """As `take`, for a chunk whose texts are copied. False: its copy was of no use, and it is to be taken."""
@@ -207,8 +204,7 @@ class ChunkWriter:
                 reason=reason,
             )
         bad = list(chunk.bad)
-        good = first_of_each(chunk.candidates, bad)
-        good = await drop_minted(ProgramCodes(connection, self._minters, program.id), good, bad)
+        good = await drop_minted(ProgramCodes(connection, self._minters, program.id), chunk.candidates, bad)
         if self._check_first:
             before = len(good)
             good = await drop_listed(connection, program.id, self._import_id, good, bad)
@@ -219,7 +215,7 @@ class ChunkWriter:
         room = max(0, program.room)
         good = await drop_holders(connection, program, now, good, bad)
         bad, good = [*bad, *(bad_row(one.row, one.text, "over_maximum") for one in good[room:])], good[:room]
-        if copied is not None and len(good) < copied.good:
+        if copied is not None and len(good) < len(chunk.candidates):
             raise _CopyUseless
         attached, growing = await self._store(connection, program, now, row["started_at"], good, copied)
         counted = Counter(json.loads(row["bad"]))

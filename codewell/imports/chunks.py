@@ -7,7 +7,7 @@ from typing import Final
 from codewell.errors import FileRefused
 from codewell.files.limits import FileLimits
 from codewell.files.table import Table
-from codewell.imports.candidates import Candidate, CandidateRules, Chunk
+from codewell.imports.candidates import Candidate, CandidateRules, Chunk, first_of_each
 from codewell.imports.row_checker import RowChecker
 from schemas.imports import ImportOptions
 
@@ -39,7 +39,8 @@ def chunks(
         chunk = Chunk(after, len(rows), [], [])
         check.check(rows, chunk)
         after += len(rows)
-        yield chunk._replace(case_variants=cases.add(chunk.candidates), share=table.share(after))
+        good = first_of_each(chunk.candidates, chunk.bad)
+        yield chunk._replace(candidates=good, case_variants=cases.add(good), share=table.share(after))
 
 
 class _CaseVariants:
@@ -57,8 +58,8 @@ class _CaseVariants:
         self._count = 0
 
     def add(self, candidates: list[Candidate]) -> int:
-        """How many of these texts do."""
-        texts = list({one.text: None for one in candidates})
+        """How many of these texts do, each of which is another one."""
+        texts = [one.text for one in candidates]
         if not texts:
             return 0
         # In one step for speed: no text has a line break.

@@ -13,7 +13,7 @@ from codewell.files.listing import listed
 from codewell.files.scan import Scan
 from codewell.files.table import open_table
 from codewell.imports import known_texts
-from codewell.imports.candidates import BadRow, Candidate, CandidateRules, first_of_each
+from codewell.imports.candidates import BadRow, Candidate, CandidateRules
 from codewell.imports.chunks import chunks
 from codewell.pool import folded_texts
 from schemas.imports import ImportOptions, ImportPreview, PreviewBadRow, PreviewCode, PreviewColumn, Reading
@@ -59,19 +59,17 @@ def check(path: Path, scan: Scan, options: ImportOptions, rules: CandidateRules,
         columns = table.columns
         shown = listed(columns.names, table.first[columns.first :], columns.width)
         chunk = next(chunks(table, rules, limits, 0, ROWS_MAX, options))
-    bad = list(chunk.bad)
-    good = first_of_each(chunk.candidates, bad)
-    first = {one.text: one.row for one in good}
+    first = {one.text: one.row for one in chunk.candidates}
     return CheckedRows(
         table.reading,
         [PreviewColumn(number=number, name=name or None, samples=some) for number, name, some in shown],
         chunk.rows,
-        good,
+        chunk.candidates,
         [
             one._replace(detail=f"its first row is {first[one.text]:,}")
             if one.reason == "twice_in_file" and one.text in first
             else one
-            for one in bad
+            for one in chunk.bad
         ],
         chunk.case_variants,
     )

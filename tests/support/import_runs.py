@@ -1,13 +1,17 @@
 """Imports files into programs as the command line and the console do."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan, scan
 from codewell.files.table import open_table
 from codewell.imports import imports, run
+from codewell.imports.candidates import Chunk
+from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
@@ -25,6 +29,23 @@ def read_file(path: Path, options: ImportOptions) -> tuple[Scan, Reading]:
     scanned = scan(path, FileLimits())
     with open_table(path, scanned, options, FileLimits()) as table:
         return scanned, table.reading
+
+
+Action = Callable[[Connection], Awaitable[Any]]
+
+
+def before_chunks(monkeypatch: pytest.MonkeyPatch) -> dict[int, Action]:
+    """What is done once, before the chunk after this row is stored, with its connection. The caller fills it."""
+    actions: dict[int, Action] = {}
+    take = ChunkWriter._take
+
+    async def take_in_turn(writer: ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
+        if chunk.after in actions:
+            await actions.pop(chunk.after)(connection)
+        return await take(writer, connection, chunk, *more)
+
+    monkeypatch.setattr(ChunkWriter, "_take", take_in_turn)
+    return actions
 
 
 class Files:

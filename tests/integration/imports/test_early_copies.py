@@ -13,7 +13,6 @@ from codewell.audit.promises import audit
 from codewell.files import lines as file_lines
 from codewell.files.limits import FileLimits
 from codewell.imports import chunk_writer, placing
-from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -23,7 +22,7 @@ from codewell.reservations import reservations
 from tests.integration.imports.test_imports import IMPORT, files, small_chunks, stock
 from tests.integration.reservations.test_claims import wanted
 from tests.support.factories import OFF, program
-from tests.support.import_runs import Files, lines
+from tests.support.import_runs import Files, before_chunks, lines
 from tests.support.stock import until_waiting
 
 __all__ = ["files", "small_chunks"]
@@ -41,14 +40,8 @@ class Turns:
         """Set once the texts after this row are copied for the first time."""
         self.before_copy: dict[int, Callable[[], Awaitable[Any]]] = {}
         """Called before the texts after this row are copied for the first time."""
-        self.before_turn: dict[int, Callable[[Connection], Awaitable[Any]]] = {}
-        """Called once before the chunk after this row is stored, with its connection."""
-        take, store, copy = ChunkWriter._take, ChunkWriter.store_copied, placing.copy_texts
-
-        async def take_in_turn(writer: ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
-            if chunk.after in self.before_turn:
-                await self.before_turn.pop(chunk.after)(connection)
-            return await take(writer, connection, chunk, *more)
+        self.before_turn = before_chunks(monkeypatch)
+        store, copy = ChunkWriter.store_copied, placing.copy_texts
 
         async def store_copied(writer: ChunkWriter, copied: Any) -> bool:
             self.stored.append(await store(writer, copied))
@@ -61,7 +54,6 @@ class Turns:
             await copy(connection, program_id, runs)
             self.copied[after].set()
 
-        monkeypatch.setattr(ChunkWriter, "_take", take_in_turn)
         monkeypatch.setattr(ChunkWriter, "store_copied", store_copied)
         monkeypatch.setattr(chunk_writer, "copy_texts", copy_texts)
 

@@ -25,7 +25,7 @@ from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
-from tests.support.import_runs import Files, lines, no_progress
+from tests.support.import_runs import Files, before_chunks, lines, no_progress
 
 IMPORT: dict[str, Any] = {**OFF, "source": {"kind": "import"}}
 
@@ -204,17 +204,10 @@ async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_l
     await program(files.connection, files.minters, **IMPORT)
     texts = [f"C-{n}" for n in range(30)]
     begun = await files.begin(lines(texts))
-    real = chunk_writer.ChunkWriter._take
+    before_chunks(monkeypatch)[20] = lambda _: programs.set_active(bystander, "SPRING", False)
 
-    async def take(self: chunk_writer.ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
-        if chunk.after == 20:
-            await programs.set_active(bystander, "SPRING", False)
-        return await real(self, connection, chunk, *more)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(chunk_writer.ChunkWriter, "_take", take)
-        with pytest.raises(ProgramRefused, match="after row 20"):
-            await files.go_on(begun)
+    with pytest.raises(ProgramRefused, match="after row 20"):
+        await files.go_on(begun)
     assert await stock(files.connection) == (20, 20, 0)
     await programs.set_active(files.connection, "SPRING", True)
     again = await files.begin(lines(texts))

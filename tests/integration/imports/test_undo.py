@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,7 @@ from codewell.audit.promises import audit
 from codewell.codes import lifecycle, listing, lookup
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, ImportUnknown
-from codewell.imports import chunk_writer, imports, run
-from codewell.imports.candidates import Chunk
+from codewell.imports import imports, run
 from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -20,7 +18,7 @@ from codewell.issuing.claim import Claims
 from codewell.pool.minter_cache import Minters
 from tests.integration.imports.test_imports import IMPORT, files, stock
 from tests.support.factories import message, program
-from tests.support.import_runs import Files, lines
+from tests.support.import_runs import Files, before_chunks, lines
 from tests.support.stock import until_waiting
 
 __all__ = ["files"]
@@ -76,14 +74,7 @@ async def test_an_import_that_runs_is_ended(
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines(TEXTS))
-    real = chunk_writer.ChunkWriter._take
-
-    async def take(self: chunk_writer.ChunkWriter, connection: Connection, chunk: Chunk, *more: Any) -> Any:
-        if chunk.after == 20:
-            await undo(bystander, begun.id)
-        return await real(self, connection, chunk, *more)
-
-    monkeypatch.setattr(chunk_writer.ChunkWriter, "_take", take)
+    before_chunks(monkeypatch)[20] = lambda _: undo(bystander, begun.id)
     ended = await files.go_on(begun)
     assert (ended.state, ended.imported, ended.taken_back) == ("undone", 20, 20)
     assert await files.texts() == []
