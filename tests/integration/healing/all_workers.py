@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from codewell.access import tokens
+from codewell.infra.uuid7 import uuid7
 from services.console.main import serve
 from services.console.settings import ConsoleSettings
 from services.generator.main import run_generator
@@ -35,7 +36,6 @@ class Workers:
         self._ports = ports
         self._asked: set[str] = set()
         self._programs = 0
-        self._profiles = 0
 
     async def waiting_for(self) -> dict[str, dict[str, str]]:
         """By worker, what it waits for and why; each that waits says so with its status too."""
@@ -89,8 +89,7 @@ class Workers:
         await self._profile_is_kept()
 
     async def _profile_is_kept(self) -> None:
-        self._profiles += 1
-        who = f"p-{self._profiles}"
+        who = str(uuid7())
         value = json.dumps({"profile_id": who, "fields": {}}).encode()
         await self._site.put("profile-changed", value, key=who.encode())
 
