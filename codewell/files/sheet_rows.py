@@ -12,7 +12,7 @@ from xml.parsers import expat
 _PIECE_BYTES: Final = 256 * 1024
 _CHARS: Final = rb"[^<&\x00-\x08\x0b\x0c\x0e-\x1f]*+"
 _SPACE: Final = rb"[ \t\r\n]*+"
-_TEXT: Final = rb"%b(?:&(?:amp|lt|gt|quot|apos);%b)*+" % (_CHARS, _CHARS)
+_TEXT: Final = rb"%b(?:&(?:amp|lt|gt|quot|apos);%b)*" % (_CHARS, _CHARS)
 _ATTRIBUTE: Final = (
     rb' (?:ht="[1-9][0-9.]*+"|hidden="(?:0|false)"|(?!r=|ht=|hidden=)[A-Za-z][A-Za-z0-9:]*+="[^"<&\x00-\x1f]*+")'
 )
@@ -20,8 +20,9 @@ _CELL: Final = (
     rb'<c r="[A-Z]{1,3}\1"(?: s="[0-9]{1,5}")?(?: t="(?:s|str|inlineStr|n|b|e)")?'
     rb'(?:/>|>(?:<v>%b</v>|<is><t(?: xml:space="preserve")?>%b</t></is>)?</c>)' % (_CHARS, _TEXT)
 )
+# Groups are repeated without possessive quantifiers, which Python before 3.11.5 matches wrongly.
 _ROWS: Final = re.compile(
-    rb'(?:<row r="([0-9]{1,7})"(?:%b)*+(?:/>|>%b(?:%b%b)*+</row>)%b)++' % (_ATTRIBUTE, _SPACE, _CELL, _SPACE, _SPACE)
+    rb'(?:<row r="([0-9]{1,7})"(?:%b)*(?:/>|>%b(?:%b%b)*</row>)%b)+' % (_ATTRIBUTE, _SPACE, _CELL, _SPACE, _SPACE)
 )
 # The form of the declaration is expat's matter; it may follow a byte order mark.
 _DECLARATION_END: Final = 4
