@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from structlog.dev import ConsoleRenderer, plain_traceback
 
@@ -13,6 +14,9 @@ from tests.support import servers
 
 _HERE = Path(__file__).parent
 pytest_plugins = ("tests.support.fixtures",)
+# No test depends on the machine's speed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # What `make test-slow` runs: real processes, kills, faults, servers of a test's own.
 SLOW = (

@@ -118,7 +118,7 @@ def test_each_setting_refuses_in_our_words(kind: type[BaseSettings]) -> None:
 
 
 @given(st.sampled_from(sorted(MODELS)), st.data())
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 def test_whatever_comes_is_refused_in_our_words(name: str, data: st.DataObject) -> None:
     model = MODELS[name]
     fields = st.sampled_from(sorted(model.model_fields)) | st.text(max_size=5)

@@ -38,7 +38,6 @@ def test_programs_keep_their_promises_whatever_happens_to_them(
             settings=settings(
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,
-                deadline=None,
                 database=None,
                 print_blob=True,
                 suppress_health_check=list(HealthCheck),

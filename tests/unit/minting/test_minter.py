@@ -1,7 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.minting.minter import RUN_CELLS_MAX, TABLE_CODE_POINTS_MAX, Minter, mintable_count
@@ -56,7 +56,6 @@ TEMPLATES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(TEMPLATES, st.binary(min_size=32, max_size=32), st.data())
 def test_any_template_is_minted_and_read_back(text: str, key: bytes, data: st.DataObject) -> None:
     minted = minter(text, key)
@@ -70,7 +69,6 @@ def test_any_template_is_minted_and_read_back(text: str, key: bytes, data: st.Da
     assert minted.find_numbers(texts) == list(range(first, first + count))
 
 
-@settings(deadline=None)
 @given(TEMPLATES, st.data())
 def test_a_text_has_a_number_only_where_minting_gives_it_back(text: str, data: st.DataObject) -> None:
     minted = minter(text)

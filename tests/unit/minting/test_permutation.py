@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.minting.permutation import RUN_NUMBERS_MAX, SIZE_MAX, Permutation
@@ -105,7 +105,6 @@ def test_the_permutation_is_for_ever(size: int) -> None:
     assert permutation.inverse(np.array(GOLDEN[size], np.int64)).tolist() == ends(size).tolist()
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16), st.integers(1, SIZE_MAX), st.data())
 def test_it_is_what_its_description_says(key: bytes, size: int, data: st.DataObject) -> None:
     numbers = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=5))
@@ -127,7 +126,6 @@ def test_small_permutations_are_bijections(sizes: list[int]) -> None:
         assert np.array_equal(permutation.inverse(moved), numbers), size
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16), st.integers(1, SIZE_MAX), st.data())
 def test_large_permutations_turn_back(key: bytes, size: int, data: st.DataObject) -> None:
     numbers = data.draw(st.lists(st.integers(0, size - 1), max_size=20, unique=True))

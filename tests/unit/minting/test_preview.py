@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.minting.minter import Minter
@@ -12,7 +12,6 @@ def minter(text: str, key: bytes = KEY) -> Minter:
 
 
 @given(st.binary(max_size=100), st.integers(0, 5_000))
-@settings(deadline=None)
 def test_a_preview_is_no_code_while_half_the_numbers_are_left(request_id: bytes, codes_max: int) -> None:
     minted = minter("{number 4}")
 
@@ -24,7 +23,6 @@ def test_a_preview_is_no_code_while_half_the_numbers_are_left(request_id: bytes,
 
 
 @given(st.binary(max_size=100), st.integers(5_001, 9_999))
-@settings(deadline=None)
 def test_a_preview_is_no_code_while_any_number_is_left(request_id: bytes, codes_max: int) -> None:
     minted = minter("{number 4}")
 
