@@ -44,7 +44,7 @@ class LookUp(NamedTuple):
 
     def check(self, decision: Decision) -> None:
         """Raise AssignmentTaken where a claim that has not looked gave a profile no code: it may have one already."""
-        if self.skipped and len(decision.assignments) < self.keys:
+        if self.skipped and len(decision.assignments) + sum(len(run.ids) for run in decision.assigned_runs) < self.keys:
             raise AssignmentTaken
 
 

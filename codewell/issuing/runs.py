@@ -10,51 +10,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, compress, repeat
+from operator import attrgetter
 from typing import Final, NamedTuple
 
-from codewell.issuing import model
 from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
 from codewell.issuing.assignment_keys import assignment_key, assignment_keys
 from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, all_live, as_code
+from codewell.issuing.plain_groups import grouped
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
-from schemas.plain_events import PlainRender, PlainStep
 
 # Fewer requests of a program share a run with those of other programs: a run of its own costs as much as some of them.
 RUN_MIN: Final = 32
 _new: Final = tuple.__new__
-_SOURCES: Final[dict[type, Source]] = {
-    PlainRender: Source.CAMPAIGN, PlainStep: Source.SCENARIO, model.ManualRequest: Source.PERSON
-}  # fmt: skip
 
 
-class PlainGroups(NamedTuple):
-    """The requests of a batch by what decides them."""
-
-    plain: dict[tuple[tuple[str, ...], Source], list[int]]
-    """(short names, source) -> the places of its plain requests."""
-    others: list[int]
-    """The places of all other requests."""
-
-
-def grouped(requests: Sequence[Request]) -> PlainGroups:
-    """Which requests are plain."""
-    plain: dict[tuple[tuple[str, ...], Source], list[int]] = {}
-    others: list[int] = []
-    by_kind: dict[tuple[type, tuple[str, ...]], list[int]] = {}
-    for index, (_, event, names, waited_until, links) in enumerate(requests):
-        kind = event.__class__
-        if kind not in _SOURCES or event.preview or waited_until is not None or links is not None:
-            others.append(index)
-            continue
-        group = by_kind.get((kind, names))
-        if group is None:
-            group = by_kind[kind, names] = plain[names, _SOURCES[kind]] = []
-        group.append(index)
-    return PlainGroups(plain, others)
+_KEYS: Final = attrgetter("keys")
+_SCOPE: Final = attrgetter("scope")
 
 
 class Runs(NamedTuple):
@@ -62,7 +37,7 @@ class Runs(NamedTuple):
 
     runs: list[AnyRun]
     assignments: dict[AssignmentKey, PooledCode]
-    """Of programs that reuse codes. Another request of the same profile gets the same code."""
+    """Of programs that reuse codes, without those of runs. Another request of the profile gets the same code."""
     others: list[int]
     usage: Counter[UsageKey]
 
@@ -97,18 +72,20 @@ def take_runs(
         for name in names:
             wanted[name] = wanted.get(name, 0) + len(indexes)
     lacking = {name for name, count in wanted.items() if name in programs and stocks[programs[name].id].left < count}
+    if lacking:
+        others.extend(chain.from_iterable(group.indexes for group in groups if not lacking.isdisjoint(group.names)))
+        groups = [group for group in groups if lacking.isdisjoint(group.names)]
+    # Nothing else looks up what these profiles get, and one statement stores it in the order of the profiles.
+    alone = not others and sum(map(bool, map(_KEYS, groups))) == 1
     few: list[_PlainGroup] = []
     usage = found.usage
     for group in groups:
         names, own, source, indexes, keys = group
-        if lacking and not lacking.isdisjoint(names):
-            others += indexes
-            continue
         for program in own:
             usage_key = _new(UsageKey, (program.id, source, "attached"))
             usage[usage_key] = usage.get(usage_key, 0) + len(indexes)
         if keys or (len(indexes) >= RUN_MIN and len(names) == 1):
-            _give(found, requests, group, stocks, now)
+            _give(found, requests, group, stocks, now, alone=alone)
         elif indexes:
             few.append(group)
     if few:
@@ -161,11 +138,17 @@ def _refuse(
 
 
 def _give(
-    found: Runs, requests: Sequence[Request], group: _PlainGroup, stocks: Mapping[int, LockedStock], now: datetime
-) -> None:
-    """Give the next codes of one program in runs of its own."""
+    found: Runs, requests: Sequence[Request], group: _PlainGroup, stocks: Mapping[int, LockedStock], now: datetime,
+    *, alone: bool,
+) -> None:  # fmt: skip
+    """Give the next codes of one program in runs of its own. `alone`: no other request of the batch gets a new one."""
     [program] = group.programs
     given = list(_runs([requests[index] for index in group.indexes], program, stocks[program.id], now))
+    scopes = set(map(_SCOPE, group.keys))
+    if alone and len(scopes) == 1 and all(map(_is_range, given)):
+        [scope] = scopes
+        found.runs.extend(run._replace(scope=scope) for run in given)
+        return
     found.runs.extend(given)
     if group.keys:
         found.assignments.update(zip(group.keys, chain.from_iterable(map(_codes, given)), strict=True))
@@ -279,6 +262,10 @@ def _first_of_each(found: Runs, group: _PlainGroup, first: Mapping[AssignmentKey
         return group
     found.others.extend(index for index, is_own in zip(group.indexes, own, strict=True) if not is_own)
     return group._replace(indexes=list(compress(group.indexes, own)), keys=list(compress(group.keys, own)))
+
+
+def _is_range(run: Run) -> bool:
+    return run.positions[-1] - run.positions[0] == len(run.positions) - 1
 
 
 def _codes(run: Run) -> Iterable[PooledCode]:
