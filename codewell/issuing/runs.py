@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, compress, repeat
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
@@ -58,6 +59,7 @@ def take_runs(
     stocks: Mapping[int, LockedStock],
     assigned: Mapping[AssignmentKey, PooledCode],
     now: datetime,
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]] = MappingProxyType({}),
 ) -> Runs:
     """Take the codes of plain requests from `stocks`, and those that their profiles have from `assigned`.
 
@@ -66,7 +68,7 @@ def take_runs(
     """
     plain, others = grouped(requests)
     found = Runs([], {}, others, Counter())
-    groups = _open_groups(found, requests, plain, programs, assigned, now)
+    groups = _open_groups(found, requests, plain, programs, assigned, keys_by_names, now)
     wanted = dict(Counter(name for index in others for name in requests[index].names))
     for names, _, _, indexes, _ in groups:
         for name in names:
@@ -100,6 +102,7 @@ def _open_groups(
     plain: Mapping[tuple[tuple[str, ...], Source], list[int]],
     programs: Mapping[str, ProgramRules],
     assigned: Mapping[AssignmentKey, PooledCode],
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]],
     now: datetime,
 ) -> list[_PlainGroup]:
     """The requests that get the next codes. Refuses those to closed programs, and gives again what profiles have."""
@@ -119,7 +122,12 @@ def _open_groups(
         if len(names) > 1 or programs[names[0]].shared:
             found.others.extend(indexes)
         else:
-            reusing.append(_PlainGroup(names, (programs[names[0]],), source, indexes, []))
+            program = programs[names[0]]
+            keys = list(keys_by_names.get(names, ()))
+            # Requests of these names may be of another source, or not plain.
+            if len(keys) != len(indexes):
+                keys = assignment_keys(program, [requests[index].event for index in indexes])
+            reusing.append(_PlainGroup(names, (program,), source, indexes, keys))
     if reusing:
         groups += _without_code(found, requests, reusing, programs, assigned, now)
     return groups
@@ -216,6 +224,8 @@ def _without_code(
         if (program := programs.get(name)) is not None and program.reuses_codes
     }
     left = [_give_again(found, requests, group, assigned, now) for group in groups]
+    if not first and len(left) == 1 and len(set(left[0].keys)) == len(left[0].keys):
+        return left
     for group in left:
         # Backwards, so that the first one stays.
         own = dict(zip(reversed(group.keys), reversed(group.indexes), strict=True))
@@ -232,11 +242,10 @@ def _give_again(
     assigned: Mapping[AssignmentKey, PooledCode],
     now: datetime,
 ) -> _PlainGroup:
-    """Give profiles that have a code that one again, and return those that never had one, with their keys."""
-    _, [program], source, indexes, _ = group
-    keys = assignment_keys(program, [requests[index].event for index in indexes])
+    """Give profiles that have a code that one again, and return those that never had one."""
+    _, [program], source, indexes, keys = group
     if not assigned:
-        return group._replace(keys=keys)
+        return group
     codes = list(map(assigned.get, keys))
     live = all_live(filter(None, codes), now)
     lives = [code is not None and (live or code.lives_at(now)) for code in codes]

@@ -75,9 +75,11 @@ def rows_of(decision: Decision) -> list[AnswerRow]:
 def assigned_by_runs(decision: Decision) -> Held:
     """The assignments that are not in the decision's, as they are stored from the answers of runs."""
     return {
-        AssignmentKey(row.program_id or 0, row.profile_id, run.scope or ""): PooledCode(*row[3:5], *row[8:11])
+        AssignmentKey(run.program_id, profile_id, run.scope or ""): PooledCode(
+            run.block_id, position, text, run.expires_at, run.fields
+        )
         for run in decision.assigned_runs
-        for row in run_rows(run)
+        for profile_id, position, text in zip(run.profile_ids, run.positions, run.texts, strict=True)
     }
 
 
