@@ -163,7 +163,7 @@ async def _decide_located(codes: ProgramCodes, requests: Sequence[Located]) -> D
     decided = [_decided(rules, tallies.get(one.place), one.request) for one in requests]
     await _add_ends_of_holds(codes, rules, tallies)
     facts = {place: _after(tally) for place, tally in tallies.items()}
-    outcomes = [
+    outcomes: list[Applied | CodewellError | None] = [
         Applied(facts[one.place], known) if isinstance(known, bool) else known
         for one, known in zip(requests, decided, strict=True)
     ]
