@@ -31,9 +31,10 @@ _FIND_AND_LOCK: Final = f"""
         SELECT FROM found WHERE folded IS NULL HAVING count(DISTINCT text) = $7
     ), locked AS (
         INSERT INTO code_state AS s (block_id, position)
-        SELECT f.id, f.position FROM (SELECT DISTINCT id, position FROM found) f CROSS JOIN every
-        WHERE (SELECT true FROM answer a WHERE a.block_id = f.id AND a.position = f.position AND NOT a.again
-               AND a.block_id IS NOT NULL)
+        SELECT f.id, f.position FROM (SELECT DISTINCT id, position FROM found) f
+        WHERE EXISTS (SELECT FROM every) AND (
+            SELECT true FROM answer a WHERE a.block_id = f.id AND a.position = f.position AND NOT a.again
+              AND a.block_id IS NOT NULL)
         ORDER BY f.id, f.position
         ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
         RETURNING block_id, position
@@ -98,13 +99,7 @@ _OTHER_HOLDS: Final = """
 
 # An activation that no row records is kept as one that was undone; the last fifty are.
 _CHANGES: Final = """
-    added AS (
-        INSERT INTO code_use (program_id, block_id, position, order_id, profile_id, context, per_code, taken_at,
-                              held_until, used_at, ended_at, ended_by)
-        SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
-                                 $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
-                                 $12::text[])
-    ), changed AS (
+    changed AS (
         UPDATE code_use u SET profile_id = w.profile_id, context = w.context, per_code = w.per_code,
             taken_at = w.taken_at, held_until = w.held_until, used_at = w.used_at, ended_at = w.ended_at,
             ended_by = w.ended_by
@@ -112,6 +107,12 @@ _CHANGES: Final = """
                     $19::timestamptz[], $20::timestamptz[], $21::text[])
             AS w (id, profile_id, context, per_code, taken_at, held_until, used_at, ended_at, ended_by)
         WHERE u.id = w.id
+    ), added AS (
+        INSERT INTO code_use (program_id, block_id, position, order_id, profile_id, context, per_code, taken_at,
+                              held_until, used_at, ended_at, ended_by)
+        SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
+                                 $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
+                                 $12::text[])
     )
     UPDATE code_state s SET uses = w.uses, activated_at = w.activated_at, held_until = w.held_until,
         undone_activations = CASE WHEN w.undone THEN
