@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codewell.errors import StackUnavailable
@@ -22,8 +21,6 @@ DISK_FREE_BYTES_MIN = 1024**3
 LOCK_TIMEOUT_S = 0.5
 LOCK_POLL_S = 0.02
 _PASSWORD_BYTES = 32
-
-log = structlog.get_logger()
 
 
 class Endpoints(BaseModel):
