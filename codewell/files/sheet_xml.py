@@ -51,7 +51,7 @@ class SheetSize:
 
 
 def sheet_part(archive: zipfile.ZipFile, name: str) -> str:
-    """The path of a sheet's part in the package. Raises SheetRefused if it can't be told."""
+    """The path of a sheet's part in the package. Raises SheetRefused if it can't be found."""
     names = set(archive.namelist())
     relations: dict[str, str] = {}
     found: list[str] = []

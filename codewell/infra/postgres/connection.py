@@ -162,7 +162,7 @@ async def wait_until_up(
 ) -> None:
     """Wait until Postgres answers and `check` passes, or raise the last error (StackUnavailable) after `timeout_s` (s).
 
-    `waits` is told the reason of each failure. Raises NotTrusted at once, as waiting does not help.
+    `waits` is called with the reason of each failure. Raises NotTrusted at once, as waiting does not help.
     """
     deadline = time.monotonic() + timeout_s
     while True:
