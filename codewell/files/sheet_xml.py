@@ -180,7 +180,7 @@ def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int
 
 
 def number_formats(archive: zipfile.ZipFile) -> list[str]:
-    """The number format of each cell style of a workbook."""
+    """The number format of each cell style of a workbook. Raises SheetRefused for too many."""
     own: dict[int, str] = {}
     styles: list[str] = []
     inside = False
