@@ -224,8 +224,8 @@ async def _take_out(
         return deleted
     statement = _DELETE.format(condition=condition, places=places, counting=counting, telling=_TELL)
     lines = CompressedLines(_line((*_COLUMNS, *_OF_USES)))
-    said: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
-    count = int(said.rpartition(" ")[2])
+    tag: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
+    count = int(tag.rpartition(" ")[2])
     if count:
         await asyncio.to_thread(folder.store, name, lines.end())
         reach(Failpoint.ARCHIVED)

@@ -194,10 +194,10 @@ class PieceReader:
             else:
                 lines.extend(copied)
 
-        said = await connection.copy_from_query(query, output=took, format="csv")
+        tag = await connection.copy_from_query(query, output=took, format="csv")
         if size > _PIECE_BYTES_MAX and is_divisible:
             raise _PieceTooLarge(size)
-        return bytes(lines), int(said.split()[-1])
+        return bytes(lines), int(tag.split()[-1])
 
 
 def _moment(sql: str) -> str:

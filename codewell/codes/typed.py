@@ -53,12 +53,6 @@ class Meant(NamedTuple):
     at: LocatedCode | None
 
 
-async def resolve(codes: ProgramCodes, given: str) -> str:
-    """The text of the code that is meant, as `meant_all` finds it."""
-    [found] = await meant_all(codes, [given])
-    return found.text
-
-
 async def find(codes: ProgramCodes, given: str) -> CodeFacts | None:
     """Facts on the code that is meant, as `meant_all` finds it; None if the program never had such a code."""
     [found] = await meant_all(codes, [given])

@@ -21,6 +21,7 @@ from codewell.issuing.assignments import assign
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import AnswerRow, PooledCode
 from codewell.pool import folded_texts
+from codewell.pool.block_rules import LOCK_BLOCKS
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_conditions import ROOM
 from codewell.profiles.deciding_lock import hold_deciding_lock
@@ -56,7 +57,6 @@ _LOCK_STATES: Final = """
     SELECT * FROM unnest($1::bigint[], $2::bigint[]) ORDER BY 1, 2
     ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
     """
-_LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _ATTACH_CODES: Final = """
     WITH taken AS (
         UPDATE code_state s SET hole = true FROM unnest($1::bigint[], $2::bigint[]) AS t (block_id, position)
@@ -143,7 +143,7 @@ class Repair:
             places = sorted(expected.attached)
             columns = [block for block, _ in places], [position for _, position in places]
             await connection.execute(_LOCK_STATES, *columns)
-            await connection.execute(_LOCK_BLOCKS, columns[0])
+            await connection.execute(LOCK_BLOCKS, columns[0])
             plan = await self._plan(missing)
             if not plan.is_like(expected):
                 raise lifecycle.CodeMoved

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from codewell.codes.state import USED_OR_HELD
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import LOCK_BLOCKS
 from codewell.returns.queries import Raced, columns
 
 _BLOCK: Final = """
@@ -40,7 +41,6 @@ _DELETE: Final = f"""
     ON CONFLICT (block_id, position) DO UPDATE SET deleted_at = excluded.deleted_at
     WHERE s.deleted_at IS NULL AND s.returned_at IS NULL AND NOT {USED_OR_HELD}
     """  # noqa: S608  a constant
-_LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _COUNT_MOVED: Final = """
     UPDATE block SET attached = attached - w.moved, returned = returned + w.moved
     FROM unnest($1::bigint[], $2::bigint[]) AS w (id, moved) WHERE block.id = w.id
@@ -162,7 +162,7 @@ async def release(connection: Connection, codes: Iterable[tuple[int, str, int, i
 
 
 async def _lock_blocks(connection: Connection, block_ids: Iterable[int]) -> None:
-    await connection.execute(_LOCK_BLOCKS, list(block_ids))
+    await connection.execute(LOCK_BLOCKS, list(block_ids))
 
 
 def _count(status: str) -> int:
