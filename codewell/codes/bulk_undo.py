@@ -4,9 +4,8 @@ from typing import Final
 
 import asyncpg
 
-from codewell.codes.bulk_locks import lock_codes
+from codewell.codes.locks import lock_blocks, lock_codes
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.block_rules import LOCK_BLOCKS
 
 # Rows of the list in one chunk.
 ITEMS_MAX: Final = 2_000
@@ -119,7 +118,7 @@ async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[in
     blocks = {row["id"] for row in await connection.fetch(_SPANS, change["id"], *span)}
     if change["void"]:
         blocks |= {row["block_id"] for row in rows}
-    await connection.fetch(LOCK_BLOCKS, list(blocks))
+    await lock_blocks(connection, blocks)
     items = 0
     if change["void"]:
         done = await connection.fetch(_UNVOID_BLOCKS, change["id"], *span)

@@ -1,4 +1,4 @@
-"""SQL over the table `block`: conditions and expressions over a block's counters, and the lock of several blocks."""
+"""SQL conditions and expressions over a block's counters, for statements that read the table `block`."""
 
 from typing import Final
 
@@ -30,9 +30,6 @@ AVAILABLE: Final = f"(open AND {UNEXPIRED})"
 
 # Blocks that can be split. A block with holes can't, because `holes` does not say which half has them.
 DIVISIBLE: Final = f"(kind = 'range' AND holes = 0 AND {POOLED} >= {2 * BLOCK_SIZE_MIN})"
-
-# Locks blocks in the order in which every transaction locks several of them, so that none of two waits for the other.
-LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 # Blocks with unexpired codes that reservations may give; the index of open reserved blocks has them.
 RESERVED: Final = f"(reserved_open AND {UNEXPIRED})"

@@ -39,7 +39,7 @@ def change(
 ) -> None:  # fmt: skip
     """Change the expiry of many codes of PROGRAM, or delete them.
 
-    These are all codes that the options find.
+    Changes all codes that the options select.
 
     Codes that are activated, or that an order holds, are left as they are. If this command is interrupted, a console
     goes on with the change.
