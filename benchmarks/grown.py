@@ -28,8 +28,7 @@ from codewell.infra.uuid7 import uuid7
 from services.standalone.servers import Servers
 
 RATIO_GOAL: Final = 0.9
-# Null before Postgres 17.
-_HUGE_PAGES: Final = "SELECT current_setting('huge_pages_status', true)"
+_HUGE_PAGES: Final = "SHOW huge_pages_status"
 
 
 class Place(NamedTuple):
@@ -60,7 +59,7 @@ async def bench_grown(
     databases: set[str] = set()
     ratios: dict[Place, list[float]] = {}
     beside = [Place("random", random, 4)] if random else []
-    async with _servers(progress) as servers:
+    async with _servers(report, progress) as servers:
         there = 0
         growing: list[Coroutine[Any, Any, None]] = []
         if assigned:
@@ -95,14 +94,17 @@ async def bench_grown(
 
 
 @asynccontextmanager
-async def _servers(progress: Progress) -> AsyncIterator[Servers]:
-    """Shared buffers of a quarter of the memory in huge pages, as we advise, and no checkpoint by time during a run."""
+async def _servers(report: Report, progress: Progress) -> AsyncIterator[Servers]:
+    """Shared buffers of a quarter of the memory, as we advise, and no checkpoint by time during a run.
+
+    They have huge pages where root runs it and the kernel has enough of them; the report says whether.
+    """
     quarter_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20
     settings = replace(POSTGRES, shared_buffers=f"{quarter_mb}MB", more={"checkpoint_timeout": "1h"})
     with allowed_huge_pages(quarter_mb):
         async with fresh_servers(progress, settings) as servers:
             async with connection(servers.postgres.url, "codewell-bench") as opened:
-                progress(f"huge pages: {await opened.fetchval(_HUGE_PAGES)}")
+                report.machine["huge_pages"] = await opened.fetchval(_HUGE_PAGES)
             yield servers
 
 
