@@ -1,7 +1,7 @@
 """One code: its text, its state, its history, and what can be done with it.
 
-The page's URL has the code's place, never its text. Who may redeem codes and not list them has no place: the page
-answers the form that looked the code up, and its forms carry the text.
+The page's URL has the code's place, never its text. A person who may redeem codes and not list them gets no place:
+the page answers the form that looked the code up, and its forms carry the text.
 """
 
 from dataclasses import dataclass
