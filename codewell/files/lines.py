@@ -21,7 +21,7 @@ def text_lines(path: Path, encoding: str, limits: FileLimits) -> Generator[str, 
 
 
 def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
-    """Yield lines up to the maximum size of a row."""
+    """Yield lines up to the maximum size of a row. Raises FileRefused for a longer one."""
     size = min(ROW_CHARS_MAX, limits.columns_max * limits.cell_chars_max)
     readline = file.readline
     while line := readline(size):
