@@ -14,7 +14,7 @@ from codewell.files.columns import Columns, find_columns
 from codewell.files.dialect import Dialect, FoundDialect, detect_dialect
 from codewell.files.encoding import FoundEncoding, detect_encoding
 from codewell.files.limits import FileLimits
-from codewell.files.lines import ROW_CHARS_MAX, text_lines
+from codewell.files.lines import ROW_CHARS_MAX, TextLines
 from codewell.files.magic import refuse_other_text
 from codewell.files.number_format import CellKind
 from codewell.files.scan import Scan, refuse_change
@@ -30,6 +30,10 @@ _FIRST_CHARS: Final = 500_000
 _DECODE: Final = json.JSONDecoder().raw_decode
 
 
+AreUsual = Callable[[list[str]], bool]
+"""Whether these cells, each of which is a row, are what most rows are."""
+
+
 class SheetCell(str):
     """A cell of a workbook that is not a text: its displayed form, as far as it is known."""
 
@@ -40,10 +44,13 @@ class SheetCell(str):
 class Rows:
     """Rows parsed from text lines, with a size limit for each; `chars` counts the characters read for them so far."""
 
-    def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
+    def __init__(self, sample: list[str], lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
+        """`sample` are the first lines, which were taken already."""
         self.chars = 0
+        self._count = 0
         self._row_chars_end = ROW_CHARS_MAX
-        self._lines = lines
+        self._lines = chain(sample, lines)
+        self._text = lines if isinstance(lines, TextLines) else None
         self._dialect = dialect
         self._limits = limits
 
@@ -51,26 +58,43 @@ class Rows:
         """Yield each row once. Raises FileRefused."""
         # This limit is global to the process, and the same for all files.
         csv.field_size_limit(self._limits.cell_chars_max)
-        count, columns_max = 0, self._limits.columns_max
+        columns_max = self._limits.columns_max
         try:
             for row in csv.reader(self._limited_lines(), self._dialect):
-                count += 1
+                self._count += 1
                 self._row_chars_end = self.chars + ROW_CHARS_MAX
                 if len(row) > columns_max:
                     raise FileRefused(
-                        f"Row {count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
+                        f"Row {self._count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
                     )
                 yield row
         except csv.Error as error:
             if "field larger" not in str(error):
                 raise FileRefused(
-                    f"Row {count + 1:,} has an unclosed quote, or text after a closing one: double quotes inside of a "
-                    "cell, and put the whole cell in quotes."
+                    f"Row {self._count + 1:,} has an unclosed quote, or text after a closing one: double quotes inside "
+                    "of a cell, and put the whole cell in quotes."
                 ) from error
             raise FileRefused(
-                f"Row {count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check for an "
-                "unclosed quote."
+                f"Row {self._count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check "
+                "for an unclosed quote."
             ) from error
+
+    def whole(self, count: int, are_usual: AreUsual) -> list[str]:
+        """The next rows, at most so many, each as its only cell, if they are usual; else none is taken."""
+        if self._text is None:
+            return []
+        text, cells = self._text.seen(count)
+        if self._dialect.quotechar in text or self._dialect.delimiter in text:
+            return []
+        if "\r" in text:
+            cells = [cell.removesuffix("\r") for cell in cells]
+        if max(map(len, cells), default=0) > self._limits.cell_chars_max or not are_usual(cells):
+            return []
+        self._text.skip(len(text))
+        self._count += len(cells)
+        self.chars += len(text)
+        self._row_chars_end = self.chars + ROW_CHARS_MAX
+        return cells
 
     def _limited_lines(self) -> Iterator[str]:
         """A row with quoted cells may span many lines, so it has a limit of its own."""
@@ -104,6 +128,10 @@ class _SheetRows:
                 raise FileRefused(f"Row {count:,} has a cell of more than {cell_chars_max:,} characters: shorten it.")
             yield row
 
+    def whole(self, count: int, are_usual: AreUsual) -> list[str]:  # noqa: ARG002  as Rows
+        """No rows: their cells are found only line by line."""
+        return []
+
 
 def _sheet_cell(kind: CellKind, text: str) -> SheetCell:
     cell = SheetCell(text)
@@ -123,6 +151,9 @@ class Table(NamedTuple):
     chars: Callable[[], int]
     """The number of characters of the file that were read for the rows so far."""
     has_certain_encoding: bool
+    whole: Callable[[int, AreUsual], list[str]]
+    """The next of the rows, at most so many, each as its only cell, if they are usual; else none is taken, and `rows`
+    has them. To be called only behind those that detection examined. Raises FileRefused."""
     share: Callable[[int], float]
     """How much of the file is read with this number of rows, of 1. Of a text it is estimated by characters."""
 
@@ -162,7 +193,7 @@ def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
         reading = _reading(scan, source, columns, options)
         yield Table(
             columns, reading, first, chain(first, rows, _unchanged(path, scan)), lambda: source.rows.chars, certain,
-            _share(scan, source),
+            source.rows.whole, _share(scan, source),
         )  # fmt: skip
     finally:
         lines.close()
@@ -190,7 +221,7 @@ def _source(scan: Scan, lines: Iterator[str], options: ImportOptions, limits: Fi
     refuse_other_text("".join(sample[:_FIRST_ROWS]))
     found = detect_dialect(sample, options.delimiter)
     encoding = detect_encoding(scan, options.encoding)
-    return _Source(Rows(chain(sample, lines), found.dialect, limits), encoding, found, None, [])
+    return _Source(Rows(sample, lines, found.dialect, limits), encoding, found, None, [])
 
 
 def _read_sample(lines: Iterator[str]) -> list[str]:
@@ -202,7 +233,9 @@ def _read_sample(lines: Iterator[str]) -> list[str]:
     return sample
 
 
-def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Generator[str, None, None]:
+def _lines(
+    path: Path, scan: Scan, options: ImportOptions, limits: FileLimits
+) -> TextLines | Generator[str, None, None]:
     if scan.kind == "text" and options.sheet is not None:
         raise FileRefused("The file is text and has no sheets: leave the sheet out.")
     if scan.kind != "text" and (options.delimiter is not None or options.encoding is not None):
@@ -210,7 +243,7 @@ def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -
     if scan.is_beginning:
         return beginning.lines_of(path, scan, options, limits)
     if scan.kind == "text":
-        return text_lines(path, detect_encoding(scan, options.encoding).name, limits)
+        return TextLines(path, detect_encoding(scan, options.encoding).name, limits)
     if scan.kind == "xlsx":
         check_workbook(path, limits)
     return sheet_lines(path, options.sheet, limits)

@@ -22,7 +22,7 @@ import asyncpg
 from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, Candidate, Chunk, bad_row
+from codewell.imports.candidates import BadRow, Candidate, Chunk, UsualCandidates, bad_row, texts_of
 from codewell.imports.known_texts import drop_alike, drop_holders, drop_listed, drop_minted
 from codewell.imports.placing import (
     BlockChanged,
@@ -186,7 +186,8 @@ class ChunkWriter:
         self, connection: Connection, chunk: Chunk, mark: UUID | None, copied: CopiedChunk | None = None
     ) -> Growing:
         """Store a chunk in the current transaction, and return the growing blocks after it."""
-        if any(one.profile_id for one in chunk.candidates):
+        usual = isinstance(chunk.candidates, UsualCandidates)
+        if not usual and any(one.profile_id for one in chunk.candidates):
             await hold_deciding_lock(connection)
         row = await connection.fetchrow(_LOCK, self._import_id)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
@@ -214,7 +215,9 @@ class ChunkWriter:
             good = await drop_alike(ProgramCodes(connection, self._minters, program.id), good, bad)
         room = max(0, program.room)
         good = await drop_holders(connection, program, now, good, bad)
-        bad, good = [*bad, *(bad_row(one.row, one.text, "over_maximum") for one in good[room:])], good[:room]
+        if len(good) > room:
+            bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
+            good = good[:room]
         if copied is not None and len(good) < len(chunk.candidates):
             raise _CopyUseless
         attached, growing = await self._store(connection, program, now, row["started_at"], good, copied)
@@ -239,7 +242,7 @@ class ChunkWriter:
         program: ProgramRules,
         now: datetime,
         started_at: datetime,
-        good: list[Candidate],
+        good: Sequence[Candidate],
         copied: CopiedChunk | None,
     ) -> tuple[int, Growing]:
         """Put codes into blocks; return how many were attached, and the growing blocks after that."""
@@ -252,7 +255,7 @@ class ChunkWriter:
         else:
             runs = copied.runs
         if self._folds:
-            await folded_texts.add(connection, program.id, [one.text for one in good])
+            await folded_texts.add(connection, program.id, texts_of(good))
         attached = await self._attach(connection, program, now, started_at, runs)
         await grow_blocks(connection, runs)
         return attached, grown(self._growing, runs)

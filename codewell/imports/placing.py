@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from codewell.imports.candidates import BlockAttributes, Candidate
+from codewell.imports.candidates import NO_ATTRIBUTES, BlockAttributes, Candidate, UsualCandidates, texts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import copy_codes
 from codewell.pool.expiry import expiry_in_pool
@@ -47,7 +47,7 @@ class BlockRun(NamedTuple):
 
     kind: BlockAttributes
     attached: bool
-    candidates: list[Candidate]
+    candidates: Sequence[Candidate]
     at: BlockPlace | None
 
 
@@ -57,6 +57,8 @@ Growing = dict[BlockAttributes, BlockPlace]
 
 def block_runs(good: Sequence[Candidate], growing: Growing) -> list[BlockRun]:
     """Group codes by the attributes of their block, in file order."""
+    if isinstance(good, UsualCandidates):
+        return [BlockRun(NO_ATTRIBUTES, False, good, _room(growing.get(NO_ATTRIBUTES), len(good)))]
     runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
     for (kind, profile_id), some in groupby(good, _KIND_AND_PROFILE):
         runs.setdefault((kind, profile_id != ""), []).extend(some)
@@ -94,7 +96,7 @@ async def make_blocks(
 
 async def copy_texts(connection: Connection, program_id: int, runs: Sequence[BlockRun]) -> None:
     """Store the texts at their places, in the current transaction."""
-    texts = [(*run.at, [one.text for one in run.candidates]) for run in runs if run.at is not None]
+    texts = [(*run.at, texts_of(run.candidates)) for run in runs if run.at is not None]
     source = copy_codes.stream(program_id, texts)
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
 
