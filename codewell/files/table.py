@@ -11,14 +11,15 @@ from typing import Final, NamedTuple
 from codewell.errors import FileRefused, FileUncertain
 from codewell.files import beginning
 from codewell.files.columns import Columns, find_columns
-from codewell.files.dialect import Dialect, FoundDialect, detect_dialect
+from codewell.files.dialect import FoundDialect, detect_dialect
 from codewell.files.encoding import FoundEncoding, detect_encoding
 from codewell.files.limits import FileLimits
-from codewell.files.lines import ROW_CHARS_MAX, TextLines
+from codewell.files.lines import TextLines
 from codewell.files.magic import refuse_other_text
 from codewell.files.number_format import CellKind
 from codewell.files.scan import Scan, refuse_change
 from codewell.files.sheets import check_workbook, sheet_lines
+from codewell.files.text_rows import AreUsual, TextRows
 from schemas.imports import ImportOptions, ReadColumn, Reading
 from schemas.moments import ZONE
 
@@ -30,81 +31,11 @@ _FIRST_CHARS: Final = 500_000
 _DECODE: Final = json.JSONDecoder().raw_decode
 
 
-AreUsual = Callable[[list[str]], bool]
-"""Whether these cells, each of which is a row, are what most rows are."""
-
-
 class SheetCell(str):
     """A cell of a workbook that is not a text: its displayed form, as far as it is known."""
 
     __slots__ = ("kind",)
     kind: CellKind
-
-
-class Rows:
-    """Rows parsed from text lines, with a size limit for each; `chars` counts the characters read for them so far."""
-
-    def __init__(self, sample: list[str], lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
-        """`sample` are the first lines, which were taken already."""
-        self.chars = 0
-        self._count = 0
-        self._row_chars_end = ROW_CHARS_MAX
-        self._lines = chain(sample, lines)
-        self._text = lines if isinstance(lines, TextLines) else None
-        self._dialect = dialect
-        self._limits = limits
-
-    def __iter__(self) -> Iterator[list[str]]:
-        """Yield each row once. Raises FileRefused."""
-        # This limit is global to the process, and the same for all files.
-        csv.field_size_limit(self._limits.cell_chars_max)
-        columns_max = self._limits.columns_max
-        try:
-            for row in csv.reader(self._limited_lines(), self._dialect):
-                self._count += 1
-                self._row_chars_end = self.chars + ROW_CHARS_MAX
-                if len(row) > columns_max:
-                    raise FileRefused(
-                        f"Row {self._count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
-                    )
-                yield row
-        except csv.Error as error:
-            if "field larger" not in str(error):
-                raise FileRefused(
-                    f"Row {self._count + 1:,} has an unclosed quote, or text after a closing one: double quotes inside "
-                    "of a cell, and put the whole cell in quotes."
-                ) from error
-            raise FileRefused(
-                f"Row {self._count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check "
-                "for an unclosed quote."
-            ) from error
-
-    def whole(self, count: int, are_usual: AreUsual) -> list[str]:
-        """The next rows, at most so many, each as its only cell, if they are usual; else none is taken."""
-        if self._text is None:
-            return []
-        text, cells = self._text.seen(count)
-        if self._dialect.quotechar in text or self._dialect.delimiter in text:
-            return []
-        if "\r" in text:
-            cells = [cell.removesuffix("\r") for cell in cells]
-        if max(map(len, cells), default=0) > self._limits.cell_chars_max or not are_usual(cells):
-            return []
-        self._text.skip(len(text))
-        self._count += len(cells)
-        self.chars += len(text)
-        self._row_chars_end = self.chars + ROW_CHARS_MAX
-        return cells
-
-    def _limited_lines(self) -> Iterator[str]:
-        """A row with quoted cells may span many lines, so it has a limit of its own."""
-        for line in self._lines:
-            self.chars += len(line)
-            if self.chars > self._row_chars_end:
-                raise FileRefused(
-                    f"A row of the file has more than {ROW_CHARS_MAX:,} characters: check for an unclosed quote."
-                )
-            yield line
 
 
 class _SheetRows:
@@ -128,7 +59,7 @@ class _SheetRows:
                 raise FileRefused(f"Row {count:,} has a cell of more than {cell_chars_max:,} characters: shorten it.")
             yield row
 
-    def whole(self, count: int, are_usual: AreUsual) -> list[str]:  # noqa: ARG002  as Rows
+    def whole(self, count: int, are_usual: AreUsual) -> list[str]:  # noqa: ARG002  as TextRows
         """No rows: their cells are found only line by line."""
         return []
 
@@ -161,7 +92,7 @@ class Table(NamedTuple):
 class _Source(NamedTuple):
     """How the lines of a file are read."""
 
-    rows: Rows | _SheetRows
+    rows: TextRows | _SheetRows
     encoding: FoundEncoding | None
     found: FoundDialect | None
     sheet: str | None
@@ -221,7 +152,7 @@ def _source(scan: Scan, lines: Iterator[str], options: ImportOptions, limits: Fi
     refuse_other_text("".join(sample[:_FIRST_ROWS]))
     found = detect_dialect(sample, options.delimiter)
     encoding = detect_encoding(scan, options.encoding)
-    return _Source(Rows(sample, lines, found.dialect, limits), encoding, found, None, [])
+    return _Source(TextRows(sample, lines, found.dialect, limits), encoding, found, None, [])
 
 
 def _read_sample(lines: Iterator[str]) -> list[str]:

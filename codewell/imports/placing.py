@@ -17,10 +17,13 @@ BLOCK_CODES_MAX: Final = 100_000
 _KIND_AND_PROFILE: Final = attrgetter("kind", "profile_id")
 
 _NEW_BLOCKS: Final = """
-    INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
-    SELECT $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
-    FROM unnest($4::bigint[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
-        WITH ORDINALITY AS b (size, given, expires_at, fields, n) ORDER BY b.n
+    INSERT INTO block (id, program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id,
+                       created_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT coalesce(b.id, nextval(pg_get_serial_sequence('block', 'id'))), $1, 'list', b.size, b.given, b.given,
+           b.given = 0, b.expires_at, b.fields, 'import', $2, $3
+    FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::jsonb[])
+        WITH ORDINALITY AS b (id, size, given, expires_at, fields, n) ORDER BY b.n
     RETURNING id
     """
 
@@ -36,14 +39,14 @@ class BlockChanged(Exception):
 
 
 class BlockPlace(NamedTuple):
-    """A block, and the position in it for the next code: its size, where it grows."""
+    """A block, and the position in it for the next code: its size, where it grows; 0: it is still to be made."""
 
     id: int
     position: int
 
 
 class BlockRun(NamedTuple):
-    """Codes that go into one block, in order, and where; None: into a block that is still to be made."""
+    """Codes that go into one block, in order, and where; None: into a new block, whose id is not known yet."""
 
     kind: BlockAttributes
     attached: bool
@@ -80,14 +83,14 @@ def grown(growing: Growing, runs: Sequence[BlockRun]) -> Growing:
 async def make_blocks(
     connection: Connection, program: ProgramRules, import_id: UUID, now: datetime, runs: Sequence[BlockRun]
 ) -> list[BlockRun]:
-    """The runs, those without a place in new blocks."""
-    new = [run for run in runs if run.at is None]
+    """Make the blocks that are still to be made, and return the runs with their places."""
+    new = [run for run in runs if run.at is None or not run.at.position]
     if not new:
         return list(runs)
     sizes = [len(run.candidates) for run in new]
     given = [len(run.candidates) if run.attached else 0 for run in new]
     rows = await connection.fetch(
-        _NEW_BLOCKS, program.id, import_id, now, sizes, given,
+        _NEW_BLOCKS, program.id, import_id, now, [run.at and run.at.id for run in new], sizes, given,
         [expires_at(program, now, run.kind) for run in new], [run.kind.fields for run in new],
     )  # fmt: skip
     ids = (row["id"] for row in rows)

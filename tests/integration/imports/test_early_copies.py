@@ -63,7 +63,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
     return Turns(monkeypatch)
 
 
-async def test_all_are_copied_ahead_but_those_that_begin_a_block(
+async def test_all_are_copied_ahead_also_those_that_begin_a_block(
     files: Files, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placing, "BLOCK_CODES_MAX", 30)
