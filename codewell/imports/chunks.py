@@ -90,6 +90,14 @@ class _CaseVariants:
 
     def _count_among(self, joined: str, count: int) -> int:
         assert self._folded is not None  # noqa: S101  for mypy
+        if self._exact is None and self._count < _CASES_MAX:
+            # The most common case by far: none is like another one.
+            before = len(self._folded)
+            self._folded.update(_hashes(joined.casefold()))
+            if len(self._folded) == before + count:
+                self._keep(joined, count)
+                return 0
+            self._folded = {one for earlier in self._texts for one in _hashes(earlier.casefold())}
         folded = set(_hashes(joined.casefold()))
         again = 0
         if len(folded) < count or not self._folded.isdisjoint(folded):

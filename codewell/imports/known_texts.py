@@ -61,22 +61,20 @@ async def drop_alike(codes: ProgramCodes, good: Sequence[Candidate], bad: list[B
 async def drop_minted(codes: ProgramCodes, good: Sequence[Candidate], bad: list[BadRow]) -> Sequence[Candidate]:
     """Drop texts that a template of the program has minted."""
     minted = await lookup.minted(codes, texts_of(good))
+    if not minted:
+        return good
     places = [(at.block["id"], at.position) for at in minted.values()]
-    deleted = (
-        {
-            (row["block_id"], row["position"])
-            for row in await codes.connection.fetch(_DELETED, *map(list, zip(*places, strict=True)))
-        }
-        if places
-        else set()
-    )
+    deleted = {
+        (row["block_id"], row["position"])
+        for row in await codes.connection.fetch(_DELETED, *map(list, zip(*places, strict=True)))
+    }
     gone = {text for text, place in zip(minted, places, strict=True) if place in deleted}
     bad += [
         bad_row(one.row, one.text, "deleted_in_program" if one.text in gone else "already_in_program")
         for one in good
         if one.text in minted
     ]
-    return [one for one in good if one.text not in minted] if minted else good
+    return [one for one in good if one.text not in minted]
 
 
 async def drop_holders(
