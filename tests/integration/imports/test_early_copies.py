@@ -4,15 +4,14 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.files import lines as file_lines
-from codewell.files.limits import FileLimits
-from codewell.imports import chunk_writer, placing
+from codewell.imports import chunk_writer, placing, run
+from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -189,13 +188,13 @@ async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
     texts = [f"C-{n}" for n in range(300)]
     begun = await files.begin(lines(texts))
     is_stored = threading.Event()
-    real_lines, real_store = file_lines.limited_lines, ChunkWriter.store_copied
+    real_chunks, real_store = run.chunks, ChunkWriter.store_copied
 
-    def slow(file: TextIO, limits: FileLimits) -> Iterator[str]:
-        for number, line in enumerate(real_lines(file, limits)):
-            if number == 155:
+    def slow(*given: Any) -> Iterator[Chunk]:
+        for chunk in real_chunks(*given):
+            if chunk.after == 150:
                 assert is_stored.wait(10)
-            yield line
+            yield chunk
 
     async def store(writer: ChunkWriter, copied: Any) -> bool:
         done = await real_store(writer, copied)
@@ -203,7 +202,7 @@ async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
             is_stored.set()
         return done
 
-    monkeypatch.setattr(file_lines, "limited_lines", slow)
+    monkeypatch.setattr(run, "chunks", slow)
     monkeypatch.setattr(ChunkWriter, "store_copied", store)
     assert (await files.go_on(begun)).imported == 300
     assert turns.stored == [True] * 29

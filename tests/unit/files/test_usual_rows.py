@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codewell.errors import FileRefused
-from codewell.files import lines, table
+from codewell.files import lines, table, text_rows
 from codewell.files.limits import FileLimits
 from codewell.files.lines import TextLines
 from codewell.files.scan import scan
@@ -80,12 +80,39 @@ def test_rows_come_to_the_same_many_at_once(
 
 @pytest.mark.parametrize("odd", ODD)
 def test_no_other_row_is_taken_for_a_usual_one(file: Path, odd: str) -> None:
-    file.write_bytes("\n".join(["Code", "AB-1", "AB-2", odd, "AB-3"]).encode())
+    file.write_bytes(f"Code\nAB-1\nAB-2\n{odd}\nAB-3".encode())
     for delimiter, limits in product(("none", ","), (FileLimits(), SMALL)):
         with patch.object(table, "_FIRST_ROWS", 3):
-            got = found(file, 0, 3, limits, delimiter=delimiter)
+            got = found(file, 0, 2, limits, delimiter=delimiter)
             with patch.object(TextRows, "whole", one_by_one):
-                assert got == found(file, 0, 3, limits, delimiter=delimiter)
+                assert got == found(file, 0, 2, limits, delimiter=delimiter)
+
+
+@pytest.mark.parametrize("head", ["Note,Code", "Code,Off"])
+def test_rows_without_a_cell_that_counts_are_not_usual(file: Path, head: str) -> None:
+    file.write_text(f"{head}\n1,AB-1\n2,AB-2\nAB-3\nAB-4\n")
+    options = ImportOptions(column="Code", delimiter=",", field_columns={} if head == "Note,Code" else {"off": "Off"})
+    rules = RULES._replace(required=frozenset(options.field_columns))
+    with (
+        patch.object(table, "_FIRST_ROWS", 3),
+        open_table(file, scan(file, FileLimits()), options, FileLimits()) as opened,
+    ):
+        last = list(chunks(opened, rules, FileLimits(), 0, 2, options))[-1]
+    assert [one.row for one in last.bad] == [4, 5]
+
+
+def test_a_row_after_many_usual_ones_has_its_own_limit(file: Path) -> None:
+    file.write_text("Code\n" + "".join(f"AB-{n}\n" for n in range(999)) + '"CD"\n')
+    with patch.object(text_rows, "ROW_CHARS_MAX", 4_000):
+        got = found(file, 0, 100, FileLimits(), delimiter="none")
+    assert got[-1].candidates[-1].text == "CD"
+
+
+def test_case_variants_are_those_of_earlier_rows(file: Path) -> None:
+    file.write_text("Ab\nCd\naB\nEf\n")
+    with open_table(file, scan(file, FileLimits()), ImportOptions(header=False), FileLimits()) as opened:
+        got = list(chunks(opened, RULES, FileLimits(), 0, 2, ImportOptions(header=False)))
+    assert [chunk.case_variants for chunk in got] == [0, 1]
 
 
 def test_usual_rows_are_taken_many_at_once(file: Path) -> None:
