@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.imports import chunk_writer, placing, run
+from codewell.imports import chunk_writer, chunks, placing, run
 from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
@@ -72,6 +72,18 @@ async def test_all_are_copied_ahead_also_those_that_begin_a_block(
     assert turns.stored == [True] * 5
     assert await files.texts() == texts
     assert [row["size"] for row in await files.connection.fetch("SELECT size FROM block ORDER BY id")] == [30, 25]
+    assert await audit(files.connection) == []
+
+
+async def test_a_chunk_that_begins_several_blocks_waits_for_its_turn(files: Files, turns: Turns) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    texts = [f"C-{n}" for n in range(50)]
+    rows = [f"{text},{'' if n < 30 else f'2099-01-0{1 + n % 2}'}" for n, text in enumerate(texts)]
+    done = await files.bring_in(lines(["code,until", *rows]), expiry_column="until")
+    assert done.imported == 50
+    # The fourth and none else.
+    assert turns.stored == [True, True, True]
+    assert [row["size"] for row in await files.connection.fetch("SELECT size FROM block ORDER BY id")] == [30, 10, 10]
     assert await audit(files.connection) == []
 
 
@@ -188,10 +200,10 @@ async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
     texts = [f"C-{n}" for n in range(300)]
     begun = await files.begin(lines(texts))
     is_stored = threading.Event()
-    real_chunks, real_store = run.chunks, ChunkWriter.store_copied
+    real_store = ChunkWriter.store_copied
 
     def slow(*given: Any) -> Iterator[Chunk]:
-        for chunk in real_chunks(*given):
+        for chunk in chunks.chunks(*given):
             if chunk.after == 150:
                 assert is_stored.wait(10)
             yield chunk
