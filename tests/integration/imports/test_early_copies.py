@@ -78,8 +78,8 @@ async def test_all_are_copied_ahead_also_those_that_begin_a_block(
 async def test_a_chunk_that_begins_several_blocks_waits_for_its_turn(files: Files, turns: Turns) -> None:
     await program(files.connection, files.minters, **IMPORT)
     texts = [f"C-{n}" for n in range(50)]
-    rows = [f"{text},{'' if n < 30 else f'2099-01-0{1 + n % 2}'}" for n, text in enumerate(texts)]
-    done = await files.bring_in(lines(["code,until", *rows]), expiry_column="until")
+    rows = [f"{text},{2098 if n < 30 else 2099 + n % 2}-01-01" for n, text in enumerate(texts)]
+    done = await files.bring_in(lines(rows), column="1", expiry_column="2", header=False)
     assert done.imported == 50
     # The fourth and none else.
     assert turns.stored == [True, True, True]
