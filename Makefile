@@ -45,7 +45,7 @@ test-slow: setup ## Run the slow tests: real processes, kills, faults, deploymen
 	$(MEASURED)
 
 # What takes too long for each change, and longer runs of what `make verify` runs too: before a release.
-test-nightly: setup ## Run the dearest tests, which verify leaves out (30 minutes)
+test-nightly: setup ## Run the slowest tests, which verify leaves out (30 minutes)
 	$(BIN)/pytest -m nightly -n $(WORKERS) $(BY_FILE) --junit-xml $(REPORTS)/nightly.xml
 	CODEWELL_DOCUMENT_EXAMPLES=5 CODEWELL_IMPORT_KILLS=10 CODEWELL_MODEL_EXAMPLES=100 \
 	$(BIN)/pytest -n $(WORKERS) $(BY_FILE) --junit-xml $(REPORTS)/longer.xml $(LONGER)

@@ -17,7 +17,7 @@ from benchmarks.fresh import fresh_postgres
 from benchmarks.http_load import Seen, request
 from benchmarks.machine import facts
 from benchmarks.report import Goal, Progress, Report
-from benchmarks.serving import Site, console
+from benchmarks.serving import FEW_CONNECTIONS, Site, console
 from codewell.access import tokens
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Pool, pool
@@ -135,7 +135,7 @@ async def _watched(
                 if is_watched:
                     await stack.enter_async_context(_watching(browser))
                 for what, planned in (("attach", _attachments(token, requests)), ("activate", activations)):
-                    rates[what][is_watched].append(_rate(await site.load(planned)))
+                    rates[what][is_watched].append(_rate(await site.load(planned, connections=FEW_CONNECTIONS)))
         progress(f"{repetition + 1} of {repetitions}: {_said(rates, lambda some: some[-1])} requests/s")
     return rates
 

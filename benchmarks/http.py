@@ -11,7 +11,7 @@ from benchmarks.fresh import fresh_postgres
 from benchmarks.http_load import Seen, request
 from benchmarks.machine import facts
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
-from benchmarks.serving import console, usual
+from benchmarks.serving import FEW_CONNECTIONS, console, usual
 from codewell.access import tokens
 from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, connection
@@ -96,6 +96,11 @@ async def _product(home: Home, postgres: PostgresServer, name: str, requests: in
             yield measured, rate(await site.load(planned))
             for kind, spent in site.cpu_ms.items():
                 yield f"{measured}: CPU of {kind}", spent
+        for measured in ("attach", "activate"):
+            count = requests // 4
+            planned = attachments(path, token, count) if measured == "attach" else await activations(count)
+            seen = await site.load(planned, connections=FEW_CONNECTIONS)
+            yield f"{measured}, {FEW_CONNECTIONS} connections", rate(seen)
         pairs = zip(attachments(path, token, requests // 4), await activations(requests // 4), strict=True)
         both = [one for pair in pairs for one in pair]
         paced = await site.load(both, RATE_GOAL / 2)
@@ -111,7 +116,7 @@ async def _product(home: Home, postgres: PostgresServer, name: str, requests: in
 async def _peers(home: Home, postgres: PostgresServer, name: str, requests: int) -> AsyncIterator[tuple[str, float]]:
     path = f"/api/v1/programs/{name}/codes"
     asked = [request("POST", f"{path}:attach", "", {"profile_id": f"p-{number}"}) for number in range(requests // 2)]
-    nothing = [request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"})] * requests
+    nothing = [request("POST", usual_console.CEILING_PATH, "", {"profile_id": "p-1"})] * (requests // 2)
     async with connection(postgres.url, "codewell-bench") as opened:
         await usual_console.stock(opened, name, 4 * requests)
     async with usual(home, postgres) as site:

@@ -37,7 +37,6 @@ _PREFIX: Final = "leaving."
 _TIMES_BESIDE: Final = 5
 _POLL_S: Final = 0.02
 _TIMEOUT_S: Final = 600.0
-_MILLION: Final = 1_000_000
 
 _NEWEST: Final = "SELECT max(id) FROM block"
 _DELETE: Final = "DELETE FROM answer WHERE block_id = $1 AND position >= $2 AND position < $3 AND NOT again"

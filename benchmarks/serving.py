@@ -21,7 +21,9 @@ from services.standalone.home import Home
 from services.standalone.ports import LOOPBACK, free_port
 from services.standalone.postgres import PostgresServer
 
-CONNECTIONS: Final = 32
+# Each waits for its answer: how many wait at once bounds what a server can take together.
+CONNECTIONS: Final = 128
+FEW_CONNECTIONS: Final = 32
 _START_TIMEOUT_S: Final = 20.0
 _START_POLL_S: Final = 0.05
 _STOP_TIMEOUT_S: Final = 5.0

@@ -7,7 +7,7 @@ request, 7 days after its start and with its token, whichever comes first.
 import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 from codewell.access import tokens
 from codewell.access.kept_forms import Sender
@@ -17,7 +17,6 @@ from schemas.token import Scope
 
 Kind = Literal["token", "link", "oidc"]
 
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 IDLE_MAX: Final = timedelta(hours=8)
 LIFETIME_MAX: Final = timedelta(days=7)
 NAME_CHARACTERS_MAX: Final = 300

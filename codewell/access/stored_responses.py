@@ -5,7 +5,7 @@ profile then waits for the transactions that have read its id and not stored the
 """
 
 from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import hold_deciding_lock
@@ -22,17 +22,28 @@ _GET_MANY: Final = """
     JOIN unnest($1::bigint[], $2::text[]) AS w (token_id, key) USING (token_id, key)
     """
 
-# Each statement deletes up to a hundred expired keys, so that they do not accumulate.
-_STORE: Final = """
-    WITH expired AS (
+_TYPES: Final = ("bigint", "text", "bytea", "smallint", "text", "bytea")
+
+
+def storing(first: int) -> str:
+    """Parts of a WITH that store the responses in six parameters, whose numbers begin with this one (`columns_of`).
+
+    Each time up to a hundred expired keys are deleted, so that they do not accumulate.
+    """
+    columns = ", ".join(f"${first + number}::{kind}[]" for number, kind in enumerate(_TYPES))
+    return f"""
+    expired AS (
         DELETE FROM idempotency WHERE (token_id, key) IN (
             SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
-            ORDER BY created_at LIMIT $7 FOR UPDATE SKIP LOCKED)
+            ORDER BY created_at LIMIT {_EXPIRED_DELETED_MAX} FOR UPDATE SKIP LOCKED)
+    ), stored AS (
+        INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
+        SELECT * FROM unnest({columns}) ORDER BY 1, 2
     )
-    INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::bytea[])
-    ORDER BY 1, 2
-    """
+    """  # noqa: S608  constants
+
+
+_STORE: Final = f"WITH {storing(1)} SELECT"
 
 
 TokenKey: TypeAlias = tuple[int, str]
@@ -83,5 +94,9 @@ async def store_responses(connection: Connection, responses: Mapping[TokenKey, S
 
     Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
-    columns = zip(*((*key, *response) for key, response in responses.items()), strict=True)
-    await connection.execute(_STORE, *map(list, columns), _EXPIRED_DELETED_MAX)
+    await connection.execute(_STORE, *columns_of(responses))
+
+
+def columns_of(responses: Mapping[TokenKey, StoredResponse]) -> list[list[Any]]:
+    """The parameters for `storing`."""
+    return list(map(list, zip(*((*key, *response) for key, response in responses.items()), strict=True)))

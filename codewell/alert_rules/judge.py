@@ -92,8 +92,8 @@ def _runs_out(rule: AlertRule, figures: Figures) -> Judgement:
     is_unused = "no_history" in forecast.assumes and "reservations" not in forecast.assumes
     if at is None or not forecast.before_valid_until or is_unused:
         return GOOD
-    told = {"runs_out_at": at.isoformat(), "cause": forecast.cause, "pooled": figures.pooled}
-    return Judgement((at - figures.now) / _given(rule.within), told)
+    details = {"runs_out_at": at.isoformat(), "cause": forecast.cause, "pooled": figures.pooled}
+    return Judgement((at - figures.now) / _given(rule.within), details)
 
 
 def _pool(rule: AlertRule, figures: Figures) -> Judgement:
@@ -120,20 +120,20 @@ def _expiry(rule: AlertRule, figures: Figures) -> Judgement:
 
 def _refusals(rule: AlertRule, figures: Figures) -> Judgement:
     refused = sum(figures.requests.refused.values())
-    told = {"refused": refused, "requests": figures.requests.number, **figures.requests.refused}
-    return _share(_given(rule.share), refused, figures.requests.number, REFUSED_MIN, told)
+    details = {"refused": refused, "requests": figures.requests.number, **figures.requests.refused}
+    return _share(_given(rule.share), refused, figures.requests.number, REFUSED_MIN, details)
 
 
 def _remote_down(figures: Figures, failures_max: int) -> Judgement:
     if figures.failures is None or not figures.is_on or figures.failures == 0:
         return GOOD
-    told = {"failures": figures.failures, "error": figures.error}
-    return Judgement(0, told) if figures.failures >= failures_max else UNKNOWN
+    details = {"failures": figures.failures, "error": figures.error}
+    return Judgement(0, details) if figures.failures >= failures_max else UNKNOWN
 
 
 def _returns(rule: AlertRule, figures: Figures) -> Judgement:
-    told = {"returned": figures.returned, "attached": figures.attached}
-    return _share(_given(rule.share), figures.returned, figures.attached, RETURNED_MIN, told)
+    details = {"returned": figures.returned, "attached": figures.attached}
+    return _share(_given(rule.share), figures.returned, figures.attached, RETURNED_MIN, details)
 
 
 def _fallback(_: AlertRule, __: Figures) -> Judgement:
@@ -148,12 +148,12 @@ def _given(value: _T | None) -> _T:
     return value
 
 
-def _share(limit: float, part: int, whole: int, part_min: int, told: dict[str, Any]) -> Judgement:
+def _share(limit: float, part: int, whole: int, part_min: int, details: dict[str, Any]) -> Judgement:
     if part == 0:
         return GOOD
     distance = limit * max(whole, part) / part
     # Too few to raise an alert; one that is open stays until the share is better.
-    return Judgement(distance if part >= part_min or distance >= CLEAR_AT else max(distance, 1.01), told)
+    return Judgement(distance if part >= part_min or distance >= CLEAR_AT else max(distance, 1.01), details)
 
 
 _OF_PROGRAMS: Final[Mapping[RuleKind, Callable[[AlertRule, Figures], Judgement]]] = {

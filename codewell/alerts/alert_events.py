@@ -1,4 +1,4 @@
-"""Events of alerts: written with each change of an alert, and told from the database at least once, in their order."""
+"""Events of alerts: written with each change of an alert, then published and given to webhooks, at least once each."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from schemas.events import ALERT_CLEARED, ALERT_RAISED
 
 # Of one look; the next one finds the others.
 EVENTS_MAX: Final = 200
-# Told events stay for this long.
+# Published events stay for this long.
 KEPT_DAYS: Final = 35
 
 _COLUMNS: Final = """
@@ -26,7 +26,7 @@ _UNPUBLISHED: Final = f"{_COLUMNS} WHERE e.published_at IS NULL ORDER BY e.numbe
 _UNHANDED: Final = f"{_COLUMNS} WHERE e.handed_at IS NULL ORDER BY e.number LIMIT $1 FOR UPDATE OF e SKIP LOCKED"
 _PUBLISHED: Final = "UPDATE alert_event SET published_at = statement_timestamp() WHERE number = ANY($1::bigint[])"
 _HANDED: Final = "UPDATE alert_event SET handed_at = statement_timestamp() WHERE number = ANY($1::bigint[])"
-_HAS_UNTOLD: Final = """
+_PENDING: Final = """
     SELECT EXISTS (SELECT FROM alert_event WHERE published_at IS NULL),
            EXISTS (SELECT FROM alert_event WHERE handed_at IS NULL)
     """
@@ -45,11 +45,11 @@ _DELETE_OLD: Final = """
     """
 
 
-class Untold(NamedTuple):
+class Pending(NamedTuple):
     """Whether there are events that were not published, and not handed to webhooks."""
 
-    published: bool
-    handed: bool
+    unpublished: bool
+    unhanded: bool
 
 
 class NotedAlert(NamedTuple):
@@ -77,21 +77,21 @@ class NotedAlert(NamedTuple):
 
     def data(self, console_url: str | None) -> AlertRaised | AlertCleared:
         """The data of its event. `console_url`: where people reach the console, if that is known."""
-        told = {
+        data = {
             "alert_id": self.alert_id, "program": self.program, "rule": self.kind, "key": self.key, "level": self.level,
             "title": KINDS[self.kind].title, "figures": self.figures, "count": self.times, "raised_at": self.raised_at,
             "at": self.at, "link": console_url and f"{console_url.rstrip('/')}/programs/{quote(self.program, safe='')}",
         }  # fmt: skip
         if self.change == "cleared":
-            return AlertCleared.model_validate({**told, "cleared_by": self.cleared_by})
+            return AlertCleared.model_validate({**data, "cleared_by": self.cleared_by})
         return AlertRaised.model_validate(
-            {**told, "reminder": self.change == "reminder", "action": KINDS[self.kind].action}
+            {**data, "reminder": self.change == "reminder", "action": KINDS[self.kind].action}
         )
 
 
-async def untold(connection: Connection) -> Untold:
-    """Whether there is something to tell."""
-    return Untold(*await connection.fetchrow(_HAS_UNTOLD))
+async def pending(connection: Connection) -> Pending:
+    """Whether there is something to do."""
+    return Pending(*await connection.fetchrow(_PENDING))
 
 
 async def unpublished(connection: Connection) -> list[NotedAlert]:
@@ -115,12 +115,12 @@ async def set_handed(connection: Connection, noted: Sequence[NotedAlert]) -> Non
 
 
 async def remind(connection: Connection) -> None:
-    """Note a reminder of each alert that is open and was not told for a day."""
+    """Note a reminder of each alert that is open and had no event for a day."""
     await connection.execute(_REMIND, EVENTS_MAX)
 
 
 async def delete_old(connection: Connection) -> None:
-    """Delete events that were told and are older than KEPT_DAYS."""
+    """Delete events that were published and handed to webhooks, and are older than KEPT_DAYS."""
     await connection.execute(_DELETE_OLD, KEPT_DAYS)
 
 

@@ -126,18 +126,6 @@ async def page_of_all(
     return [ProgramAlert(**{**row, "details": json.loads(row["details"])}) for row in rows]
 
 
-async def is_open(connection: Connection, program_id: int, kind: AlertKind, key: str = "") -> bool:
-    """Whether this alert is open."""
-    return bool(
-        await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM alert WHERE program_id = $1 AND kind = $2 AND key = $3 AND cleared_at IS NULL)",
-            program_id,
-            kind,
-            key,
-        )
-    )
-
-
 async def open_by_kind(connection: Connection) -> dict[str, int]:
     """How many alerts are open, by kind."""
     rows = await connection.fetch("SELECT kind, count(*) AS open FROM alert WHERE cleared_at IS NULL GROUP BY kind")

@@ -1,4 +1,4 @@
-"""What is told of codes that fallbacks gave, beside the usage: a metric, and an alert at most once an hour."""
+"""What reports codes that fallbacks gave, beside the usage: a metric, and an alert at most once an hour."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ _COLUMNS: Final = (
     "request_id", "ordinal", "program_id", "block_id", "position", "again", "preview", "profile_id", "code",
     "expires_at", "fields", "refusals", "answered_at", "asked_program_id", "link",
 )  # fmt: skip
-# Of the code's use, behind those of the answer.
+# Of the code's use, after those of the answer.
 _OF_USES: Final = ("uses", "activated_at", "orders")
 
 # What happened to a code that keeps its answer for ever. A code that was used does not.
@@ -105,9 +105,9 @@ _TELL: Final = """
     ORDER BY g.position
     """
 _TELL_COUNT: Final = ") SELECT count(*) FROM gone"
-_PLACES: Final = "block_id = {block_id} AND position >= {first} AND position < {behind}"
+_PLACES: Final = "block_id = {block_id} AND position >= {first} AND position < {end}"
 _POSITIONS: Final = """
-    a.block_id = {block_id} AND a.position >= {first} AND a.position < {behind}
+    a.block_id = {block_id} AND a.position >= {first} AND a.position < {end}
     AND a.block_id IS NOT NULL AND NOT a.again
     """.strip()
 _MAY_LEAVE: Final = f"""
@@ -125,7 +125,7 @@ _MAY_LEAVE: Final = f"""
         WHERE r.request_id = a.request_id AND 'kept' NOT IN (r.outcome, coalesce(r.ended, '')))
     """  # noqa: S608  as above
 _COUNT: Final = """
-    UPDATE block SET archived = archived + (SELECT count(*) FROM gone), archived_until = {behind},
+    UPDATE block SET archived = archived + (SELECT count(*) FROM gone), archived_until = {end},
         archived_used = archived_used + (SELECT count(activated_at) FROM states)
     WHERE id = {block_id}
     """.strip()
@@ -136,10 +136,10 @@ _BOUND: Final = f"""
     OFFSET {POSITIONS_MAX} LIMIT 1
     """  # noqa: S608  a constant
 _REFUSED: Final = f"""
-    a.request_id >= '{{first}}' AND a.request_id < '{{behind}}' AND a.block_id IS NULL
+    a.request_id >= '{{first}}' AND a.request_id < '{{end}}' AND a.block_id IS NULL
     AND {SQL_IS_VERSION_7.format("a.request_id")}
     """
-_COUNT_SWEPT: Final = "UPDATE retention SET swept = '{behind}', refusals = refusals + (SELECT count(*) FROM gone)"
+_COUNT_SWEPT: Final = "UPDATE retention SET swept = '{end}', refusals = refusals + (SELECT count(*) FROM gone)"
 
 
 class LeavingBlock(NamedTuple):
@@ -184,17 +184,17 @@ async def remove(
     async with connection.transaction():
         await connection.execute(_BY_INDEX, str(_LOCK_TIMEOUT_MS))
         first: int = await connection.fetchval(_LOCK_BEGUN, block.id)
-        behind = first + POSITIONS_MAX if first + POSITIONS_MAX < block.next else block.size
-        positions = _POSITIONS.format(block_id=block.id, first=first, behind=behind)
+        end = first + POSITIONS_MAX if first + POSITIONS_MAX < block.next else block.size
+        positions = _POSITIONS.format(block_id=block.id, first=first, end=end)
         condition = _MAY_LEAVE.format(
             positions=positions, ended_before=block.ended_before.isoformat(), oldest=limits.oldest
         )
         await connection.execute(filters.NOTE.format(condition=positions), timeout=_TIMEOUT_S)
-        counting = _COUNT.format(block_id=block.id, behind=behind)
-        places = _PLACES.format(block_id=block.id, first=first, behind=behind)
-        name = f"block-{block.id}-{first}-{behind - 1}"
+        counting = _COUNT.format(block_id=block.id, end=end)
+        places = _PLACES.format(block_id=block.id, first=first, end=end)
+        name = f"block-{block.id}-{first}-{end - 1}"
         count = await _take_out(connection, condition, places, counting, folder, name)
-    return block._replace(archived_until=behind), count
+    return block._replace(archived_until=end), count
 
 
 async def remove_refusals(connection: Connection, limits: Limits, folder: ArchiveFolder | None) -> tuple[Limits, int]:
@@ -202,13 +202,13 @@ async def remove_refusals(connection: Connection, limits: Limits, folder: Archiv
     async with connection.transaction():
         await connection.execute(_BY_INDEX, str(_LOCK_TIMEOUT_MS))
         first: UUID = await connection.fetchval(_LOCK_SWEPT)
-        behind: UUID = await connection.fetchval(_BOUND, first, limits.oldest, timeout=_TIMEOUT_S) or limits.oldest
-        condition = _REFUSED.format(first=first, behind=behind)
+        end: UUID = await connection.fetchval(_BOUND, first, limits.oldest, timeout=_TIMEOUT_S) or limits.oldest
+        condition = _REFUSED.format(first=first, end=end)
         await connection.execute(filters.NOTE.format(condition=condition), timeout=_TIMEOUT_S)
-        counting = _COUNT_SWEPT.format(behind=behind)
+        counting = _COUNT_SWEPT.format(end=end)
         # No code belongs to them.
-        count = await _take_out(connection, condition, "false", counting, folder, f"refusals-{first}-{behind}")
-    return limits._replace(swept=behind), count
+        count = await _take_out(connection, condition, "false", counting, folder, f"refusals-{first}-{end}")
+    return limits._replace(swept=end), count
 
 
 async def _take_out(
@@ -224,8 +224,8 @@ async def _take_out(
         return deleted
     statement = _DELETE.format(condition=condition, places=places, counting=counting, telling=_TELL)
     lines = CompressedLines(_line((*_COLUMNS, *_OF_USES)))
-    said: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
-    count = int(said.rpartition(" ")[2])
+    tag: str = await connection.copy_from_query(statement, output=lines.add, format="csv", timeout=_TIMEOUT_S)
+    count = int(tag.rpartition(" ")[2])
     if count:
         await asyncio.to_thread(folder.store, name, lines.end())
         reach(Failpoint.ARCHIVED)

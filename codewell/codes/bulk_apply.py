@@ -24,8 +24,8 @@ from codewell.codes.bulk_attached import (
     look_again,
 )
 from codewell.codes.bulk_blocks import change_pooled, following, keep_blocks, lock_blocks
-from codewell.codes.bulk_locks import lock_codes
 from codewell.codes.bulk_undo import undo_chunk
+from codewell.codes.locks import lock_codes
 from codewell.codes.lookup import CodePlace, place_in
 from codewell.infra.postgres.connection import Connection
 from schemas.changes import BulkChange

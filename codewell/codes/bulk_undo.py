@@ -4,7 +4,7 @@ from typing import Final
 
 import asyncpg
 
-from codewell.codes.bulk_locks import lock_codes
+from codewell.codes.locks import lock_blocks, lock_codes
 from codewell.infra.postgres.connection import Connection
 
 # Rows of the list in one chunk.
@@ -14,7 +14,6 @@ _ITEMS: Final = """
     SELECT number, block_id, position FROM bulk_change_item
     WHERE change_id = $1 AND number >= $2 AND number < $3 AND outcome = 'changed' ORDER BY number LIMIT $4
     """
-_LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 # Blocks that a change gave another expiry, and those that were split off them since. Parameters: change, from, until.
 _SPLIT: Final = """
     FROM bulk_change_item i JOIN bulk_change c ON c.id = i.change_id JOIN block o ON o.id = i.block_id
@@ -119,7 +118,7 @@ async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[in
     blocks = {row["id"] for row in await connection.fetch(_SPANS, change["id"], *span)}
     if change["void"]:
         blocks |= {row["block_id"] for row in rows}
-    await connection.fetch(_LOCK_BLOCKS, list(blocks))
+    await lock_blocks(connection, blocks)
     items = 0
     if change["void"]:
         done = await connection.fetch(_UNVOID_BLOCKS, change["id"], *span)

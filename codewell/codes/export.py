@@ -153,13 +153,13 @@ class _Export:
         state: State = "deleted" if voided_at else "expired" if block["over"] else "pooled"
         shows_pool, shows_deleted = (self._wanted.state in {None, one} for one in (state, "deleted"))
         deleted = {position: at for position, at in holes.items() if at is not None} if shows_deleted else {}
-        taken = max(span.first, min(block["next"], span.behind))
-        left = range(taken, span.behind if shows_pool else taken)
+        taken = max(span.first, min(block["next"], span.end))
+        left = range(taken, span.end if shows_pool else taken)
         # Their other cells may be large, and each line has them.
         rest = self._rest(block, state, voided_at)
         run_max = min(_RUN_MAX, 1 + PIECE_BYTES // len(csv_writer.csv_line(rest).encode()))
         for start in _starts(left, deleted, run_max):
-            run = range(max(start, span.first), min(start + run_max, span.behind))
+            run = range(max(start, span.first), min(start + run_max, span.end))
             texts = minter.mint(block["first"] + run.start, len(run))
             pooled = texts
             if holes or run.start < left.start or not left:

@@ -51,22 +51,22 @@ _LISTS: Final = f"""
 # Holes. The line of an attached code comes from _GIVEN, that of a moved code from its new block (`elsewhere`).
 _HOLES: Final = """
     SELECT s.block_id, s.position, s.deleted_at, a.block_id IS NOT NULL OR s.returned_at IS NOT NULL AS elsewhere
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (block_id, first, behind)
-    JOIN code_state s ON s.block_id = w.block_id AND s.position >= w.first AND s.position < w.behind AND s.hole
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (block_id, first, until)
+    JOIN code_state s ON s.block_id = w.block_id AND s.position >= w.first AND s.position < w.until AND s.hole
     LEFT JOIN answer a ON a.block_id = s.block_id AND a.position = s.position AND NOT a.again
     """
 
 # {spans} are integers, so formatting is safe. COPY takes no parameters; asyncpg would have the server quote them.
 _GIVEN: Final = """
-    SELECT {columns} FROM (VALUES {spans}) AS w (block_id, first, behind)
-    JOIN answer a ON a.block_id = w.block_id AND a.position >= w.first AND a.position < w.behind AND NOT a.again
+    SELECT {columns} FROM (VALUES {spans}) AS w (block_id, first, until)
+    JOIN answer a ON a.block_id = w.block_id AND a.position >= w.first AND a.position < w.until AND NOT a.again
     JOIN block b ON b.id = a.block_id
     LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position {profile}
     WHERE s.returned_at IS NULL AND {condition}
     """
 _LISTED: Final = """
-    SELECT {columns} FROM (VALUES {spans}) AS w (block_id, first, behind)
-    JOIN code c ON c.block_id = w.block_id AND c.position >= w.first AND c.position < w.behind
+    SELECT {columns} FROM (VALUES {spans}) AS w (block_id, first, until)
+    JOIN code c ON c.block_id = w.block_id AND c.position >= w.first AND c.position < w.until
     JOIN block b ON b.id = c.block_id
     LEFT JOIN answer a ON a.block_id = c.block_id AND a.position = c.position AND NOT a.again
     LEFT JOIN code_state s ON s.block_id = c.block_id AND s.position = c.position {profile}
@@ -76,11 +76,11 @@ _PROFILE: Final = "LEFT JOIN profile p ON p.profile_id = a.profile_id"
 
 
 class Span(NamedTuple):
-    """Positions of one block: from `first`, up to `behind` (exclusive)."""
+    """Positions of one block: from `first`, up to `end` (exclusive)."""
 
     block: asyncpg.Record
     first: int
-    behind: int
+    end: int
 
 
 class Piece(NamedTuple):
@@ -126,10 +126,10 @@ class PieceReader:
             try:
                 piece = await self._read_spans(connection, spans)
             except _PieceTooLarge as error:
-                count = sum(span.behind - span.first for span in spans)
+                count = sum(span.end - span.first for span in spans)
                 self._positions = max(1, min(count // 2, count * PIECE_BYTES // error.args[0]))
                 continue
-            self._after = LocatedCode(spans[-1].block, spans[-1].behind - 1).place
+            self._after = LocatedCode(spans[-1].block, spans[-1].end - 1).place
             wanted = self._positions * PIECE_BYTES // max(1, len(piece.stored))
             self._positions = max(1, min(wanted, self._positions * _GROWTH_MAX, _POSITIONS_MAX))
             return piece
@@ -144,7 +144,7 @@ class PieceReader:
             begin = LocatedCode(block, 0).place
             first = max(0, self._after.minor + 1 - begin.minor) if begin[:2] == self._after[:2] else 0
             spans.append(Span(block, first, min(block["size"], first + left)))
-            left -= spans[-1].behind - first
+            left -= spans[-1].end - first
             if left < 1:
                 break
         return spans
@@ -169,7 +169,7 @@ class PieceReader:
             stored, count = await self._copy(connection, _GIVEN if is_range else _LISTED, spans)
         holes: defaultdict[int, dict[int, datetime | None]] = defaultdict(dict)
         if is_range:
-            columns = [[one[0]["id"] for one in spans], [one.first for one in spans], [one.behind for one in spans]]
+            columns = [[one[0]["id"] for one in spans], [one.first for one in spans], [one.end for one in spans]]
             for block_id, position, deleted_at, elsewhere in await connection.fetch(_HOLES, *columns):
                 holes[block_id][position] = None if elsewhere else deleted_at
         return Piece(is_range, spans, stored, count, holes)
@@ -178,12 +178,12 @@ class PieceReader:
         """Let Postgres write the lines of the stored codes of these spans."""
         query = sql.format(
             columns=", ".join(["a.code" if sql is _GIVEN else "c.text", *self._rest]),
-            spans=", ".join(f"({block['id']}::bigint, {first}::bigint, {behind})" for block, first, behind in spans),
+            spans=", ".join(f"({block['id']}::bigint, {first}::bigint, {end})" for block, first, end in spans),
             condition="true" if self._state is None else f"{STATE_IN_SNAPSHOT} = '{self._state}'",
             profile=self._profile,
         )
         lines, size = bytearray(), 0
-        is_divisible = sum(span.behind - span.first for span in spans) > 1
+        is_divisible = sum(span.end - span.first for span in spans) > 1
 
         async def took(copied: bytes) -> None:
             nonlocal size
@@ -194,10 +194,10 @@ class PieceReader:
             else:
                 lines.extend(copied)
 
-        said = await connection.copy_from_query(query, output=took, format="csv")
+        tag = await connection.copy_from_query(query, output=took, format="csv")
         if size > _PIECE_BYTES_MAX and is_divisible:
             raise _PieceTooLarge(size)
-        return bytes(lines), int(said.split()[-1])
+        return bytes(lines), int(tag.split()[-1])
 
 
 def _moment(sql: str) -> str:

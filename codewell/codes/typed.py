@@ -7,21 +7,21 @@ from codewell.codes.lookup import BLOCKS_OF_NUMBERS, COLUMNS, CodeFacts, Located
 from codewell.codes.program_codes import ProgramCodes
 from codewell.minting.folding import alike
 
-# The texts $2 themselves, those of a folding program that are alike to $3, and the numbers $5 of the versions $4.
-_BLOCKS_OF_MEANT: Final = f"""
-    SELECT {COLUMNS}, c.position, c.text, NULL AS folded, NULL::bigint AS number
+BLOCKS_OF_MEANT: Final = f"""
+    SELECT {COLUMNS}, c.position, c.text, NULL AS folded, false AS minted
     FROM code c JOIN block b ON b.id = c.block_id
     WHERE c.program_id = $1 AND c.text = ANY($2::text[])
     UNION ALL
-    SELECT {COLUMNS}, c.position, c.text, f.folded, NULL
+    SELECT {COLUMNS}, c.position, c.text, f.folded, false
     FROM folded_text f JOIN code c ON c.program_id = f.program_id AND c.text = f.text JOIN block b ON b.id = c.block_id
     WHERE f.program_id = $1 AND f.folded = ANY($3::text[])
     UNION ALL
-    SELECT {COLUMNS}, n.number - b.first, NULL, NULL, n.number
-    FROM unnest($4::integer[], $5::bigint[]) AS n (version, number)
+    SELECT {COLUMNS}, n.number - b.first, n.text, NULL, true
+    FROM unnest($4::text[], $5::integer[], $6::bigint[]) AS n (text, version, number)
     JOIN block b ON b.kind = 'range' AND b.program_id = $1 AND b.version = n.version
          AND int8range(b.first, b.first + b.size) @> n.number
     """  # noqa: S608  a constant
+"""Blocks of texts $2, of those of a folding program that are alike to $3, and of texts $4 by version and number."""
 
 _BLOCKS_OF_UNFOLDED: Final = f"""
     {BLOCKS_OF_NUMBERS.replace(", n.number", ", n.number, NULL AS text, NULL AS position")}
@@ -53,12 +53,6 @@ class Meant(NamedTuple):
     at: LocatedCode | None
 
 
-async def resolve(codes: ProgramCodes, given: str) -> str:
-    """The text of the code that is meant, as `meant_all` finds it."""
-    [found] = await meant_all(codes, [given])
-    return found.text
-
-
 async def find(codes: ProgramCodes, given: str) -> CodeFacts | None:
     """Facts on the code that is meant, as `meant_all` finds it; None if the program never had such a code."""
     [found] = await meant_all(codes, [given])
@@ -71,21 +65,24 @@ async def meant_all(codes: ProgramCodes, given: Sequence[str]) -> list[Meant]:
     A text stands for the code that has it, else for the one without the spaces around it, else, in a folding program,
     for the one that is alike. No two codes of a folding program are.
     """
+    return await meant_by(codes, given, BLOCKS_OF_MEANT)
+
+
+async def meant_by(codes: ProgramCodes, given: Sequence[str], statement: str, *parameters: object) -> list[Meant]:
+    """As `meant_all`, by a statement that returns at least the rows of BLOCKS_OF_MEANT and takes more parameters."""
     exact = [text for one in given for text in readings(one) if text.isprintable()]
     folded = {one: alike(one) for one in given}
     keys = [key for key in folded.values() if key and key.isprintable()]
     found: dict[str, Meant] = {}
     of_folded: dict[str, Meant] = {}
     numbers = _numbers(codes, given)
-    places = [[number[part] for number in numbers] for part in range(2)]
-    for row in await codes.connection.fetch(_BLOCKS_OF_MEANT, codes.program_id, exact, keys, *places):
-        if row["number"] is not None:
-            text = numbers[row["version"], row["number"]]
-            # A code that has returned to the pool is in a list block, which counts.
-            found.setdefault(text, Meant(text, LocatedCode(row, row["position"])))
-            continue
+    columns = [[number[part] for number in numbers] for part in range(3)]
+    for row in await codes.connection.fetch(statement, codes.program_id, exact, keys, *columns, *parameters):
         meant = Meant(row["text"], LocatedCode(row, row["position"]))
-        if row["folded"] is None:
+        if row["minted"]:
+            # A code that has returned to the pool is in a list block, which counts.
+            found.setdefault(row["text"], meant)
+        elif row["folded"] is None:
             found[row["text"]] = meant
         else:
             of_folded[row["folded"]] = meant
@@ -100,18 +97,20 @@ async def meant_all(codes: ProgramCodes, given: Sequence[str]) -> list[Meant]:
     ]
 
 
-def _numbers(codes: ProgramCodes, given: Sequence[str]) -> dict[tuple[int, int], str]:
-    """The numbers that the texts have in versions whose minters are cached, for a look-up without another statement.
+def _numbers(codes: ProgramCodes, given: Sequence[str]) -> list[tuple[str, int, int]]:
+    """The texts with the versions, of those whose minters are cached, and the numbers that they have in them.
+
+    So they are looked up without another statement.
 
     A text with spaces around it may be a code of another version, so it is left out.
     """
     texts = [one for one in given if one.isprintable() and one == one.strip()]
-    return {
-        (version, number): text
+    return [
+        (text, version, number)
         for version, minter in codes.minters.cached(codes.program_id).items()
         for text, number in zip(texts, minter.find_numbers(texts), strict=True)
         if number is not None
-    }
+    ]
 
 
 async def _minted_as_meant(codes: ProgramCodes, given: Sequence[str]) -> dict[str, Meant]:

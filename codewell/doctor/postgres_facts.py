@@ -65,7 +65,6 @@ class PostgresFacts(NamedTuple):
     powerful: Sequence[str]
     """Services that run with the rights of the owner or a superuser."""
     slots: Sequence[Slot]
-    database_bytes: int
     offset_s: float
     """How far the server's clock is ahead of this machine's."""
     clock_error_s: float
@@ -92,7 +91,6 @@ async def read_postgres(connection: Connection, roles: Sequence[str]) -> Postgre
         user["missing_roles"],
         [row["who"] for row in await connection.fetch(_POWERFUL, list(WORKERS))],
         [Slot(**row) for row in await connection.fetch(_SLOTS)],
-        await connection.fetchval("SELECT pg_database_size(current_database())"),
         offset,
         error,
     )

@@ -95,11 +95,11 @@ def _check_titles(rows: Sequence[Row], filled: Sequence[int], head: int) -> None
     )
 
 
-def _unlike_cell(first: Row, behind: Sequence[Row]) -> str | None:
+def _unlike_cell(first: Row, after: Sequence[Row]) -> str | None:
     """A cell of the first row that does not look like the others of its column, so that it may be a name."""
     for place, cell in enumerate(first):
         text = cell.strip()
-        others = [row[place].strip() for row in behind if len(row) > place and row[place].strip()]
+        others = [row[place].strip() for row in after if len(row) > place and row[place].strip()]
         if text and not _is_like(text, others):
             return text
     return None

@@ -93,7 +93,7 @@ class TextLines(Iterator[str]):
 
 
 def limited_lines(file: TextIO, limits: FileLimits) -> Iterator[str]:
-    """Yield lines up to the maximum size of a row."""
+    """Yield lines up to the maximum size of a row. Raises FileRefused for a longer one."""
     size = _row_chars_max(limits)
     return _checked(iter(partial(file.readline, size), ""), size)
 

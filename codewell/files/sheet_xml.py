@@ -51,7 +51,7 @@ class SheetSize:
 
 
 def sheet_part(archive: zipfile.ZipFile, name: str) -> str:
-    """The path of a sheet's part in the package. Raises SheetRefused if it can't be told."""
+    """The path of a sheet's part in the package. Raises SheetRefused if it can't be found."""
     names = set(archive.namelist())
     relations: dict[str, str] = {}
     found: list[str] = []
@@ -180,7 +180,7 @@ def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int
 
 
 def number_formats(archive: zipfile.ZipFile) -> list[str]:
-    """The number format of each cell style of a workbook."""
+    """The number format of each cell style of a workbook. Raises SheetRefused for too many."""
     own: dict[int, str] = {}
     styles: list[str] = []
     inside = False

@@ -146,8 +146,8 @@ def _unchanged(path: Path, scan: Scan) -> Iterator[list[str]]:
 
 def _source(scan: Scan, lines: Iterator[str], options: ImportOptions, limits: FileLimits) -> _Source:
     if scan.kind != "text":
-        told = json.loads(next(lines, "{}"))
-        return _Source(_SheetRows(lines, limits), None, None, told["sheet"], told["hidden"], told["rows"])
+        head = json.loads(next(lines, "{}"))
+        return _Source(_SheetRows(lines, limits), None, None, head["sheet"], head["hidden"], head["rows"])
     sample = _read_sample(lines)
     refuse_other_text("".join(sample[:_FIRST_ROWS]))
     found = detect_dialect(sample, options.delimiter)

@@ -186,8 +186,8 @@ def _level(
 
     So neither one day that is out of the ordinary nor one such week moves it, and a lasting change does in two days.
     """
-    day = _said(hours[:, -_DAY_H:], usual[:, -_DAY_H:])
-    days = _said(hours[:, -WEEK_H:-_DAY_H], usual[:, :-_DAY_H])
+    day = _week_level(hours[:, -_DAY_H:], usual[:, -_DAY_H:])
+    days = _week_level(hours[:, -WEEK_H:-_DAY_H], usual[:, :-_DAY_H])
     level = np.median(np.stack([usual_total, day, days]), axis=0)
     # Less than a week: all of it.
     is_in = np.arange(WEEK_H) >= WEEK_H - known[:, None]
@@ -197,7 +197,7 @@ def _level(
     return at_least
 
 
-def _said(hours: Floats, usual: Floats) -> Floats:
+def _week_level(hours: Floats, usual: Floats) -> Floats:
     """The level of a week of which these hours are the given shares."""
-    said: Floats = hours.sum(axis=1) / np.maximum(usual.sum(axis=1), 1e-9)
-    return said
+    level: Floats = hours.sum(axis=1) / np.maximum(usual.sum(axis=1), 1e-9)
+    return level

@@ -51,6 +51,7 @@ class Fold:
     # Ranges.
 
     def made(self, span: CodeSpan, data: Data) -> None:
+        """Codes were made, or a snapshot has them."""
         there = self._store.make(
             span._replace(state=PlaceState(data.get("state", "pooled"), _moment(data["expires_at"])))
         )
@@ -58,6 +59,7 @@ class Fold:
             self._breach(f"{there} of the codes {_written(span)} were made before.")
 
     def moved(self, span: CodeSpan, data: Data) -> None:
+        """Pooled codes have other places, in the same order."""
         moved = self._store.runs(span)
         self._change(span, lambda _: None)
         target = _span({**data, "run": data["new_run"], "first": data["new_first"]})
@@ -68,15 +70,19 @@ class Fold:
             self._store.make(new._replace(state=run.state))
 
     def changed(self, span: CodeSpan, data: Data) -> None:
+        """Pooled codes have another expiry."""
         self._change_those(span, "pooled", expires_at=_moment(data["expires_at"]))
 
     def deleted(self, span: CodeSpan, _: Data) -> None:
+        """Pooled codes are deleted."""
         self._change_those(span, "pooled", state="deleted")
 
     def restored(self, span: CodeSpan, _: Data) -> None:
+        """Deleted codes are in the pool again."""
         self._change_those(span, "deleted", state="pooled")
 
     def withdrawn(self, span: CodeSpan, _: Data) -> None:
+        """An import was undone: pooled codes are gone."""
         self._change_those(span, "pooled", state="withdrawn")
 
     def _change_those(self, span: CodeSpan, before: str, **changes: Any) -> None:
@@ -89,6 +95,7 @@ class Fold:
     # Single codes.
 
     def attached(self, place: FoldedPlace, data: Data) -> None:
+        """A profile has the code; with `again`, one more profile or the same one again."""
         if data["again"]:
             self._known(place, "attached", "activated")
             return
@@ -96,6 +103,7 @@ class Fold:
         self._store.put(place, PlaceState("attached", _moment(data["expires_at"])))
 
     def at_till(self, place: FoldedPlace, data: Data) -> None:
+        """The code is held, released, used, or a use of it was taken back."""
         before = self._known(place, "attached", "activated")
         held_until = _moment(data["code_held_until"])
         self._store.put(
@@ -103,6 +111,7 @@ class Fold:
         )
 
     def changed_or_moved(self, place: FoldedPlace, data: Data) -> None:
+        """The code has another expiry; a pooled one has another place then."""
         if data["new_place"] is not None:
             self._left(place, data, "pooled")
             return
@@ -110,6 +119,7 @@ class Fold:
         self._store.put(place, before._replace(expires_at=_moment(data["expires_at"])))
 
     def returned(self, place: FoldedPlace, data: Data) -> None:
+        """An attached code is in the pool again, at another place."""
         self._left(place, data, "attached")
 
     def _left(self, place: FoldedPlace, data: Data, state: State) -> None:
@@ -121,14 +131,17 @@ class Fold:
             self._breach(f"the code {_written(span)} was made before.")
 
     def code_deleted(self, place: FoldedPlace, _: Data) -> None:
+        """A pooled or attached code is deleted."""
         before = self._known(place, "pooled", "attached")
         self._store.put(place, before._replace(state="deleted" if before.state == "pooled" else "deleted_attached"))
 
     def code_restored(self, place: FoldedPlace, _: Data) -> None:
+        """A deleted code is attached again."""
         before = self._known(place, "deleted_attached")
         self._store.put(place, before._replace(state="attached"))
 
     def snapshot(self, place: FoldedPlace, data: Data) -> None:
+        """The state of a code at the beginning of an epoch."""
         self._known(place, "pooled", "deleted", "withdrawn")
         expires_at, held_until = _moment(data["expires_at"]), _moment(data["held_until"])
         state = _used(data, data["state"])

@@ -15,7 +15,7 @@ _CHECK: Final = """
     FROM pg_roles WHERE rolname = current_user
     """
 _STATUS: Final = """
-    SELECT coalesce(wal_status, 'lost') = 'lost' AS is_lost, active_pid, confirmed_flush_lsn - '0/0' AS done,
+    SELECT coalesce(wal_status, 'lost') = 'lost' AS is_lost, confirmed_flush_lsn - '0/0' AS done,
            pg_current_wal_lsn() - confirmed_flush_lsn AS behind_bytes, pg_current_wal_lsn() - restart_lsn AS kept_bytes,
            safe_wal_size
     FROM pg_replication_slots WHERE slot_name = $1
@@ -53,7 +53,6 @@ class SlotStatus(NamedTuple):
     """The state of the slot: lost when Postgres has removed log that it needs. Places are bytes in the log."""
 
     is_lost: bool
-    active_pid: int | None
     done: int
     behind_bytes: int
     kept_bytes: int
@@ -89,7 +88,7 @@ async def status(connection: Connection, slot: str) -> SlotStatus | None:
         return None
     done, behind, kept = (int(row[name] or 0) for name in ("done", "behind_bytes", "kept_bytes"))
     safe = None if row["safe_wal_size"] is None else int(row["safe_wal_size"])
-    return SlotStatus(row["is_lost"], row["active_pid"], done, behind, kept, safe)
+    return SlotStatus(row["is_lost"], done, behind, kept, safe)
 
 
 async def create(connection: Connection, slot: str) -> int:

@@ -38,8 +38,6 @@ _AGAIN: Final = """
     FROM answer WHERE again ORDER BY answered_at
     """
 
-Row = dict[str, Any]
-
 
 async def drafts(connection: Connection, facts: KnownFacts) -> AsyncIterator[list[EventDraft]]:
     """Its events, by pages. The caller's transaction is the moment that they are about."""

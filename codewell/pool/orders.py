@@ -1,6 +1,6 @@
 """Orders codes from a program's remote service: stores the requests, which another process sends."""
 
-from typing import Final, Literal
+from typing import Final
 
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
@@ -13,8 +13,6 @@ FAILURES_MAX: Final = 5
 OPEN_MAX: Final = 100
 # Requests in one manual order.
 _REQUESTS_MAX: Final = 10_000
-
-Origin = Literal["pool", "generate"]
 
 _PLACE: Final = """
     WITH program AS (

@@ -94,9 +94,9 @@ class Fallbacks(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def fallbacks_of(said: str) -> Fallbacks:
+def fallbacks_of(text: str) -> Fallbacks:
     """Parse `ProgramRules.fallback`."""
-    programs, reasons, after_s = json.loads(said)
+    programs, reasons, after_s = json.loads(text)
     return Fallbacks(tuple(programs), frozenset(reasons), None if after_s is None else timedelta(seconds=after_s))
 
 

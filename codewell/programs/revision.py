@@ -1,4 +1,4 @@
-"""The revision of a program changes with its settings, so that of two people who edit it the second is told."""
+"""The revision of a program changes with its settings, so that of two people who edit it the second one notices."""
 
 import hashlib
 from datetime import UTC

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.codes import lifecycle, lookup, possible_texts
+from codewell.codes.locks import lock_blocks, lock_codes
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
@@ -50,13 +51,6 @@ _SHARED: Final = """
         FROM program_history WHERE program_id = ANY($1::bigint[])) h
     WHERE shared
     """
-# The order in which all changes of codes lock: rows of code_state, then blocks.
-_LOCK_STATES: Final = """
-    INSERT INTO code_state AS s (block_id, position)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[]) ORDER BY 1, 2
-    ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
-    """
-_LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _ATTACH_CODES: Final = """
     WITH taken AS (
         UPDATE code_state s SET hole = true FROM unnest($1::bigint[], $2::bigint[]) AS t (block_id, position)
@@ -142,8 +136,8 @@ class Repair:
                     raise lifecycle.CodeMoved
             places = sorted(expected.attached)
             columns = [block for block, _ in places], [position for _, position in places]
-            await connection.execute(_LOCK_STATES, *columns)
-            await connection.execute(_LOCK_BLOCKS, columns[0])
+            await lock_codes(connection, places)
+            await lock_blocks(connection, columns[0])
             plan = await self._plan(missing)
             if not plan.is_like(expected):
                 raise lifecycle.CodeMoved

@@ -36,6 +36,8 @@ class RepairCase(NamedTuple):
 
 
 class KnownProgram(NamedTuple):
+    """What a repair has to know of a program. `room` and `on_order` are in codes."""
+
     id: int
     name: str
     shared: bool
@@ -216,6 +218,7 @@ def add_case(
     *,
     can_repair: bool = False,
 ) -> None:
+    """Add a finding about an answer, or about one of its codes, to the plan."""
     plan.cases.append(
         RepairCase(
             kind, answer.place, answer.request_id, answer.profile_id, code and code.program, code and code.text,

@@ -1,11 +1,16 @@
 """SQL statements of redemption: lock codes, read what counts of them, write what was decided."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from codewell.codes.lookup import FACT_COLUMNS, FACT_JOINS
+from codewell.access import stored_responses
+from codewell.access.stored_responses import StoredResponse, TokenKey
+from codewell.codes import typed
+from codewell.codes.lookup import FACT_COLUMNS, FACT_JOINS, LocatedCode
+from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.program_conditions import SWITCHED_ON, USES_PER_CODE, USES_PER_PROFILE
 from codewell.redemption.model import CodeTally, TillRules, Use
@@ -19,6 +24,24 @@ _LOCK: Final = """
     ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
     RETURNING block_id, position
     """
+# All $7 texts are looked up and locked at once. If one is not found as it is written, none is locked (null): it may be
+# found by another statement, and a transaction that locked twice would not lock in order.
+_FIND_AND_LOCK: Final = f"""
+    WITH found AS MATERIALIZED ({typed.BLOCKS_OF_MEANT}), every AS (
+        SELECT FROM found WHERE folded IS NULL HAVING count(DISTINCT text) = $7
+    ), locked AS (
+        INSERT INTO code_state AS s (block_id, position)
+        SELECT f.id, f.position FROM (SELECT DISTINCT id, position FROM found) f
+        WHERE EXISTS (SELECT FROM every) AND (
+            SELECT true FROM answer a WHERE a.block_id = f.id AND a.position = f.position AND NOT a.again
+              AND a.block_id IS NOT NULL)
+        ORDER BY f.id, f.position
+        ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
+        RETURNING block_id, position
+    )
+    SELECT f.*, CASE WHEN EXISTS (SELECT FROM every) THEN l.block_id IS NOT NULL END AS locked
+    FROM found f LEFT JOIN locked l ON l.block_id = f.id AND l.position = f.position
+    """  # noqa: S608  a constant
 
 _LIVES: Final = "u.ended_at IS NULL AND (u.used_at IS NOT NULL OR u.held_until > statement_timestamp())"
 _USE: Final = """
@@ -66,38 +89,41 @@ _HOLDERS: Final = """
         SELECT FROM answer a WHERE a.profile_id = w.id AND a.block_id = w.block_id AND a.position = w.position)
     """
 
-_CHANGE: Final = """
-    UPDATE code_use u SET profile_id = w.profile_id, context = w.context, per_code = w.per_code, taken_at = w.taken_at,
-        held_until = w.held_until, used_at = w.used_at, ended_at = w.ended_at, ended_by = w.ended_by
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[],
-                $7::timestamptz[], $8::timestamptz[], $9::text[])
-        AS w (id, profile_id, context, per_code, taken_at, held_until, used_at, ended_at, ended_by)
-    WHERE u.id = w.id
+# When the last hold of each code ends, but for these.
+_OTHER_HOLDS: Final = """
+    SELECT w.n, (SELECT max(u.held_until) FROM code_use u
+                 WHERE u.block_id = w.block_id AND u.position = w.position AND u.used_at IS NULL AND u.ended_at IS NULL
+                   AND u.held_until > $4 AND u.id <> ALL($3::bigint[])) AS until
+    FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (block_id, position, n)
     """
-_ADD: Final = """
-    INSERT INTO code_use (program_id, block_id, position, order_id, profile_id, context, per_code, taken_at, held_until,
-                          used_at, ended_at, ended_by)
-    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
-                             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[])
-    """
-_OF_COUNT: Final = "$1::bigint[], $2::bigint[], $3::integer[], $4::timestamptz[], $5::boolean[], $6::boolean[]"
+
 # An activation that no row records is kept as one that was undone; the last fifty are.
-_COUNT: Final = f"""
-    UPDATE code_state s SET uses = w.uses, activated_at = w.activated_at,
-        held_until = CASE WHEN w.held THEN (
-            SELECT max(u.held_until) FROM code_use u
-            WHERE u.block_id = s.block_id AND u.position = s.position AND u.used_at IS NULL AND u.ended_at IS NULL
-              AND u.held_until > statement_timestamp()) ELSE s.held_until END,
+_CHANGES: Final = """
+    changed AS (
+        UPDATE code_use u SET profile_id = w.profile_id, context = w.context, per_code = w.per_code,
+            taken_at = w.taken_at, held_until = w.held_until, used_at = w.used_at, ended_at = w.ended_at,
+            ended_by = w.ended_by
+        FROM unnest($13::bigint[], $14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[],
+                    $19::timestamptz[], $20::timestamptz[], $21::text[])
+            AS w (id, profile_id, context, per_code, taken_at, held_until, used_at, ended_at, ended_by)
+        WHERE u.id = w.id
+    ), added AS (
+        INSERT INTO code_use (program_id, block_id, position, order_id, profile_id, context, per_code, taken_at,
+                              held_until, used_at, ended_at, ended_by)
+        SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
+                                 $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
+                                 $12::text[])
+    )
+    UPDATE code_state s SET uses = w.uses, activated_at = w.activated_at, held_until = w.held_until,
         undone_activations = CASE WHEN w.undone THEN
-            (coalesce(undone_activations, '{{}}') || ARRAY[s.activated_at, statement_timestamp()])
+            (coalesce(undone_activations, '{}') || ARRAY[s.activated_at, statement_timestamp()])
             [greatest(1, coalesce(cardinality(undone_activations), 0) - 97):] ELSE undone_activations END
-    FROM unnest({_OF_COUNT}) AS w (block_id, position, uses, activated_at, held, undone)
+    FROM unnest($22::bigint[], $23::bigint[], $24::integer[], $25::timestamptz[], $26::timestamptz[], $27::boolean[])
+         AS w (block_id, position, uses, activated_at, held_until, undone)
     WHERE s.block_id = w.block_id AND s.position = w.position
-    RETURNING s.block_id, s.position, s.held_until
-    """  # noqa: S608  a constant
-_AFTER_ADD: Final = "$13::bigint[], $14::bigint[], $15::integer[], $16::timestamptz[], $17::boolean[], $18::boolean[]"
-# Both at once, where no hold changes: the second part sees the rows that were there before the first.
-_ADD_AND_COUNT: Final = f"WITH added AS ({_ADD}) {_COUNT.replace(_OF_COUNT, _AFTER_ADD)}"
+    """
+_WRITE: Final = f"WITH {_CHANGES}"
+_WRITE_AND_STORE: Final = f"WITH {stored_responses.storing(28)}, {_CHANGES}"
 # The next profile gets the next code. The row is there once for a program whose profiles share a code.
 _GIVE_NO_MORE: Final = """
     DELETE FROM holding h USING unnest($2::bigint[], $3::bigint[]) AS w (block_id, position)
@@ -135,6 +161,21 @@ class Counting(NamedTuple):
     """What `codewell.codes.lookup.fact` reads of the code."""
 
 
+async def find_and_lock(codes: ProgramCodes, given: Sequence[str]) -> list[typed.Meant]:
+    """The codes that texts stand for, as `typed.meant_all` finds them; locked, if the rows say so (`locked_ones`)."""
+    texts = {text for one in given for text in typed.readings(one)}
+    return await typed.meant_by(codes, given, _FIND_AND_LOCK, len(texts))
+
+
+async def locked_ones(connection: Connection, found: Sequence[LocatedCode]) -> set[Place]:
+    """The attached ones of these codes, which stay locked until the transaction ends."""
+    places = [Place(at.block["id"], at.position) for at in found]
+    locked = [at.block.get("locked") for at in found]
+    if None in locked:
+        return await lock(connection, places)
+    return {place for place, is_locked in zip(places, locked, strict=True) if is_locked}
+
+
 async def lock(connection: Connection, places: Iterable[Place]) -> set[Place]:
     """Lock the attached ones of these codes until the transaction ends, and return them."""
     return {Place(*row) for row in await connection.fetch(_LOCK, *_columns(sorted(set(places)), 2))}
@@ -165,47 +206,43 @@ async def lone(connection: Connection, places: Sequence[Place]) -> dict[Place, U
     return {places[row["n"] - 1]: _use(row) for row in rows}
 
 
-async def write(connection: Connection, program_id: int, shared: bool, tallies: dict[Place, CodeTally]) -> None:
-    """Write the changes of these codes, and set the holds that remain in their facts.
+async def other_holds(
+    connection: Connection, now: datetime, places: Sequence[Place], known: Collection[int]
+) -> dict[Place, datetime]:
+    """When the last hold of each code ends that lives `now`, but for holds with these ids."""
+    rows = await connection.fetch(_OTHER_HOLDS, *_columns(places, 2), list(known), now)
+    return {places[row["n"] - 1]: row["until"] for row in rows if row["until"] is not None}
 
-    Changes come first, as a new use may take the place of an ended one of the same order.
-    """
+
+async def write(
+    connection: Connection,
+    program_id: int,
+    shared: bool,
+    tallies: Mapping[Place, CodeTally],
+    responses: Mapping[TokenKey, StoredResponse],
+) -> None:
+    """Write the changes of these codes, and store responses. Raises as `stored_responses.store_responses` does."""
     uses = [(place, use) for place, code in tallies.items() for use in code.changed]
-    changed = [(use.id, *_facts(use)) for _, use in uses if use.id is not None]
-    if changed:
-        await connection.execute(_CHANGE, *_columns(changed, 9))
     added = [(*place, use.order_id, *_facts(use)) for place, use in uses if use.id is None]
+    changed = [(use.id, *_facts(use)) for _, use in uses if use.id is not None]
     counts = [
-        (*place, code.uses, code.activated_at, _is_held(code), code.undoes_unrecorded)
+        (*place, code.uses, code.activated_at, code.facts.held_until, code.undoes_unrecorded)
         for place, code in tallies.items()
         if code.is_changed
     ]
-    if not counts:
-        return
-    for block_id, position, held_until in await _add_and_count(connection, program_id, added, counts):
-        code = tallies[Place(block_id, position)]
-        code.facts = code.facts._replace(held_until=held_until if _is_held(code) else None)
+    if added and changed:
+        # Changes come first, as a new use may take the place of an ended one of the same order.
+        await connection.execute(_WRITE, program_id, *_columns([], 11), *_columns(changed, 9), *_columns([], 6))
+        changed = []
+    columns = [*_columns(added, 11), *_columns(changed, 9), *_columns(counts, 6)]
+    if responses:
+        stored = stored_responses.columns_of(responses)
+        await connection.execute(_WRITE_AND_STORE, program_id, *columns, *stored)
+    elif counts:
+        await connection.execute(_WRITE, program_id, *columns)
     used_up = [place for place, code in tallies.items() if code.is_changed and code.activated_at is not None]
     if shared and used_up:
         await connection.execute(_GIVE_NO_MORE, program_id, *_columns(used_up, 2))
-
-
-async def _add_and_count(
-    connection: Connection, program_id: int, added: Sequence[Sequence[object]], counts: Sequence[tuple[object, ...]]
-) -> list[asyncpg.Record]:
-    """Add uses, and then count them in the codes' rows; returns each code's key with the end of its last hold."""
-    if added and not any(is_held for *_, is_held, _ in counts):
-        rows = await connection.fetch(_ADD_AND_COUNT, program_id, *_columns(added, 11), *_columns(counts, 6))
-    else:
-        if added:
-            await connection.execute(_ADD, program_id, *_columns(added, 11))
-        rows = await connection.fetch(_COUNT, *_columns(counts, 6))
-    return list(rows)
-
-
-def _is_held(code: CodeTally) -> bool:
-    """Whether the end of its last hold may change."""
-    return code.facts.held_until is not None or any(use.held_until is not None for use in code.changed)
 
 
 def _facts(use: Use) -> tuple[object, ...]:

@@ -4,11 +4,13 @@ Each code's row in code_state is locked first, so that of any number of tills on
 allows. Everything is read and decided after that.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
-from codewell.codes import lookup, typed
+from codewell.access.stored_responses import StoredResponse, TokenKey
+from codewell.codes import lookup
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
@@ -27,6 +29,15 @@ class Applied(NamedTuple):
 
     facts: CodeFacts
     is_new: bool
+
+
+class Decided(NamedTuple):
+    """What was decided of some requests, to be written."""
+
+    outcomes: list[Applied | CodewellError | None]
+    """In the order of the requests: that it is applied, the error against it, or None (`decide_all`)."""
+    tallies: dict[Place, CodeTally]
+    shared: bool
 
 
 class Located(NamedTuple):
@@ -95,12 +106,36 @@ async def apply(codes: ProgramCodes, request: TillRequest) -> Applied:
 
 
 async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> list[Applied | CodewellError | None]:
-    """Apply requests in their order. Returns, for each: that it was applied, the error against it, or None.
+    """Decide requests as `decide_all` does, and write what was decided. Returns the outcomes."""
+    decided = await decide_all(codes, requests)
+    await write(codes, decided)
+    return decided.outcomes
 
-    None means that the code has just moved to another block: try again. Call it only in a transaction, which keeps the
-    codes locked until it ends.
+
+async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> list[Applied | CodewellError | None]:
+    """As `apply_all`, for codes whose places are known."""
+    decided = await _decide_located(codes, requests)
+    await write(codes, decided)
+    return decided.outcomes
+
+
+async def write(
+    codes: ProgramCodes, decided: Decided, responses: Mapping[TokenKey, StoredResponse] = MappingProxyType({})
+) -> None:
+    """Write what was decided in this transaction, and store responses under their idempotency keys.
+
+    Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
-    meant = await typed.meant_all(codes, [request.code for request in requests])
+    await queries.write(codes.connection, codes.program_id, decided.shared, decided.tallies, responses)
+
+
+async def decide_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> Decided:
+    """Decide requests in their order; nothing is written yet, but the codes are locked.
+
+    The outcome None means that the code has just moved to another block: try again. Call it only in a transaction,
+    which keeps the codes locked until it ends.
+    """
+    meant = await queries.find_and_lock(codes, [request.code for request in requests])
     texts = [one.text for one in meant]
     found = [one.at for one in meant]
     located = [
@@ -108,28 +143,31 @@ async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> lis
         for one, text, at in zip(requests, texts, found, strict=True)
         if at is not None
     ]
-    outcomes = iter(await apply_located(codes, located))
-    return [CodeUnknown(text) if at is None else next(outcomes) for text, at in zip(texts, found, strict=True)]
+    decided = await _decide_located(codes, located)
+    outcomes = iter(decided.outcomes)
+    return decided._replace(
+        outcomes=[CodeUnknown(text) if at is None else next(outcomes) for text, at in zip(texts, found, strict=True)]
+    )
 
 
-async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> list[Applied | CodewellError | None]:
-    """As `apply_all`, for codes whose places are known."""
+async def _decide_located(codes: ProgramCodes, requests: Sequence[Located]) -> Decided:
     if not requests:
-        return []
+        return Decided([], {}, shared=False)
     connection = codes.connection
-    locked = await queries.lock(connection, (one.place for one in requests))
+    locked = await queries.locked_ones(connection, [one.at for one in requests])
     rules, counting = await queries.counting(connection, codes.program_id, [_asked(one) for one in requests])
     counted = list(zip(requests, counting, strict=True))
     tallies = _tallies(counted, locked)
     await _add_counting(codes, rules, tallies, counted)
     await _add_lone(codes, tallies, requests)
     decided = [_decided(rules, tallies.get(one.place), one.request) for one in requests]
-    await queries.write(connection, codes.program_id, rules.shared, tallies)
+    await _add_ends_of_holds(codes, rules, tallies)
     facts = {place: _after(tally) for place, tally in tallies.items()}
-    return [
+    outcomes: list[Applied | CodewellError | None] = [
         Applied(facts[one.place], known) if isinstance(known, bool) else known
         for one, known in zip(requests, decided, strict=True)
     ]
+    return Decided(outcomes, tallies, rules.shared)
 
 
 def _decided(rules: TillRules, tally: CodeTally | None, request: TillRequest) -> bool | ProgramRefused | None:
@@ -200,6 +238,25 @@ async def _add_holders(
     others = [one for one in asked if rules.shared and one not in own]
     for place, profile in own | await queries.holders(codes.connection, others):
         tallies[place].holders.add(profile)
+
+
+async def _add_ends_of_holds(codes: ProgramCodes, rules: TillRules, tallies: dict[Place, CodeTally]) -> None:
+    """Set when the last hold of each changed code ends, in its facts."""
+    unknown: list[Place] = []
+    for place, tally in tallies.items():
+        if not tally.is_changed:
+            continue
+        living = [use.held_until for use in tally.of_order.values() if use.holds(rules.now) and use.held_until]
+        tally.facts = tally.facts._replace(held_until=max(living, default=None))
+        if len(living) < tally.holds:
+            unknown.append(place)
+    if not unknown:
+        return
+    # Orders hold them that the requests do not name.
+    known = [use.id for place in unknown for use in tallies[place].of_order.values() if use.id is not None]
+    for place, until in (await queries.other_holds(codes.connection, rules.now, unknown, known)).items():
+        facts = tallies[place].facts
+        tallies[place].facts = facts._replace(held_until=max(until, facts.held_until or until))
 
 
 def _after(tally: CodeTally) -> CodeFacts:

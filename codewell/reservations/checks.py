@@ -8,6 +8,7 @@ from schemas.reservations import ReservationFigures, ReservationRequest
 
 
 def check_program(program: ProgramRules | None, now: datetime) -> ProgramRules:
+    """The program, if codes of it may be reserved now; else raises ProgramRefused."""
     if program is None:
         raise ProgramRefused("The program is gone: list the programs to see which exist.", reason="program_unknown")
     reason = closed_reason(program, now)
@@ -23,6 +24,7 @@ def check_program(program: ProgramRules | None, now: datetime) -> ProgramRules:
 
 
 def check_times(program: ProgramRules, now: datetime, until: datetime, send_at: datetime | None) -> None:
+    """Raise ProgramRefused unless the reservation ends in time, and after its campaign is sent."""
     if until <= now:
         raise ProgramRefused("until must be in the future: give a later time.", reason="reservation_too_long",
                              setting="until")  # fmt: skip
@@ -41,6 +43,7 @@ def check_times(program: ProgramRules, now: datetime, until: datetime, send_at: 
 
 
 def check_enough(program: ProgramRules, found: ReservationFigures, *, partial: bool) -> None:
+    """Raise ReservationShort if codes are lacking; with `partial`, only if there is none."""
     if found.shortfall and not (partial and found.reserved):
         raise ReservationShort(program.name, found)
 
@@ -51,6 +54,7 @@ def lives_until(program: ProgramRules, now: datetime, send_at: datetime | None) 
 
 
 def scope(wanted: ReservationRequest) -> tuple[str, str]:
+    """Whom it is for: the source, and the id of the campaign or scenario."""
     if wanted.campaign_id is not None:
         return Source.CAMPAIGN.value, wanted.campaign_id
     return Source.SCENARIO.value, wanted.scenario_id or ""

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from codewell.codes.locks import lock_blocks
 from codewell.codes.state import USED_OR_HELD
 from codewell.infra.postgres.connection import Connection
 from codewell.returns.queries import Raced, columns
@@ -40,7 +41,6 @@ _DELETE: Final = f"""
     ON CONFLICT (block_id, position) DO UPDATE SET deleted_at = excluded.deleted_at
     WHERE s.deleted_at IS NULL AND s.returned_at IS NULL AND NOT {USED_OR_HELD}
     """  # noqa: S608  a constant
-_LOCK_BLOCKS: Final = "SELECT FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _COUNT_MOVED: Final = """
     UPDATE block SET attached = attached - w.moved, returned = returned + w.moved
     FROM unnest($1::bigint[], $2::bigint[]) AS w (id, moved) WHERE block.id = w.id
@@ -64,11 +64,6 @@ _VOID: Final = """
         FROM (SELECT block_id, count(*) AS codes FROM gone GROUP BY block_id) g WHERE block.id = g.block_id
     )
     SELECT count(*) FROM gone
-    """
-_LOCK_STATES: Final = """
-    INSERT INTO code_state AS s (block_id, position)
-    SELECT block_id, position FROM unnest($1::bigint[], $2::bigint[]) AS w (block_id, position)
-    ORDER BY block_id, position ON CONFLICT (block_id, position) DO UPDATE SET hole = s.hole
     """
 _TEXTS: Final = """
     INSERT INTO code (block_id, position, program_id, text)
@@ -125,7 +120,7 @@ async def move(
     if len(fresh) < len(codes):
         await connection.execute(_MARK_KNOWN, *columns((code[:4] for code in codes if code[:2] in known), 4))
     counts = Counter(code.block_id for code in codes)
-    await _lock_blocks(connection, counts.keys() | {block_id for block_id, _ in voids})
+    await lock_blocks(connection, counts.keys() | {block_id for block_id, _ in voids})
     await connection.execute(_COUNT_MOVED, list(counts), list(counts.values()))
     await connection.execute(
         _TEXTS, *columns(((code.moved_to, code.moved_position, code.program_id, code.text) for code in codes), 4)
@@ -139,19 +134,14 @@ async def delete(connection: Connection, codes: Sequence[tuple[int, str, int, in
     if _count(await connection.execute(_DELETE, *columns(places, 2))) != len(places):
         raise Raced
     counts = Counter(block_id for block_id, _ in places)
-    await _lock_blocks(connection, counts)
+    await lock_blocks(connection, counts)
     await connection.execute(_COUNT_DELETED, list(counts), list(counts.values()))
     await release(connection, codes)
 
 
-async def lock_states(connection: Connection, places: Iterable[tuple[int, int]]) -> None:
-    """Lock the states of these places, which they get if they have none."""
-    await connection.execute(_LOCK_STATES, *columns(places, 2))
-
-
 async def void_pooled(connection: Connection, places: Sequence[tuple[int, int]]) -> None:
     """Delete codes of the pool, whose states are locked, so that no later request gets them. Raises Raced."""
-    await _lock_blocks(connection, {block_id for block_id, _ in places})
+    await lock_blocks(connection, {block_id for block_id, _ in places})
     if await connection.fetchval(_VOID, *columns(places, 2)) != len(places):
         raise Raced
 
@@ -159,10 +149,6 @@ async def void_pooled(connection: Connection, places: Sequence[tuple[int, int]])
 async def release(connection: Connection, codes: Iterable[tuple[int, str, int, int]]) -> None:
     """End what the reuse policy says about codes, as (program, profile, block, position)."""
     await connection.execute(_RELEASE, *columns(codes, 4))
-
-
-async def _lock_blocks(connection: Connection, block_ids: Iterable[int]) -> None:
-    await connection.execute(_LOCK_BLOCKS, list(block_ids))
 
 
 def _count(status: str) -> int:

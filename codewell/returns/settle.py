@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.alerts.alerts import raise_alert
+from codewell.codes.locks import lock_codes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.profiles.deciding_lock import hold_deciding_lock
@@ -267,7 +268,7 @@ async def _report_conflicts(connection: Connection, batch: ReceiptBatch) -> None
         await raise_alert(connection, row["program_id"], "return-conflict", str(row["request_id"]), details)
     batch.voids = sorted(set(batch.voids))
     if batch.voids:
-        await moves.lock_states(connection, batch.voids)
+        await lock_codes(connection, batch.voids)
 
 
 def _is_of_another(rows: Iterable[asyncpg.Record], receipt: Receipt) -> bool:

@@ -25,7 +25,7 @@ from codewell.usage.usage_key import FALLBACK_OUTCOMES
 log = structlog.get_logger()
 
 INTERVAL_S: Final = 5.0
-# Until refusals and fallbacks, of which alerts tell, and what a process waits for are reported.
+# Until refusals and fallbacks, which raise alerts, and what a process waits for are reported.
 URGENT_INTERVAL_S: Final = 1.0
 # Longer than any report takes on a database that is well, and shorter than the interval.
 _REPORT_TIMEOUT_S: Final = 4.0
@@ -36,7 +36,7 @@ Counters: TypeAlias = Mapping[str, object]
 ReadCounters: TypeAlias = Callable[[float], Counters]
 """Reads a service's figures. Its argument is the time since it was last called (s)."""
 OnWritten: TypeAlias = Callable[[Connection, Sequence[UsageRow]], Awaitable[None]]
-"""Is told once of the usage that was written."""
+"""Called once with the usage that was written."""
 
 _WORKER: Final = """
     INSERT INTO worker AS w (id, service, host, pid, version, started_at, report, seen_at, state, waiting_for, counters,

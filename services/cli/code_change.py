@@ -10,11 +10,9 @@ from uuid import UUID
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from codewell.errors import ProgramRefused
 from codewell.plurals import counted
 from schemas.events import Id
-from schemas.moments import ZONE, parse_moment
-from services.cli.moments import read_end, read_start, time_zone_option
+from services.cli.moments import read_end, read_expiry, read_start, time_zone_option
 from services.cli.output import json_option, print_facts, print_json, say, with_database
 from services.cli.pool_demands import demand_if_low
 
@@ -41,7 +39,7 @@ def change(
 ) -> None:  # fmt: skip
     """Change the expiry of many codes of PROGRAM, or delete them.
 
-    These are all codes that the options find.
+    Changes all codes that the options select.
 
     Codes that are activated, or that an order holds, are left as they are. If this command is interrupted, a console
     goes on with the change.
@@ -62,7 +60,7 @@ def change(
         most = found.pooled + found.expired + found.attached
         if sys.stdin.isatty() and not click.confirm(f"Delete up to {counted(most, 'code')} of {program}?", err=True):
             raise click.Abort
-    until = None if expires_at in {None, "never"} else _moment(expires_at or "")
+    until = None if expires_at in {None, "never"} else read_expiry(expires_at or "")
     with _progress() as progress:
         done = _carried_out(program, wanted, until, void=void, stop=stop, undo=undo, progress=progress)
     if as_json:
@@ -130,13 +128,6 @@ def _profile(given: str | None) -> str | None:
         raise click.BadParameter(
             "use 1 to 256 characters without control characters.", param_hint="--profile"
         ) from error
-
-
-def _moment(written: str) -> datetime:
-    try:
-        return parse_moment(written, ZONE.get(), at_end=True)
-    except ValueError as error:
-        raise ProgramRefused(f"The expiry {written[:100]!r} {error}, or never. Nothing was changed.") from error
 
 
 @contextmanager

@@ -71,15 +71,15 @@ async def _export(connection: Any, settings: Any, program: str, wanted: Any, fil
     await audit_log.record(connection, who, "code.export", program, state=wanted.state, fields=fields)
     shows = file is not sys.stdout.buffer and sys.stderr.isatty()
     on_terminal = file is sys.stdout.buffer and sys.stdout.isatty()
-    lines, told_at = 0, time.monotonic()
+    lines, shown_at = 0, time.monotonic()
 
     async def write(some: bytes) -> None:
-        nonlocal lines, told_at
-        with _told_apart():
+        nonlocal lines, shown_at
+        with _file_errors():
             file.write(_for_terminal(some) if on_terminal else some)
         lines += some.count(b"\n") if shows else 0
-        if shows and time.monotonic() - told_at > _PROGRESS_INTERVAL_S:
-            told_at = time.monotonic()
+        if shows and time.monotonic() - shown_at > _PROGRESS_INTERVAL_S:
+            shown_at = time.monotonic()
             click.echo(f"\r{lines:,} lines", err=True, nl=False)
 
     try:
@@ -100,16 +100,16 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
     """The output stream. A file is renamed into place when complete, so that a partial export never looks whole."""
     if output is None:
         yield sys.stdout.buffer
-        with _told_apart():
+        with _file_errors():
             sys.stdout.buffer.flush()
         return
     if output.exists() and not output.is_file():
-        with _told_apart(), output.open("wb") as device:
+        with _file_errors(), output.open("wb") as device:
             yield device
         return
     part = output.with_name(f"{output.name}.part")
     try:
-        with _told_apart(), part.open("wb") as file:
+        with _file_errors(), part.open("wb") as file:
             yield file
         part.replace(output)
     finally:
@@ -121,7 +121,7 @@ class _ReaderGone(Exception):
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     """File errors are reported as such, not as database errors."""
     try:
         yield

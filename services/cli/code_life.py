@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from codewell.errors import ProgramRefused
 from schemas.events import Id
-from schemas.moments import ZONE, parse_moment, zone_notes
+from schemas.moments import zone_notes
 from services.cli.code import facts_of, pairs
-from services.cli.moments import time_zone_option
+from services.cli.moments import read_expiry, time_zone_option
 from services.cli.output import json_option, print_facts, print_json, say, with_database
 from services.cli.pool_demands import DemandingClaims, demand_if_low
 
@@ -111,7 +110,7 @@ def update(program: str, text: str, expires_at: str | None, fields: tuple[str, .
 
     if expires_at is None and not fields:
         raise click.UsageError("Nothing to change: give --expires-at or --field.")
-    until = None if expires_at is None or expires_at == "never" else _moment(expires_at)
+    until = None if expires_at is None or expires_at == "never" else read_expiry(expires_at)
     given = json.dumps(pairs(fields))
 
     def to(now: "CodeFacts") -> "CodeChange":
@@ -167,13 +166,6 @@ def done_once(
         return done
 
     return with_database(work)
-
-
-def _moment(written: str) -> datetime:
-    try:
-        return parse_moment(written, ZONE.get(), at_end=True)
-    except ValueError as error:
-        raise ProgramRefused(f"The expiry {written[:100]!r} {error}, or never. Nothing was changed.") from error
 
 
 def show(found: Any, as_json: bool) -> None:

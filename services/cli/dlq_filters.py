@@ -8,7 +8,7 @@ import click
 
 from schemas.events import DeadReason
 from schemas.patterns import LETTER_PLACE
-from schemas.topics import REQUESTS
+from schemas.topics import DECIDED
 from services.cli.moments import read_end, read_start, time_zone_option
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def place(_context: click.Context, _option: click.Parameter, given: str | tuple[
     for one in (given,) if isinstance(given, str) else given:
         if not re.fullmatch(LETTER_PLACE, one):
             raise click.BadParameter(
-                f"{one!r} is not a place such as {REQUESTS[0]}:0:17, as printed by codewell dlq list."
+                f"{one!r} is not a place such as {DECIDED[0]}:0:17, as printed by codewell dlq list."
             )
     return given
 
@@ -49,7 +49,7 @@ def filters(command: _F) -> _F:
             help="Only letters from this date or time on, as 2026-12-01.",
         ),
         click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only letters with this reason."),
-        click.option("--topic", type=click.Choice(REQUESTS), help="Only letters of this request topic."),
+        click.option("--topic", type=click.Choice(DECIDED), help="Only letters of this topic."),
     ):
         command = option(command)
     return command

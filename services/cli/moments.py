@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 
+from codewell.errors import ProgramRefused
 from schemas.moments import ZONE, parse_moment, zone_named
 
 _F = TypeVar("_F", bound=Callable[..., None])
@@ -33,6 +34,14 @@ def read_start(_: click.Context, __: click.Parameter, given: str | None) -> date
 def read_end(_: click.Context, __: click.Parameter, given: str | None) -> datetime | None:
     """The value of an option for an end; a date means the end of its day."""
     return None if given is None else _parsed(given, at_end=True)
+
+
+def read_expiry(given: str) -> datetime:
+    """The new expiry of a code; a date means the end of its day. Raises ProgramRefused."""
+    try:
+        return parse_moment(given, ZONE.get(), at_end=True)
+    except ValueError as error:
+        raise ProgramRefused(f"The expiry {given[:100]!r} {error}, or never. Nothing was changed.") from error
 
 
 def _parsed(given: str, *, at_end: bool) -> datetime:

@@ -20,7 +20,10 @@ _SHOWN: Final = 2
 
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
-    """Run a command's work with its settings and a connection to the database."""
+    """Run a command's work with its settings and a connection to the database.
+
+    Raises StackUnavailable without the database, and SettingsInvalid where its user lacks a right.
+    """
     from asyncpg import InsufficientPrivilegeError, PostgresError
 
     from codewell.errors import SettingsInvalid, StackUnavailable

@@ -5,13 +5,12 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-import asyncpg
 import structlog
 from prometheus_client import Counter
 
 from codewell.access import sessions
 from codewell.alerts import alert_events
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.pool import fill, level_history
@@ -30,7 +29,6 @@ SWEEP_CONCURRENCY_MAX: Final = 4
 
 _SWEEP: Final = "sweep"
 _POSTGRES: Final = "postgres (pools)"
-_TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 
 class Filler:
@@ -51,7 +49,7 @@ class Filler:
             try:
                 async with self._pool.acquire() as connection:
                     filled = await fill.top_up(connection, self._minters, program_id)
-            except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
+            except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS) as error:
                 self._set_waiting(error)
             except Exception:
                 # A retry would block all other programs of the partition; the sweep retries.
@@ -76,7 +74,7 @@ class Filler:
             try:
                 async with self._pool.acquire() as connection:
                     filled, left = await top_up_many(connection, program_ids)
-            except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
+            except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS) as error:
                 self._set_waiting(error)
             except Exception:
                 # One program may be at fault; filling each alone finds and logs it.
@@ -111,7 +109,7 @@ class Filler:
         try:
             async with self._pool.acquire() as connection:
                 needy = await fill.needy_programs(connection)
-        except (*UNAVAILABLE_ERRORS, *_TRANSIENT) as error:
+        except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS) as error:
             self._set_waiting(error)
             return False
         except Exception:

@@ -1,4 +1,4 @@
-"""Tells what happened to alerts: publishes it on the topic `alerts`, and reminds once a day of what is open."""
+"""Publishes what happened to alerts on the topic `alerts`, and reminds once a day of those that are open."""
 
 import asyncio
 from typing import Final
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 SOURCE: Final = "/codewell/generator"
 INTERVAL_S: Final = 1.0
-# One generator tells at a time, so that events stay in order. Unique among all advisory locks.
+# One generator publishes at a time, so that events stay in order. Unique among all advisory locks.
 _LOCK: Final = (0x636F6465, 40)
 _NOTIFIER: Final = "alerts"
 
@@ -38,7 +38,7 @@ UNPUBLISHED: Final = Gauge("codewell_alert_events_waiting", "Events of alerts th
 
 
 class Notifier:
-    """Runs in each generator; an advisory lock lets one of them tell."""
+    """Runs in each generator; an advisory lock lets one of them publish."""
 
     def __init__(self, pool: Pool, settings: GeneratorSettings, health: Health) -> None:
         self._pool = pool
@@ -51,20 +51,20 @@ class Notifier:
         """Look every `interval_s` (s) until `stop` is set. Raises nothing: what fails is done by the next look."""
         async for _ in looks(self._health, _NOTIFIER, stop, interval_s):
             try:
-                await self.tell()
+                await self.look()
             except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError, KafkaError, TimeoutError, CodewellError) as error:
-                log.warning("alerts_not_told", why=type(error).__name__)
+                log.warning("alerts_not_published", why=type(error).__name__)
             except Exception:
                 log.exception("notifier_broke")
 
-    async def tell(self) -> None:
+    async def look(self) -> None:
         """One look. Raises what asyncpg and aiokafka raise, and StackUnavailable."""
         async with self._pool.acquire() as connection:
             await alert_events.remind(connection)
-            untold = await alert_events.untold(connection)
-            if untold.handed:
+            pending = await alert_events.pending(connection)
+            if pending.unhanded:
                 await self._hand_over(connection)
-            if untold.published:
+            if pending.unpublished:
                 await self._publish_noted(connection)
             else:
                 UNPUBLISHED.set(0)
@@ -73,11 +73,11 @@ class Notifier:
         """Give the events to webhooks. Before the topic, so that they don't wait for Kafka."""
         async with connection.transaction():
             noted = await alert_events.take_unhanded(connection)
-            told = [
+            events = [
                 WebhookEvent(one.id, one.type, one.at, one.program_id, one.data(self._console_url).model_dump_json())
                 for one in noted
             ]
-            await enqueue(connection, told)
+            await enqueue(connection, events)
             await alert_events.set_handed(connection, noted)
 
     async def _publish_noted(self, connection: Connection) -> None:

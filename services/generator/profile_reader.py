@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
-import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -21,7 +20,7 @@ from codewell.infra.kafka import clients, lag
 from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
 from codewell.infra.kafka.positions import Positions
 from codewell.infra.postgres import connection as postgres
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Pool
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.profiles import forgetting, profiles
@@ -45,10 +44,7 @@ _STABLE_AFTER_S: Final = 60.0
 _LOOP: Final = "profiles"
 _KAFKA: Final = "kafka (profiles)"
 _POSTGRES: Final = "postgres (profiles)"
-_TRANSIENT: Final = (
-    *UNAVAILABLE_ERRORS, StackUnavailable, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-)  # fmt: skip
+_TRANSIENT: Final = (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS, StackUnavailable)
 
 
 class ProfileReader(ConsumerRebalanceListener):

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
-import asyncpg
 import structlog
 from prometheus_client import Counter
 
@@ -17,8 +16,6 @@ from schemas.remote import RemoteCode
 log = structlog.get_logger()
 
 RECEIVED: Final = Counter("codewell_remote_codes", "Codes delivered by remote services.")
-
-TRANSIENT: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 # Limits how long a transaction locks the program's row: some 0.2 s for this many.
 CODES_PER_TRANSACTION_MAX: Final = 20_000

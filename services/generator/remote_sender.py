@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from codewell.errors import RemoteFailed, StackUnavailable
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import end_tasks
 from codewell.infra.telemetry.health import Health
@@ -22,7 +22,7 @@ from codewell.remote.client import Client
 from codewell.remote.order_leases import Order
 from schemas.remote import RemoteCode, RemoteRequest
 from services.generator.prefetched_orders import PREFETCHED_MAX_S, PrefetchedOrders
-from services.generator.remote_receiver import TRANSIENT, FillPool, RemoteReceiver
+from services.generator.remote_receiver import FillPool, RemoteReceiver
 
 log = structlog.get_logger()
 
@@ -111,7 +111,7 @@ class RemoteSender:
             return False
         try:
             found = await self._lease(free, room, old)
-        except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
+        except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS) as error:
             self._health.set_waiting(_POSTGRES, outage_reason(error))
             return False
         except Exception:
@@ -162,7 +162,7 @@ class RemoteSender:
         """End the leases of orders that are not sent. Raises nothing: a lease that is left ends by itself."""
         if not orders:
             return
-        with contextlib.suppress(*UNAVAILABLE_ERRORS, *TRANSIENT):
+        with contextlib.suppress(*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS):
             async with self._pool.acquire() as connection:
                 await order_leases.return_orders(connection, orders)
 
@@ -199,7 +199,7 @@ class RemoteSender:
                 if await self._record_failure(order, error):
                     # The order was given up, so the pool needs a new one.
                     await self._fill(order.program_id)
-        except (*UNAVAILABLE_ERRORS, *TRANSIENT) as error:
+        except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS) as error:
             # The order is retried, under the same idempotency key, after its lease expires.
             self._health.set_waiting(_POSTGRES, outage_reason(error))
         except StackUnavailable as error:

@@ -18,7 +18,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
 
 from codewell.errors import StackUnavailable
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Pool, outage_reason
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
@@ -61,10 +61,8 @@ POISON_ERRORS: Final = (
 TRANSIENT_ERRORS: Final = (
     OSError,
     asyncpg.ClientConfigurationError,
-    asyncpg.DeadlockDetectedError,
+    *CONTENTION_ERRORS,
     asyncpg.SerializationError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
     asyncpg.InsufficientResourcesError,
 )
 

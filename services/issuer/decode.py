@@ -198,7 +198,7 @@ def _give_up_at(text: bytes, topic: str) -> datetime | None:
 
 
 def data_of(envelope: CloudEvent) -> bytes:
-    """The data of an event in structured mode, as JSON text."""
+    """The data of an event in structured mode, as JSON text. Raises UnreadableRecord."""
     if envelope.data_base64 is None:
         return to_json(envelope.data)
     try:

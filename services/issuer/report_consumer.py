@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import asyncpg
-import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
@@ -38,8 +37,6 @@ from services.issuer.report_handler import SETTLED, Handler, Outcome, Reply
 from services.issuer.retry_schedule import batches_when_due
 from services.issuer.settings import IssuerSettings
 from services.issuer.unreadable_record import UnreadableRecord
-
-log = structlog.get_logger()
 
 REPORTS: Final = Counter("codewell_reports", "Reports received, by topic; redeliveries count again.", ["topic"])
 

@@ -80,7 +80,7 @@ def drop() -> bool:
 
 
 async def drop_slot(url: str) -> bool:
-    """As `drop`, for the database at this URL."""
+    """As `drop`, for the database at this URL. Raises StackUnavailable while a worker reads the slot."""
     async with postgres.connection(url, _NAME) as connection:
         await check_schema(connection)
         name = await slot.slot_name(connection)

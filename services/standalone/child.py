@@ -59,11 +59,11 @@ class Child:
         cwd: Path | None = None,
         run_as: RunAs | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
-        is_told: bool = False,
+        has_input: bool = False,
     ) -> Self:
         """Start `argv` (an absolute path and its arguments) and append its output to `log_path`.
 
-        One that `is_told` reads what `tell` writes; others have an empty input.
+        One with `has_input` reads what `send` writes; others have an empty input. Raises StackUnavailable.
         """
         _rotate(log_path)
         log_file = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -72,7 +72,7 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 *_launcher(run_as, death_signal),
                 *(str(word) for word in argv),
-                stdin=asyncio.subprocess.PIPE if is_told else asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
                 env=env,
@@ -97,14 +97,14 @@ class Child:
         """None as long as it runs, negative when a signal ended it."""
         return self._process.returncode
 
-    async def tell(self, variables: Mapping[str, str]) -> None:
-        """Write them as one line of JSON to its input, and close that. One that has ended is not told."""
-        told = self._process.stdin
-        if told is not None:
+    async def send(self, variables: Mapping[str, str]) -> None:
+        """Write them as one line of JSON to its input, and close that. One that has ended gets nothing."""
+        standard_input = self._process.stdin
+        if standard_input is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                told.write(f"{json.dumps(dict(variables))}\n".encode())
-                await told.drain()
-            told.close()
+                standard_input.write(f"{json.dumps(dict(variables))}\n".encode())
+                await standard_input.drain()
+            standard_input.close()
 
     async def wait(self) -> int:
         """Wait until the process has ended."""

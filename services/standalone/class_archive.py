@@ -61,5 +61,6 @@ class ClassArchive:
 
 
 def user_cache() -> Path:
+    """The folder in which archives stay for all homes of the current user."""
     found = os.environ.get("XDG_CACHE_HOME")
     return (Path(found) if found else Path.home() / ".cache") / "codewell"

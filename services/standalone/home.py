@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codewell.errors import StackUnavailable
@@ -22,8 +21,6 @@ DISK_FREE_BYTES_MIN = 1024**3
 LOCK_TIMEOUT_S = 0.5
 LOCK_POLL_S = 0.02
 _PASSWORD_BYTES = 32
-
-log = structlog.get_logger()
 
 
 class Endpoints(BaseModel):
@@ -53,7 +50,10 @@ class Home:
 
     @classmethod
     async def open(cls, path: Path, disk_free_bytes_min: int = DISK_FREE_BYTES_MIN) -> Self:
-        """Create the home if needed, lock it, and remove the endpoints file of a dead stack."""
+        """Create the home if needed, lock it, and remove the endpoints file of a dead stack.
+
+        Raises StackUnavailable where it can't be used, another stack has it, or its disk is full.
+        """
         try:
             path = _create(path)
             check_disk(path, disk_free_bytes_min)
@@ -101,6 +101,7 @@ class Home:
         _write_secretly(self._admin_token, json.dumps(secret))
 
     def remove_endpoints(self) -> None:
+        """Say that the stack is not ready. Idempotent."""
         self._endpoints.unlink(missing_ok=True)
 
 
@@ -115,7 +116,10 @@ def _write_secretly(path: Path, text: str) -> None:
 
 
 def read_endpoints(path: Path) -> Endpoints | None:
-    """The endpoints of this home's stack; None when none is ready, also when one died and left its file."""
+    """The endpoints of this home's stack; None when none is ready, also when one died and left its file.
+
+    Raises StackUnavailable where another user has it.
+    """
     try:
         text = (path / "endpoints.json").read_text()
         lock_file = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)

@@ -25,6 +25,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Jar:
+    """A jar by its coordinates in Maven's registry, with its SHA-256 in hexadecimal digits."""
+
     group: str
     artifact: str
     version: str
@@ -41,6 +43,7 @@ class Jar:
 
 
 def pinned_jars(path: Path = _LIST) -> list[Jar]:
+    """The jars of a list, a line each."""
     jars = []
     for line in path.read_text().splitlines():
         coordinate, sha256 = line.split()
@@ -56,7 +59,10 @@ def local_repository() -> Path:
 
 
 def class_path(repository: Path, jars: list[Jar], progress: Progress | None = None) -> list[Path]:
-    """The path of each jar, downloaded if missing and always verified: 43 MB take some 40 ms."""
+    """The path of each jar, downloaded if missing and always verified: 43 MB take some 40 ms.
+
+    Raises StackUnavailable if one can't be downloaded or stored, or is another one.
+    """
     missing = [jar for jar in jars if not (repository / jar.relative_path).exists()]
     if missing:
         try:
@@ -114,8 +120,7 @@ def _fetch_one(staging: Path, repository: Path, jar: Jar) -> None:
     if _sha256(fetched) != jar.sha256:
         raise StackUnavailable(
             f"The downloaded jar {jar.coordinate} is not the one that Codewell was built with: check the proxies "
-            "between "
-            "this machine and its Maven repository, and start again."
+            "between this machine and its Maven repository, and start again."
         )
     target = repository / jar.relative_path
     target.parent.mkdir(parents=True, exist_ok=True)

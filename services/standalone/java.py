@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 def find_java(environment: Mapping[str, str] = os.environ) -> Path:
-    """The path of a `java` that can run Kafka 4."""
+    """The path of a `java` that can run Kafka 4. Raises StackUnavailable if there is none."""
     for java in _candidates(environment):
         major = java_major(java)
         if major >= JAVA_MAJOR_MIN:

@@ -59,6 +59,7 @@ class KafkaSettings:
 
 
 def jvm_options(settings: KafkaSettings) -> list[str]:
+    """Options with which the JVM starts soon and needs little memory."""
     return [
         f"-Xms{settings.heap_initial}",
         f"-Xmx{settings.heap_max}",

@@ -11,6 +11,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
     with socket.socket() as probe:
         # As the servers do: a lingering connection of the last run does not block the port, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,6 +38,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def taken(name: str, port: int) -> StackUnavailable:
+    """The error of a server whose port another program uses."""
     return StackUnavailable(
         f"{name} cannot listen on {LOOPBACK}:{port}, which another program uses: stop it, or choose another port."
     )
@@ -54,6 +56,7 @@ class PortBook:
         return before if before is not None and is_free(before) else free_port()
 
     def remember(self, name: str, port: int) -> None:
+        """Store the port for the next start."""
         ports = self._read()
         if ports.get(name) != port:
             self._path.write_text(json.dumps({**ports, name: port}))

@@ -51,10 +51,6 @@ class PostgresSettings:
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-TESTS = PostgresSettings(shared_buffers="128MB", durable=False)
-"""For tests only: a power cut may lose data, nothing else does."""
-
-
 class PostgresServer:
     """Postgres on a home's data. `start` once, `stop` once or more often; the data stays in the home."""
 

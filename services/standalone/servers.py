@@ -19,6 +19,8 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class Servers:
+    """The two servers of a home."""
+
     home: Home
     postgres: PostgresServer
     kafka: KafkaBroker

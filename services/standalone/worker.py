@@ -13,11 +13,12 @@ from codewell.errors import CodewellError
 
 
 def main() -> None:
+    """Run the service that the first argument names, until it ends."""
     service = import_module(f"services.{sys.argv[1]}.main")
-    told = sys.stdin.readline()
-    if not told:
+    variables = sys.stdin.readline()
+    if not variables:
         return
-    os.environ.update(json.loads(told))
+    os.environ.update(json.loads(variables))
     try:
         service.main()
     except CodewellError as error:

@@ -103,7 +103,7 @@ class StackWorkers:
         """
         self._settings = settings
         for worker in self._workers:
-            await self._running[worker.name].tell(settings[worker.name].variables)
+            await self._running[worker.name].send(settings[worker.name].variables)
         self._watchers = [asyncio.create_task(self._restart_on_exit(worker)) for worker in self._workers]
         self._is_started = await self._wait_until_ready(stop)
         return self._is_started
@@ -114,7 +114,7 @@ class StackWorkers:
             [sys.executable, "-m", "services.standalone.worker", worker.service],
             log_path=self._home.logs / f"{worker.name}.log",
             env={**_worker_environment(os.environ), "PYTHONUNBUFFERED": "1"},
-            is_told=True,
+            has_input=True,
         )
 
     async def _stop(self) -> None:
@@ -136,7 +136,7 @@ class StackWorkers:
                 log.warning("worker_died", worker=worker.name, status=status, why=why)
                 try:
                     self._running[worker.name] = await self._spawn(worker)
-                    await self._running[worker.name].tell(self._settings[worker.name].variables)
+                    await self._running[worker.name].send(self._settings[worker.name].variables)
                 except (StackUnavailable, OSError) as error:
                     log.warning("worker_not_started", worker=worker.name, why=str(error))
                 if time.monotonic() - began > STABLE_AFTER_S:

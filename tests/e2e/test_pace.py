@@ -17,10 +17,10 @@ from codewell.infra.postgres.migrations import migrate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from schemas.events import CODES_ATTACHED
-from services.standalone.postgres import TESTS
 from services.standalone.servers import Servers, running_servers
 from tests.support import factories
 from tests.support.consumer_groups import read_all
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.worker_processes import running_workers
 
 pytestmark = [
@@ -38,7 +38,7 @@ TIMEOUT_S = 120.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    async with running_servers(tmp_path_factory.mktemp("home"), TESTS) as running:
+    async with running_servers(tmp_path_factory.mktemp("home"), FOR_TESTS) as running:
         yield running
 
 

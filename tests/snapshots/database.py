@@ -10,7 +10,8 @@ import asyncpg
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.migrations import load_migrations, migrate
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
+from tests.support.postgres_settings import FOR_TESTS
 
 FILE: Final = "database/schema.txt"
 _OURS: Final = "n.nspname = 'public'"
@@ -90,7 +91,7 @@ async def schema_of_a_fresh_server() -> dict[str, str]:
     """The same, from a server that is started for it and ended again."""
     with TemporaryDirectory() as path:
         home = await Home.open(Path(path))
-        server = PostgresServer(home, TESTS)
+        server = PostgresServer(home, FOR_TESTS)
         try:
             opened = await asyncpg.connect(await server.start())
             try:

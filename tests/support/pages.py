@@ -1,11 +1,8 @@
 """Reads pages as text, and fills in their forms as a browser without scripts does."""
 
 from html.parser import HTMLParser
-from typing import Final
 
 import httpx
-
-_VOID: Final = frozenset({"input", "meta", "link", "hr", "br", "img"})
 
 
 class Form:

@@ -14,10 +14,11 @@ from uuid import uuid4
 import asyncpg
 
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
 from services.standalone.postgres_data import binaries
 from tests.support import in_process
 from tests.support.commands import Said, environment
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.worker_processes import running_workers
 
 _PAGES: Final = Path(__file__).parents[2] / "docs" / "operations"
@@ -30,7 +31,7 @@ PROGRAM: Final = ("program", "create", "SPRING", "--template", "{string 4}-{numb
 async def cluster(path: Path, **settings: str) -> AsyncIterator[str]:
     """A cluster on this path, new and with an empty database unless it has data: the URL of its owner."""
     home = await Home.open(path)
-    server = PostgresServer(home, replace(TESTS, more=settings))
+    server = PostgresServer(home, replace(FOR_TESTS, more=settings))
     try:
         yield await server.start()
     finally:

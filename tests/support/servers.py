@@ -25,7 +25,8 @@ import pytest
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.home import Home
 from services.standalone.kafka import KafkaBroker
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
+from tests.support.postgres_settings import FOR_TESTS
 
 DIRECTORY = pytest.StashKey[str]()
 RUN = pytest.StashKey[int]()
@@ -118,7 +119,7 @@ async def _postgres_server(directory: Path) -> AsyncIterator[str]:
             yield container.get_connection_url()
         return
     home = await Home.open(directory / "postgres")
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     try:
         yield await server.start()
     finally:

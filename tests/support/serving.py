@@ -19,7 +19,7 @@ async def serving(site: Site, **given: object) -> AsyncIterator[str]:
         async with running(main.serve, settings):
 
             async def served() -> bool:
-                return {entry["event"] for entry in logs} >= {"api_served", "has"}
+                return {entry["event"] for entry in logs} >= {"api_served", "ready"}
 
             await until(served, "console that serves and has its database")
             [port] = [entry["port"] for entry in logs if entry["event"] == "api_served"]

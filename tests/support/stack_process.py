@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from services.standalone.home import Endpoints
-from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
+from tests.support.postgres_settings import FOR_TESTS
 
 
 async def main(path: Path) -> None:
-    async with running_servers(path, TESTS) as servers:
+    async with running_servers(path, FOR_TESTS) as servers:
         servers.home.write_endpoints(
             Endpoints(
                 postgres_url=servers.postgres.url,

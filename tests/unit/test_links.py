@@ -12,7 +12,7 @@ _ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
-_MODULE = re.compile(r"`([a-z_]+(?:/[a-z_0-9]+)+\.(?:py|sql))(?:::[^`]*)?`")
+_MODULE = re.compile(r"`([a-z_0-9]+(?:/[a-z_0-9]+)+\.(?:py|sql))(?:::([a-z_0-9*]+))?`")
 _EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _NOT_OURS = {"node_modules", "build", "dist"}
 
@@ -66,7 +66,13 @@ def test_every_relative_link_of_a_page_resolves(page: Path) -> None:
 def test_every_module_that_a_page_names_is_there(page: Path) -> None:
     named = _MODULE.findall((_ROOT / page).read_text("utf-8"))
 
-    assert [path for path in named if not (_ROOT / path).exists()] == []
+    assert [path for path, _ in named if not (_ROOT / path).exists()] == []
+    assert [f"{path}::{test}" for path, test in named if test and not _has(_ROOT / path, test)] == []
+
+
+def _has(module: Path, test: str) -> bool:
+    """Whether the module has such a test; `*` stands for any end of its name."""
+    return re.search(rf"def {test.replace('*', '[a-z0-9_]+')}\(", module.read_text("utf-8")) is not None
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:

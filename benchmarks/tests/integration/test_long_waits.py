@@ -9,13 +9,14 @@ import asyncpg
 
 from benchmarks.scale import LONG_WAIT, long_waits
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
+from tests.support.postgres_settings import FOR_TESTS
 
 
 async def test_a_wait_that_is_too_long_is_in_the_log(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     home = await Home.open(tmp_path / "home")
-    server = PostgresServer(home, replace(TESTS, more={**LONG_WAIT, "deadlock_timeout": "20ms"}))
+    server = PostgresServer(home, replace(FOR_TESTS, more={**LONG_WAIT, "deadlock_timeout": "20ms"}))
     log = home.logs / "postgres.log"
     try:
         url = await server.start()

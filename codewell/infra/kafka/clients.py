@@ -175,7 +175,7 @@ async def wait_until_up(
 ) -> None:
     """Wait until Kafka answers and has the topics, or raise StackUnavailable after `timeout_s` (s); NotTrusted at once.
 
-    `waits` is told the reason of each failure.
+    `waits` is called with the reason of each failure.
     """
     deadline = time.monotonic() + timeout_s
     while True:

@@ -54,6 +54,13 @@ UNAVAILABLE_ERRORS: Final = (
     asyncpg.InvalidCatalogNameError,
 )
 
+# Errors of a statement that may pass when it runs again: others held its locks, or it took too long.
+CONTENTION_ERRORS: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+
 # Error classes (the first two characters of SQLSTATE) whose messages are about the server and contain none of our data.
 _SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "53", "55", "57", "58")
 
@@ -162,7 +169,7 @@ async def wait_until_up(
 ) -> None:
     """Wait until Postgres answers and `check` passes, or raise the last error (StackUnavailable) after `timeout_s` (s).
 
-    `waits` is told the reason of each failure. Raises NotTrusted at once, as waiting does not help.
+    `waits` is called with the reason of each failure. Raises NotTrusted at once, as waiting does not help.
     """
     deadline = time.monotonic() + timeout_s
     while True:

@@ -70,7 +70,7 @@ class Health:
     def set_ready(self, name: str) -> None:
         """Record that `name` is available."""
         if self._waiting_for.pop(name, None) is not None:
-            log.info("has", name=name)
+            log.info("ready", name=name)
             WAITING_FOR.labels(name).set(0)
             self.has_changed.set()
 

@@ -84,11 +84,10 @@ class TillBatcher:
                     answers[id(one)] = stored_response(known[key], one.idempotency.fingerprint)
                 elif key is None or of_key.setdefault(key, one) is one:
                     first.append(one)
-            outcomes = await till.apply_all(
-                ProgramCodes(connection, self._minters, program.id), [one.request for one in first]
-            )
+            codes = ProgramCodes(connection, self._minters, program.id)
+            decided = await till.decide_all(codes, [one.request for one in first])
             kept: dict[TokenKey, StoredResponse] = {}
-            for one, outcome in zip(first, outcomes, strict=True):
+            for one, outcome in zip(first, decided.outcomes, strict=True):
                 if outcome is None:
                     continue
                 if isinstance(outcome, CodewellError):
@@ -99,9 +98,8 @@ class TillBatcher:
                 answers[id(one)] = answer
                 if one.idempotency.key is not None:
                     kept[one.idempotency.key] = one.idempotency.kept(answer)
-            if kept:
-                await stored_responses.store_responses(connection, kept)
-        till_metrics.count_all([one.request.step for one in first], outcomes)
+            await till.write(codes, decided, kept)
+        till_metrics.count_all([one.request.step for one in first], decided.outcomes)
         if activated:
             self._usage.count(program.id, "activated", number=activated)
         return [answers.get(id(one)) for one in asked]

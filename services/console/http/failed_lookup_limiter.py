@@ -196,22 +196,22 @@ class FailedLookupLimiter:
     async def _flush(self) -> None:
         while self._pending:
             await asyncio.sleep(FLUSH_INTERVAL_S)
-            told = Counter(self._pending)
+            written = Counter(self._pending)
             try:
                 async with self._pool.acquire() as connection:
                     await failed_lookups.delete_old(connection)
                     # Those of contexts add up to those of tokens.
-                    of_contexts = {one: number for one, number in told.items() if one.context is not None}
+                    of_contexts = {one: number for one, number in written.items() if one.context is not None}
                     counted = await failed_lookups.add(connection, of_contexts)
             except AWAY as error:
                 # The pending count still applies in this console.
-                log.warning("misses_not_told", why=type(error).__name__)
+                log.warning("failed_lookups_not_written", why=type(error).__name__)
                 continue
             for budget, now in counted.items():
                 if budget.token_id not in self._counts:
                     self._remember(budget.token_id, _TokenCounts(_NEVER_S, {}))
                 self._counts[budget.token_id].by_context[budget.context] = _CachedCount.of(now)
-            self._pending -= told
+            self._pending -= written
 
 
 def _used_up(budget: Budget, wait_s: int) -> HttpProblem:

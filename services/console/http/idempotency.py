@@ -164,7 +164,7 @@ def fingerprint(method: str, path: str, body: bytes) -> bytes:
 
 
 async def idempotency(request: Request, key: Key = None) -> Idempotency:
-    """FastAPI dependency of POST endpoints: requires a JSON body, and applies the idempotency key."""
+    """FastAPI dependency of POST endpoints: applies the idempotency key. Raises HttpProblem unless the body is JSON."""
     if not is_json(request.headers.get("content-type", "")):
         raise HttpProblem("body_not_json", PROBLEMS["body_not_json"].example)
     return await bodyless_idempotency(request, key)

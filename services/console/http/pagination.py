@@ -35,7 +35,7 @@ def of_text(text: str) -> str:
 
 
 def of_next(found: Sequence[T], limit: int, name_of: Callable[[T], str]) -> str | None:
-    """The cursor of the page behind the first `limit` entries, by their names; None where there is no further one."""
+    """The cursor of the page after the first `limit` entries, by their names; None where there is no further one."""
     return of_text(name_of(found[limit - 1])) if len(found) > limit else None
 
 

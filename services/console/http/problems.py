@@ -5,7 +5,6 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 
-import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from codewell.errors import CodewellError
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS
 from codewell.reasons import PROBLEMS, ProblemReason, problem_document
 from codewell.validation import mistake
 from services.console.http.field_problems import FieldProblems, field_problems, of_setting
@@ -24,12 +23,7 @@ RETRY_AFTER_S: Final = 2
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # The database is unavailable, or another transaction holds a needed lock; nothing was changed.
-AWAY: Final = (
-    *UNAVAILABLE_ERRORS,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.QueryCanceledError,
-)
+AWAY: Final = (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS)
 
 _WAIT: Final = {
     "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer", "minimum": 1}}

@@ -61,7 +61,7 @@ async def list_dead_letters(
     _: Operator,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-    topic: Annotated[RequestTopic | None, Query(description="Only letters of this request topic.")] = None,
+    topic: Annotated[RequestTopic | None, Query(description="Only letters of events of this topic.")] = None,
     reason: Annotated[DeadReason | None, Query(description="Only letters with this reason.")] = None,
     since: Annotated[StartMoment | None, Query(description="Only letters written from then on.")] = None,
     until: Annotated[EndMoment | None, Query(description="Only letters written before then.")] = None,

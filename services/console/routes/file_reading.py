@@ -53,6 +53,7 @@ async def store_upload(here: Context, file: UploadFile, path: Path) -> Scan:
 
 
 def reading_of(here: Context, path: Path, scanned: Scan, options: ImportOptions) -> Reading:
+    """How an import with these options would read the file. Raises FileRefused."""
     with open_table(path, scanned, options, here.importer.limits) as table:
         return table.reading
 

@@ -7,7 +7,7 @@ import pytest
 from codewell.codes.listing import CodePage, page
 from codewell.codes.lookup import START, CodeFacts, CodePlace, find
 from codewell.codes.program_codes import ProgramCodes
-from codewell.codes.typed import resolve
+from codewell.codes.typed import meant_all
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
@@ -136,7 +136,7 @@ async def test_a_code_with_outer_spaces_comes_before_the_one_without(connection:
     codes = ProgramCodes(connection, minters, spring.id)
 
     given = [spaced, spaced.strip(), f" {spaced}", alone, alone.strip(), f"  {alone}", "PLAIN", "\tPLAIN\n", " NONE "]
-    assert [await resolve(codes, one) for one in given] == [
+    assert [meant.text for one in given for meant in await meant_all(codes, [one])] == [
         spaced, spaced.strip(), spaced.strip(), alone, alone.strip(), alone.strip(), "PLAIN", "PLAIN", "NONE"
     ]  # fmt: skip
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import httpx
 
-from codewell.alerts.alerts import clear_alerts, is_open, open_by_kind, page, raise_alert
+from codewell.alerts.alerts import clear_alerts, open_by_kind, page, raise_alert
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
 from services.generator.pool_metrics import ALERTS, update_pool_gauges
 from tests.support.consoles import Consoles, is_problem
 from tests.support.factories import program
+from tests.support.open_alerts import is_open
 from tests.support.pages import Reader, submit, words
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from codewell.infra.postgres.connection import Connection, Pool
 from tests.support.consoles import Consoles, create_console, is_problem, settings
+from tests.support.running import until
 
 BUDGET: Final = 20
 GUESSES: Final = 150
@@ -26,6 +27,7 @@ PATHS: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
     "delete": ("DELETE", "/codes/{code}", {}),
 }
 SCOPES: Final = ("write", "redeem", "support")
+_WAITS_FOR_CODES: Final = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'code'::regclass AND NOT granted)"
 
 
 async def guess(client: httpx.AsyncClient, way: str, code: str, key: str | None = None) -> httpx.Response:
@@ -91,7 +93,11 @@ async def test_a_look_up_that_is_given_up_gives_its_place_back(
     async with connection.transaction():
         await connection.execute("LOCK TABLE code IN ACCESS EXCLUSIVE MODE")
         waiting = [asyncio.ensure_future(guess(client, "look-up", code["code"])) for _ in range(5)]
-        await asyncio.sleep(0.1)
+
+        async def is_waiting() -> bool:
+            return bool(await connection.fetchval(_WAITS_FOR_CODES))
+
+        await until(is_waiting, "look-up that waits for the database")
         for one in waiting:
             one.cancel()
         await asyncio.wait(waiting)

@@ -34,7 +34,7 @@ def told(records: list[ConsumerRecord]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-async def test_an_alert_is_told_when_it_is_raised_reminded_of_and_cleared(site: Site) -> None:
+async def test_an_alert_is_published_when_it_is_raised_reminded_of_and_cleared(site: Site) -> None:
     program = await site.program("SPRING", alerts=[])
     async with site.generator(public_url="https://codes.example.com/"):
         await alerts.raise_alert(site.database, program.id, "returns-stopped", details={"returned": 120})
@@ -73,7 +73,7 @@ async def test_generators_that_tell_at_once_tell_each_event_once(site: Site) -> 
             await alerts.raise_alert(site.database, program.id, "return-conflict", f"r-{number}")
             await asyncio.sleep(0.05)
         await site.came("alerts", 20)
-        await until(lambda: all_told(site), "all events are told")
+        await until(lambda: all_published(site), "all events are published")
 
     assert [data["key"] for _, data in told(await site.all_of("alerts"))] == [f"r-{number}" for number in range(20)]
 
@@ -84,7 +84,7 @@ async def test_events_wait_for_kafka_and_webhooks_do_not(site: Site) -> None:
     async with site.generator(kafka_bootstrap=site.bootstrap):
         await site.came("alerts", 1)
         # Only then it is marked: one that stops before would publish it again.
-        await until(lambda: all_told(site), "event is told")
+        await until(lambda: all_published(site), "event is published")
     settings = GeneratorSettings(**site.settings("generator") | {"kafka_bootstrap": "127.0.0.1:1"})
     async with asyncpg.create_pool(settings.postgres_url.get_secret_value(), min_size=1, max_size=2) as pool:
         await alerts.clear_alerts(site.database, program.id, "ana")
@@ -100,15 +100,15 @@ async def test_events_wait_for_kafka_and_webhooks_do_not(site: Site) -> None:
         await site.came("alerts", 2)
 
 
-async def all_told(site: Site) -> bool:
-    return await alert_events.untold(site.database) == (False, False)
+async def all_published(site: Site) -> bool:
+    return await alert_events.pending(site.database) == (False, False)
 
 
 async def all_handed(site: Site) -> bool:
-    return not (await alert_events.untold(site.database)).handed
+    return not (await alert_events.pending(site.database)).unhanded
 
 
-async def test_told_events_are_deleted_when_they_are_old(site: Site) -> None:
+async def test_published_events_are_deleted_when_they_are_old(site: Site) -> None:
     program = await site.program("SPRING", alerts=[])
     for number in range(2):
         await alerts.raise_alert(site.database, program.id, "return-conflict", f"r-{number}")

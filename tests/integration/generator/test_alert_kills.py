@@ -9,7 +9,7 @@ import pytest
 
 from codewell.alerts.alerts import clear_alerts, raise_alert
 from codewell.audit.promises import audit
-from tests.integration.generator.test_alert_events import CLEARED, RAISED, all_told, header, told
+from tests.integration.generator.test_alert_events import CLEARED, RAISED, all_published, header, told
 from tests.support.running import until
 from tests.support.site import Site
 from tests.support.worker_processes import running_workers
@@ -44,7 +44,7 @@ async def test_i3_a_killed_generator_loses_no_event_of_an_alert_and_repeats_thos
 
         await until(has_died, "death at the failpoint", 60)
         await changes(site, ids, 2)
-        await until(lambda: all_told(site), "all events are told", 60)
+        await until(lambda: all_published(site), "all events are told", 60)
         assert [death.status for death in workers.deaths] == [-signal.SIGKILL]
 
     # As a reader does that knows nothing but the topic: what it has already, it drops.

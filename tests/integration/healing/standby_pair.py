@@ -14,9 +14,10 @@ import asyncpg
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.processes import children_of, frozen
 from tests.support.running import until
 from tests.support.servers import with_database
@@ -34,7 +35,7 @@ class Pair:
         self._stack = stack
         self._homes = homes
         self.primary = primary
-        self.standby = PostgresServer(homes[1], replace(TESTS, more=of_standby))
+        self.standby = PostgresServer(homes[1], replace(FOR_TESTS, more=of_standby))
 
     async def begin(self) -> None:
         """Make the standby from the primary as it is now, and have commits wait for it."""
@@ -109,7 +110,7 @@ class Pair:
         """Start the old primary again, which refuses every write now, as a standby does."""
         read_only = {"default_transaction_read_only": "on", "synchronous_standby_names": ""}
         port = urlsplit(self.primary.url).port
-        self.primary = PostgresServer(self._homes[0], replace(TESTS, port=port, more=read_only))
+        self.primary = PostgresServer(self._homes[0], replace(FOR_TESTS, port=port, more=read_only))
         self._stack.push_async_callback(self.primary.stop)
         await self.primary.start()
 
@@ -134,7 +135,7 @@ async def pair(path: Path, of_standby: Mapping[str, str] = MappingProxyType({}))
         for name in ("one", "two"):
             homes.append(await Home.open(path / name))
             stack.callback(homes[-1].close)
-        primary = PostgresServer(homes[0], TESTS)
+        primary = PostgresServer(homes[0], FOR_TESTS)
         stack.push_async_callback(primary.stop)
         await primary.start()
         if "primary_slot_name" in of_standby:

@@ -15,11 +15,12 @@ from codewell.client.exchange import OutgoingRequest
 from codewell.infra.postgres.migrations import migrate
 from services.standalone.child import Child
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer
 from services.standalone.postgres_data import ENVIRONMENT, binaries
 from services.standalone.server_user import give_to, server_user
 from tests.support import running
 from tests.support.commands import Said, codewell, environment
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.sender_records import data_of, message
 from tests.support.servers import IN_CONTAINERS
 from tests.support.site import Site, open_site
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.skipif(IN_CONTAINERS, reason="a container's data direct
 @asynccontextmanager
 async def primary(path: Path) -> AsyncIterator[tuple[PostgresServer, str]]:
     home = await Home.open(path)
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     try:
         url = await server.start()
         connection = await asyncpg.connect(url)
@@ -68,7 +69,7 @@ async def standby_of(url: str, path: Path, primary_path: Path) -> AsyncIterator[
     finally:
         await copying.stop(signal.SIGKILL)
     (directory / "password").write_text((primary_path / "postgres" / "password").read_text())
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     try:
         yield await server.start()
     finally:

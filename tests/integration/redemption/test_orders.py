@@ -23,6 +23,7 @@ from codewell.redemption.orders import OrderEvent
 from schemas.reports import OrderState
 from tests.integration.redemption.test_till import given, lapse, race
 from tests.support.factories import OFF, message, program
+from tests.support.open_alerts import is_open
 from tests.support.stock import codes as codes_of
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -129,7 +130,7 @@ async def test_a_paid_order_whose_hold_has_passed_takes_the_code_or_is_told_why_
     await till.release(codes, held, "o-3")
     assert await settle(codes, event("paid", 0)) == ["used"]
     assert await alerts.clear_used_orders(connection) == 0
-    assert await alerts.is_open(connection, codes.program_id, "order-unpaid-code", "o-1")
+    assert await is_open(connection, codes.program_id, "order-unpaid-code", "o-1")
     assert await settle(codes, event("cancelled", 1)) == ["ended", "ended"]
     after = await order_facts.get(connection, "o-1")
     assert (after.state, after.refusals) == ("cancelled", [])
@@ -159,8 +160,8 @@ async def test_the_alert_of_a_paid_order_ends_once_a_till_has_used_all_its_codes
     await till.release(codes, second, "o-2")
     await till.activate(codes, second, order_id="o-1")
     assert await alerts.clear_used_orders(connection) == 1
-    assert not await alerts.is_open(connection, codes.program_id, "order-unpaid-code", "o-1")
-    assert await alerts.is_open(connection, codes.program_id, "order-unpaid-code", "o-9")
+    assert not await is_open(connection, codes.program_id, "order-unpaid-code", "o-1")
+    assert await is_open(connection, codes.program_id, "order-unpaid-code", "o-9")
     assert await audit(connection) == []
 
 

@@ -24,6 +24,7 @@ from codewell.redemption.model import TillRequest, TillRules
 from codewell.redemption.queries import Asked, Counting
 from tests.support.factories import OFF, message, program
 from tests.support.stock import codes as codes_of
+from tests.support.stock import until_waiting
 
 RACERS = 100
 
@@ -49,6 +50,11 @@ async def lapse(connection: Connection) -> None:
     """Let the time of all holds pass."""
     await connection.execute("UPDATE code_use SET held_until = taken_at WHERE used_at IS NULL")
     await connection.execute("UPDATE code_state SET held_until = now() WHERE held_until IS NOT NULL")
+
+
+async def in_one_batch(codes: ProgramCodes, requests: list[TillRequest]) -> list[Any]:
+    async with codes.connection.transaction():
+        return list(await till.apply_all(codes, requests))
 
 
 async def race(pool: Pool, minters: Minters, program_id: int, requests: list[TillRequest]) -> Counter[str]:
@@ -140,6 +146,74 @@ async def test_one_batch_decides_as_single_calls_do(connection: Connection, clai
     last = outcomes[-1]
     assert isinstance(last, till.Applied)
     assert (last.facts.state, last.facts.uses, last.facts.held_until) == ("attached", 2, None)
+    assert await audit(connection) == []
+
+
+async def test_a_batch_takes_three_statements(connection: Connection, claims: Claims, minters: Minters) -> None:
+    codes, texts = await given(connection, claims, minters, 3)
+    # The first steps read the template's key and the names of types.
+    await till.hold(codes, texts[0], "o-0")
+    await till.release(codes, texts[0], "o-0")
+    said: list[str] = []
+    for step in ("activate", "deactivate", "hold", "activate"):
+        requests = [TillRequest(step, text, order_id=f"o-{n}") for n, text in enumerate(texts)]
+        async with connection.transaction():
+            with connection.query_logger(lambda record: said.append(record.query)):
+                outcomes = await till.apply_all(codes, requests)
+        assert all(isinstance(one, till.Applied) and one.is_new for one in outcomes)
+        assert len(said) == 3, said
+        said.clear()
+    assert await audit(connection) == []
+
+
+async def test_no_code_of_a_batch_is_locked_before_all_are_found(
+    connection: Connection, connections: Pool, claims: Claims, minters: Minters
+) -> None:
+    template = {"kind": "template", "template": "{safe 6}"}
+    codes, [low, high] = await given(connection, claims, minters, 2, source=template, match="fold")
+    for code in (low, high):
+        await till.hold(codes, code, "o-1")
+    async with connections.acquire() as own, connections.acquire() as watching:
+        async with connection.transaction():
+            await till.apply_all(codes, [TillRequest("release", low, order_id="o-1")])
+            batch = asyncio.create_task(in_one_batch(codes._replace(connection=own), [
+                TillRequest("activate", high, order_id="o-1"), TillRequest("activate", low.lower(), order_id="o-2"),
+            ]))  # fmt: skip
+            await until_waiting(watching)
+            # Another batch that locks the code after the first one could wait for this batch, and this one for it.
+            await connection.execute("SELECT FROM code_state WHERE position = 1 FOR UPDATE NOWAIT")
+        outcomes = await batch
+    assert [one.is_new for one in outcomes] == [True, True]
+    assert await audit(connection) == []
+
+
+async def test_the_last_hold_of_a_code_counts_whoever_has_it(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes, [code] = await given(connection, claims, minters, uses={"per_code": 3, "per_profile": None})
+    first = await till.hold(codes, code, "o-1", ttl=timedelta(hours=1))
+    assert (await till.hold(codes, code, "o-2", ttl=timedelta(minutes=5))).held_until == first.held_until
+    assert (await till.activate(codes, code, order_id="o-3")).held_until == first.held_until
+    assert await audit(connection) == []
+    second = await till.release(codes, code, "o-1")
+    assert second.held_until is not None
+    assert first.held_until is not None
+    assert second.held_until < first.held_until
+    assert (await till.release(codes, code, "o-2")).held_until is None
+    assert await audit(connection) == []
+
+
+async def test_an_order_takes_a_use_back_and_uses_the_code_again_in_one_batch(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes, [code] = await given(connection, claims, minters)
+    await till.activate(codes, code, order_id="o-1")
+    outcomes = await in_one_batch(codes, [
+        TillRequest("deactivate", code, order_id="o-1"),
+        TillRequest("activate", code, order_id="o-1"),
+    ])  # fmt: skip
+    assert [one.is_new for one in outcomes] == [True, True]
+    assert await connection.fetchval("SELECT count(*) FROM code_use WHERE ended_at IS NOT NULL") == 1
     assert await audit(connection) == []
 
 

@@ -25,6 +25,7 @@ from schemas.program import Program, Stock
 from schemas.reports import CodesReturned, ReceiptKind
 from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program, step
+from tests.support.open_alerts import is_open
 
 RETURNS = Returns(share_max=0.2)
 OVER = "UPDATE send_receipt SET due_at = now() - interval '1 s' WHERE due_at IS NOT NULL"
@@ -286,9 +287,9 @@ async def test_many_returns_stop_until_somebody_says_go_on(
         spring.id,
     )
     await settle(connection, *(receipt(one, "before_handoff") for one in requests[:100]))
-    assert not await alerts.is_open(connection, spring.id, "returns-stopped")
+    assert not await is_open(connection, spring.id, "returns-stopped")
     await settle(connection, receipt(requests[100], "before_handoff"))
-    assert await alerts.is_open(connection, spring.id, "returns-stopped")
+    assert await is_open(connection, spring.id, "returns-stopped")
 
     stopped = await settle(connection, *(receipt(one, "before_handoff") for one in requests[101:103]))
     assert outcomes(stopped) == [("quarantined", "returns_stopped")] * 2
@@ -299,7 +300,7 @@ async def test_many_returns_stop_until_somebody_says_go_on(
     assert len(await RETURNS.end_quarantines(connection, 100)) == 2
     # What came back before counts no more.
     await settle(connection, receipt(requests[103], "before_handoff"))
-    assert not await alerts.is_open(connection, spring.id, "returns-stopped")
+    assert not await is_open(connection, spring.id, "returns-stopped")
     assert (await stock(connection)).pooled == 50 + 104
     assert await audit(connection) == []
 

@@ -22,6 +22,8 @@ from codewell.issuing.model import AssignmentKey
 from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
+from codewell.redemption import till
+from codewell.redemption.model import TillRequest
 from tests.support.factories import program
 
 PROGRAMS = 40
@@ -153,6 +155,24 @@ async def test_a_code_is_found_by_its_number_and_by_its_text(
 
     assert "block_numbers_once" in indexes(plans, "int8range(b.first, b.first + b.size) @>", "block")
     assert "answer_code_once" in indexes(plans, "LEFT JOIN answer a ON", "answer")
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_what_a_till_holds_is_found_and_locked_by_its_key(
+    connection: Connection, plans: Plans, minters: Minters, count: int
+) -> None:
+    await connection.execute("UPDATE template_version SET next_number = 10000")
+    minter = await minters.get(connection, 1, 1)
+    texts = [minter.mint(100 + number // 10 * 100 + number % 10, 1)[0] for number in range(count)]
+    for _ in range(EXECUTIONS):
+        async with connection.transaction():
+            held = await till.apply_all(
+                ProgramCodes(connection, minters, 1), [TillRequest("hold", text, order_id="o-1") for text in texts]
+            )
+        assert all(isinstance(one, till.Applied) for one in held), held
+
+    assert indexes(plans, "found AS MATERIALIZED", "answer") >= {"answer_code_once"}
+    assert indexes(plans, "count(*) FROM code_use", "answer") >= {"answer_code_once"}
 
 
 async def test_the_level_of_a_pool_is_read_from_its_open_blocks(

@@ -40,7 +40,7 @@ _EXPORTED: Final = [
         "condition": f"{STATE_IN_SNAPSHOT} = 'pooled'",
     }
 ]
-_LEAVING: Final = {"block_id": "1", "first": "0", "behind": "9"}
+_LEAVING: Final = {"block_id": "1", "first": "0", "end": "9"}
 _MAY_LEAVE: Final = leaving._MAY_LEAVE.format(
     positions=leaving._POSITIONS.format(**_LEAVING), ended_before="2026-01-01", oldest=UUID(int=0)
 )
@@ -56,9 +56,9 @@ _TEMPLATES: Final[dict[str, list[dict[str, str]]]] = {
             "counting": leaving._COUNT.format(**_LEAVING),
         },
         {
-            "condition": leaving._REFUSED.format(first=UUID(int=0), behind=UUID(int=1)),
+            "condition": leaving._REFUSED.format(first=UUID(int=0), end=UUID(int=1)),
             "places": "false",
-            "counting": leaving._COUNT_SWEPT.format(behind=UUID(int=1)),
+            "counting": leaving._COUNT_SWEPT.format(end=UUID(int=1)),
             "telling": leaving._TELL_COUNT,
         },
     ],

@@ -94,20 +94,20 @@ async def test_a_program_that_is_not_there_is_in_the_log(log_path: Path) -> None
     assert child.last_words() == "/no/such/program: No such file or directory"
 
 
-async def test_is_told_its_variables_as_one_line(log_path: Path) -> None:
-    child = await Child.start("cat", ["/bin/cat"], log_path=log_path, is_told=True)
+async def test_gets_its_variables_as_one_line(log_path: Path) -> None:
+    child = await Child.start("cat", ["/bin/cat"], log_path=log_path, has_input=True)
 
-    await child.tell({"NAME": "an Ünusual one"})
+    await child.send({"NAME": "an Ünusual one"})
 
     assert await child.wait() == 0
     assert [json.loads(line) for line in child.log_tail()] == [{"NAME": "an Ünusual one"}]
 
 
 async def test_one_that_has_ended_is_not_told(log_path: Path) -> None:
-    child = await Child.start("true", ["/bin/true"], log_path=log_path, is_told=True)
+    child = await Child.start("true", ["/bin/true"], log_path=log_path, has_input=True)
     await child.wait()
 
-    await child.tell({"NAME": "x"})
+    await child.send({"NAME": "x"})
 
     assert child.last_words() == "it said nothing"
 

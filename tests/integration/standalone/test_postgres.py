@@ -15,8 +15,9 @@ from codewell.errors import StackUnavailable
 from services.standalone.child import Child, RunAs
 from services.standalone.home import Home
 from services.standalone.ports import is_free
-from services.standalone.postgres import TESTS, PostgresServer, PostgresSettings
+from services.standalone.postgres import PostgresServer, PostgresSettings
 from services.standalone.postgres_data import binaries
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.processes import processes_in
 
 NOBODY = 65534
@@ -67,7 +68,7 @@ async def test_starts_answers_and_leaves_nothing(home: Home) -> None:
 
 
 async def test_asks_for_the_password_and_keeps_it_closed(home: Home) -> None:
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     url = await server.start()
     try:
         with pytest.raises(asyncpg.InvalidPasswordError):
@@ -83,15 +84,15 @@ async def test_a_taken_port_is_one_sentence_or_another_port(home: Home, monkeypa
         taken = other.getsockname()[1]
         sentence = rf"Postgres cannot listen on 127.0.0.1:{taken}, .* choose another port"
         with pytest.raises(StackUnavailable, match=sentence):
-            await PostgresServer(home, replace(TESTS, port=taken)).start()
+            await PostgresServer(home, replace(FOR_TESTS, port=taken)).start()
 
         # Somebody who is quicker than we are, between the look and the start.
         monkeypatch.setattr("services.standalone.postgres.is_free", lambda _: True)
         monkeypatch.setattr("services.standalone.ports.is_free", lambda _: True)
         with pytest.raises(StackUnavailable, match=sentence):
-            await PostgresServer(home, replace(TESTS, port=taken)).start()
+            await PostgresServer(home, replace(FOR_TESTS, port=taken)).start()
         home.ports.remember("Postgres", taken)
-        server = PostgresServer(home, TESTS)
+        server = PostgresServer(home, FOR_TESTS)
         url = await server.start()
         await server.stop()
     assert f":{taken}/" not in url
@@ -99,7 +100,7 @@ async def test_a_taken_port_is_one_sentence_or_another_port(home: Home, monkeypa
 
 @linux_only
 async def test_sessions_of_a_killed_server_are_waited_for(home: Home) -> None:
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     await server.start()
     assert server.child is not None
 
@@ -111,7 +112,7 @@ async def test_sessions_of_a_killed_server_are_waited_for(home: Home) -> None:
 
 @linux_only
 async def test_a_pid_that_belongs_to_another_program_by_now_is_in_nobodys_way(home: Home) -> None:
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     await server.start()
     await server.stop()
 
@@ -123,10 +124,10 @@ async def test_a_pid_that_belongs_to_another_program_by_now_is_in_nobodys_way(ho
 
 @linux_only
 async def test_a_server_that_was_left_behind_is_ended(home: Home) -> None:
-    left = PostgresServer(home, TESTS)
+    left = PostgresServer(home, FOR_TESTS)
     await left.start()
 
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     url = await server.start()
     assert url == left.url
     assert left.child is not None
@@ -135,7 +136,7 @@ async def test_a_server_that_was_left_behind_is_ended(home: Home) -> None:
 
 
 async def test_why_it_did_not_start_is_in_the_sentence(home: Home) -> None:
-    settings = replace(TESTS, more={"shared_buffers": "much"})
+    settings = replace(FOR_TESTS, more={"shared_buffers": "much"})
     with pytest.raises(StackUnavailable, match=r"Postgres did not start \(.*shared_buffers.*check .*postgres.log"):
         await PostgresServer(home, settings).start()
 
@@ -163,7 +164,7 @@ async def test_runs_under_a_parent_that_its_user_can_not_pass(
         copy_programs(parent)
         monkeypatch.syspath_prepend(parent)
     home = await Home.open(parent / "home")
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, FOR_TESTS)
     for _ in range(2):
         await server.start()
         assert server.child is not None
@@ -179,12 +180,12 @@ START_AND_STOP = """
 import asyncio, os, sys
 from pathlib import Path
 from services.standalone.home import Home
-from services.standalone.postgres import TESTS, PostgresServer
+from services.standalone.postgres import PostgresServer, PostgresSettings
 
 async def main():
     assert os.geteuid() != 0
     home = await Home.open(Path(sys.argv[1]))
-    server = PostgresServer(home, TESTS)
+    server = PostgresServer(home, PostgresSettings(durable=False))
     await server.start()
     await server.stop()
 

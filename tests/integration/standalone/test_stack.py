@@ -21,8 +21,8 @@ from services.standalone.java import find_java
 from services.standalone.kafka import KafkaBroker
 from services.standalone.kafka_config import LOG4J2, KafkaSettings, server_properties
 from services.standalone.kafka_storage import CHECKPOINT, META, format_storage
-from services.standalone.postgres import TESTS
 from services.standalone.servers import running_servers
+from tests.support.postgres_settings import FOR_TESTS
 from tests.support.processes import processes_in, until
 
 TOPIC = "kept"
@@ -102,7 +102,7 @@ async def test_the_stack_after_a_killed_one_has_its_data_and_ports(
     owner.kill()
     await owner.wait()
     assert read_endpoints(tmp_path) is None
-    async with running_servers(tmp_path, TESTS) as servers:
+    async with running_servers(tmp_path, FOR_TESTS) as servers:
         assert not killed.keys() & processes_in(tmp_path).keys()
         assert servers.postgres.url == endpoints.postgres_url
         assert servers.kafka.bootstrap.startswith("127.0.0.1:")
@@ -168,7 +168,7 @@ async def test_if_one_can_not_start_the_other_does_not_stay(tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = KafkaSettings(port=other.getsockname()[1])
         with pytest.raises(StackUnavailable, match=rf"Kafka cannot listen on 127.0.0.1:{settings.port}.*another port"):
-            async with running_servers(tmp_path, TESTS, settings):
+            async with running_servers(tmp_path, FOR_TESTS, settings):
                 pytest.fail("it started")
 
     await until(lambda: not processes_in(tmp_path), "end of what was started")

@@ -36,7 +36,7 @@ def postgres(settings: dict[str, str] | None = None, **changed: Any) -> Postgres
     given: dict[str, Any] = {
         "settings": GOOD_SETTINGS | (settings or {}), "connections_used": 5, "user": "owner", "is_superuser": False,
         "may_create": True, "roles": [], "missing_roles": [], "powerful": [], "slots": [],
-        "database_bytes": 1, "offset_s": 0.0, "clock_error_s": 0.0,
+        "offset_s": 0.0, "clock_error_s": 0.0,
     }  # fmt: skip
     return PostgresFacts(**given | changed)
 

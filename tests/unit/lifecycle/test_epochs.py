@@ -11,7 +11,7 @@ from codewell.lifecycle.slot import SlotStatus
 from codewell.lifecycle.till_events import till_events
 
 READY = StreamProgress(epoch=2, timeline=1, is_ready=True, snapshot=None, done=500)
-SLOT = SlotStatus(is_lost=False, active_pid=None, done=500, behind_bytes=0, kept_bytes=0, safe_bytes=None)
+SLOT = SlotStatus(is_lost=False, done=500, behind_bytes=0, kept_bytes=0, safe_bytes=None)
 WELL = Situation(READY, SLOT, timeline=1, position=900, published=StreamPlace(2, 400, 0))
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from schemas.api import Page as ApiPage
 from schemas.dead_letters import CompleteLetter, ListedLetter, PurgedLetters, ReplayedLetters
 from schemas.events import DeadReason
-from schemas.topics import REQUESTS
+from schemas.topics import DECIDED
 from services.console.pages.api_calls import ApiRefusal, part
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
 from services.console.pages.words import _
@@ -72,7 +72,7 @@ async def list_letters(visit: CurrentVisit, request: Request, cursor: str = "", 
         error = refusal.detail
     return visit.render(
         "screens/dead_letters.html", status=422 if error else 200, letters=found.items, filters=filters, error=error,
-        topics=[("", _("All topics")), *((name, name) for name in REQUESTS)],
+        topics=[("", _("All topics")), *((name, name) for name in DECIDED)],
         reasons=[("", _("All reasons")), *((name, name) for name in get_args(DeadReason))],
         next_url=filters.url(cursor=found.next_cursor) if found.next_cursor else "",
         first_url=filters.url() if cursor else "", done=_done(did),

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from schemas.topics import DECIDED
 from tests.integration.console.test_dead_letters import buried, bury
 from tests.support.consoles import Consoles, create_console, settings
 from tests.support.site import Site
@@ -23,6 +24,17 @@ def text_of(page: httpx.Response) -> str:
 async def operator(consoles: Consoles, site: Site) -> httpx.AsyncClient:
     consoles.api = create_console(consoles.pool, kafka_bootstrap=site.bootstrap, topic_prefix=site.prefix)
     return await consoles.browser("admin")
+
+
+@pytest.mark.parametrize("topic", DECIDED)
+async def test_dead_letters_of_each_topic_are_chosen_and_shown(
+    site: Site, operator: httpx.AsyncClient, topic: str
+) -> None:
+    place = await bury(site, "p-1", topic=topic)
+    page = await operator.get(f"{DEAD}?topic={topic}")
+    assert re.findall(_LINK, page.text) == [place]
+    assert f'<option value="{topic}" selected' in page.text
+    assert (await operator.get(f"{DEAD}/{place}")).status_code == 200
 
 
 async def test_dead_letters_are_filtered_shown_replayed_and_purged(site: Site, operator: httpx.AsyncClient) -> None:
