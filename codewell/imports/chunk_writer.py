@@ -50,8 +50,8 @@ from codewell.profiles.deciding_lock import hold_deciding_lock
 # A crash of the server may lose the last chunks, from which the import goes on; its end waits for the disk.
 _LOCK: Final = """
     SELECT state, rows_read, bad, started_at, set_config('synchronous_commit', 'off', true),
-           CASE WHEN $2 THEN nextval(pg_get_serial_sequence('block', 'id')) END AS block_id
-    FROM import WHERE id = $1 FOR NO KEY UPDATE
+           CASE WHEN $2 AND has_sequence_privilege(s.name, 'USAGE') THEN nextval(s.name) END AS block_id
+    FROM import, pg_get_serial_sequence('block', 'id') AS s (name) WHERE id = $1 FOR NO KEY UPDATE OF import
     """
 
 # Much less than Postgres' deadlock timeout, after which it would end either of two transactions.
@@ -121,7 +121,9 @@ class ChunkWriter:
         # Set while the file has texts that the program already has: then a look-up before the insert pays off.
         self._check_first = False
         self._folds = False
-        # For the next block, so that its texts can be copied early. It is larger than those of all blocks so far.
+        # For the next block, so that its texts can be copied early. It is larger than those of all blocks so far. Drawn
+        # only once chunks are copied early, by who may use the sequence: a console must not.
+        self._draws = False
         self._next_block: int | None = None
 
     async def take(self, chunk: Chunk) -> None:
@@ -155,6 +157,7 @@ class ChunkWriter:
 
         `before` is the chunk before, if that is copied early and not yet stored.
         """
+        self._draws = True
         growing = self._growing if before is None else before.growing
         runs = block_runs(chunk.candidates, growing)
         if self._check_first or not runs or any(run.attached for run in runs):
@@ -197,7 +200,7 @@ class ChunkWriter:
         usual = isinstance(chunk.candidates, UsualCandidates)
         if not usual and any(one.profile_id for one in chunk.candidates):
             await hold_deciding_lock(connection)
-        row = await connection.fetchrow(_LOCK, self._import_id, self._next_block is None)
+        row = await connection.fetchrow(_LOCK, self._import_id, self._draws and self._next_block is None)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise ImportEnded
         self._next_block = self._next_block or row["block_id"]

@@ -16,16 +16,16 @@ from codewell.pool.program_rules import ProgramRules
 BLOCK_CODES_MAX: Final = 100_000
 _KIND_AND_PROFILE: Final = attrgetter("kind", "profile_id")
 
-_NEW_BLOCKS: Final = """
-    INSERT INTO block (id, program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id,
-                       created_at)
-    OVERRIDING SYSTEM VALUE
-    SELECT coalesce(b.id, nextval(pg_get_serial_sequence('block', 'id'))), $1, 'list', b.size, b.given, b.given,
-           b.given = 0, b.expires_at, b.fields, 'import', $2, $3
+_COLUMNS: Final = "program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at"
+_VALUES: Final = """
+    $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
     FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::jsonb[])
         WITH ORDINALITY AS b (id, size, given, expires_at, fields, n) ORDER BY b.n
     RETURNING id
     """
+_NEW_BLOCKS: Final = f"INSERT INTO block ({_COLUMNS}) SELECT {_VALUES}"
+# The id was drawn before.
+_DRAWN_BLOCKS: Final = f"INSERT INTO block (id, {_COLUMNS}) OVERRIDING SYSTEM VALUE SELECT b.id, {_VALUES}"
 
 # A block that claims have emptied meanwhile is closed, and stays closed; a reservation may have taken codes out of it.
 _GROW: Final = """
@@ -90,7 +90,8 @@ async def make_blocks(
     sizes = [len(run.candidates) for run in new]
     given = [len(run.candidates) if run.attached else 0 for run in new]
     rows = await connection.fetch(
-        _NEW_BLOCKS, program.id, import_id, now, [run.at and run.at.id for run in new], sizes, given,
+        _NEW_BLOCKS if new[0].at is None else _DRAWN_BLOCKS, program.id, import_id, now,
+        [run.at and run.at.id for run in new], sizes, given,
         [expires_at(program, now, run.kind) for run in new], [run.kind.fields for run in new],
     )  # fmt: skip
     ids = (row["id"] for row in rows)
