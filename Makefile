@@ -15,7 +15,7 @@ UPGRADE = tests/e2e/test_old_beside_new.py
 # The OpenAPI document; a test compares it with what the console serves.
 OPENAPI = tests/snapshots/data/api/openapi.json
 
-.PHONY: help setup demo test test-slow test-nightly verify slowest check check-types check-code check-documents audit-dependencies bench bench-check torture deploy-check docs vendor screenshots lock
+.PHONY: help setup demo test test-unit test-slow test-nightly verify slowest check check-types check-code check-documents audit-dependencies bench bench-check torture deploy-check docs vendor screenshots lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ demo: setup ## Show the main job on a real Postgres and Kafka until Ctrl-C
 # Unit tests, integration tests and one whole stack; tests/README.md says what each group costs.
 test: setup ## Run the fast tests: unit, integration and one whole stack
 	$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/fast.xml
+
+# With VENV=.venv-3.13 PYTHON=python3.13 on another Python.
+test-unit: setup ## Run the unit tests alone, which need no server
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --junit-xml $(REPORTS)/unit.xml tests/unit
 
 # Real processes, kills, faults, servers with certificates, the deployment. Tests of one file share a stack.
 test-slow: setup ## Run the slow tests: real processes, kills, faults, deployment

@@ -140,7 +140,7 @@ def scale(requests: int, issuers: tuple[int, ...], repetitions: int, as_json: bo
     type=click.IntRange(1, 100_000),
     multiple=True,
     callback=_each_once,
-    default=(1_000, 5_000, 10_000),
+    default=(1_000, 10_000),
     show_default=True,
     help="Requests per second; repeatable.",
 )

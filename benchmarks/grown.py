@@ -7,20 +7,21 @@ Request ids are of version 7; a database with ids of version 4 is measured besid
 import asyncio
 import os
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import POSTGRES, fresh_servers
-from benchmarks.grown_answers import IdVersion, grow
+from benchmarks.grown_answers import IdVersion, grow, indexes_afterwards
 from benchmarks.grown_assignments import bench_assignments, grow_assignments
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.audit.promises import audit
 from codewell.errors import CodewellError
-from codewell.infra.postgres.connection import connection
+from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
 from codewell.infra.uuid7 import uuid7
 from services.standalone.postgres import PostgresSettings
@@ -114,8 +115,13 @@ async def _grow(place: Place, there: int, servers: Servers, progress: Progress) 
     """Grow the database from `there` attachments to its size; creates it at the first call."""
     url = _url(place.database, servers) if there else await _create(place.database, servers)
     if place.attached > there:
-        async with connection(url, "codewell-bench") as opened:
+        async with connection(url, "codewell-bench") as opened, _indexed(place, opened, progress):
             await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
+
+
+def _indexed(place: Place, opened: Connection, progress: Progress) -> AbstractAsyncContextManager[None]:
+    """An index of ascending ids is the same whether it grows or is built; that of random ones grows as in life."""
+    return indexes_afterwards(opened, progress) if place.version == 7 else nullcontext()
 
 
 async def _create(database: str, servers: Servers) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
 from benchmarks.contenders import PRODUCT, Contender
-from benchmarks.grown_answers import grow
+from benchmarks.grown_answers import grow, indexes_afterwards
 from benchmarks.race import ALL_KINDS, CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.errors import CodewellError
@@ -126,7 +126,8 @@ async def grow_assignments(url: str, assigned: int, progress: Progress) -> None:
 
 
 async def _grow(opened: Connection, assigned: int, progress: Progress) -> None:
-    program_id = await grow(opened, PROGRAM, assigned, 0, 7, progress, scatter=True)
+    async with indexes_afterwards(opened, progress):
+        program_id = await grow(opened, PROGRAM, assigned, 0, 7, progress, scatter=True)
     progress(f"{PROGRAM}: storing {assigned:,} assignments")
     await opened.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
     await opened.execute(_DROP_KEY)

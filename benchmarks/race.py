@@ -7,7 +7,7 @@ topic holds as many answers, by its end offsets.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -104,23 +104,28 @@ async def run(heat: Heat, servers: Servers) -> Outcome:
     prefix = f"{heat.name}."
     await contestants.make_topics(servers, heat.contender, prefix)
     elsewhere = {} if heat.url is None else {"CODEWELL_POSTGRES_URL": heat.url}
-    async with contestants.processes(servers, heat.contender, prefix, heat.issuers, elsewhere) as children:
-        outcome = await _raced(heat, servers, prefix, children)
+    async with clients.started_producer(servers.kafka.bootstrap) as producer:
+        # The backlog is built while the processes start.
+        building = asyncio.create_task(asyncio.to_thread(heat.backlog, producer, heat.name, heat.requests))
+        async with contestants.processes(servers, heat.contender, prefix, heat.issuers, elsewhere) as children:
+            outcome = await _raced(heat, servers, prefix, children, producer, building)
     await check_given(heat, servers)
     return outcome
 
 
-async def _raced(heat: Heat, servers: Servers, prefix: str, children: Sequence[Child]) -> Outcome:
-    bootstrap = servers.kafka.bootstrap
-    counting = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    async with clients.started_producer(bootstrap) as producer, counting:
+async def _raced(
+    heat: Heat, servers: Servers, prefix: str, children: Sequence[Child], producer: AIOKafkaProducer,
+    building: Awaitable[Backlog],
+) -> Outcome:  # fmt: skip
+    counting = AIOKafkaConsumer(bootstrap_servers=servers.kafka.bootstrap, enable_auto_commit=False)
+    async with counting:
         answers = Answers(counting, prefix, heat.contender.topic)
         warm_up = f"{heat.name}_warm_up"
         await stock(heat, servers, warm_up, heat.warm_up)
         await heat.backlog(producer, warm_up, heat.warm_up).store()
         await answered(answers, heat.warm_up, children)
         await stock(heat, servers, heat.name, heat.codes)
-        backlog = heat.backlog(producer, heat.name, heat.requests)
+        backlog = await building
         kinds = _kinds(servers, children)
         with contestants.held(children) as go:
             await _store(backlog)

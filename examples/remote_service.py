@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers POSTs to any path."""
 
     def do_POST(self) -> None:
-        """Give codes to who has the secret."""
+        """Give codes to callers that have the secret."""
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         if not is_signed(headers, body):

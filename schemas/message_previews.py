@@ -6,11 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.api import Code
-from schemas.events import Id, ShortName
+from schemas.events import PROGRAMS_MAX, Id, ShortName
 from schemas.strict_model import StrictModel
 
 TEMPLATE_MAX = 100_000
-PROGRAMS_MAX = 16
 
 
 class MessageToPreview(StrictModel):

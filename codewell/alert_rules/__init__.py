@@ -1,1 +1,1 @@
-"""Rules of alerts: they are judged by figures of all programs, a few times in ten seconds."""
+"""Rules of alerts, judged every one to three seconds by figures of all programs."""

@@ -137,7 +137,7 @@ def _returns(rule: AlertRule, figures: Figures) -> Judgement:
 
 
 def _fallback(_: AlertRule, __: Figures) -> Judgement:
-    """Its alert is raised by who gives a fallback's code."""
+    """The worker that gives a fallback's code raises its alert."""
     return UNKNOWN
 
 

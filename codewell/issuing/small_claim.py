@@ -1,7 +1,7 @@
 """A claim of a few plain requests in one statement, where nothing has changed since the last claim.
 
-A claim reads the rules and locks blocks, decides, and writes: four round trips. Who has just made one knows what the
-next one would read, so that it can decide first, and let the database write only if it was right (`claim_known` in
+A claim reads the rules and locks blocks, decides, and writes: four round trips. A worker that has just made one knows
+what the next one would read, so it can decide first, and let the database write only if it was right (`claim_known` in
 0055_small_claims.sql). Otherwise nothing is written, and the usual claim follows.
 """
 

@@ -44,7 +44,7 @@ _WAIT_FOR_STANDBY: Final = """
 _NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 946684800000000"
 
 OnPublished = Callable[[Mapping[str, int], float], None]
-"""Is told how many events of each type were published, and how old the last one is (s)."""
+"""Called with how many events of each type were published, and how old the last one is (s)."""
 
 
 class Stream:

@@ -202,8 +202,8 @@ def is_same(answer: PublishedAnswer, rows: Sequence[AnswerRow], names: Mapping[i
             and bool(json.loads(answer.refusals) == json.loads(rows[0].refusals))
         )
     given = [(names.get(row.program_id or 0), row.code, names.get(row.asked_program_id or 0), row.link) for row in rows]
-    told = [(code.program, code.text, code.asked, code.link) for code in answer.codes]
-    return rows[0].preview == answer.preview and given == told
+    published = [(code.program, code.text, code.asked, code.link) for code in answer.codes]
+    return rows[0].preview == answer.preview and given == published
 
 
 def _answer(row: Mapping[str, Any]) -> PublishedAnswer:

@@ -84,10 +84,9 @@ def audit_details(of: Reservation) -> dict[str, object]:
 
 async def availability(connection: Connection, program_id: int, count: int, send_at: datetime | None) -> Availability:
     """What `reserve` would set aside now. Locks and changes nothing. Raises ProgramRefused as `reserve` does."""
-    program = await fill.rules(connection, program_id)
+    rules = await fill.rules(connection, program_id)
     now, _, _ = await fill.level(connection, program_id)
-    checks.check_program(program, now)
-    assert program is not None  # noqa: S101  checked above
+    program = checks.check_program(rules, now)
     lives_until = checks.lives_until(program, now, send_at)
     found = plan(await supply.read(connection, program, now, lives_until), count)
     return Availability(program=program.name, **found.model_dump())

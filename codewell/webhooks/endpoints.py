@@ -161,7 +161,7 @@ def _host(webhook: Webhook) -> str | None:
 
 
 def _shown_target(kind: EndpointKind, target: str) -> str:
-    """The target as it is stored in plain: of Slack's URLs only scheme and host, as who has the whole can post."""
+    """The target as it is stored in plain: of Slack's URLs only scheme and host, as anyone with all of it can post."""
     if kind != "slack":
         return target
     parts = urlsplit(target)

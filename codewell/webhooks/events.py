@@ -12,7 +12,7 @@ from codewell.infra.postgres.connection import Connection
 KEPT: Final = timedelta(days=14)
 _DELETED_MAX: Final = 2_000
 _FULL_TYPE: Final = re.compile(r"^dev\.codewell\.(?P<short>[a-z-]+)\.v\d+$")
-# Held shared by who stores events, and exclusively by who changes what an endpoint subscribes to: so an endpoint gets
+# Held in shared mode to store events, and exclusively to change what an endpoint subscribes to: so an endpoint gets
 # exactly the events that are stored after its `subscribed_at`. Unique among all advisory locks.
 _SUBSCRIPTIONS_LOCK: Final = (0x636F6465, 41)
 

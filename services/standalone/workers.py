@@ -1,4 +1,4 @@
-"""The services of a stack, as supervised processes: they import while the servers start, and are told their settings
+"""The services of a stack, as supervised processes: they import while the servers start, and get their settings
 once these are ready."""
 
 import asyncio

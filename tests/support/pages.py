@@ -1,5 +1,6 @@
 """Reads pages as text, and fills in their forms as a browser without scripts does."""
 
+import re
 from html.parser import HTMLParser
 
 import httpx
@@ -95,3 +96,10 @@ async def submit(client: httpx.AsyncClient, filled: Form, **fields: object) -> h
     if filled.method == "get":
         return await client.get(filled.action, params=data)  # type: ignore[arg-type]
     return await client.post(filled.action, data=data)
+
+
+def secret_on(page: httpx.Response) -> str:
+    """The secret that a page shows once."""
+    found = re.search(r'<code id="secret">([^<]+)</code>', page.text)
+    assert found is not None, page.text
+    return found[1]

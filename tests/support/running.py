@@ -14,7 +14,7 @@ STOP_LIMIT_S = 20.0
 Main = Callable[[Any, asyncio.Event], Awaitable[None]]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = LIMIT_S) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 2 * LIMIT_S) -> None:
     """Wait until the condition holds; the timeout fails the test."""
     deadline = time.monotonic() + timeout_s
     while not await condition():

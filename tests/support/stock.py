@@ -1,8 +1,7 @@
 """Situations that tests create or wait for: list blocks, holes, workers that wait for one another."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -12,17 +11,9 @@ from asyncpg.transaction import Transaction
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
+from tests.support.running import until
 
-POLL_S: Final = 0.01
 TIMEOUT_S: Final = 30.0
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait until the condition holds, within a time limit."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not await condition():
-        assert time.monotonic() < deadline, f"no {what} within {TIMEOUT_S} s"
-        await asyncio.sleep(POLL_S)
 
 
 async def until_waiting(connection: Connection, count: int = 1) -> None:

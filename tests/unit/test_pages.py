@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from benchmarks.commands import bench
 from codewell.infra.kafka.acls import acls
 from services.cli import codewell
+from services.cli.doctor import CONNECTIONS_MAX
 from tests.unit.test_links import pages
 
 ROOT: Final = Path(__file__).parents[2]
@@ -157,6 +158,27 @@ def test_every_principal_of_kafka_has_its_row() -> None:
 
     rows = re.findall(r"^\| `([a-z-]+)`", section, re.MULTILINE)
     assert rows == list(dict.fromkeys(one.principal for one in acls("")))
+
+
+def test_the_connections_of_each_service_are_those_that_doctor_counts() -> None:
+    page = (ROOT / "docs" / "operations" / "scale.md").read_text("utf-8")
+    [sentence] = re.findall(r"\*\*Connections to Postgres\*\*: at most ([^;]+);", page)
+
+    assert [int(number) for number in re.findall(r"\d+", sentence)] == list(CONNECTIONS_MAX.values())
+
+
+def test_the_members_that_the_architecture_names_are_there() -> None:
+    named = re.findall(r"`(\w+)\.(\w+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    named = [(owner, member) for owner, member in named if member not in {"py", "sql", "md"}]
+    modules = {path: path.read_text("utf-8") for name in CODE[:2] for path in (ROOT / name).rglob("*.py")}
+    schema = (ROOT / "tests" / "snapshots" / "data" / "database" / "schema.txt").read_text("utf-8")
+
+    def is_there(owner: str, member: str) -> bool:
+        homes = (text for path, text in modules.items() if path.stem == owner or f"class {owner}" in text)
+        return any(re.search(rf"\b{member}\b", text) for text in homes) or f"\n{owner}.{member} " in schema
+
+    assert named
+    assert [f"{owner}.{member}" for owner, member in named if not is_there(owner, member)] == []
 
 
 def test_the_structure_names_every_folder() -> None:

@@ -55,15 +55,15 @@ class ClusterFacts(NamedTuple):
     broker_count: int
     topics: Mapping[str, TopicFacts]
     hidden: tuple[str, ...]
-    """Topics that this user may not describe, or that are not there: a broker does not tell which."""
+    """Topics that this user may not describe, or that are not there: a broker does not say which."""
     controller_offset_s: float | None
-    """How far the controller's clock is ahead of this machine's; None where it is not told."""
+    """How far the controller's clock is ahead of this machine's; None where Kafka does not say."""
     clock_error_s: float
     """The most by which that may be wrong."""
     permissions: tuple[Permission, ...] | None
     """ACLs on topics; None where this user may not read them."""
     has_authorizer: bool | None
-    """Whether the cluster checks permissions at all; None where it is not told."""
+    """Whether the cluster checks permissions at all; None where Kafka does not say."""
 
 
 async def read_cluster(kafka_config: KafkaConfig, wanted: Collection[str]) -> ClusterFacts:

@@ -36,7 +36,7 @@ def use_states() -> dict[str, tuple[str, str]]:
     }
 
 
-def told(event: CodeEvent, masking: Masking, code_url: str) -> tuple[str, str, Any, str, str]:
+def timeline_entry(event: CodeEvent, masking: Masking, code_url: str) -> tuple[str, str, Any, str, str]:
     """An event for the timeline: icon, words, time, the rest as a text, and the page of another code."""
     icon, words = {
         "made": ("generate", _("Made")),

@@ -10,7 +10,7 @@ from codewell.pool.minter_cache import Minters
 from tests.integration.archiving.test_leaving import given, old, stocked
 from tests.support.factories import message
 from tests.support.old_answers import age, archive
-from tests.support.stock import until
+from tests.support.running import until
 
 
 async def makes_filter(connection: Connection) -> bool:

@@ -28,7 +28,8 @@ from codewell.profiles import profiles
 from codewell.redemption import till
 from schemas.program import Program, State
 from tests.support.factories import OFF, message, program
-from tests.support.stock import hold_code, list_block, until
+from tests.support.running import until
+from tests.support.stock import hold_code, list_block
 
 FIELDS = ({"name": "discount"}, {"name": "note"}, {"name": "secret", "save": False})
 ALL = ExportOptions()

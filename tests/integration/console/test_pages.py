@@ -7,14 +7,9 @@ import pytest
 
 from codewell.access import tokens
 from codewell.audit import audit_log
-from services.console.http import auth
 from tests.support.consoles import Consoles, settings
 
-
-@pytest.fixture(autouse=True)
-def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.console.pages.sign_ins.CACHE_TTL_S", 0.0)
-    monkeypatch.setattr(auth, "CACHE_TTL_S", 0.0)
+pytestmark = pytest.mark.usefixtures("no_token_cache")
 
 
 async def test_a_pasted_token_signs_in_and_leads_where_the_person_was_going(consoles: Consoles) -> None:

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends
 from codewell.access import sign_in_links
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
-from services.console.http import auth
 from services.console.pages.recent_sign_in import RECENT_SIGN_IN
 from services.console.pages.visit import CurrentVisit, PostedForm, enter, require_session
 from tests.support.consoles import Consoles
@@ -20,10 +19,7 @@ from tests.support.consoles import Consoles
 SENT: list[list[tuple[str, str]]] = []
 
 
-@pytest.fixture(autouse=True)
-def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.console.pages.sign_ins.CACHE_TTL_S", 0.0)
-    monkeypatch.setattr(auth, "CACHE_TTL_S", 0.0)
+pytestmark = pytest.mark.usefixtures("no_token_cache")
 
 
 @pytest.fixture

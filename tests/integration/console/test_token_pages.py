@@ -1,6 +1,5 @@
 """The screen of tokens and sessions."""
 
-import re
 from html import unescape
 from uuid import uuid4
 
@@ -9,14 +8,10 @@ import pytest
 
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
-from services.console.http import auth
 from tests.support.consoles import Consoles
+from tests.support.pages import secret_on
 
-
-@pytest.fixture(autouse=True)
-def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.console.pages.sign_ins.CACHE_TTL_S", 0.0)
-    monkeypatch.setattr(auth, "CACHE_TTL_S", 0.0)
+pytestmark = pytest.mark.usefixtures("no_token_cache")
 
 
 def wanted(**changed: object) -> dict[str, object]:
@@ -28,12 +23,6 @@ def wanted(**changed: object) -> dict[str, object]:
         "expires_in": "P90D",
     }
     return {**good, **changed}
-
-
-def secret_on(page: httpx.Response) -> str:
-    found = re.search(r'<code id="secret">([^<]+)</code>', page.text)
-    assert found is not None, page.text
-    return found[1]
 
 
 async def test_a_token_is_made_shown_once_and_revoked(consoles: Consoles, connection: Connection) -> None:

@@ -1,25 +1,17 @@
 """The screens of webhooks."""
 
-import re
 from datetime import UTC, datetime
 from uuid import uuid4
-
-import httpx
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.webhooks import WebhookEvent, enqueue, leases
 from tests.support.consoles import Consoles
+from tests.support.pages import secret_on
 
 
 def key(**more: object) -> dict[str, object]:
     return {"key": str(uuid4()), **more}
-
-
-def secret_on(page: httpx.Response) -> str:
-    found = re.search(r'<code id="secret">([^<]+)</code>', page.text)
-    assert found is not None, page.text
-    return found[1]
 
 
 async def test_a_webhook_is_made_its_secret_shown_once_and_its_deliveries_are_sent_again(

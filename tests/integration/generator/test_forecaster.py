@@ -13,7 +13,7 @@ from codewell.programs import programs
 from services.generator.forecaster import RUNS_OUT, Forecaster
 from tests.integration.forecast.test_reading import give
 from tests.support.factories import OFF, program
-from tests.support.stock import until
+from tests.support.running import until
 
 
 def shown() -> dict[str, float]:

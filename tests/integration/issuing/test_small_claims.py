@@ -22,7 +22,8 @@ from codewell.profiles.deciding_lock import DECIDING_LOCK, run_exclusively
 from codewell.programs import overview, programs
 from codewell.usage.tally import UsageTally
 from tests.support.factories import OFF, message, plain, program, step
-from tests.support.stock import delete_codes, reasons, until, until_waiting
+from tests.support.running import until
+from tests.support.stock import delete_codes, reasons, until_waiting
 
 FIELDS = '{"discount": "10"}'
 

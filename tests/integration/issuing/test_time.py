@@ -14,7 +14,8 @@ from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
-from tests.support.stock import list_block, reasons, until, until_waiting
+from tests.support.running import until
+from tests.support.stock import list_block, reasons, until_waiting
 
 # The same moment for each row that a statement changes.
 SOON = "statement_timestamp() + interval '0.3 s'"

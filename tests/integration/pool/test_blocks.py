@@ -15,7 +15,8 @@ from codewell.pool.fill import FillResult, announce_worker, generate, needy_prog
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import message, program
-from tests.support.stock import delete_codes, list_block, until
+from tests.support.running import until
+from tests.support.stock import delete_codes, list_block
 
 WORKERS = 6
 

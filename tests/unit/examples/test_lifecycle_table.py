@@ -64,3 +64,4 @@ def test_it_and_the_fold_agree_on_every_code(tmp_path: Path) -> None:
         }
         module.take(table, "codes-epoch-started", {"epoch": 2}, PARTITION, types.PARTITIONS)
         assert not table.execute("SELECT * FROM code").fetchall()
+        table.close()

@@ -300,5 +300,6 @@ def test_a_long_cell_does_not_hold_the_process(file: Path) -> None:
 
 def test_json_that_is_too_deep_to_parse_is_refused(file: Path) -> None:
     file.write_text("[1," + "[" * 3_990 + "\n")
-    with pytest.raises(FileRefused, match="The file is JSON"):
+    # From Python 3.13 on it is not too deep, but ends too early.
+    with pytest.raises(FileRefused, match=r"The file is JSON|Cannot tell which column"):
         read(file)

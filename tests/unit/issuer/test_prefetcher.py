@@ -105,10 +105,10 @@ async def test_few_records_are_fetched_once_a_batch() -> None:
     # What is fetched already is a batch: the next fetch is due once that is decided.
     assert len((await prefetcher.drain())[1]) == 2
     assert consumer.is_held
-    consumer.counts.put_nowait(1)
     waiting = asyncio.create_task(prefetcher.drain())
     await asyncio.sleep(0)
     assert not consumer.is_held
+    consumer.counts.put_nowait(1)
     await waiting
     await prefetcher.close()
 

@@ -1,7 +1,7 @@
 """One code: its text, its state, its history, and what can be done with it.
 
-The page's URL has the code's place, never its text. Who may redeem codes and not list them has no place: the page
-answers the form that looked the code up, and its forms carry the text.
+The page's URL has the code's place, never its text. A person who may redeem codes and not list them gets no place:
+the page answers the form that looked the code up, and its forms carry the text.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from schemas.history import CodeHistory
 from schemas.till import CodeUses
 from services.console.http.auth import visible_program
 from services.console.pages.api_calls import ApiRefusal, part
-from services.console.pages.code_words import done, told, use_states
+from services.console.pages.code_words import done, timeline_entry, use_states
 from services.console.pages.forms import Form
 from services.console.pages.masking import Masking
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
@@ -187,6 +187,7 @@ async def _page(
         "screens/code.html", status=status, program=name, code=code, masking=masking, fields=fields, may=may,
         url=f"{_url(name)}/{known.place}" if known.place else "", step_url=f"{_url(name)}/step",
         uses=await _uses(visit, name, code), use_states=use_states(),
-        events=[told(event, masking, code_url) for event in known.history.events], is_complete=known.history.complete,
+        events=[timeline_entry(event, masking, code_url) for event in known.history.events],
+        is_complete=known.history.complete,
         done=done(did, code), error=error, delete_error=delete_error,
     )  # fmt: skip

@@ -69,7 +69,7 @@ async def download(
 
 
 async def _profile_fields(visit: Visit) -> list[str]:
-    """The names of the fields that profiles have; none for who may not see them."""
+    """The names of the fields that profiles have; none for a person who may not see them."""
     if not visit.session.caller.sees_profiles:
         return []
     async with visit.here.pool.acquire() as connection:

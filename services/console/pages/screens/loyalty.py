@@ -77,7 +77,8 @@ async def list_programs(
 ) -> Response:
     """Fifty programs, by name, and the person's drafts.
 
-    Who may look codes up and not list programs gets the field for that; who may do neither, what they may do.
+    A person who may look codes up and not list programs gets the field for that; one who may do neither, what they
+    may do.
     """
     if not visit.may("read"):
         if visit.may("redeem", "support"):

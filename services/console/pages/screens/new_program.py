@@ -126,7 +126,7 @@ async def _create(visit: Visit, draft: Draft) -> Response:
     if wrong:
         return await _page(visit, draft, _first_step(wrong), wrong=wrong)
     await draft_desk.finish(visit, draft, settings["name"])
-    # Who may create programs and not read them has no page of theirs.
+    # A person who may create programs and not read them cannot see the page of one.
     made = f"/programs/{part(settings['name'])}" if visit.may("read") else "/programs"
     return visit.go(f"{made}?did=created")
 

@@ -53,8 +53,8 @@ async def reserve(visit: CurrentVisit, form: PostedForm, name: str) -> Response:
         if form.is_on("check"):
             at = {"at": form.text("send_at")} if form.text("send_at") else {}
             path = f"/programs/{part(name)}/availability"
-            told = await visit.api.get(path, Availability, {"count": count, **at})
-            return await _page(visit, name, values, {}, key, told=told)
+            availability = await visit.api.get(path, Availability, {"count": count, **at})
+            return await _page(visit, name, values, {}, key, availability=availability)
         answer = await visit.api.send("POST", f"/programs/{part(name)}/reservations", _body(values, count), key=key)
     except ApiRefusal as refusal:
         if refusal.status in {401, 403, 404}:
@@ -98,15 +98,16 @@ def _errors(refusal: ApiRefusal) -> _Errors:
 
 
 async def _page(
-    visit: Visit, name: str, values: Mapping[str, str], errors: _Errors, key: str, *, told: Availability | None = None,
-    did: str = "",
+    visit: Visit, name: str, values: Mapping[str, str], errors: _Errors, key: str, *,
+    availability: Availability | None = None, did: str = "",
 ) -> Response:  # fmt: skip
     now = await visit.api.get(f"/overview/{part(name)}", ProgramStock)
     path = f"/programs/{part(name)}/reservations"
     found = await visit.api.get(path, ApiPage[Reservation], {"limit": _SHOWN_MAX, "ended": True})
     return visit.render(
         "screens/reservations.html", status=422 if errors else 200, now=now, program=now.program, values=values,
-        errors=errors, key=key, told=told, limit=LIMITS.get(told.limit or "", "") if told else "", did=did,
+        errors=errors, key=key, availability=availability, did=did,
+        limit=LIMITS.get(availability.limit or "", "") if availability else "",
         reservations=[(badge_of(one.state), one) for one in found.items], states=STATES,
         may_write=visit.may("write") and now.state != "removed",
     )  # fmt: skip
