@@ -6,6 +6,7 @@ Of a text it is its first bytes, of a workbook the first lines that its child pr
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from codewell.errors import FileRefused
 from codewell.files.encoding import detect_encoding
 from codewell.files.limits import MIB, FileLimits
-from codewell.files.lines import text_lines
+from codewell.files.lines import TextLines
 from codewell.files.scan import SAMPLE_BYTES, Scan
 from codewell.files.sheets import check_workbook, sheet_lines
 from schemas.imports import ImportOptions
@@ -52,7 +53,8 @@ def lines_of(path: Path, scanned: Scan, options: ImportOptions, limits: FileLimi
     if scanned.kind == "text":
         encoding = detect_encoding(scanned, options.encoding).name
         try:
-            yield from _whole(text_lines(path, encoding, limits))
+            with closing(TextLines(path, encoding, limits)) as lines:
+                yield from _whole(lines)
         except FileRefused as error:
             # It may end within a character. If it is wrong before, so is the whole file.
             raise BeginningTooShort from error

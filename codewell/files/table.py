@@ -11,14 +11,15 @@ from typing import Final, NamedTuple
 from codewell.errors import FileRefused, FileUncertain
 from codewell.files import beginning
 from codewell.files.columns import Columns, find_columns
-from codewell.files.dialect import Dialect, FoundDialect, detect_dialect
+from codewell.files.dialect import FoundDialect, detect_dialect
 from codewell.files.encoding import FoundEncoding, detect_encoding
 from codewell.files.limits import FileLimits
-from codewell.files.lines import ROW_CHARS_MAX, text_lines
+from codewell.files.lines import TextLines
 from codewell.files.magic import refuse_other_text
 from codewell.files.number_format import CellKind
 from codewell.files.scan import Scan, refuse_change
 from codewell.files.sheets import check_workbook, sheet_lines
+from codewell.files.text_rows import AreUsual, TextRows
 from schemas.imports import ImportOptions, ReadColumn, Reading
 from schemas.moments import ZONE
 
@@ -35,52 +36,6 @@ class SheetCell(str):
 
     __slots__ = ("kind",)
     kind: CellKind
-
-
-class Rows:
-    """Rows parsed from text lines, with a size limit for each; `chars` counts the characters read for them so far."""
-
-    def __init__(self, lines: Iterator[str], dialect: type[Dialect], limits: FileLimits) -> None:
-        self.chars = 0
-        self._row_chars_end = ROW_CHARS_MAX
-        self._lines = lines
-        self._dialect = dialect
-        self._limits = limits
-
-    def __iter__(self) -> Iterator[list[str]]:
-        """Yield each row once. Raises FileRefused."""
-        # This limit is global to the process, and the same for all files.
-        csv.field_size_limit(self._limits.cell_chars_max)
-        count, columns_max = 0, self._limits.columns_max
-        try:
-            for row in csv.reader(self._limited_lines(), self._dialect):
-                count += 1
-                self._row_chars_end = self.chars + ROW_CHARS_MAX
-                if len(row) > columns_max:
-                    raise FileRefused(
-                        f"Row {count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
-                    )
-                yield row
-        except csv.Error as error:
-            if "field larger" not in str(error):
-                raise FileRefused(
-                    f"Row {count + 1:,} has an unclosed quote, or text after a closing one: double quotes inside of a "
-                    "cell, and put the whole cell in quotes."
-                ) from error
-            raise FileRefused(
-                f"Row {count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check for an "
-                "unclosed quote."
-            ) from error
-
-    def _limited_lines(self) -> Iterator[str]:
-        """A row with quoted cells may span many lines, so it has a limit of its own."""
-        for line in self._lines:
-            self.chars += len(line)
-            if self.chars > self._row_chars_end:
-                raise FileRefused(
-                    f"A row of the file has more than {ROW_CHARS_MAX:,} characters: check for an unclosed quote."
-                )
-            yield line
 
 
 class _SheetRows:
@@ -104,6 +59,10 @@ class _SheetRows:
                 raise FileRefused(f"Row {count:,} has a cell of more than {cell_chars_max:,} characters: shorten it.")
             yield row
 
+    def whole(self, count: int, are_usual: AreUsual) -> list[str]:  # noqa: ARG002  as TextRows
+        """No rows: their cells are found only line by line."""
+        return []
+
 
 def _sheet_cell(kind: CellKind, text: str) -> SheetCell:
     cell = SheetCell(text)
@@ -123,6 +82,9 @@ class Table(NamedTuple):
     chars: Callable[[], int]
     """The number of characters of the file that were read for the rows so far."""
     has_certain_encoding: bool
+    whole: Callable[[int, AreUsual], list[str]]
+    """The next of the rows, at most so many, each as its only cell, if they are usual; else none is taken, and `rows`
+    has them. To be called only behind those that detection examined. Raises FileRefused."""
     share: Callable[[int], float]
     """How much of the file is read with this number of rows, of 1. Of a text it is estimated by characters."""
 
@@ -130,7 +92,7 @@ class Table(NamedTuple):
 class _Source(NamedTuple):
     """How the lines of a file are read."""
 
-    rows: Rows | _SheetRows
+    rows: TextRows | _SheetRows
     encoding: FoundEncoding | None
     found: FoundDialect | None
     sheet: str | None
@@ -162,7 +124,7 @@ def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
         reading = _reading(scan, source, columns, options)
         yield Table(
             columns, reading, first, chain(first, rows, _unchanged(path, scan)), lambda: source.rows.chars, certain,
-            _share(scan, source),
+            source.rows.whole, _share(scan, source),
         )  # fmt: skip
     finally:
         lines.close()
@@ -190,7 +152,7 @@ def _source(scan: Scan, lines: Iterator[str], options: ImportOptions, limits: Fi
     refuse_other_text("".join(sample[:_FIRST_ROWS]))
     found = detect_dialect(sample, options.delimiter)
     encoding = detect_encoding(scan, options.encoding)
-    return _Source(Rows(chain(sample, lines), found.dialect, limits), encoding, found, None, [])
+    return _Source(TextRows(sample, lines, found.dialect, limits), encoding, found, None, [])
 
 
 def _read_sample(lines: Iterator[str]) -> list[str]:
@@ -202,7 +164,9 @@ def _read_sample(lines: Iterator[str]) -> list[str]:
     return sample
 
 
-def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Generator[str, None, None]:
+def _lines(
+    path: Path, scan: Scan, options: ImportOptions, limits: FileLimits
+) -> TextLines | Generator[str, None, None]:
     if scan.kind == "text" and options.sheet is not None:
         raise FileRefused("The file is text and has no sheets: leave the sheet out.")
     if scan.kind != "text" and (options.delimiter is not None or options.encoding is not None):
@@ -210,7 +174,7 @@ def _lines(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -
     if scan.is_beginning:
         return beginning.lines_of(path, scan, options, limits)
     if scan.kind == "text":
-        return text_lines(path, detect_encoding(scan, options.encoding).name, limits)
+        return TextLines(path, detect_encoding(scan, options.encoding).name, limits)
     if scan.kind == "xlsx":
         check_workbook(path, limits)
     return sheet_lines(path, options.sheet, limits)

@@ -1,7 +1,8 @@
 """Candidate codes and bad rows: what the rows of a file become."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, overload
 
 from schemas.imports import Reason
 
@@ -46,13 +47,37 @@ class BadRow(NamedTuple):
     """What is wrong, and what to do; empty where the reason says it."""
 
 
+NO_ATTRIBUTES: Final = BlockAttributes(None, None)
+
+
+class UsualCandidates(Sequence[Candidate]):
+    """Candidates of rows in turn, without attributes and profiles: held as texts, and made where one is looked at."""
+
+    def __init__(self, first: int, texts: list[str]) -> None:
+        """`first` is the row of the first text."""
+        self._first = first
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, place: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Candidate]: ...
+    def __getitem__(self, place: int | slice) -> Candidate | Sequence[Candidate]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        return Candidate(range(self._first, self._first + len(self))[place], self.texts[place], NO_ATTRIBUTES, "")
+
+
 class Chunk(NamedTuple):
     """Consecutive rows of a file."""
 
     after: int
     """The number of rows of the file before these."""
     rows: int
-    candidates: list[Candidate]
+    candidates: Sequence[Candidate]
     """With different texts."""
     bad: list[BadRow]
     case_variants: int = 0
@@ -61,7 +86,9 @@ class Chunk(NamedTuple):
     """How much of the file is read with these rows, of 1."""
 
 
-NO_ATTRIBUTES: Final = BlockAttributes(None, None)
+def texts_of(candidates: Sequence[Candidate]) -> list[str]:
+    """Their texts, in order."""
+    return candidates.texts if isinstance(candidates, UsualCandidates) else [one.text for one in candidates]
 
 
 def bad_row(row: int, text: str, reason: Reason, detail: str = "") -> BadRow:

@@ -22,10 +22,11 @@ import asyncpg
 from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
-from codewell.imports.candidates import BadRow, Candidate, Chunk, bad_row
+from codewell.imports.candidates import BadRow, Candidate, Chunk, UsualCandidates, bad_row, texts_of
 from codewell.imports.known_texts import drop_alike, drop_holders, drop_listed, drop_minted
 from codewell.imports.placing import (
     BlockChanged,
+    BlockPlace,
     BlockRun,
     Growing,
     block_runs,
@@ -48,8 +49,9 @@ from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # A crash of the server may lose the last chunks, from which the import goes on; its end waits for the disk.
 _LOCK: Final = """
-    SELECT state, rows_read, bad, started_at, set_config('synchronous_commit', 'off', true) FROM import WHERE id = $1
-    FOR NO KEY UPDATE
+    SELECT state, rows_read, bad, started_at, set_config('synchronous_commit', 'off', true),
+           CASE WHEN $2 AND has_sequence_privilege(s.name, 'USAGE') THEN nextval(s.name) END AS block_id
+    FROM import, pg_get_serial_sequence('block', 'id') AS s (name) WHERE id = $1 FOR NO KEY UPDATE OF import
     """
 
 # Much less than Postgres' deadlock timeout, after which it would end either of two transactions.
@@ -119,6 +121,10 @@ class ChunkWriter:
         # Set while the file has texts that the program already has: then a look-up before the insert pays off.
         self._check_first = False
         self._folds = False
+        # For the next block, so that its texts can be copied early. It is larger than those of all blocks so far. Drawn
+        # only once chunks are copied early, by who may use the sequence: a console must not.
+        self._draws = False
+        self._next_block: int | None = None
 
     async def take(self, chunk: Chunk) -> None:
         """Store the valid candidates of a chunk, and record its bad rows. No chunk may be copied early meanwhile.
@@ -151,11 +157,16 @@ class ChunkWriter:
 
         `before` is the chunk before, if that is copied early and not yet stored.
         """
+        self._draws = True
         growing = self._growing if before is None else before.growing
         runs = block_runs(chunk.candidates, growing)
-        # No other transaction can use a block that is still to be made.
-        if self._check_first or not runs or any(run.at is None for run in runs):
+        if self._check_first or not runs or any(run.attached for run in runs):
             return None
+        if any(run.at is None for run in runs):
+            at, self._next_block = self._next_block, None
+            if at is None or sum(run.at is None for run in runs) > 1:
+                return None
+            runs = [run._replace(at=run.at or BlockPlace(at, 0)) for run in runs]
         copying = asyncio.create_task(self._copy(connection, runs))
         return CopiedChunk(connection, chunk, runs, grown(growing, runs), copying)
 
@@ -186,11 +197,13 @@ class ChunkWriter:
         self, connection: Connection, chunk: Chunk, mark: UUID | None, copied: CopiedChunk | None = None
     ) -> Growing:
         """Store a chunk in the current transaction, and return the growing blocks after it."""
-        if any(one.profile_id for one in chunk.candidates):
+        usual = isinstance(chunk.candidates, UsualCandidates)
+        if not usual and any(one.profile_id for one in chunk.candidates):
             await hold_deciding_lock(connection)
-        row = await connection.fetchrow(_LOCK, self._import_id)
+        row = await connection.fetchrow(_LOCK, self._import_id, self._draws and self._next_block is None)
         if row["state"] != "running" or (self._rows_read is not None and row["rows_read"] != self._rows_read):
             raise ImportEnded
+        self._next_block = self._next_block or row["block_id"]
         program = await locked(connection, self._program_id)
         if program is None:
             raise ImportEnded
@@ -214,7 +227,9 @@ class ChunkWriter:
             good = await drop_alike(ProgramCodes(connection, self._minters, program.id), good, bad)
         room = max(0, program.room)
         good = await drop_holders(connection, program, now, good, bad)
-        bad, good = [*bad, *(bad_row(one.row, one.text, "over_maximum") for one in good[room:])], good[:room]
+        if len(good) > room:
+            bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
+            good = good[:room]
         if copied is not None and len(good) < len(chunk.candidates):
             raise _CopyUseless
         attached, growing = await self._store(connection, program, now, row["started_at"], good, copied)
@@ -222,15 +237,9 @@ class ChunkWriter:
         counted.update(one.reason for one in bad)
         await self._write_bad_rows(connection, bad)
         await connection.execute(
-            _COUNT,
-            self._import_id,
-            len(good),
-            chunk.after + chunk.rows,
-            attached,
-            json.dumps(counted),
-            chunk.case_variants,
-            chunk.share,
-        )
+            _COUNT, self._import_id, len(good), chunk.after + chunk.rows, attached, json.dumps(counted),
+            chunk.case_variants, chunk.share,
+        )  # fmt: skip
         return growing
 
     async def _store(
@@ -239,7 +248,7 @@ class ChunkWriter:
         program: ProgramRules,
         now: datetime,
         started_at: datetime,
-        good: list[Candidate],
+        good: Sequence[Candidate],
         copied: CopiedChunk | None,
     ) -> tuple[int, Growing]:
         """Put codes into blocks; return how many were attached, and the growing blocks after that."""
@@ -247,12 +256,13 @@ class ChunkWriter:
             return 0, self._growing
         if copied is None:
             runs = await make_blocks(connection, program, self._import_id, now, block_runs(good, self._growing))
+            self._next_block = None
             self._storing()
             await copy_texts(connection, program.id, runs)
         else:
-            runs = copied.runs
+            runs = await make_blocks(connection, program, self._import_id, now, copied.runs)
         if self._folds:
-            await folded_texts.add(connection, program.id, [one.text for one in good])
+            await folded_texts.add(connection, program.id, texts_of(good))
         attached = await self._attach(connection, program, now, started_at, runs)
         await grow_blocks(connection, runs)
         return attached, grown(self._growing, runs)

@@ -7,7 +7,7 @@ from typing import Final
 from codewell.errors import FileRefused
 from codewell.files.limits import FileLimits
 from codewell.files.table import Table
-from codewell.imports.candidates import Candidate, CandidateRules, Chunk, first_of_each
+from codewell.imports.candidates import BadRow, CandidateRules, Chunk, UsualCandidates, first_of_each, texts_of
 from codewell.imports.row_checker import RowChecker
 from schemas.imports import ImportOptions
 
@@ -30,17 +30,22 @@ def chunks(
     next(islice(table.rows, after, after), None)
     check = RowChecker(table, rules, options)
     cases = _CaseVariants()
-    while rows := _next_rows(table, size):
-        if after + len(rows) - columns.first > limits.rows_max:
+    while True:
+        texts = table.whole(size, check.are_usual) if after >= len(table.first) else []
+        rows = [] if texts else _next_rows(table, size)
+        count = len(texts) or len(rows)
+        if not count:
+            return
+        if after + count - columns.first > limits.rows_max:
             raise FileRefused(
                 f"The file has more than {limits.rows_max:,} rows: split it, or raise CODEWELL_IMPORT_ROWS_MAX.",
                 reason="file_too_large",
             )
-        chunk = Chunk(after, len(rows), [], [])
-        check.check(rows, chunk)
-        after += len(rows)
-        good = first_of_each(chunk.candidates, chunk.bad)
-        yield chunk._replace(candidates=good, case_variants=cases.add(good), share=table.share(after))
+        bad: list[BadRow] = []
+        good = UsualCandidates(after + 1, texts) if texts else first_of_each(check.check(rows, after, bad), bad)
+        variants = cases.add(texts_of(good))
+        after += count
+        yield Chunk(after - count, count, good, bad, variants, table.share(after))
 
 
 class _CaseVariants:
@@ -57,9 +62,8 @@ class _CaseVariants:
         self._exact: set[int] | None = None
         self._count = 0
 
-    def add(self, candidates: list[Candidate]) -> int:
+    def add(self, texts: list[str]) -> int:
         """How many of these texts do, each of which is another one."""
-        texts = [one.text for one in candidates]
         if not texts:
             return 0
         # In one step for speed: no text has a line break.
@@ -86,6 +90,14 @@ class _CaseVariants:
 
     def _count_among(self, joined: str, count: int) -> int:
         assert self._folded is not None  # noqa: S101  for mypy
+        if self._exact is None and self._count < _CASES_MAX:
+            # The most common case by far: none is like another one.
+            before = len(self._folded)
+            self._folded.update(_hashes(joined.casefold()))
+            if len(self._folded) == before + count:
+                self._keep(joined, count)
+                return 0
+            self._folded = {one for earlier in self._texts for one in _hashes(earlier.casefold())}
         folded = set(_hashes(joined.casefold()))
         again = 0
         if len(folded) < count or not self._folded.isdisjoint(folded):

@@ -8,7 +8,7 @@ from uuid import UUID
 from codewell.codes import lookup
 from codewell.codes.program_codes import ProgramCodes
 from codewell.codes.state import DELETED_AT
-from codewell.imports.candidates import BadRow, Candidate, bad_row
+from codewell.imports.candidates import BadRow, Candidate, bad_row, texts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.assignments import assigned_codes
@@ -34,7 +34,7 @@ _DELETED: Final = f"""
 
 async def drop_listed(
     connection: Connection, program_id: int, import_id: UUID, good: Sequence[Candidate], bad: list[BadRow]
-) -> list[Candidate]:
+) -> Sequence[Candidate]:
     """Drop texts that are already in a list; a text in a list of this import is a duplicate in the file."""
     rows = await connection.fetch(_LISTED, program_id, [one.text for one in good], import_id)
     listed: dict[str, Reason] = {
@@ -45,7 +45,7 @@ async def drop_listed(
     return [one for one in good if one.text not in listed]
 
 
-async def drop_alike(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+async def drop_alike(codes: ProgramCodes, good: Sequence[Candidate], bad: list[BadRow]) -> Sequence[Candidate]:
     """Drop texts that fold onto another code of the folding program or of the file, or onto a code of its templates."""
     templates = await folded_texts.foldings(codes.connection, codes.minters, codes.program_id)
     texts = [one.text for one in good]
@@ -58,30 +58,28 @@ async def drop_alike(codes: ProgramCodes, good: list[Candidate], bad: list[BadRo
     return [one for one in good if one.text not in clashes]
 
 
-async def drop_minted(codes: ProgramCodes, good: list[Candidate], bad: list[BadRow]) -> list[Candidate]:
+async def drop_minted(codes: ProgramCodes, good: Sequence[Candidate], bad: list[BadRow]) -> Sequence[Candidate]:
     """Drop texts that a template of the program has minted."""
-    minted = await lookup.minted(codes, [one.text for one in good])
+    minted = await lookup.minted(codes, texts_of(good))
+    if not minted:
+        return good
     places = [(at.block["id"], at.position) for at in minted.values()]
-    deleted = (
-        {
-            (row["block_id"], row["position"])
-            for row in await codes.connection.fetch(_DELETED, *map(list, zip(*places, strict=True)))
-        }
-        if places
-        else set()
-    )
+    deleted = {
+        (row["block_id"], row["position"])
+        for row in await codes.connection.fetch(_DELETED, *map(list, zip(*places, strict=True)))
+    }
     gone = {text for text, place in zip(minted, places, strict=True) if place in deleted}
     bad += [
         bad_row(one.row, one.text, "deleted_in_program" if one.text in gone else "already_in_program")
         for one in good
         if one.text in minted
     ]
-    return [one for one in good if one.text not in minted] if minted else good
+    return [one for one in good if one.text not in minted]
 
 
 async def drop_holders(
-    connection: Connection, program: ProgramRules, now: datetime, good: list[Candidate], bad: list[BadRow]
-) -> list[Candidate]:
+    connection: Connection, program: ProgramRules, now: datetime, good: Sequence[Candidate], bad: list[BadRow]
+) -> Sequence[Candidate]:
     """Drop codes for profiles that hold a code of a program that gives the same code again."""
     if not program.reuses_codes:
         return good

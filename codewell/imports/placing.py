@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from codewell.imports.candidates import BlockAttributes, Candidate
+from codewell.imports.candidates import NO_ATTRIBUTES, BlockAttributes, Candidate, UsualCandidates, texts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import copy_codes
 from codewell.pool.expiry import expiry_in_pool
@@ -16,13 +16,16 @@ from codewell.pool.program_rules import ProgramRules
 BLOCK_CODES_MAX: Final = 100_000
 _KIND_AND_PROFILE: Final = attrgetter("kind", "profile_id")
 
-_NEW_BLOCKS: Final = """
-    INSERT INTO block (program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at)
-    SELECT $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
-    FROM unnest($4::bigint[], $5::bigint[], $6::timestamptz[], $7::jsonb[])
-        WITH ORDINALITY AS b (size, given, expires_at, fields, n) ORDER BY b.n
+_COLUMNS: Final = "program_id, kind, size, next, attached, open, expires_at, fields, origin, import_id, created_at"
+_VALUES: Final = """
+    $1, 'list', b.size, b.given, b.given, b.given = 0, b.expires_at, b.fields, 'import', $2, $3
+    FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::jsonb[])
+        WITH ORDINALITY AS b (id, size, given, expires_at, fields, n) ORDER BY b.n
     RETURNING id
     """
+_NEW_BLOCKS: Final = f"INSERT INTO block ({_COLUMNS}) SELECT {_VALUES}"
+# The id was drawn before.
+_DRAWN_BLOCKS: Final = f"INSERT INTO block (id, {_COLUMNS}) OVERRIDING SYSTEM VALUE SELECT b.id, {_VALUES}"
 
 # A block that claims have emptied meanwhile is closed, and stays closed; a reservation may have taken codes out of it.
 _GROW: Final = """
@@ -36,18 +39,18 @@ class BlockChanged(Exception):
 
 
 class BlockPlace(NamedTuple):
-    """A block, and the position in it for the next code: its size, where it grows."""
+    """A block, and the position in it for the next code: its size, where it grows; 0: it is still to be made."""
 
     id: int
     position: int
 
 
 class BlockRun(NamedTuple):
-    """Codes that go into one block, in order, and where; None: into a block that is still to be made."""
+    """Codes that go into one block, in order, and where; None: into a new block, whose id is not known yet."""
 
     kind: BlockAttributes
     attached: bool
-    candidates: list[Candidate]
+    candidates: Sequence[Candidate]
     at: BlockPlace | None
 
 
@@ -57,6 +60,8 @@ Growing = dict[BlockAttributes, BlockPlace]
 
 def block_runs(good: Sequence[Candidate], growing: Growing) -> list[BlockRun]:
     """Group codes by the attributes of their block, in file order."""
+    if isinstance(good, UsualCandidates):
+        return [BlockRun(NO_ATTRIBUTES, False, good, _room(growing.get(NO_ATTRIBUTES), len(good)))]
     runs: dict[tuple[BlockAttributes, bool], list[Candidate]] = {}
     for (kind, profile_id), some in groupby(good, _KIND_AND_PROFILE):
         runs.setdefault((kind, profile_id != ""), []).extend(some)
@@ -78,14 +83,15 @@ def grown(growing: Growing, runs: Sequence[BlockRun]) -> Growing:
 async def make_blocks(
     connection: Connection, program: ProgramRules, import_id: UUID, now: datetime, runs: Sequence[BlockRun]
 ) -> list[BlockRun]:
-    """The runs, those without a place in new blocks."""
-    new = [run for run in runs if run.at is None]
+    """Make the blocks that are still to be made, and return the runs with their places."""
+    new = [run for run in runs if run.at is None or not run.at.position]
     if not new:
         return list(runs)
     sizes = [len(run.candidates) for run in new]
     given = [len(run.candidates) if run.attached else 0 for run in new]
     rows = await connection.fetch(
-        _NEW_BLOCKS, program.id, import_id, now, sizes, given,
+        _NEW_BLOCKS if new[0].at is None else _DRAWN_BLOCKS, program.id, import_id, now,
+        [run.at and run.at.id for run in new], sizes, given,
         [expires_at(program, now, run.kind) for run in new], [run.kind.fields for run in new],
     )  # fmt: skip
     ids = (row["id"] for row in rows)
@@ -94,7 +100,7 @@ async def make_blocks(
 
 async def copy_texts(connection: Connection, program_id: int, runs: Sequence[BlockRun]) -> None:
     """Store the texts at their places, in the current transaction."""
-    texts = [(*run.at, [one.text for one in run.candidates]) for run in runs if run.at is not None]
+    texts = [(*run.at, texts_of(run.candidates)) for run in runs if run.at is not None]
     source = copy_codes.stream(program_id, texts)
     await connection.copy_to_table("code", source=source, columns=copy_codes.COLUMNS, format="binary")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,7 +41,7 @@ class CheckedRows(NamedTuple):
     reading: Reading
     columns: list[PreviewColumn]
     rows: int
-    good: list[Candidate]
+    good: Sequence[Candidate]
     bad: list[BadRow]
     case_variants: int
 

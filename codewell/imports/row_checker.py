@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from codewell.errors import FileRefused
 from codewell.files.code_names import PLACEHOLDERS, is_rounded
 from codewell.files.table import SheetCell, Table, refuse_unsure
-from codewell.imports.candidates import NO_ATTRIBUTES, BlockAttributes, Candidate, CandidateRules, Chunk, bad_row
+from codewell.imports.candidates import NO_ATTRIBUTES, BadRow, BlockAttributes, Candidate, CandidateRules, bad_row
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from schemas import patterns
 from schemas.imports import ImportOptions, Reason
@@ -50,19 +50,21 @@ class RowChecker:
         self._kinds: dict[BlockAttributes, BlockAttributes] = {}
         self._plain_numbers = options.plain_numbers
         self._head = table.columns.names[table.columns.code] if table.columns.names else None
-        self._unlike = PLACEHOLDERS | {self._head}
+        self._unlike = PLACEHOLDERS | {self._head, ""}
         self._zone = zone_named(table.reading.time_zone)
         # A delimiter too many moves the cells behind it into other columns; the cells of a sheet have their places.
         self._width = table.columns.width if table.reading.kind == "text" else None
         self._unsure = None if table.has_certain_encoding else table.reading.encoding
+        used = table.columns
+        self._only_codes = used.profile is None and used.expiry is None and not used.fields and self._unsure is None
 
-    def check(self, rows: list[list[str]], chunk: Chunk) -> None:
-        """Sort these rows into the chunk's candidates and bad rows."""
-        columns, place = self._columns, self._columns.code
-        plain = columns.profile is None and columns.expiry is None and not columns.fields and self._unsure is None
-        append, unlike = chunk.candidates.append, self._unlike
+    def check(self, rows: list[list[str]], after: int, bad: list[BadRow]) -> list[Candidate]:
+        """The candidates among these rows, which are behind the first `after`; the others are appended to `bad`."""
+        good: list[Candidate] = []
+        plain, place = self._only_codes, self._columns.code
+        append, unlike = good.append, self._unlike
         width = sys.maxsize if self._width is None else self._width
-        for number, row in enumerate(rows, chunk.after + 1):
+        for number, row in enumerate(rows, after + 1):
             cell = row[place] if len(row) > place else ""
             text = cell.strip()
             # The most common row by far: a text, and nothing that needs another look.
@@ -74,9 +76,20 @@ class RowChecker:
                 continue
             checked = self._row(row, cell)
             if isinstance(checked, _Bad):
-                chunk.bad.append(bad_row(number, text, *checked))
+                bad.append(bad_row(number, text, *checked))
             else:
                 append(Candidate(number, *checked))
+        return good
+
+    def are_usual(self, cells: list[str]) -> bool:
+        """Whether each of these cells, alone in its row, is the text of a candidate to `check`, and another one."""
+        joined = "".join(cells)
+        return (
+            self._only_codes and self._columns.code == 0
+            and " " not in joined and "=" not in joined and "+" not in joined and joined.isprintable()
+            and max(map(len, cells), default=0) <= CODE_CHARACTERS_MAX
+            and self._unlike.isdisjoint(cells) and len(set(cells)) == len(cells)
+        )  # fmt: skip
 
     def _row(self, row: list[str], cell: str) -> tuple[str, BlockAttributes, str] | _Bad:
         if self._width is not None and any(map(str.strip, row[self._width :])):

@@ -4,13 +4,15 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
 from codewell.infra.postgres.copy_binary import BEGIN, END
 
 COLUMNS: Final = ("block_id", "position", "program_id", "text")
 
 # Field count; block, position and program, each with its length prefix; length of the text.
-_HEAD: Final = struct.Struct(">hiqiqiqi").pack
-
+_HEAD: Final = struct.Struct(">hiqiqiqi")
+_POSITION: Final = slice(18, 26)
 
 # So many texts take half a millisecond.
 _PIECE_TEXTS: Final = 2_000
@@ -34,9 +36,21 @@ def _pieces(program_id: int, runs: Iterable[tuple[int, int, Sequence[str]]]) -> 
     yield BEGIN
     for block_id, first, texts in runs:
         for begin in range(0, len(texts), _PIECE_TEXTS):
-            piece: list[bytes] = []
-            for position, text in enumerate(texts[begin : begin + _PIECE_TEXTS], first + begin):
-                encoded = text.encode()
-                piece += (_HEAD(4, 8, block_id, 8, position, 8, program_id, len(encoded)), encoded)
-            yield b"".join(piece)
+            yield _piece(program_id, block_id, first + begin, texts[begin : begin + _PIECE_TEXTS])
     yield END
+
+
+def _piece(program_id: int, block_id: int, first: int, texts: Sequence[str]) -> bytes:
+    joined, length = "".join(texts), len(texts[0])
+    if joined.isascii() and set(map(len, texts)) == {length}:
+        # Texts of one length, as templates make them, in an eighth of the time.
+        rows = np.empty((len(texts), _HEAD.size + length), np.uint8)
+        rows[:, : _HEAD.size] = np.frombuffer(_HEAD.pack(4, 8, block_id, 8, 0, 8, program_id, length), np.uint8)
+        rows[:, _POSITION] = np.arange(first, first + len(texts), dtype=">i8").view(np.uint8).reshape(-1, 8)
+        rows[:, _HEAD.size :] = np.frombuffer(joined.encode(), np.uint8).reshape(-1, length)
+        return rows.tobytes()
+    piece: list[bytes] = []
+    for position, text in enumerate(texts, first):
+        encoded = text.encode()
+        piece += (_HEAD.pack(4, 8, block_id, 8, position, 8, program_id, len(encoded)), encoded)
+    return b"".join(piece)

@@ -6,13 +6,9 @@ The setting `failpoints` arms them; by default none is armed. A worker passes on
 import os
 import signal
 from enum import StrEnum
-from typing import Final
-
-import structlog
+from typing import Any, Final
 
 from codewell.errors import SettingsInvalid
-
-log = structlog.get_logger()
 
 _ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -77,6 +73,7 @@ def arm(text: str) -> None:
             )
         _armed[Failpoint(name)] = (int(count or 1), _ACTIONS[action])
     if _armed:
+        log = _logger()
         log.warning("failpoints_armed", failpoints=text)
 
 
@@ -89,5 +86,13 @@ def reach(point: Failpoint) -> None:
         _armed[point] = (left - 1, number)
         return
     del _armed[point]
+    log = _logger()
     log.warning("failpoint_reached", point=point.value)
     os.kill(os.getpid(), number)
+
+
+def _logger() -> Any:
+    # It takes a tenth of a command's start, and a command has no failpoints.
+    import structlog
+
+    return structlog.get_logger()

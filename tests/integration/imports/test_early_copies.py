@@ -4,15 +4,14 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.files import lines as file_lines
-from codewell.files.limits import FileLimits
-from codewell.imports import chunk_writer, placing
+from codewell.imports import chunk_writer, chunks, placing, run
+from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
 from codewell.infra.uuid7 import uuid7
@@ -63,16 +62,28 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
     return Turns(monkeypatch)
 
 
-async def test_all_are_copied_ahead_but_those_that_begin_a_block(
+async def test_all_are_copied_ahead_also_those_that_begin_a_block(
     files: Files, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placing, "BLOCK_CODES_MAX", 30)
     await program(files.connection, files.minters, **IMPORT)
     texts = [f"C-{n}" for n in range(55)]
     assert (await files.bring_in(lines(texts))).imported == 55
-    assert turns.stored == [True, True, True, True]
+    assert turns.stored == [True] * 5
     assert await files.texts() == texts
     assert [row["size"] for row in await files.connection.fetch("SELECT size FROM block ORDER BY id")] == [30, 25]
+    assert await audit(files.connection) == []
+
+
+async def test_a_chunk_that_begins_several_blocks_waits_for_its_turn(files: Files, turns: Turns) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    texts = [f"C-{n}" for n in range(50)]
+    rows = [f"{text},{2098 if n < 30 else 2099 + n % 2}-01-01" for n, text in enumerate(texts)]
+    done = await files.bring_in(lines(rows), column="1", expiry_column="2", header=False)
+    assert done.imported == 50
+    # The fourth and none else.
+    assert turns.stored == [True, True, True]
+    assert [row["size"] for row in await files.connection.fetch("SELECT size FROM block ORDER BY id")] == [30, 10, 10]
     assert await audit(files.connection) == []
 
 
@@ -189,13 +200,13 @@ async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
     texts = [f"C-{n}" for n in range(300)]
     begun = await files.begin(lines(texts))
     is_stored = threading.Event()
-    real_lines, real_store = file_lines.limited_lines, ChunkWriter.store_copied
+    real_store = ChunkWriter.store_copied
 
-    def slow(file: TextIO, limits: FileLimits) -> Iterator[str]:
-        for number, line in enumerate(real_lines(file, limits)):
-            if number == 155:
+    def slow(*given: Any) -> Iterator[Chunk]:
+        for chunk in chunks.chunks(*given):
+            if chunk.after == 150:
                 assert is_stored.wait(10)
-            yield line
+            yield chunk
 
     async def store(writer: ChunkWriter, copied: Any) -> bool:
         done = await real_store(writer, copied)
@@ -203,7 +214,7 @@ async def test_a_file_that_is_read_slowly_leaves_no_transaction_open(
             is_stored.set()
         return done
 
-    monkeypatch.setattr(file_lines, "limited_lines", slow)
+    monkeypatch.setattr(run, "chunks", slow)
     monkeypatch.setattr(ChunkWriter, "store_copied", store)
     assert (await files.go_on(begun)).imported == 300
     assert turns.stored == [True] * 29

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from typing import Any, TextIO
+from itertools import count
+from typing import Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from codewell.audit.promises import audit
 from codewell.errors import FileRefused
 from codewell.files import lines as file_lines
 from codewell.files.limits import FileLimits
+from codewell.files.lines import TextLines
 from codewell.imports import chunk_writer, imports, placing, run, undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.profiles.deciding_lock import DECIDING_LOCK
@@ -138,17 +139,18 @@ async def test_a_command_that_is_stopped_while_it_reads_stops(files: Files, monk
     """The file is not closed under the thread that reads it."""
     await program(files.connection, files.minters, **IMPORT)
     begun = await files.begin(lines([f"C-{n}" for n in range(500)]))
-    reading, go_on = threading.Event(), threading.Event()
-    real = file_lines.limited_lines
+    reading, go_on, pieces = threading.Event(), threading.Event(), count()
+    real = TextLines._piece
 
-    def bounded(file: TextIO, limits: FileLimits) -> Iterator[str]:
-        for number, line in enumerate(real(file, limits)):
-            if number == 150:
-                reading.set()
-                assert go_on.wait(10)
-            yield line
+    def bounded(opened: TextLines) -> str:
+        # The third: the first one is read to detect how the file is written.
+        if next(pieces) == 2:
+            reading.set()
+            assert go_on.wait(10)
+        return real(opened)
 
-    monkeypatch.setattr(file_lines, "limited_lines", bounded)
+    monkeypatch.setattr(file_lines, "_PIECE_CHARS", 1_000)
+    monkeypatch.setattr(TextLines, "_piece", bounded)
     running = asyncio.ensure_future(files.go_on(begun))
     await asyncio.to_thread(reading.wait, 10)
     running.cancel()

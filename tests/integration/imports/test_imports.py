@@ -11,6 +11,7 @@ from codewell.audit.promises import audit
 from codewell.codes.lookup import find
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import FileRefused, ProgramRefused
+from codewell.files import table
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
@@ -37,7 +38,9 @@ def files(connection: Connection, minters: Minters, tmp_path: Path, database_url
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows that are taken many at once, but for those of the first chunk."""
     monkeypatch.setattr(run, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(table, "_FIRST_ROWS", 5)
 
 
 async def stock(connection: Connection) -> tuple[int, int, int]:

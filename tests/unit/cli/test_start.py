@@ -16,6 +16,12 @@ def test_no_command_loads_what_only_others_need() -> None:
     assert run.stdout.split() == []
 
 
+def test_an_import_loads_no_library_that_only_services_need() -> None:
+    asked = "import sys, codewell.imports.run; print(*({'aiokafka', 'rich', 'structlog'} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 _ASKED: Final = """
 import sys
 from click.testing import CliRunner
