@@ -6,8 +6,8 @@ Request ids are of version 7; a database with ids of version 4 is measured besid
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -16,6 +16,7 @@ from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import POSTGRES, fresh_servers
 from benchmarks.grown_answers import IdVersion, grow, indexes_afterwards
 from benchmarks.grown_assignments import bench_assignments, grow_assignments
+from benchmarks.huge_pages import allowed_huge_pages
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
@@ -24,10 +25,10 @@ from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
 from codewell.infra.uuid7 import uuid7
-from services.standalone.postgres import PostgresSettings
 from services.standalone.servers import Servers
 
 RATIO_GOAL: Final = 0.9
+_HUGE_PAGES: Final = "SHOW huge_pages_status"
 
 
 class Place(NamedTuple):
@@ -58,7 +59,7 @@ async def bench_grown(
     databases: set[str] = set()
     ratios: dict[Place, list[float]] = {}
     beside = [Place("random", random, 4)] if random else []
-    async with fresh_servers(progress, _postgres()) as servers:
+    async with _servers(report, progress) as servers:
         there = 0
         growing: list[Coroutine[Any, Any, None]] = []
         if assigned:
@@ -92,10 +93,19 @@ async def bench_grown(
     return report
 
 
-def _postgres() -> PostgresSettings:
-    """Shared buffers of a quarter of the memory, as we advise, and no checkpoint by time during a run."""
+@asynccontextmanager
+async def _servers(report: Report, progress: Progress) -> AsyncIterator[Servers]:
+    """Shared buffers of a quarter of the memory, as we advise, and no checkpoint by time during a run.
+
+    They have huge pages where root runs it and the kernel has enough of them; the report says whether.
+    """
     quarter_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20
-    return replace(POSTGRES, shared_buffers=f"{quarter_mb}MB", more={"checkpoint_timeout": "1h"})
+    settings = replace(POSTGRES, shared_buffers=f"{quarter_mb}MB", more={"checkpoint_timeout": "1h"})
+    with allowed_huge_pages(quarter_mb):
+        async with fresh_servers(progress, settings) as servers:
+            async with connection(servers.postgres.url, "codewell-bench") as opened:
+                report.machine["huge_pages"] = await opened.fetchval(_HUGE_PAGES)
+            yield servers
 
 
 def _report(report: Report, rates: dict[str, list[float]], ratios: dict[Place, list[float]]) -> None:

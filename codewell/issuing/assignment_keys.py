@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Final
 
 from codewell.issuing.model import AssignmentKey, ManualRequest, Request, RequestEvent, as_key
@@ -30,18 +30,22 @@ def assignment_keys(program: ProgramRules, events: Sequence[RequestEvent]) -> li
     return list(map(as_key, zip(repeat(program.id), profile_ids, scopes)))
 
 
-def all_keys(requests: Iterable[Request], programs: Mapping[str, ProgramRules]) -> set[AssignmentKey]:
-    """Under which keys any of these requests may get a code again; `programs` by short name."""
+def keys_by_names(
+    requests: Iterable[Request], programs: Mapping[str, ProgramRules]
+) -> dict[tuple[str, ...], list[AssignmentKey]]:
+    """Under which keys requests may get a code again, by their short names; `programs` by theirs.
+
+    Of requests that name one program these are their keys in their order.
+    """
     events: defaultdict[tuple[str, ...], list[RequestEvent]] = defaultdict(list)
     for _, event, names, _, _ in requests:
         events[names].append(event)
-    keys: set[AssignmentKey] = set()
-    for names, some in events.items():
-        for name in names:
-            program = programs.get(name)
-            if program is not None and program.reuses_codes:
-                keys.update(assignment_keys(program, some))
-    return keys
+    reusing = {name: program for name, program in programs.items() if program.reuses_codes}
+    return {
+        names: list(chain.from_iterable(assignment_keys(reusing[name], some) for name in names if name in reusing))
+        for names, some in events.items()
+        if not reusing.keys().isdisjoint(names)
+    }
 
 
 def _scope(reuse: str, event: RequestEvent) -> str:

@@ -4,7 +4,8 @@ A program that shares one code with everybody has one, of the empty profile.
 """
 
 import struct
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
@@ -24,7 +25,7 @@ from codewell.infra.postgres.copy_binary import (
     text,
     timestamp,
 )
-from codewell.issuing.model import AssignmentKey, PooledCode, as_code, as_key
+from codewell.issuing.model import AssignmentKey, PooledCode, Run, as_code, as_key
 
 _COLUMNS: Final = ("program_id", "profile_id", "scope", "block_id", "position", "code", "expires_at", "fields")
 
@@ -53,6 +54,15 @@ _ASSIGN: Final = """
         FROM program WHERE id = h.program_id)
     RETURNING 1
     """
+# Sorted: two claims of the same profiles could deadlock otherwise. At each of these positions is one of these answers.
+_ASSIGN_RUNS: Final = f"""
+    INSERT INTO holding ({_ROW})
+    SELECT program_id, profile_id, $4, block_id, position, code, expires_at, fields
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS run (block_id, first, last)
+    JOIN answer USING (block_id)
+    WHERE position BETWEEN first AND last AND NOT again
+    ORDER BY profile_id COLLATE "C"
+    """  # noqa: S608  constants
 # Up to so many, one statement costs less than the two round trips more of COPY.
 INSERTED_MAX: Final = 100
 # Field count and program, then the length of the profile's id; block and position, then the length of the code.
@@ -103,10 +113,32 @@ async def assign_all(
         if await assign(connection, assignments) != len(assignments):
             raise AssignmentTaken
         return
-    try:
-        # asyncpg would read plain bytes as a file path.
-        source = memoryview(_encode(assignments))
+    # asyncpg would read plain bytes as a file path.
+    source = memoryview(_encode(assignments))
+    with _taken():
         await connection.copy_to_table("holding", source=source, columns=_COLUMNS, format="binary")
+
+
+async def assign_runs(connection: Connection, runs: Sequence[Run]) -> None:
+    """Store the codes of these runs, of one program and scope, as their profiles'. Their answers are stored already.
+
+    The server copies what it has just read: that takes a fifth of the time of encoding it again. Raises
+    AssignmentTaken as `assign_all` does.
+    """
+    with _taken():
+        await connection.execute(
+            _ASSIGN_RUNS,
+            [run.block_id for run in runs],
+            [run.positions[0] for run in runs],
+            [run.positions[-1] for run in runs],
+            runs[0].scope,
+        )
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    try:
+        yield
     except asyncpg.UniqueViolationError as error:
         if not violates(error, "holding_once"):
             raise

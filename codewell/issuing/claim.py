@@ -153,6 +153,7 @@ class Claims:
                 lambda program, request: preview_text(previews.get(program.id), program, request),
                 reserved_claim.joined(own, stocks),
                 locked.oldest,
+                look_up.keys_by_names,
             )
             look_up.check(decision)
             await claim_queries.write(connection, decision, look_up.assigned)

@@ -11,7 +11,7 @@ import asyncpg
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
 from codewell.issuing.answer_runs import run_rows
-from codewell.issuing.assignments import AssignmentTaken, assign_all
+from codewell.issuing.assignments import AssignmentTaken, assign_all, assign_runs
 from codewell.issuing.decision import Decision
 from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.model import AnswerRow, AssignmentKey, LockedBlock, LockedPrograms, LockedStock, Lot
@@ -239,6 +239,9 @@ async def write(connection: Connection, decision: Decision, stored: Collection[A
     if rows or decision.taken:
         taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
         await connection.execute(_APPEND_AND_TAKE, *_columns(taken, 3), *_columns(rows, len(AnswerRow._fields)))
+    assigned_runs = decision.assigned_runs
+    if assigned_runs:
+        await assign_runs(connection, assigned_runs)
     if decision.assignments:
         await assign_all(connection, decision.assignments, decision.assignments if stored is None else stored)
 

@@ -30,13 +30,15 @@ def decide(
     preview: Preview,
     reserved: Mapping[Scope, Mapping[int, ReservedStock]] = MappingProxyType({}),
     oldest: UUID | None = None,
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]] = MappingProxyType({}),
 ) -> Decision:
     """Give codes from `stocks` (by program id) to `requests` in their order, by the rules that hold at `now`.
 
     `now` is the database's time. A name that is not in `programs` is refused as unknown. A program's stock holds the
     codes that this claim has locked; its `pooled` counts all codes of its pool, whichever worker has locked them.
     Requests of a campaign or scenario that has reservations take from `reserved` instead. Requests with ids before
-    `oldest` are refused; with it, `requests` are in the order of their ids.
+    `oldest` are refused; with it, `requests` are in the order of their ids. `keys_by_names`: what the function of this
+    name made of `requests` and `programs`, if it did.
     """
     batch = BatchDecider(programs, stocks, assignments, now, preview)
     old: frozenset[int] = frozenset() if oldest is None else _refuse_old(batch, requests, oldest)
@@ -45,7 +47,7 @@ def decide(
     if old:
         others = [index for index in range(len(requests)) if index not in old]
     else:
-        runs = take_runs(requests, programs, stocks, assignments, now)
+        runs = take_runs(requests, programs, stocks, assignments, now, keys_by_names)
         batch.decision.runs.extend(runs.runs)
         batch.decision.assignments.update(runs.assignments)
         batch.decision.usage.update(runs.usage)

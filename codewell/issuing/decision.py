@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from codewell.issuing.answer_runs import AnyRun
-from codewell.issuing.model import AnswerRow, AssignmentKey, PooledCode, Request
+from codewell.issuing.model import AnswerRow, AssignmentKey, PooledCode, Request, Run
 from codewell.pool.program_rules import Source
 from codewell.usage.usage_key import UsageKey
 
@@ -19,7 +19,7 @@ class Decision(NamedTuple):
     taken: dict[int, tuple[int, int]]
     """Block id -> (position after the last given code, codes given)."""
     assignments: dict[AssignmentKey, PooledCode]
-    """New assignments: the code that each key gets from now on."""
+    """New assignments: the code that each key gets from now on. Without those of `runs` with a scope."""
     busy: dict[int, list[int]]
     """Program id -> indexes of requests whose remaining codes are all locked by other workers."""
     unmade: dict[tuple[int, Source], list[int]]
@@ -39,6 +39,11 @@ class Decision(NamedTuple):
     """As `taken`, for blocks of reservations, with the campaign or scenario whose requests got the codes."""
     busy_reserved: dict[int, list[int]]
     """Reservation id -> indexes of requests whose reserved codes are all locked by other workers."""
+
+    @property
+    def assigned_runs(self) -> list[Run]:
+        """The runs whose codes are assigned to their profiles."""
+        return [run for run in self.runs if isinstance(run, Run) and run.scope is not None]
 
     @classmethod
     def empty(cls) -> "Decision":

@@ -8,11 +8,13 @@ decided again by a claim that looks.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from codewell.infra.postgres.connection import Connection
-from codewell.issuing.assignment_keys import all_keys
+from codewell.issuing.assignment_keys import keys_by_names
 from codewell.issuing.assignments import INSERTED_MAX, AssignmentTaken, assigned_codes
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import AssignmentKey, PooledCode, Request, all_live
@@ -35,6 +37,8 @@ class LookUp(NamedTuple):
     keys: int
     """How many different keys it has."""
     skipped: bool
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]] = MappingProxyType({})
+    """As the function of this name made them."""
 
     def held(self, now: datetime) -> Counter[int]:
         """Program id -> how many of its profiles have an unexpired code."""
@@ -44,7 +48,7 @@ class LookUp(NamedTuple):
 
     def check(self, decision: Decision) -> None:
         """Raise AssignmentTaken where a claim that has not looked gave a profile no code: it may have one already."""
-        if self.skipped and len(decision.assignments) < self.keys:
+        if self.skipped and len(decision.assignments) + sum(len(run.ids) for run in decision.assigned_runs) < self.keys:
             raise AssignmentTaken
 
 
@@ -71,15 +75,17 @@ class LookUps:
         program_ids = [program.id for program in programs.values() if program.reuses_codes]
         if not program_ids:
             return LookUp({}, [], 0, skipped=False)
-        keys = all_keys(requests, programs)
+        by_names = keys_by_names(requests, programs)
+        keys = set(chain.from_iterable(by_names.values()))
         seen = [self._seen.get(id_, _NOTHING) for id_ in program_ids]
         # Few are stored by an upsert, which would replace a code that expires just after the decision.
         if len(keys) <= INSERTED_MAX or any(one.empty < one.enough for one in seen):
-            return LookUp(await assigned_codes(connection, list(keys)), program_ids, len(keys), skipped=False)
+            found = await assigned_codes(connection, list(keys))
+            return LookUp(found, program_ids, len(keys), skipped=False, keys_by_names=by_names)
         for id_, one in zip(program_ids, seen, strict=True):
             # Until it is known how it went.
             self._seen[id_] = _Seen(0, min(2 * one.enough, _EMPTY_MAX))
-        return LookUp({}, program_ids, len(keys), skipped=True)
+        return LookUp({}, program_ids, len(keys), skipped=True, keys_by_names=by_names)
 
     def learn(self, look_up: LookUp) -> None:
         """Remember the look-up of a claim that is stored."""

@@ -263,6 +263,8 @@ class Run(NamedTuple):
     expires_at: datetime | None
     fields: str | None
     answered_at: datetime
+    scope: str | None = None
+    """In which each profile's code is assigned to it from now on; None where `Runs.assignments` says so, or nothing."""
 
     def answer(self, number: int) -> list[AnswerRow]:
         """The row of one request, by its number in the columns."""

@@ -10,51 +10,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate, chain, compress, repeat
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from codewell.issuing import model
 from codewell.issuing.answer_runs import AnyRun, GivingBlock, MixedRun, RefusedRun
 from codewell.issuing.assignment_keys import assignment_key, assignment_keys
 from codewell.issuing.model import AgainRun, AssignmentKey, LockedStock, PooledCode, Request, Run, all_live, as_code
+from codewell.issuing.plain_groups import grouped
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reply import around
 from codewell.pool.expiry import expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import UsageKey
-from schemas.plain_events import PlainRender, PlainStep
 
 # Fewer requests of a program share a run with those of other programs: a run of its own costs as much as some of them.
 RUN_MIN: Final = 32
 _new: Final = tuple.__new__
-_SOURCES: Final[dict[type, Source]] = {
-    PlainRender: Source.CAMPAIGN, PlainStep: Source.SCENARIO, model.ManualRequest: Source.PERSON
-}  # fmt: skip
 
 
-class PlainGroups(NamedTuple):
-    """The requests of a batch by what decides them."""
-
-    plain: dict[tuple[tuple[str, ...], Source], list[int]]
-    """(short names, source) -> the places of its plain requests."""
-    others: list[int]
-    """The places of all other requests."""
-
-
-def grouped(requests: Sequence[Request]) -> PlainGroups:
-    """Which requests are plain."""
-    plain: dict[tuple[tuple[str, ...], Source], list[int]] = {}
-    others: list[int] = []
-    by_kind: dict[tuple[type, tuple[str, ...]], list[int]] = {}
-    for index, (_, event, names, waited_until, links) in enumerate(requests):
-        kind = event.__class__
-        if kind not in _SOURCES or event.preview or waited_until is not None or links is not None:
-            others.append(index)
-            continue
-        group = by_kind.get((kind, names))
-        if group is None:
-            group = by_kind[kind, names] = plain[names, _SOURCES[kind]] = []
-        group.append(index)
-    return PlainGroups(plain, others)
+_KEYS: Final = attrgetter("keys")
+_SCOPE: Final = attrgetter("scope")
 
 
 class Runs(NamedTuple):
@@ -62,7 +38,7 @@ class Runs(NamedTuple):
 
     runs: list[AnyRun]
     assignments: dict[AssignmentKey, PooledCode]
-    """Of programs that reuse codes. Another request of the same profile gets the same code."""
+    """Of programs that reuse codes, without those of runs. Another request of the profile gets the same code."""
     others: list[int]
     usage: Counter[UsageKey]
 
@@ -83,6 +59,7 @@ def take_runs(
     stocks: Mapping[int, LockedStock],
     assigned: Mapping[AssignmentKey, PooledCode],
     now: datetime,
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]] = MappingProxyType({}),
 ) -> Runs:
     """Take the codes of plain requests from `stocks`, and those that their profiles have from `assigned`.
 
@@ -91,24 +68,26 @@ def take_runs(
     """
     plain, others = grouped(requests)
     found = Runs([], {}, others, Counter())
-    groups = _open_groups(found, requests, plain, programs, assigned, now)
+    groups = _open_groups(found, requests, plain, programs, assigned, keys_by_names, now)
     wanted = dict(Counter(name for index in others for name in requests[index].names))
     for names, _, _, indexes, _ in groups:
         for name in names:
             wanted[name] = wanted.get(name, 0) + len(indexes)
     lacking = {name for name, count in wanted.items() if name in programs and stocks[programs[name].id].left < count}
+    if lacking:
+        others.extend(chain.from_iterable(group.indexes for group in groups if not lacking.isdisjoint(group.names)))
+        groups = [group for group in groups if lacking.isdisjoint(group.names)]
+    # Nothing else looks up what these profiles get, and one statement stores it in the order of the profiles.
+    alone = not others and sum(map(bool, map(_KEYS, groups))) == 1
     few: list[_PlainGroup] = []
     usage = found.usage
     for group in groups:
         names, own, source, indexes, keys = group
-        if lacking and not lacking.isdisjoint(names):
-            others += indexes
-            continue
         for program in own:
             usage_key = _new(UsageKey, (program.id, source, "attached"))
             usage[usage_key] = usage.get(usage_key, 0) + len(indexes)
         if keys or (len(indexes) >= RUN_MIN and len(names) == 1):
-            _give(found, requests, group, stocks, now)
+            _give(found, requests, group, stocks, now, alone=alone)
         elif indexes:
             few.append(group)
     if few:
@@ -123,6 +102,7 @@ def _open_groups(
     plain: Mapping[tuple[tuple[str, ...], Source], list[int]],
     programs: Mapping[str, ProgramRules],
     assigned: Mapping[AssignmentKey, PooledCode],
+    keys_by_names: Mapping[tuple[str, ...], Sequence[AssignmentKey]],
     now: datetime,
 ) -> list[_PlainGroup]:
     """The requests that get the next codes. Refuses those to closed programs, and gives again what profiles have."""
@@ -142,7 +122,12 @@ def _open_groups(
         if len(names) > 1 or programs[names[0]].shared:
             found.others.extend(indexes)
         else:
-            reusing.append(_PlainGroup(names, (programs[names[0]],), source, indexes, []))
+            program = programs[names[0]]
+            keys = list(keys_by_names.get(names, ()))
+            # Requests of these names may be of another source, or not plain.
+            if len(keys) != len(indexes):
+                keys = assignment_keys(program, [requests[index].event for index in indexes])
+            reusing.append(_PlainGroup(names, (program,), source, indexes, keys))
     if reusing:
         groups += _without_code(found, requests, reusing, programs, assigned, now)
     return groups
@@ -161,11 +146,17 @@ def _refuse(
 
 
 def _give(
-    found: Runs, requests: Sequence[Request], group: _PlainGroup, stocks: Mapping[int, LockedStock], now: datetime
-) -> None:
-    """Give the next codes of one program in runs of its own."""
+    found: Runs, requests: Sequence[Request], group: _PlainGroup, stocks: Mapping[int, LockedStock], now: datetime,
+    *, alone: bool,
+) -> None:  # fmt: skip
+    """Give the next codes of one program in runs of its own. `alone`: no other request of the batch gets a new one."""
     [program] = group.programs
     given = list(_runs([requests[index] for index in group.indexes], program, stocks[program.id], now))
+    scopes = set(map(_SCOPE, group.keys))
+    if alone and len(scopes) == 1 and all(map(_is_range, given)):
+        [scope] = scopes
+        found.runs.extend(run._replace(scope=scope) for run in given)
+        return
     found.runs.extend(given)
     if group.keys:
         found.assignments.update(zip(group.keys, chain.from_iterable(map(_codes, given)), strict=True))
@@ -233,6 +224,8 @@ def _without_code(
         if (program := programs.get(name)) is not None and program.reuses_codes
     }
     left = [_give_again(found, requests, group, assigned, now) for group in groups]
+    if not first and len(left) == 1 and len(set(left[0].keys)) == len(left[0].keys):
+        return left
     for group in left:
         # Backwards, so that the first one stays.
         own = dict(zip(reversed(group.keys), reversed(group.indexes), strict=True))
@@ -249,11 +242,10 @@ def _give_again(
     assigned: Mapping[AssignmentKey, PooledCode],
     now: datetime,
 ) -> _PlainGroup:
-    """Give profiles that have a code that one again, and return those that never had one, with their keys."""
-    _, [program], source, indexes, _ = group
-    keys = assignment_keys(program, [requests[index].event for index in indexes])
+    """Give profiles that have a code that one again, and return those that never had one."""
+    _, [program], source, indexes, keys = group
     if not assigned:
-        return group._replace(keys=keys)
+        return group
     codes = list(map(assigned.get, keys))
     live = all_live(filter(None, codes), now)
     lives = [code is not None and (live or code.lives_at(now)) for code in codes]
@@ -279,6 +271,10 @@ def _first_of_each(found: Runs, group: _PlainGroup, first: Mapping[AssignmentKey
         return group
     found.others.extend(index for index, is_own in zip(group.indexes, own, strict=True) if not is_own)
     return group._replace(indexes=list(compress(group.indexes, own)), keys=list(compress(group.keys, own)))
+
+
+def _is_range(run: Run) -> bool:
+    return run.positions[-1] - run.positions[0] == len(run.positions) - 1
 
 
 def _codes(run: Run) -> Iterable[PooledCode]:

@@ -18,7 +18,7 @@ from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.issuing.claim_queries import ROWS_APPENDED_MAX
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import LockedBlock, LockedPrograms, Request, Run
-from codewell.issuing.runs import grouped
+from codewell.issuing.plain_groups import grouped
 from codewell.pool.demand import LowPool, low_pool
 from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import ProgramRules

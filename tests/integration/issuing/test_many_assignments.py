@@ -1,11 +1,14 @@
-"""Assignments of large batches, which are stored by COPY where no profile had one, and by an upsert where one had.
+"""Assignments of large batches: stored from their answers where all requests are plain and no profile had one, else by
+COPY, and by an upsert where one had.
 
-Every other request is plain, so it is decided as a column's part.
+Every other request is plain, so it is decided as a column's part, or all are.
 """
 
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
@@ -22,13 +25,16 @@ from tests.support.stock import until_waiting
 COUNT = 250
 
 
-def requests(numbers: Iterable[int] = range(COUNT)) -> list[Request]:
-    return [asked(number) for number in numbers]
+either = pytest.mark.parametrize("all_plain", [False, True])
 
 
-def asked(number: int) -> Request:
+def requests(numbers: Iterable[int] = range(COUNT), *, all_plain: bool = False) -> list[Request]:
+    return [asked(number, is_plain=all_plain or number % 2 == 1) for number in numbers]
+
+
+def asked(number: int, *, is_plain: bool) -> Request:
     request = message("SPRING", profile_id=f"p-{number:03}")
-    return plain(request) if number % 2 else request
+    return plain(request) if is_plain else request
 
 
 def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:
@@ -37,17 +43,20 @@ def rows(claimed: ClaimResult, requests: Iterable[Request]) -> list[AnswerRow]:
     return [claimed.rows[id_][0] if run is None else run[0].answer(run[1])[0] for id_, run in found]
 
 
+@either
 async def test_each_profile_gets_its_code_again_as_it_was(
-    connection: Connection, claims: Claims, others: Claims, minters: Minters
+    connection: Connection, claims: Claims, others: Claims, minters: Minters, all_plain: bool
 ) -> None:
     spring = await program(connection, minters, reuse="profile", ttl=timedelta(days=1), ttl_from="attachment", **OFF)
-    await generate(connection, minters, spring.id, COUNT, '{"discount": "10"}')
-    first, again = requests(), requests()
+    # Of two blocks.
+    await generate(connection, minters, spring.id, COUNT // 2, '{"discount": "10"}')
+    await generate(connection, minters, spring.id, COUNT // 2, '{"discount": "5"}')
+    first, again = requests(all_plain=all_plain), requests(all_plain=all_plain)
 
     given = await claims.attach(first)
     repeated = await others.attach(again)
 
-    assert (len(given.given), len(repeated.given)) == (COUNT // 2, COUNT // 2)
+    assert (len(given.given), len(repeated.given)) == 2 * (COUNT if all_plain else COUNT // 2,)
     for row, copy in zip(rows(given, first), rows(repeated, again), strict=True):
         assert (row.again, copy.again) == (False, True)
         assert (copy[2:5], copy[7:11]) == (row[2:5], row[7:11])
@@ -98,13 +107,14 @@ async def test_assignments_are_stored_in_the_order_of_their_keys_and_read_as_the
     assert await assigned_codes(connection, [*of_one, AssignmentKey(9, "p-99", "campaign:a")]) == of_one
 
 
+@either
 async def test_profiles_that_another_worker_assigns_meanwhile_keep_those_codes(
-    connection: Connection, claims: Claims, bystander: Connection, minters: Minters
+    connection: Connection, claims: Claims, bystander: Connection, minters: Minters, all_plain: bool
 ) -> None:
     spring = await program(connection, minters, reuse="profile", **OFF)
     await generate(connection, minters, spring.id, COUNT, None)
     # Their ids are in another order than their profiles, by which all workers store assignments.
-    wanted = requests(reversed(range(COUNT)))
+    wanted = requests(reversed(range(COUNT)), all_plain=all_plain)
     code = PooledCode(0, 0, "of another", None, None)
     other = bystander.transaction()
     await other.start()

@@ -6,6 +6,7 @@ prepared, with its real parameters, also after the fifth time, when Postgres may
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -16,9 +17,9 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
-from codewell.issuing.assignments import assigned_codes
+from codewell.issuing.assignments import assign_runs, assigned_codes
 from codewell.issuing.decision import Decision
-from codewell.issuing.model import AssignmentKey
+from codewell.issuing.model import AssignmentKey, Run
 from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
@@ -142,6 +143,18 @@ async def test_held_codes_are_found_by_their_key(
 
     statement = "profile_id = ANY" if is_one_scope else "JOIN holding h USING"
     assert indexes(plans, statement, "holding") == {"holding_once"}
+
+
+async def test_answers_are_assigned_by_their_positions(connection: Connection, plans: Plans) -> None:
+    block_id, last = await connection.fetchrow(
+        "SELECT block_id, max(position) FROM answer WHERE NOT again GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
+    )
+    run = Run([], [], 1, block_id, range(last + 1), [], None, None, datetime.now(UTC), "hand")
+    for _ in range(EXECUTIONS):
+        await assign_runs(connection, [run])
+        await connection.execute("DELETE FROM holding WHERE scope = 'hand'")
+
+    assert indexes(plans, "JOIN answer USING", "answer") == {"answer_code_once"}
 
 
 async def test_a_code_is_found_by_its_number_and_by_its_text(

@@ -72,6 +72,17 @@ def rows_of(decision: Decision) -> list[AnswerRow]:
     return [*decision.rows, *(row for run in decision.runs for row in run_rows(run))]
 
 
+def assigned_by_runs(decision: Decision) -> Held:
+    """The assignments that are not in the decision's, as they are stored from the answers of runs."""
+    return {
+        AssignmentKey(run.program_id, profile_id, run.scope or ""): PooledCode(
+            run.block_id, position, text, run.expires_at, run.fields
+        )
+        for run in decision.assigned_runs
+        for profile_id, position, text in zip(run.profile_ids, run.positions, run.texts, strict=True)
+    }
+
+
 def decided(requests: list[Request], left: int, held: Held) -> tuple[Decision, dict[int, LockedStock]]:
     stocks = {id_: stock(id_, 0 if id_ == 5 else left) for id_ in PROGRAMS}
     programs: dict[str, ProgramRules] = {program.name: program for program in PROGRAMS.values()}
@@ -105,12 +116,13 @@ def test_columns_give_what_one_by_one_gives(
     assert Counter(tuple(row[at] for at in kept) for row in rows) == Counter(
         tuple(row[at] for at in kept) for row in one_by_one.rows
     )
-    assert columns.assignments.keys() == one_by_one.assignments.keys()
+    assigned = columns.assignments | assigned_by_runs(columns)
+    assert assigned.keys() == one_by_one.assignments.keys()
     for row in rows:
         if row.program_id == REUSES and not row.preview:
             code = PooledCode(row.block_id or 0, row.position or 0, row.code or "", row.expires_at, row.fields)
             key = AssignmentKey(REUSES, row.profile_id, "")
-            assert (columns.assignments.get(key) or held[key]) == code
+            assert (assigned.get(key) or held[key]) == code
     given = [row[3:5] for row in rows if row.block_id is not None and not row.again]
     assert len(set(given)) == len(given)
     assert columns.taken == one_by_one.taken
@@ -173,6 +185,33 @@ def test_requests_to_a_program_that_reuses_codes_are_too() -> None:
         [("p-1", False)],
     ]
     assert [(row.profile_id, row.again) for row in decision.rows] == [("p-1", True), ("p-3", False)]
+
+
+def test_new_profiles_of_one_scope_are_assigned_by_their_runs() -> None:
+    [first, *_] = new = [plain(message("REUSES", profile_id=f"p-{number}")) for number in range(6)]
+    other, step_too = plain(message("A")), plain(step("REUSES", profile_id="p-9"))
+
+    def scopes(*requests: Request, left: int = 9, skipped: int = 3, reuse: str = "profile") -> list[str | None]:
+        own = rules("REUSES", id=REUSES, reuse=reuse)
+        stocks = {id_: stock(id_, left + skipped) for id_ in PROGRAMS}
+        for _ in range(skipped):
+            stocks[REUSES].take()
+        programs: dict[str, ProgramRules] = {program.name: program for program in (*PROGRAMS.values(), own)}
+        decision = decide(list(requests), programs, stocks, {}, NOW, lambda *_: "")
+        assert len(decision.assignments) + len(assigned_by_runs(decision)) == len(requests) - requests.count(other)
+        return [run.scope for run in decision.runs if isinstance(run, Run)]
+
+    assert scopes(*new) == [""]
+    assert scopes(*new, other) == [""]
+    assert scopes(*new, reuse="campaign") == ["campaign:spring"]
+    elsewhere = plain(message("REUSES", campaign_id="autumn", profile_id="p-7"))
+    assert scopes(*new, elsewhere, reuse="campaign") == [None]
+    # Two statements could wait for those of another claim in turn.
+    assert scopes(*new, step_too) == [None, None]
+    # Positions between these are of other answers.
+    assert scopes(*new, skipped=0) == [None, None]
+    # Another request of the profile has to find the code.
+    assert len(decided([*new, first._replace(id=message("A").id)], 9, {})[0].assignments) == len(new)
 
 
 @pytest.mark.parametrize("kinds", list(product(["message", "step", "two programs"], repeat=3)))
