@@ -26,6 +26,7 @@ async def url() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     finally:
         server.close()
+        # From Python 3.12 on it waits for connections: the client ends before.
         await server.wait_closed()
 
 
@@ -40,7 +41,7 @@ async def asked(client: Client, url: str, key: bytes, count: int) -> list[str]:
     return [one.code for one in await client.order(url, request, [key], 1_800_000_000)]
 
 
-async def test_side_by_side_each_gets_codes_of_its_own_after_so_long(client: Client, url: str) -> None:
+async def test_side_by_side_each_gets_codes_of_its_own_after_so_long(url: str, client: Client) -> None:
     began = asyncio.get_running_loop().time()
     one, other = await asyncio.gather(asked(client, url, KEY, 30), asked(client, url, KEY, 20))
 
@@ -48,7 +49,7 @@ async def test_side_by_side_each_gets_codes_of_its_own_after_so_long(client: Cli
     assert len(set(one) | set(other)) == 50
 
 
-async def test_who_signs_with_another_secret_is_refused(client: Client, url: str) -> None:
+async def test_who_signs_with_another_secret_is_refused(url: str, client: Client) -> None:
     with pytest.raises(RemoteFailed, match="401"):
         await asked(client, url, secrets.token_bytes(32), 1)
 
