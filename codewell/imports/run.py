@@ -19,7 +19,7 @@ from codewell.errors import FileRefused, ProgramRefused
 from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan
 from codewell.files.table import Table, open_table
-from codewell.imports import imports
+from codewell.imports import imports, uploads
 from codewell.imports.candidates import Chunk
 from codewell.imports.chunk_writer import ChunkWriter, CopiedChunk, ImportEnded
 from codewell.imports.chunks import chunks
@@ -38,7 +38,6 @@ _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
 _DONE: Final = "UPDATE import SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'running'"
 _STOP: Final = "UPDATE import SET state = 'stopped', error = $2 WHERE id = $1 AND state = 'running'"
-_FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 
 # Reasons of rows whose codes the program has, or had: importing the same file again does no harm.
 _KNOWN: Final[frozenset[Reason]] = frozenset({"already_in_program", "twice_in_file", "deleted_in_program"})
@@ -84,7 +83,7 @@ async def import_file(
             raise
         async with connection.transaction():
             await connection.execute(_DONE, import_id)
-            await connection.execute(_FORGET_FILE, import_id)
+            await uploads.forget(connection, import_id)
     return await imports.get(connection, import_id)
 
 

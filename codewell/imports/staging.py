@@ -48,7 +48,6 @@ _MOVE: Final = """
     INSERT INTO import_piece (import_id, number, bytes)
     SELECT $2, number, bytes FROM upload_piece WHERE upload_id = $1 AND number >= $3 AND number < $4
     """
-_HAS: Final = "SELECT EXISTS (SELECT FROM import_piece WHERE import_id = $1)"
 _DELETE: Final = "DELETE FROM upload WHERE id = $1"
 
 
@@ -91,7 +90,7 @@ async def fetch(connection: Connection, upload_id: UUID, path: Path) -> None:
 
 async def move_to_import(connection: Connection, upload: Upload, import_id: UUID) -> None:
     """Make it the file of an import that does not have it yet, in the current transaction, and stage it no more."""
-    if not await connection.fetchval(_HAS, import_id):
+    if not await uploads.is_stored(connection, import_id):
         for first in range(0, upload.file_bytes // MIB + 1, _MOVED):
             await connection.execute(_MOVE, upload.id, import_id, first, first + _MOVED)
     await connection.execute(_DELETE, upload.id)

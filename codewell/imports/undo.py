@@ -6,7 +6,7 @@ from uuid import UUID
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.errors import ImportUnknown
-from codewell.imports import imports
+from codewell.imports import imports, uploads
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import folded_texts
 from codewell.pool.block_rules import POOLED
@@ -19,7 +19,6 @@ _UNDO: Final = """
     """
 _SET_ERROR: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
 _REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
-_FORGET_FILE: Final = "DELETE FROM import_piece WHERE import_id = $1"
 _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
 # Imports insert texts, and wait for deletions of the same ones, under these two locks: take them before the block's.
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
@@ -51,7 +50,7 @@ async def undo(connection: Connection, import_id: UUID, actor: Actor | None = No
         await refuse_reserved_import(connection, import_id)
         if await connection.fetchval(_UNDO, import_id) is None:
             raise ImportUnknown(import_id)
-        await connection.execute(_FORGET_FILE, import_id)
+        await uploads.forget(connection, import_id)
         found = await imports.get(connection, import_id)
         if actor is not None:
             await audit_log.record(connection, actor, "import.undo", found.program, id=str(import_id))
@@ -69,7 +68,7 @@ async def refuse(connection: Connection, import_id: UUID, error: str) -> None:
     await _undo_blocks(connection, import_id)
     async with connection.transaction():
         await connection.execute(_REFUSE, import_id)
-        await connection.execute(_FORGET_FILE, import_id)
+        await uploads.forget(connection, import_id)
 
 
 async def _undo_blocks(connection: Connection, import_id: UUID) -> None:

@@ -14,6 +14,7 @@ _IS_PENDING: Final = "SELECT EXISTS (SELECT FROM import WHERE id = $1 AND upload
 _HAS: Final = "SELECT EXISTS (SELECT FROM import_piece WHERE import_id = $1)"
 _STORE: Final = "INSERT INTO import_piece (import_id, number, bytes) VALUES ($1, $2, $3)"
 _FETCH: Final = "SELECT bytes FROM import_piece WHERE import_id = $1 AND number = $2"
+_FORGET: Final = "DELETE FROM import_piece WHERE import_id = $1"
 
 
 async def pieces_of(path: Path) -> AsyncIterator[tuple[int, bytes]]:
@@ -36,10 +37,20 @@ async def write_pieces(connection: Connection, statement: str, owner: UUID, path
 
 async def store(connection: Connection, import_id: UUID, path: Path) -> None:
     """Store the file of an import, unless it is stored already, in the current transaction."""
-    if await connection.fetchval(_HAS, import_id):
+    if await is_stored(connection, import_id):
         return
     async for number, piece in pieces_of(path):
         await connection.execute(_STORE, import_id, number, piece)
+
+
+async def is_stored(connection: Connection, import_id: UUID) -> bool:
+    """Whether the file of an import is stored."""
+    return bool(await connection.fetchval(_HAS, import_id))
+
+
+async def forget(connection: Connection, import_id: UUID) -> None:
+    """Delete the stored file of an import, if there is one, in the current transaction."""
+    await connection.execute(_FORGET, import_id)
 
 
 async def fetch(connection: Connection, import_id: UUID, path: Path) -> None:
