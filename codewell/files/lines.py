@@ -10,8 +10,6 @@ from codewell.errors import FileRefused
 from codewell.files.limits import FileLimits
 
 ROW_CHARS_MAX: Final = 1_000_000
-
-
 # As many bytes as a file decodes at once: what is wrong further on is not found sooner.
 _PIECE_CHARS: Final = 8_192
 _SEEN_CHARS_MAX: Final = 2_000_000

@@ -36,7 +36,7 @@ async def drop_listed(
     connection: Connection, program_id: int, import_id: UUID, good: Sequence[Candidate], bad: list[BadRow]
 ) -> Sequence[Candidate]:
     """Drop texts that are already in a list; a text in a list of this import is a duplicate in the file."""
-    rows = await connection.fetch(_LISTED, program_id, [one.text for one in good], import_id)
+    rows = await connection.fetch(_LISTED, program_id, texts_of(good), import_id)
     listed: dict[str, Reason] = {
         row["text"]: "deleted_in_program" if row["deleted"] else "twice_in_file" if row["own"] else "already_in_program"
         for row in rows
@@ -48,8 +48,7 @@ async def drop_listed(
 async def drop_alike(codes: ProgramCodes, good: Sequence[Candidate], bad: list[BadRow]) -> Sequence[Candidate]:
     """Drop texts that fold onto another code of the folding program or of the file, or onto a code of its templates."""
     templates = await folded_texts.foldings(codes.connection, codes.minters, codes.program_id)
-    texts = [one.text for one in good]
-    clashes = await folded_texts.clashes(codes.connection, codes.program_id, texts, templates)
+    clashes = await folded_texts.clashes(codes.connection, codes.program_id, texts_of(good), templates)
     bad += [
         bad_row(one.row, one.text, "folds_alike", f"it folds onto {clashes[one.text]}")
         for one in good
