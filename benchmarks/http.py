@@ -88,18 +88,19 @@ async def _product(home: Home, postgres: PostgresServer, name: str, requests: in
         codes = await attached_codes(postgres, name, count)
         return [request("POST", f"{path}:activate", token, {"code": code}, str(uuid7())) for code in codes]
 
+    async def planned(measured: str, count: int) -> list[str]:
+        return attachments(path, token, count) if measured == "attach" else await activations(count)
+
     async with console(home, postgres) as site:
         await site.load(attachments(path, token, requests // WARM_UP_SHARE))
         await site.load(await activations(requests // WARM_UP_SHARE))
         for measured in ("attach", "activate"):
-            planned = attachments(path, token, requests) if measured == "attach" else await activations(requests // 2)
-            yield measured, rate(await site.load(planned))
+            count = requests if measured == "attach" else requests // 2
+            yield measured, rate(await site.load(await planned(measured, count)))
             for kind, spent in site.cpu_ms.items():
                 yield f"{measured}: CPU of {kind}", spent
         for measured in ("attach", "activate"):
-            count = requests // 4
-            planned = attachments(path, token, count) if measured == "attach" else await activations(count)
-            seen = await site.load(planned, connections=FEW_CONNECTIONS)
+            seen = await site.load(await planned(measured, requests // 4), connections=FEW_CONNECTIONS)
             yield f"{measured}, {FEW_CONNECTIONS} connections", rate(seen)
         pairs = zip(attachments(path, token, requests // 4), await activations(requests // 4), strict=True)
         both = [one for pair in pairs for one in pair]
