@@ -20,6 +20,7 @@ from codewell.programs import overview, programs
 from codewell.usage.tally import UsageTally
 from tests.support.factories import OFF, message, program, step
 from tests.support.stock import list_block, reasons
+from tests.support.usage_counts import taken
 
 FIXED: dict[str, Any] = {
     "source": {"kind": "template", "template": "SPRING-FOR-ALL"}, "shared": True, "codes_max": 1, "pool_max": 1,
@@ -107,11 +108,13 @@ async def test_who_gave_and_who_refused_is_counted(
     await programs.update(connection, minters, "SPRING", {"fallback": links("FILE")}, 10)
     for n in range(7):
         await claims.attach([message("SPRING", profile_id=f"p-{n}")])
-    counted = {(row.program_id, row.outcome): row.number for row in tally.take()}
-    assert counted == {
-        (chain["SPRING"], "attached"): 2, (chain["SPRING"], "fallback_first"): 3, (chain["SPRING"], "pool_empty"): 2,
-        (chain["FILE"], "attached"): 3,
-    }  # fmt: skip
+    spring, file = chain["SPRING"], chain["FILE"]
+    assert taken(tally) == {
+        (spring, "campaign", "attached"): 2,
+        (spring, "campaign", "fallback_first"): 3,
+        (spring, "campaign", "pool_empty"): 2,
+        (file, "campaign", "attached"): 3,
+    }
 
 
 async def test_by_hand_the_answer_names_the_program_that_was_asked(

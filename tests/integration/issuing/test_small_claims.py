@@ -24,6 +24,7 @@ from codewell.usage.tally import UsageTally
 from tests.support.factories import OFF, message, plain, program, step
 from tests.support.running import until
 from tests.support.stock import delete_codes, reasons, until_waiting
+from tests.support.usage_counts import taken
 
 FIELDS = '{"discount": "10"}'
 
@@ -87,8 +88,8 @@ async def test_what_is_as_it_was_is_claimed_in_one_statement_as_by_the_usual_cla
     alike = [(row.ordinal, row.program_id, row.block_id, row.again, row.preview, row.fields, row.refusals, row.link)
              for row in given]  # fmt: skip
     assert len(set(alike)) == 1
-    counted = {(row.source, row.outcome): row.number for row in tally.take()}
-    assert counted == {(source, "attached"): 4 for source in ("campaign", "scenario", "person")}
+    sources = ("campaign", "scenario", "person")
+    assert taken(tally) == {(given[0].program_id, source, "attached"): 4 for source in sources}
     level = await overview.stock(connection, "SPRING")
     assert (level.pooled, level.attached) == (988, 12)
     assert await audit(connection) == []
