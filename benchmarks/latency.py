@@ -5,6 +5,7 @@ their own. Before that, a long load on both lets the broker's JVM optimize its h
 is a warm-up too.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from statistics import median
@@ -55,8 +56,9 @@ async def bench_latency(
             async with connection(servers.postgres.url, "codewell-bench") as opened:
                 await contender.stock(opened, NAME, codes)
             await running.enter_async_context(contestants.processes(servers, contender, prefix, 1))
-        for contender in (PRODUCT, CEILING):
-            await _load(servers, contender, max(rates), warm_up_s)
+        async with asyncio.TaskGroup() as group:
+            for contender in (PRODUCT, CEILING):
+                group.create_task(_load(servers, contender, max(rates), warm_up_s))
         for repetition in range(1, repetitions + 1):
             for rate in rates:
                 for label, contender in ((PRODUCT.name, PRODUCT), (ECHO, CEILING)):
