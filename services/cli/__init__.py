@@ -1,47 +1,50 @@
-"""The command-line program `codewell`. Each command imports its own dependencies, so that the others start fast."""
+"""The command-line program `codewell`. A command is imported once it is asked for, so that the others start fast."""
 
 import logging
+from typing import Final
 
 import click
 
-from services.cli.alert import alert
-from services.cli.audit import audit
-from services.cli.bench import bench
-from services.cli.code import code
-from services.cli.code_change import change
-from services.cli.code_export import export
-from services.cli.code_import import import_, list_imports, undo_import
-from services.cli.code_life import attach, delete, detach, update
-from services.cli.code_list import list_ as list_codes
-from services.cli.code_reissue import reissue
-from services.cli.code_till import activate, deactivate, hold, release
 from services.cli.commands import Commands
-from services.cli.config import config
-from services.cli.console import console
-from services.cli.dlq import dlq
-from services.cli.dlq_handling import purge
-from services.cli.dlq_handling import replay as replay_letters
-from services.cli.doctor import doctor
-from services.cli.keys import keys
-from services.cli.order import order
-from services.cli.profile import profile
-from services.cli.program import program
-from services.cli.program_forecast import forecast
-from services.cli.program_preview import preview_template
-from services.cli.program_removal import remove
-from services.cli.receipt import receipt
-from services.cli.reconcile import reconcile
-from services.cli.reservation import reservation
-from services.cli.schemas import schemas
-from services.cli.send import send
-from services.cli.stack import demo, generator, issuer, lifecycle, login, migrate, standalone, topics
-from services.cli.status import status
-from services.cli.token import token
-from services.cli.webhook import webhook
-from services.cli.webhook_deliveries import deliveries, replay, resend
+
+# Where each command is: a module of this package, and a name in it.
+_PLACES: Final = {
+    "alert": "alert:alert",
+    "audit": "audit:audit",
+    "bench": "bench:bench",
+    "code": "code:code",
+    "config": "config:config",
+    "console": "console:console",
+    "demo": "stack:demo",
+    "dlq": "dlq:dlq",
+    "doctor": "doctor:doctor",
+    "generator": "stack:generator",
+    "issuer": "stack:issuer",
+    "keys": "keys:keys",
+    "lifecycle": "stack:lifecycle",
+    "login": "stack:login",
+    "migrate": "stack:migrate",
+    "order": "order:order",
+    "profile": "profile:profile",
+    "program": "program:program",
+    "receipt": "receipt:receipt",
+    "reconcile": "reconcile:reconcile",
+    "reservation": "reservation:reservation",
+    "schemas": "schemas:schemas",
+    "send": "send:send",
+    "standalone": "stack:standalone",
+    "status": "status:status",
+    "token": "token:token",
+    "topics": "stack:topics",
+    "webhook": "webhook:webhook",
+}
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    places=_PLACES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="codewell", message="%(prog)s %(version)s")
 def codewell() -> None:
     """Attach promo codes to customers and keep pools of codes full.
@@ -49,25 +52,6 @@ def codewell() -> None:
     Settings are CODEWELL_* variables; without them, commands use the stack in CODEWELL_HOME (default: .codewell). For
     shell completion, add eval "$(_CODEWELL_COMPLETE=bash_source codewell)" to ~/.bashrc (or zsh_source to ~/.zshrc).
     """
-
-
-for _command in (
-    standalone, demo, issuer, generator, console, lifecycle, migrate, topics, login, config, program, code, profile,
-    token, send, webhook, order, receipt, reservation, status, doctor, alert, dlq, audit, reconcile, keys, schemas,
-    bench,
-):  # fmt: skip
-    codewell.add_command(_command)
-for _step in (
-    list_codes, attach, detach, activate, deactivate, hold, release, update, reissue, change, delete, import_,
-    list_imports, undo_import, export,
-):  # fmt: skip
-    code.add_command(_step)
-for _part in (remove, preview_template, forecast):
-    program.add_command(_part)
-for _handling in (replay_letters, purge):
-    dlq.add_command(_handling)
-for _sending in (deliveries, resend, replay):
-    webhook.add_command(_sending)
 
 
 def main() -> None:

@@ -7,12 +7,32 @@ import click
 
 from codewell.errors import CodeUnknown
 from codewell.plurals import counted
+from services.cli.commands import ApartGroup
 from services.cli.output import json_option, print_facts, print_json, print_table, say, with_database
 
 _FIRST_CODES_MAX: Final = 20
 
 
-@click.group()
+@click.group(
+    cls=ApartGroup,
+    places={
+        "activate": "code_till:activate",
+        "attach": "code_life:attach",
+        "change": "code_change:change",
+        "deactivate": "code_till:deactivate",
+        "delete": "code_life:delete",
+        "detach": "code_life:detach",
+        "export": "code_export:export",
+        "hold": "code_till:hold",
+        "import": "code_import:import_",
+        "list": "code_list:list_",
+        "list-imports": "code_import:list_imports",
+        "reissue": "code_reissue:reissue",
+        "release": "code_till:release",
+        "undo-import": "code_import:undo_import",
+        "update": "code_life:update",
+    },
+)
 def code() -> None:
     """Generate, import, change and export codes."""
 

@@ -1,4 +1,9 @@
-"""A command group that prints refusals as sentences."""
+"""Command groups: `codewell` itself, and groups that import a command once it is asked for."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -7,7 +12,31 @@ from codewell.infra.config.unknown_variables import possible_settings, unknown_v
 from services.cli.output import printable, say
 
 
-class Commands(click.Group):
+class ApartGroup(click.Group):
+    """A group of commands that are in other modules too: each is imported when it is run, or its help is shown.
+
+    All of them would take most of the time in which a command starts.
+    """
+
+    def __init__(self, *given: Any, places: Mapping[str, str] = MappingProxyType({}), **named: Any) -> None:
+        """`places`: by name of the command, its module in `services.cli` and its name there, as `module:name`."""
+        super().__init__(*given, **named)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted({*super().list_commands(ctx), *self._places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name."""
+        if cmd_name not in self._places:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = self._places[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"services.cli.{module}"), name)
+        return command
+
+
+class Commands(ApartGroup):
     """Prints each CodewellError as one sentence on standard error, and exits with status 1."""
 
     def invoke(self, ctx: click.Context) -> object:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from codewell.errors import CodewellError
+from services.cli.commands import ApartGroup
 from services.cli.dlq_filters import filters, place, wanted
 from services.cli.output import (
     json_option,
@@ -27,7 +28,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BYTES_A_LINE = 16
 
 
-@click.group()
+@click.group(
+    cls=ApartGroup,
+    places={
+        "purge": "dlq_handling:purge",
+        "replay": "dlq_handling:replay",
+    },
+)
 def dlq() -> None:
     """List, replay and purge dead letters."""
 

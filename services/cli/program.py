@@ -9,6 +9,7 @@ import click
 from pydantic import ValidationError
 
 from schemas.program import ImportSource, Program, ProgramSettings, RemoteSource, Source, TemplateSource
+from services.cli.commands import ApartGroup
 from services.cli.option_names import in_options
 from services.cli.output import json_option, print_facts, print_json, print_table, say, with_database
 from services.cli.program_changes import change_and_announce
@@ -17,7 +18,11 @@ from services.cli.program_questions import interview
 from services.cli.program_settings import checked, given, refused, settings_options
 
 
-@click.group()
+@click.group(
+    cls=ApartGroup,
+    places={"forecast": "program_forecast:forecast", "preview-template": "program_preview:preview_template",
+            "remove": "program_removal:remove"},
+)  # fmt: skip
 def program() -> None:
     """Create, show and change programs."""
 

@@ -5,6 +5,7 @@ from typing import Any, Final, get_args
 import click
 
 from schemas.webhooks import ALERT_TYPES, EVENT_TYPES, EndpointKind, NewWebhook, WebhookChange
+from services.cli.commands import ApartGroup
 from services.cli.extras import require
 from services.cli.output import json_option, print_json, print_table, say, with_database
 
@@ -20,7 +21,14 @@ _GROUPS: Final = click.option(
 webhook_id_argument: Final = click.argument("webhook_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 
 
-@click.group()
+@click.group(
+    cls=ApartGroup,
+    places={
+        "deliveries": "webhook_deliveries:deliveries",
+        "replay": "webhook_deliveries:replay",
+        "resend": "webhook_deliveries:resend",
+    },
+)
 def webhook() -> None:
     """Deliver events to URLs, Slack and e-mail addresses."""
 

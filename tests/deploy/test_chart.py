@@ -26,6 +26,7 @@ from services.generator.settings import GeneratorSettings
 from services.issuer.settings import IssuerSettings
 from services.lifecycle.settings import LifecycleSettings
 from tests.support.certificates import Authority
+from tests.support.command_tree import commands_of
 from tools.chart import check, helm, kubernetes_schemas
 from tools.chart.files import CHART, ROOT
 
@@ -135,7 +136,7 @@ def test_the_migration_needs_nothing_of_the_chart(rendered: dict[str, list[Resou
     assert [line[1:3] for line in words] == [["migrate"]] + [
         ["login", service] for service in ("issuer", "generator", "console", "lifecycle")
     ]
-    assert all(line[0] == "codewell" and line[1] in codewell.commands for line in words)
+    assert all(line[0] == "codewell" and line[1] in commands_of(codewell) for line in words)
     assert (
         "codewell topics"
         in of_kind(rendered["minimal"], "Job")["codewell-migrate"]["spec"]["template"]["spec"]["containers"][0]["args"][

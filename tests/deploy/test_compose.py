@@ -31,6 +31,7 @@ from tests.deploy.deployment import (
     services,
 )
 from tests.support.certificates import Authority
+from tests.support.command_tree import commands_of
 
 KINDS: dict[str, type[StackSettings]] = {
     "issuer": IssuerSettings,
@@ -169,7 +170,7 @@ def test_every_command_is_one_of_the_program() -> None:
         run = service(name)
         words = run["command"]
         said += re.findall(r"\bcodewell (\S+)", " ".join(words)) if "entrypoint" in run else words[:1]
-    assert set(said) <= COMMANDS & set(codewell.commands)
+    assert set(said) <= COMMANDS & commands_of(codewell).keys()
     assert set(said) == {*WORKERS, "lifecycle", "migrate", "topics", "login"}
 
 

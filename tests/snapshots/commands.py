@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from services.cli import codewell
+from tests.support.command_tree import commands_of
 
 _COLUMNS: Final = 100
 
@@ -14,7 +15,7 @@ def files() -> dict[str, str]:
     """The help of `codewell` itself and of each command with all that are under it."""
     root = _context(codewell, "codewell", None)
     found = {"commands/codewell.txt": _help(root)}
-    for name, command in sorted(codewell.commands.items()):
+    for name, command in commands_of(codewell).items():
         found[f"commands/{name}.txt"] = "\n".join(_walk(_context(command, name, root)))
     return found
 
@@ -22,7 +23,7 @@ def files() -> dict[str, str]:
 def _walk(context: click.Context) -> Iterator[str]:
     yield _help(context)
     if isinstance(context.command, click.Group):
-        for name, command in sorted(context.command.commands.items()):
+        for name, command in commands_of(context.command).items():
             yield from _walk(_context(command, name, context))
 
 

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.commands import bench
 from codewell.plurals import counted
 from services.cli import codewell
+from tests.support.command_tree import commands_of
 
 # What click leaves for a command's line at its usual width of 80 columns, beside the indentation.
 LINE_CHARACTERS_MAX = 78 - 6
@@ -16,7 +17,7 @@ LINE_CHARACTERS_MAX = 78 - 6
 def groups(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     yield name, command
     if isinstance(command, click.Group):
-        for one in command.commands.values():
+        for one in commands_of(command).values():
             yield from groups(one, f"{name} {one.name}")
 
 
@@ -30,8 +31,8 @@ def test_every_command_and_option_has_help(name: str, command: click.Command) ->
         if isinstance(option, click.Option):
             assert option.help, f"{name} {option.opts}"
     if isinstance(command, click.Group):
-        width = max(map(len, command.commands))
-        for one in command.commands.values():
+        width = max(map(len, commands_of(command)))
+        for one in commands_of(command).values():
             assert not one.get_short_help_str(LINE_CHARACTERS_MAX - width).endswith("..."), f"{name} {one.name}"
 
 

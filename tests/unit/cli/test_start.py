@@ -8,12 +8,33 @@ from typing import Final
 import pytest
 
 _LATE: Final = ("aiokafka", "asyncpg", "fastapi", "faust", "numpy")
-_LOADED: Final = f"import sys, services.cli; print(*(name for name in {_LATE} if name in sys.modules))"
+_LOADED: Final = f"""
+import sys
+from services.cli import codewell
+from tests.support.command_tree import commands_of
+for command in commands_of(codewell).values():
+    if hasattr(command, "list_commands"):
+        commands_of(command)
+print(*(name for name in {_LATE} if name in sys.modules))
+"""
+# Which modules of a command are there once this help was shown.
+_SHOWN: Final = """
+import sys
+from click.testing import CliRunner
+from services.cli import codewell
+assert CliRunner().invoke(codewell, ["code", "list", "--help"]).exit_code == 0
+print(*sorted(name for name in sys.modules if name.startswith("services.cli.code")))
+"""
 
 
 def test_no_command_loads_what_only_others_need() -> None:
     run = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_a_command_loads_no_other_one() -> None:
+    run = subprocess.run([sys.executable, "-c", _SHOWN], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["services.cli.code", "services.cli.code_list"]
 
 
 def test_an_import_loads_no_library_that_only_services_need() -> None:
