@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from benchmarks import contestants
 from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import fresh_servers
@@ -176,9 +178,20 @@ def _label(there: int) -> str:
 
 async def _grow(opened: Connection, name: str, count: int, first: int, progress: Progress) -> None:
     """Fill freed pages as beside a generator, which drops their filters before that and after each vacuum."""
-    await filters.drop(opened)
+    await _drop_filters(opened)
     await grow(opened, name, count, first, 7, progress, ended=True)
-    await filters.drop(opened)
+    await _drop_filters(opened)
+
+
+async def _drop_filters(opened: Connection) -> None:
+    """Drop the filters of freed pages, once no vacuum is at the table: a generator tries again later too."""
+    while True:
+        try:
+            await filters.drop(opened)
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(_POLL_S)
+        else:
+            return
 
 
 async def _beside(
@@ -189,7 +202,7 @@ async def _beside(
     alones, shares, rates = [], [], []
     for repetition in range(1, repetitions + 1):
         async with connection(servers.postgres.url, "codewell-bench") as opened:
-            await filters.drop(opened)
+            await _drop_filters(opened)
         alone = (await run(_heat(f"alone_{repetition}_{there}", requests), servers)).rate
         async with connection(servers.postgres.url, "codewell-bench") as opened:
             grown = _TIMES_BESIDE * answers
