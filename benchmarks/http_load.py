@@ -66,8 +66,7 @@ class _Run:
         self.statuses: Counter[int] = Counter()
         self.times_ms: list[float] = []
         self._requests = [request.encode() for request in plan.requests]
-        self._every_s = 0.0 if plan.rate is None else 1 / plan.rate
-        self._is_paced = plan.rate is not None
+        self._rate = plan.rate
         self._sent = 0
         self._began = 0.0
         self._idle: deque[_Connection] = deque()
@@ -95,10 +94,10 @@ class _Run:
         self.statuses[status] += 1
         self.times_ms.append(ms)
         self._idle.append(connection)
-        if len(self.times_ms) == len(self._requests):
-            self._end.set_result(None)
-        else:
+        if len(self.times_ms) < len(self._requests):
             self._send_due()
+        elif not self._end.done():
+            self._end.set_result(None)
 
     def break_off(self, error: Exception) -> None:
         """End the run with an error, unless it has ended."""
@@ -108,7 +107,7 @@ class _Run:
     def _send_due(self) -> None:
         while self._idle and self._sent < len(self._requests):
             now = time.perf_counter()
-            due = self._began + self._sent * self._every_s if self._is_paced else now
+            due = now if self._rate is None else self._began + self._sent / self._rate
             if due > now:
                 if not self._is_scheduled:
                     self._is_scheduled = True
@@ -140,7 +139,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed.set()
         if not self._is_closing:
-            self._run.break_off(exc or ConnectionResetError("The server closed a connection."))
+            self._run.break_off(ConnectionResetError(f"The server closed a connection: {exc or 'no error'}."))
 
     async def close(self) -> None:
         """Close the connection, and wait until it is closed."""

@@ -21,10 +21,10 @@ async def serving(
     It sends `more` behind each answer, and closes the connection when it has no status left.
     """
     asked: list[bytes] = []
-    serving: set[asyncio.Task[Any]] = set()
+    handlers: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(cast("asyncio.Task[Any]", asyncio.current_task()))
+        handlers.add(cast("asyncio.Task[Any]", asyncio.current_task()))
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionResetError):
             while len(asked) < len(statuses):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -40,7 +40,7 @@ async def serving(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], asked
-        await asyncio.gather(*serving)
+        await asyncio.gather(*handlers)
 
 
 async def test_every_request_is_sent_once_and_its_status_counted() -> None:
