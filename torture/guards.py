@@ -182,10 +182,10 @@ ORDER_GUARDS: Final = (
         "a code is locked by one till",
         (
             Edit("codewell/redemption/queries.py",
-                 "return {Place(*row) for row in await connection.fetch(_LOCK, *_columns(sorted(set(places)), 2))}",
+                 "return {Place(*row) for row in await connection.fetch(_LOCK, *columns_of(sorted(set(places)), 2))}",
                  "found = set(places); "
                  "await connection.fetch(_LOCK.replace('DO UPDATE SET hole = s.hole', 'DO NOTHING'), "
-                 "*_columns(sorted(found), 2)); return found"),
+                 "*columns_of(sorted(found), 2)); return found"),
         ),
         (),
         (),

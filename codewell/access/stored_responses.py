@@ -10,8 +10,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
-_EXPIRED_DELETED_MAX: Final = 100
-
 # Serializes requests with one key, across all consoles.
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($2, $1))"
 
@@ -26,17 +24,13 @@ _TYPES: Final = ("bigint", "text", "bytea", "smallint", "text", "bytea")
 
 
 def storing(first: int) -> str:
-    """Parts of a WITH that store the responses in six parameters, whose numbers begin with this one (`columns_of`).
+    """A part of a WITH that stores the responses in six parameters, whose numbers begin with this one (`columns_of`).
 
-    Each time up to a hundred expired keys are deleted, so that they do not accumulate.
+    A trigger deletes up to a hundred expired ones each time.
     """
     columns = ", ".join(f"${first + number}::{kind}[]" for number, kind in enumerate(_TYPES))
     return f"""
-    expired AS (
-        DELETE FROM idempotency WHERE (token_id, key) IN (
-            SELECT token_id, key FROM idempotency WHERE created_at < now() - interval '1 day'
-            ORDER BY created_at LIMIT {_EXPIRED_DELETED_MAX} FOR UPDATE SKIP LOCKED)
-    ), stored AS (
+    stored AS (
         INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
         SELECT * FROM unnest({columns}) ORDER BY 1, 2
     )
@@ -99,4 +93,5 @@ async def store_responses(connection: Connection, responses: Mapping[TokenKey, S
 
 def columns_of(responses: Mapping[TokenKey, StoredResponse]) -> list[list[Any]]:
     """The parameters for `storing`."""
-    return list(map(list, zip(*((*key, *response) for key, response in responses.items()), strict=True)))
+    rows = [(*key, *response) for key, response in responses.items()]
+    return [[row[column] for row in rows] for column in range(len(_TYPES))]

@@ -15,6 +15,7 @@ import asyncpg
 from codewell.infra.id_times import is_before
 from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
+from codewell.infra.process.trial import Trial
 from codewell.issuing.claim_queries import ROWS_APPENDED_MAX
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import LockedBlock, LockedPrograms, Request, Run
@@ -27,9 +28,6 @@ from codewell.usage.usage_key import UsageKey
 _CLAIM_KNOWN: Final = "SELECT * FROM claim_known($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 # Programs that are remembered; the least recently claimed is forgotten.
 _KNOWN_MAX: Final = 1_000
-# Where other workers take codes of the same program, a block is hardly ever as it was: after a claim that did not fit,
-# the next 2, 4 ... claims are made as usual.
-_PAUSE_MAX: Final = 64
 
 
 class _Known(NamedTuple):
@@ -66,8 +64,8 @@ class SmallClaims:
         self._minters = minters
         self._known: dict[str, _Known] = {}
         self._oldest: UUID | None = None
-        self._pause = 1
-        self._claims_left = 0
+        # Where other workers take codes of the same program, a block is hardly ever as it was.
+        self._trial = Trial()
 
     def learn(self, locked: LockedPrograms, decision: Decision) -> None:
         """Remember how a claim left the programs that it locked."""
@@ -97,8 +95,7 @@ class SmallClaims:
 
         Raises what asyncpg raises; it is then unknown whether they were decided, as after the usual claim.
         """
-        if self._claims_left > 0:
-            self._claims_left -= 1
+        if not self._trial.is_due():
             return None
         parts = self._parts(pending)
         if parts is None:
@@ -113,11 +110,9 @@ class SmallClaims:
         except (asyncpg.UniqueViolationError, asyncpg.LockNotAvailableError):
             # A request has an answer already, or somebody waits for all that are being decided.
             rows = []
+        self._trial.note(worked=bool(rows))
         if not rows:
-            self._pause = min(2 * self._pause, _PAUSE_MAX)
-            self._claims_left = self._pause
             return None
-        self._pause = 1
         reach(Failpoint.COMMITTED)
         return self._outcome(parts, rows)
 

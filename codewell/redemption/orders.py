@@ -19,8 +19,8 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool.minter_cache import Minters
 from codewell.redemption import queries, till
+from codewell.redemption.batch import Applied, Located
 from codewell.redemption.model import Step, TillRequest
-from codewell.redemption.till import Applied, Located
 from schemas.reports import OrderState
 
 Outcome = Literal["used", "ended", "refused"]

@@ -178,12 +178,12 @@ async def locked_ones(connection: Connection, found: Sequence[LocatedCode]) -> s
 
 async def lock(connection: Connection, places: Iterable[Place]) -> set[Place]:
     """Lock the attached ones of these codes until the transaction ends, and return them."""
-    return {Place(*row) for row in await connection.fetch(_LOCK, *_columns(sorted(set(places)), 2))}
+    return {Place(*row) for row in await connection.fetch(_LOCK, *columns_of(sorted(set(places)), 2))}
 
 
 async def counting(connection: Connection, program_id: int, asked: Sequence[Asked]) -> tuple[TillRules, list[Counting]]:
     """The program's rules with the time, and what counts of each code asked for. Call it once the codes are locked."""
-    rows = await connection.fetch(_COUNTING, program_id, *_columns(asked, 4))
+    rows = await connection.fetch(_COUNTING, program_id, *columns_of(asked, 4))
     found = [Counting(row[9], row[10], None if row["use_id"] is None else Use(*row[_OF_USE]), row) for row in rows]
     return TillRules(*rows[0][:9]), found
 
@@ -202,7 +202,7 @@ async def holders(connection: Connection, keys: Sequence[tuple[Place, str]]) -> 
 
 async def lone(connection: Connection, places: Sequence[Place]) -> dict[Place, Use]:
     """Of each code the newest living use that names no order; the newest that does if there is none."""
-    rows = await connection.fetch(_LONE, *_columns(places, 2)) if places else []
+    rows = await connection.fetch(_LONE, *columns_of(places, 2)) if places else []
     return {places[row["n"] - 1]: _use(row) for row in rows}
 
 
@@ -210,7 +210,7 @@ async def other_holds(
     connection: Connection, now: datetime, places: Sequence[Place], known: Collection[int]
 ) -> dict[Place, datetime]:
     """When the last hold of each code ends that lives `now`, but for holds with these ids."""
-    rows = await connection.fetch(_OTHER_HOLDS, *_columns(places, 2), list(known), now)
+    rows = await connection.fetch(_OTHER_HOLDS, *columns_of(places, 2), list(known), now)
     return {places[row["n"] - 1]: row["until"] for row in rows if row["until"] is not None}
 
 
@@ -222,9 +222,8 @@ async def write(
     responses: Mapping[TokenKey, StoredResponse],
 ) -> None:
     """Write the changes of these codes, and store responses. Raises as `stored_responses.store_responses` does."""
-    uses = [(place, use) for place, code in tallies.items() for use in code.changed]
-    added = [(*place, use.order_id, *_facts(use)) for place, use in uses if use.id is None]
-    changed = [(use.id, *_facts(use)) for _, use in uses if use.id is not None]
+    added = [row for place, code in tallies.items() for row in new_rows(place, code)]
+    changed = [(use.id, *_facts(use)) for code in tallies.values() for use in code.changed if use.id is not None]
     counts = [
         (*place, code.uses, code.activated_at, code.facts.held_until, code.undoes_unrecorded)
         for place, code in tallies.items()
@@ -232,9 +231,9 @@ async def write(
     ]
     if added and changed:
         # Changes come first, as a new use may take the place of an ended one of the same order.
-        await connection.execute(_WRITE, program_id, *_columns([], 11), *_columns(changed, 9), *_columns([], 6))
+        await connection.execute(_WRITE, program_id, *columns_of([], 11), *columns_of(changed, 9), *columns_of([], 6))
         changed = []
-    columns = [*_columns(added, 11), *_columns(changed, 9), *_columns(counts, 6)]
+    columns = [*columns_of(added, 11), *columns_of(changed, 9), *columns_of(counts, 6)]
     if responses:
         stored = stored_responses.columns_of(responses)
         await connection.execute(_WRITE_AND_STORE, program_id, *columns, *stored)
@@ -242,7 +241,12 @@ async def write(
         await connection.execute(_WRITE, program_id, *columns)
     used_up = [place for place, code in tallies.items() if code.is_changed and code.activated_at is not None]
     if shared and used_up:
-        await connection.execute(_GIVE_NO_MORE, program_id, *_columns(used_up, 2))
+        await connection.execute(_GIVE_NO_MORE, program_id, *columns_of(used_up, 2))
+
+
+def new_rows(place: Place, code: CodeTally) -> list[tuple[object, ...]]:
+    """The rows of code_use that are added for a code, without their program: eleven columns."""
+    return [(*place, use.order_id, *_facts(use)) for use in code.changed if use.id is None]
 
 
 def _facts(use: Use) -> tuple[object, ...]:
@@ -256,8 +260,9 @@ def _use(row: asyncpg.Record) -> Use:
 
 
 def _keyed(keys: Sequence[tuple[Place, str]]) -> list[list[Any]]:
-    return _columns([(*place, text) for place, text in keys], 3)
+    return columns_of([(*place, text) for place, text in keys], 3)
 
 
-def _columns(rows: Sequence[Sequence[object]], count: int) -> list[list[Any]]:
+def columns_of(rows: Sequence[Sequence[object]], count: int) -> list[list[Any]]:
+    """The columns of rows that have so many."""
     return [[row[column] for row in rows] for column in range(count)]

@@ -1,57 +1,26 @@
 """Uses, holds, releases and takes back codes: one or many of a program in one transaction.
 
 Each code's row in code_state is locked first, so that of any number of tills only as many succeed as the program
-allows. Everything is read and decided after that.
+allows. Everything is read and decided after that. A code without such a row may take a shorter way (`untouched`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 from codewell.access.stored_responses import StoredResponse, TokenKey
 from codewell.codes import lookup
-from codewell.codes.lookup import CodeFacts, LocatedCode
+from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
-from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
-from codewell.redemption import queries
-from codewell.redemption.decide import decide
+from codewell.errors import CodewellError
+from codewell.redemption import queries, untouched
+from codewell.redemption.batch import Applied, Decided, Located, Outcome, decide_tallied, located, with_unknown
 from codewell.redemption.model import CodeTally, Step, TillRequest, TillRules
 from codewell.redemption.queries import Asked, Counting, Place
-from schemas.program import State
 from schemas.till import HOLD_DEFAULT
 
 _USING: Final[frozenset[Step]] = frozenset({"activate", "hold", "pay", "undo_paid"})
-
-
-class Applied(NamedTuple):
-    """A request that was applied: the code's facts after all, and whether it changed anything."""
-
-    facts: CodeFacts
-    is_new: bool
-
-
-class Decided(NamedTuple):
-    """What was decided of some requests, to be written."""
-
-    outcomes: list[Applied | CodewellError | None]
-    """In the order of the requests: that it is applied, the error against it, or None (`decide_all`)."""
-    tallies: dict[Place, CodeTally]
-    shared: bool
-
-
-class Located(NamedTuple):
-    """A request and where its code is."""
-
-    request: TillRequest
-    at: LocatedCode
-    place: Place
-    """The key of the code's rows."""
-
-    @classmethod
-    def of(cls, request: TillRequest, at: LocatedCode) -> Self:
-        """A request for the code at this location."""
-        return cls(request, at, Place(at.block["id"], at.position))
 
 
 async def activate(
@@ -97,22 +66,33 @@ async def _facts(codes: ProgramCodes, request: TillRequest) -> CodeFacts:
 async def apply(codes: ProgramCodes, request: TillRequest) -> Applied:
     """Apply one request in a transaction. Raises CodewellError with the reason against it."""
     while True:
-        async with codes.connection.transaction():
-            [outcome] = await apply_all(codes, [request])
+        [outcome] = await _apply_untouched(codes, request) or await _apply_locked(codes, request)
         if isinstance(outcome, CodewellError):
             raise outcome
         if outcome is not None:
             return outcome
 
 
-async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> list[Applied | CodewellError | None]:
+async def _apply_untouched(codes: ProgramCodes, request: TillRequest) -> list[Outcome] | None:
+    if codes.connection.is_in_transaction():
+        return None
+    decided = await untouched.decide_all(codes, [request])
+    return decided.outcomes if decided is not None and await untouched.write(codes, decided) else None
+
+
+async def _apply_locked(codes: ProgramCodes, request: TillRequest) -> list[Outcome]:
+    async with codes.connection.transaction():
+        return await apply_all(codes, [request])
+
+
+async def apply_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> list[Outcome]:
     """Decide requests as `decide_all` does, and write what was decided. Returns the outcomes."""
     decided = await decide_all(codes, requests)
     await write(codes, decided)
     return decided.outcomes
 
 
-async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> list[Applied | CodewellError | None]:
+async def apply_located(codes: ProgramCodes, requests: Sequence[Located]) -> list[Outcome]:
     """As `apply_all`, for codes whose places are known."""
     decided = await _decide_located(codes, requests)
     await write(codes, decided)
@@ -136,18 +116,8 @@ async def decide_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> De
     which keeps the codes locked until it ends.
     """
     meant = await queries.find_and_lock(codes, [request.code for request in requests])
-    texts = [one.text for one in meant]
-    found = [one.at for one in meant]
-    located = [
-        Located.of(one if one.code == text else one._replace(code=text), at)
-        for one, text, at in zip(requests, texts, found, strict=True)
-        if at is not None
-    ]
-    decided = await _decide_located(codes, located)
-    outcomes = iter(decided.outcomes)
-    return decided._replace(
-        outcomes=[CodeUnknown(text) if at is None else next(outcomes) for text, at in zip(texts, found, strict=True)]
-    )
+    decided = await _decide_located(codes, located(requests, meant))
+    return with_unknown(meant, decided)
 
 
 async def _decide_located(codes: ProgramCodes, requests: Sequence[Located]) -> Decided:
@@ -160,24 +130,7 @@ async def _decide_located(codes: ProgramCodes, requests: Sequence[Located]) -> D
     tallies = _tallies(counted, locked)
     await _add_counting(codes, rules, tallies, counted)
     await _add_lone(codes, tallies, requests)
-    decided = [_decided(rules, tallies.get(one.place), one.request) for one in requests]
-    await _add_ends_of_holds(codes, rules, tallies)
-    facts = {place: _after(tally) for place, tally in tallies.items()}
-    outcomes: list[Applied | CodewellError | None] = [
-        Applied(facts[one.place], known) if isinstance(known, bool) else known
-        for one, known in zip(requests, decided, strict=True)
-    ]
-    return Decided(outcomes, tallies, rules.shared)
-
-
-def _decided(rules: TillRules, tally: CodeTally | None, request: TillRequest) -> bool | ProgramRefused | None:
-    """Whether the request changes anything, or the reason against it; None for a code that has moved."""
-    if tally is None:
-        return None
-    try:
-        return decide(rules, tally, request)
-    except ProgramRefused as error:
-        return error
+    return await decide_tallied(codes, rules, tallies, requests)
 
 
 def _asked(one: Located) -> Asked:
@@ -238,34 +191,3 @@ async def _add_holders(
     others = [one for one in asked if rules.shared and one not in own]
     for place, profile in own | await queries.holders(codes.connection, others):
         tallies[place].holders.add(profile)
-
-
-async def _add_ends_of_holds(codes: ProgramCodes, rules: TillRules, tallies: dict[Place, CodeTally]) -> None:
-    """Set when the last hold of each changed code ends, in its facts."""
-    unknown: list[Place] = []
-    for place, tally in tallies.items():
-        if not tally.is_changed:
-            continue
-        living = [use.held_until for use in tally.of_order.values() if use.holds(rules.now) and use.held_until]
-        tally.facts = tally.facts._replace(held_until=max(living, default=None))
-        if len(living) < tally.holds:
-            unknown.append(place)
-    if not unknown:
-        return
-    # Orders hold them that the requests do not name.
-    known = [use.id for place in unknown for use in tallies[place].of_order.values() if use.id is not None]
-    for place, until in (await queries.other_holds(codes.connection, rules.now, unknown, known)).items():
-        facts = tallies[place].facts
-        tallies[place].facts = facts._replace(held_until=max(until, facts.held_until or until))
-
-
-def _after(tally: CodeTally) -> CodeFacts:
-    """The code's facts once the tally is written."""
-    facts = tally.facts
-    if not tally.is_changed:
-        return facts
-    state: State = facts.state
-    if state in {"attached", "held", "activated"}:
-        held: State = "held" if facts.held_until is not None else "attached"
-        state = held if tally.activated_at is None else "activated"
-    return facts._replace(state=state, uses=tally.uses, activated_at=tally.activated_at)

@@ -39,7 +39,11 @@ REVOKE ALL ON FUNCTION note_program_settings(), chain_audit_entry(), refuse_chan
     delete_ended_sessions(integer), note_alert(), move_oldest_request(uuid),
     drop_answer_filters(bigint[]),
     claim_known(bigint[], bigint[], double precision[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], uuid,
-                uuid[], integer[], bigint[], text[], text[]) FROM PUBLIC;
+                uuid[], integer[], bigint[], text[], text[]),
+    delete_expired_responses(),
+    use_untouched(bigint, bigint[], bigint[], text[], integer[], timestamptz[], timestamptz[], bigint[], bigint[],
+                  text[], text[], text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], text[],
+                  bigint[], text[], bytea[], smallint[], text[], bytea[]) FROM PUBLIC;
 
 -- Reservations: everybody who reads a program's rules; who gives codes back also ends them.
 GRANT SELECT ON reservation TO codewell_issuer, codewell_generator, codewell_console, codewell_auditor;
@@ -182,6 +186,11 @@ GRANT INSERT (hash, token_id, kind, name, ends_at, authenticated_at),
 GRANT SELECT, DELETE ON sign_in_link TO codewell_console;
 GRANT SELECT, INSERT, DELETE ON kept_form TO codewell_console;
 GRANT INSERT, UPDATE (body), DELETE ON idempotency TO codewell_console;
+GRANT EXECUTE ON FUNCTION
+    use_untouched(bigint, bigint[], bigint[], text[], integer[], timestamptz[], timestamptz[], bigint[], bigint[],
+                  text[], text[], text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], text[],
+                  bigint[], text[], bytea[], smallint[], text[], bytea[])
+    TO codewell_console;
 GRANT SELECT, INSERT, UPDATE, DELETE ON program_draft TO codewell_console;
 -- When it was, and as whom the database was asked, is for the database to say.
 GRANT INSERT (via, actor, verb, program, details) ON audit_entry TO codewell_console;

@@ -7,8 +7,8 @@ from typing import Final
 from prometheus_client import Counter
 
 from codewell.errors import CodewellError
+from codewell.redemption.batch import Applied
 from codewell.redemption.model import Step
-from codewell.redemption.till import Applied
 
 STEPS: Final = Counter("codewell_till_steps", "Steps of tills: uses, holds and their ends.", ["step", "outcome"])
 

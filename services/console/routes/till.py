@@ -13,6 +13,7 @@ from codewell.errors import CodeUnknown, CodewellError
 from codewell.infra.postgres.connection import Connection
 from codewell.reasons import ProblemReason
 from codewell.redemption import till, uses
+from codewell.redemption.batch import Applied
 from codewell.redemption.decide import REASONS
 from codewell.redemption.model import TillRequest
 from schemas.api import Code
@@ -153,7 +154,7 @@ async def _once(
     here: Context, caller: Token, program: ProgramAccess, request: TillRequest, idempotency: Idempotency
 ) -> Response:
     """Take the step by itself, and record it in the audit log if it takes a use back."""
-    done: till.Applied | None = None
+    done: Applied | None = None
 
     async def work(connection: Connection) -> Code:
         nonlocal done

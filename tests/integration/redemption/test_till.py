@@ -20,6 +20,7 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.redemption import queries, till
+from codewell.redemption.batch import Applied
 from codewell.redemption.model import TillRequest, TillRules
 from codewell.redemption.queries import Asked, Counting
 from tests.support.factories import OFF, message, program
@@ -144,7 +145,7 @@ async def test_one_batch_decides_as_single_calls_do(connection: Connection, clai
         None, None, None, "code_used_by_profile", None, "code_used", None, None, "code_unknown", None,
     ]  # fmt: skip
     last = outcomes[-1]
-    assert isinstance(last, till.Applied)
+    assert isinstance(last, Applied)
     assert (last.facts.state, last.facts.uses, last.facts.held_until) == ("attached", 2, None)
     assert await audit(connection) == []
 
@@ -160,7 +161,7 @@ async def test_a_batch_takes_three_statements(connection: Connection, claims: Cl
         async with connection.transaction():
             with connection.query_logger(lambda record: said.append(record.query)):
                 outcomes = await till.apply_all(codes, requests)
-        assert all(isinstance(one, till.Applied) and one.is_new for one in outcomes)
+        assert all(isinstance(one, Applied) and one.is_new for one in outcomes)
         assert len(said) == 3, said
         said.clear()
     assert await audit(connection) == []

@@ -24,6 +24,7 @@ from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
 from codewell.redemption import till
+from codewell.redemption.batch import Applied
 from codewell.redemption.model import TillRequest
 from tests.support.factories import program
 
@@ -182,7 +183,7 @@ async def test_what_a_till_holds_is_found_and_locked_by_its_key(
             held = await till.apply_all(
                 ProgramCodes(connection, minters, 1), [TillRequest("hold", text, order_id="o-1") for text in texts]
             )
-        assert all(isinstance(one, till.Applied) for one in held), held
+        assert all(isinstance(one, Applied) for one in held), held
 
     assert indexes(plans, "found AS MATERIALIZED", "answer") >= {"answer_code_once"}
     assert indexes(plans, "count(*) FROM code_use", "answer") >= {"answer_code_once"}
