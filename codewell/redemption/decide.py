@@ -73,7 +73,8 @@ def _take(rules: TillRules, code: CodeTally, request: TillRequest, own: Use | No
         code.holds -= 1
         if own.profile_id is not None:
             code.of_profile[own.profile_id] -= 1
-        own.profile_id, own.context = profile_id, request.context or own.context
+        own.give_to(profile_id)
+        own.context = request.context or own.context
     else:
         own = _taken(rules, request, own, profile_id)
     if profile_id is not None:
@@ -89,7 +90,8 @@ def _taken(rules: TillRules, request: TillRequest, lapsed: Use | None, profile_i
     taken = Use(None, request.order_id, profile_id, request.context, rules.per_code, rules.now, None)
     if lapsed is None:
         return taken
-    lapsed.profile_id, lapsed.context = profile_id, request.context or lapsed.context
+    lapsed.give_to(profile_id)
+    lapsed.context = request.context or lapsed.context
     lapsed.per_code, lapsed.taken_at = rules.per_code, rules.now
     return lapsed
 

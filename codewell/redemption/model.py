@@ -64,6 +64,12 @@ class Use:
     ended_at: datetime | None = None
     ended_by: str | None = None
     is_changed: bool = False
+    has_new_profile: bool = False
+
+    def give_to(self, profile_id: str | None) -> None:
+        """Let it be this profile's."""
+        self.has_new_profile |= profile_id != self.profile_id
+        self.profile_id = profile_id
 
     def holds(self, now: datetime) -> bool:
         """Whether it is a hold that lives."""

@@ -97,12 +97,13 @@ _OTHER_HOLDS: Final = """
     FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (block_id, position, n)
     """
 
+# A profile that was only read is not written: it may be forgotten meanwhile.
 # An activation that no row records is kept as one that was undone; the last fifty are.
 _CHANGES: Final = """
     changed AS (
-        UPDATE code_use u SET profile_id = w.profile_id, context = w.context, per_code = w.per_code,
-            taken_at = w.taken_at, held_until = w.held_until, used_at = w.used_at, ended_at = w.ended_at,
-            ended_by = w.ended_by
+        UPDATE code_use u SET profile_id = coalesce(w.profile_id, u.profile_id), context = w.context,
+            per_code = w.per_code, taken_at = w.taken_at, held_until = w.held_until, used_at = w.used_at,
+            ended_at = w.ended_at, ended_by = w.ended_by
         FROM unnest($13::bigint[], $14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[],
                     $19::timestamptz[], $20::timestamptz[], $21::text[])
             AS w (id, profile_id, context, per_code, taken_at, held_until, used_at, ended_at, ended_by)
@@ -223,7 +224,12 @@ async def write(
 ) -> None:
     """Write the changes of these codes, and store responses. Raises as `stored_responses.store_responses` does."""
     added = [row for place, code in tallies.items() for row in new_rows(place, code)]
-    changed = [(use.id, *_facts(use)) for code in tallies.values() for use in code.changed if use.id is not None]
+    changed = [
+        (use.id, use.profile_id if use.has_new_profile else None, *_facts(use))
+        for code in tallies.values()
+        for use in code.changed
+        if use.id is not None
+    ]
     counts = [
         (*place, code.uses, code.activated_at, code.facts.held_until, code.undoes_unrecorded)
         for place, code in tallies.items()
@@ -246,12 +252,11 @@ async def write(
 
 def new_rows(place: Place, code: CodeTally) -> list[tuple[object, ...]]:
     """The rows of code_use that are added for a code, without their program: eleven columns."""
-    return [(*place, use.order_id, *_facts(use)) for use in code.changed if use.id is None]
+    return [(*place, use.order_id, use.profile_id, *_facts(use)) for use in code.changed if use.id is None]
 
 
 def _facts(use: Use) -> tuple[object, ...]:
-    return (use.profile_id, use.context, use.per_code, use.taken_at, use.held_until, use.used_at, use.ended_at,
-            use.ended_by)  # fmt: skip
+    return (use.context, use.per_code, use.taken_at, use.held_until, use.used_at, use.ended_at, use.ended_by)
 
 
 def _use(row: asyncpg.Record) -> Use:

@@ -26,6 +26,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.profiles import deciding_lock, profiles
 from codewell.profiles.forgetting import forget
 from codewell.redemption import till
+from codewell.redemption.model import TillRequest
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
 from tests.support.stock import stop_in_the_middle, until_waiting
@@ -263,3 +264,24 @@ async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
     other = await connection.fetchval("SELECT profile_id FROM answer WHERE profile_id LIKE 'forgotten-%' LIMIT 1")
     page = await listing.page(ProgramCodes(connection, minters, 1), START, 10, CodeFilter(profile_id=other))
     assert len(page.codes) == 4
+
+
+async def test_a_use_that_changes_while_its_profile_is_forgotten_does_not_get_the_id_back(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters)
+    asked = message("SPRING", profile_id=WHO)
+    [row] = (await claims.attach([asked])).rows[asked.id]
+    code = row.code or ""
+    await till.hold(ProgramCodes(connection, minters, spring.id), code, "o-1", profile_id=WHO)
+    async with connections.acquire() as one:
+        codes = ProgramCodes(one, minters, spring.id)
+        async with one.transaction():
+            decided = await till.decide_all(codes, [TillRequest("activate", code, order_id="o-1")])
+            await forget(connection, WHO)
+            await till.write(codes, decided)
+    assert await places_of(connection, WHO) == []
+    [used] = await connection.fetch("SELECT profile_id, used_at FROM code_use")
+    assert used["profile_id"].startswith("forgotten-")
+    assert used["used_at"] is not None
+    assert await audit(connection) == []
