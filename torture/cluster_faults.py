@@ -14,6 +14,9 @@ from torture.patroni import Node
 from torture.server_faults import full_disk
 from torture.site import PREFIX, Site
 
+_HANDOVER_LIMIT_S = 60.0
+_POLL_S = 0.2
+
 
 async def leading_broker_killed(site: Site, moment: Moment) -> None:
     """Kills the broker that leads the most partitions."""
@@ -71,17 +74,19 @@ async def leading_postgres_killed(site: Site, moment: Moment) -> None:
 async def standby_killed(site: Site, moment: Moment) -> None:
     """Commits wait until Patroni has named the other standby as the synchronous one."""
     await _whole_postgres(site)
-    members = await site.patroni.members()
-    [name] = [name for name, one in members.items() if one["role"] == "sync_standby"]
+    name = await _standby(site)
     [node] = [node for node in site.patroni.nodes if node.name == name]
     await node.kill()
 
 
 async def leader_handed_over(site: Site, moment: Moment) -> None:
-    leader = await _whole_postgres(site)
-    members = await site.patroni.members()
-    [standby] = [name for name, one in members.items() if one["role"] == "sync_standby"]
-    await leader.switch(leader.name, standby)
+    """A standby that has just come back may be listed as ready before Patroni takes it as that."""
+    async with asyncio.timeout(_HANDOVER_LIMIT_S):
+        while True:
+            leader = await _whole_postgres(site)
+            if await leader.switch(leader.name, await _standby(site)):
+                break
+            await asyncio.sleep(_POLL_S)
     site.failovers += 1
 
 
@@ -115,6 +120,13 @@ async def _whole_postgres(site: Site) -> Node:
             await node.start()
     await site.patroni.wait_until_whole()
     return await site.patroni.leader()
+
+
+async def _standby(site: Site) -> str:
+    """The name of the synchronous standby of a cluster that is whole."""
+    members = await site.patroni.members()
+    [name] = [name for name, one in members.items() if one["role"] == "sync_standby"]
+    return name
 
 
 async def _leading(site: Site) -> int:

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,9 +137,18 @@ class Node:
         found = await asyncio.to_thread(_get, f"{self._rest}/cluster")
         return list(found.get("members", ())) if isinstance(found, dict) else []
 
-    async def switch(self, leader: str, candidate: str) -> None:
-        """Hand over in order, as before a maintenance. Raises OSError where Patroni refuses."""
-        await asyncio.to_thread(_post, f"{self._rest}/switchover", {"leader": leader, "candidate": candidate})
+    async def switch(self, leader: str, candidate: str) -> bool:
+        """Hand over in order, as before a maintenance. False if Patroni does not take the candidate as ready.
+
+        Raises OSError where it refuses for another reason.
+        """
+        try:
+            await asyncio.to_thread(_post, f"{self._rest}/switchover", {"leader": leader, "candidate": candidate})
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.PRECONDITION_FAILED:
+                raise
+            return False
+        return True
 
 
 class Patroni:
