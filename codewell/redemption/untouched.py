@@ -37,6 +37,17 @@ _FIND: Final = f"""
 _WRITE: Final = f"SELECT use_untouched({', '.join(f'${number}' for number in range(1, 25))})"
 
 
+# Postgres plans a statement anew so often before it keeps a plan.
+_PLANNED_ANEW: Final = 5
+
+
+async def warm_up(codes: ProgramCodes) -> None:
+    """Run both statements for no code, which takes a new connection ten times as long as one that has run them."""
+    for _ in range(_PLANNED_ANEW + 1):
+        await typed.meant_by(codes, [""], _FIND)
+    await codes.connection.execute(_WRITE, codes.program_id, *([],) * 23)
+
+
 async def decide_all(codes: ProgramCodes, requests: Sequence[TillRequest]) -> Decided | None:
     """Decide requests as `till.decide_all` does, without a lock; None where the usual way has to.
 

@@ -46,10 +46,8 @@ BEGIN
                           held_until, used_at, ended_at, ended_by)
     SELECT of_program, * FROM unnest(use_block_ids, use_positions, order_ids, profile_ids, contexts, limits, starts,
                                      hold_ends, use_times, ends, enders);
-    IF cardinality(token_ids) > 0 THEN
-        INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
-        SELECT * FROM unnest(token_ids, keys, fingerprints, statuses, media_types, bodies) ORDER BY 1, 2;
-    END IF;
+    INSERT INTO idempotency (token_id, key, fingerprint, status, media_type, body)
+    SELECT * FROM unnest(token_ids, keys, fingerprints, statuses, media_types, bodies) ORDER BY 1, 2;
     RETURN true;
 END
 $$;

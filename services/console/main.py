@@ -34,6 +34,7 @@ from services.console.figures import ConsoleFigures
 from services.console.http.starting import Front, Starting
 from services.console.pages.app import CONNECTIONS_MAX, STATEMENT_TIMEOUT_S, add_pages
 from services.console.settings import ConsoleSettings
+from services.console.warm_up import warm_up
 
 log = structlog.get_logger()
 
@@ -109,6 +110,7 @@ async def _api(
             _in_background(context.importer.run()),
             _in_background(context.bulk_changer.run()),
             _in_background(context.promise_checker.run()),
+            _in_background(warm_up(pool, context.minters)),
         ):
             yield api, pool
 
