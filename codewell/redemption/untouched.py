@@ -23,16 +23,20 @@ from codewell.redemption.batch import Decided, Located, decide_tallied, located,
 from codewell.redemption.model import CodeTally, TillRequest, TillRules
 from codewell.redemption.queries import Place
 
+# Answers and states are looked up one by one: a join that is planned while the tables are small would read all of them.
 _FIND: Final = f"""
     WITH found AS MATERIALIZED ({typed.BLOCKS_OF_MEANT})
-    SELECT f.*, a.block_id IS NOT NULL AND s.block_id IS NULL AND NOT p.shared AS untouched,
-           a.profile_id, a.answered_at, a.expires_at AS code_expires_at, a.fields AS code_fields,
+    SELECT f.*, a.profile_id, a.answered_at, a.expires_at AS code_expires_at, a.fields AS code_fields,
            coalesce(a.expires_at <= statement_timestamp(), false) AS expired,
+           NOT p.shared AND a.answered_at IS NOT NULL AND (
+               SELECT true FROM code_state s WHERE s.block_id = f.id AND s.position = f.position) IS NULL AS untouched,
            p.name, {SWITCHED_ON} AS switched_on, p.valid_from, p.shared, {USES_PER_CODE} AS per_code,
            {USES_PER_PROFILE} AS per_profile, p.holder_only, p.refund, statement_timestamp() AS now
     FROM found f JOIN program p ON p.id = $1
-    LEFT JOIN answer a ON a.block_id = f.id AND a.position = f.position AND NOT a.again AND a.block_id IS NOT NULL
-    LEFT JOIN code_state s ON s.block_id = f.id AND s.position = f.position
+    LEFT JOIN LATERAL (
+        SELECT a.profile_id, a.answered_at, a.expires_at, a.fields FROM answer a
+        WHERE a.block_id = f.id AND a.position = f.position AND NOT a.again AND a.block_id IS NOT NULL LIMIT 1
+    ) a ON true
     """  # noqa: S608  constants
 _WRITE: Final = f"SELECT use_untouched({', '.join(f'${number}' for number in range(1, 25))})"
 

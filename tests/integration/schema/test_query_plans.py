@@ -6,6 +6,7 @@ prepared, with its real parameters, also after the fifth time, when Postgres may
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from codewell.issuing.model import AssignmentKey, Run
 from codewell.pool import fill
 from codewell.pool.fill_many import top_up_many
 from codewell.pool.minter_cache import Minters
-from codewell.redemption import till
+from codewell.redemption import till, untouched
 from codewell.redemption.batch import Applied
 from codewell.redemption.model import TillRequest
 from tests.support.factories import program
@@ -80,9 +81,16 @@ async def plans(connection: Connection, minters: Minters) -> AsyncIterator[Plans
     await program(connection, minters)
     await connection.execute(_FILL)
     await connection.execute("VACUUM ANALYZE")
+    async with told(connection) as plans:
+        yield plans
+
+
+@asynccontextmanager
+async def told(connection: Connection) -> AsyncIterator[Plans]:
+    """What the server tells of the statements of a connection, those of functions too."""
     await connection.execute(
         "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_format = json; "
-        "SET client_min_messages = log"
+        "SET auto_explain.log_nested_statements = on; SET client_min_messages = log"
     )
     plans = Plans()
     connection.add_log_listener(plans.listen)
@@ -187,6 +195,20 @@ async def test_what_a_till_holds_is_found_and_locked_by_its_key(
 
     assert indexes(plans, "found AS MATERIALIZED", "answer") >= {"answer_code_once"}
     assert indexes(plans, "count(*) FROM code_use", "answer") >= {"answer_code_once"}
+
+
+async def test_what_is_planned_while_the_tables_are_empty_suits_large_ones(
+    connection: Connection, minters: Minters
+) -> None:
+    async with told(connection) as plans:
+        await untouched.warm_up(ProgramCodes(connection, minters, 0))
+
+    # The client asks for the names of types.
+    scans = {(kind, name) for one in plans.told for kind, name in _scans(one["Plan"]) if not name.startswith("pg_")}
+    assert {name for kind, name in scans if kind != "Seq Scan"} >= {
+        "answer_code_once", "code_state_pkey", "code_once", "block_numbers", "idempotency_age", "idempotency",
+    }  # fmt: skip
+    assert {name for kind, name in scans if kind == "Seq Scan"} <= {"template_version"}
 
 
 async def test_the_level_of_a_pool_is_read_from_its_open_blocks(
