@@ -39,8 +39,6 @@ _FIND: Final = f"""
     ) a ON true
     """  # noqa: S608  constants
 _WRITE: Final = f"SELECT use_untouched({', '.join(f'${number}' for number in range(1, 25))})"
-
-
 # Postgres plans a statement anew so often before it keeps a plan.
 _PLANNED_ANEW: Final = 5
 
