@@ -7,6 +7,7 @@ profile then waits for the transactions that have read its id and not stored the
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
@@ -24,7 +25,7 @@ _TYPES: Final = ("bigint", "text", "bytea", "smallint", "text", "bytea")
 
 
 def storing(first: int) -> str:
-    """A part of a WITH that stores the responses in six parameters, whose numbers begin with this one (`columns_of`).
+    """A part of a WITH that stores responses in six parameters, whose numbers begin with this one (`parameters_of`).
 
     A trigger deletes up to a hundred expired ones each time.
     """
@@ -88,10 +89,9 @@ async def store_responses(connection: Connection, responses: Mapping[TokenKey, S
 
     Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
-    await connection.execute(_STORE, *columns_of(responses))
+    await connection.execute(_STORE, *parameters_of(responses))
 
 
-def columns_of(responses: Mapping[TokenKey, StoredResponse]) -> list[list[Any]]:
+def parameters_of(responses: Mapping[TokenKey, StoredResponse]) -> list[list[Any]]:
     """The parameters for `storing`."""
-    rows = [(*key, *response) for key, response in responses.items()]
-    return [[row[column] for row in rows] for column in range(len(_TYPES))]
+    return columns_of([(*key, *response) for key, response in responses.items()], len(_TYPES))

@@ -13,6 +13,7 @@ from typing import Final
 
 import asyncpg
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.postgres.constraints import violates
 from codewell.infra.postgres.copy_binary import (
@@ -98,7 +99,7 @@ async def assigned_codes(connection: Connection, keys: Sequence[AssignmentKey]) 
 async def assign(connection: Connection, assignments: Mapping[AssignmentKey, PooledCode]) -> int:
     """Store assignments, and return how many. A key that has an unexpired one already keeps it and is not counted."""
     rows = [(*key, *code) for key, code in sorted(assignments.items())]
-    return len(await connection.fetch(_ASSIGN, *([row[column] for row in rows] for column in range(len(_COLUMNS)))))
+    return len(await connection.fetch(_ASSIGN, *columns_of(rows, len(_COLUMNS))))
 
 
 async def assign_all(

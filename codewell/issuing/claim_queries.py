@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import copy_answers
 from codewell.issuing.answer_runs import run_rows
@@ -238,7 +239,7 @@ async def write(connection: Connection, decision: Decision, stored: Collection[A
         rows = []
     if rows or decision.taken:
         taken = [(block_id, *moved) for block_id, moved in decision.taken.items()]
-        await connection.execute(_APPEND_AND_TAKE, *_columns(taken, 3), *_columns(rows, len(AnswerRow._fields)))
+        await connection.execute(_APPEND_AND_TAKE, *columns_of(taken, 3), *columns_of(rows, len(AnswerRow._fields)))
     assigned_runs = decision.assigned_runs
     if assigned_runs:
         await assign_runs(connection, assigned_runs)
@@ -266,10 +267,6 @@ async def stored_answers(connection: Connection, request_ids: Sequence[UUID]) ->
         list(request_ids),
     )
     return [AnswerRow(*row) for row in rows]
-
-
-def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object]]:
-    return [[row[column] for row in rows] for column in range(count)]
 
 
 CONFLICTS: Final = (asyncpg.UniqueViolationError, AssignmentTaken)

@@ -1,8 +1,9 @@
 """SQL statements of a claim in programs with reservations: lock their blocks, take from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import LockedBlock
@@ -74,7 +75,7 @@ async def lock(connection: Connection, blocks_max: Mapping[ReservedKey, int]) ->
     """
     found: dict[ReservedKey, LockedReservation] = {}
     keys = [(key.program_id, *key.scope, limit) for key, limit in blocks_max.items()]
-    rows = await connection.fetch(_LOCK, *([row[column] for row in keys] for column in range(4)))
+    rows = await connection.fetch(_LOCK, *columns_of(keys, 4))
     for row in rows:
         key = ReservedKey(row["program_id"], Scope(row["source"], row["source_id"]))
         of_key = found.setdefault(
@@ -95,8 +96,4 @@ async def write(connection: Connection, decision: Decision) -> None:
     """Advance the counters of the reserved blocks that gave codes."""
     taken = [(block_id, *moved) for block_id, moved in decision.reserved.items()]
     if taken:
-        await connection.execute(_TAKE, *_columns(taken, 4))
-
-
-def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object]]:
-    return [[row[column] for row in rows] for column in range(count)]
+        await connection.execute(_TAKE, *columns_of(taken, 4))

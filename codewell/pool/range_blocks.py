@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import AVAILABLE
 from codewell.pool.block_sizes import BLOCK_SIZE_MAX
@@ -103,7 +104,6 @@ async def store_ranges(
         for expires_at in (expiry_in_pool(program, now),)
         for block in ranges.blocks
     ]
-    columns = [[block[column] for block in blocks] for column in range(5)]
     insert = _INSERT_ATTACHED if attached else _INSERT if reservation_id is None else _INSERT_RESERVED
     rows = await connection.fetch(
         insert,
@@ -111,7 +111,7 @@ async def store_ranges(
         [program.version for program, _ in allocated],
         [codes_in(ranges.blocks) for _, ranges in allocated],
         [ranges.skipped for _, ranges in allocated],
-        *columns,
+        *columns_of(blocks, 5),
         fields,
         origin,
         source,
@@ -136,8 +136,7 @@ async def grow_blocks(
     ]
     if not ranges:
         return set()
-    columns = [[one[column] for one in ranges] for column in range(6)]
-    return {row["program_id"] for row in await connection.fetch(_GROW, *columns, now)}
+    return {row["program_id"] for row in await connection.fetch(_GROW, *columns_of(ranges, 6), now)}
 
 
 def _growth_period(program: ProgramRules) -> timedelta:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.advisory_lock import try_lock
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 
 # Held by a replay or purge while its connection lives. The numbers are unique among all advisory locks.
@@ -81,7 +82,7 @@ async def get_handling(connection: Connection, places: Sequence[RecordPlace]) ->
 async def record_replay_start(connection: Connection, begun: Mapping[RecordPlace, int]) -> None:
     """Record that these letters are about to be replayed, each with the end offset of its target partition."""
     rows = [(*place, offset) for place, offset in sorted(begun.items())]
-    await connection.execute(_BEGIN, *([row[column] for row in rows] for column in range(5)))
+    await connection.execute(_BEGIN, *columns_of(rows, 5))
 
 
 async def record_replayed(connection: Connection, places: Iterable[RecordPlace]) -> None:

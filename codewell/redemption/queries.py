@@ -11,6 +11,7 @@ from codewell.access.stored_responses import StoredResponse, TokenKey
 from codewell.codes import typed
 from codewell.codes.lookup import FACT_COLUMNS, FACT_JOINS, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.program_conditions import SWITCHED_ON, USES_PER_CODE, USES_PER_PROFILE
 from codewell.redemption.model import CodeTally, TillRules, Use
@@ -241,7 +242,7 @@ async def write(
         changed = []
     columns = [*columns_of(added, 11), *columns_of(changed, 9), *columns_of(counts, 6)]
     if responses:
-        stored = stored_responses.columns_of(responses)
+        stored = stored_responses.parameters_of(responses)
         await connection.execute(_WRITE_AND_STORE, program_id, *columns, *stored)
     elif counts:
         await connection.execute(_WRITE, program_id, *columns)
@@ -266,8 +267,3 @@ def _use(row: asyncpg.Record) -> Use:
 
 def _keyed(keys: Sequence[tuple[Place, str]]) -> list[list[Any]]:
     return columns_of([(*place, text) for place, text in keys], 3)
-
-
-def columns_of(rows: Sequence[Sequence[object]], count: int) -> list[list[Any]]:
-    """The columns of rows that have so many."""
-    return [[row[column] for row in rows] for column in range(count)]

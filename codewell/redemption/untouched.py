@@ -16,6 +16,7 @@ from codewell.access.stored_responses import StoredResponse, TokenKey
 from codewell.codes import typed
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.constraints import violates
 from codewell.pool.program_conditions import SWITCHED_ON, USES_PER_CODE, USES_PER_PROFILE
 from codewell.redemption import queries
@@ -46,7 +47,7 @@ _PLANNED_ANEW: Final = 5
 async def warm_up(codes: ProgramCodes) -> None:
     """Run both statements for no code, which takes a new connection ten times as long as one that has run them."""
     for _ in range(_PLANNED_ANEW + 1):
-        await typed.meant_by(codes, [""], _FIND)
+        await typed.meant_by(codes, [], _FIND)
     await codes.connection.execute(_WRITE, codes.program_id, *([],) * 23)
 
 
@@ -88,9 +89,9 @@ async def write(
         is_written: bool = await codes.connection.fetchval(
             _WRITE,
             codes.program_id,
-            *queries.columns_of(states, 6),
-            *queries.columns_of(uses, 11),
-            *stored_responses.columns_of(responses),
+            *columns_of(states, 6),
+            *columns_of(uses, 11),
+            *stored_responses.parameters_of(responses),
         )
     except asyncpg.UniqueViolationError as error:
         if violates(error, "idempotency_once"):

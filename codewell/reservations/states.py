@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import POOLED, RESERVED
 from codewell.reservations import reservations
@@ -108,7 +109,7 @@ async def note_changes(connection: Connection) -> None:
     """Note the state of each open reservation, unless that is noted for its present count. Pending ones have none."""
     found = [one for one in await reservations.open_with_revisions(connection) if one[0].state != "pending"]
     rows = [(one.id, revision, one.state, one.count, one.reserved, one.used) for one, revision in found]
-    await connection.execute(_NOTE, *([row[column] for row in rows] for column in range(6)))
+    await connection.execute(_NOTE, *columns_of(rows, 6))
 
 
 async def unpublished(connection: Connection) -> list[NotedChange]:
