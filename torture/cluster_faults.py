@@ -6,6 +6,7 @@ A node that died stays away until the next fault, so that recovery is measured w
 import asyncio
 import signal
 from contextlib import suppress
+from typing import Final
 
 from codewell.errors import StackUnavailable
 from tests.support.processes import frozen
@@ -14,8 +15,8 @@ from torture.patroni import Node
 from torture.server_faults import full_disk
 from torture.site import PREFIX, Site
 
-_HANDOVER_LIMIT_S = 60.0
-_POLL_S = 0.2
+_HANDOVER_LIMIT_S: Final = 60.0
+_POLL_S: Final = 0.2
 
 
 async def leading_broker_killed(site: Site, moment: Moment) -> None:

@@ -88,18 +88,19 @@ class TillBatcher:
         async with self._pool.acquire() as connection, deciding(connection):
             keys = [one.idempotency.key for one in asked if looks and one.idempotency.key]
             known = await stored_responses.get_responses(connection, keys) if keys else {}
-            first = _first(one for one in asked if one.idempotency.key not in known)
+            repeated = {
+                one: stored_response(known[key], one.idempotency.fingerprint)
+                for one in asked
+                if (key := one.idempotency.key) is not None and key in known
+            }
+            first = _first(one for one in asked if one not in repeated)
             codes = ProgramCodes(connection, self._minters, program.id)
             decided = await till.decide_all(codes, [one.request for one in first])
             answers = _answers(program, first, decided)
             await till.write(codes, decided, _kept(answers))
         self._count(program, first, decided)
-        return [
-            stored_response(known[key], one.idempotency.fingerprint)
-            if (key := one.idempotency.key) is not None and key in known
-            else answers.get(one)
-            for one in asked
-        ]
+        answers |= repeated
+        return [answers.get(one) for one in asked]
 
     async def _apply_untouched(self, program: ProgramAccess, asked: Sequence[_Asked]) -> list[Response | None] | None:
         """As `_apply_batch` in two round trips; None if the usual way has to do it."""

@@ -47,6 +47,14 @@ async def places_of(connection: Connection, text: str) -> list[str]:
     return found
 
 
+async def attached(connection: Connection, claims: Claims, minters: Minters) -> tuple[ProgramCodes, str]:
+    """A program, and a code of it that the profile has got."""
+    spring = await program(connection, minters)
+    asked = message("SPRING", profile_id=WHO)
+    [row] = (await claims.attach([asked])).rows[asked.id]
+    return ProgramCodes(connection, minters, spring.id), row.code or ""
+
+
 async def test_no_table_holds_the_id_and_the_codes_stay_used(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
@@ -104,15 +112,13 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
 async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(
     connections: Pool, connection: Connection, claims: Claims, minters: Minters
 ) -> None:
-    spring = await program(connection, minters)
-    asked = message("SPRING", profile_id=WHO)
-    [row] = (await claims.attach([asked])).rows[asked.id]
+    codes, code = await attached(connection, claims, minters)
     token, _ = await tokens.create(connection, "t", ["write"], [])
     async with connections.acquire() as one, connections.acquire() as other:
         step = one.transaction()
         await step.start()
         assert await stored_responses.get_response(one, token.id, "k") is None
-        used = await till.activate(ProgramCodes(one, minters, spring.id), row.code or "")
+        used = await till.activate(codes._replace(connection=one), code)
         forgetting_it = asyncio.ensure_future(forget(other, WHO))
         await until_waiting(connection)
         body = json.dumps({"profile_id": used.profile_id}, ensure_ascii=False, separators=(",", ":")).encode()
@@ -269,13 +275,10 @@ async def test_answers_are_found_by_their_index_in_full_and_in_unfinished_runs(
 async def test_a_use_that_changes_while_its_profile_is_forgotten_does_not_get_the_id_back(
     connections: Pool, connection: Connection, claims: Claims, minters: Minters
 ) -> None:
-    spring = await program(connection, minters)
-    asked = message("SPRING", profile_id=WHO)
-    [row] = (await claims.attach([asked])).rows[asked.id]
-    code = row.code or ""
-    await till.hold(ProgramCodes(connection, minters, spring.id), code, "o-1", profile_id=WHO)
+    codes, code = await attached(connection, claims, minters)
+    await till.hold(codes, code, "o-1", profile_id=WHO)
     async with connections.acquire() as one:
-        codes = ProgramCodes(one, minters, spring.id)
+        codes = codes._replace(connection=one)
         async with one.transaction():
             decided = await till.decide_all(codes, [TillRequest("activate", code, order_id="o-1")])
             await forget(connection, WHO)
