@@ -342,22 +342,34 @@ async def test_more_rows_than_the_limit_leave_nothing(files: Files) -> None:
 
 
 async def test_i4_is_true_at_every_commit_while_others_work(
-    files: Files, claims: Claims, bystander: Connection, minters: Minters, database_url: str
+    files: Files,
+    claims: Claims,
+    bystander: Connection,
+    minters: Minters,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spring = await program(files.connection, files.minters, codes_max=5_000, pool_max=50, campaign_can_create=True)
     # The first text from outside waits until nobody remembers that there was none.
     await manual.attach_named(bystander, minters, "SPRING", "H-0", "p-9", uuid7())
     begun = await files.begin(lines([f"C-{n % 400}" for n in range(600)]))
     looks = []
+    # A quick import would be over before the others have worked.
+    others_worked = asyncio.Event()
+    actions = before_chunks(monkeypatch)
+    actions[0] = lambda _: others_worked.wait()
     async with postgres.connection(database_url, "test") as worker:
         running = asyncio.ensure_future(files.go_on(begun, worker))
         while not running.done():
             looks.append(await stock(bystander))
+            if len(looks) > 2:
+                others_worked.set()
             assert await audit(bystander) == []
             await claims.attach([message("SPRING") for _ in range(7)])
             await manual.attach_named(bystander, minters, "SPRING", f"H-{len(looks)}", "p-9", uuid7())
             await fill.top_up(files.connection, minters, spring.id)
         done = await running
     assert (done.imported, done.bad) == (400, {"twice_in_file": 200})
+    assert actions == {}
     assert len(looks) > 2
     assert await audit(bystander) == []
