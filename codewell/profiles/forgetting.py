@@ -4,7 +4,8 @@ Three steps, so that no request waits while old answers are searched:
 1. Delete the profile's holdings while no request is being decided. Each request is decided entirely before or after
    that moment; after it, the id counts as a new customer's.
 2. Replace the id in answers from before that moment, in uses and holds, and in the filters of changes of many codes.
-3. Once no transaction that read the old answers is running, replace the id in responses stored under idempotency keys.
+3. Once no transaction that read the old rows is running, replace the id in responses stored under idempotency keys, and
+   once more in uses: an event of an order may have copied it to a new use of the order.
 After a crash in between, forget the profile again.
 """
 
@@ -62,8 +63,9 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
         await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
-    # After this, no transaction that read the old id from those answers can still store a response.
+    # After this, no transaction that read the old id from those rows can still store a response or a use.
     await run_exclusively(connection)
+    await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
     await connection.execute(
         _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
     )

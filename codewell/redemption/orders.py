@@ -18,6 +18,7 @@ from codewell.errors import CodewellError
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import deciding
 from codewell.redemption import queries, till
 from codewell.redemption.batch import Applied, Located
 from codewell.redemption.model import Step, TillRequest
@@ -81,7 +82,7 @@ async def settle(connection: Connection, minters: Minters, events: Sequence[Orde
 
     Orders that have neither held nor used a code are left alone.
     """
-    async with connection.transaction():
+    async with deciding(connection):
         outcomes = await _settle(connection, minters, events)
         reach(Failpoint.CLAIMED)
     reach(Failpoint.COMMITTED)

@@ -14,6 +14,7 @@ from codewell.codes import lookup
 from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import CodewellError
+from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.redemption import queries, untouched
 from codewell.redemption.batch import Applied, Decided, Located, Outcome, decide_tallied, located, with_unknown
 from codewell.redemption.model import CodeTally, Step, TillRequest, TillRules
@@ -82,6 +83,7 @@ async def _apply_untouched(codes: ProgramCodes, request: TillRequest) -> list[Ou
 
 async def _apply_locked(codes: ProgramCodes, request: TillRequest) -> list[Outcome]:
     async with codes.connection.transaction():
+        await hold_deciding_lock(codes.connection)
         return await apply_all(codes, [request])
 
 

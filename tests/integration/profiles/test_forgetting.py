@@ -25,10 +25,12 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles import deciding_lock, profiles
 from codewell.profiles.forgetting import forget
-from codewell.redemption import till
+from codewell.redemption import orders, till
 from codewell.redemption.model import TillRequest
+from codewell.redemption.orders import OrderEvent
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
+from tests.support.running import until
 from tests.support.stock import stop_in_the_middle, until_waiting
 
 WHO = 'p-"secret"\\é'
@@ -288,3 +290,56 @@ async def test_a_use_that_changes_while_its_profile_is_forgotten_does_not_get_th
     assert used["profile_id"].startswith("forgotten-")
     assert used["used_at"] is not None
     assert await audit(connection) == []
+
+
+async def test_a_use_that_is_copied_from_an_ended_one_while_its_profile_is_forgotten_does_not_keep_the_id(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    """An order that is paid after a refund uses its codes again, for the same profile."""
+    codes, code = await attached(connection, claims, minters)
+    await till.hold(codes, code, "o-1", profile_id=WHO)
+    for state in (OrderEvent("o-1", "paid", None), OrderEvent("o-1", "refunded", None)):
+        await orders.settle(connection, minters, [state])
+    await profiles.put(connection, {WHO: {}})
+
+    async def is_renamed() -> bool:
+        return not await connection.fetchval("SELECT count(*) FROM code_use WHERE profile_id = $1", WHO)
+
+    async with connections.acquire() as forgetter, connections.acquire() as one:
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM profile FOR UPDATE")
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection)
+        codes = codes._replace(connection=one)
+        async with deciding_lock.deciding(one):
+            decided = await till.decide_all(codes, [TillRequest("pay", code, order_id="o-1")])
+            await bystander.execute("ROLLBACK")
+            await until(is_renamed, "use with the random id")
+            await till.write(codes, decided)
+        await forgetting_it
+    assert await places_of(connection, WHO) == []
+    assert await connection.fetchval("SELECT count(*) FROM code_use WHERE profile_id LIKE 'forgotten-%'") == 2
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("way", ["an order's event", "a till"])
+async def test_uses_are_decided_entirely_before_or_after_it(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters, way: str
+) -> None:
+    codes, code = await attached(connection, claims, minters)
+    await till.hold(codes, code, "o-1", profile_id=WHO)
+    await bystander.execute("BEGIN")
+    await bystander.execute("SELECT pg_advisory_xact_lock($1, $2)", *deciding_lock.DECIDING_LOCK)
+    async with connections.acquire() as one:
+        using = asyncio.ensure_future(
+            orders.settle(one, minters, [OrderEvent("o-1", "paid", None)])
+            if way == "an order's event"
+            else till.activate(codes._replace(connection=one), code, order_id="o-1")
+        )
+        await until_waiting(connection)
+        await bystander.execute("UPDATE code_use SET profile_id = 'forgotten-1'")
+        await bystander.execute("COMMIT")
+        await using
+    [used] = await connection.fetch("SELECT profile_id, used_at FROM code_use")
+    assert used["profile_id"] == "forgotten-1"
+    assert used["used_at"] is not None
