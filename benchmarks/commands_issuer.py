@@ -95,17 +95,15 @@ def mixed(requests: int, programs: int, repetitions: int, as_json: bool) -> None
     help="Codes attached before the run with random request ids.",
 )
 @click.option(
-    "--assigned",
-    type=click.IntRange(0, 1_000_000_000),
-    default=20_000_000,
-    show_default=True,
-    help="Codes that profiles get again, for the policies of reuse. A million takes 400 MB of disk.",
+    "--reuse/--no-reuse",
+    default=True,
+    help="Assign the codes of the first size, and measure the policies of reuse. A million takes 150 MB more of disk.",
 )
 @click.option("--audit", is_flag=True, help="Audit the databases at the end, which takes some minutes.")
 @FEW_REPETITIONS
 @json_option
 def grown(
-    requests: int, attached: tuple[int, ...], random: int, assigned: int, audit: bool, repetitions: int, as_json: bool
+    requests: int, attached: tuple[int, ...], random: int, reuse: bool, audit: bool, repetitions: int, as_json: bool
 ) -> None:
     """Answer requests in a database with many stored answers.
 
@@ -114,7 +112,7 @@ def grown(
     from benchmarks.grown import bench_grown
 
     print_report(
-        measured(lambda: bench_grown(requests, attached, random, assigned, repetitions, audit, progress)), as_json
+        measured(lambda: bench_grown(requests, attached, random, reuse, repetitions, audit, progress)), as_json
     )
 
 

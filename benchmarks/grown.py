@@ -6,16 +6,16 @@ Request ids are of version 7; a database with ids of version 4 is measured besid
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from benchmarks.contenders import PRODUCT
 from benchmarks.fresh import POSTGRES, fresh_servers
 from benchmarks.grown_answers import IdVersion, grow, indexes_afterwards
-from benchmarks.grown_assignments import bench_assignments, grow_assignments
+from benchmarks.grown_assignments import assign, bench_assignments
 from benchmarks.huge_pages import allowed_huge_pages
 from benchmarks.machine import facts
 from benchmarks.race import CODES_A_REQUEST, WARM_UP_SHARE, Heat, run
@@ -45,14 +45,14 @@ class Place(NamedTuple):
 
 
 async def bench_grown(
-    requests: int, attached: Sequence[int], random: int, assigned: int, repetitions: int, checked: bool,
+    requests: int, attached: Sequence[int], random: int, reuse: bool, repetitions: int, checked: bool,
     progress: Progress,
 ) -> Report:  # fmt: skip
     """Answer the same backlog in empty databases, in one of each size of `attached`, and beside `random` random ids.
 
-    Sizes are ascending and grown one after the other in the same database; `random` of 0 omits random ids. Afterwards
-    the policies of reuse are measured in a database with `assigned` assignments; 0 omits it. `checked` audits each
-    database at the end. Raises CodewellError.
+    Sizes are ascending and grown one after the other in the same database; `random` of 0 omits random ids. Then, for
+    `reuse`, each code of the first size is assigned to its profile, and the policies of reuse are measured. `checked`
+    audits each database at the end. Raises CodewellError.
     """
     report = Report("grown", facts())
     rates: dict[str, list[float]] = {}
@@ -61,15 +61,12 @@ async def bench_grown(
     beside = [Place("random", random, 4)] if random else []
     async with _servers(report, progress) as servers:
         there = 0
-        growing: list[Coroutine[Any, Any, None]] = []
-        if assigned:
-            growing.append(grow_assignments(await _create("assigned", servers), assigned, progress))
         for size in attached:
             grown = [Place("grown", size, 7), *beside]
             # Each is one connection's work, and so one core's.
-            await asyncio.gather(*growing, _grow(grown[0], there, servers, progress),
-                                 *(_grow(place, 0, servers, progress) for place in beside))  # fmt: skip
-            growing.clear()
+            await asyncio.gather(
+                _grow(grown[0], there, servers, progress), *(_grow(place, 0, servers, progress) for place in beside)
+            )
             for repetition in range(1, repetitions + 1):
                 number = f"{size}_{repetition}"
                 empty = Place(f"empty_{number}", 0, 7)
@@ -83,10 +80,10 @@ async def bench_grown(
                 databases |= {place.database for place in seen}
             there, beside = size, []
         _report(report, rates, ratios)
-        if assigned:
-            databases.add("assigned")
-            url = _url("assigned", servers)
-            await bench_assignments(url, servers, report, requests, assigned, repetitions, progress)
+        if reuse:
+            url, program = _url("grown", servers), _program(attached[0])
+            await assign(url, program, progress)
+            await bench_assignments(url, servers, report, requests, program, repetitions, progress)
         if checked:
             for database in sorted(databases):
                 await check_audit(_url(database, servers))
@@ -126,7 +123,13 @@ async def _grow(place: Place, there: int, servers: Servers, progress: Progress) 
     url = _url(place.database, servers) if there else await _create(place.database, servers)
     if place.attached > there:
         async with connection(url, "codewell-bench") as opened, _indexed(place, opened, progress):
-            await grow(opened, f"OLD_{place.attached}", place.attached - there, there, place.version, progress)
+            name, count = _program(place.attached), place.attached - there
+            await grow(opened, name, count, there, place.version, progress, scatter=True)
+
+
+def _program(attached: int) -> str:
+    """The program with which a database grows to so many attachments."""
+    return f"OLD_{attached}"
 
 
 def _indexed(place: Place, opened: Connection, progress: Progress) -> AbstractAsyncContextManager[None]:

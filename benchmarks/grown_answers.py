@@ -4,13 +4,15 @@ The product creates the program and its blocks; this module adds an answer for e
 block at a time, and the blocks' own counts. `codewell audit` finds nothing wrong with the result.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import numpy as np
+from asyncpg import Record
 from numpy.typing import NDArray
 
 from benchmarks.report import Progress
@@ -102,17 +104,13 @@ async def grow(
         for statement in _AGE:
             await connection.execute(statement, program.id, _IDS_BEGIN)
     blocks = await connection.fetch(
-        "SELECT id, size, created_at, expires_at FROM block WHERE program_id = $1 ORDER BY id", program.id
+        "SELECT id, program_id, size, created_at, expires_at FROM block WHERE program_id = $1 ORDER BY id", program.id
     )
     await connection.execute("SET synchronous_commit = off")
     began = time.perf_counter()
+    columns = [column for column, _ in _COLUMNS]
     done = 0
-    for block in blocks:
-        rows = _rows(first + done, block["size"], version, scatter=scatter)
-        rows["program_id"], rows["block_id"] = program.id, block["id"]
-        rows["expires_at"], rows["answered_at"] = _moment(block["expires_at"]), _moment(block["created_at"])
-        source = memoryview(_HEAD + rows.tobytes() + _TAIL)
-        columns = [column for column, _ in _COLUMNS]
+    async for block, source in _packed(blocks, first, version, scatter=scatter):
         async with connection.transaction():
             await connection.copy_to_table(
                 "answer", source=source, columns=columns, format="binary", timeout=_COPY_TIMEOUT_S
@@ -131,6 +129,28 @@ async def grow(
 def scattered(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Other numbers for these, below 10^10: different ones in no order."""
     return numbers * 2_654_435_761 % 10**_DIGITS
+
+
+async def _packed(
+    blocks: Sequence[Record], first: int, version: IdVersion, *, scatter: bool
+) -> AsyncIterator[tuple[Record, memoryview]]:
+    """Each block with its rows for COPY. A thread packs the next ones meanwhile."""
+    packing: list[tuple[Record, asyncio.Task[memoryview]]] = []
+    for block in blocks:
+        packing.append((block, asyncio.create_task(asyncio.to_thread(_pack, block, first, version, scatter=scatter))))
+        first += block["size"]
+        if len(packing) > 1:
+            ahead, task = packing.pop(0)
+            yield ahead, await task
+    for ahead, task in packing:
+        yield ahead, await task
+
+
+def _pack(block: Record, first: int, version: IdVersion, *, scatter: bool) -> memoryview:
+    rows = _rows(first, block["size"], version, scatter=scatter)
+    rows["program_id"], rows["block_id"] = block["program_id"], block["id"]
+    rows["expires_at"], rows["answered_at"] = _moment(block["expires_at"]), _moment(block["created_at"])
+    return memoryview(_HEAD + rows.tobytes() + _TAIL)
 
 
 def _rows(first: int, count: int, version: IdVersion, *, scatter: bool) -> NDArray[np.void]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
 from benchmarks.contenders import PRODUCT, Contender
-from benchmarks.grown_answers import grow, indexes_afterwards
 from benchmarks.race import ALL_KINDS, CODES_A_REQUEST, WARM_UP_SHARE, Heat, Outcome, run
 from benchmarks.report import OF_CEILING, Goal, Progress, Report
 from codewell.errors import CodewellError
@@ -22,7 +21,6 @@ from codewell.pool.minter_cache import Minters
 from services.standalone.servers import Servers
 
 SHARE_GOAL: Final = 0.75
-PROGRAM: Final = "ASSIGNED"
 CAMPAIGN: Final = "spring"
 SCENARIO, STEP = "welcome", "gift"
 _SCOPES: Final = {"profile": "", "campaign": f"campaign:{CAMPAIGN}", "step": step_scope(SCENARIO, STEP)}
@@ -72,15 +70,16 @@ CASES: Final = tuple(Case(reuse, known) for reuse in ("profile", "campaign", "st
 
 
 async def bench_assignments(
-    url: str, servers: Servers, report: Report, requests: int, assigned: int, repetitions: int, progress: Progress
+    url: str, servers: Servers, report: Report, requests: int, program: str, repetitions: int, progress: Progress
 ) -> None:
-    """Run all cases in this database, where `grow_assignments` was before, and add them to the report.
+    """Run all cases in this database, where `assign` was before, and add them to the report.
 
     There are at most REPETITIONS_MAX repetitions. Raises CodewellError when a run gave a known profile another code, or
     a new one none.
     """
     async with connection(url, "codewell-bench") as opened:
-        program_id = await opened.fetchval(_PROGRAM_ID, PROGRAM)
+        program_id = await opened.fetchval(_PROGRAM_ID, program)
+        assigned = await opened.fetchval(_ASSIGNMENTS, program_id, timeout=_TIMEOUT_S)
     outcomes: dict[str, list[Outcome]] = {}
     shares: dict[str, list[float]] = {}
     new = iter(range(assigned, 10**9, requests))
@@ -92,7 +91,7 @@ async def bench_assignments(
                 base = await _run(plain, requests, f"REQUEST_{case.reuse}_{repetition}", url, servers)
                 outcomes.setdefault("reuse: request", []).append(base)
             first = 0 if case.known else next(new)
-            contender = _contender(program_id, case, _profiles(case, first, assigned))
+            contender = _contender(program, program_id, case, _profiles(case, first, assigned))
             async with connection(url, "codewell-bench") as opened:
                 before = await opened.fetchval(_ATTACHED, program_id)
                 outcome = await _run(contender, requests, f"{case.reuse}_{case.known}_{repetition}", url, servers)
@@ -119,25 +118,20 @@ def scattered(number: int) -> str:
     return f"p-{number * 2_654_435_761 % 10**10:010d}"
 
 
-async def grow_assignments(url: str, assigned: int, progress: Progress) -> None:
-    """Grow `assigned` assignments in this migrated database."""
+async def assign(url: str, program: str, progress: Progress) -> None:
+    """Store an assignment for each code of this program, which `grow` has made with scattered profiles."""
     async with connection(url, "codewell-bench") as opened:
-        await _grow(opened, assigned, progress)
-
-
-async def _grow(opened: Connection, assigned: int, progress: Progress) -> None:
-    async with indexes_afterwards(opened, progress):
-        program_id = await grow(opened, PROGRAM, assigned, 0, 7, progress, scatter=True)
-    progress(f"{PROGRAM}: storing {assigned:,} assignments")
-    await opened.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
-    await opened.execute(_DROP_KEY)
-    rows = (program_id, list(_SCOPES.values()), _SINCE_CHECKPOINT)
-    await opened.execute(_ASSIGN, *rows, False, timeout=_TIMEOUT_S)
-    await opened.execute(_ADD_KEY, timeout=_TIMEOUT_S)
-    await opened.execute(_RESET_KEY)
-    await opened.execute("CHECKPOINT", timeout=_TIMEOUT_S)
-    await opened.execute(_ASSIGN, *rows, True, timeout=_TIMEOUT_S)
-    await opened.execute("VACUUM ANALYZE holding", timeout=_TIMEOUT_S)
+        program_id = await opened.fetchval(_PROGRAM_ID, program)
+        progress(f"{program}: storing its assignments")
+        await opened.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
+        await opened.execute(_DROP_KEY)
+        rows = (program_id, list(_SCOPES.values()), _SINCE_CHECKPOINT)
+        await opened.execute(_ASSIGN, *rows, False, timeout=_TIMEOUT_S)
+        await opened.execute(_ADD_KEY, timeout=_TIMEOUT_S)
+        await opened.execute(_RESET_KEY)
+        await opened.execute("CHECKPOINT", timeout=_TIMEOUT_S)
+        await opened.execute(_ASSIGN, *rows, True, timeout=_TIMEOUT_S)
+        await opened.execute("VACUUM ANALYZE holding", timeout=_TIMEOUT_S)
 
 
 def _profiles(case: Case, first: int, assigned: int) -> Callable[[int], str]:
@@ -148,7 +142,7 @@ def _profiles(case: Case, first: int, assigned: int) -> Callable[[int], str]:
     return lambda number: scattered(number * 7_919 % each * len(_SCOPES) + place)
 
 
-def _contender(program_id: int, case: Case, profile: Callable[[int], str]) -> Contender:
+def _contender(program: str, program_id: int, case: Case, profile: Callable[[int], str]) -> Contender:
     async def stock(opened: Connection, name: str, count: int) -> None:
         if name.endswith("_warm_up"):
             await PRODUCT.stock(opened, name, count)
@@ -160,10 +154,10 @@ def _contender(program_id: int, case: Case, profile: Callable[[int], str]) -> Co
         """The caller counts."""
 
     def data(name: str, number: int) -> Mapping[str, object]:
-        program = name if name.endswith("_warm_up") else PROGRAM
+        asked = name if name.endswith("_warm_up") else program
         if case.reuse == "step":
-            return {"profile_id": profile(number), "scenario_id": SCENARIO, "step_id": STEP, "program": program}
-        return _render(program, profile(number))
+            return {"profile_id": profile(number), "scenario_id": SCENARIO, "step_id": STEP, "program": asked}
+        return _render(asked, profile(number))
 
     topic = "scenario-step" if case.reuse == "step" else PRODUCT.topic
     return replace(PRODUCT, name=case.label, stock=stock, given=given, data=data, topic=topic)

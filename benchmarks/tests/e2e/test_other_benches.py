@@ -23,7 +23,7 @@ async def test_mixed_measures_many_programs_and_one(tmp_path: Path) -> None:
 
 
 async def test_grown_measures_each_size_and_random_ids_and_its_databases_pass_the_audit(tmp_path: Path) -> None:
-    sizes = ("--attached=3000", "--attached=5000", "--random=2000", "--assigned=0")
+    sizes = ("--attached=3000", "--attached=5000", "--random=2000", "--no-reuse")
     rates, goals = await report_of(tmp_path, "grown", "--requests=400", *sizes, "--audit")
 
     labels = ["3,000 attached", "2,000 attached, ids of version 4", "5,000 attached"]

@@ -9,7 +9,8 @@ import pytest
 from benchmarks import grown_assignments
 from benchmarks.contenders import Contender
 from benchmarks.grown import check_audit
-from benchmarks.grown_assignments import CASES, bench_assignments, grow_assignments
+from benchmarks.grown_answers import grow
+from benchmarks.grown_assignments import CASES, assign, bench_assignments
 from benchmarks.race import ALL_KINDS, Outcome
 from benchmarks.report import Report
 from codewell.errors import CodewellError
@@ -20,6 +21,7 @@ from schemas.events import MessageRender, ScenarioStep
 
 ASSIGNED = 3_000
 REQUESTS = 100
+PROGRAM = "OLD"
 SERVERS: Any = None
 
 
@@ -41,14 +43,19 @@ def measure(monkeypatch: pytest.MonkeyPatch, connection: asyncpg.Connection, cla
     monkeypatch.setattr(grown_assignments, "_run", run)
 
 
+async def grow_assigned(connection: asyncpg.Connection, url: str) -> None:
+    await grow(connection, PROGRAM, ASSIGNED, 0, 7, lambda _: None, scatter=True)
+    await assign(url, PROGRAM, lambda _: None)
+
+
 async def test_each_policy_is_a_share_of_a_program_without_reuse(
     connection: asyncpg.Connection, database_url: str, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(monkeypatch, connection, claims, 1)
     report = Report("grown", {})
-    await grow_assignments(database_url, ASSIGNED, lambda _: None)
+    await grow_assigned(connection, database_url)
 
-    await bench_assignments(database_url, SERVERS, report, REQUESTS, ASSIGNED, 2, lambda _: None)
+    await bench_assignments(database_url, SERVERS, report, REQUESTS, PROGRAM, 2, lambda _: None)
 
     [cpu] = [one for one in report.results if one.name == f"{CASES[0].label}: CPU"]
     assert cpu.rate == 3e6 / REQUESTS
@@ -63,7 +70,7 @@ async def test_a_run_that_gave_too_few_codes_is_no_figure(
     connection: asyncpg.Connection, database_url: str, claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(monkeypatch, connection, claims, 0.5)
-    await grow_assignments(database_url, ASSIGNED, lambda _: None)
+    await grow_assigned(connection, database_url)
 
     with pytest.raises(CodewellError, match="attached 50 codes, not 100"):
-        await bench_assignments(database_url, SERVERS, Report("grown", {}), REQUESTS, ASSIGNED, 1, lambda _: None)
+        await bench_assignments(database_url, SERVERS, Report("grown", {}), REQUESTS, PROGRAM, 1, lambda _: None)
