@@ -103,7 +103,7 @@ audit-dependencies: ## List known vulnerabilities of the pinned packages (networ
 bench: setup ## Run all benchmarks and write docs/benchmarks.md (30 minutes)
 	$(BIN)/codewell bench all
 
-# Some minutes: names what fell by more than a fifth of what `make bench` recorded.
+# Names what fell by more than a fifth of what `make bench` recorded.
 bench-check: setup ## Name what became slower than docs/benchmarks.md (15 minutes)
 	$(BIN)/codewell bench check
 
@@ -123,7 +123,7 @@ torture: setup ## Inject faults of every kind and write docs/reliability.md (2 h
 
 # The images, built by Buildah and run by Podman (as root; Debian's packages); and the chart on a real control plane with
 # fake nodes, scaled by KEDA from a real Kafka. Needs Go 1.26 or newer; the first run makes a base and builds Kubernetes
-# and the others, some 20 minutes. Writes its figures into docs/operations/images.md and docs/kubernetes.md.
+# and the others, some 30 minutes. Writes its figures into docs/operations/images.md and docs/kubernetes.md.
 deploy-check: setup ## Try images, compose file and chart on real engines (minutes; first 30)
 	$(BIN)/python -m deploy.check
 

@@ -15,7 +15,7 @@ from services.standalone.postgres import PostgresServer, PostgresSettings
 from services.standalone.servers import Servers, running_servers
 
 # As in production; the standalone stack is configured for small machines.
-POSTGRES: Final = PostgresSettings(shared_buffers="2GB")
+POSTGRES: Final = PostgresSettings(shared_buffers="2GB", temporary=True)
 KAFKA: Final = KafkaSettings(heap_initial="1g", heap_max="1g", optimized=True)
 
 

@@ -6,6 +6,7 @@ program does not know, or for profiles of one scope, and is compared with reques
 the same database, just before.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple
@@ -41,7 +42,7 @@ _SINCE_CHECKPOINT: Final = 20
 _ASSIGN: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at)
     SELECT program_id, profile_id, ($2::text[])[1 + right(code, 10)::bigint % 3], block_id, position, code, expires_at
-    FROM answer WHERE program_id = $1 AND (position % $3 = 0) = $4
+    FROM answer WHERE program_id = $1 AND position % $3 = ANY($4::integer[])
     """
 # Its maximum is reached, so that no issuer publishes a demand.
 _MAKE_ROOM: Final = """
@@ -120,17 +121,21 @@ def scattered(number: int) -> str:
 
 async def assign(url: str, program: str, progress: Progress) -> None:
     """Store an assignment for each code of this program, which `grow` has made with scattered profiles."""
-    async with connection(url, "codewell-bench") as opened:
-        program_id = await opened.fetchval(_PROGRAM_ID, program)
-        progress(f"{program}: storing its assignments")
-        await opened.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
+    progress(f"{program}: storing its assignments")
+    async with connection(url, "codewell-bench") as opened, connection(url, "codewell-bench") as other:
+        for one in (opened, other):
+            await one.execute("SET synchronous_commit = off; SET maintenance_work_mem = '1GB'")
         await opened.execute(_DROP_KEY)
-        rows = (program_id, list(_SCOPES.values()), _SINCE_CHECKPOINT)
-        await opened.execute(_ASSIGN, *rows, False, timeout=_TIMEOUT_S)
+        rows = (await opened.fetchval(_PROGRAM_ID, program), list(_SCOPES.values()), _SINCE_CHECKPOINT)
+        before = range(1, _SINCE_CHECKPOINT)
+        await asyncio.gather(
+            opened.execute(_ASSIGN, *rows, before[::2], timeout=_TIMEOUT_S),
+            other.execute(_ASSIGN, *rows, before[1::2], timeout=_TIMEOUT_S),
+        )
         await opened.execute(_ADD_KEY, timeout=_TIMEOUT_S)
         await opened.execute(_RESET_KEY)
         await opened.execute("CHECKPOINT", timeout=_TIMEOUT_S)
-        await opened.execute(_ASSIGN, *rows, True, timeout=_TIMEOUT_S)
+        await opened.execute(_ASSIGN, *rows, [0], timeout=_TIMEOUT_S)
         await opened.execute("VACUUM ANALYZE holding", timeout=_TIMEOUT_S)
 
 

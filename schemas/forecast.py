@@ -28,7 +28,7 @@ Assumption = Literal[
 
 
 class RunsOutAt(StrictModel):
-    """When the program gives its last code: with its usual demand, and with a demand as high as one hour in ten.
+    """When the program gives its last code: with its usual demand, and with a demand as high as one day in ten has.
 
     `p90` is never after `p50`. Null: not within two years.
     """

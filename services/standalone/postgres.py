@@ -48,6 +48,8 @@ class PostgresSettings:
     durable: bool = True
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 60.0
+    temporary: bool = False
+    """Whether its data is of no use after a stop, which then writes no gigabytes of buffers to the disk."""
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -89,9 +91,10 @@ class PostgresServer:
         return self.url
 
     async def stop(self) -> None:
-        """Stop it cleanly with all its sessions: the next start has nothing to recover."""
+        """Stop it with all its sessions; cleanly, if it is not temporary: the next start has nothing to recover."""
         if self._child is not None:
-            await self._child.stop(signal.SIGINT, self._settings.stop_timeout_s)
+            at_once = self._settings.temporary
+            await self._child.stop(signal.SIGQUIT if at_once else signal.SIGINT, self._settings.stop_timeout_s)
 
     async def _start_on_a_port(self, program: Path, run_as: RunAs | None) -> None:
         deadline = time.monotonic() + SESSIONS_LEFT_TIMEOUT_S

@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 
 from benchmarks.commands import bench
 from codewell.infra.kafka.acls import acls
+from codewell.minting.template import TOKEN_KINDS
+from schemas.program import ProgramSettings
 from services.cli import codewell
 from services.cli.doctor import CONNECTIONS_MAX
 from tests.unit.test_links import pages
@@ -20,8 +22,7 @@ from tests.unit.test_links import pages
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = ("codewell", "services", "schemas", "client", "deploy", "benchmarks", "torture", "tests", "tools")
 KINDS: Final = {".py", ".sql", ".yaml", ".sh", ".txt", ".json", ".tpl", ".toml"}
-# The changelog also names what was there before.
-PAGES: Final = [page for page in pages() if page.name != "CHANGELOG.md"]
+PAGES: Final = list(pages())
 # Names that other programs give to what is Codewell's.
 FOREIGN: Final = {"codewell_default", "CODEWELL_X", "CODEWELL_X_FILE"}
 _FENCE: Final = re.compile(r"^ *```\w*[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -128,6 +129,17 @@ def test_the_paths_that_pages_name_are_those_of_the_api() -> None:
     }
 
     assert_empty(found)
+
+
+def test_the_page_of_programs_has_every_setting_and_token() -> None:
+    page = (ROOT / "docs" / "programs.md").read_text("utf-8")
+    create = codewell.get_command(click.Context(codewell), "program")
+    assert isinstance(create, click.Group)
+    command = create.get_command(click.Context(create), "create")
+    assert command is not None
+    options = {option.opts[0] for option in command.params if isinstance(option, click.Option)}
+    wanted = {f"`{name}`" for name in (*ProgramSettings.model_fields, *(kind.example for kind in TOKEN_KINDS))}
+    assert sorted(one for one in wanted | options - {"--json"} if one not in page) == []
 
 
 def assert_empty(found: Mapping[Path, Sequence[str]]) -> None:
