@@ -34,7 +34,7 @@ from codewell.redemption import orders, till
 from codewell.redemption.model import TillRequest
 from codewell.redemption.orders import OrderEvent
 from schemas.changes import ChangeFilter
-from tests.integration.codes.test_bulk import VOID, done, undone
+from tests.integration.codes.test_bulk import VOID, begin, done, undone
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
 from tests.support.running import until
@@ -417,6 +417,27 @@ async def test_a_code_that_an_undo_restores_while_its_profile_is_forgotten_is_no
 
     assert new.code != given.code
     assert await audit(connection) == []
+
+
+async def test_a_change_of_a_profile_s_codes_begins_entirely_before_or_after_it(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes, _ = await attached(connection, claims, minters)
+    await bystander.execute("BEGIN")
+    await bystander.execute(
+        "INSERT INTO bulk_change (id, program_id, void, total, actor) VALUES ($1, $2, true, 0, 'a')",
+        uuid7(),
+        codes.program_id,
+    )
+    async with connections.acquire() as one, connections.acquire() as forgetter:
+        beginning = asyncio.ensure_future(begin(codes._replace(connection=one), VOID, ChangeFilter(profile_id=WHO)))
+        await until_waiting(connection)
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        await bystander.execute("ROLLBACK")
+        await beginning
+        await forgetting_it
+    assert await places_of(connection, WHO) == []
 
 
 @pytest.mark.parametrize("way", ["an order's event", "a till"])
