@@ -110,7 +110,7 @@ async def test_a_late_report_on_a_code_that_was_deleted_in_the_pool_is_settled(
     assert reason(await settle(connection, receipt(first, "delivered"))) == "before"
 
     # Nobody has it, and nobody will.
-    assert not await is_open(connection, spring.id, "return-conflict")
+    assert not await is_open(connection, spring.id, "return-conflict", str(first.id))
     assert await audit(connection) == []
 
 
