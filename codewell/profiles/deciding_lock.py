@@ -23,6 +23,13 @@ _LOCK_TIMEOUT_MS: Final = 200
 _ATTEMPTS_MAX: Final = 20
 _PAUSE_S: Final = 0.2
 
+_DECIDING: Final = """
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND granted AND pid <> pg_backend_pid()
+    """
+_POLL_S: Final = 0.005
+
 _BEGIN: Final = f"BEGIN; {_LOCK_SHARED}"
 
 
@@ -50,6 +57,17 @@ async def run_exclusively(connection: Connection, *statement: object) -> datetim
         except asyncpg.LockNotAvailableError:
             await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not security
     raise StackUnavailable("Too many requests are being decided: try again in a moment.")
+
+
+async def wait_for_deciding(connection: Connection) -> None:
+    """Wait until the transactions that decide requests at this moment have ended. Later ones are not kept waiting.
+
+    Call it outside of a transaction. One that is idle is ended by the server, so the wait has an end.
+    """
+    going = set(await connection.fetch(_DECIDING, *DECIDING_LOCK))
+    while going:
+        await asyncio.sleep(_POLL_S)
+        going.intersection_update(await connection.fetch(_DECIDING, *DECIDING_LOCK))
 
 
 @asynccontextmanager

@@ -96,7 +96,8 @@ async def _settle(connection: Connection, minters: Minters, events: Sequence[Ord
     if not told:
         return []
     batch = _Batch(await connection.fetch(_NOTE, *map(list, zip(*told, strict=True))))
-    requests = [(row, batch.request(row)) for row in codes]
+    # Codes that orders give back come first: another order of this batch may have paid for one of them.
+    requests = sorted(((row, batch.request(row)) for row in codes), key=_uses)
     await queries.lock(connection, (located.place for _, located in requests))
     for program_id in sorted({row["program_id"] for row in codes}):
         own = [one for one in requests if one[0]["program_id"] == program_id]
@@ -140,8 +141,7 @@ class _Batch:
 
     def add(self, row: asyncpg.Record, located: Located, outcome: Applied | CodewellError | None) -> None:
         """Note how the step ended. A code that has moved is no longer the customer's."""
-        step = located.request.step
-        uses = step == "pay" or (step == "undo_paid" and row["refund"] == "keep_used")
+        uses = _uses((row, located))
         if isinstance(outcome, Applied):
             if outcome.is_new:
                 self.outcomes.append(OrderOutcome(row["program_id"], "used" if uses else "ended"))
@@ -160,3 +160,10 @@ class _Batch:
         if located.request.step == "pay" and (order_id, program_id, text) not in self._refused_before:
             self.alerts.append((program_id, order_id, reason, str(located.at.place)))
             self.outcomes.append(OrderOutcome(program_id, "refused"))
+
+
+def _uses(asked: tuple[asyncpg.Record, Located]) -> bool:
+    """Whether this step uses the code, rather than gives it back."""
+    row, located = asked
+    step = located.request.step
+    return step == "pay" or (step == "undo_paid" and row["refund"] == "keep_used")

@@ -100,7 +100,7 @@ GRANT INSERT, UPDATE (block_id, position) ON code TO codewell_issuer, codewell_g
 GRANT SELECT, INSERT (block_id, position, returned_at, moved_to, moved_position, deleted_at),
       UPDATE (returned_at, moved_to, moved_position, deleted_at) ON code_state TO codewell_issuer, codewell_generator;
 GRANT UPDATE (moved_position) ON code_state TO codewell_console;
-GRANT SELECT, DELETE ON holding TO codewell_issuer, codewell_generator;
+GRANT SELECT, INSERT, DELETE ON holding TO codewell_issuer, codewell_generator;
 GRANT SELECT ON answer TO codewell_generator;
 
 -- Generators make and order codes, split and retire blocks, and keep or forget profiles as their events say.

@@ -107,8 +107,7 @@ class Idempotency:
         """
         if self.key is None:
             return ok_response(await work(), status)
-        async with self._pool.acquire() as connection, connection.transaction():
-            known = await self._known(connection, *self.key)
+        known = await self.stored()
         if known is not None:
             return known
         try:
@@ -122,6 +121,21 @@ class Idempotency:
             if known is None:
                 await stored_responses.store_response(connection, *self.key, self.kept(response))
         return known or response
+
+    async def stored(self) -> Response | None:
+        """The response that is stored under the key, if there is one: for a route that reads before its work."""
+        if self.key is None:
+            return None
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._known(connection, *self.key)
+
+    async def refuse(self, error: CodewellError) -> Response:
+        """Store a refusal from before the work, or return the stored response. Without a key, raises the error."""
+
+        async def work(_: Connection) -> BaseModel:
+            raise error
+
+        return await self.answer(work, lambda _: None)
 
     def kept(self, response: Response) -> StoredResponse:
         """The stored form of the response to this request."""

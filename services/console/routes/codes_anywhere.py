@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from codewell.access.tokens import Token
 from codewell.codes import across_programs
 from codewell.codes.across_programs import FoundCode
-from codewell.errors import CodeUnknown
+from codewell.errors import CodeUnknown, CodewellError, ProgramRefused
 from codewell.reasons import ProblemReason
 from codewell.redemption.decide import REASONS
 from schemas.api import Code
@@ -16,7 +16,7 @@ from schemas.till import Activate
 from services.console.context import Context, context
 from services.console.http.auth import Redeemer, Viewer
 from services.console.http.idempotency import IdempotencyGuard
-from services.console.http.problems import MAKING, HttpProblem, documented
+from services.console.http.problems import MAKING, documented
 from services.console.routes import examples, till_examples
 from services.console.routes.code_shape import code_of
 from services.console.routes.codes import CodeText, GivenContext
@@ -42,7 +42,13 @@ async def activate_code_anywhere(
     wanted: Annotated[Activate, Body(examples=[till_examples.ACTIVATE])],
 ) -> Response:
     """Activate (redeem) an attached code of any program that the token may see. In two programs: 409, `ambiguous`."""
-    found = await _the_one(here, caller, wanted.code, wanted.context)
+    stored = await idempotency.stored()
+    if stored is not None:
+        return stored
+    try:
+        found = await _the_one(here, caller, wanted.code, wanted.context)
+    except CodewellError as error:
+        return await idempotency.refuse(error)
     request = till_request(wanted)._replace(code=found.facts.code)
     return await take_step(here, caller, found.program, request, idempotency)
 
@@ -60,7 +66,7 @@ async def show_code_anywhere(
 
 
 async def _the_one(here: Context, caller: Token, code: str, context: str | None) -> FoundCode:
-    """The code of this text. Raises CodeUnknown, and HttpProblem where there are two or after too many look-ups."""
+    """The code of this text. Raises CodeUnknown, ProgramRefused where there are two, and HttpProblem (429)."""
     async with here.failed_lookups.look_up(caller.id, context):
         async with here.pool.acquire() as connection:
             found = await across_programs.find(connection, here.minters, caller.groups, code)
@@ -68,8 +74,6 @@ async def _the_one(here: Context, caller: Token, code: str, context: str | None)
             raise CodeUnknown(code)
     if len(found) > 1:
         names = ", ".join(one.program for one in found)
-        raise HttpProblem(
-            "ambiguous", f"{len(found)} programs have this code: {names}. Use the path of one, "
-            "/programs/NAME/codes.",
-        )  # fmt: skip
+        sentence = f"{len(found)} programs have this code: {names}. Use the path of one, /programs/NAME/codes."
+        raise ProgramRefused(sentence, reason="ambiguous")
     return found[0]

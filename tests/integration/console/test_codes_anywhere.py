@@ -71,6 +71,32 @@ async def test_a_code_is_found_and_activated_without_its_program(consoles: Conso
     assert (await admin.get("/codes/BOTH-1")).json()["program"] == "FOLDED"
 
 
+async def test_a_repeated_key_gets_its_answer_whatever_became_of_the_code(consoles: Consoles) -> None:
+    admin = await consoles.client("admin")
+    code = await program(admin, "PLAIN", "P-{safe 10}")
+    await program(admin, "SAME", "S-{safe 10}")
+
+    async def activate(key: str, code: str) -> httpx.Response:
+        return await admin.post("/codes:activate", json={"code": code}, headers={"Idempotency-Key": key})
+
+    used, unknown = await activate("used", code), await activate("unknown", "BOTH-1")
+    assert (used.status_code, unknown.status_code) == (200, 404)
+    for name, text in (("SAME", code), ("PLAIN", "BOTH-1"), ("SAME", "BOTH-1")):
+        await attach(admin, name, text)
+    ambiguous = await activate("ambiguous", "BOTH-1")
+    is_problem(ambiguous, 409, "PLAIN, SAME", reason="ambiguous")
+    for removed in ("SAME", "PLAIN"):
+        for key, text, first in (
+            ("used", code, used),
+            ("unknown", "BOTH-1", unknown),
+            ("ambiguous", "BOTH-1", ambiguous),
+        ):
+            again = await activate(key, text)
+            assert (again.status_code, again.content) == (first.status_code, first.content)
+        await admin.delete(f"/programs/{removed}")
+    is_problem(await activate("used", "OTHER"), 422, reason="idempotency_key_reused")
+
+
 async def test_look_ups_of_unknown_codes_use_up_the_budget(consoles: Consoles) -> None:
     client = await consoles.client("redeem", api=create_console(consoles.pool, misses_per_minute=3))
     for _ in range(3):

@@ -99,6 +99,32 @@ async def test_events_of_an_order_end_the_same_in_any_order(
     assert await audit(connection) == []
 
 
+@pytest.mark.parametrize("refund", ["give_back", "keep_used"])
+@pytest.mark.parametrize("first", ["a", "z"])
+async def test_a_paid_order_takes_the_code_that_another_gives_back_in_the_same_batch(
+    connection: Connection, claims: Claims, minters: Minters, first: str, refund: str
+) -> None:
+    codes, [held, used] = await given(connection, claims, minters, 2, refund=refund)
+    second = "z" if first == "a" else "a"
+    for code in (held, used):
+        await till.hold(codes, code, first)
+    await lapse(connection)
+    await till.hold(codes, held, second)
+    await till.hold(codes, used, "m")
+    await settle(codes, event("paid", 0, "m"))
+
+    told = [event("paid", 0, first), event("cancelled", 0, second), event("refunded", 1, "m")]
+    outcomes, refused = {
+        "give_back": (["ended", "ended", "used", "used"], []),
+        "keep_used": (["ended", "refused", "used"], ["code_used"]),
+    }[refund]
+    assert sorted(await settle(codes, *told)) == outcomes
+    assert [await state_of(codes, code) for code in (held, used)] == ["activated"] * 2
+    refusals = (await order_facts.get(connection, first)).refusals
+    assert [one.reason for one in refusals] == refused
+    assert await audit(connection) == []
+
+
 async def test_a_paid_order_whose_hold_has_passed_takes_the_code_or_is_told_why_not(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:

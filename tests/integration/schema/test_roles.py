@@ -91,7 +91,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "reservation": ("S", "U granted on_order used_before takers ended_at ended_by"),
         "reservation_event": ("S", _RESERVATION_EVENT, "U published_at"),
         "answer": ("S", "U profile_id", "D"),
-        "holding": ("S", "D"),
+        "holding": ("S", "I", "D"),
         "send_receipt": (*_RECEIPTS, "D"),
         "return_minute": _COUNTS,
         "bulk_change": ("S profile_id", "U profile_id"),
