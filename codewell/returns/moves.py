@@ -1,11 +1,11 @@
-"""SQL statements that take codes from their profiles: back to the pool, or deleted.
+"""SQL statements that take codes from their profiles: back to the pool, or deleted. They have no assignments any more.
 
 The order of locks: code states, blocks, holdings. Changes of codes use the same order, and claims lock blocks before
 holdings.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -70,13 +70,6 @@ _TEXTS: Final = """
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[])
     ON CONFLICT ON CONSTRAINT code_once DO UPDATE SET block_id = excluded.block_id, position = excluded.position
     """
-# Whatever the reuse policy is now: it may have been another, and become it again.
-_RELEASE: Final = """
-    DELETE FROM holding h
-    USING unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) AS w (program_id, profile_id, block_id, position)
-    WHERE h.program_id = w.program_id AND h.profile_id = w.profile_id AND h.block_id = w.block_id
-      AND h.position = w.position
-    """
 
 
 class Moved(NamedTuple):
@@ -88,7 +81,6 @@ class Moved(NamedTuple):
     moved_position: int
     program_id: int
     text: str
-    profile_id: str
 
 
 async def new_block(
@@ -125,18 +117,15 @@ async def move(
     await connection.execute(
         _TEXTS, *columns(((code.moved_to, code.moved_position, code.program_id, code.text) for code in codes), 4)
     )
-    await release(connection, [(code.program_id, code.profile_id, code.block_id, code.position) for code in codes])
 
 
-async def delete(connection: Connection, codes: Sequence[tuple[int, str, int, int]]) -> None:
-    """Delete attached codes, as (program, profile, block, position). Raises Raced."""
-    places = [code[2:] for code in codes]
+async def delete(connection: Connection, places: Sequence[tuple[int, int]]) -> None:
+    """Delete the attached codes at these places. Raises Raced."""
     if _count(await connection.execute(_DELETE, *columns(places, 2))) != len(places):
         raise Raced
     counts = Counter(block_id for block_id, _ in places)
     await lock_blocks(connection, counts)
     await connection.execute(_COUNT_DELETED, list(counts), list(counts.values()))
-    await release(connection, codes)
 
 
 async def void_pooled(connection: Connection, places: Sequence[tuple[int, int]]) -> None:
@@ -144,11 +133,6 @@ async def void_pooled(connection: Connection, places: Sequence[tuple[int, int]])
     await lock_blocks(connection, {block_id for block_id, _ in places})
     if await connection.fetchval(_VOID, *columns(places, 2)) != len(places):
         raise Raced
-
-
-async def release(connection: Connection, codes: Iterable[tuple[int, str, int, int]]) -> None:
-    """End what the reuse policy says about codes, as (program, profile, block, position)."""
-    await connection.execute(_RELEASE, *columns(codes, 4))
 
 
 def _count(status: str) -> int:

@@ -37,18 +37,21 @@ _STATES: Final = f"""
     FROM unnest($1::bigint[], $2::bigint[]) AS w (block_id, position) JOIN code_state s USING (block_id, position)
     ORDER BY s.block_id, s.position FOR UPDATE OF s
     """  # noqa: S608  constants
-# Codes that were given again, in answers whose sends did not fail; and shared codes, also of formerly shared programs.
+# Shared codes, also of formerly shared programs; codes that were given again, in answers whose sends did not fail; and
+# codes that their profile would get again.
 _ASSIGNED: Final = """
-    SELECT w.block_id, w.position, EXISTS (
-        SELECT FROM holding h WHERE h.program_id = w.program_id AND h.profile_id = '' AND h.scope = ''
-        AND h.block_id = w.block_id AND h.position = w.position) AS everybodys
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (program_id, block_id, position)
-    WHERE EXISTS (
-        SELECT FROM holding h WHERE h.program_id = w.program_id AND h.profile_id = '' AND h.scope = ''
-        AND h.block_id = w.block_id AND h.position = w.position) OR EXISTS (
-        SELECT FROM answer x WHERE x.block_id = w.block_id AND x.position = w.position AND x.again AND NOT EXISTS (
-            SELECT FROM send_receipt r WHERE r.request_id = x.request_id AND r.ordinal = x.ordinal
-            AND r.kind IN ('before_handoff', 'permanent')))
+    SELECT * FROM (
+        SELECT w.block_id, w.position, EXISTS (
+            SELECT FROM holding h WHERE h.program_id = w.program_id AND h.profile_id = '' AND h.scope = ''
+            AND h.block_id = w.block_id AND h.position = w.position) AS everybodys, EXISTS (
+            SELECT FROM answer x WHERE x.block_id = w.block_id AND x.position = w.position AND x.again AND NOT EXISTS (
+                SELECT FROM send_receipt r WHERE r.request_id = x.request_id AND r.ordinal = x.ordinal
+                AND r.kind IN ('before_handoff', 'permanent'))) AS given_again, EXISTS (
+            SELECT FROM holding h WHERE h.program_id = w.program_id AND h.profile_id = w.profile_id
+            AND h.block_id = w.block_id AND h.position = w.position) AS reusable
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+             AS w (program_id, profile_id, block_id, position)
+    ) found WHERE everybodys OR given_again OR reusable
     """
 # Alike receipts share all columns but the last, so each is one element of a parameter. They are stored in the order of
 # their key, so that two batches can't deadlock.
@@ -95,12 +98,15 @@ _SHARES: Final = """
         SELECT sum(number) AS number FROM usage_minute WHERE program_id = w.program_id AND outcome = 'attached'
         AND minute > c.since AND minute < date_trunc('minute', now() - interval '15 s')) u
     """
-# Where codes that came back are now, and who got them there: the texts of such codes are stored.
+# Where codes that came back are now, and who got them there: the texts of such codes are stored. One that is neither
+# pooled nor deleted and has no answer was given, and its answer has left.
 _NOW_AT: Final = """
     SELECT c.block_id, c.position, c.program_id, c.text, a.request_id, a.profile_id,
-           s.deleted_at IS NOT NULL AS deleted
+           s.deleted_at IS NOT NULL OR a.request_id IS NULL AND (s.hole OR c.position >= b.voided_from) AS deleted,
+           a.request_id IS NULL AND c.position >= b.next AS pooled
     FROM unnest($1::bigint[], $2::text[]) AS w (program_id, text)
     JOIN code c ON c.program_id = w.program_id AND c.text = w.text
+    JOIN block b ON b.id = c.block_id
     LEFT JOIN answer a ON a.block_id = c.block_id AND a.position = c.position AND NOT a.again
           AND a.block_id IS NOT NULL
     LEFT JOIN code_state s ON s.block_id = c.block_id AND s.position = c.position
@@ -140,10 +146,10 @@ async def states(connection: Connection, places: Iterable[tuple[int, int]]) -> d
 
 
 async def assigned(
-    connection: Connection, codes: Iterable[tuple[int, int, int]]
+    connection: Connection, codes: Iterable[tuple[int, str, int, int]]
 ) -> dict[tuple[int, int], asyncpg.Record]:
-    """Which of these (program, block, position) were given again, to somebody whose send did not fail."""
-    rows = await connection.fetch(_ASSIGNED, *columns(codes, 3))
+    """Which of these (program, profile, block, position) are everybody's, were given again, or would be."""
+    rows = await connection.fetch(_ASSIGNED, *columns(codes, 4))
     return {(row["block_id"], row["position"]): row for row in rows}
 
 

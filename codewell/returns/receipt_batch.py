@@ -64,30 +64,39 @@ class ReceiptBatch:
 
     async def look(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> None:
         """Lock and read what decides about these codes."""
-        codes = [(row["program_id"], row["block_id"], row["position"]) for row in rows if row["block_id"] is not None]
+        codes = [place_of(row) for row in rows if row["block_id"] is not None]
         if codes:
-            self.states = await queries.states(connection, [code[1:] for code in codes])
+            self.states = await queries.states(connection, [code[2:] for code in codes])
             self.assigned = await queries.assigned(connection, codes)
 
     def code(self, row: asyncpg.Record, now: datetime) -> CodeNow:
         """The code of an answer as it is now."""
         place = (row["block_id"], row["position"])
-        state, given_again = self.states.get(place), self.assigned.get(place)
+        state, found = self.states.get(place), self.assigned.get(place)
         until = self._until(row, state)
         expired = until is not None and until <= now
-        if state is None and given_again is None and not (expired or row["again"] or row["preview"]):
+        everybodys = found is not None and found["everybodys"]
+        assigned = everybodys or (found is not None and found["given_again"])
+        if state is None and not (assigned or expired or row["again"] or row["preview"]):
             return AS_GIVEN
         return CodeNow(
             preview=row["preview"],
             again=row["again"],
-            everybodys=given_again is not None and given_again["everybodys"],
+            everybodys=everybodys,
             used=state is not None and state["used_or_held"],
             held=state is not None and state["held"],
             deleted=state is not None and state["deleted"],
             moved=state is not None and state["moved"],
             expired=expired,
-            assigned=given_again is not None,
+            assigned=assigned,
         )
+
+    def reusable(self, rows: Iterable[asyncpg.Record]) -> list[tuple[int, str, int, int]]:
+        """Of these answers, the codes that their profiles would get again; each as `place_of` says."""
+        return [
+            place_of(row) for row in rows
+            if (found := self.assigned.get((row["block_id"], row["position"]))) is not None and found["reusable"]
+        ]  # fmt: skip
 
     def earlier(self, request_id: UUID, ordinal: int) -> Sequence[Earlier]:
         """The receipts about this code so far, those of this batch too."""
@@ -130,6 +139,11 @@ class ReceiptBatch:
         return until
 
 
+def place_of(row: asyncpg.Record) -> tuple[int, str, int, int]:
+    """Program, profile, block and position of an answer's code."""
+    return row["program_id"], row["profile_id"], row["block_id"], row["position"]
+
+
 async def move_back(connection: Connection, batch: ReceiptBatch) -> None:
     """Move the codes that return into few blocks: one for each program, expiry and fields."""
     blocks = await queries.blocks(connection, {row["block_id"] for row in batch.returning})
@@ -141,7 +155,7 @@ async def move_back(connection: Connection, batch: ReceiptBatch) -> None:
         made_at = min(blocks[block_id]["created_at"] for block_id in {row["block_id"] for row in rows})
         block_id = await moves.new_block(connection, program_id, len(rows), expires_at, fields, made_at)
         moved += [
-            Moved(row["block_id"], row["position"], block_id, place, program_id, row["code"], row["profile_id"])
+            Moved(row["block_id"], row["position"], block_id, place, program_id, row["code"])
             for place, row in enumerate(rows)
         ]
     await moves.move(connection, sorted(moved), batch.states.keys(), batch.voids)

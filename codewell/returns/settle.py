@@ -14,13 +14,12 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.returns import moves, queries
+from codewell.returns.attempts import Freed, attempt, keep_others, let_go_first
 from codewell.returns.queries import Raced
 from codewell.returns.receipt_batch import Earlier, ReceiptBatch, move_back
 from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
 from schemas.reports import ReceiptKind, ReturnOutcome, ReturnReason
 
-# Each attempt but the first follows a change of one of the codes by somebody else, so a second is rare.
-_ATTEMPTS_MAX: Final = 20
 # Below it a program's returns are never stopped: few codes are no sign of a fault.
 RETURNS_FREE: Final = 100
 SHARE_MAX_DEFAULT: Final = 0.2
@@ -85,28 +84,23 @@ class Returns:
         `given_up` are requests that have waited long enough for their answer.
         """
         batch = list(dict.fromkeys(receipts))
-        for _ in range(_ATTEMPTS_MAX):
-            try:
-                async with connection.transaction():
-                    settled = await self._settle(connection, batch, given_up)
-                    reach(Failpoint.CLAIMED)
-            except Raced:
-                continue
-            reach(Failpoint.COMMITTED)
-            return settled
-        raise asyncpg.SerializationError("codes of this batch change all the time")
+        try:
+            settled = await attempt(connection, lambda freed: self._settle(connection, batch, given_up, freed))
+        except Raced as error:
+            raise asyncpg.SerializationError("codes of this batch change all the time") from error
+        reach(Failpoint.COMMITTED)
+        return settled
 
     async def end_quarantines(self, connection: Connection, limit: int) -> list[tuple[int, ReturnOutcome]]:
         """End up to `limit` quarantines that are over; the program and outcome of each. Raises what asyncpg raises."""
-        for _ in range(_ATTEMPTS_MAX):
-            try:
-                async with connection.transaction():
-                    return await self._end_quarantines(connection, limit)
-            except Raced:
-                continue
-        return []
+        try:
+            return await attempt(connection, lambda freed: self._end_quarantines(connection, limit, freed))
+        except Raced:
+            return []
 
-    async def _settle(self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID]) -> Settlement:
+    async def _settle(
+        self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID], freed: Freed
+    ) -> Settlement:
         await hold_deciding_lock(connection)
         ids = list({receipt.request_id for receipt in receipts})
         earlier = await queries.receipts(connection, ids)
@@ -126,7 +120,10 @@ class Returns:
                 result.settled[receipt] = await self._give_up(connection, batch, receipt)
             else:
                 result.unknown.append(receipt)
+        let_go_first(batch.reusable(batch.returning))
         await self._write(connection, batch)
+        await keep_others(connection, freed, batch.returning)
+        reach(Failpoint.CLAIMED)
         return result
 
     def _known(self, batch: ReceiptBatch, receipt: Receipt) -> Settled | None:
@@ -218,7 +215,9 @@ class Returns:
                 details = {"returned": returned, "attached": attached, "share_max": self._share_max}
                 await raise_alert(connection, program_id, "returns-stopped", details=details)
 
-    async def _end_quarantines(self, connection: Connection, limit: int) -> list[tuple[int, ReturnOutcome]]:
+    async def _end_quarantines(
+        self, connection: Connection, limit: int, freed: Freed
+    ) -> list[tuple[int, ReturnOutcome]]:
         await hold_deciding_lock(connection)
         due = list(set(await queries.due(connection, limit)))
         if not due:
@@ -244,10 +243,13 @@ class Returns:
             if verdict.moves:
                 batch.returning.append(row)
             elif verdict.outcome == "voided":
-                deleted.append((row["program_id"], row["profile_id"], row["block_id"], row["position"]))
+                deleted.append(row)
+        leaving = [*batch.returning, *deleted]
+        let_go_first(batch.reusable(leaving))
         if deleted:
-            await moves.delete(connection, deleted)
+            await moves.delete(connection, [(row["block_id"], row["position"]) for row in deleted])
         await self._write(connection, batch)
+        await keep_others(connection, freed, leaving)
         return outcomes
 
 
@@ -262,7 +264,7 @@ async def _report_conflicts(connection: Connection, batch: ReceiptBatch) -> None
         if now is None or now["deleted"] or now["profile_id"] == row["profile_id"]:
             continue
         other = now["request_id"]
-        if other is None:
+        if now["pooled"]:
             batch.voids.append((now["block_id"], now["position"]))
         details = {"request_id": str(row["request_id"]), "other_request_id": None if other is None else str(other)}
         await raise_alert(connection, row["program_id"], "return-conflict", str(row["request_id"]), details)

@@ -100,7 +100,7 @@ GRANT INSERT, UPDATE (block_id, position) ON code TO codewell_issuer, codewell_g
 GRANT SELECT, INSERT (block_id, position, returned_at, moved_to, moved_position, deleted_at),
       UPDATE (returned_at, moved_to, moved_position, deleted_at) ON code_state TO codewell_issuer, codewell_generator;
 GRANT UPDATE (moved_position) ON code_state TO codewell_console;
-GRANT SELECT, DELETE ON holding TO codewell_issuer, codewell_generator;
+GRANT SELECT, INSERT, DELETE ON holding TO codewell_issuer, codewell_generator;
 GRANT SELECT ON answer TO codewell_generator;
 
 -- Generators make and order codes, split and retire blocks, and keep or forget profiles as their events say.
@@ -259,5 +259,5 @@ GRANT EXECUTE ON FUNCTION move_oldest_request(uuid), drop_answer_filters(bigint[
 GRANT DELETE ON answer, send_receipt, code_state, code_use TO codewell_generator;
 GRANT SELECT ON code_use TO codewell_generator;
 GRANT UPDATE (archived, archived_used, archived_until) ON block TO codewell_generator;
-GRANT SELECT (new_block_id, new_position) ON code_reissue TO codewell_generator;
+GRANT SELECT (old_block_id, old_position, new_block_id, new_position, at) ON code_reissue TO codewell_generator;
 GRANT SELECT (schema_version) ON worker TO codewell_generator;

@@ -1,0 +1,163 @@
+"""Receipts beside requests and changes of the same codes: nobody gets a code that another has, and nothing hangs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from codewell.audit.promises import audit
+from codewell.codes import bulk_apply
+from codewell.codes.program_codes import ProgramCodes
+from codewell.infra.postgres.connection import Connection, Pool
+from codewell.issuing import claim_queries
+from codewell.issuing.claim import Claims
+from codewell.issuing.claim_result import ClaimResult
+from codewell.issuing.decision import Decision
+from codewell.issuing.model import AssignmentKey, Request
+from codewell.pool.fill import generate
+from codewell.pool.minter_cache import Minters
+from codewell.redemption import till
+from codewell.returns.settle import Settled
+from schemas.changes import ChangeFilter
+from schemas.reports import ReceiptKind
+from tests.integration.codes.test_bulk import EXTEND, VOID, begin, done
+from tests.integration.returns.test_settle import OVER, RETURNS, receipt, settle
+from tests.support import old_answers
+from tests.support.factories import OFF, message, program
+from tests.support.open_alerts import is_open
+from tests.support.running import until
+from tests.support.stock import until_waiting
+
+
+@asynccontextmanager
+async def being_decided(
+    claims: Claims, request: Request, connection: Connection, bystander: Connection
+) -> AsyncIterator["asyncio.Future[ClaimResult]"]:
+    """A claim that has read assignments, and stores its answers after the block."""
+    write = claim_queries.write
+
+    async def slowly(own: Connection, decision: Decision, stored: Collection[AssignmentKey] | None = None) -> None:
+        await own.execute("SELECT pg_advisory_xact_lock(1)")
+        await write(own, decision, stored)
+
+    await bystander.execute("BEGIN")
+    await bystander.execute("SELECT pg_advisory_xact_lock(1)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claim_queries, "write", slowly)
+        deciding = asyncio.ensure_future(claims.attach([request]))
+        await until_waiting(connection)
+    yield deciding
+    await bystander.execute("COMMIT")
+
+
+async def codes_of_others(claims: Claims, count: int) -> list[str | None]:
+    requests = [message("SPRING", profile_id=f"p-{number}") for number in range(10, 10 + count)]
+    rows = (await claims.attach(requests)).rows
+    return [rows[one.id][0].code for one in requests]
+
+
+@pytest.mark.parametrize(
+    ("kind", "returns"), [("before_handoff", "reuse"), ("permanent", "reuse"), ("permanent", "void")]
+)
+async def test_i1_a_code_that_is_being_given_again_does_not_come_back(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, others: Claims, minters: Minters,
+    kind: ReceiptKind, returns: str,
+) -> None:  # fmt: skip
+    spring = await program(connection, minters, reuse="profile", returns=returns, **OFF)
+    await generate(connection, minters, spring.id, 1, None)
+    first = message("SPRING", profile_id="p-1")
+    [row] = (await claims.attach([first])).rows[first.id]
+    await generate(connection, minters, spring.id, 3, None)
+    if kind == "permanent":
+        await settle(connection, receipt(first, kind))
+        await connection.execute(OVER)
+
+    async def settled() -> list[str]:
+        async with connections.acquire() as own:
+            if kind == "permanent":
+                return [outcome for _, outcome in await RETURNS.end_quarantines(own, 10)]
+            return [code.outcome for one in await settle(own, receipt(first, kind)) for code in one.codes]
+
+    async def is_let_go() -> bool:
+        held: int = await connection.fetchval("SELECT count(*) FROM holding")
+        return held == 0
+
+    later = [message("SPRING", profile_id="p-1") for _ in range(2)]
+    async with being_decided(claims, later[0], connection, bystander) as deciding:
+        settling = asyncio.ensure_future(settled())
+        await until(is_let_go, "code that its profile would not get again")
+    [again] = (await deciding).rows[later[0].id]
+
+    assert (again.code, again.again) == (row.code, True)
+    assert await settling == ["kept"]
+    assert row.code not in await codes_of_others(others, 3)
+    # The profile keeps it for its next requests too.
+    assert (await claims.attach(later[1:])).rows[later[1].id][0].code == row.code
+    assert await audit(connection) == []
+
+
+async def test_a_late_report_on_a_code_that_was_deleted_in_the_pool_is_settled(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 4, None)
+    first = message("SPRING", profile_id="p-1")
+    await claims.attach([first])
+    await settle(connection, receipt(first, "before_handoff"))
+    await done(ProgramCodes(connection, minters, spring.id), VOID, ChangeFilter(state="pooled"))
+
+    assert reason(await settle(connection, receipt(first, "delivered"))) == "before"
+
+    # Nobody has it, and nobody will.
+    assert not await is_open(connection, spring.id, "return-conflict", str(first.id))
+    assert await audit(connection) == []
+
+
+async def test_a_late_report_on_a_code_whose_next_answer_has_left_is_settled(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, ttl="P1D", ttl_from="creation", **OFF)
+    await generate(connection, minters, spring.id, 2, None)
+    first = message("SPRING", profile_id="p-1", request_id=old_answers.old_id())
+    await claims.attach([first])
+    await settle(connection, receipt(first, "before_handoff"))
+    await claims.attach([message("SPRING", profile_id=f"p-{n}", request_id=old_answers.old_id()) for n in (2, 3)])
+    await old_answers.age(connection)
+    assert await old_answers.archive(connection) > 0
+
+    assert reason(await settle(connection, receipt(first, "opened"))) in {"before", "unknown_request"}
+
+    assert await audit(connection) == []
+
+
+async def test_a_change_of_the_same_codes_does_not_fail_a_batch(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    """A batch locks codes to which something has happened before the others, and so not in order."""
+    spring = await program(connection, minters, **OFF)
+    await generate(connection, minters, spring.id, 4, None)
+    requests = [message("SPRING", profile_id=f"p-{number}") for number in range(4)]
+    rows = (await claims.attach(requests)).rows
+    at = {rows[one.id][0].position: one for one in requests}
+    codes = ProgramCodes(connection, minters, spring.id)
+    last = rows[at[3].id][0]
+    await till.hold(codes, last.code or "", "o-1")
+    await till.release(codes, last.code or "", "o-1")
+    # The change waits at the second code, with the first one locked.
+    await bystander.execute("BEGIN")
+    await bystander.execute("INSERT INTO code_state (block_id, position) VALUES ($1, 1)", last.block_id)
+    change = await begin(codes, EXTEND, ChangeFilter(state="attached"))
+    async with connections.acquire() as one, connections.acquire() as other:
+        changing = asyncio.ensure_future(bulk_apply.advance(one, change))
+        await until_waiting(connection)
+        settling = asyncio.ensure_future(settle(other, *(receipt(at[n], "before_handoff") for n in (0, 3))))
+        await until_waiting(connection, 2)
+        await bystander.execute("COMMIT")
+        await changing
+        assert reason(await settling) == "before_handoff"
+    assert await audit(connection) == []
+
+
+def reason(settled: Sequence[Settled]) -> str | None:
+    return settled[0].reason or settled[0].codes[0].reason
