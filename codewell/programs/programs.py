@@ -16,7 +16,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.template import Template
 from codewell.pool import orders
 from codewell.pool.minter_cache import Minters
-from codewell.profiles.deciding_lock import run_exclusively
+from codewell.profiles.deciding_lock import wait_for_deciding
 from codewell.programs import template_versions
 from codewell.programs.fallback_rules import FALLBACK_SETTINGS, check_fallbacks, lock_fallbacks, refuse_if_fallback
 from codewell.programs.revision import revision_of
@@ -80,8 +80,7 @@ async def update(
     template is guessable or too small for the codes that may still be made, and ProgramRefused for a program that does
     not exist or is removed, a change of the name or of the kind of source, a maximum below the number of codes that
     the program has had, a shared code that would no longer be shared, fallbacks that it may not have, or another
-    revision. Must not be called within a transaction. Raises StackUnavailable, with the change made, if requests are
-    being decided without a pause: then repeat it.
+    revision. Call it outside of a transaction.
     """
     if changes.keys().isdisjoint({"source", "codes_max", "match"}):
         return await _update(connection, minters, name, changes, guesses_per_s, None, actor, revisions)
@@ -145,7 +144,7 @@ async def _update(
             await audit_log.record(connection, actor, "program.update", name, changed=sorted(changes))
     if concerns_uses:
         # Tills that have read the limit of before are done after this.
-        await run_exclusively(connection)
+        await wait_for_deciding(connection)
         await used_up.apply_limit(connection, present.id, present.uses)
     return Program(id=present.id, **settings.model_dump())
 

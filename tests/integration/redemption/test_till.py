@@ -25,6 +25,7 @@ from codewell.redemption.batch import Applied
 from codewell.redemption.model import TillRequest, TillRules
 from codewell.redemption.queries import Asked, Counting
 from tests.support.factories import OFF, message, program
+from tests.support.running import until
 from tests.support.stock import codes as codes_of
 from tests.support.stock import until_waiting
 
@@ -339,7 +340,12 @@ async def test_a_limit_that_changes_while_a_code_is_used_counts_for_it(
             decided = await till.decide_all(till_codes, [TillRequest("activate", code, "p-0")])
             changes = {"uses": {"per_code": new}}
             updating = asyncio.create_task(programs.update(other, minters, "SPRING", changes, 10))
-            await until_waiting(connection)
+
+            async def changed() -> bool:
+                limit: int = await connection.fetchval("SELECT (uses->>'per_code')::integer FROM program")
+                return limit == new
+
+            await until(changed, "new limit")
             await till.write(till_codes, decided)
         await updating
     assert await state_of(codes, code) == ends
