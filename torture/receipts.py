@@ -116,6 +116,8 @@ class _Book:
         self.waiting: dict[str, list[str]] = {}
         """Receipts to publish once the one before is answered."""
         self.failed: set[str] = set()
+        self.repeats: set[str] = set()
+        """Messages that were sent again for a profile, and arrive: their codes stay."""
         self.violations: list[Violation] = []
 
     def violate(self, promise: str, check: str, detail: object) -> None:
@@ -215,10 +217,11 @@ class _Running:
                 await self._ask(self._chance.choice(NAMES), f"p-{number}")
         self._outcome.sends = len(book.asked)
 
-    async def _ask(self, program: str, profile_id: str) -> None:
+    async def _ask(self, program: str, profile_id: str) -> str:
         request = build_request("message-render", {"profile_id": profile_id, "campaign_id": "c", "programs": [program]})
         self._book.asked.add(str(request.request_id))
         await self._send(request.topic, request.value, request.key, request.headers, anywhere=False)
+        return str(request.request_id)
 
     async def _send(
         self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]], *, anywhere: bool
@@ -253,7 +256,7 @@ class _Running:
         [code] = data["codes"]
         book.codes[request_id] = (code["program"], code["code"], data["profile_id"])
         book.holders[code["program"], code["code"]].append(request_id)
-        if self._chance.random() >= self._share:
+        if request_id in book.repeats or self._chance.random() >= self._share:
             return
         [story] = self._chance.choices(list(_STORIES), list(_STORIES.values()))
         book.failed.add(request_id)
@@ -273,7 +276,7 @@ class _Running:
         book.reported[request_id, receipt] = None
         program, _, profile_id = book.codes[request_id]
         if program == AGAIN and receipt == "before_handoff":
-            await self._ask(program, profile_id)
+            book.repeats.add(await self._ask(program, profile_id))
         data: dict[str, object] = {"request_id": request_id, "profile_id": profile_id}
         kind = "delivered" if receipt == "delivered" else "failed"
         if kind == "failed":
