@@ -15,6 +15,7 @@ from codewell.errors import ChangeUnknown, ProgramRefused
 from codewell.files import csv_writer
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import POOLED, UNEXPIRED
+from codewell.profiles.deciding_lock import hold_deciding_lock
 from schemas.changes import BulkChange, BulkCounts, ChangeFilter, ChangeState, FilterInForce
 
 # States of codes that can change; a filter without a state means all of them.
@@ -96,6 +97,7 @@ async def start(
 
     Raises ProgramRefused if the filter finds nothing, the expiry is past, or another change of the program runs.
     """
+    await hold_deciding_lock(connection)
     if change.expires_at is not None and change.expires_at <= await connection.fetchval("SELECT statement_timestamp()"):
         raise ProgramRefused("The new expiry is past: give a later one, or delete the codes.", reason="expiry_passed")
     found = await counts(connection, program_id, wanted)

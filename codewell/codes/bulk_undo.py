@@ -6,6 +6,7 @@ import asyncpg
 
 from codewell.codes.locks import lock_blocks, lock_codes
 from codewell.infra.postgres.connection import Connection
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # Rows of the list in one chunk.
 ITEMS_MAX: Final = 2_000
@@ -112,6 +113,8 @@ async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[in
 
     The caller has locked the change's row. What was used, changed or returned since stays as it is, and so do answers.
     """
+    # It copies ids of profiles from answers to holdings.
+    await hold_deciding_lock(connection)
     rows = await connection.fetch(_ITEMS, change["id"], change["undo_next"], change["undo_until"], ITEMS_MAX)
     span = change["undo_next"], rows[-1]["number"] + 1 if rows else change["undo_until"]
     await lock_codes(connection, [(row["block_id"], row["position"]) for row in rows if row["position"] is not None])

@@ -22,6 +22,7 @@ from codewell.issuing.decision import Decision
 from codewell.issuing.model import AnswerRow, LockedStock, ManualRequest
 from codewell.plurals import counted
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason, refusal_sentence
+from codewell.profiles.deciding_lock import hold_deciding_lock
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ class NoCodeYet(StackUnavailable):
 async def until_there_is_a_code(attempt: Callable[[bool], Awaitable[T]], demand: Callable[[], Awaitable[None]]) -> T:
     """The result of `attempt`, which is repeated while the pool waits for the generator, up to `claim.MANUAL_WAIT`.
 
-    `attempt` gets whether it is the last one, and calls `reissue` in a transaction of its own. `demand` asks for codes.
+    `attempt` gets whether it is the last one, and calls `reissue`. `demand` asks for codes.
     """
     ends_at = time.monotonic() + MANUAL_WAIT.total_seconds()
     is_asked = False
@@ -97,10 +98,18 @@ async def reissue(
 ) -> Reissued:
     """Delete the attached or expired code and attach the next one of the pool to its profile, or do nothing.
 
-    Call it in a transaction. `request_id` is that of the new code's answer. Moves the profile's assignment, if any,
+    All in one transaction. `request_id` is that of the new code's answer. Moves the profile's assignment, if any,
     to the new code, and writes an audit entry. Raises NoCodeYet unless it `is_last`; CodeUnknown; ProgramRefused when
     the code is pooled, activated, deleted or shared, was reissued too often, or the program has no code to give.
     """
+    async with codes.connection.transaction():
+        await hold_deciding_lock(codes.connection)
+        return await _reissue(codes, wanted, request_id, actor, is_last=is_last)
+
+
+async def _reissue(
+    codes: ProgramCodes, wanted: ReissueWanted, request_id: UUID, actor: Actor, *, is_last: bool
+) -> Reissued:
     code = await _code_of(codes, wanted.profile_id) if wanted.code is None else wanted.code
     async with lifecycle.locked_code(codes, code) as old:
         await lifecycle.refuse_shared(codes, old)

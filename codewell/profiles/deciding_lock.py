@@ -12,9 +12,9 @@ import asyncpg
 from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
-# Each transaction that decides requests holds it in shared mode from before its first read to its end. Who forgets a
-# profile, or lets old answers leave, takes it in exclusive mode, so that each request is decided entirely before or
-# after that moment.
+# Each transaction that decides requests, or copies a profile's id from one row to another, holds it in shared mode from
+# before its first read to its end. Who forgets a profile, or lets old answers leave, takes it in exclusive mode, so
+# that each request is decided entirely before or after that moment.
 DECIDING_LOCK: Final = (0x636F6465, 1)
 _LOCK_SHARED: Final = f"SELECT pg_advisory_xact_lock_shared({DECIDING_LOCK[0]}, {DECIDING_LOCK[1]})"
 _LOCK_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
@@ -26,7 +26,7 @@ _PAUSE_S: Final = 0.2
 _DECIDING: Final = """
     SELECT virtualtransaction FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND granted AND pid <> pg_backend_pid()
+      AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND pid <> pg_backend_pid()
     """
 _POLL_S: Final = 0.005
 
@@ -34,7 +34,7 @@ _BEGIN: Final = f"BEGIN; {_LOCK_SHARED}"
 
 
 async def hold_deciding_lock(connection: Connection) -> None:
-    """Hold DECIDING_LOCK to the transaction's end; call it before a transaction that attaches codes reads anything."""
+    """Hold DECIDING_LOCK to the transaction's end; call it before a transaction that stores profiles reads anything."""
     await connection.execute(_LOCK_SHARED)
 
 
@@ -60,7 +60,8 @@ async def run_exclusively(connection: Connection, *statement: object) -> datetim
 
 
 async def wait_for_deciding(connection: Connection) -> None:
-    """Wait until the transactions that decide requests at this moment have ended. Later ones are not kept waiting.
+    """Wait until the transactions that decide requests at this moment, or wait to, have ended. Later ones are not kept
+    waiting.
 
     Call it outside of a transaction. One that is idle is ended by the server, so the wait has an end.
     """

@@ -7,19 +7,27 @@ Three steps, so that no request waits while old answers are searched:
 3. Once no transaction that read the old rows is running, replace the id in responses stored under idempotency keys, and
    once more in uses: an event of an order may have copied it to a new use of the order.
 After a crash in between, forget the profile again.
+
+A reissue, or the undo of a deletion, that read an old answer during the second step has copied the id to another answer
+or holding. If there is such a copy after it, the first two steps are done again: who copies holds DECIDING_LOCK, so a
+copy is either committed by then, or made from rows that have the random id.
 """
 
 import json
+from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
+from codewell.errors import StackUnavailable
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import run_exclusively
 
 # The search scans the index of bloom filters on answers, and reads the pages that it does not rule out.
 _TIMEOUT_S: Final = 600
+# A second round is rare, and a third one needs another reissue or undo of the profile's codes during the second.
+_ROUNDS_MAX: Final = 20
 
 # The index of holdings starts with the program.
 _DELETE_ASSIGNMENTS: Final = """
@@ -38,6 +46,21 @@ _DELETE_KEY: Final = """
 _DELETE_UNUSED_KEY: Final = """
     DELETE FROM lifecycle_profile WHERE profile_id = $1 AND NOT EXISTS (SELECT FROM lifecycle_progress)
     """
+# A holding, or a reissue since a moment, whose code was first given under another id, which is the random one.
+_IS_COPIED: Final = """
+    SELECT EXISTS (
+        SELECT FROM program p JOIN holding h ON h.program_id = p.id
+        JOIN answer a ON a.block_id = h.block_id AND a.position = h.position AND a.block_id IS NOT NULL AND NOT a.again
+        WHERE h.profile_id = $1 AND h.profile_id <> '' AND a.profile_id <> $1
+    ) OR EXISTS (
+        SELECT FROM code_reissue r
+        JOIN answer o ON o.block_id = r.old_block_id AND o.position = r.old_position
+            AND o.block_id IS NOT NULL AND NOT o.again
+        JOIN answer n ON n.block_id = r.new_block_id AND n.position = r.new_position
+            AND n.block_id IS NOT NULL AND NOT n.again
+        WHERE r.at > $2 AND n.profile_id = $1 AND o.profile_id <> $1
+    )
+    """
 _RENAME_IN_RESPONSES: Final = """
     UPDATE idempotency SET body = convert_to(replace(convert_from(body, 'UTF8'), $1, $2), 'UTF8')
     WHERE position(convert_to($1, 'UTF8') IN body) > 0
@@ -48,11 +71,31 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
     """Replace the profile's id with one random id everywhere, and return the number of answers changed. Safe to repeat.
 
     Records `actor`, if given, in the audit log. Must not be called within a transaction. Raises StackUnavailable if
-    requests are being decided without a pause.
+    requests are being decided, or the profile's codes reissued, without a pause.
     """
-    before = await run_exclusively(connection, _DELETE_ASSIGNMENTS, profile_id)
     # The new id reveals neither the old one nor which other random ids belong to it.
     random_id = f"forgotten-{uuid4()}"
+    answers = 0
+    for _ in range(_ROUNDS_MAX):
+        before = await run_exclusively(connection, _DELETE_ASSIGNMENTS, profile_id)
+        answers += await _rename(connection, profile_id, random_id, before, actor)
+        # After this, no transaction that read the old id from those rows can still store it anywhere.
+        await run_exclusively(connection)
+        if not await connection.fetchval(_IS_COPIED, profile_id, before, timeout=_TIMEOUT_S):
+            break
+    else:
+        raise StackUnavailable("Codes of the profile are being reissued or restored: try again in a moment.")
+    await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
+    await connection.execute(
+        _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
+    )
+    return answers
+
+
+async def _rename(
+    connection: Connection, profile_id: str, random_id: str, before: datetime, actor: Actor | None
+) -> int:
+    """The second step, in one transaction. Returns the number of answers changed."""
     async with connection.transaction():
         await connection.execute("DELETE FROM profile WHERE profile_id = $1", profile_id)
         await connection.execute(_DELETE_KEY, profile_id)
@@ -63,12 +106,6 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
         await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
-    # After this, no transaction that read the old id from those rows can still store a response or a use.
-    await run_exclusively(connection)
-    await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
-    await connection.execute(
-        _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
-    )
     return answers
 
 

@@ -259,5 +259,5 @@ GRANT EXECUTE ON FUNCTION move_oldest_request(uuid), drop_answer_filters(bigint[
 GRANT DELETE ON answer, send_receipt, code_state, code_use TO codewell_generator;
 GRANT SELECT ON code_use TO codewell_generator;
 GRANT UPDATE (archived, archived_used, archived_until) ON block TO codewell_generator;
-GRANT SELECT (new_block_id, new_position) ON code_reissue TO codewell_generator;
+GRANT SELECT (old_block_id, old_position, new_block_id, new_position, at) ON code_reissue TO codewell_generator;
 GRANT SELECT (schema_version) ON worker TO codewell_generator;

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from codewell.access import stored_responses, tokens
 from codewell.access.stored_responses import StoredResponse
+from codewell.audit.audit_log import Actor
 from codewell.audit.promises import audit
 from codewell.codes import listing
 from codewell.codes.code_filter import CodeFilter
@@ -18,9 +21,11 @@ from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
-from codewell.issuing import assigned, claim_queries, manual
+from codewell.issuing import assigned, claim_queries, manual, reissue
 from codewell.issuing.claim import Claims
+from codewell.issuing.reissue import ReissueWanted
 from codewell.issuing.reply import answer_event
+from codewell.lifecycle.pseudonyms import pseudonyms
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles import deciding_lock, profiles
@@ -28,6 +33,8 @@ from codewell.profiles.forgetting import forget
 from codewell.redemption import orders, till
 from codewell.redemption.model import TillRequest
 from codewell.redemption.orders import OrderEvent
+from schemas.changes import ChangeFilter
+from tests.integration.codes.test_bulk import VOID, begin, done, undone
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
 from tests.support.running import until
@@ -55,6 +62,27 @@ async def attached(connection: Connection, claims: Claims, minters: Minters) -> 
     asked = message("SPRING", profile_id=WHO)
     [row] = (await claims.attach([asked])).rows[asked.id]
     return ProgramCodes(connection, minters, spring.id), row.code or ""
+
+
+@asynccontextmanager
+async def in_the_second_step(connections: Pool, connection: Connection, bystander: Connection) -> AsyncIterator[None]:
+    """Run the with-block after the profile's answers were renamed, and before that is committed."""
+    await connection.execute(
+        """
+        INSERT INTO bulk_change (id, program_id, state, void, profile_id, total, actor)
+        SELECT $1, id, 'done', true, $2, 0, 'a' FROM program
+        """,
+        uuid7(),
+        WHO,
+    )
+    async with connections.acquire() as forgetter:
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM bulk_change WHERE profile_id = $1 FOR UPDATE", WHO)
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection)
+        yield
+        await bystander.execute("ROLLBACK")
+        await forgetting_it
 
 
 async def test_no_table_holds_the_id_and_the_codes_stay_used(
@@ -320,6 +348,96 @@ async def test_a_use_that_is_copied_from_an_ended_one_while_its_profile_is_forgo
     assert await places_of(connection, WHO) == []
     assert await connection.fetchval("SELECT count(*) FROM code_use WHERE profile_id LIKE 'forgotten-%'") == 2
     assert await audit(connection) == []
+
+
+async def test_a_code_that_is_reissued_while_its_profile_is_forgotten_does_not_keep_the_id(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes, code = await attached(connection, claims, minters)
+    await generate(connection, minters, codes.program_id, 5, None)
+    await connection.execute(
+        "INSERT INTO lifecycle_progress (epoch, reason, timeline, done) VALUES (1, 'switched_on', 1, '0/0')"
+    )
+    async with in_the_second_step(connections, connection, bystander):
+        wanted = ReissueWanted(code, None, "lost", "same")
+        await reissue.reissue(codes, wanted, uuid7(), Actor("token", "support"), is_last=True)
+        lsn: int = await connection.fetchval("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+    # Which says that events from before get no key.
+    assert await places_of(connection, WHO) == ["lifecycle_profile"]
+    assert (await pseudonyms(connection, {WHO: lsn})).of(WHO, lsn) is None
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 1
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("way", ["a reissue", "an undo"])
+async def test_what_copies_the_id_reads_entirely_before_or_after_it(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters, way: str
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 5, None)
+    asked = message("SPRING", profile_id=WHO)
+    [given] = (await claims.attach([asked])).rows[asked.id]
+    async with connections.acquire() as one:
+        codes = ProgramCodes(one, minters, spring.id)
+        copying: Awaitable[object]
+        if way == "a reissue":
+            wanted = ReissueWanted(given.code, None, "lost", "same")
+            copying = reissue.reissue(codes, wanted, uuid7(), Actor("token", "support"), is_last=True)
+        else:
+            change = await done(codes, VOID, ChangeFilter(state="attached"))
+            copying = undone(codes, change)
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT pg_advisory_xact_lock($1, $2)", *deciding_lock.DECIDING_LOCK)
+        going = asyncio.ensure_future(copying)
+        await until_waiting(connection)
+        await bystander.execute("UPDATE answer SET profile_id = 'forgotten-1'")
+        await bystander.execute("UPDATE holding SET profile_id = 'forgotten-1'")
+        await bystander.execute("COMMIT")
+        await going
+    assert await places_of(connection, WHO) == []
+
+
+async def test_a_code_that_an_undo_restores_while_its_profile_is_forgotten_is_not_given_to_the_next_one_of_the_id(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 5, None)
+    first, meanwhile, later = (message("SPRING", profile_id=WHO) for _ in range(3))
+    [given] = (await claims.attach([first])).rows[first.id]
+    codes = ProgramCodes(connection, minters, spring.id)
+    change = await done(codes, VOID, ChangeFilter(state="attached"))
+    async with in_the_second_step(connections, connection, bystander):
+        await undone(codes, change)
+        [again] = (await claims.attach([meanwhile])).rows[meanwhile.id]
+    assert again.code == given.code
+    assert await places_of(connection, WHO) == []
+    assert await audit(connection) == []
+
+    [new] = (await claims.attach([later])).rows[later.id]
+
+    assert new.code != given.code
+    assert await audit(connection) == []
+
+
+async def test_a_change_of_a_profile_s_codes_begins_entirely_before_or_after_it(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes, _ = await attached(connection, claims, minters)
+    await bystander.execute("BEGIN")
+    await bystander.execute(
+        "INSERT INTO bulk_change (id, program_id, void, total, actor) VALUES ($1, $2, true, 0, 'a')",
+        uuid7(),
+        codes.program_id,
+    )
+    async with connections.acquire() as one, connections.acquire() as forgetter:
+        beginning = asyncio.ensure_future(begin(codes._replace(connection=one), VOID, ChangeFilter(profile_id=WHO)))
+        await until_waiting(connection)
+        forgetting_it = asyncio.ensure_future(forget(forgetter, WHO))
+        await until_waiting(connection, 2)
+        await bystander.execute("ROLLBACK")
+        await beginning
+        await forgetting_it
+    assert await places_of(connection, WHO) == []
 
 
 @pytest.mark.parametrize("way", ["an order's event", "a till"])

@@ -79,7 +79,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "migration": ("S",),
         "retention": ("S", "U swept refusals vacuums"),
         "freed_range": ("S", "I", "U has_filter", "D"),
-        "code_reissue": ("S new_block_id new_position",),
+        "code_reissue": ("S old_block_id old_position new_block_id new_position at",),
         "lifecycle_progress": ("S",),
         "lifecycle_profile": ("S", "I", "U", "D"),
         "program": ("S", "U made on_order reservations texts_folded"),
