@@ -53,7 +53,7 @@ class MayBeGivenAgain(Exception):
 
 
 @dataclass(frozen=True)
-class Attempt:
+class EarlierAttempts:
     """What the attempts before this one did."""
 
     let_go: list[asyncpg.Record] = field(default_factory=list)
@@ -62,13 +62,13 @@ class Attempt:
     """Codes whose assignment was gone when they began to wait for what was being decided."""
 
 
-async def until_settled(connection: Connection, work: Callable[[Attempt], Awaitable[_T]]) -> _T:
+async def until_settled(connection: Connection, work: Callable[[EarlierAttempts], Awaitable[_T]]) -> _T:
     """Run `work` in a transaction until nothing has changed its codes meanwhile. Raises Raced after many attempts.
 
     Call it outside of a transaction. After a crash between two attempts, a profile whose code stays gets another one
     for its next request.
     """
-    attempt = Attempt()
+    attempt = EarlierAttempts()
     for _ in range(_ATTEMPTS_MAX):
         try:
             async with connection.transaction():

@@ -10,7 +10,7 @@ import asyncpg
 
 from codewell.infra.postgres.connection import Connection
 from codewell.returns import moves, queries
-from codewell.returns.attempts import Attempt, Given, MayBeGivenAgain, Place
+from codewell.returns.attempts import EarlierAttempts, Given, MayBeGivenAgain, Place
 from codewell.returns.moves import Moved
 from codewell.returns.rules import AS_GIVEN, NOTHING_BEFORE, Before, CodeNow, ProgramReturns
 from schemas.reports import ReceiptKind, ReturnOutcome, ReturnReason
@@ -93,7 +93,7 @@ class ReceiptBatch:
             assigned=assigned,
         )
 
-    def check_let_go(self, attempt: Attempt, rows: Iterable[asyncpg.Record]) -> None:
+    def check_let_go(self, attempt: EarlierAttempts, rows: Iterable[asyncpg.Record]) -> None:
         """Raise MayBeGivenAgain unless no request can get these answers' codes again, which leave their profiles."""
         found: list[Given] = []
         for row in rows:

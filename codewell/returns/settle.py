@@ -14,7 +14,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.returns import moves, queries
-from codewell.returns.attempts import Attempt, keep_others, until_settled
+from codewell.returns.attempts import EarlierAttempts, keep_others, until_settled
 from codewell.returns.queries import Raced
 from codewell.returns.receipt_batch import Earlier, ReceiptBatch, move_back
 from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
@@ -104,7 +104,7 @@ class Returns:
 
     async def _settle(
         self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID], groups: Sequence[str],
-        attempt: Attempt,
+        attempt: EarlierAttempts,
     ) -> Settlement:  # fmt: skip
         await hold_deciding_lock(connection)
         ids = list({receipt.request_id for receipt in receipts})
@@ -224,7 +224,7 @@ class Returns:
                 await raise_alert(connection, program_id, "returns-stopped", details=details)
 
     async def _end_quarantines(
-        self, connection: Connection, limit: int, attempt: Attempt
+        self, connection: Connection, limit: int, attempt: EarlierAttempts
     ) -> list[tuple[int, ReturnOutcome]]:
         await hold_deciding_lock(connection)
         due = list(set(await queries.due(connection, limit)))
