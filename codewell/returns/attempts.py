@@ -23,10 +23,14 @@ _LET_GO: Final = """
       AND h.position = w.position
     RETURNING h.*
     """
+# But none of a profile that was forgotten meanwhile.
 _KEEP: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                         $7::timestamptz[], $8::jsonb[]) AS w (program_id, profile_id, scope)
+                         $7::timestamptz[], $8::jsonb[]) AS w (program_id, profile_id, scope, block_id, position)
+    WHERE EXISTS (
+        SELECT FROM answer a WHERE a.block_id = w.block_id AND a.position = w.position AND a.block_id IS NOT NULL
+        AND NOT a.again AND a.profile_id = w.profile_id)
     ORDER BY w.program_id, w.profile_id, w.scope ON CONFLICT (program_id, profile_id, scope) DO NOTHING
     """
 
