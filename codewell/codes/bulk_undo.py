@@ -5,6 +5,7 @@ from typing import Final
 import asyncpg
 
 from codewell.codes.locks import lock_blocks, lock_codes
+from codewell.codes.state import USED_OR_HELD
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
@@ -60,13 +61,13 @@ _UNVOID_BLOCKS: Final = """
     ) v
     WHERE b.id = v.id AND voided_at IS NOT NULL RETURNING v.codes
     """
-# Neither used nor changed since.
+# Neither used, held by an order, nor changed since.
 _RESTORE_CODES: Final = f"""
     WITH restored AS (
         UPDATE code_state s SET expires_at = w.old_expires_at FROM (SELECT i.*, c.expires_at {_CHANGED}) w
         WHERE w.position IS NOT NULL AND s.block_id = w.block_id AND s.position = w.position
           AND s.changed AND s.expires_at IS NOT DISTINCT FROM w.expires_at
-          AND s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
+          AND NOT {USED_OR_HELD} AND s.deleted_at IS NULL AND s.returned_at IS NULL
         RETURNING s.block_id, s.position, w.old_expires_at, w.expires_at
     ), assigned AS (
         UPDATE holding h SET expires_at = r.old_expires_at FROM restored r
