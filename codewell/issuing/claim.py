@@ -161,7 +161,7 @@ class Claims:
             reach(Failpoint.CLAIMED)
         reach(Failpoint.COMMITTED)
         self._known.remember(session, locked, decision.taken)
-        self._small.learn(locked, decision)
+        self._small.learn(session, locked, decision)
         self._look_ups.learn(look_up)
         if self._usage is not None:
             self._usage.add(decision.usage)

@@ -70,15 +70,20 @@ class SmallClaims:
         self._minters = minters
         self._known: dict[str, _Known] = {}
         self._oldest: UUID | None = None
+        # Sessions of claims, by their processes. With the first claim of another one all is forgotten: after a
+        # fail-over, one version of a row may stand for two changes.
+        self._sessions: frozenset[int] = frozenset()
         # Where other workers take codes of the same program, a block is hardly ever as it was.
         self._trial = Trial()
 
-    def learn(self, locked: LockedPrograms, decision: Decision) -> None:
-        """Remember how a claim left the programs that it locked."""
-        if locked.oldest != self._oldest or len(locked.programs) > ROWS_APPENDED_MAX:
+    def learn(self, session: int, locked: LockedPrograms, decision: Decision) -> None:
+        """Remember how a claim of this session left the programs that it locked."""
+        is_new = session not in self._sessions
+        if is_new or locked.oldest != self._oldest or len(locked.programs) > ROWS_APPENDED_MAX:
             # So many programs are of a backlog. To remember each would cost more than the next small claim saves.
             self._known.clear()
             self._oldest = locked.oldest
+            self._sessions |= {session}
         if len(locked.programs) > ROWS_APPENDED_MAX:
             return
         for name, program in locked.programs.items():
@@ -109,10 +114,14 @@ class SmallClaims:
         for part in parts:
             # Until it is known how it went.
             del self._known[part.known.program.name]
+        # As they are now: other claims may learn more while this one waits for a connection.
+        arguments, sessions = list(_arguments(parts, self._oldest)), self._sessions
         reach(Failpoint.CLAIMED)
         try:
             async with self._pool.acquire() as connection:
-                rows = await connection.fetch(_CLAIM_KNOWN, *_arguments(parts, self._oldest))
+                if connection.get_server_pid() not in sessions:
+                    return None
+                rows = await connection.fetch(_CLAIM_KNOWN, *arguments)
         except (asyncpg.UniqueViolationError, asyncpg.LockNotAvailableError):
             # A request has an answer already, or somebody waits for all that are being decided.
             rows = []

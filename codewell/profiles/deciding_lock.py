@@ -26,7 +26,7 @@ _PAUSE_S: Final = 0.2
 _DECIDING: Final = """
     SELECT virtualtransaction FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND granted AND pid <> pg_backend_pid()
+      AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND pid <> pg_backend_pid()
     """
 _POLL_S: Final = 0.005
 
@@ -60,7 +60,8 @@ async def run_exclusively(connection: Connection, *statement: object) -> datetim
 
 
 async def wait_for_deciding(connection: Connection) -> None:
-    """Wait until the transactions that decide requests at this moment have ended. Later ones are not kept waiting.
+    """Wait until the transactions that decide requests at this moment, or wait to, have ended. Later ones are not kept
+    waiting.
 
     Call it outside of a transaction. One that is idle is ended by the server, so the wait has an end.
     """

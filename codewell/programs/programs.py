@@ -16,6 +16,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.template import Template
 from codewell.pool import orders
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import wait_for_deciding
 from codewell.programs import template_versions
 from codewell.programs.fallback_rules import FALLBACK_SETTINGS, check_fallbacks, lock_fallbacks, refuse_if_fallback
 from codewell.programs.revision import revision_of
@@ -79,7 +80,7 @@ async def update(
     template is guessable or too small for the codes that may still be made, and ProgramRefused for a program that does
     not exist or is removed, a change of the name or of the kind of source, a maximum below the number of codes that
     the program has had, a shared code that would no longer be shared, fallbacks that it may not have, or another
-    revision.
+    revision. Call it outside of a transaction.
     """
     if changes.keys().isdisjoint({"source", "codes_max", "match"}):
         return await _update(connection, minters, name, changes, guesses_per_s, None, actor, revisions)
@@ -99,6 +100,7 @@ async def _update(
     mark: UUID | None, actor: Actor | None, revisions: Collection[str] | None,
 ) -> Program:  # fmt: skip
     async with connection.transaction():
+        concerns_uses = not changes.keys().isdisjoint({"shared", "uses"})
         concerns_fallbacks = not changes.keys().isdisjoint(FALLBACK_SETTINGS)
         if concerns_fallbacks:
             await lock_fallbacks(connection)
@@ -117,16 +119,7 @@ async def _update(
         check_change(present, settings, row)
         if concerns_fallbacks:
             await check_fallbacks(connection, settings)
-        version = row["version"]
-        if settings.source.kind == "template":
-            template = Template.parse(settings.source.template)
-            version += settings.source != present.source
-            may_be_made = settings.codes_max - row["made"] - row["imported"]
-            await template_versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
-            check_guessable(template, settings, guesses_per_s)
-            if version != row["version"]:
-                check_ends(template)
-                await template_versions.add(connection, minters, present.id, version, settings.source.template)
+        version = await _template_version(connection, minters, present, settings, row, guesses_per_s)
         given = {**columns_of(settings), "version": version}
         codes = ProgramCodes(connection, minters, present.id)
         if settings.match != present.match:
@@ -145,10 +138,33 @@ async def _update(
             present.id,
             *given.values(),
         )
-        await used_up.apply_limit(connection, present.id, present.uses, settings.uses)
+        if concerns_uses:
+            await used_up.apply_limit(connection, present.id, present.uses)
         if actor is not None:
             await audit_log.record(connection, actor, "program.update", name, changed=sorted(changes))
+    if concerns_uses:
+        # Tills that have read the limit of before are done after this.
+        await wait_for_deciding(connection)
+        await used_up.apply_limit(connection, present.id, present.uses)
     return Program(id=present.id, **settings.model_dump())
+
+
+async def _template_version(
+    connection: Connection, minters: Minters, present: Program, settings: ProgramSettings, row: asyncpg.Record,
+    guesses_per_s: float,
+) -> int:  # fmt: skip
+    """The number of the template's version after the change; adds a version for a new template."""
+    version: int = row["version"]
+    if settings.source.kind == "template":
+        template = Template.parse(settings.source.template)
+        version += settings.source != present.source
+        may_be_made = settings.codes_max - row["made"] - row["imported"]
+        await template_versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
+        check_guessable(template, settings, guesses_per_s)
+        if version != row["version"]:
+            check_ends(template)
+            await template_versions.add(connection, minters, present.id, version, settings.source.template)
+    return version
 
 
 def _changed(program: Program, changes: Mapping[str, object]) -> dict[str, object]:

@@ -39,7 +39,12 @@ _FIND: Final = f"""
         WHERE a.block_id = f.id AND a.position = f.position AND NOT a.again AND a.block_id IS NOT NULL LIMIT 1
     ) a ON true
     """  # noqa: S608  constants
-_WRITE: Final = f"SELECT use_untouched({', '.join(f'${number}' for number in range(1, 25))})"
+# Uses that were decided by another limit than the program has now are not written.
+_WRITE: Final = f"""
+    SELECT CASE WHEN EXISTS (SELECT FROM program p, unnest($13::integer[]) AS w (per_code)
+                             WHERE p.id = $1 AND {USES_PER_CODE} IS DISTINCT FROM w.per_code) THEN false
+                ELSE use_untouched({", ".join(f"${number}" for number in range(1, 25))}) END
+    """  # noqa: S608  constants
 # Postgres plans a statement anew so often before it keeps a plan.
 _PLANNED_ANEW: Final = 5
 
@@ -74,8 +79,8 @@ async def write(
 ) -> bool:
     """Write what was decided, in a transaction of its own, and store responses under their idempotency keys.
 
-    False if something has happened to one of the codes meanwhile: then nothing was written. Raises
-    asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
+    False if something has happened to one of the codes meanwhile, or the limit of uses has changed: then nothing was
+    written. Raises asyncpg.UniqueViolationError of `idempotency_once` if one of the keys already has a response.
     """
     changed = [(place, tally) for place, tally in decided.tallies.items() if tally.is_changed]
     if not changed and not responses:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.program_conditions import USES_PER_CODE
 from schemas.uses import Uses
 
 # Locked in key order, as tills lock them. A shared code that is used up is given to no other profile.
@@ -34,14 +35,18 @@ _OPEN: Final = """
     """
 
 
-async def apply_limit(connection: Connection, program_id: int, before: Uses, uses: Uses) -> None:
-    """Mark the codes as used up that a lower limit uses up, and open those again that a higher one leaves uses.
+_LIMIT: Final = f"SELECT {USES_PER_CODE} FROM program p WHERE p.id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
 
-    A till that has read the old limit may use a code up at the same moment: that code stays used up.
+
+async def apply_limit(connection: Connection, program_id: int, before: Uses) -> None:
+    """Mark the codes as used up that the program's limit uses up, and open those that it leaves uses if it was lower.
+
+    It misses a code that a till uses at the same moment, so it is called once more when no till that has read the limit
+    of before is running.
     """
-    if uses.per_code == before.per_code:
-        return
-    if uses.per_code is not None:
-        await connection.execute(_CLOSE, program_id, uses.per_code)
-    if before.per_code is not None and (uses.per_code is None or uses.per_code > before.per_code):
-        await connection.execute(_OPEN, program_id, uses.per_code)
+    async with connection.transaction():
+        limit: int | None = await connection.fetchval(_LIMIT, program_id)
+        if limit is not None:
+            await connection.execute(_CLOSE, program_id, limit)
+        if before.per_code is not None and (limit is None or limit > before.per_code):
+            await connection.execute(_OPEN, program_id, limit)

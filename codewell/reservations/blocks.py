@@ -13,15 +13,18 @@ from codewell.pool.block_rules import POOLED, TAKEN_BACK, UNEXPIRED
 # Each round waits for the blocks that claims have locked, and finds what they left.
 _ROUNDS_MAX: Final = 5
 
-# Blocks of the pool with at least $2 codes together that live until $3, the first to expire first.
+# Blocks of the pool with at least $2 codes together that live until $3, the first to expire first. They are locked by
+# id, as `codewell.codes.locks` does, so that nothing deadlocks.
 _PICK: Final = f"""
-    SELECT id, kind, size, next, {POOLED} AS pooled FROM block
-    WHERE open AND id IN (
-        SELECT id FROM (
-            SELECT id, sum({POOLED}) OVER (ORDER BY expires_at, id) - {POOLED} AS before FROM block
-            WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > $3) AND NOT {TAKEN_BACK}
-        ) b WHERE before < $2)
-    ORDER BY expires_at, id FOR NO KEY UPDATE
+    WITH picked AS MATERIALIZED (
+        SELECT id, kind, size, next, {POOLED} AS pooled, expires_at FROM block
+        WHERE open AND id IN (
+            SELECT id FROM (
+                SELECT id, sum({POOLED}) OVER (ORDER BY expires_at, id) - {POOLED} AS before FROM block
+                WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > $3) AND NOT {TAKEN_BACK}
+            ) b WHERE before < $2)
+        ORDER BY id FOR NO KEY UPDATE
+    ) SELECT id, kind, size, next, pooled FROM picked ORDER BY expires_at, id
     """  # noqa: S608  constants
 _RESERVE: Final = f"""
     UPDATE block SET open = false, reservation_id = $1, reserved_at = clock_timestamp(), reserved_first = next,
@@ -53,11 +56,14 @@ _MOVE_LINKS: Final = """
     WHERE b.id = $1 AND s.moved_to = $1 AND s.moved_position >= b.size
     """
 
+# Locked by id too; the last to expire comes first.
 _OWN: Final = f"""
-    SELECT id, kind, size, next, reserved_size, reserved_used, reserved_takers,
-           least({POOLED}, reserved_size - reserved_used) AS left
-    FROM block WHERE reservation_id = $1 AND (reserved_open OR {POOLED} > 0)
-    ORDER BY expires_at DESC, id DESC FOR NO KEY UPDATE
+    WITH own AS MATERIALIZED (
+        SELECT id, kind, size, next, reserved_size, reserved_used, reserved_takers,
+               least({POOLED}, reserved_size - reserved_used) AS left, expires_at
+        FROM block WHERE reservation_id = $1 AND (reserved_open OR {POOLED} > 0)
+        ORDER BY id FOR NO KEY UPDATE
+    ) SELECT * FROM own ORDER BY expires_at DESC, id DESC
     """  # noqa: S608  constants
 _GIVE_BACK: Final = f"""
     UPDATE block SET open = {POOLED} > 0 AND {UNEXPIRED}, reservation_id = NULL, reserved_at = NULL,

@@ -61,7 +61,7 @@ class Settlement(NamedTuple):
 
     settled: dict[Receipt, Settled]
     unknown: list[Receipt]
-    """Their requests have no answer yet."""
+    """Their requests have no answer yet, or one that is none of the caller's."""
     outcomes: Counter[tuple[int, ReturnOutcome]]
     """How many codes were decided now, by program and outcome."""
 
@@ -77,15 +77,17 @@ class Returns:
         self._share_max = share_max
 
     async def settle(
-        self, connection: Connection, receipts: Iterable[Receipt], given_up: frozenset[UUID] = frozenset()
-    ) -> Settlement:
+        self, connection: Connection, receipts: Iterable[Receipt], given_up: frozenset[UUID] = frozenset(),
+        groups: Sequence[str] = (),
+    ) -> Settlement:  # fmt: skip
         """Settle a batch in one transaction. Raises what asyncpg raises.
 
-        `given_up` are requests that have waited long enough for their answer.
+        `given_up` are requests that have waited long enough for their answer. With access groups, requests that gave
+        codes of a program outside of them are unknown.
         """
         batch = list(dict.fromkeys(receipts))
         try:
-            settled = await attempt(connection, lambda freed: self._settle(connection, batch, given_up, freed))
+            settled = await attempt(connection, lambda freed: self._settle(connection, batch, given_up, groups, freed))
         except Raced as error:
             raise asyncpg.SerializationError("codes of this batch change all the time") from error
         reach(Failpoint.COMMITTED)
@@ -99,14 +101,18 @@ class Returns:
             return []
 
     async def _settle(
-        self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID], freed: Freed
-    ) -> Settlement:
+        self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID], groups: Sequence[str],
+        freed: Freed,
+    ) -> Settlement:  # fmt: skip
         await hold_deciding_lock(connection)
         ids = list({receipt.request_id for receipt in receipts})
         earlier = await queries.receipts(connection, ids)
         batch = ReceiptBatch(await queries.requests(connection, ids), earlier)
         await batch.read_programs(connection)
-        result = Settlement({}, [], Counter())
+        # Looked for last, as each of these requests may have been answered just now.
+        hidden = await queries.hidden(connection, ids, groups) if groups else frozenset()
+        result = Settlement({}, [one for one in receipts if one.request_id in hidden], Counter())
+        receipts = [one for one in receipts if one.request_id not in hidden]
         failed = {receipt.request_id for receipt in receipts if receipt.kind in FAILED}
         await batch.look(connection, (row for id_ in failed for row in batch.answers.get(id_, ())))
         for receipt in receipts:

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends
 
-from codewell.returns import queries
 from codewell.returns.settle import Receipt, Settled
 from schemas.receipts import ReturnedCodeFacts, SendReceipt, SendReceipts, SettledReceipt, SettledReceipts
 from services.console.context import Context, context
@@ -49,11 +48,7 @@ async def settle_receipts(
     """
     receipts = [Receipt(UUID(one.request_id), one.profile_id, one.receipt) for one in given.receipts]
     async with here.pool.acquire() as connection:
-        hidden: frozenset[UUID] = frozenset()
-        if caller.groups:
-            hidden = await queries.hidden(connection, {one.request_id for one in receipts}, caller.groups)
-        visible = [one for one in receipts if one.request_id not in hidden]
-        settlement = await here.returns.settle(connection, visible)
+        settlement = await here.returns.settle(connection, receipts, groups=caller.groups)
     for (program_id, outcome), number in settlement.outcomes.items():
         if outcome != "kept":
             here.usage.count(program_id, outcome, number=number)

@@ -1,11 +1,14 @@
 """Receipts over HTTP: each is answered, copies alike, within the caller's programs."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
+import pytest
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection, pool
@@ -13,6 +16,7 @@ from codewell.infra.telemetry.health import Health
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.returns import queries
 from codewell.usage.tally import UsageTally
 from services.generator.quarantine_ender import QuarantineEnder
 from tests.support.consoles import Consoles, is_problem
@@ -66,6 +70,28 @@ async def test_receipts_over_http(
         assert await ender.end_due()
     assert [(row.outcome, row.number) for row in usage.take()] == [("returned", 1)]
     assert await connection.fetchval("SELECT attached FROM block WHERE kind = 'range' AND program_id = 1") == 1
+    assert await audit(connection) == []
+
+
+async def test_a_request_of_others_that_is_answered_just_now_is_unknown(
+    consoles: Consoles, connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = await program(connection, minters, "HIDDEN", **{**OFF, "groups": ("theirs",)})
+    await generate(connection, minters, hidden.id, 5, None)
+    request = message("HIDDEN")
+    read = queries.requests
+
+    async def read_answered(own: Connection, ids: Sequence[UUID]) -> Sequence[asyncpg.Record]:
+        await claims.attach([request])
+        return await read(own, ids)
+
+    monkeypatch.setattr(queries, "requests", read_answered)
+    client = await consoles.client("write", groups=["ours"])
+
+    [one] = await settled(client, (request.id, "p-1", "before_handoff"))
+
+    assert (one["codes"], one["reason"]) == ([], "unknown_request")
+    assert await connection.fetchval("SELECT count(*) FROM send_receipt") == 0
     assert await audit(connection) == []
 
 

@@ -1,7 +1,7 @@
 """A claim of a few plain requests in one statement does what the usual claim does, or leaves it to that one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.infra.postgres.connection import LOCK_TIMEOUT_MS, Connection, Pool
+from codewell.infra.postgres.connection import LOCK_TIMEOUT_MS, Connection, Pool, pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import claim_queries
 from codewell.issuing.claim import Claims
@@ -367,3 +367,73 @@ async def test_a_claim_whose_answer_was_lost_is_answered_as_it_was_decided(
     assert len(stored) == 3
     assert rows(claimed, requests) == stored
     assert await audit(connection) == []
+
+
+@pytest.fixture
+async def lone(database_url: str) -> AsyncIterator[Pool]:
+    """A pool of one connection, for which claims wait in turn."""
+    async with pool(database_url, "codewell-test", 1) as opened:
+        yield opened
+
+
+Before = Callable[[], Awaitable[object]]
+
+
+async def attach_in_turn(
+    lone: Pool, claims: Claims, before: Before, first: list[Request], second: list[Request]
+) -> ClaimResult:
+    """Claim both after `before`, while the connection is taken: the second gets it when the first is all done."""
+
+    async def hold() -> None:
+        async with lone.acquire():
+            await learning
+
+    async with lone.acquire():
+        await before()
+        learning = asyncio.create_task(claims.attach(first))
+        holding = asyncio.create_task(hold())
+        claiming = asyncio.create_task(claims.attach(second))
+        await asyncio.sleep(0)
+    await holding
+    return await claiming
+
+
+async def test_what_was_read_before_a_fail_over_is_not_used(
+    lone: Pool, connection: Connection, minters: Minters, usual_claims: list[object]
+) -> None:
+    for name in ("SPRING", "SUMMER"):
+        await stock(connection, minters, name)
+    claims = Claims(lone, minters)
+    await claims.attach(asked(2, "SPRING"))
+
+    # The new server has answered to another claim meanwhile.
+    await attach_in_turn(
+        lone, claims, lone.expire_connections, asked(2, "SUMMER", first=2), asked(2, "SPRING", first=4)
+    )
+
+    assert len(usual_claims) == 3
+    await claims.attach(asked(2, "SPRING", first=6))
+    assert len(usual_claims) == 3
+    await lone.expire_connections()
+    await claims.attach(asked(2, "SPRING", first=8))
+    await claims.attach(asked(2, "SUMMER", first=10))
+    assert len(usual_claims) == 5
+    assert await audit(connection) == []
+
+
+async def test_requests_get_too_old_while_their_claim_waits_for_a_connection(
+    lone: Pool, connection: Connection, minters: Minters
+) -> None:
+    """A claim of the same process learns meanwhile what is too old now."""
+    for name in ("SPRING", "SUMMER"):
+        await stock(connection, minters, name)
+    claims = Claims(lone, minters)
+    await claims.attach(asked(2, "SPRING"))
+    [early] = asked(1, "SPRING", first=2)
+
+    async def move() -> None:
+        await run_exclusively(connection, "SELECT move_oldest_request($1)", uuid7())
+
+    claimed = await attach_in_turn(lone, claims, move, asked(2, "SUMMER"), [early])
+
+    assert "request_too_old" in reasons(rows(claimed, [early]))

@@ -18,12 +18,14 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import deciding
 from codewell.programs import programs
 from codewell.redemption import queries, till
 from codewell.redemption.batch import Applied
 from codewell.redemption.model import TillRequest, TillRules
 from codewell.redemption.queries import Asked, Counting
 from tests.support.factories import OFF, message, program
+from tests.support.running import until
 from tests.support.stock import codes as codes_of
 from tests.support.stock import until_waiting
 
@@ -324,6 +326,32 @@ async def test_a_shared_code_that_is_used_up_is_given_to_nobody_else(
     # And the next customer still gets the code that is given now.
     request = message("SPRING", profile_id="p-9")
     assert codes_of((await claims.attach([request])).rows, [request]) == [third]
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize(("old", "new", "ends"), [(2, 1, "activated"), (1, 2, "attached")])
+async def test_a_limit_that_changes_while_a_code_is_used_counts_for_it(
+    connection: Connection, connections: Pool, claims: Claims, minters: Minters, old: int, new: int, ends: str
+) -> None:
+    codes, [code] = await given(connection, claims, minters, shared=True, uses={"per_code": old, "per_profile": 1})
+    async with connections.acquire() as own, connections.acquire() as other:
+        async with deciding(own):
+            till_codes = codes._replace(connection=own)
+            decided = await till.decide_all(till_codes, [TillRequest("activate", code, "p-0")])
+            changes = {"uses": {"per_code": new}}
+            updating = asyncio.create_task(programs.update(other, minters, "SPRING", changes, 10))
+
+            async def changed() -> bool:
+                limit: int = await connection.fetchval("SELECT (uses->>'per_code')::integer FROM program")
+                return limit == new
+
+            await until(changed, "new limit")
+            await till.write(till_codes, decided)
+        await updating
+    assert await state_of(codes, code) == ends
+    if ends == "activated":
+        request = message("SPRING", profile_id="p-7")
+        assert codes_of((await claims.attach([request])).rows, [request]) != [code]
     assert await audit(connection) == []
 
 

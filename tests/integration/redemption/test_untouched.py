@@ -255,3 +255,17 @@ async def test_they_are_written_before_or_after_a_profile_is_forgotten(
             await until_waiting(watching)
             await own.execute("UPDATE answer SET profile_id = 'forgotten-1'")
         assert await asyncio.wait_for(writing, LOCK_TIMEOUT_MS / 1000) is False
+
+
+@pytest.mark.parametrize(("old", "new", "ends"), [(3, 1, "activated"), (1, 3, "attached")])
+async def test_a_use_that_another_limit_decided_is_left_to_the_usual_way(
+    connection: Connection, claims: Claims, minters: Minters, old: int, new: int, ends: str
+) -> None:
+    codes, [code, held] = await given(connection, claims, minters, 2, uses={"per_code": old, "per_profile": None})
+    short = await decided(codes, [TillRequest("activate", code), TillRequest("hold", held, None, "o-1")])
+    await programs.update(connection, minters, "SPRING", {"uses": {"per_code": new, "per_profile": 1}}, 10)
+
+    assert await untouched.write(codes, short) is False
+
+    assert (await till.activate(codes, code, profile_id="p-0")).state == ends
+    assert await audit(connection) == []

@@ -1,13 +1,14 @@
 """Reservations are made with exact figures, changed, and given back."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import bulk_apply, lifecycle
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused, ReservationShort, ReservationUnknown
 from codewell.infra.postgres.connection import Connection, Pool
@@ -17,9 +18,10 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from codewell.reservations import reservations, states
 from schemas.reservations import ReservationChanges
+from tests.integration.codes.test_bulk import EXTEND, begin
 from tests.integration.reservations.test_claims import reserve, wanted
 from tests.support.factories import OFF, message, program
-from tests.support.stock import attach_all, codes, delete_codes, list_block
+from tests.support.stock import attach_all, codes, delete_codes, list_block, until_waiting
 
 DAY = timedelta(days=1)
 
@@ -57,6 +59,32 @@ async def test_the_pool_is_filled_to_its_mark_beside_reservations(connection: Co
     assert filled.made == 100
     stock = await overview.stock(connection, "SPRING")
     assert (stock.pooled, stock.reserved) == (400, 300)
+
+
+@pytest.mark.parametrize(("lives", "ends"), [((30, 20, 10), False), ((10, 20, 30), True)])
+async def test_a_change_of_many_codes_and_a_reservation_wait_for_each_other_in_turn(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, lives: Sequence[int], ends: bool
+) -> None:
+    spring = await program(connection, minters, codes_max=1_000, source={"kind": "import"}, **OFF)
+    blocks = [
+        await list_block(connection, spring.id, [f"C{days}-{number}" for number in range(4)], lives=days * DAY)
+        for days in lives
+    ]
+    mine = await reserve(connection, minters, spring.id, 12) if ends else None
+    async with connections.acquire() as one, connections.acquire() as other:
+        async with bystander.transaction():
+            await bystander.execute("SELECT FROM block WHERE id = $1 FOR NO KEY UPDATE", blocks[1])
+            change = await begin(ProgramCodes(connection, minters, spring.id), EXTEND)
+            changing = asyncio.create_task(bulk_apply.advance(one, change))
+            reserving = asyncio.create_task(
+                reserve(other, minters, spring.id, 12)
+                if mine is None
+                else reservations.release(other, spring.id, mine.id)
+            )
+            await until_waiting(connection, 2)
+        await changing
+        assert (await reserving).left == (0 if ends else 12)
+    assert await audit(connection) == []
 
 
 async def test_of_two_reservations_that_race_the_second_is_told_its_exact_shortfall(
