@@ -35,6 +35,9 @@ from torture.ledger import Violation
 from torture.site import GENERATORS, ISSUERS, LIFECYCLES, PREFIX, Site, running_site
 
 POLICIES: Final = ("reuse", "void", "keep")
+# A program whose profiles get their code again. Senders repeat a message that failed while they report the failure.
+AGAIN: Final = "SENT_AGAIN"
+NAMES: Final = (*(f"SENT_{policy.upper()}" for policy in POLICIES), AGAIN)
 _POINTS: Final = ("claimed", "committed", "produced", "acknowledged")
 _AT_ONCE: Final = 200
 _WAITING_MAX: Final = 2_000
@@ -113,6 +116,8 @@ class _Book:
         self.waiting: dict[str, list[str]] = {}
         """Receipts to publish once the one before is answered."""
         self.failed: set[str] = set()
+        self.repeats: set[str] = set()
+        """Messages that were sent again for a profile, and arrive: their codes stay."""
         self.violations: list[Violation] = []
 
     def violate(self, promise: str, check: str, detail: object) -> None:
@@ -137,9 +142,10 @@ async def run_receipts(
 async def _make_programs(site: Site, sends: int) -> None:
     connection = await asyncpg.connect(site.postgres_url())
     try:
-        for policy in POLICIES:
+        for name, policy in zip(NAMES, (*POLICIES, "reuse"), strict=True):
             settings = SPRING.model_copy(update={
-                "name": f"SENT_{policy.upper()}", "returns": policy, "codes_max": 4 * sends + 10_000, "ttl": None,
+                "name": name, "returns": policy, "codes_max": 4 * sends + 10_000, "ttl": None,
+                "reuse": "profile" if name == AGAIN else "request",
             })  # fmt: skip
             made = await programs.create(connection, Minters(None), settings, guesses_per_s=10)
             # Shorter than any wait that people may set.
@@ -207,16 +213,15 @@ class _Running:
             if self._left() > _WAITING_MAX:
                 await asyncio.sleep(_POLL_S)
                 continue
-            sending = []
-            for _ in range(_AT_ONCE):
-                name = f"SENT_{self._chance.choice(POLICIES).upper()}"
-                data = {"profile_id": f"p-{len(book.asked)}", "campaign_id": "c", "programs": [name]}
-                request = build_request("message-render", data)
-                book.asked.add(str(request.request_id))
-                sending.append(request)
-            for one in sending:
-                await self._send(one.topic, one.value, one.key, one.headers, anywhere=False)
+            for number in range(len(book.asked), len(book.asked) + _AT_ONCE):
+                await self._ask(self._chance.choice(NAMES), f"p-{number}")
         self._outcome.sends = len(book.asked)
+
+    async def _ask(self, program: str, profile_id: str) -> str:
+        request = build_request("message-render", {"profile_id": profile_id, "campaign_id": "c", "programs": [program]})
+        self._book.asked.add(str(request.request_id))
+        await self._send(request.topic, request.value, request.key, request.headers, anywhere=False)
+        return str(request.request_id)
 
     async def _send(
         self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]], *, anywhere: bool
@@ -251,7 +256,7 @@ class _Running:
         [code] = data["codes"]
         book.codes[request_id] = (code["program"], code["code"], data["profile_id"])
         book.holders[code["program"], code["code"]].append(request_id)
-        if self._chance.random() >= self._share:
+        if request_id in book.repeats or self._chance.random() >= self._share:
             return
         [story] = self._chance.choices(list(_STORIES), list(_STORIES.values()))
         book.failed.add(request_id)
@@ -269,7 +274,9 @@ class _Running:
             return
         receipt = receipts.pop(0)
         book.reported[request_id, receipt] = None
-        profile_id = book.codes[request_id][2]
+        program, _, profile_id = book.codes[request_id]
+        if program == AGAIN and receipt == "before_handoff":
+            book.repeats.add(await self._ask(program, profile_id))
         data: dict[str, object] = {"request_id": request_id, "profile_id": profile_id}
         kind = "delivered" if receipt == "delivered" else "failed"
         if kind == "failed":
@@ -347,8 +354,8 @@ class _Running:
                 )
             }
             for (program, code), holders in book.holders.items():
-                outcome.given_again += len(holders) - 1
-                if len(set(holders) - returned) > 1:
+                outcome.given_again += len({book.codes[request_id][2] for request_id in holders}) - 1
+                if len({book.codes[request_id][2] for request_id in set(holders) - returned}) > 1:
                     book.violate("I1", "a code has two holders without a return", f"{program} {code[:2]}: {holders}")
             for finding in await audit(connection):
                 book.violate(finding.rule.promise, finding.rule.says, finding.rows[:1])

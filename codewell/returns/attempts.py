@@ -1,14 +1,17 @@
 """Transactions in which codes leave their profiles, while requests may get the same codes again.
 
 A request may have read an assignment, and not have stored yet that it gives the code again. So the assignments of codes
-that leave are deleted first, and what is being decided by then is awaited: the next attempt sees all.
+that leave are deleted first, and what is being decided by then is awaited: the next attempt sees all. One that is not
+there may have been deleted a moment ago, for a copy of the receipt. So all programs that reuse codes are awaited.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 import asyncpg
 
+from codewell.codes.locks import lock_codes
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import wait_for_deciding
 from codewell.returns.queries import Raced, columns
@@ -23,63 +26,70 @@ _LET_GO: Final = """
       AND h.position = w.position
     RETURNING h.*
     """
-# But none of a profile that was forgotten meanwhile.
+# Another worker may have settled the same receipt meanwhile, and the profile may have been forgotten.
 _KEEP: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                         $7::timestamptz[], $8::jsonb[]) AS w (program_id, profile_id, scope, block_id, position)
-    WHERE EXISTS (
-        SELECT FROM answer a WHERE a.block_id = w.block_id AND a.position = w.position AND a.block_id IS NOT NULL
-        AND NOT a.again AND a.profile_id = w.profile_id)
+    SELECT w.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                           $7::timestamptz[], $8::jsonb[])
+        AS w (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
+    JOIN code_state s ON s.block_id = w.block_id AND s.position = w.position
+    JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND a.block_id IS NOT NULL AND NOT a.again
+        AND a.profile_id = w.profile_id
+    WHERE s.returned_at IS NULL AND s.deleted_at IS NULL
     ORDER BY w.program_id, w.profile_id, w.scope ON CONFLICT (program_id, profile_id, scope) DO NOTHING
     """
 
 _T = TypeVar("_T")
-Freed: TypeAlias = list[asyncpg.Record]
-"""Assignments that were deleted so that no request gives their codes again."""
+Place: TypeAlias = tuple[int, int]
+"""Block and position."""
+Given: TypeAlias = tuple[int, str, int, int]
+"""Program, profile, block and position of a code."""
 
 
-class _Reusable(Exception):
-    """Codes that would leave their profiles, though a request that is being decided may give them again.
+class MayBeGivenAgain(Exception):
+    """A request that is being decided may give one of these codes again."""
 
-    Each is (program, profile, block, position).
-    """
-
-    def __init__(self, codes: list[tuple[int, str, int, int]]) -> None:
+    def __init__(self, codes: list[Given]) -> None:
         super().__init__()
         self.codes = codes
 
 
-async def attempt(connection: Connection, work: Callable[[Freed], Awaitable[_T]]) -> _T:
+@dataclass(frozen=True)
+class EarlierAttempts:
+    """What the attempts before this one did."""
+
+    let_go: list[asyncpg.Record] = field(default_factory=list)
+    """The assignments that they deleted."""
+    awaited: set[Place] = field(default_factory=set)
+    """Codes whose assignment was gone when they began to wait for what was being decided."""
+
+
+async def until_settled(connection: Connection, work: Callable[[EarlierAttempts], Awaitable[_T]]) -> _T:
     """Run `work` in a transaction until nothing has changed its codes meanwhile. Raises Raced after many attempts.
 
     Call it outside of a transaction. After a crash between two attempts, a profile whose code stays gets another one
     for its next request.
     """
-    freed: Freed = []
+    attempt = EarlierAttempts()
     for _ in range(_ATTEMPTS_MAX):
         try:
             async with connection.transaction():
-                return await work(freed)
-        except _Reusable as found:
-            freed += await connection.fetch(_LET_GO, *columns(found.codes, 4))
+                return await work(attempt)
+        except MayBeGivenAgain as found:
+            attempt.let_go.extend(await connection.fetch(_LET_GO, *columns(found.codes, 4)))
             await wait_for_deciding(connection)
+            attempt.awaited.update(code[2:] for code in found.codes)
         except (Raced, asyncpg.DeadlockDetectedError):
             continue
     raise Raced
 
 
-def let_go_first(codes: list[tuple[int, str, int, int]]) -> None:
-    """End this attempt if the profiles of codes that leave, as (program, profile, block, position), may get them again.
-
-    The next one begins when they no longer can.
-    """
-    if codes:
-        raise _Reusable(codes)
-
-
-async def keep_others(connection: Connection, freed: Freed, leaving: Iterable[asyncpg.Record]) -> None:
+async def keep_others(
+    connection: Connection, let_go: Iterable[asyncpg.Record], leaving: Iterable[asyncpg.Record]
+) -> None:
     """Store again the assignments of codes that stay, as they were given again meanwhile."""
     gone = {(row["block_id"], row["position"]) for row in leaving}
-    if kept := [row for row in freed if (row["block_id"], row["position"]) not in gone]:
+    kept = [row for row in let_go if (row["block_id"], row["position"]) not in gone]
+    if kept:
+        await lock_codes(connection, [(row["block_id"], row["position"]) for row in kept])
         await connection.execute(_KEEP, *columns((tuple(row.values()) for row in kept), 8))

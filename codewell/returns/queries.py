@@ -21,7 +21,7 @@ _REQUESTS: Final = """
     FROM unnest($1::uuid[]) AS w (request_id) JOIN answer a USING (request_id) ORDER BY a.request_id, a.ordinal
     """
 _PROGRAMS: Final = """
-    SELECT id, name, returns, return_after, shared, EXISTS (
+    SELECT id, name, returns, return_after, shared, reuse <> 'request' AS reuses, EXISTS (
                SELECT FROM alert WHERE program_id = program.id AND kind = 'returns-stopped' AND cleared_at IS NULL
            ) AS stopped, statement_timestamp() AS now
     FROM program WHERE id = ANY($1::bigint[])

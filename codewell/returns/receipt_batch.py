@@ -3,20 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from codewell.infra.postgres.connection import Connection
 from codewell.returns import moves, queries
+from codewell.returns.attempts import EarlierAttempts, Given, MayBeGivenAgain, Place
 from codewell.returns.moves import Moved
 from codewell.returns.rules import AS_GIVEN, NOTHING_BEFORE, Before, CodeNow, ProgramReturns
 from schemas.reports import ReceiptKind, ReturnOutcome, ReturnReason
 
 _STRONGEST_LAST: Final[tuple[ReceiptKind, ...]] = ("delivered", "opened", "clicked")
-Place: TypeAlias = tuple[int, int]
-"""Block and position."""
 
 
 class Earlier(NamedTuple):
@@ -43,6 +42,7 @@ class ReceiptBatch:
         for request_id, ordinal, *facts in receipts:
             self._receipts.setdefault(request_id, {}).setdefault(ordinal, []).append(Earlier(*facts))
         self.programs: dict[int, ProgramReturns] = {}
+        self._reusing: set[int] = set()
         self.now: datetime | None = None
         self.states: dict[Place, asyncpg.Record] = {}
         self.assigned: dict[Place, asyncpg.Record] = {}
@@ -58,13 +58,15 @@ class ReceiptBatch:
         ids = {row["program_id"] for some in self.answers.values() for row in some} - {None}
         for program_id, row in (await queries.programs(connection, ids) if ids else {}).items():
             self.now = row["now"]
+            if row["reuses"]:
+                self._reusing.add(program_id)
             self.programs[program_id] = ProgramReturns(
                 row["name"], row["returns"], row["return_after"] or timedelta(), row["shared"], row["stopped"]
             )
 
     async def look(self, connection: Connection, rows: Iterable[asyncpg.Record]) -> None:
         """Lock and read what decides about these codes."""
-        codes = [place_of(row) for row in rows if row["block_id"] is not None]
+        codes = [given(row) for row in rows if row["block_id"] is not None]
         if codes:
             self.states = await queries.states(connection, [code[2:] for code in codes])
             self.assigned = await queries.assigned(connection, codes)
@@ -91,12 +93,17 @@ class ReceiptBatch:
             assigned=assigned,
         )
 
-    def reusable(self, rows: Iterable[asyncpg.Record]) -> list[tuple[int, str, int, int]]:
-        """Of these answers, the codes that their profiles would get again; each as `place_of` says."""
-        return [
-            place_of(row) for row in rows
-            if (found := self.assigned.get((row["block_id"], row["position"]))) is not None and found["reusable"]
-        ]  # fmt: skip
+    def check_let_go(self, attempt: EarlierAttempts, rows: Iterable[asyncpg.Record]) -> None:
+        """Raise MayBeGivenAgain unless no request can get these answers' codes again, which leave their profiles."""
+        found: list[Given] = []
+        for row in rows:
+            place = (row["block_id"], row["position"])
+            state = self.assigned.get(place)
+            is_assigned = state is not None and state["reusable"]
+            if is_assigned or (row["program_id"] in self._reusing and place not in attempt.awaited):
+                found.append(given(row))
+        if found:
+            raise MayBeGivenAgain(found)
 
     def earlier(self, request_id: UUID, ordinal: int) -> Sequence[Earlier]:
         """The receipts about this code so far, those of this batch too."""
@@ -139,8 +146,8 @@ class ReceiptBatch:
         return until
 
 
-def place_of(row: asyncpg.Record) -> tuple[int, str, int, int]:
-    """Program, profile, block and position of an answer's code."""
+def given(row: asyncpg.Record) -> Given:
+    """The code of an answer."""
     return row["program_id"], row["profile_id"], row["block_id"], row["position"]
 
 

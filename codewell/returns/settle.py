@@ -14,7 +14,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.returns import moves, queries
-from codewell.returns.attempts import Freed, attempt, keep_others, let_go_first
+from codewell.returns.attempts import EarlierAttempts, keep_others, until_settled
 from codewell.returns.queries import Raced
 from codewell.returns.receipt_batch import Earlier, ReceiptBatch, move_back
 from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
@@ -87,7 +87,9 @@ class Returns:
         """
         batch = list(dict.fromkeys(receipts))
         try:
-            settled = await attempt(connection, lambda freed: self._settle(connection, batch, given_up, groups, freed))
+            settled = await until_settled(
+                connection, lambda attempt: self._settle(connection, batch, given_up, groups, attempt)
+            )
         except Raced as error:
             raise asyncpg.SerializationError("codes of this batch change all the time") from error
         reach(Failpoint.COMMITTED)
@@ -96,13 +98,13 @@ class Returns:
     async def end_quarantines(self, connection: Connection, limit: int) -> list[tuple[int, ReturnOutcome]]:
         """End up to `limit` quarantines that are over; the program and outcome of each. Raises what asyncpg raises."""
         try:
-            return await attempt(connection, lambda freed: self._end_quarantines(connection, limit, freed))
+            return await until_settled(connection, lambda attempt: self._end_quarantines(connection, limit, attempt))
         except Raced:
             return []
 
     async def _settle(
         self, connection: Connection, receipts: list[Receipt], given_up: frozenset[UUID], groups: Sequence[str],
-        freed: Freed,
+        attempt: EarlierAttempts,
     ) -> Settlement:  # fmt: skip
         await hold_deciding_lock(connection)
         ids = list({receipt.request_id for receipt in receipts})
@@ -126,9 +128,9 @@ class Returns:
                 result.settled[receipt] = await self._give_up(connection, batch, receipt)
             else:
                 result.unknown.append(receipt)
-        let_go_first(batch.reusable(batch.returning))
+        batch.check_let_go(attempt, batch.returning)
         await self._write(connection, batch)
-        await keep_others(connection, freed, batch.returning)
+        await keep_others(connection, attempt.let_go, batch.returning)
         reach(Failpoint.CLAIMED)
         return result
 
@@ -222,7 +224,7 @@ class Returns:
                 await raise_alert(connection, program_id, "returns-stopped", details=details)
 
     async def _end_quarantines(
-        self, connection: Connection, limit: int, freed: Freed
+        self, connection: Connection, limit: int, attempt: EarlierAttempts
     ) -> list[tuple[int, ReturnOutcome]]:
         await hold_deciding_lock(connection)
         due = list(set(await queries.due(connection, limit)))
@@ -251,11 +253,11 @@ class Returns:
             elif verdict.outcome == "voided":
                 deleted.append(row)
         leaving = [*batch.returning, *deleted]
-        let_go_first(batch.reusable(leaving))
+        batch.check_let_go(attempt, leaving)
         if deleted:
             await moves.delete(connection, [(row["block_id"], row["position"]) for row in deleted])
         await self._write(connection, batch)
-        await keep_others(connection, freed, leaving)
+        await keep_others(connection, attempt.let_go, leaving)
         return outcomes
 
 

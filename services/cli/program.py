@@ -62,7 +62,7 @@ def update(name: str, as_json: bool, **options: Any) -> None:
     """Change settings of program NAME.
 
     Options override the JSON file. Settings that are not given stay as they are; null in the file resets a setting to
-    its default. Codes of the previous template stay valid.
+    its default, as shown below. Codes of the previous template stay valid.
     """
     from codewell.audit.audit_log import command_actor
     from codewell.programs import programs

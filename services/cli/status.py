@@ -30,8 +30,8 @@ _RATES: Final = {
 def status(watch: bool, as_json: bool) -> None:
     """Show workers, lag, low pools, retries and dead letters.
 
-    Workers report every 5 s. Kafka is asked for the lag; if it is away, the rest is shown. Exits with status 1 if no
-    worker of a service is ready. A watch goes on while Postgres is away.
+    Workers report every 5 s. Kafka is asked for the lag; if it is away, the rest is shown. Exits with status 1 if Kafka
+    is away or no worker of a service is ready. A watch goes on while Postgres is away.
     """
     if watch:
         # Ctrl-C is how a watch ends.

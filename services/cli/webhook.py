@@ -4,20 +4,18 @@ from typing import Any, Final, get_args
 
 import click
 
-from schemas.webhooks import ALERT_TYPES, EVENT_TYPES, EndpointKind, NewWebhook, WebhookChange
+from schemas.webhooks import EVENT_TYPES, EndpointKind, NewWebhook, WebhookChange
 from services.cli.commands import ApartGroup
 from services.cli.extras import require
 from services.cli.output import json_option, print_json, print_table, say, with_database
 
 _SHOWN_MAX: Final = 1_000
 _TYPES: Final = click.option(
-    "--type", "types", type=click.Choice(EVENT_TYPES), multiple=True,
-    help=f"Type of event; repeatable.  [default: {' and '.join(ALERT_TYPES)}]",
-)  # fmt: skip
+    "--type", "types", type=click.Choice(EVENT_TYPES), multiple=True, help="Type of event; repeatable."
+)
 _GROUPS: Final = click.option(
-    "--group", "groups", multiple=True,
-    help="Only events about programs of this access group; repeatable.  [default: all programs]",
-)  # fmt: skip
+    "--group", "groups", multiple=True, help="Only events about programs of this access group; repeatable."
+)
 webhook_id_argument: Final = click.argument("webhook_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 
 
@@ -46,7 +44,10 @@ def webhook() -> None:
 def create(
     target: str, kind: EndpointKind, description: str, types: tuple[Any, ...], groups: tuple[str, ...], as_json: bool
 ) -> None:
-    """Deliver events to TARGET; print their signing secret."""
+    """Deliver events to TARGET; print their signing secret.
+
+    Without --type, it gets alert-raised and alert-cleared; without --group, events about all programs.
+    """
     from pydantic import ValidationError
 
     from codewell.audit.audit_log import command_actor

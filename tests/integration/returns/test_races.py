@@ -81,18 +81,21 @@ async def test_i1_a_code_that_is_being_given_again_does_not_come_back(
                 return [outcome for _, outcome in await RETURNS.end_quarantines(own, 10)]
             return [code.outcome for one in await settle(own, receipt(first, kind)) for code in one.codes]
 
-    async def is_let_go() -> bool:
-        held: int = await connection.fetchval("SELECT count(*) FROM holding")
-        return held == 0
+    async def both_wait() -> bool:
+        waiting: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_locks%' AND pid <> pg_backend_pid()"
+        )
+        return waiting == 2 or any(one.done() for one in settling)
 
     later = [message("SPRING", profile_id="p-1") for _ in range(2)]
     async with being_decided(claims, later[0], connection, bystander) as deciding:
-        settling = asyncio.ensure_future(settled())
-        await until(is_let_go, "code that its profile would not get again")
+        # Receipts come twice, and two workers may settle them at once.
+        settling = [asyncio.ensure_future(settled()) for _ in range(2)]
+        await until(both_wait, "workers that wait for what is being decided")
     [again] = (await deciding).rows[later[0].id]
 
     assert (again.code, again.again) == (row.code, True)
-    assert await settling == ["kept"]
+    assert sorted(await asyncio.gather(*settling)) in ([[], ["kept"]], [["kept"], ["kept"]])
     assert row.code not in await codes_of_others(others, 3)
     # The profile keeps it for its next requests too.
     assert (await claims.attach(later[1:])).rows[later[1].id][0].code == row.code
