@@ -15,7 +15,7 @@ from codewell.files import table
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
-from codewell.imports import chunk_writer, run
+from codewell.imports import chunk_writer, run, uploads
 from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
@@ -209,8 +209,11 @@ async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_l
     begun = await files.begin(lines(texts))
     before_chunks(monkeypatch)[20] = lambda _: programs.set_active(bystander, "SPRING", False)
 
+    await uploads.store(files.connection, begun.id, files.path)
+
     with pytest.raises(ProgramRefused, match="after row 20"):
         await files.go_on(begun)
+    assert not await uploads.is_stored(files.connection, begun.id)
     assert await stock(files.connection) == (20, 20, 0)
     await programs.set_active(files.connection, "SPRING", True)
     again = await files.begin(lines(texts))
