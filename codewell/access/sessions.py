@@ -127,7 +127,7 @@ async def find(connection: Connection, secret_hash: bytes, *, is_activity: bool 
         return None
     if row["is_stale"] and is_activity:
         await connection.execute(_SEEN, row["session_id"])
-    caller = tokens.of_row(row)._replace(via="session", name=row["session_name"])
+    caller = tokens.of_row(row)._replace(session_id=row["session_id"], name=row["session_name"])
     return Session(
         row["session_id"], row["session_kind"], caller, row["authenticated_at"], row["ends_at"], row["person"]
     )
