@@ -239,7 +239,9 @@ class Claims:
         """Make codes for undecided requests whose source may create them. The next round takes the codes."""
         for (program_id, source), indexes in list(decision.unmade.items()):
             try:
-                wanted = _count(programs[program_id], len(indexes))
+                program = programs[program_id]
+                # Programs of one request may have one and the same fallback.
+                wanted = _count(program, sum(pending[index].names.count(program.name) for index in indexes))
                 async with self._pool.acquire() as connection:
                     await make_for_request(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
             except asyncpg.LockNotAvailableError:
