@@ -27,6 +27,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
 from tests.support.import_runs import Files, before_chunks, lines, no_progress
+from tests.support.running import until
 
 IMPORT: dict[str, Any] = {**OFF, "source": {"kind": "import"}}
 
@@ -376,3 +377,23 @@ async def test_i4_is_true_at_every_commit_while_others_work(
     assert actions == {}
     assert len(looks) > 2
     assert await audit(bystander) == []
+
+
+async def test_i6_codes_whose_expiry_passes_while_they_wait_are_bad_rows(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    ends = datetime.now(UTC) + timedelta(seconds=1)
+
+    async def has_passed() -> bool:
+        passed: bool = await files.connection.fetchval("SELECT clock_timestamp() > $1", ends)
+        return passed
+
+    before_chunks(monkeypatch)[11] = lambda _: until(has_passed, "moment at which the codes end")
+    content = "code,profile,ends\n" + lines([f"AA-{n},p-{n},{ends.isoformat()}" for n in range(20)])
+
+    done = await files.bring_in(content, column="code", profile_column="profile", expiry_column="ends", header=True)
+
+    assert set(done.bad) == {"bad_expiry"}
+    assert (done.attached + done.bad["bad_expiry"], done.bad["bad_expiry"] >= 10) == (20, True)
+    assert await audit(files.connection) == []
