@@ -123,6 +123,6 @@ async def test_receipts_whose_codes_change_all_the_time_are_to_be_sent_again(
         patched.setattr(queries, "store", raced)
         busy = await client.post("/receipts", json={"receipts": [receipt]})
 
-    assert is_problem(busy, 503, "database_unavailable")
+    is_problem(busy, 503, reason="database_unavailable")
     assert busy.headers["Retry-After"]
     assert (await settled(client, (lost.id, "p-1", "before_handoff")))[0]["codes"] != []
