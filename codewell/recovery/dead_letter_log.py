@@ -11,7 +11,7 @@ from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 
 # Held by a replay or purge while its connection lives. The numbers are unique among all advisory locks.
-_ADVISORY_LOCK: Final = (0x636F6465, 2)
+_ADVISORY_LOCK: Final = (0x636F6465, 3)
 
 _PLACES: Final = """
     unnest($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[]) AS p (topic, partition, "offset", written_at)

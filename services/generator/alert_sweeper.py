@@ -22,7 +22,7 @@ INTERVAL_S: Final = 1.0
 _PAUSE_PER_LOOK: Final = 9
 _INTERVAL_MAX_S: Final = 3.0
 # One generator judges at a time. Unique among all advisory locks.
-_LOCK: Final = (0x636F6465, 42)
+_LOCK: Final = (0x636F6465, 43)
 _SWEEPER: Final = "alert rules"
 
 SECONDS: Final = Histogram("codewell_alert_sweep_seconds", "Duration of one look at the alert rules of all programs.")
