@@ -31,10 +31,13 @@ _OPEN: Final = """
 
 _MAKE_TOKEN: Final = "SELECT make_session_token($1, $2, $3, $4)"  # noqa: S105  a statement
 
+# Of a token `t`: what no other person ever has.
+_PERSON: Final = "coalesce(encode(t.person, 'hex'), t.id::text)"
+
 _FIND: Final = f"""
     SELECT s.id AS session_id, s.kind AS session_kind, s.name AS session_name, s.authenticated_at, s.ends_at,
            s.last_seen_at < now() - interval '1 minute' AS is_stale, t.*
-    FROM session s JOIN (SELECT {tokens.COLUMNS}, coalesce(encode(person, 'hex'), id::text) AS person FROM token
+    FROM session s JOIN (SELECT {tokens.COLUMNS}, {_PERSON} AS person FROM token t
                          WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())) t ON t.id = s.token_id
     WHERE s.hash = $1 AND s.ended_at IS NULL AND s.ends_at > now() AND s.last_seen_at > now() - $2::interval
     """  # noqa: S608  a constant
@@ -50,25 +53,29 @@ _SEEN: Final = "UPDATE session SET last_seen_at = now() WHERE id = $1"
 
 _END: Final = "UPDATE session SET ended_at = now() WHERE id = $1 AND ended_at IS NULL"
 
-_ENTRIES: Final = """
+_ENTRIES: Final = f"""
     SELECT s.id, s.kind, s.name, s.created_at, s.last_seen_at, s.ends_at
     FROM session s JOIN token t ON t.id = s.token_id
     WHERE s.ended_at IS NULL AND s.ends_at > now() AND s.last_seen_at > now() - $1::interval
       AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())
-      AND ($2::text IS NULL OR s.kind = $2 AND s.name = $3)
+      AND ($2::text IS NULL OR s.kind = $2 AND {_PERSON} = $3)
     ORDER BY s.last_seen_at DESC, s.id DESC LIMIT $4
-    """
+    """  # noqa: S608  a constant
 
-_END_ONE: Final = """
-    UPDATE session SET ended_at = now()
-    WHERE id = $1 AND ended_at IS NULL AND ($2::text IS NULL OR kind = $2 AND name = $3) RETURNING name
-    """
+_END_ONE: Final = f"""
+    UPDATE session s SET ended_at = now() FROM token t
+    WHERE s.id = $1 AND s.ended_at IS NULL AND t.id = s.token_id
+      AND ($2::text IS NULL OR s.kind = $2 AND {_PERSON} = $3)
+    RETURNING s.name
+    """  # noqa: S608  a constant
 
-_END_OTHERS: Final = """
-    WITH ended AS (UPDATE session SET ended_at = now()
-                   WHERE id <> $1 AND kind = $2 AND name = $3 AND ended_at IS NULL AND ends_at > now() RETURNING id)
+_END_OTHERS: Final = f"""
+    WITH ended AS (UPDATE session s SET ended_at = now() FROM token t
+                   WHERE s.id <> $1 AND t.id = s.token_id AND s.kind = $2 AND {_PERSON} = $3
+                     AND s.ended_at IS NULL AND s.ends_at > now()
+                   RETURNING s.id)
     SELECT count(*) FROM ended
-    """
+    """  # noqa: S608  a constant
 
 _EXPIRED_SENDER: Final = "SELECT kind, name FROM session WHERE hash = $1 AND ended_at IS NULL"
 
@@ -127,7 +134,7 @@ async def find(connection: Connection, secret_hash: bytes, *, is_activity: bool 
         return None
     if row["is_stale"] and is_activity:
         await connection.execute(_SEEN, row["session_id"])
-    caller = tokens.of_row(row)._replace(via="session", name=row["session_name"])
+    caller = tokens.of_row(row)._replace(session_id=row["session_id"], name=row["session_name"])
     return Session(
         row["session_id"], row["session_kind"], caller, row["authenticated_at"], row["ends_at"], row["person"]
     )
@@ -172,4 +179,4 @@ async def expired_sender(connection: Connection, secret_hash: bytes) -> Sender |
 
 
 def _person(session: Session | None) -> tuple[str | None, str | None]:
-    return (None, None) if session is None else (session.kind, session.caller.name)
+    return (None, None) if session is None else (session.kind, session.person)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import asyncpg
 
@@ -79,13 +79,13 @@ class Token(NamedTuple):
     last_used: datetime | None
     revoked_at: datetime | None
     expires_at: datetime | None = None
-    via: Literal["token", "session"] = "token"
-    """How the caller came: with the token itself, or through a session that has its rights."""
+    session_id: int | None = None
+    """The session that the caller came through, with the token's rights; None with the token itself."""
 
     @property
     def actor(self) -> Actor:
         """The token as an actor in the audit log."""
-        return Actor(self.via, self.name)
+        return Actor("token" if self.session_id is None else "session", self.name)
 
     def may(self, *scopes: Scope) -> bool:
         """Whether the token has one of these scopes; `admin` includes all of them."""
@@ -221,7 +221,7 @@ async def _made(
 
 def of_row(row: asyncpg.Record) -> Token:
     """The token of a row with COLUMNS."""
-    facts = {name: row[name] for name in Token._fields if name != "via"}
+    facts = {name: row[name] for name in Token._fields if name != "session_id"}
     return Token(**{**facts, "scopes": tuple(row["scopes"]), "groups": tuple(row["groups"])})
 
 

@@ -5,7 +5,9 @@ from typing import Final
 import asyncpg
 
 from codewell.codes.locks import lock_blocks, lock_codes
+from codewell.codes.state import USED_OR_HELD
 from codewell.infra.postgres.connection import Connection
+from codewell.pool.block_rules import TAKEN_BACK
 from codewell.profiles.deciding_lock import hold_deciding_lock
 
 # Rows of the list in one chunk.
@@ -34,6 +36,10 @@ _CHANGED: Final = """
     FROM bulk_change_item i JOIN bulk_change c ON c.id = i.change_id
     WHERE i.change_id = $1 AND i.number >= $2 AND i.number < $3 AND i.outcome = 'changed'
     """
+_CHANGED_BLOCKS: Final = """
+    FROM bulk_change_item i JOIN block b ON b.id = i.block_id
+    WHERE i.change_id = $1 AND i.number >= $2 AND i.number < $3 AND i.outcome = 'changed' AND i.position IS NULL
+    """
 # What is reserved since stays as it is.
 _RESTORE_BLOCKS: Final = f"""
     WITH old AS (
@@ -50,23 +56,24 @@ _RESTORE_BLOCKS: Final = f"""
     INSERT INTO bulk_change_item (change_id, number, block_id, outcome, codes, old_expires_at)
     SELECT $1, $4::bigint + row_number() OVER () - 1, id, 'restored', pooled, expires_at FROM old RETURNING codes
     """  # noqa: S608  a constant
-_UNVOID_BLOCKS: Final = """
-    UPDATE block b SET next = voided_from, holes = size - voided_from - voided, deleted = deleted - voided,
+# An import is taken back either before, and its blocks stay as they are, or after, and takes what comes back here.
+_LOCK_IMPORTS: Final = f"""
+    SELECT FROM import WHERE id IN (SELECT b.import_id {_CHANGED_BLOCKS}) ORDER BY id FOR SHARE
+    """
+_UNVOID_BLOCKS: Final = f"""
+    UPDATE block SET next = voided_from, holes = size - voided_from - voided, deleted = deleted - voided,
         open = expires_at IS NULL OR expires_at > statement_timestamp(),
         voided_at = NULL, voided_from = NULL, voided = 0
-    FROM (SELECT id, voided AS codes FROM block WHERE id IN (
-        SELECT block_id FROM bulk_change_item
-        WHERE change_id = $1 AND number >= $2 AND number < $3 AND outcome = 'changed' AND position IS NULL)
-    ) v
-    WHERE b.id = v.id AND voided_at IS NOT NULL RETURNING v.codes
-    """
-# Neither used nor changed since.
+    FROM (SELECT b.id, b.voided AS codes {_CHANGED_BLOCKS}) v
+    WHERE block.id = v.id AND voided_at IS NOT NULL AND NOT {TAKEN_BACK} RETURNING v.codes
+    """  # noqa: S608  constants
+# Neither used, held by an order, nor changed since.
 _RESTORE_CODES: Final = f"""
     WITH restored AS (
         UPDATE code_state s SET expires_at = w.old_expires_at FROM (SELECT i.*, c.expires_at {_CHANGED}) w
         WHERE w.position IS NOT NULL AND s.block_id = w.block_id AND s.position = w.position
           AND s.changed AND s.expires_at IS NOT DISTINCT FROM w.expires_at
-          AND s.activated_at IS NULL AND s.deleted_at IS NULL AND s.returned_at IS NULL
+          AND NOT {USED_OR_HELD} AND s.deleted_at IS NULL AND s.returned_at IS NULL
         RETURNING s.block_id, s.position, w.old_expires_at, w.expires_at
     ), assigned AS (
         UPDATE holding h SET expires_at = r.old_expires_at FROM restored r
@@ -111,12 +118,15 @@ _ADVANCE: Final = """
 async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[int, bool]:
     """Restore what the next rows of the change's list say. Returns how many codes, and whether there is more to do.
 
-    The caller has locked the change's row. What was used, changed or returned since stays as it is, and so do answers.
+    The caller has locked the change's row. What was used, changed, returned or taken back since stays as it is, and so
+    do answers.
     """
     # It copies ids of profiles from answers to holdings.
     await hold_deciding_lock(connection)
     rows = await connection.fetch(_ITEMS, change["id"], change["undo_next"], change["undo_until"], ITEMS_MAX)
     span = change["undo_next"], rows[-1]["number"] + 1 if rows else change["undo_until"]
+    if change["void"]:
+        await connection.execute(_LOCK_IMPORTS, change["id"], *span)
     await lock_codes(connection, [(row["block_id"], row["position"]) for row in rows if row["position"] is not None])
     blocks = {row["id"] for row in await connection.fetch(_SPANS, change["id"], *span)}
     if change["void"]:

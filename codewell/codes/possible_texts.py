@@ -24,7 +24,8 @@ _WAIT_S: Final = 1.2 * REMEMBERED_S
 
 # A program makes at most `codes_max` numbers of a template, and skips at most as many as its older templates made.
 _LIMITS: Final = """
-    SELECT v.version, 2 * p.codes_max + v.skipped AS numbers_max, p.match = 'fold' AS folds
+    SELECT v.version, least(2 * p.codes_max::numeric + v.skipped, 9223372036854775807)::bigint AS numbers_max,
+           p.match = 'fold' AS folds
     FROM program p JOIN template_version v ON v.program_id = p.id
     WHERE p.id = $1 AND p.changing IS NULL AND p.imported = 0 AND p.source->>'kind' = 'template'
     """

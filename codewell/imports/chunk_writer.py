@@ -23,7 +23,7 @@ from codewell.codes import possible_texts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.imports.candidates import BadRow, Candidate, Chunk, UsualCandidates, bad_row, texts_of
-from codewell.imports.known_texts import drop_alike, drop_holders, drop_listed, drop_minted
+from codewell.imports.known_texts import drop_alike, drop_ended, drop_holders, drop_listed, drop_minted
 from codewell.imports.placing import (
     BlockChanged,
     BlockPlace,
@@ -217,17 +217,17 @@ class ChunkWriter:
                 reason=reason,
             )
         bad = list(chunk.bad)
-        good = await drop_minted(ProgramCodes(connection, self._minters, program.id), chunk.candidates, bad)
+        codes = ProgramCodes(connection, self._minters, program.id)
+        good = await drop_minted(codes, drop_ended(now, chunk.candidates, bad), bad)
         if self._check_first:
             before = len(good)
             good = await drop_listed(connection, program.id, self._import_id, good, bad)
             self._check_first = len(good) < before
         self._folds = await folded_texts.folds(connection, program.id)
         if self._folds:
-            good = await drop_alike(ProgramCodes(connection, self._minters, program.id), good, bad)
-        room = max(0, program.room)
+            good = await drop_alike(codes, good, bad)
         good = await drop_holders(connection, program, now, good, bad)
-        if len(good) > room:
+        if len(good) > (room := max(0, program.room)):
             bad += [bad_row(one.row, one.text, "over_maximum") for one in good[room:]]
             good = good[:room]
         if copied is not None and len(good) < len(chunk.candidates):

@@ -8,7 +8,7 @@ from uuid import UUID
 from codewell.codes import lookup
 from codewell.codes.program_codes import ProgramCodes
 from codewell.codes.state import DELETED_AT
-from codewell.imports.candidates import BadRow, Candidate, bad_row, texts_of
+from codewell.imports.candidates import BadRow, Candidate, UsualCandidates, bad_row, texts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.assignments import assigned_codes
@@ -74,6 +74,19 @@ async def drop_minted(codes: ProgramCodes, good: Sequence[Candidate], bad: list[
         if one.text in minted
     ]
     return [one for one in good if one.text not in minted]
+
+
+def drop_ended(now: datetime, good: Sequence[Candidate], bad: list[BadRow]) -> Sequence[Candidate]:
+    """Drop codes whose expiry has passed since their rows were checked."""
+    if isinstance(good, UsualCandidates):
+        return good
+    left = []
+    for one in good:
+        if one.kind.expires_at is not None and one.kind.expires_at <= now:
+            bad.append(bad_row(one.row, one.text, "bad_expiry", "it has passed meanwhile: give a later one"))
+        else:
+            left.append(one)
+    return left
 
 
 async def drop_holders(

@@ -79,7 +79,10 @@ async def import_file(
         except ImportEnded:
             return await imports.get(connection, import_id)
         except ProgramRefused as error:
-            await connection.execute(_STOP, import_id, str(error))
+            async with connection.transaction():
+                await connection.execute(_STOP, import_id, str(error))
+                # It goes on when the file is given again.
+                await uploads.forget(connection, import_id)
             raise
         async with connection.transaction():
             await connection.execute(_DONE, import_id)

@@ -3,6 +3,8 @@
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.errors import ImportUnknown
@@ -15,14 +17,14 @@ from schemas.imports import Import
 
 # Each transaction of an import locks its row, and the import stops once the state is not `running`.
 _UNDO: Final = """
-    UPDATE import SET state = 'undone', ended_at = coalesce(ended_at, now()) WHERE id = $1 RETURNING id
+    UPDATE import SET state = 'undone', ended_at = coalesce(ended_at, now()) WHERE id = $1
     """
 _SET_ERROR: Final = "UPDATE import SET error = $2 WHERE id = $1 AND state = 'running'"
 _REFUSE: Final = "UPDATE import SET state = 'refused', ended_at = now() WHERE id = $1 AND state = 'running'"
 _BLOCKS: Final = f"SELECT id FROM block WHERE import_id = $1 AND {POOLED} > 0 ORDER BY id"  # noqa: S608  a constant
 # Imports insert texts, and wait for deletions of the same ones, under these two locks: take them before the block's.
 _LOCK_IMPORT: Final = "SELECT program_id FROM import WHERE id = $1 FOR NO KEY UPDATE"
-_LOCK_PROGRAM: Final = "SELECT match = 'fold' AS folds FROM program WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK_PROGRAM: Final = "SELECT id, match = 'fold' AS folds FROM program WHERE id = $1 FOR NO KEY UPDATE"
 _LOCK_BLOCK: Final = f"SELECT next, {POOLED} AS pooled FROM block WHERE id = $1 FOR NO KEY UPDATE"  # noqa: S608  a constant
 _DELETE_TEXTS: Final = """
     DELETE FROM code c WHERE block_id = $1 AND position >= $2 AND NOT EXISTS (
@@ -47,9 +49,11 @@ async def undo(connection: Connection, import_id: UUID, actor: Actor | None = No
     ProgramRefused while codes of the import are reserved.
     """
     async with connection.transaction():
-        await refuse_reserved_import(connection, import_id)
-        if await connection.fetchval(_UNDO, import_id) is None:
+        # Reservations lock the program: each has its codes by now, or finds none of an import that is undone.
+        if await _lock(connection, import_id) is None:
             raise ImportUnknown(import_id)
+        await refuse_reserved_import(connection, import_id)
+        await connection.execute(_UNDO, import_id)
         await uploads.forget(connection, import_id)
         found = await imports.get(connection, import_id)
         if actor is not None:
@@ -72,20 +76,28 @@ async def refuse(connection: Connection, import_id: UUID, error: str) -> None:
 
 
 async def _undo_blocks(connection: Connection, import_id: UUID) -> None:
-    for block in await connection.fetch(_BLOCKS, import_id):
-        async with connection.transaction():
-            await _undo_block(connection, import_id, block["id"])
+    # A reservation may split a block meanwhile.
+    while blocks := await connection.fetch(_BLOCKS, import_id):
+        for block in blocks:
+            async with connection.transaction():
+                await _undo_block(connection, import_id, block["id"])
+
+
+async def _lock(connection: Connection, import_id: UUID) -> asyncpg.Record | None:
+    """Lock an import and its program, and return the program's facts; None if there is no such import."""
+    program_id = await connection.fetchval(_LOCK_IMPORT, import_id)
+    return None if program_id is None else await connection.fetchrow(_LOCK_PROGRAM, program_id)
 
 
 async def _undo_block(connection: Connection, import_id: UUID, block_id: int) -> None:
     """A claim that locked the block first has advanced it, so read the positions after locking the block."""
-    program_id = await connection.fetchval(_LOCK_IMPORT, import_id)
-    folds = await connection.fetchval(_LOCK_PROGRAM, program_id)
+    program = await _lock(connection, import_id)
+    assert program is not None  # noqa: S101  imports stay
     block = await connection.fetchrow(_LOCK_BLOCK, block_id)
     if block["pooled"]:
-        if folds:
+        if program["folds"]:
             gone = await connection.fetch(_DELETE_AND_TELL, block_id, block["next"])
-            await folded_texts.remove(connection, program_id, [row["text"] for row in gone])
+            await folded_texts.remove(connection, program["id"], [row["text"] for row in gone])
         else:
             await connection.execute(_DELETE_TEXTS, block_id, block["next"])
         await connection.execute(_TAKE_POSITIONS, block_id, block["pooled"])

@@ -28,6 +28,12 @@ GIVES_OF_PROGRAM_1: Final = GIVES.replace(
 # Blocks with unexpired pooled codes. A closed block has no unexpired code, and the index of open blocks omits it.
 AVAILABLE: Final = f"(open AND {UNEXPIRED})"
 
+# Blocks whose import was taken back, or is being refused.
+TAKEN_BACK: Final = """
+    EXISTS (SELECT FROM import i WHERE i.id = block.import_id AND (
+        i.state IN ('undone', 'refused') OR i.state = 'running' AND i.error IS NOT NULL))
+    """.strip()
+
 # Blocks that can be split. A block with holes can't, because `holes` does not say which half has them.
 DIVISIBLE: Final = f"(kind = 'range' AND holes = 0 AND {POOLED} >= {2 * BLOCK_SIZE_MIN})"
 

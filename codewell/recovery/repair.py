@@ -56,7 +56,9 @@ _ATTACH_CODES: Final = """
         UPDATE code_state s SET hole = true FROM unnest($1::bigint[], $2::bigint[]) AS t (block_id, position)
         WHERE s.block_id = t.block_id AND s.position = t.position RETURNING s.block_id
     ), counted AS (SELECT block_id, count(*) AS count FROM taken GROUP BY block_id)
-    UPDATE block SET attached = attached + count, holes = holes + count, open = open AND next + holes + count < size
+    UPDATE block SET attached = attached + count, holes = holes + count, open = open AND next + holes + count < size,
+        reserved_used = reserved_used + CASE WHEN reservation_id IS NULL THEN 0 ELSE count END,
+        reserved_open = reserved_open AND next + holes + count < size AND reserved_used + count < reserved_size
     FROM counted WHERE id = block_id
     """
 # Moves `next` past the holes that a claim would skip first, so that no claim has to scan them all.

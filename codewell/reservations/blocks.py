@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from codewell.infra.postgres.connection import Connection
-from codewell.pool.block_rules import POOLED, UNEXPIRED
+from codewell.pool.block_rules import POOLED, TAKEN_BACK, UNEXPIRED
 
 # Each round waits for the blocks that claims have locked, and finds what they left.
 _ROUNDS_MAX: Final = 5
@@ -21,7 +21,7 @@ _PICK: Final = f"""
         WHERE open AND id IN (
             SELECT id FROM (
                 SELECT id, sum({POOLED}) OVER (ORDER BY expires_at, id) - {POOLED} AS before FROM block
-                WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > $3)
+                WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > $3) AND NOT {TAKEN_BACK}
             ) b WHERE before < $2)
         ORDER BY id FOR NO KEY UPDATE
     ) SELECT id, kind, size, next, pooled FROM picked ORDER BY expires_at, id

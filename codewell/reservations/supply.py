@@ -5,7 +5,7 @@ from typing import Final
 
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import orders
-from codewell.pool.block_rules import POOLED, UNEXPIRED
+from codewell.pool.block_rules import POOLED, TAKEN_BACK, UNEXPIRED
 from codewell.pool.expiry import expiry_in_pool
 from codewell.pool.program_rules import ProgramRules
 from codewell.pool.range_allocation import end_of
@@ -17,7 +17,7 @@ NO_PARTS: Final = ReservationParts(pooled=0, minted=0, on_order=0, expiring_befo
 _POOL: Final = f"""
     SELECT coalesce(sum({POOLED}) FILTER (WHERE expires_at IS NULL OR expires_at > $2), 0)::bigint AS pooled,
            coalesce(sum({POOLED}) FILTER (WHERE expires_at <= $2), 0)::bigint AS expiring
-    FROM block WHERE program_id = $1 AND open AND {UNEXPIRED}
+    FROM block WHERE program_id = $1 AND open AND {UNEXPIRED} AND NOT {TAKEN_BACK}
     """  # noqa: S608  constants
 _TEMPLATE: Final = "SELECT next_number, template FROM template_version WHERE program_id = $1 AND version = $2"
 

@@ -26,13 +26,15 @@ _LET_GO: Final = """
       AND h.position = w.position
     RETURNING h.*
     """
-# Another worker may have settled the same receipt meanwhile.
+# Another worker may have settled the same receipt meanwhile, and the profile may have been forgotten.
 _KEEP: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
     SELECT w.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
                            $7::timestamptz[], $8::jsonb[])
         AS w (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
     JOIN code_state s ON s.block_id = w.block_id AND s.position = w.position
+    JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND a.block_id IS NOT NULL AND NOT a.again
+        AND a.profile_id = w.profile_id
     WHERE s.returned_at IS NULL AND s.deleted_at IS NULL
     ORDER BY w.program_id, w.profile_id, w.scope ON CONFLICT (program_id, profile_id, scope) DO NOTHING
     """

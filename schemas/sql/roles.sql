@@ -60,6 +60,8 @@ GRANT UPDATE (size, open, reservation_id, reserved_at, reserved_first, reserved_
 -- Lists are split where a reservation needs a part of one.
 GRANT SELECT ON code_state TO codewell_generator;
 GRANT UPDATE (block_id, position) ON code TO codewell_generator;
+-- And nothing is reserved of what is being taken back.
+GRANT SELECT (id, state, error) ON import TO codewell_generator;
 
 GRANT SELECT ON migration
     TO codewell_issuer, codewell_generator, codewell_console, codewell_lifecycle, codewell_auditor;

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connected
 
-from codewell.access import tokens
+from codewell.access import sessions, tokens
 from codewell.access.tokens import Token
 from codewell.errors import ProgramUnknown
 from codewell.infra.postgres.connection import Connection, Pool
@@ -82,9 +82,16 @@ class Authenticator:
         return known
 
     async def may_still_read(self, caller: Token, name: str) -> bool:
-        """Whether the token is still in force and sees this program, by the database. Raises what asyncpg raises."""
+        """Whether the caller's token, and session if there is one, is still in force and sees this program.
+
+        By the database. Raises what asyncpg raises.
+        """
         async with self._pool.acquire() as connection:
-            if not await tokens.is_in_force(connection, caller.id):
+            if caller.session_id is None:
+                is_in_force = await tokens.is_in_force(connection, caller.id)
+            else:
+                is_in_force = bool(await sessions.in_force(connection, [caller.session_id]))
+            if not is_in_force:
                 return False
             try:
                 await visible_program(connection, caller, name)

@@ -21,14 +21,14 @@ log = structlog.get_logger()
 _CHUNK_BYTES: Final = 64 * 1024
 # Time limit of a whole file: a client that takes it in trickles keeps a slot.
 TIMEOUT_S: Final = 3_600
-# How long a stream goes on before its token is checked again.
+# How long a stream goes on before its reader is checked again.
 CHECK_INTERVAL_S: Final = 1.0
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
 class StreamEnded(Exception):
-    """The reader may not read the rest: the token was revoked or expired, or lost its access."""
+    """The reader may not read the rest: the token was revoked or expired, the session ended, or access was lost."""
 
 
 class Download(Response):
@@ -76,7 +76,7 @@ class Download(Response):
             nonlocal began, checked_at
             if time.monotonic() - checked_at >= CHECK_INTERVAL_S:
                 if not await self._is_allowed():
-                    log.info("download_ended", why="the token is no longer valid for it")
+                    log.info("download_ended", why="the token or session is no longer valid for it")
                     raise StreamEnded
                 checked_at = time.monotonic()
             if not began:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from codewell.codes.export import ExportOptions, export, of_one_moment
 from codewell.codes.lookup import find
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ChangeUnknown, ProgramRefused
+from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing.claim import Claims
@@ -30,7 +32,8 @@ from codewell.reservations import reservations
 from schemas.changes import BulkChange, BulkCounts, ChangeFilter
 from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program
-from tests.support.stock import list_block
+from tests.support.import_runs import Files
+from tests.support.stock import list_block, until_waiting
 
 PERSON = Actor("token", "marketing")
 LATER = datetime(2090, 1, 1, tzinfo=UTC)
@@ -291,9 +294,10 @@ async def test_a_code_that_is_used_meanwhile_is_left_and_listed(
 
 async def test_what_changed_since_stays_as_it_is(connection: Connection, claims: Claims, minters: Minters) -> None:
     codes = await stocked(connection, minters, 5, reuse="campaign")
-    held = await given(claims, 4)
+    held = await given(claims, 5)
     change = await done(codes, EXTEND)
     await till.activate(codes, held[0])
+    await till.hold(codes, held[4], "o-1")
     own = LATER + timedelta(days=1)
     await lifecycle.change(codes, held[1], lambda _: lifecycle.CodeChange(own, None))
     await lifecycle.delete(codes, held[2])
@@ -302,8 +306,35 @@ async def test_what_changed_since_stays_as_it_is(connection: Connection, claims:
 
     now = await everything(codes)
     assert [now[code] for code in held] == [("activated", LATER), ("attached", own), ("deleted", LATER),
-                                            ("attached", None)]  # fmt: skip
-    assert restored.restored == 2
+                                            ("attached", None), ("held", LATER)]  # fmt: skip
+    assert restored.restored == 1
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "while its file is refused"])
+async def test_codes_of_an_import_that_was_taken_back_stay_away(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, tmp_path: Path, when: str
+) -> None:
+    codes = await stocked(connection, minters, source={"kind": "import"})
+    files = Files(connection, minters, tmp_path)
+    gone = await files.bring_in("A\nB\nC\n", column="1", header=False)
+    await files.bring_in("D\nE\n", column="1", header=False)
+    change = await done(codes, VOID)
+    if when != "meanwhile":
+        await undo(connection, gone.id)
+        if when != "before":
+            await connection.execute("UPDATE import SET state = 'running', error = 'No file' WHERE id = $1", gone.id)
+        back = await undone(codes, change)
+    else:
+        async with connections.acquire() as one:
+            async with bystander.transaction():
+                await undo(bystander, gone.id)
+                restoring = asyncio.ensure_future(undone(codes._replace(connection=one), change))
+                await until_waiting(connection)
+            back = await restoring
+
+    assert (back.state, back.changed, back.restored) == ("undone", 5, 2)
+    assert await stock(connection) == (2, 0, 3)
+    assert await audit(connection) == []
 
 
 async def test_a_block_that_was_split_since_is_restored_whole(

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from codewell.codes import possible_texts
 from codewell.codes.listing import CodePage, page
 from codewell.codes.lookup import START, CodeFacts, CodePlace, find
 from codewell.codes.program_codes import ProgramCodes
@@ -152,3 +153,16 @@ async def test_a_returned_code_is_looked_up_in_its_list(connection: Connection, 
 
     assert found is not None
     assert found.place == CodePlace(1, block_id, 0)
+
+
+async def test_unknown_texts_are_told_apart_in_a_program_of_the_largest_maximum(
+    connection: Connection, minters: Minters
+) -> None:
+    source = {"kind": "template", "template": "{[AB] 62}"}
+    spring = await program(connection, minters, source=source, codes_max=2**62, pool_max=10)
+    await generate(connection, minters, spring.id, 1, None)
+
+    bounds = await possible_texts.limits(ProgramCodes(connection, minters, spring.id))
+
+    assert bounds is not None
+    assert bounds.exclude_all(["AB", (await minters.get(connection, spring.id, 1)).mint(0, 1)[0]]) == [True, False]

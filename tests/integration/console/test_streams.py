@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from codewell.access import tokens
+from codewell.access import sessions, tokens
 from codewell.infra.http import limits
 from codewell.infra.uuid7 import uuid7
 from services.console.http import download, stream_limit
@@ -159,6 +159,27 @@ async def test_a_reader_who_may_read_no_more_sees_no_end(
         pieces = answer.aiter_bytes()
         await anext(pieces)
         await site.database.execute(loses)
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            await read_all(pieces)
+
+
+@pytest.mark.parametrize("kind", ["codes.csv", "bad-rows.csv"])
+async def test_a_file_of_a_page_breaks_off_when_its_session_ends(
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(download, "CHECK_INTERVAL_S", 0.0)
+    await site.program("SPRING", CODES)
+    path = "/programs/SPRING/export/codes.csv"
+    if kind == "bad-rows.csv":
+        path = f"/programs/SPRING/imports/{await import_with_bad_rows(site)}/bad-rows.csv"
+    token, _ = await tokens.create(site.database, "anna", ["read", "write"])
+    cookie = await sessions.open_session(site.database, "token", token.id, token.name)
+    signed_in = {"Cookie": f"codewell={cookie}"}
+    async with console(site) as client, client.stream("GET", path, headers=signed_in) as answer:
+        assert answer.status_code == 200
+        pieces = answer.aiter_bytes()
+        await anext(pieces)
+        await site.database.execute("UPDATE session SET ended_at = now()")
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             await read_all(pieces)
 

@@ -15,7 +15,7 @@ from codewell.files import table
 from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.files.table import open_table
-from codewell.imports import chunk_writer, run
+from codewell.imports import chunk_writer, run, uploads
 from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.infra.postgres import connection as postgres
 from codewell.infra.postgres.connection import Connection
@@ -27,6 +27,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
 from tests.support.import_runs import Files, before_chunks, lines, no_progress
+from tests.support.running import until
 
 IMPORT: dict[str, Any] = {**OFF, "source": {"kind": "import"}}
 
@@ -209,8 +210,11 @@ async def test_i6_an_import_stops_when_the_program_is_switched_off_and_goes_on_l
     begun = await files.begin(lines(texts))
     before_chunks(monkeypatch)[20] = lambda _: programs.set_active(bystander, "SPRING", False)
 
+    await uploads.store(files.connection, begun.id, files.path)
+
     with pytest.raises(ProgramRefused, match="after row 20"):
         await files.go_on(begun)
+    assert not await uploads.is_stored(files.connection, begun.id)
     assert await stock(files.connection) == (20, 20, 0)
     await programs.set_active(files.connection, "SPRING", True)
     again = await files.begin(lines(texts))
@@ -373,3 +377,23 @@ async def test_i4_is_true_at_every_commit_while_others_work(
     assert actions == {}
     assert len(looks) > 2
     assert await audit(bystander) == []
+
+
+async def test_i6_codes_whose_expiry_passes_while_they_wait_are_bad_rows(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await program(files.connection, files.minters, **IMPORT)
+    ends = datetime.now(UTC) + timedelta(seconds=1)
+
+    async def has_passed() -> bool:
+        passed: bool = await files.connection.fetchval("SELECT clock_timestamp() > $1", ends)
+        return passed
+
+    before_chunks(monkeypatch)[11] = lambda _: until(has_passed, "moment at which the codes end")
+    content = "code,profile,ends\n" + lines([f"AA-{n},p-{n},{ends.isoformat()}" for n in range(20)])
+
+    done = await files.bring_in(content, column="code", profile_column="profile", expiry_column="ends", header=True)
+
+    assert set(done.bad) == {"bad_expiry"}
+    assert (done.attached + done.bad["bad_expiry"], done.bad["bad_expiry"] >= 10) == (20, True)
+    assert await audit(files.connection) == []

@@ -2,20 +2,24 @@
 
 import asyncio
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from codewell.audit.promises import audit
 from codewell.codes import lifecycle, listing, lookup
 from codewell.codes.program_codes import ProgramCodes
-from codewell.errors import CodeUnknown, ImportUnknown
+from codewell.errors import CodeUnknown, ImportUnknown, ProgramRefused
 from codewell.imports import imports, run
+from codewell.imports import undo as undoing
 from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
 from codewell.pool.minter_cache import Minters
+from codewell.reservations import reservations
+from schemas.reservations import Reservation, ReservationRequest
 from tests.integration.imports.test_imports import IMPORT, files, stock
 from tests.support.factories import message, program
 from tests.support.import_runs import Files, before_chunks, lines
@@ -111,6 +115,71 @@ async def test_who_waits_for_a_code_that_is_taken_back_is_told_that_there_is_non
         await until_waiting(bystander)
     with pytest.raises(CodeUnknown):
         await deleting
+    assert await audit(files.connection) == []
+
+
+async def reserve(connection: Connection, minters: Minters, program_id: int) -> Reservation:
+    until = await connection.fetchval("SELECT now() + interval '1 h'")
+    wanted = ReservationRequest(campaign_id="spring", count=5, until=until)
+    return await reservations.reserve(connection, minters, program_id, wanted)
+
+
+async def test_what_is_reserved_first_is_not_taken_back(
+    files: Files, bystander: Connection, connections: Pool, claims: Claims
+) -> None:
+    spring = await program(files.connection, files.minters, **IMPORT)
+    brought = await files.bring_in(lines(TEXTS))
+    async with connections.acquire() as one, connections.acquire() as other:
+        async with bystander.transaction():
+            await bystander.execute("SELECT FROM program FOR NO KEY UPDATE")
+            reserving = asyncio.ensure_future(reserve(one, files.minters, spring.id))
+            await until_waiting(files.connection)
+            undoing = asyncio.ensure_future(undo(other, brought.id))
+            await until_waiting(files.connection, 2)
+        reserved = await reserving
+        with pytest.raises(ProgramRefused, match="reserved"):
+            await undoing
+    assert await imports.get(files.connection, brought.id) == brought
+    assert await stock(files.connection) == (40, 40, 0)
+    await reservations.release(files.connection, spring.id, reserved.id)
+    assert (await undo(files.connection, brought.id)).taken_back == 40
+    assert await audit(files.connection) == []
+
+
+async def test_what_is_being_taken_back_is_not_reserved(
+    files: Files, bystander: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spring = await program(files.connection, files.minters, **IMPORT)
+    brought = await files.bring_in(lines(TEXTS))
+    await files.bring_in(lines([f"D-{n}" for n in range(5)]))
+    undo_block = undoing._undo_block
+    reserved: list[Reservation] = []
+
+    async def after_an_attempt(connection: Connection, import_id: UUID, block_id: int) -> None:
+        assert (await reservations.availability(bystander, spring.id, 6, None)).reserved == 5
+        reserved.append(await reserve(bystander, files.minters, spring.id))
+        await undo_block(connection, import_id, block_id)
+
+    monkeypatch.setattr(undoing, "_undo_block", after_an_attempt)
+    assert (await undo(files.connection, brought.id)).taken_back == 40
+    [one] = reserved
+    assert (await reservations.get(files.connection, spring.id, one.id)).left == 5
+    assert await audit(files.connection) == []
+
+
+async def test_a_block_that_is_split_meanwhile_is_refused_whole(
+    files: Files, bystander: Connection, connections: Pool
+) -> None:
+    spring = await program(files.connection, files.minters, **IMPORT)
+    brought = await files.bring_in(lines(TEXTS))
+    await files.connection.execute("UPDATE import SET state = 'running', ended_at = NULL")
+    async with connections.acquire() as one:
+        async with bystander.transaction():
+            await reserve(bystander, files.minters, spring.id)
+            refusing = asyncio.ensure_future(undoing.refuse(one, brought.id, "It is no file of codes."))
+            await until_waiting(files.connection)
+        await refusing
+    assert await files.texts() == []
     assert await audit(files.connection) == []
 
 

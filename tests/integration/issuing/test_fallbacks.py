@@ -100,6 +100,25 @@ async def test_the_links_own_rules_apply(connection: Connection, claims: Claims,
     assert await audit(connection) == []
 
 
+@pytest.mark.parametrize("pooled", [0, 1])
+async def test_two_programs_with_one_fallback_get_the_codes_that_it_lacks(
+    connection: Connection, claims: Claims, minters: Minters, pooled: int
+) -> None:
+    fallback = await program(connection, minters, "F", pool_max=1)
+    if pooled:
+        await generate(connection, minters, fallback.id, pooled, None)
+    for name in ("A", "B"):
+        await program(connection, minters, name, **OFF, fallback=links("F"))
+    requests = [message("A", "B", profile_id=f"p-{n}") for n in range(2)]
+
+    rows = (await claims.attach(requests)).rows
+
+    given = [row for request in requests for row in rows[request.id]]
+    assert [(row.ordinal, row.program_id) for row in given] == [(0, fallback.id), (1, fallback.id)] * 2
+    assert len({row.code for row in given}) == 4
+    assert await audit(connection) == []
+
+
 async def test_who_gave_and_who_refused_is_counted(
     connection: Connection, connections: Any, minters: Minters, chain: dict[str, int]
 ) -> None:

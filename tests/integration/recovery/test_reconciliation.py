@@ -28,6 +28,8 @@ from codewell.recovery import published_answers, reconciliation
 from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer
 from codewell.recovery.repair import Repair
 from codewell.recovery.repair_plan import RepairCase
+from codewell.reservations import reservations
+from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program
 from tests.support.servers import with_database
 
@@ -160,6 +162,29 @@ async def test_what_was_lost_is_put_back_and_given_to_nobody_else(database_url: 
         assert world.answers[-1].refusals is not None
         told = holders(one for one in world.answers if not one.preview)
         assert (len(told), max(map(len, told.values()))) == (100, 1)
+        await world.is_sound()
+
+
+async def test_codes_of_a_reservation_are_put_back(database_url: str) -> None:
+    async def prepare(connection: Connection) -> None:
+        minters = Minters(None)
+        made = await program(connection, minters, **OFF)
+        await generate(connection, minters, made.id, 30, None)
+        until = await connection.fetchval("SELECT now() + interval '1 h'")
+        wanted = ReservationRequest(campaign_id="spring", count=4, until=until)
+        await reservations.reserve(connection, minters, made.id, wanted)
+
+    async def lost(primary: World) -> None:
+        await primary.ask(*[message("SPRING", profile_id=f"p-{n}", campaign_id="spring") for n in range(3)])
+        await primary.ask(*[message("SPRING", profile_id=f"q-{n}", campaign_id="other") for n in range(3)])
+
+    async with failed_over(database_url, prepare, lost) as world:
+        assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 6}
+        await world.is_sound()
+        # One is left of the reservation.
+        await world.ask(*[message("SPRING", profile_id=f"r-{n}", campaign_id="spring") for n in range(2)])
+        assert await world.fetch("SELECT sum(reserved_used) FROM block") == 4
+        assert {len(profiles) for profiles in holders(world.answers).values()} == {1}
         await world.is_sound()
 
 

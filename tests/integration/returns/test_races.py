@@ -17,7 +17,9 @@ from codewell.issuing.decision import Decision
 from codewell.issuing.model import AssignmentKey, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.forgetting import forget
 from codewell.redemption import till
+from codewell.returns.attempts import keep_others
 from codewell.returns.settle import Settled
 from schemas.changes import ChangeFilter
 from schemas.reports import ReceiptKind
@@ -97,6 +99,21 @@ async def test_i1_a_code_that_is_being_given_again_does_not_come_back(
     assert row.code not in await codes_of_others(others, 3)
     # The profile keeps it for its next requests too.
     assert (await claims.attach(later[1:])).rows[later[1].id][0].code == row.code
+    assert await audit(connection) == []
+
+
+async def test_a_code_that_stays_is_not_kept_for_a_profile_that_was_forgotten_meanwhile(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 2, None)
+    await claims.attach([message("SPRING", profile_id="p-1"), message("SPRING", profile_id="p-2")])
+    freed = await connection.fetch("DELETE FROM holding RETURNING *")
+    await forget(connection, "p-1")
+
+    await keep_others(connection, freed, [])
+
+    assert [row["profile_id"] for row in await connection.fetch("SELECT profile_id FROM holding")] == ["p-2"]
     assert await audit(connection) == []
 
 

@@ -79,6 +79,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "migration": ("S",),
         "retention": ("S", "U swept refusals vacuums"),
         "freed_range": ("S", "I", "U has_filter", "D"),
+        "import": ("S id state error",),
         "code_reissue": ("S old_block_id old_position new_block_id new_position at",),
         "lifecycle_progress": ("S",),
         "lifecycle_profile": ("S", "I", "U", "D"),
