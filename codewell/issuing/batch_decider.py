@@ -197,11 +197,13 @@ class BatchDecider:
 
     def _why_none(self, program: ProgramRules, request: Request, stock: Stock) -> Reason | None:
         """Why an empty pool gives this request no code; None if codes may still arrive."""
+        is_over = request.give_up_at is not None and request.give_up_at <= self._now
+        if isinstance(stock, ReservedStock) and stock.reservation.on_order > 0:
+            return "remote_failed" if is_over else None
         if isinstance(stock, ReservedStock) and stock.reservation.refuses:
             return "pool_empty"
         if program.room <= 0 and program.on_order == 0:
             return "maximum_reached"
-        is_over = request.give_up_at is not None and request.give_up_at <= self._now
         if request.source is Source.PERSON and program.is_filled and not is_over:
             return None
         if not program.can_create(request.source):

@@ -34,8 +34,10 @@ _CODES: Final = """
     WHERE a.block_id IS NOT NULL OR s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL
     """
 _AGAIN: Final = """
-    SELECT block_id, position, profile_id, request_id::text, ordinal, expires_at, fields::text, asked_program_id, link
-    FROM answer WHERE again ORDER BY answered_at
+    SELECT a.block_id, a.position, a.profile_id, a.request_id::text, a.ordinal, a.expires_at, a.fields::text,
+           a.asked_program_id, a.link
+    FROM answer a LEFT JOIN code_state s USING (block_id, position)
+    WHERE a.again AND s.returned_at IS NULL AND s.deleted_at IS NULL ORDER BY a.answered_at
     """
 
 

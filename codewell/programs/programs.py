@@ -158,8 +158,12 @@ async def _template_version(
     if settings.source.kind == "template":
         template = Template.parse(settings.source.template)
         version += settings.source != present.source
-        may_be_made = settings.codes_max - row["made"] - row["imported"]
-        await template_versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
+        # An undone import may have left more room than texts: other changes need none of it.
+        if settings.source != present.source or settings.codes_max > present.codes_max:
+            had, imported = row["made"] + row["imported"], row["imported"]
+            await template_versions.check_room(
+                connection, present.id, version, template, imported, settings.codes_max - had
+            )
         check_guessable(template, settings, guesses_per_s)
         if version != row["version"]:
             check_ends(template)

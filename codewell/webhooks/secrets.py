@@ -31,11 +31,11 @@ class RotatedSecret(NamedTuple):
     previous_end_at: datetime | None
 
 
-async def active_keys(connection: Connection, keys: MasterKeys, endpoint_ids: Sequence[int]) -> dict[int, list[bytes]]:
-    """The active secrets by endpoint, newest first. Raises StackUnavailable if they can't be unwrapped."""
-    found: dict[int, list[bytes]] = defaultdict(list)
+async def active(connection: Connection, endpoint_ids: Sequence[int]) -> dict[int, list[WrappedKey]]:
+    """The active secrets by endpoint as stored, newest first."""
+    found: dict[int, list[WrappedKey]] = defaultdict(list)
     for row in await connection.fetch(_ACTIVE, list(set(endpoint_ids))):
-        found[row["endpoint_id"]].append(keys.unwrap(WrappedKey(*row[1:4])))
+        found[row["endpoint_id"]].append(WrappedKey(*row[1:4]))
     return found
 
 

@@ -18,7 +18,8 @@ _DATA: Final = {"title": "It works", "action": "This is a test: nothing has to b
 
 async def keys_of(connection: Connection, keys: MasterKeys, webhook: Webhook) -> list[bytes]:
     """The endpoint's active secrets, newest first. Raises StackUnavailable if they can't be unwrapped."""
-    return (await secrets.active_keys(connection, keys, [webhook.id])).get(webhook.id, [])
+    stored = await secrets.active(connection, [webhook.id])
+    return [keys.unwrap(one) for one in stored.get(webhook.id, [])]
 
 
 async def send_test(courier: Courier, webhook: Webhook, keys: list[bytes]) -> WebhookTestResult:

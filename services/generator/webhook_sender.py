@@ -16,7 +16,7 @@ from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import end_tasks
 from codewell.infra.telemetry.health import Health
-from codewell.keys.master_keys import MasterKeys
+from codewell.keys.master_keys import MasterKeys, WrappedKey
 from codewell.webhooks import events, leases, overview, secrets
 from codewell.webhooks.leases import Delivery, Outcome
 from codewell.webhooks.messages import Message
@@ -85,19 +85,16 @@ class WebhookSender:
             async with self._pool.acquire() as connection:
                 await self._look_around(connection)
                 found = await leases.lease(connection, self._lease_s, Count(self._sending.values()), free)
-                keys = await secrets.active_keys(connection, self._keys, [one.endpoint_id for one in found])
+                stored = await secrets.active(connection, [one.endpoint_id for one in found])
             self._health.set_ready(_POSTGRES)
         except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
             self._health.set_waiting(_POSTGRES, outage_reason(error))
-            return False
-        except StackUnavailable as error:
-            log.warning("webhooks_unusable", why=str(error))
             return False
         except Exception:
             log.exception("webhooks_not_read")
             return False
         for one in found:
-            task = asyncio.create_task(self._deliver(one, keys.get(one.endpoint_id, [])))
+            task = asyncio.create_task(self._deliver(one, stored.get(one.endpoint_id, [])))
             self._sending[task] = one.endpoint_id
             task.add_done_callback(self._ended)
         return bool(found)
@@ -106,12 +103,12 @@ class WebhookSender:
         self._sending.pop(task, None)
         self._wake.set()
 
-    async def _deliver(self, delivery: Delivery, keys: list[bytes]) -> None:
+    async def _deliver(self, delivery: Delivery, stored: list[WrappedKey]) -> None:
         """Make one attempt and record it. Raises nothing."""
         began = time.monotonic()
         try:
             message = Message(delivery.event_id, delivery.type, delivery.occurred_at, delivery.program, delivery.data)
-            outcome = await self._send(delivery, keys, message)
+            outcome = await self._send(delivery, stored, message)
             reach(Failpoint.NOTIFIED)
             took_s = time.monotonic() - began
             SECONDS.observe(took_s)
@@ -127,9 +124,12 @@ class WebhookSender:
         except Exception:
             log.exception("webhook_not_recorded", endpoint_id=delivery.endpoint_id)
 
-    async def _send(self, delivery: Delivery, keys: list[bytes], message: Message) -> Outcome:
+    async def _send(self, delivery: Delivery, stored: list[WrappedKey], message: Message) -> Outcome:
         try:
+            keys = [self._keys.unwrap(one) for one in stored]
             return await self._courier.send(delivery.kind, delivery.target, keys, message)
+        except StackUnavailable as error:
+            return Outcome(None, str(error))
         except Exception:
             # A fault of ours counts as a failed attempt, so that it ends too.
             log.exception("webhook_broke", endpoint_id=delivery.endpoint_id)

@@ -67,7 +67,8 @@ async def all_of(connection: Connection, minters: Minters, ids: dict[str, int]) 
         if name != "DISTANT"
     }
     hooks = [row["id"] for row in await connection.fetch("SELECT id FROM webhook_endpoint ORDER BY id")]
-    said["HOOKS"] = list((await secrets.active_keys(connection, minters.keys, hooks)).values())
+    stored = await secrets.active(connection, hooks)
+    said["HOOKS"] = [minters.keys.unwrap(one) for hook in stored.values() for one in hook]
     said["DISTANT"] = list(await signing_secrets.active_secrets(connection, minters, ids["DISTANT"]))
     return said
 

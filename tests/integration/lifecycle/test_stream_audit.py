@@ -5,10 +5,11 @@ The topic is read by a consumer and by an example too, which share no code with 
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -128,6 +129,23 @@ async def test_it_agrees_with_the_stream_and_finds_what_is_missing_or_cut_off(
         assert (await check(connections, kafka_bootstrap, prefix)).headless == list(range(PARTITIONS))
         cut = await codewell("audit", "--stream", env=env, cwd=tmp_path)
         cut.is_refused("has lost the beginning of 2 partitions")
+
+
+@pytest.mark.parametrize("then", [lifecycle.delete, lifecycle.detach], ids=["deleted", "returned"])
+async def test_a_code_that_was_given_again_and_is_gone_is_no_breach_of_a_later_epoch(
+    connections: Pool, connection: Connection, minters: Minters, claims: Claims, kafka_bootstrap: str, prefix: str,
+    then: Callable[[ProgramCodes, str], Awaitable[object]],
+) -> None:  # fmt: skip
+    made = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, made.id, 5, None)
+    for profile_id in ("gone", "gone", "has", "has"):
+        await claims.attach([message("SPRING", profile_id=profile_id)])
+    code = await connection.fetchval("SELECT code FROM answer WHERE again AND profile_id = 'gone'")
+    await then(ProgramCodes(connection, minters, made.id), code)
+    async with stream(connections, kafka_bootstrap, prefix):
+        assert (await check(connections, kafka_bootstrap, prefix)).is_clean
+    events = await stream_consumer.consume(kafka_bootstrap, prefix + TOPIC)
+    assert [one.type for one in events].count("code-attached") == 1
 
 
 async def cut_off(kafka: str, prefix: str) -> None:

@@ -1,5 +1,10 @@
 """Reservations in programs of remote services: pending until the orders arrive, which nothing else takes."""
 
+import json
+from datetime import UTC, datetime
+
+import pytest
+
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
@@ -10,7 +15,7 @@ from schemas.reservations import ReservationChanges
 from tests.integration.reservations.test_claims import reserve
 from tests.support.factories import OFF, message
 from tests.support.remote_programs import asked, codes, remote, stock, store, taken
-from tests.support.stock import attach_all
+from tests.support.stock import attach_all, reasons
 from tests.support.stock import codes as codes_of
 
 
@@ -43,6 +48,35 @@ async def test_an_order_fills_the_reservation_and_not_the_pool(
     assert (found.state, found.used, found.left, found.on_order) == ("ready", 1, 24, 0)
     await states.note_changes(connection)
     assert [one.state for one in await states.unpublished(connection)] == ["ready"]
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("overflow", ["pool", "refuse"])
+async def test_a_campaign_waits_for_the_codes_that_are_on_order_for_it(
+    connection: Connection, claims: Claims, minters: Minters, overflow: str
+) -> None:
+    """The maximum allows no other, and no campaign may create one."""
+    program = await remote(connection, minters, codes_max=2, pool_max=2, **OFF)
+    mine = await reserve(connection, minters, program.id, 2, overflow=overflow)
+    asked_for = [message("SPRING") for _ in range(3)]
+    other = message("SPRING", campaign_id="autumn")
+
+    claimed = await claims.attach([*asked_for, other])
+
+    assert [request.id for request in claimed.waiting] == [request.id for request in asked_for]
+    assert list(claimed.rows) == [other.id]
+    assert '"reason":"maximum_reached"' in reasons(claimed.rows[other.id])
+    late = message("SPRING")
+    rows = (await claims.attach([late._replace(give_up_at=datetime.now(UTC))])).rows
+    [refusal] = json.loads(reasons(rows[late.id]))
+    assert refusal["reason"] == "remote_failed"
+    assert refusal["detail"].startswith("The remote service of SPRING gave no code in time.")
+    await store(connection, await taken(connection), codes(2))
+    claimed = await claims.attach(claimed.waiting)
+    assert [code is None for code in codes_of(claimed.rows, asked_for)] == [False, False, True]
+    reason = "maximum_reached" if overflow == "pool" else "pool_empty"
+    assert f'"reason":"{reason}"' in reasons(claimed.rows[asked_for[2].id])
+    assert (await reservations.get(connection, program.id, mine.id)).used == 2
     assert await audit(connection) == []
 
 

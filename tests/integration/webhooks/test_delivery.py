@@ -10,6 +10,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from codewell.infra.postgres.connection import Connection
+from codewell.keys.master_keys import MasterKeys
 from codewell.pool.minter_cache import Minters
 from codewell.webhooks import deliveries, endpoints, leases, secrets
 from schemas.webhooks import WebhookChange
@@ -76,6 +77,28 @@ async def test_old_and_new_secret_both_verify_while_they_rotate(connection: Conn
             await ended(connection, webhook.id, 2)
     with pytest.raises(WebhookVerificationError):
         Verifier(str(old)).verify(server.asked[1].body, server.asked[1].headers)
+
+
+async def test_a_secret_that_cannot_be_unwrapped_fails_its_endpoint_alone(
+    connection: Connection, sending: Sending
+) -> None:
+    async with remote_server(answering()) as server:
+        good, _ = await subscribe(connection, server.url)
+        bad, _ = await subscribe(connection, server.url)
+        foreign = MasterKeys(bytes(32)).wrap(bytes(32))
+        await connection.execute(
+            "UPDATE webhook_secret SET secret = $2, wrapped = true, key_id = $3 WHERE endpoint_id = $1",
+            bad.id, foreign.stored, foreign.key_id,
+        )  # fmt: skip
+        await publish(connection, event())
+        async with sending():
+            await ended(connection, good.id)
+            await ended(connection, bad.id)
+        assert len(server.asked) == 1
+    assert await states(connection, good.id) == ["delivered"]
+    [row] = await deliveries.page(connection, bad.id, "failed", 10)
+    assert row.attempts == leases.ATTEMPTS_MAX
+    assert "CODEWELL_MASTER_KEY" in str(row.error)
 
 
 async def test_slow_and_dead_receivers_delay_no_other(connection: Connection, sending: Sending) -> None:
