@@ -62,7 +62,6 @@ TRANSIENT_ERRORS: Final = (
     OSError,
     asyncpg.ClientConfigurationError,
     *CONTENTION_ERRORS,
-    asyncpg.SerializationError,
     asyncpg.InsufficientResourcesError,
 )
 

@@ -1,7 +1,7 @@
 """Reservations in programs of remote services: pending until the orders arrive, which nothing else takes."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,7 +9,7 @@ from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.issuing.waits import Wait
-from codewell.pool.fill import top_up
+from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.reservations import pending, reservations, states
 from schemas.reservations import ReservationChanges
@@ -105,4 +105,37 @@ async def test_orders_of_a_reservation_that_shrank_or_ended_come_to_the_pool(
 
     assert await stock(connection) == (20, 20, 0)
     assert await connection.fetchval("SELECT sum(size) FROM block WHERE open") == 20
+    assert await audit(connection) == []
+
+
+async def test_delivered_codes_that_expire_before_the_send_become_shortfall(
+    connection: Connection, minters: Minters
+) -> None:
+    """What no delivery had is ordered again, and codes that were ordered for something else count for nothing."""
+    program = await remote(connection, minters, codes_max=1_000, request_max=20, **OFF)
+    now = datetime.now(UTC)
+    until = now + timedelta(days=20)
+    soon = await reserve(connection, minters, program.id, 5, "soon", until=until, send_at=now + timedelta(days=1))
+    late = await reserve(connection, minters, program.id, 20, "late", until=until, send_at=now + timedelta(days=10))
+    a_week = now + timedelta(days=7)
+    await generate(connection, minters, program.id, 3, None)
+
+    orders = sorted([await taken(connection) for _ in range(3)], key=lambda order: order.asked)
+    await store(connection, orders[0], codes(3, 900, expires_at=now + timedelta(hours=1)))
+    assert (await reservations.get(connection, program.id, late.id)).on_order == 20
+    await store(connection, orders[2], codes(18, 100, expires_at=a_week))
+    found = await reservations.get(connection, program.id, soon.id)
+    assert (found.state, found.reserved, found.left, found.shortfall) == ("ready", 5, 5, 0)
+    found = await reservations.get(connection, program.id, late.id)
+    assert (found.state, found.reserved, found.on_order, found.shortfall) == ("pending", 7, 7, 13)
+    await store(connection, orders[1], codes(5, expires_at=a_week))
+    found = await reservations.get(connection, program.id, late.id)
+    assert (found.state, found.reserved, found.on_order, found.shortfall) == ("pending", 2, 2, 18)
+
+    assert await pending.order_missing(connection, program.id) == 2
+    await store(connection, await taken(connection), codes(2, 200, expires_at=a_week + timedelta(days=7)))
+    assert await pending.order_missing(connection, program.id) == 0
+    found = await reservations.get(connection, program.id, late.id)
+    assert (found.state, found.reserved, found.left, found.shortfall) == ("ready", 2, 2, 18)
+    assert await stock(connection) == (28, 28, 0)
     assert await audit(connection) == []
