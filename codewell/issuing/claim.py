@@ -24,6 +24,7 @@ from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.look_ups import LookUps
 from codewell.issuing.model import LockedPrograms, Request
 from codewell.issuing.small_claim import SmallClaims
+from codewell.issuing.waits import Wait
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
 from codewell.pool.fill import make_for_request
@@ -104,9 +105,7 @@ class Claims:
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
             claimed.add_runs(decision.runs)
-            claimed.waiting.extend(
-                self._until(pending[index], now, decision.waits_max.get(index)) for index in decision.ordered
-            )
+            claimed.waiting.extend(self._waiting(pending[index], now) for index in decision.ordered)
             used_up |= await self._make(pending, programs, decision, claimed)
             wait_for = _Wait(next(iter(decision.busy), None), next(iter(decision.busy_reserved), None))
             waits = chain(decision.busy.values(), decision.busy_reserved.values(), decision.unmade.values())
@@ -186,17 +185,13 @@ class Claims:
             self._usage.add(small.usage)
         return True
 
-    def _until(self, request: Request, now: datetime, wait_max: timedelta | None) -> Request:
-        """The request with its time limit for the delivery of codes, counted from the start of its wait.
-
-        `wait_max`: how long it may wait before a fallback is asked.
-        """
+    def _waiting(self, request: Request, now: datetime) -> Request:
+        """The request with its wait for the delivery of codes, which begins now if it has not begun."""
         asked = request.as_asked
-        if asked.give_up_at is not None:
+        if asked.wait is not None:
             return asked
-        wait = MANUAL_WAIT if asked.source is Source.PERSON else self._remote_wait
-        give_up_at = asked.event.deadline or now + wait
-        return asked._replace(give_up_at=give_up_at if wait_max is None else min(give_up_at, now + wait_max))
+        longest = MANUAL_WAIT if asked.source is Source.PERSON else self._remote_wait
+        return asked._replace(wait=Wait(asked.event.deadline or now + longest, now))
 
     async def _lock_enough(
         self, connection: Connection, pending: Sequence[Request], wanted: Counter[str]

@@ -8,6 +8,7 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
+from codewell.issuing.waits import Wait
 from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.reservations import pending, reservations, states
@@ -67,7 +68,7 @@ async def test_a_campaign_waits_for_the_codes_that_are_on_order_for_it(
     assert list(claimed.rows) == [other.id]
     assert '"reason":"maximum_reached"' in reasons(claimed.rows[other.id])
     late = message("SPRING")
-    rows = (await claims.attach([late._replace(give_up_at=datetime.now(UTC))])).rows
+    rows = (await claims.attach([late._replace(wait=Wait(datetime.now(UTC)))])).rows
     [refusal] = json.loads(reasons(rows[late.id]))
     assert refusal["reason"] == "remote_failed"
     assert refusal["detail"].startswith("The remote service of SPRING gave no code in time.")
