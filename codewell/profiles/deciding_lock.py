@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -45,18 +45,31 @@ async def hold_exclusively(connection: Connection) -> None:
     From here on the transaction waits for no lock longer than _LOCK_TIMEOUT_MS: run it by `until_held`.
     """
     await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
-    await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
+    with _in_time():
+        await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
+
+
+class _NotNow(Exception):
+    """Something that has to be quick while no request is decided would have waited too long."""
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.LockNotAvailableError as error:
+        raise _NotNow from error
 
 
 async def until_held(transaction: Callable[[], Awaitable[_T]]) -> _T:
-    """Run a transaction, which may call `hold_exclusively`, again until it has waited for no lock too long.
+    """Run a transaction, which may call `hold_exclusively`, again until that has not waited too long.
 
     Raises StackUnavailable if requests are being decided without a pause.
     """
     for _ in range(_ATTEMPTS_MAX):
         try:
             return await transaction()
-        except asyncpg.LockNotAvailableError:
+        except _NotNow:
             await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not security
     raise StackUnavailable("Too many requests are being decided: try again in a moment.")
 
@@ -72,7 +85,8 @@ async def run_exclusively(connection: Connection, *statement: object) -> datetim
             await hold_exclusively(connection)
             if statement:
                 sql, *parameters = statement
-                await connection.execute(str(sql), *parameters)
+                with _in_time():
+                    await connection.execute(str(sql), *parameters)
             moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
             return moment
 

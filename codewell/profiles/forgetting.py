@@ -79,6 +79,7 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
     for _ in range(_ROUNDS_MAX):
         before = await run_exclusively(connection, _DELETE_ASSIGNMENTS, profile_id)
         answers += await _rename(connection, profile_id, random_id, before, actor)
+        actor = None  # It has its entry.
         # After this, no transaction that read the old id from those rows can still store it anywhere.
         await run_exclusively(connection)
         if not await connection.fetchval(_IS_COPIED, profile_id, before, timeout=_TIMEOUT_S):

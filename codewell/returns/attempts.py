@@ -26,10 +26,13 @@ _LET_GO: Final = """
       AND h.position = w.position
     RETURNING h.*
     """
-# Another worker may have settled the same receipt meanwhile, and the profile may have been forgotten.
+# Another worker may have settled the same receipt meanwhile, the profile may have been forgotten, the code changed.
 _KEEP: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
-    SELECT w.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+    SELECT w.program_id, w.profile_id, w.scope, w.block_id, w.position, w.code,
+           CASE WHEN s.changed THEN s.expires_at ELSE w.expires_at END,
+           CASE WHEN s.changed THEN s.fields ELSE w.fields END
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
                            $7::timestamptz[], $8::jsonb[])
         AS w (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
     JOIN code_state s ON s.block_id = w.block_id AND s.position = w.position
@@ -67,18 +70,22 @@ class EarlierAttempts:
 async def until_settled(connection: Connection, work: Callable[[EarlierAttempts], Awaitable[_T]]) -> _T:
     """Run `work` in a transaction until nothing has changed its codes meanwhile. Raises Raced after many attempts.
 
-    Call it outside of a transaction. After a crash between two attempts, a profile whose code stays gets another one
-    for its next request.
+    Call it outside of a transaction. After a crash or an error between two attempts, a profile whose code stays gets
+    another one for its next request.
     """
     attempt = EarlierAttempts()
+    to_let_go: list[Given] = []
     for _ in range(_ATTEMPTS_MAX):
         try:
+            if to_let_go:
+                attempt.let_go.extend(await connection.fetch(_LET_GO, *columns(to_let_go, 4)))
+                await wait_for_deciding(connection)
+                attempt.awaited.update(code[2:] for code in to_let_go)
+                to_let_go = []
             async with connection.transaction():
                 return await work(attempt)
         except MayBeGivenAgain as found:
-            attempt.let_go.extend(await connection.fetch(_LET_GO, *columns(found.codes, 4)))
-            await wait_for_deciding(connection)
-            attempt.awaited.update(code[2:] for code in found.codes)
+            to_let_go = found.codes
         except (Raced, asyncpg.DeadlockDetectedError):
             continue
     raise Raced

@@ -131,8 +131,8 @@ class Returns:
             else:
                 result.unknown.append(receipt)
         batch.check_let_go(attempt, batch.returning)
-        await self._write(connection, batch)
         await keep_others(connection, attempt.let_go, batch.returning)
+        await self._write(connection, batch)
         await log_outcomes(connection, self._actor, batch, result.outcomes)
         reach(Failpoint.CLAIMED)
         return result
@@ -257,10 +257,10 @@ class Returns:
                 deleted.append(row)
         leaving = [*batch.returning, *deleted]
         batch.check_let_go(attempt, leaving)
+        await keep_others(connection, attempt.let_go, leaving)
         if deleted:
             await moves.delete(connection, [(row["block_id"], row["position"]) for row in deleted])
         await self._write(connection, batch)
-        await keep_others(connection, attempt.let_go, leaving)
         return outcomes
 
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from pydantic import ValidationError
 
@@ -276,3 +277,17 @@ async def test_imported_codes_count_for_the_room_of_a_new_template(connection: C
     assert (await overview.stock(connection, "SPRING")).pooled == 100
     with pytest.raises(TemplateInvalid, match="has 20 unused texts left for up to 21 more codes"):
         await programs.update(connection, minters, "SPRING", {"codes_max": 121}, GUESSES_PER_S)
+
+
+async def test_a_change_waits_once_for_who_holds_the_program(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters
+) -> None:
+    """Only what has to be quick while no request is decided is tried again and again."""
+    await program(connection, minters)
+    await bystander.execute("BEGIN")
+    await bystander.execute("SELECT FROM program FOR UPDATE")
+    async with connections.acquire() as own:
+        await own.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await programs.update(own, minters, "SPRING", {"title": "Spring"}, 10)
+    await bystander.execute("ROLLBACK")

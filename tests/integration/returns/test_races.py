@@ -117,6 +117,29 @@ async def test_a_code_that_stays_is_not_kept_for_a_profile_that_was_forgotten_me
     assert await audit(connection) == []
 
 
+async def test_i6_a_code_that_stays_keeps_the_expiry_that_it_got_meanwhile(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, reuse="profile", **OFF)
+    await generate(connection, minters, spring.id, 1, None)
+    first, later = message("SPRING", profile_id="p-1"), message("SPRING", profile_id="p-1")
+    await claims.attach([first])
+
+    async def is_let_go() -> bool:
+        held: int = await connection.fetchval("SELECT count(*) FROM holding")
+        return held == 0
+
+    async with connections.acquire() as own:
+        async with being_decided(claims, later, connection, bystander) as deciding:
+            settling = asyncio.ensure_future(settle(own, receipt(first, "before_handoff")))
+            await until(is_let_go, "code that its profile would not get again")
+            await done(ProgramCodes(connection, minters, spring.id), EXTEND, ChangeFilter(state="attached"))
+        await deciding
+        assert reason(await settling) == "assigned"
+
+    assert await connection.fetchval("SELECT expires_at FROM holding") == EXTEND.expires_at
+
+
 async def test_a_late_report_on_a_code_that_was_deleted_in_the_pool_is_settled(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
