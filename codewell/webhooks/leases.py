@@ -37,12 +37,16 @@ _LEASE: Final = """
             FOR NO KEY UPDATE SKIP LOCKED) due
         WHERE o.active AND o.removed_at IS NULL AND (o.rest_until IS NULL OR o.rest_until <= statement_timestamp())
         ORDER BY coalesce(b.count, 0), due.next_attempt_at, due.id LIMIT $5))
-    RETURNING d.id, d.endpoint_id, e.kind, e.target, d.event_id, v.type, v.occurred_at, p.name, v.data, d.attempts,
-              d.attempts - d.attempts_before
+    RETURNING d.id, d.endpoint_id, e.kind, e.target, d.event_id, v.type, v.occurred_at, p.name, v.data, d.attempts
     """
+# Before any of its deliveries, as all do that change both. Until then it may be sent again.
+_LOCK_ENDPOINT: Final = "SELECT 1 FROM webhook_endpoint WHERE id = $1 FOR NO KEY UPDATE"
+# Returns how many attempts the present round has had.
 _NOTE_ATTEMPT: Final = """
-    INSERT INTO webhook_attempt (delivery_id, number, status, took_ms, error, answer) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT DO NOTHING
+    WITH noted AS (
+        INSERT INTO webhook_attempt (delivery_id, number, status, took_ms, error, answer)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING)
+    SELECT attempts - attempts_before FROM webhook_delivery WHERE id = $1
     """
 _SET_DELIVERED: Final = """
     WITH done AS (
@@ -80,7 +84,6 @@ class Delivery(NamedTuple):
     data: str
     attempt: int
     """From 1, all rounds."""
-    attempt_of_round: int
 
 
 class Outcome(NamedTuple):
@@ -110,15 +113,16 @@ async def lease(connection: Connection, lease_s: float, leased: Mapping[int, int
 async def record(connection: Connection, delivery: Delivery, outcome: Outcome, took_s: float) -> DeliveryState:
     """Record an attempt, and schedule the next one after a failure. Returns the delivery's state."""
     async with connection.transaction():
-        await connection.execute(
+        await connection.execute(_LOCK_ENDPOINT, delivery.endpoint_id)
+        of_round: int = await connection.fetchval(
             _NOTE_ATTEMPT, delivery.id, delivery.attempt, outcome.status, round(took_s * 1000), outcome.error,
             outcome.answer,
         )  # fmt: skip
         if outcome.error is None:
             await connection.execute(_SET_DELIVERED, delivery.id, delivery.endpoint_id)
             return "delivered"
-        ends = outcome.hopeless or outcome.gone or delivery.attempt_of_round >= ATTEMPTS_MAX
-        delay_s = 0.0 if ends else _delay_s(delivery.attempt_of_round, outcome.wait_s)
+        ends = outcome.hopeless or outcome.gone or of_round >= ATTEMPTS_MAX
+        delay_s = 0.0 if ends else _delay_s(of_round, outcome.wait_s)
         await connection.execute(_SET_FAILED, delivery.id, delivery.attempt, ends, delay_s)
         rest_s = min(outcome.wait_s, WAIT_MAX_S)
         await connection.execute(
@@ -128,6 +132,6 @@ async def record(connection: Connection, delivery: Delivery, outcome: Outcome, t
 
 
 def _delay_s(failed: int, wait_s: float) -> float:
-    """The delay (s) after this many failed attempts, at least as long as the receiver asks for."""
-    jittered_s = RETRY_DELAYS_S[failed - 1] * random.uniform(*_JITTER)  # noqa: S311  jitter, not security
+    """The delay (s) after this many failed attempts of a round, at least as long as the receiver asks for."""
+    jittered_s = (0.0, *RETRY_DELAYS_S)[failed] * random.uniform(*_JITTER)  # noqa: S311  jitter, not security
     return max(jittered_s, min(wait_s, WAIT_MAX_S))
