@@ -9,6 +9,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.keys.master_keys import MasterKeys
 from codewell.pool.minter_cache import Minters
@@ -333,6 +334,31 @@ async def test_an_attempt_is_recorded_after_what_was_sent_again_meanwhile(
             # Neither waits for the other.
             await deliveries.resend(bystander, webhook.id, leased.id)
         assert await recording == "waiting"
+
+
+async def test_events_of_a_program_that_left_the_groups_are_neither_sent_nor_shown(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "PER_ENDPOINT_MAX", 2)
+    spring = await program(connection, Minters(None), "SPRING", groups=["a"])
+    other = await program(connection, Minters(None), "OTHER", groups=["a", "b"])
+    webhook, _ = await subscribe(connection, "https://example.com/hook", groups=["a"])
+    await publish(connection, *(event(spring.id) for _ in range(3)))
+    [stays] = await publish(connection, event(other.id))
+    shown = await deliveries.page(connection, webhook.id, None, 10)
+    assert len(shown) == 4
+    await connection.execute("UPDATE program SET groups = '{b}' WHERE id = $1", spring.id)
+    # Those before it are more than are leased at once.
+    [leased] = await leases.lease(connection, 60, {}, 10)
+    assert leased.event_id == stays
+    assert sorted(await states(connection, webhook.id)) == ["failed"] * 3 + ["waiting"]
+    assert [one.id for one in await deliveries.page(connection, webhook.id, None, 10)] == [leased.id]
+    gone = next(one.id for one in shown if one.id != leased.id)
+    with pytest.raises(ProgramRefused):
+        await deliveries.get(connection, webhook.id, gone)
+    with pytest.raises(ProgramRefused):
+        await deliveries.resend(connection, webhook.id, gone)
+    assert sorted(await states(connection, webhook.id)) == ["failed"] * 3 + ["waiting"]
 
 
 async def test_a_repeated_event_is_delivered_once_and_what_is_withdrawn_not_at_all(connection: Connection) -> None:
