@@ -47,8 +47,8 @@ class Change(StrictModel):
 class BulkCounts(StrictModel):
     """How many codes a filter finds, by counters: pooled ones, those that expired in the pool, and attached ones.
 
-    `attached` also counts activated codes and those outside of the filter's expiry, unless `exact`: the change itself
-    looks at each of them.
+    `attached` also counts activated codes, those outside of the filter's expiry and, of a profile, those of other
+    imports, unless `exact`: the change itself looks at each of them.
     """
 
     pooled: int

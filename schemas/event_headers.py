@@ -69,6 +69,7 @@ RETRY: Final[dict[str, Header]] = {
     "codewell_attempt": text("The number of retries so far.", pattern="^[0-9]+$"),
     "codewell_first_at": text("When the request arrived.", format="date-time"),
     "codewell_give_up_at": text("When it is refused, if it still waits for a remote service.", format="date-time"),
+    "codewell_waits_since": text("When its wait for a remote service began.", format="date-time"),
 }
 DEAD_LETTER: Final[dict[str, Header]] = {
     "codewell_reason": text("Why it is a dead letter."),

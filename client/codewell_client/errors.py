@@ -63,7 +63,7 @@ class InvalidAnswer(SenderError):
 
 
 class Problem(CodewellClientError):
-    """The HTTP API refused a call. `detail` says what is wrong and what to do."""
+    """The HTTP API refused a call, or a proxy answered in its place. `detail` says what is wrong and what to do."""
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ class Shop:
             try:
                 response = await self._http.request(method, self._api + path, json=body, headers=headers)
                 if response.is_success:
-                    return _record(response.json())
+                    return _record(response)
                 failure = _problem(response)
                 if not _may_repeat(failure):
                     raise failure
@@ -220,7 +220,16 @@ def _retry_after_s(text: str | None) -> float | None:
         return None
 
 
-def _record(said: Mapping[str, Any]) -> CodeRecord:
+def _record(response: httpx.Response) -> CodeRecord:
+    try:
+        return _record_of(response.json())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # Not of Codewell: of a proxy in between, such as its page to sign in.
+        sentence = f"This is no response of Codewell, and the call may have had its effect: {response.text[:200]}"
+        raise Problem(response.status_code, sentence) from error
+
+
+def _record_of(said: Mapping[str, Any]) -> CodeRecord:
     moments = {
         name: None if said.get(name) is None else datetime.fromisoformat(said[name])
         for name in ("attached_at", "activated_at", "expires_at", "held_until")

@@ -12,10 +12,11 @@ from codewell.infra.postgres.connection import Connection
 Key = tuple[int, int]
 """A block's id, and a position in it."""
 
-# Whether the change `c` is for the code, by its state and expiry. An order may hold it, or have used a part of it.
+# Whether the change `c` is for the code, by its state, import and expiry. An order may hold it, or have used a part.
 _WANTED: Final = f"""
     (s.returned_at IS NULL AND CASE {STATE} WHEN 'held' THEN 'attached' ELSE {STATE} END = ANY(
         CASE WHEN c.code_state IS NULL THEN '{{attached,expired}}' ELSE ARRAY[c.code_state] END)
+     AND (c.import_id IS NULL OR b.import_id = c.import_id)
      AND (c.expires_from IS NULL OR {EXPIRES_AT} >= c.expires_from)
      AND (c.expires_until IS NULL OR {EXPIRES_AT} < c.expires_until)
      AND (c.void OR {EXPIRES_AT} IS DISTINCT FROM c.expires_at))

@@ -52,6 +52,7 @@ class CodeFilter(NamedTuple):
         return (
             self.state in {None, code.state}
             and (self.batch is None or in_batch(self.batch, code.place))
+            and self.import_id in {None, code.import_id}
             and (not self.has_expiry or self._expires_then(code))
         )
 

@@ -1,7 +1,7 @@
 """Reads the codes of a program in pieces: each is one statement's lines over some blocks' positions.
 
-Pieces follow the order of `CodePlace`: minted codes by version and number, then texts by block and position. It does
-not change when a generator splits blocks between two pieces.
+Pieces follow the order of `CodePlace`: minted codes by version and number, then texts by block and position, but those
+that were split off a block by their place in it. So nothing that splits blocks between two pieces changes the order.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from codewell.codes.lookup import START, LocatedCode
+from codewell.codes.lookup import START, CodePlace, place_in
 from codewell.codes.state import DELETED_AT, EXPIRES_AT, FIELDS, STATE_IN_SNAPSHOT
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.block_rules import UNEXPIRED_IN_SNAPSHOT
@@ -43,9 +43,14 @@ _RANGES: Final = f"""
       AND (version < $4 OR version = $4 AND first < $5) ORDER BY version, first LIMIT $6
     """  # noqa: S608  a constant
 _LISTS: Final = f"""
-    SELECT {_COLUMNS} FROM block
-    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1)
-      AND (id <= $4 OR origin = 'return') ORDER BY id LIMIT $5
+    SELECT {_COLUMNS}, root, coalesce(split_first, 0) AS root_position FROM (
+        SELECT id FROM block
+        WHERE program_id = $1 AND kind = 'list' AND split_from IS NULL AND id >= $2
+          AND (id <= $4 OR origin = 'return') ORDER BY id LIMIT $5
+    ) r (root) CROSS JOIN LATERAL (
+        SELECT * FROM block WHERE id = root UNION ALL SELECT * FROM block WHERE split_from = root
+    ) b
+    WHERE root > $2 OR coalesce(split_first, 0) + size > $3 + 1 ORDER BY root, root_position LIMIT $5
     """  # noqa: S608  a constant
 
 # Holes. The line of an attached code comes from _GIVEN, that of a moved code from its new block (`elsewhere`).
@@ -129,7 +134,7 @@ class PieceReader:
                 count = sum(span.end - span.first for span in spans)
                 self._positions = max(1, min(count // 2, count * PIECE_BYTES // error.args[0]))
                 continue
-            self._after = LocatedCode(spans[-1].block, spans[-1].end - 1).place
+            self._after = _place(spans[-1].block, spans[-1].end - 1)
             wanted = self._positions * PIECE_BYTES // max(1, len(piece.stored))
             self._positions = max(1, min(wanted, self._positions * _GROWTH_MAX, _POSITIONS_MAX))
             return piece
@@ -141,7 +146,7 @@ class PieceReader:
         spans: list[Span] = []
         left = self._positions
         for block in blocks:
-            begin = LocatedCode(block, 0).place
+            begin = _place(block, 0)
             first = max(0, self._after.minor + 1 - begin.minor) if begin[:2] == self._after[:2] else 0
             spans.append(Span(block, first, min(block["size"], first + left)))
             left -= spans[-1].end - first
@@ -198,6 +203,13 @@ class PieceReader:
         if size > _PIECE_BYTES_MAX and is_divisible:
             raise _PieceTooLarge(size)
         return bytes(lines), int(tag.split()[-1])
+
+
+def _place(block: asyncpg.Record, position: int) -> CodePlace:
+    """The place of a position; of a text, the one that it had before its block was split."""
+    if block["kind"] == "range":
+        return place_in(block, position)
+    return CodePlace(1, block["root"], block["root_position"] + position)
 
 
 def _moment(sql: str) -> str:

@@ -165,7 +165,7 @@ async def page(codes: ProgramCodes, after: CodePlace, limit: int, wanted: CodeFi
     found: list[CodeFacts] = []
     for _ in range(_EXPIRY_PAGES_MAX):
         some = await _page(codes, after, _EXPIRY_PAGE, wanted)
-        found += [one for one in some.codes if wanted.holds(one)]
+        found += some.codes
         if len(found) > limit:
             return CodePage(found[:limit], found[limit - 1].place)
         if some.next is None:
@@ -194,7 +194,7 @@ async def _page(codes: ProgramCodes, after: CodePlace, limit: int, wanted: CodeF
         end = end if end is not None and in_batch(wanted.batch, end) else None
     # Texts of consecutive places are minted together.
     found = (await facts_of(codes, at[::-1]))[::-1] if newest else await facts_of(codes, at)
-    return CodePage([one for one in found if one is not None and wanted.state in {None, one.state}], end)
+    return CodePage([one for one in found if one is not None and wanted.holds(one)], end)
 
 
 async def _following(blocks_of: _Blocks, after: CodePlace, count: int, newest: bool) -> list[LocatedCode]:

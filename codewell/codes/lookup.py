@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
 
 import asyncpg
 
@@ -22,7 +23,7 @@ COLUMNS: Final = f"""
 # What `fact` reads of the code at a place `w (block_id, position)`.
 FACT_COLUMNS: Final = f"""
     {STATE} AS state, a.profile_id, a.answered_at, a.code, s.activated_at, s.returned_at, c.text,
-    {EXPIRES_AT} AS expires_at, {FIELDS} AS fields, coalesce(s.uses, 0) AS uses,
+    {EXPIRES_AT} AS expires_at, {FIELDS} AS fields, coalesce(s.uses, 0) AS uses, b.import_id,
     CASE WHEN {HELD} THEN s.held_until END AS held_until
     """
 FACT_JOINS: Final = """
@@ -103,6 +104,8 @@ class CodeFacts(NamedTuple):
     """How often it was used, without uses that were taken back, and without activations before uses were recorded."""
     held_until: datetime | None = None
     """When the last hold by an order ends; None if no order holds it now."""
+    import_id: UUID | None = None
+    """The import that brought it; None once it has returned to the pool."""
 
 
 class LocatedCode(NamedTuple):
@@ -212,4 +215,5 @@ def fact(at: LocatedCode, row: asyncpg.Record, known: str | None) -> CodeFacts |
         at.block["created_at"],
         row["uses"],
         row["held_until"],
+        row["import_id"],
     )

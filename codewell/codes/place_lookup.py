@@ -18,8 +18,15 @@ _RANGE_BLOCK: Final = f"""
     SELECT {COLUMNS} FROM block b
     WHERE kind = 'range' AND program_id = $1 AND version = $2 AND int8range(first, first + size) @> $3::bigint
     """  # noqa: S608  a constant
+# A reservation splits the end off a list: the code is then in the part that has its place in the whole list.
 _LIST_BLOCK: Final = f"""
-    SELECT {COLUMNS} FROM block b WHERE kind = 'list' AND program_id = $1 AND id = $2 AND size > $3
+    WITH whole AS (
+        SELECT coalesce(split_from, id) AS id, coalesce(split_first, 0) + $3 AS position
+        FROM block WHERE kind = 'list' AND program_id = $1 AND id = $2
+    )
+    SELECT {COLUMNS}, w.position - coalesce(b.split_first, 0) AS position
+    FROM whole w JOIN block b ON b.id = w.id OR b.split_from = w.id
+    WHERE w.position - coalesce(b.split_first, 0) BETWEEN 0 AND b.size - 1
     """  # noqa: S608  a constant
 _LAST_BLOCK: Final = f"""
     WITH RECURSIVE stay AS (
@@ -56,7 +63,7 @@ async def located(connection: Connection, program_id: int, place: CodePlace) -> 
     """The block and position of a place, whether its code is still there or not; None if the program has none."""
     if place.listed:
         block = await connection.fetchrow(_LIST_BLOCK, program_id, place.major, place.minor)
-        return None if block is None else LocatedCode(block, place.minor)
+        return None if block is None else LocatedCode(block, block["position"])
     if place.major >= 2**31:
         return None
     block = await connection.fetchrow(_RANGE_BLOCK, program_id, place.major, place.minor)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 from codewell.issuing.answer_builder import AnswerBuilder
 from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decision import Decision
-from codewell.issuing.fallbacks import Link, following, wait_max
+from codewell.issuing.fallbacks import Link, following
 from codewell.issuing.model import AnswerRow, AssignmentKey, LockedStock, PooledCode, Request, RequestEvent
 from codewell.issuing.refusal_texts import Against, refusals_text
 from codewell.issuing.reserved_stock import ReservedStock, Stock, used_up
+from codewell.issuing.waits import is_over
 from codewell.pool.expiry import expiry_in_pool, expiry_when_attached
 from codewell.pool.program_rules import ProgramRules, Source, closed_reason
 from codewell.usage.usage_key import FALLBACK_OUTCOMES, UsageKey
@@ -77,9 +78,9 @@ class BatchDecider:
 
     def decide(self, index: int, request: Request) -> None:
         """Decide one request; `index` is its place in the batch."""
-        _, event, names, waited_until, links = request
+        _, event, names, wait, links = request
         # A request that waited for a remote service is decided below: its refusal may name the service as the cause.
-        if waited_until is None and event.deadline is not None and event.deadline <= self._now:
+        if wait is None and event.deadline is not None and event.deadline <= self._now:
             self._refuse_late(request)
             return
         of_kind = self._found[event.__class__]
@@ -152,7 +153,7 @@ class BatchDecider:
                 if one.stock.left == 0 and self._held(one, request) is None:
                     self._refuse_or_wait(index, request, self._lacking(request, wanted))
                     return
-        if request.give_up_at is not None and self._is_late(request):
+        if request.wait is not None and self._is_late(request):
             self._refuse_late(request)
         else:
             self._give(request, wanted)
@@ -175,13 +176,14 @@ class BatchDecider:
         refusals: list[Against] = []
         awaited: list[_Wanted] = []
         next_links: dict[int, Link] = {}
-        is_late = request.give_up_at is not None and self._is_late(request)
+        is_late = request.wait is not None and self._is_late(request)
         for ordinal, one in lacking.items():
-            reason = None if one.stock.elsewhere > 0 else self._why_none(one.program, request, one.stock)
+            waited = is_over(request.wait, one.program, one.link, self._now)
+            reason = None if one.stock.elsewhere > 0 else self._why_none(one.program, request, one.stock, waited)
             if reason is None:
                 awaited.append(one)
             elif not is_late and (link := following(one.program, one.link, reason)) is not None:
-                next_links[ordinal] = link
+                next_links[ordinal] = link._replace(waited=waited)
             elif one.link is not None:
                 refusals.append(Against(one.link.asked, one.link.reason, one.link))
             else:
@@ -195,18 +197,22 @@ class BatchDecider:
         else:
             self.decision.redirected[index] = request.redirected(next_links)
 
-    def _why_none(self, program: ProgramRules, request: Request, stock: Stock) -> Reason | None:
-        """Why an empty pool gives this request no code; None if codes may still arrive."""
+    def _why_none(self, program: ProgramRules, request: Request, stock: Stock, waited: bool) -> Reason | None:
+        """Why an empty pool gives this request no code; None if codes may still arrive.
+
+        `waited`: whether it has waited for them as long as it may.
+        """
+        if isinstance(stock, ReservedStock) and stock.reservation.on_order > 0:
+            return "remote_failed" if waited else None
         if isinstance(stock, ReservedStock) and stock.reservation.refuses:
             return "pool_empty"
         if program.room <= 0 and program.on_order == 0:
             return "maximum_reached"
-        is_over = request.give_up_at is not None and request.give_up_at <= self._now
-        if request.source is Source.PERSON and program.is_filled and not is_over:
+        if request.source is Source.PERSON and program.is_filled and not waited:
             return None
         if not program.can_create(request.source):
             return "pool_empty"
-        return "remote_failed" if is_over and program.codes_from == "remote" else None
+        return "remote_failed" if waited and program.codes_from == "remote" else None
 
     def _wait(self, index: int, request: Request, awaited: list[_Wanted]) -> None:
         """Let a request wait for the fastest source first: other workers' locks, new codes, then a delivery.
@@ -225,9 +231,6 @@ class BatchDecider:
             self.decision.unmade.setdefault((unmade.id, request.source), []).append(index)
         else:
             self.decision.ordered.append(index)
-            limits = [limit for one in awaited if (limit := wait_max(one.program, one.link)) is not None]
-            if limits:
-                self.decision.waits_max[index] = min(limits)
 
     def _is_late(self, request: Request) -> bool:
         deadline = request.event.deadline

@@ -24,6 +24,7 @@ from codewell.issuing.known_rules import KnownRules
 from codewell.issuing.look_ups import LookUps
 from codewell.issuing.model import LockedPrograms, Request
 from codewell.issuing.small_claim import SmallClaims
+from codewell.issuing.waits import Wait
 from codewell.minting.minter import Minter
 from codewell.pool.demand import low_pool
 from codewell.pool.fill import make_for_request
@@ -87,11 +88,12 @@ class Claims:
         if pending and not self._replaying and await self._claim_small(pending, claimed):
             return claimed
         wait_for = _Wait(None, None)
+        used_up: set[int] = set()
         for _ in range(ROUNDS_MAX):
             if not pending:
                 return claimed
             try:
-                programs, decision, now = await self._claim(pending, wait_for, claimed)
+                programs, decision, now = await self._claim(pending, wait_for, used_up, claimed)
             except claim_queries.CONFLICTS as error:
                 if isinstance(error, asyncpg.UniqueViolationError) and not violates(error, "answer_once"):
                     raise
@@ -103,10 +105,8 @@ class Claims:
             for row in decision.rows:
                 claimed.rows.setdefault(row.request_id, []).append(row)
             claimed.add_runs(decision.runs)
-            claimed.waiting.extend(
-                self._until(pending[index], now, decision.waits_max.get(index)) for index in decision.ordered
-            )
-            await self._make(pending, programs, decision, claimed)
+            claimed.waiting.extend(self._waiting(pending[index], now) for index in decision.ordered)
+            used_up |= await self._make(pending, programs, decision, claimed)
             wait_for = _Wait(next(iter(decision.busy), None), next(iter(decision.busy_reserved), None))
             waits = chain(decision.busy.values(), decision.busy_reserved.values(), decision.unmade.values())
             undecided = [*chain.from_iterable(waits), *decision.redirected]
@@ -115,8 +115,9 @@ class Claims:
         return claimed
 
     async def _claim(
-        self, pending: Sequence[Request], wait_for: "_Wait", claimed: ClaimResult
+        self, pending: Sequence[Request], wait_for: "_Wait", used_up: set[int], claimed: ClaimResult
     ) -> tuple[dict[int, ProgramRules], Decision, datetime]:
+        """Run one round. `used_up`: ids of programs whose templates have no text left, whatever the maximum allows."""
         async with self._pool.acquire() as connection, deciding(connection):
             if wait_for.program_id is not None:
                 await claim_queries.wait_for_block(connection, wait_for.program_id, BUSY_TIMEOUT_MS)
@@ -144,9 +145,11 @@ class Claims:
                     connection, minters, program, blocks, count
                 )
             previews = await self._preview_minters(connection, pending, locked.programs)
+            if used_up:
+                programs = {name: one._replace(room=0) if one.id in used_up else one for name, one in programs.items()}
             decision = decide(
                 pending,
-                locked.programs,
+                programs,
                 stocks,
                 look_up.assigned,
                 locked.now,
@@ -182,17 +185,13 @@ class Claims:
             self._usage.add(small.usage)
         return True
 
-    def _until(self, request: Request, now: datetime, wait_max: timedelta | None) -> Request:
-        """The request with its time limit for the delivery of codes, counted from the start of its wait.
-
-        `wait_max`: how long it may wait before a fallback is asked.
-        """
+    def _waiting(self, request: Request, now: datetime) -> Request:
+        """The request with its wait for the delivery of codes, which begins now if it has not begun."""
         asked = request.as_asked
-        if asked.give_up_at is not None:
+        if asked.wait is not None:
             return asked
-        wait = MANUAL_WAIT if asked.source is Source.PERSON else self._remote_wait
-        give_up_at = asked.event.deadline or now + wait
-        return asked._replace(give_up_at=give_up_at if wait_max is None else min(give_up_at, now + wait_max))
+        longest = MANUAL_WAIT if asked.source is Source.PERSON else self._remote_wait
+        return asked._replace(wait=Wait(asked.event.deadline or now + longest, now))
 
     async def _lock_enough(
         self, connection: Connection, pending: Sequence[Request], wanted: Counter[str]
@@ -235,18 +234,26 @@ class Claims:
 
     async def _make(
         self, pending: Sequence[Request], programs: dict[int, ProgramRules], decision: Decision, claimed: ClaimResult
-    ) -> None:
-        """Make codes for undecided requests whose source may create them. The next round takes the codes."""
+    ) -> set[int]:
+        """Make codes for undecided requests whose source may create them. The next round takes the codes.
+
+        Returns the ids of the programs whose templates have no text left.
+        """
+        used_up = set()
         for (program_id, source), indexes in list(decision.unmade.items()):
             try:
                 program = programs[program_id]
                 # Programs of one request may have one and the same fallback.
                 wanted = _count(program, sum(pending[index].names.count(program.name) for index in indexes))
                 async with self._pool.acquire() as connection:
-                    await make_for_request(connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS)
+                    if not await make_for_request(
+                        connection, self._minters, program_id, source, wanted, BUSY_TIMEOUT_MS
+                    ):
+                        used_up.add(program_id)
             except asyncpg.LockNotAvailableError:
                 claimed.waiting.extend(pending[index].as_asked for index in indexes)
                 del decision.unmade[program_id, source]
+        return used_up
 
     async def _drop_answered(self, pending: Sequence[Request], claimed: ClaimResult) -> list[Request]:
         """Read the stored answers of `pending`, and return those that have none."""

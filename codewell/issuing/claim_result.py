@@ -22,7 +22,7 @@ class ClaimResult(NamedTuple):
     """Id of a plain request, as its 16 bytes, which are hashed sooner -> the run with its answer, and its number."""
     waiting: list[Request]
     """Undecided requests. Their program's blocks or row stayed locked for longer than a batch may wait, or a remote
-    service or the generator has to deliver their codes; `give_up_at` is the time limit for that delivery."""
+    service or the generator has to deliver their codes; `wait` says for how long."""
     low: dict[int, LowPool]
     """Pools by program id that are below their mark and may be filled."""
     undecidable: dict[UUID, str]

@@ -1,7 +1,6 @@
 """What a claim decided."""
 
 from collections import Counter
-from datetime import timedelta
 from typing import NamedTuple
 
 from codewell.issuing.answer_runs import AnyRun
@@ -28,8 +27,6 @@ class Decision(NamedTuple):
     """Indexes of requests that wait for codes from a remote service, or from the generator."""
     redirected: dict[int, Request]
     """Index -> the request with the fallbacks that it tries next."""
-    waits_max: dict[int, timedelta]
-    """Index of an ordered request -> how long it may wait before a fallback is asked."""
     usage: Counter[UsageKey]
     """Codes given and programs that refused, without previews: to be counted once the decision is committed."""
     fallbacks: Counter[tuple[int, int]]
@@ -48,4 +45,4 @@ class Decision(NamedTuple):
     @classmethod
     def empty(cls) -> "Decision":
         """A decision to add to."""
-        return cls([], [], {}, {}, {}, {}, [], {}, {}, Counter(), Counter(), {}, {})
+        return cls([], [], {}, {}, {}, {}, [], {}, Counter(), Counter(), {}, {})

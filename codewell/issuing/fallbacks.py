@@ -1,6 +1,5 @@
 """Which fallback a request tries next. Pure."""
 
-from datetime import timedelta
 from typing import NamedTuple
 
 from codewell.pool.program_rules import Fallbacks, ProgramRules, fallbacks_of
@@ -18,6 +17,8 @@ class Link(NamedTuple):
     """Those of the asked program, as the request found them."""
     number: int = 1
     """Which of them it is, from 1."""
+    waited: bool = False
+    """Whether the wait for a program before it is over: of a remote service, it gives only what its pool has."""
 
     @property
     def program(self) -> str:
@@ -40,11 +41,3 @@ def following(program: ProgramRules, link: Link | None, reason: Reason) -> Link 
         return None
     fallbacks = fallbacks_of(program.fallback)
     return Link(program.name, program.id, reason, fallbacks) if reason in fallbacks.reasons else None
-
-
-def wait_max(program: ProgramRules, link: Link | None) -> timedelta | None:
-    """How long a request may wait for a program's codes before its next fallback is asked; None: as long as it may."""
-    if program.codes_from != "remote":
-        return None
-    after = following(program, link, "remote_failed")
-    return None if after is None else after.fallbacks.after

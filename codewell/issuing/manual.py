@@ -72,11 +72,11 @@ async def attach(claims: Attacher, program: str, profile_id: str, request_id: UU
     rows = None
     ends_at = time.monotonic() + 2 * MANUAL_WAIT.total_seconds()
     while rows is None and request is not None and time.monotonic() < ends_at:
-        if request.give_up_at is not None:
+        if request.wait is not None:
             await asyncio.sleep(_POLL_INTERVAL_S)
         claimed = await claims.attach([request])
         rows = claimed.rows_of(request_id)
-        request = next((one for one in claimed.waiting if one.id == request_id and one.give_up_at is not None), None)
+        request = next((one for one in claimed.waiting if one.id == request_id and one.wait is not None), None)
     if rows is None:
         raise StackUnavailable(f"All codes of {program} are locked by other requests: try again in a moment.")
     [row] = rows

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.issuing.fallbacks import Link
+from codewell.issuing.waits import Wait
 from codewell.pool.program_rules import ProgramRules, Source
 from schemas.events import MessageRender, ScenarioStep
 from schemas.plain_events import PlainRender, PlainStep
@@ -40,8 +41,8 @@ class Request(NamedTuple):
     event: RequestEvent
     names: tuple[str, ...]
     """The event's `program_names`, computed once."""
-    give_up_at: datetime | None = None
-    """Time limit of the wait for a remote service or the generator; None before that wait begins."""
+    wait: Wait | None = None
+    """The wait for a remote service or the generator; None before it begins."""
     links: tuple[Link | None, ...] | None = None
     """For each name the fallback that it is, or None; None for a request that tries no fallback."""
 

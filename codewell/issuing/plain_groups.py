@@ -26,9 +26,9 @@ def grouped(requests: Sequence[Request]) -> PlainGroups:
     plain: dict[tuple[tuple[str, ...], Source], list[int]] = {}
     others: list[int] = []
     by_kind: dict[tuple[type, tuple[str, ...]], list[int]] = {}
-    for index, (_, event, names, waited_until, links) in enumerate(requests):
+    for index, (_, event, names, wait, links) in enumerate(requests):
         kind = event.__class__
-        if kind not in _SOURCES or event.preview or waited_until is not None or links is not None:
+        if kind not in _SOURCES or event.preview or wait is not None or links is not None:
             others.append(index)
             continue
         group = by_kind.get((kind, names))

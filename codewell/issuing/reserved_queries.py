@@ -17,8 +17,8 @@ _GIVES: Final = f"(reserved_open AND {_LEFT} > 0 AND {LIVES_LONG_ENOUGH})"
 # Blocks of the reservations that these campaigns and scenarios have. Nothing else takes from a reserved block.
 _LOCK: Final = f"""
     SELECT w.program_id, w.source, w.source_id, r.id AS reservation_id, r.overflow = 'refuse' AS refuses,
-           level.pooled, b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size, b.left,
-           b.holes, b.expires_at, b.fields
+           r.on_order, level.pooled, b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
+           b.left, b.holes, b.expires_at, b.fields
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[]) AS w (program_id, source, source_id, blocks)
     JOIN program p ON p.id = w.program_id
     JOIN reservation r ON r.program_id = w.program_id AND r.source = w.source AND r.source_id = w.source_id
@@ -64,7 +64,7 @@ class LockedReservation(NamedTuple):
     blocks: list[LockedBlock]
 
 
-_COLUMNS_BEFORE_BLOCK: Final = 6
+_COLUMNS_BEFORE_BLOCK: Final = 7
 
 
 async def lock(connection: Connection, blocks_max: Mapping[ReservedKey, int]) -> dict[ReservedKey, LockedReservation]:
@@ -78,9 +78,8 @@ async def lock(connection: Connection, blocks_max: Mapping[ReservedKey, int]) ->
     rows = await connection.fetch(_LOCK, *columns_of(keys, 4))
     for row in rows:
         key = ReservedKey(row["program_id"], Scope(row["source"], row["source_id"]))
-        of_key = found.setdefault(
-            key, LockedReservation(ReservationOfStock(row["reservation_id"], row["refuses"]), row["pooled"], [])
-        )
+        reservation = ReservationOfStock(row["reservation_id"], row["refuses"], row["on_order"])
+        of_key = found.setdefault(key, LockedReservation(reservation, row["pooled"], []))
         if row["block_id"] is not None:
             of_key.blocks.append(LockedBlock(*row[_COLUMNS_BEFORE_BLOCK:]))
     return found

@@ -41,6 +41,8 @@ class ReservationOfStock(NamedTuple):
     id: int
     refuses: bool
     """Whether its campaign is refused once it is used up."""
+    on_order: int
+    """Codes ordered for it from the remote service that have not arrived."""
 
 
 class ReservedStock:
@@ -84,5 +86,7 @@ Stock = LockedStock | ReservedStock
 
 
 def used_up(stock: Stock) -> int | None:
-    """The reservation that alone serves the campaign of this stock; None if other codes do too."""
-    return stock.reservation.id if isinstance(stock, ReservedStock) and stock.reservation.refuses else None
+    """The reservation that alone serves the campaign of this stock; None if other codes do too, or more will come."""
+    if isinstance(stock, ReservedStock) and stock.reservation.refuses and stock.reservation.on_order == 0:
+        return stock.reservation.id
+    return None

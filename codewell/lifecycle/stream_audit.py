@@ -29,7 +29,7 @@ _NO_LIMIT: Final = 2**64
 _POLL_S: Final = 0.1
 WAIT_S: Final = 60.0
 
-# Logged after the snapshot, so that all that it sees is before this place. The commit brings the log to disk up to here,
+# Logged after the snapshot, so that all that it sees is before this place. The commit brings the log to disk up to it,
 # which on an idle database nothing else does for what was logged without one.
 _POSITION: Final = """
     SELECT (pg_logical_emit_message(true, 'codewell', '') - '0/0')::bigint

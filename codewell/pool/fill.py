@@ -120,25 +120,28 @@ async def needy_programs(connection: Connection) -> list[int]:
 
 async def make_for_request(
     connection: Connection, minters: Minters, program_id: int, source: Source, wanted: int, lock_timeout_ms: int
-) -> None:
+) -> bool:
     """Make the codes that a batch of requests lacks, and fill the pool, if the source may create codes now.
 
-    `wanted` is in codes. Makes nothing if another worker has filled the pool meanwhile. Raises
-    asyncpg.LockNotAvailableError when the program's row stays locked for `lock_timeout_ms` (ms).
+    Returns False if the template has no text left for a code that the maximum allows. `wanted` is in codes. Makes
+    nothing if another worker has filled the pool meanwhile. Raises asyncpg.LockNotAvailableError when the program's row
+    stays locked for `lock_timeout_ms` (ms).
     """
     async with connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(lock_timeout_ms))
         program = await locked(connection, program_id)
         if program is None:
-            return
+            return True
         now, pooled, blocks = await level(connection, program_id)
         if program.codes_from != "template":
-            return
+            return True
         if pooled >= wanted or not program.can_create(source) or closed_reason(program, now) is not None:
-            return
+            return True
         workers = await count_workers(connection)
         count = missing(pooled, program.pool_max, program.room, wanted)
-        await _make(connection, minters, program, now, block_sizes(count, blocks, workers), "request", source=source)
+        sizes = block_sizes(count, blocks, workers)
+        made = await _make(connection, minters, program, now, sizes, "request", source=source)
+        return made > 0 or count == 0
 
 
 async def generate(

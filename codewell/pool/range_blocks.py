@@ -41,7 +41,7 @@ _INSERT_RESERVED: Final = _STORE.format(
 
 # How long the pool's newest block grows by the codes of later fills. Their expiry and creation time are the block's.
 _GROWS_FOR: Final = timedelta(seconds=60)
-# Share of a lifetime from creation that a code may lose by that.
+# Share that a code may lose by that of the part of its lifetime from creation in which it can be given.
 _LIFETIME_SHARE: Final = 0.01
 # Adds new numbers to the block that they continue. Never waits for a claim's lock.
 _GROW: Final = f"""
@@ -142,7 +142,7 @@ async def grow_blocks(
 def _growth_period(program: ProgramRules) -> timedelta:
     if program.ttl is None or program.ttl_from != "creation":
         return _GROWS_FOR
-    return min(_GROWS_FOR, program.ttl * _LIFETIME_SHARE)
+    return min(_GROWS_FOR, (program.ttl - (program.min_life_at_attach or timedelta(0))) * _LIFETIME_SHARE)
 
 
 def codes_in(blocks: Sequence[NumberRange]) -> int:

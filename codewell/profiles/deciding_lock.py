@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -31,6 +31,7 @@ _DECIDING: Final = """
 _POLL_S: Final = 0.005
 
 _BEGIN: Final = f"BEGIN; {_LOCK_SHARED}"
+_T = TypeVar("_T")
 
 
 async def hold_deciding_lock(connection: Connection) -> None:
@@ -38,25 +39,44 @@ async def hold_deciding_lock(connection: Connection) -> None:
     await connection.execute(_LOCK_SHARED)
 
 
-async def run_exclusively(connection: Connection, *statement: object) -> datetime:
-    """Run a statement, with its parameters, while no request is being decided.
+async def hold_exclusively(connection: Connection) -> None:
+    """Hold DECIDING_LOCK in exclusive mode to the transaction's end: no request is being decided meanwhile.
 
-    Returns the moment that separates earlier requests from later ones. Raises StackUnavailable if requests are being
-    decided without a pause.
+    From here on the transaction waits for no lock longer than _LOCK_TIMEOUT_MS: run it by `until_held`.
+    """
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
+    await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
+
+
+async def until_held(transaction: Callable[[], Awaitable[_T]]) -> _T:
+    """Run a transaction, which may call `hold_exclusively`, again until it has waited for no lock too long.
+
+    Raises StackUnavailable if requests are being decided without a pause.
     """
     for _ in range(_ATTEMPTS_MAX):
         try:
-            async with connection.transaction():
-                await connection.execute("SELECT set_config('lock_timeout', $1, true)", str(_LOCK_TIMEOUT_MS))
-                await connection.execute(_LOCK_EXCLUSIVE, *DECIDING_LOCK)
-                if statement:
-                    sql, *parameters = statement
-                    await connection.execute(str(sql), *parameters)
-                moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
-                return moment
+            return await transaction()
         except asyncpg.LockNotAvailableError:
             await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  jitter, not security
     raise StackUnavailable("Too many requests are being decided: try again in a moment.")
+
+
+async def run_exclusively(connection: Connection, *statement: object) -> datetime:
+    """Run a statement, with its parameters, while no request is being decided.
+
+    Returns the moment that separates earlier requests from later ones. Raises StackUnavailable as `until_held` does.
+    """
+
+    async def run() -> datetime:
+        async with connection.transaction():
+            await hold_exclusively(connection)
+            if statement:
+                sql, *parameters = statement
+                await connection.execute(str(sql), *parameters)
+            moment: datetime = await connection.fetchval("SELECT clock_timestamp()")
+            return moment
+
+    return await until_held(run)
 
 
 async def wait_for_deciding(connection: Connection) -> None:

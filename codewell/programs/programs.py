@@ -16,7 +16,7 @@ from codewell.infra.postgres.connection import Connection
 from codewell.minting.template import Template
 from codewell.pool import orders
 from codewell.pool.minter_cache import Minters
-from codewell.profiles.deciding_lock import wait_for_deciding
+from codewell.profiles.deciding_lock import hold_exclusively, until_held, wait_for_deciding
 from codewell.programs import template_versions
 from codewell.programs.fallback_rules import FALLBACK_SETTINGS, check_fallbacks, lock_fallbacks, refuse_if_fallback
 from codewell.programs.revision import revision_of
@@ -28,6 +28,8 @@ from schemas.program import Program, ProgramSettings
 from schemas.uses import uses_default
 
 _GET: Final = f"SELECT {COLUMNS} FROM program WHERE name = $1 AND ($2::text[] = '{{}}' OR groups && $2)"  # noqa: S608  a constant
+
+_USES_SETTINGS: Final = {"shared", "uses"}
 
 
 async def check_name(connection: Connection, name: str) -> None:
@@ -80,7 +82,8 @@ async def update(
     template is guessable or too small for the codes that may still be made, and ProgramRefused for a program that does
     not exist or is removed, a change of the name or of the kind of source, a maximum below the number of codes that
     the program has had, a shared code that would no longer be shared, fallbacks that it may not have, or another
-    revision. Call it outside of a transaction.
+    revision. Raises StackUnavailable if requests are decided without a pause while the code would no longer be shared.
+    Call it outside of a transaction.
     """
     if changes.keys().isdisjoint({"source", "codes_max", "match"}):
         return await _update(connection, minters, name, changes, guesses_per_s, None, actor, revisions)
@@ -99,8 +102,22 @@ async def _update(
     connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
     mark: UUID | None, actor: Actor | None, revisions: Collection[str] | None,
 ) -> Program:  # fmt: skip
+    present, settings = await until_held(
+        lambda: _change(connection, minters, name, changes, guesses_per_s, mark, actor, revisions)
+    )
+    if not changes.keys().isdisjoint(_USES_SETTINGS):
+        # Tills that have read the limit of before are done after this.
+        await wait_for_deciding(connection)
+        await used_up.apply_limit(connection, present.id, present.uses)
+    return Program(id=present.id, **settings.model_dump())
+
+
+async def _change(
+    connection: Connection, minters: Minters, name: str, changes: Mapping[str, object], guesses_per_s: float,
+    mark: UUID | None, actor: Actor | None, revisions: Collection[str] | None,
+) -> tuple[Program, ProgramSettings]:  # fmt: skip
+    """The program before the change, and its settings after it."""
     async with connection.transaction():
-        concerns_uses = not changes.keys().isdisjoint({"shared", "uses"})
         concerns_fallbacks = not changes.keys().isdisjoint(FALLBACK_SETTINGS)
         if concerns_fallbacks:
             await lock_fallbacks(connection)
@@ -138,15 +155,15 @@ async def _update(
             present.id,
             *given.values(),
         )
-        if concerns_uses:
+        if not changes.keys().isdisjoint(_USES_SETTINGS):
             await used_up.apply_limit(connection, present.id, present.uses)
         if actor is not None:
             await audit_log.record(connection, actor, "program.update", name, changed=sorted(changes))
-    if concerns_uses:
-        # Tills that have read the limit of before are done after this.
-        await wait_for_deciding(connection)
-        await used_up.apply_limit(connection, present.id, present.uses)
-    return Program(id=present.id, **settings.model_dump())
+        if present.shared and not settings.shared:
+            # Claims that read the program before may be giving the shared code.
+            await hold_exclusively(connection)
+            check_change(present, settings, await _lock_program(connection, name))
+    return present, settings
 
 
 async def _template_version(
@@ -158,8 +175,12 @@ async def _template_version(
     if settings.source.kind == "template":
         template = Template.parse(settings.source.template)
         version += settings.source != present.source
-        may_be_made = settings.codes_max - row["made"] - row["imported"]
-        await template_versions.check_room(connection, present.id, version, template, row["imported"], may_be_made)
+        # An undone import may have left more room than texts: other changes need none of it.
+        if settings.source != present.source or settings.codes_max > present.codes_max:
+            had, imported = row["made"] + row["imported"], row["imported"]
+            await template_versions.check_room(
+                connection, present.id, version, template, imported, settings.codes_max - had
+            )
         check_guessable(template, settings, guesses_per_s)
         if version != row["version"]:
             check_ends(template)

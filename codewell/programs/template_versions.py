@@ -35,17 +35,20 @@ async def check_room(
     `version` is the template's own, stored or not yet. Codes of older versions and imported ones count as if all that
     may fit the template did, since a text enters a program once.
     """
-    free = mintable_count(template) - imported
+    unminted = mintable_count(template)
+    free = unminted - imported
     rows = await connection.fetch(
         "SELECT version, template, next_number, skipped FROM template_version WHERE program_id = $1", program_id
     )
     for row in rows:
         minted = row["next_number"] - row["skipped"]
-        free -= (
-            minted
-            if row["version"] == version
-            else min(minted, template.count_common_texts(Template.parse(row["template"])))
-        )
+        if row["version"] == version:
+            free -= minted
+            unminted -= row["next_number"]
+        else:
+            free -= min(minted, template.count_common_texts(Template.parse(row["template"])))
+    # A number stays skipped though the import that had its text is undone.
+    free = min(free, unminted)
     if free < wanted:
         raise TemplateInvalid(
             f"The template has {counted(max(free, 0), 'unused text')} left for up to "

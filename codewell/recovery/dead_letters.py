@@ -30,8 +30,8 @@ _DIGITS_MAX: Final = 9
 _OWN_HEADERS: Final = frozenset(
     f"codewell_{name}"
     for name in (
-        "reason", "detail", "topic", "partition", "offset", "time", "attempt", "first_at", "give_up_at", "replays",
-        "replay_of",
+        "reason", "detail", "topic", "partition", "offset", "time", "attempt", "first_at", "give_up_at",
+        "waits_since", "replays", "replay_of",
     )
 )  # fmt: skip
 

@@ -147,7 +147,7 @@ async def _store(
         if taken:
             await _write(connection, program_id, now, taken, folds=rows[0]["folds"])
             if program.has_reservations:
-                await fill_pending(connection, program, now)
+                await fill_pending(connection, program, now, sum(one.code_count for one in taken))
             reach(Failpoint.STORED)
     return StoreResult(outcomes, _needs_orders(rows[0]["open"], taken))
 

@@ -13,6 +13,7 @@ _PENDING: Final = """
     FROM reservation WHERE program_id = $1 AND ended_at IS NULL AND on_order > 0 ORDER BY id FOR NO KEY UPDATE
     """
 _ARRIVED: Final = "UPDATE reservation SET on_order = on_order - $2 WHERE id = $1"
+_LOST: Final = "UPDATE reservation SET on_order = on_order - $2, granted = granted - $2 WHERE id = $1"
 _PROGRAMS: Final = "SELECT DISTINCT program_id FROM reservation WHERE ended_at IS NULL AND on_order > 0 ORDER BY 1"
 _LACKS: Final = """
     SELECT coalesce(sum(r.on_order), 0)::bigint - (SELECT on_order FROM program WHERE id = $1)
@@ -20,14 +21,25 @@ _LACKS: Final = """
     """
 
 
-async def fill_pending(connection: Connection, program: ProgramRules, now: datetime) -> None:
+async def fill_pending(connection: Connection, program: ProgramRules, now: datetime, delivered: int = 0) -> None:
     """Give pooled codes to the program's reservations that wait for some, the oldest first.
 
-    The caller has locked the program's row. In the transaction that stores a delivery, so that nothing else takes it.
+    `delivered` is how many codes have come now. Those that no reservation can take, and no order will replace, expire
+    too soon: they become shortfall, that of the newest reservations first, as another order would bring the same. The
+    caller has locked the program's row. In the transaction that stores a delivery, so that nothing else takes it.
     """
+    untaken = delivered
     for row in await connection.fetch(_PENDING, program.id, now, program.min_life_at_attach):
         taken = await blocks.take(connection, program.id, row["id"], row["on_order"], row["lives_until"])
         await connection.execute(_ARRIVED, row["id"], taken)
+        untaken -= taken
+    if untaken <= 0:
+        return
+    lost_max = min(untaken, await connection.fetchval(_LACKS, program.id))
+    for row in reversed(await connection.fetch(_PENDING, program.id, now, program.min_life_at_attach)):
+        lost = max(0, min(lost_max, row["on_order"]))
+        await connection.execute(_LOST, row["id"], lost)
+        lost_max -= lost
 
 
 async def pending_programs(connection: Connection) -> list[int]:

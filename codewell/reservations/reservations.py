@@ -130,8 +130,8 @@ async def change(
 ) -> ReservationAnswer:
     """Change how many codes an open reservation has, and until when.
 
-    Raises ReservationUnknown, and ProgramRefused as `reserve` does, when it has ended, and when `count` is lower than
-    the number of codes that were given.
+    Raises ReservationUnknown, ReservationShort as `reserve` does for a higher `count`, and ProgramRefused as `reserve`
+    does, when it has ended, and when `count` is lower than the number of codes that were given.
     """
     async with connection.transaction():
         program, now = await _locked(connection, program_id)
@@ -200,9 +200,13 @@ async def _grow(
     lives_until = checks.lives_until(program, now, row["send_at"])
     wanted = count - row["granted"]
     found = plan(await supply.read(connection, program, now, lives_until), wanted)
-    checks.check_enough(program, found, partial=row["partial"])
+    # What it lacked before is no reason to refuse a count that is no higher.
+    is_higher = count > row["count"]
+    if is_higher:
+        checks.check_enough(program, found, partial=row["partial"])
     taken = await _take(connection, minters, program, now, row["id"], found, lives_until)
-    checks.check_enough(program, taken, partial=row["partial"])
+    if is_higher:
+        checks.check_enough(program, taken, partial=row["partial"])
     # In the order of the constraint: the count first.
     await connection.execute(_GRANT, row["id"], taken.reserved, taken.parts.on_order, count)
     return taken

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from codewell.audit import audit_log
+from codewell.audit.audit_log import Actor
 from codewell.infra.postgres.connection import Connection
 from codewell.returns import moves, queries
 from codewell.returns.attempts import EarlierAttempts, Given, MayBeGivenAgain, Place
@@ -166,3 +168,14 @@ async def move_back(connection: Connection, batch: ReceiptBatch) -> None:
             for place, row in enumerate(rows)
         ]
     await moves.move(connection, sorted(moved), batch.states.keys(), batch.voids)
+
+
+async def log_outcomes(
+    connection: Connection, actor: Actor | None, batch: ReceiptBatch, outcomes: Counter[tuple[int, ReturnOutcome]]
+) -> None:
+    """Log how many codes of each program were decided now, by outcome, if somebody is to have entries for it."""
+    if actor is None:
+        return
+    for program_id in sorted({program_id for program_id, _ in outcomes}):
+        counts = {outcome: number for (of, outcome), number in outcomes.items() if of == program_id}
+        await audit_log.record(connection, actor, "receipt.settle", batch.programs[program_id].name, **counts)

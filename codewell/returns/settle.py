@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.alerts.alerts import raise_alert
+from codewell.audit.audit_log import Actor
 from codewell.codes.locks import lock_codes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
@@ -16,7 +17,7 @@ from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.returns import moves, queries
 from codewell.returns.attempts import EarlierAttempts, keep_others, until_settled
 from codewell.returns.queries import Raced
-from codewell.returns.receipt_batch import Earlier, ReceiptBatch, move_back
+from codewell.returns.receipt_batch import Earlier, ReceiptBatch, log_outcomes, move_back
 from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
 from schemas.reports import ReceiptKind, ReturnOutcome, ReturnReason
 
@@ -70,11 +71,12 @@ class Returns:
     """Settles receipts and ends quarantines.
 
     `share_max`: when more than this share of the codes that a program attached in the last hour comes back, its returns
-    stop until somebody clears the alert.
+    stop until somebody clears the alert. `actor`: who has entries in the audit log for it; None: no one, as machines.
     """
 
-    def __init__(self, share_max: float = SHARE_MAX_DEFAULT) -> None:
+    def __init__(self, share_max: float = SHARE_MAX_DEFAULT, actor: Actor | None = None) -> None:
         self._share_max = share_max
+        self._actor = actor
 
     async def settle(
         self, connection: Connection, receipts: Iterable[Receipt], given_up: frozenset[UUID] = frozenset(),
@@ -131,6 +133,7 @@ class Returns:
         batch.check_let_go(attempt, batch.returning)
         await self._write(connection, batch)
         await keep_others(connection, attempt.let_go, batch.returning)
+        await log_outcomes(connection, self._actor, batch, result.outcomes)
         reach(Failpoint.CLAIMED)
         return result
 

@@ -55,10 +55,11 @@ def receipt(
 async def _settle(connection: Any, share_max: float, given: list[SendReceipt]) -> list[dict[str, Any]]:
     from uuid import UUID
 
+    from codewell.audit import audit_log
     from codewell.returns.settle import Receipt, Returns, Settled
 
     rows = []
-    returns = Returns(share_max)
+    returns = Returns(share_max, audit_log.command_actor())
     for start in range(0, len(given), RECEIPTS_MAX):
         some = given[start : start + RECEIPTS_MAX]
         receipts = [Receipt(UUID(one.request_id), one.profile_id, one.receipt) for one in some]

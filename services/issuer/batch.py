@@ -6,7 +6,6 @@ import time
 import traceback
 from collections import Counter as CountOf
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -26,6 +25,7 @@ from codewell.issuing.answer_runs import AnyRun, RefusedRun
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.model import Request
+from codewell.issuing.waits import Wait
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder
 from services.issuer.received_request import PlainRequest, ReceivedRequest
@@ -62,7 +62,6 @@ TRANSIENT_ERRORS: Final = (
     OSError,
     asyncpg.ClientConfigurationError,
     *CONTENTION_ERRORS,
-    asyncpg.SerializationError,
     asyncpg.InsufficientResourcesError,
 )
 
@@ -158,12 +157,12 @@ class BatchProcessor:
         answered_ms: list[int] = []
         for record, why in batch.unreadable:
             publisher.dead_letter(record, why)
-        retry_deadlines = {request.id: request.give_up_at for request in claimed.waiting}
+        waits = {request.id: request.wait for request in claimed.waiting}
         # Each request is freed as it is answered, in the order of arrival. Freeing all at once fragments the memory:
         # the next batches took a third longer.
         batch.received.reverse()
         while batch.received:
-            self._answer_slice(batch.received, claimed, retry_deadlines, publisher, answered_ms, trace)
+            self._answer_slice(batch.received, claimed, waits, publisher, answered_ms, trace)
             await asyncio.sleep(0)
         return answered_ms
 
@@ -171,7 +170,7 @@ class BatchProcessor:
         self,
         pending: list[ReceivedRequest],
         claimed: ClaimResult,
-        retry_deadlines: Mapping[UUID, datetime | None],
+        waits: Mapping[UUID, Wait | None],
         publisher: BatchPublisher,
         answered_ms: list[int],
         trace: BatchTrace | None,
@@ -195,7 +194,7 @@ class BatchProcessor:
                 refused.update(run.refusals for run, _ in found if isinstance(run, RefusedRun))
                 continue
             for one in received:
-                self._answer_one(one, claimed, retry_deadlines, publisher, answered_ms, refused, trace)
+                self._answer_one(one, claimed, waits, publisher, answered_ms, refused, trace)
         ANSWERS.labels("attached").inc(len(answered_ms) - answered_before - refused.total())
         ANSWERS.labels("refused").inc(refused.total())
         for refusals, count in refused.items():
@@ -206,7 +205,7 @@ class BatchProcessor:
         self,
         received: ReceivedRequest,
         claimed: ClaimResult,
-        retry_deadlines: Mapping[UUID, datetime | None],
+        waits: Mapping[UUID, Wait | None],
         publisher: BatchPublisher,
         answered_ms: list[int],
         refused: CountOf[str],
@@ -215,7 +214,7 @@ class BatchProcessor:
         rows = claimed.rows_of(received.request.id)
         try:
             if rows is None:
-                self._defer(received, publisher, claimed, retry_deadlines.get(received.request.id))
+                self._defer(received, publisher, claimed, waits.get(received.request.id))
                 return
             headers = () if trace is None else trace.headers(received)
             publisher.answer(received, rows, self._claims.names, headers)
@@ -231,7 +230,7 @@ class BatchProcessor:
         answered_ms.append(received.record.timestamp)
 
     def _defer(
-        self, received: ReceivedRequest, publisher: BatchPublisher, claimed: ClaimResult, give_up_at: datetime | None
+        self, received: ReceivedRequest, publisher: BatchPublisher, claimed: ClaimResult, wait: Wait | None
     ) -> None:
         """Publish an undecided request to the retry topic, or to the dead-letter topic when it can't be retried."""
         why: UnreadableRecord | None = None
@@ -242,7 +241,7 @@ class BatchProcessor:
         if why is not None:
             publisher.dead_letter(received.record, why)
         else:
-            publisher.retry(received.record, give_up_at)
+            publisher.retry(received.record, wait)
 
     async def _decide_each(self, requests: list[Request]) -> ClaimResult:
         """Decide the batch in one claim. Where one request makes the claim fail, isolate it by bisection."""

@@ -16,11 +16,12 @@ from codewell.infra.kafka.record_time import record_time
 from codewell.issuing.answer_runs import AnyRun
 from codewell.issuing.model import AnswerRow
 from codewell.issuing.reply import answer_event, answer_id, answer_ids, plain_answers
+from codewell.issuing.waits import Wait
 from schemas import topics
 from schemas.events import AnsweredReason, DeadReason
 from services.issuer.answer_records import answer_record, around_id
 from services.issuer.decode import attempt_of
-from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER
+from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, WAITS_SINCE_HEADER
 from services.issuer.received_request import PlainRequest, ReceivedRequest
 from services.issuer.rejections import Rejection, rejection
 from services.issuer.reply_options import NO_OPTIONS
@@ -43,7 +44,7 @@ for _reason in get_args(AnsweredReason):
 FIRST_AT_HEADER: Final = "codewell_first_at"
 _RETRY_SUFFIX: Final = topics.retry_of("")
 # Written by the issuer for each retry; the same headers from a sender are dropped.
-_RETRY_HEADERS: Final = frozenset((ATTEMPT_HEADER, GIVE_UP_AT_HEADER, FIRST_AT_HEADER))
+_RETRY_HEADERS: Final = frozenset((ATTEMPT_HEADER, GIVE_UP_AT_HEADER, WAITS_SINCE_HEADER, FIRST_AT_HEADER))
 # Limits below Kafka's default message size (1 MiB) for topics that a request names, and below our own topics' limit.
 _ANSWER_BYTES_MAX: Final = 1_000_000
 _OWN_TOPIC_BYTES_MAX: Final = topics.DEAD_LETTER_BYTES_MAX - 64 * 1024
@@ -141,16 +142,18 @@ class BatchPublisher:
         value, headers = answer_record(event_type, event_id, moment, data, NO_OPTIONS, structured=structured)
         self._add(_reply_topic(record.topic), record.partition, key.encode(), value.encode(), headers)
 
-    def retry(self, record: ConsumerRecord, give_up_at: datetime | None = None) -> None:
-        """Add an event to its retry topic, with its attempt count, its retry deadline and its first arrival time."""
+    def retry(self, record: ConsumerRecord, wait: Wait | None = None) -> None:
+        """Add an event to its retry topic, with its attempt count, its wait and its first arrival time."""
         attempts = attempt_of(record)
         headers = [header for header in record.headers if header[0] not in _RETRY_HEADERS]
         first_at = dict(record.headers).get(FIRST_AT_HEADER) if attempts else None
         if first_at is None:
             first_at = record_time(record, datetime.now(UTC)).isoformat().encode()
         headers.append((FIRST_AT_HEADER, first_at))
-        if give_up_at is not None:
-            headers.append((GIVE_UP_AT_HEADER, give_up_at.isoformat().encode()))
+        if wait is not None:
+            headers.append((GIVE_UP_AT_HEADER, wait.until.isoformat().encode()))
+            if wait.since is not None:
+                headers.append((WAITS_SINCE_HEADER, wait.since.isoformat().encode()))
         headers.append((ATTEMPT_HEADER, str(attempts + 1).encode()))
         topic = topics.retry_of(request_topic(record.topic))
         RETRIES.inc()

@@ -15,6 +15,7 @@ from codewell.infra.digits import whole_number
 from codewell.infra.kafka.cloud_events import is_structured
 from codewell.infra.kafka.partition_records import FaultyRecord
 from codewell.issuing.model import Request
+from codewell.issuing.waits import Wait
 from codewell.minting.template import CODE_CHARACTERS_MAX
 from codewell.validation import mistake, words_of
 from schemas import topics
@@ -28,7 +29,14 @@ from schemas.events import (
     MessageRender,
     ScenarioStep,
 )
-from services.issuer.plain_decoder import ATTEMPT_HEADER, GIVE_UP_AT_HEADER, SELDOM_HEADERS, decode_plain, uuid_of
+from services.issuer.plain_decoder import (
+    ATTEMPT_HEADER,
+    GIVE_UP_AT_HEADER,
+    SELDOM_HEADERS,
+    WAITS_SINCE_HEADER,
+    decode_plain,
+    uuid_of,
+)
 from services.issuer.received_request import AnyRequest, PlainRequest
 from services.issuer.reply_options import (
     NO_EXTENSIONS,
@@ -116,15 +124,15 @@ class Decoder:
         headers: Mapping[str, bytes | None],
         extensions: Mapping[str, str],
     ) -> Request:
-        """The request with the deadline of its extension, if its data has none, and with that of its retries."""
+        """The request with the deadline of its extension, if its data has none, and with its wait so far."""
         event = request.event
         if isinstance(event, Event) and event.deadline is None and (expires_at := expiry_time(extensions)) is not None:
             request = request._replace(event=event.model_copy(update={"deadline": expires_at}))
-        deadline = headers.get(GIVE_UP_AT_HEADER)
-        give_up_at = None if deadline is None else _give_up_at(deadline, record.topic)
+        until = _time_in(headers.get(GIVE_UP_AT_HEADER), record.topic)
+        wait = None if until is None else Wait(until, _time_in(headers.get(WAITS_SINCE_HEADER), record.topic))
         if ATTEMPT_HEADER in headers and attempt_of(record) >= self._retries_max:
-            give_up_at = _DEADLINE_PASSED
-        return request if give_up_at is None else request._replace(give_up_at=give_up_at)
+            wait = Wait(_DEADLINE_PASSED)
+        return request if wait is None else request._replace(wait=wait)
 
     def is_last_attempt(self, record: ConsumerRecord) -> bool:
         """Whether the request has no retries left."""
@@ -186,15 +194,15 @@ def attempt_of(record: ConsumerRecord) -> int:
     return whole_number(dict(record.headers).get(ATTEMPT_HEADER), _ATTEMPT_DIGITS_MAX) or 0
 
 
-def _give_up_at(text: bytes, topic: str) -> datetime | None:
-    """The retry deadline that the issuer wrote. As `attempt_of`, it ignores a sender's header."""
-    if not topic.endswith(_RETRY_SUFFIX):
+def _time_in(header: bytes | None, topic: str) -> datetime | None:
+    """A time that the issuer wrote. As `attempt_of`, it ignores a sender's header."""
+    if header is None or not topic.endswith(_RETRY_SUFFIX):
         return None
     try:
-        deadline = datetime.fromisoformat(text.decode("ascii"))
+        moment = datetime.fromisoformat(header.decode("ascii"))
     except ValueError:
         return None
-    return deadline if deadline.tzinfo is not None else None
+    return moment if moment.tzinfo is not None else None
 
 
 def data_of(envelope: CloudEvent) -> bytes:

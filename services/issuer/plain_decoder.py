@@ -15,6 +15,7 @@ from services.issuer.received_request import ID_HEADER, PlainRequest
 from services.issuer.reply_options import OPTION_HEADERS
 
 GIVE_UP_AT_HEADER: Final = "codewell_give_up_at"
+WAITS_SINCE_HEADER: Final = "codewell_waits_since"
 ATTEMPT_HEADER: Final = "codewell_attempt"
 SELDOM_HEADERS: Final = OPTION_HEADERS | {GIVE_UP_AT_HEADER, ATTEMPT_HEADER}
 _UUID_CHARACTERS: Final = 36

@@ -7,6 +7,7 @@ from typing import Final
 
 import asyncpg
 
+from codewell.audit import audit_log
 from codewell.errors import StackUnavailable
 from codewell.infra.config.settings import read_settings
 from codewell.infra.kafka import clients
@@ -85,8 +86,11 @@ async def drop_slot(url: str) -> bool:
         await check_schema(connection)
         name = await slot.slot_name(connection)
         try:
-            dropped = await slot.drop(connection, name)
+            async with connection.transaction():
+                await progress.end(connection)
+                if await slot.status(connection, name) is not None:
+                    await audit_log.record(connection, audit_log.command_actor(), "lifecycle.drop_slot")
+                # Last, as no rollback brings it back.
+                return await slot.drop(connection, name)
         except asyncpg.ObjectInUseError as error:
             raise StackUnavailable("A worker reads the slot: stop all codewell lifecycle first.") from error
-        await progress.end(connection)
-        return dropped

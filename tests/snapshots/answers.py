@@ -19,6 +19,7 @@ from codewell.issuing.assignment_keys import assignment_key
 from codewell.issuing.decide import decide
 from codewell.issuing.model import AssignmentKey, PooledCode, Request
 from codewell.issuing.reply import answer_id
+from codewell.issuing.waits import Wait
 from codewell.pool.demand import LowPool
 from codewell.pool.program_rules import ProgramRules
 from schemas.events import MESSAGE_RENDER, SCENARIO_STEP
@@ -191,19 +192,21 @@ async def _others() -> str:
 
 
 async def _waiting() -> list[str]:
-    later = NOW + timedelta(seconds=30)
     attempted = [("codewell_attempt", b"3"), ("codewell_first_at", b"2026-12-01T09:59:58.125000+00:00")]
+    of_service = Wait(NOW + timedelta(seconds=30), NOW)
+    waited = [*attempted, ("codewell_give_up_at", b"2026-12-01T10:00:31+00:00"), ("codewell_waits_since", b"then")]
     cases = {
         "waits for the first time": ("message-render", [("x-own", b"1")], None),
         "waits again": (retry_of("message-render"), attempted, None),
-        "waits for a remote service": ("message-render", [], later),
+        "waits for a remote service": ("message-render", [], of_service),
+        "waits for it again": (retry_of("message-render"), waited, of_service),
     }
     lines: list[str] = []
-    for name, (topic, headers, give_up_at) in cases.items():
+    for name, (topic, headers, wait) in cases.items():
         producer = _Producer()
         publisher = _publisher(producer)
         received = _decoder().decode(_record(_ID.format(1), _message("SPRING"), headers, topic=topic))
-        publisher.retry(received.record, give_up_at)
+        publisher.retry(received.record, wait)
         await publisher.flush()
         lines += [f"== {name}", *producer.lines]
     return lines

@@ -59,6 +59,7 @@ CONTENTION_ERRORS: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    asyncpg.SerializationError,
 )
 
 # Error classes (the first two characters of SQLSTATE) whose messages are about the server and contain none of our data.

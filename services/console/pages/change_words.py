@@ -27,6 +27,7 @@ _WORDS: Final = {
     "program.deactivate": _("Switched off"),
     "program.remove": _("Removed"),
     "program.update": _("Settings changed"),
+    "receipt.settle": _("Receipts settled"),
     "remote.test": _("Remote service tested"),
     "reservation.change": _("Reservation changed"),
     "reservation.create": _("Codes reserved"),

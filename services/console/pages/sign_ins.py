@@ -77,12 +77,18 @@ class SignIns:
             self.forget(before.id)
         self._cookie.set(response, secret, _COOKIE_LIFETIME)
 
-    async def end(self, response: Response, session: Session) -> None:
+    async def sign_out(self, response: Response, session: Session) -> None:
         """End a session, and take the cookie from the browser."""
-        async with self._pool.acquire() as connection:
-            await sessions.end(connection, session.id)
-        self.forget(session.id)
+        await self.end(session.id, session.caller.actor, session)
         self._cookie.delete(response)
+
+    async def end(self, session_id: int, actor: Actor, whose: Session | None) -> None:
+        """End a session, of this person alone if given, with its entry in the audit log."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            name = await sessions.end_one(connection, session_id, whose)
+            if name is not None:
+                await audit_log.record(connection, actor, "session.end", session=name)
+        self.forget(session_id)
 
     def forget(self, session_id: int) -> None:
         """Drop a session from the cache after it was ended here."""

@@ -142,7 +142,11 @@ async def list_codes(
         Query(min_length=1, max_length=200, description="Only codes that begin with this text, in any order."),
     ] = None,
 ) -> CountedCodes:
-    """List the codes of a program. A page may be short or empty; the last one has no `next_cursor`."""
+    """List the codes of a program. A page may be short or empty; the last one has no `next_cursor`.
+
+    A reservation may move imported codes behind all others. If it does so between two pages, the newest first may lack
+    them, and the oldest first have them twice.
+    """
     wanted = CodeFilter(
         state, profile_id, _batch(batch), import_id, expires_from, expires_until, newest_first=order == "newest"
     )

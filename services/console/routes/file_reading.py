@@ -26,8 +26,13 @@ T = TypeVar("T")
 FORM_LIMITS: Final[Any] = {"max_files": 1, "max_fields": 100, "max_part_size": 16 * 1024}
 
 
-async def preview_with_known(here: Context, name: str, checked: CheckedRows) -> ImportPreview:
-    """The preview of these rows, with the codes that the program has already among the bad ones."""
+async def preview_with_known(here: Context, caller: Token, name: str, checked: CheckedRows) -> ImportPreview:
+    """The preview of these rows, with the codes that the program has already among the bad ones.
+
+    A caller who may not list the codes is not told which ones there are.
+    """
+    if not caller.may("read"):
+        return preview_of(checked)
     async with here.pool.acquire() as connection:
         program = await programs.get(connection, name)
         return preview_of(await drop_known(ProgramCodes(connection, here.minters, program.id), checked))

@@ -145,14 +145,17 @@ async def import_file(
 async def preview_import(
     here: ConsoleContext, caller: Writer, name: ShortName, file: _Upload, options: _Options
 ) -> ImportPreview:
-    """Show how a file would be read and which codes its first rows would become. Changes nothing."""
+    """Show how a file would be read and which codes its first rows would become. Changes nothing.
+
+    Codes that the program has already are bad rows for a token with `read`; others are not told which ones there are.
+    """
     program = await open_program(here, caller, name, options)
     rules = rules_of(program, datetime.now(UTC))
     with TemporaryDirectory(prefix="codewell-upload-") as directory:
         path = Path(directory) / "file"
         scanned = await store_upload(here, file, path)
         checked = await read(here, scanned, lambda: check(path, scanned, options, rules, here.importer.limits))
-    return await preview_with_known(here, name, checked)
+    return await preview_with_known(here, caller, name, checked)
 
 
 @router.get(

@@ -82,7 +82,7 @@ async def preview_upload(
         if looked is None:
             whole = await _fetched(here, upload_id, path)
             looked = await read(here, whole, lambda: _preview(here, path, whole, program, options))
-    checked = None if looked.checked is None else await preview_with_known(here, name, looked.checked)
+    checked = None if looked.checked is None else await preview_with_known(here, caller, name, looked.checked)
     return UploadPreview(upload=upload, table=looked.table, check=checked, refusal=looked.refusal)
 
 

@@ -2,6 +2,7 @@
 
 import getpass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -37,6 +38,10 @@ async def test_each_command_that_changes_something_is_logged(
     await run("code", "generate", "SPRING", "5")
     [attached] = (await run("code", "attach", "SPRING", PROFILE, "--json")).objects
     await run("code", "attach", "SPRING", PROFILE, "BY-HAND")
+    asked = str(uuid4())
+    await run("code", "attach", "SPRING", PROFILE, "--request-id", asked)
+    for _ in range(2):
+        await run("receipt", asked, "--profile", PROFILE, "--receipt", "before_handoff")
     await run("code", "activate", "SPRING", attached["code"])
     await run("code", "deactivate", "SPRING", attached["code"])
     await run("code", "detach", "SPRING", attached["code"])
@@ -53,13 +58,16 @@ async def test_each_command_that_changes_something_is_logged(
     said = (await run("audit", "log", "--json")).objects
     assert [entry["verb"] for entry in reversed(said)] == [
         "program.create", "program.update", "program.clone", "program.remove", "code.generate", "code.attach",
-        "code.attach", "code.activate", "code.deactivate", "code.detach", "code.delete", "import.begin", "import.undo",
-        "code.export", "profile.import", "profile.forget", "token.create", "token.revoke",
+        "code.attach", "code.attach", "receipt.settle", "code.activate", "code.deactivate", "code.detach",
+        "code.delete", "import.begin", "import.undo", "code.export", "profile.import", "profile.forget", "token.create",
+        "token.revoke",
     ]  # fmt: skip
     assert {entry["via"] for entry in said} == {"command"}
     assert all(entry["actor"].startswith(f"{getpass.getuser()}@") for entry in said)
     assert not [word for word in (attached["code"], PROFILE, "ALPHA", "BY-HAND") if word in str(said)]
-    assert said[2]["details"] == {"answers": 2}
+    [settled] = [entry for entry in said if entry["verb"] == "receipt.settle"]
+    assert (settled["program"], settled["details"]) == ("SPRING", {"returned": 1})
+    assert said[2]["details"] == {"answers": 3}
     await looked_at_and_verified(connection, env, tmp_path)
 
 
@@ -71,7 +79,7 @@ async def looked_at_and_verified(connection: Connection, env: dict[str, str], cw
     (await codewell("audit", "log", "--since", "yesterday", env=env, cwd=cwd)).is_wrong_usage("must be a date such as")
 
     [whole] = (await codewell("audit", "verify", "--json", env=env, cwd=cwd)).is_done().objects
-    assert (whole["entries"], whole["wrong"]) == (18, None)
+    assert (whole["entries"], whole["wrong"]) == (20, None)
     (await codewell("audit", "verify", "--head", whole["head"], env=env, cwd=cwd)).is_done()
     (await codewell("audit", "verify", "--head", "soon", env=env, cwd=cwd)).is_wrong_usage("PLACE:HASH")
     (await codewell("audit", env=env, cwd=cwd)).is_done()

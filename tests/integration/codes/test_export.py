@@ -26,7 +26,9 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles import profiles
 from codewell.redemption import till
+from codewell.reservations import reservations
 from schemas.program import Program, State
+from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program
 from tests.support.running import until
 from tests.support.stock import hold_code, list_block
@@ -268,6 +270,39 @@ async def test_codes_that_move_between_two_pieces_are_not_lost(
             seen.setdefault(row["code"], []).append(row["state"])
         assert seen.keys() == set(texts)
         assert all(states in (["attached"], ["pooled"], ["attached", "pooled"]) for states in seen.values())
+        assert await audit(other) == []
+
+
+@pytest.mark.parametrize("positions", [1, 3, 50])
+async def test_codes_that_are_reserved_between_two_pieces_are_there_once(
+    connections: Pool, minters: Minters, monkeypatch: pytest.MonkeyPatch, positions: int
+) -> None:
+    """A reservation moves the last codes of a list to a block of their own, whether they were read or not."""
+    monkeypatch.setattr(export_pieces, "_POSITIONS_AT_FIRST", positions)
+    monkeypatch.setattr(export_pieces, "_POSITIONS_MAX", positions)
+    async with connections.acquire() as other:
+        spring = await program(other, minters, source={"kind": "import"}, **OFF)
+        texts = [f"C-{number:02}" for number in range(24)]
+        for start in (0, 12):
+            await list_block(other, spring.id, texts[start : start + 12])
+        written: list[bytes] = []
+
+        async def reserve() -> None:
+            asked = ReservationRequest(
+                campaign_id=f"c-{len(written)}", count=2, until=datetime.now(UTC) + timedelta(days=1)
+            )
+            await reservations.reserve(other, minters, spring.id, asked)
+
+        async def write(some: bytes) -> None:
+            written.append(some)
+            if len(written) <= 10:
+                await reserve()
+
+        await reserve()
+        await export.export(connections.acquire, minters, spring, ExportOptions(), write)
+
+        rows = csv.DictReader(io.StringIO(b"".join(written).decode(), newline=""))
+        assert sorted(row["code"] for row in rows) == texts
         assert await audit(other) == []
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from codewell.codes import possible_texts
+from codewell.codes import place_lookup, possible_texts
 from codewell.codes.listing import CodePage, page
 from codewell.codes.lookup import START, CodeFacts, CodePlace, find
 from codewell.codes.program_codes import ProgramCodes
@@ -14,6 +14,8 @@ from codewell.issuing.claim import Claims
 from codewell.minting.template import Template
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.reservations import reservations
+from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, TEMPLATE, message, program
 from tests.support.stock import delete_codes, list_block
 
@@ -166,3 +168,25 @@ async def test_unknown_texts_are_told_apart_in_a_program_of_the_largest_maximum(
 
     assert bounds is not None
     assert bounds.exclude_all(["AB", (await minters.get(connection, spring.id, 1)).mint(0, 1)[0]]) == [True, False]
+
+
+async def test_a_place_in_a_list_finds_its_code_after_reservations_have_split_it(
+    connection: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, source={"kind": "import"}, **OFF)
+    block_id = await list_block(connection, spring.id, [f"C-{number}" for number in range(10)])
+    codes = ProgramCodes(connection, minters, spring.id)
+    places = {CodePlace(1, block_id, number): f"C-{number}" for number in range(10)}
+    until = await connection.fetchval("SELECT now() + interval '1 h'")
+    for count in (4, 3):
+        wanted = ReservationRequest(campaign_id=f"spring {count}", count=count, until=until)
+        await reservations.reserve(connection, minters, spring.id, wanted)
+        # Those of parts as well, as these are split by the next one.
+        for place, text in list(places.items()):
+            found = await place_lookup.find(codes, place)
+            assert found is not None
+            assert found.code == text
+            places[found.place] = text
+
+    assert await place_lookup.find(codes, CodePlace(1, block_id, 10)) is None
+    assert await place_lookup.find(codes, CodePlace(1, block_id + 100, 0)) is None

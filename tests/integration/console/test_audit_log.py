@@ -81,8 +81,8 @@ async def each_change(client: httpx.AsyncClient) -> list[tuple[str, str, httpx.R
     return done
 
 
-# Not attachments of the next code, nor activations: shops and campaigns do these all day, and each is on record as an
-# answer or a fact of its code.
+# Not attachments of the next code, activations and receipts: shops, campaigns and senders do these all day, and each is
+# on record as an answer, a fact of its code or a receipt.
 LOGGED = [
     "program.create", "program.update", "program.clone", "program.deactivate", "program.activate", "code.generate",
     "code.generate", "code.attach", "code.detach", "code.deactivate", "code.deactivate", "code.reissue", "code.update",

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from codewell.infra.postgres.connection import Connection, Pool
+from schemas.token import Scope
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
@@ -156,3 +157,15 @@ async def test_who_may_list_the_codes_may_bring_in_as_many_as_there_are(
     client = await consoles.client("read", "write", api=create_console(connections, misses_per_minute=2))
     for n in range(5):
         assert (await guess(client, "attach by name", f"OWN-{n}")).status_code == 200
+
+
+@pytest.mark.parametrize(("scopes", "told"), [(("write",), False), (("read", "write"), True)])
+async def test_a_preview_tells_which_codes_there_are_to_those_who_may_list_them(
+    consoles: Consoles, maker: httpx.AsyncClient, scopes: tuple[Scope, ...], *, told: bool
+) -> None:
+    known = (await maker.get("/programs/SPRING/codes")).json()["items"][0]["code"]
+    client = await consoles.client(*scopes)
+    files = {"file": ("codes.csv", f"Code\n{known}\nSPRING-none\n".encode())}
+    found = (await client.post("/programs/SPRING/imports:preview", files=files)).json()
+    assert found["checked_rows"] == 2
+    assert [row["code"] for row in found["bad_rows"]] == ([known] if told else [])

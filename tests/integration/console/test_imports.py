@@ -57,6 +57,32 @@ async def test_a_file_is_sent_brought_in_and_taken_back(
     assert await audit(connection) == []
 
 
+async def imported(consoles: Consoles, client: httpx.AsyncClient, content: str, **form: str) -> str:
+    """The id of an import of this file, which has ended."""
+    begun = (await client.post(PATH, files=sent(content), data=form)).json()
+    await create_console(consoles.pool).state.context.importer.process_pending()
+    return str(begun["id"])
+
+
+@pytest.mark.parametrize("more", [{}, {"profile_id": "p-1"}, {"prefix": "C"}, {"prefix": "C", "profile_id": "p-1"}])
+async def test_codes_of_an_import_are_its_own_beside_any_other_filter(
+    consoles: Consoles, client: httpx.AsyncClient, more: dict[str, str]
+) -> None:
+    first = await imported(consoles, client, "Code,Who\nC-1,p-1\n", profile_column="Who")
+    await imported(consoles, client, "Code,Who\nC-2,p-1\n", profile_column="Who")
+    for further in ({}, {"state": "attached"}, {"order": "newest"}):
+        found = await client.get("/programs/SPRING/codes", params={"import_id": first, **more, **further})
+        assert [one["code"] for one in found.json()["items"]] == ["C-1"]
+    change = await client.post(
+        "/programs/SPRING/codes:change",
+        json={"filter": {"import_id": first, "profile_id": more.get("profile_id")}, "void": True},
+    )
+    assert change.status_code == 202, change.text
+    await consoles.api.state.context.bulk_changer.process_pending()
+    codes = (await client.get("/programs/SPRING/codes")).json()["items"]
+    assert {one["code"]: one["state"] for one in codes} == {"C-1": "deleted", "C-2": "attached"}
+
+
 async def test_a_spreadsheet_runs_nothing_of_the_bad_rows(consoles: Consoles, client: httpx.AsyncClient) -> None:
     cells = ["=A1", "+1", "-1", "@x", "\uff1dA"]
     begun = (await client.post(PATH, files=sent("".join(f"{cell}\n" for cell in cells * 2)))).json()

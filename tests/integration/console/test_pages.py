@@ -62,6 +62,10 @@ async def test_signing_out_ends_the_session_for_good(consoles: Consoles) -> None
     assert (await client.post("/sign-out")).headers["location"] == "/sign-in"
     client.cookies.set("codewell", cookie)
     assert (await client.get("/programs")).status_code == 303
+    async with consoles.owners.acquire() as connection:
+        [ended, begun] = await audit_log.page(connection, 10)
+    assert (ended.verb, ended.via, ended.actor) == ("session.end", "session", begun.actor)
+    assert ended.details == {"session": begun.actor}
 
 
 @pytest.mark.parametrize("column", ["last_seen_at", "ends_at"])

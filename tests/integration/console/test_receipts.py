@@ -104,3 +104,25 @@ async def test_what_is_no_receipt_is_refused(consoles: Consoles) -> None:
     assert (await client.post("/receipts", json={"receipts": [right] * 1_001})).status_code == 422
     is_problem(await (await consoles.client("read")).post("/receipts", json={"receipts": [right]}), 403,
                reason="scope_missing")  # fmt: skip
+
+
+async def test_receipts_whose_codes_change_all_the_time_are_to_be_sent_again(
+    consoles: Consoles, connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await program(connection, minters, **OFF)
+    await generate(connection, minters, made.id, 1, None)
+    lost = message("SPRING")
+    await claims.attach([lost])
+    client = await consoles.client("write")
+    receipt = {"request_id": str(lost.id), "profile_id": "p-1", "receipt": "before_handoff"}
+
+    async def raced(*_: object) -> None:
+        raise queries.Raced
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queries, "store", raced)
+        busy = await client.post("/receipts", json={"receipts": [receipt]})
+
+    is_problem(busy, 503, reason="database_unavailable")
+    assert busy.headers["Retry-After"]
+    assert (await settled(client, (lost.id, "p-1", "before_handoff")))[0]["codes"] != []

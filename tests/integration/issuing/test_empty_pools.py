@@ -1,18 +1,21 @@
 """What happens when a pool has less than is asked for."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codewell.audit.promises import audit
+from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import Request
-from codewell.pool.fill import generate
+from codewell.pool.fill import generate, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview
 from tests.support.factories import OFF, message, program, step
+from tests.support.import_runs import Files, lines
 from tests.support.stock import attach_all, codes, reasons
 
 
@@ -98,6 +101,28 @@ async def test_the_last_code_before_the_maximum_is_given(
     assert all("maximum_reached" in reasons(claimed.rows[request.id]) for request in refused)
     stock = await overview.stock(connection, "SPRING")
     assert (stock.made, stock.attached, stock.pooled) == (7, 7, 0)
+    assert await audit(connection) == []
+
+
+async def test_a_template_without_unused_texts_is_at_its_maximum(
+    connection: Connection, claims: Claims, minters: Minters, tmp_path: Path
+) -> None:
+    """An undone import gives room back, but not the numbers that were skipped for its texts."""
+    source = {"kind": "template", "template": "A{number 2}"}
+    spring = await program(connection, minters, source=source, codes_max=100, pool_max=100)
+    await program(connection, minters, "OTHER")
+    brought = await Files(connection, minters, tmp_path).bring_in(lines([f"A{n:02}" for n in range(40)]))
+    await top_up(connection, minters, spring.id)
+    await undo(connection, brought.id)
+    requests = [message("SPRING") for _ in range(63)] + [step("SPRING"), message("OTHER")]
+
+    claimed = await claims.attach(requests)
+
+    refused = [request for request in requests if claimed.rows[request.id][0].code is None]
+    assert refused == requests[60:64]
+    assert all('"reason":"maximum_reached"' in reasons(claimed.rows[request.id]) for request in refused)
+    stock = await overview.stock(connection, "SPRING")
+    assert (stock.made, stock.attached, stock.pooled) == (60, 60, 0)
     assert await audit(connection) == []
 
 

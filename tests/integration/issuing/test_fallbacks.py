@@ -1,6 +1,7 @@
 """Fallbacks in claims: what is given, stored and read again, for all programs of a request or for none."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +15,15 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.claim import Claims
 from codewell.issuing.reply import answer_event
+from codewell.pool import fill
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from codewell.usage.tally import UsageTally
+from tests.support import usage_counts
 from tests.support.factories import OFF, message, program, step
+from tests.support.remote_programs import codes, remote, store, taken
 from tests.support.stock import list_block, reasons
-from tests.support.usage_counts import taken
 
 FIXED: dict[str, Any] = {
     "source": {"kind": "template", "template": "SPRING-FOR-ALL"}, "shared": True, "codes_max": 1, "pool_max": 1,
@@ -119,6 +122,32 @@ async def test_two_programs_with_one_fallback_get_the_codes_that_it_lacks(
     assert await audit(connection) == []
 
 
+async def test_a_fallback_that_is_asked_early_does_not_end_the_wait_for_another_program(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    fallback = await program(connection, minters, "F")
+    await remote(connection, minters, "A", fallback=links("F"), fallback_after=timedelta(seconds=1))
+    slow = await remote(connection, minters, "B")
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    asked = message("A", "B", deadline=deadline)
+    before = await connection.fetchval("SELECT clock_timestamp()")
+    [waiting] = (await claims.attach([asked])).waiting
+    assert waiting.wait is not None
+    assert (waiting.wait.until, waiting._replace(wait=None)) == (deadline, asked)
+    assert waiting.wait.since is not None
+    assert before < waiting.wait.since
+
+    # As the retry topic brings it again, two seconds after it began to wait.
+    again = waiting._replace(wait=waiting.wait._replace(since=waiting.wait.since - timedelta(seconds=2)))
+    assert (await claims.attach([again])).waiting == [again]
+    await fill.top_up(connection, minters, slow.id)
+    await store(connection, await taken(connection), codes(1))
+    rows = (await claims.attach([again])).rows[asked.id]
+
+    assert [(row.program_id, row.link) for row in rows] == [(fallback.id, 1), (slow.id, None)]
+    assert await audit(connection) == []
+
+
 async def test_who_gave_and_who_refused_is_counted(
     connection: Connection, connections: Any, minters: Minters, chain: dict[str, int]
 ) -> None:
@@ -128,7 +157,7 @@ async def test_who_gave_and_who_refused_is_counted(
     for n in range(7):
         await claims.attach([message("SPRING", profile_id=f"p-{n}")])
     spring, file = chain["SPRING"], chain["FILE"]
-    assert taken(tally) == {
+    assert usage_counts.taken(tally) == {
         (spring, "campaign", "attached"): 2,
         (spring, "campaign", "fallback_first"): 3,
         (spring, "campaign", "pool_empty"): 2,

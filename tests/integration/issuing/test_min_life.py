@@ -84,6 +84,18 @@ async def test_new_codes_take_the_place_of_those_that_are_too_old(
     assert await audit(connection) == []
 
 
+async def test_no_fill_adds_codes_to_a_block_that_is_too_old(connection: Connection, minters: Minters) -> None:
+    spring = await program(connection, minters, pool_max=10, ttl="PT1H", min_life_at_attach="PT59M40S")
+    await top_up(connection, minters, spring.id)
+    # Younger than a hundredth of its lifetime.
+    await connection.execute(AGE, timedelta(seconds=25))
+
+    filled = [await top_up(connection, minters, spring.id) for _ in range(2)]
+
+    assert [(one.pooled, one.made) for one in filled if one is not None] == [(0, 10), (10, 0)]
+    assert await needy_programs(connection) == []
+
+
 async def test_a_shared_code_that_is_too_old_for_new_profiles_is_followed_by_the_next_one(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:

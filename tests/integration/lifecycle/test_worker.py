@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
 from codewell.errors import SettingsInvalid
 from codewell.issuing.claim import Claims
@@ -76,6 +77,7 @@ async def test_a_lost_slot_begins_an_epoch_and_two_workers_are_one(site: Site, c
     assert events_of(partitions)[0].data == {"epoch": 2, "reason": "slot_lost"}
     assert await drop_slot(site.postgres_url)
     assert not await drop_slot(site.postgres_url)
+    assert [one.verb for one in await audit_log.page(site.database, 10)] == ["lifecycle.drop_slot"]
     assert await progress.read(site.database) is None
     async with worker(site):
         await until_ready(site)

@@ -18,7 +18,7 @@ from codewell.pool.fill import generate, needy_programs, top_up
 from codewell.pool.minter_cache import Minters
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, TEMPLATE, message, program, settings
-from tests.support.stock import codes, list_block, reasons, until_waiting
+from tests.support.stock import codes, list_block, reasons, stop_in_the_middle, until_waiting
 
 GUESSES_PER_S = 10.0
 LONGER = "{upstring 4}-{number 7}"
@@ -164,6 +164,27 @@ async def test_a_code_that_everybody_has_stays_everybodys(
     await connection.execute("UPDATE program SET shared = false")
     with pytest.raises(ProgramRefused, match="share"):
         await lifecycle.detach(ProgramCodes(connection, minters, spring.id), code or "")
+
+
+async def test_a_shared_code_that_is_being_given_stays_everybodys(
+    connection: Connection, connections: Pool, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await program(connection, minters, shared=True, **OFF)
+    await generate(connection, minters, spring.id, 1, None)
+    requests = [message("SPRING", profile_id=f"p-{n}") for n in range(3)]
+    stopped = await stop_in_the_middle(bystander, requests[-1])
+    giving = asyncio.create_task(claims.attach(requests))
+    await until_waiting(connection)
+    async with connections.acquire() as one:
+        updating = asyncio.create_task(programs.update(one, minters, "SPRING", {"shared": False}, GUESSES_PER_S))
+        await until_waiting(connection, 2)
+        await stopped.rollback()
+        with pytest.raises(ProgramRefused, match="SPRING has attached its shared code: clone the program"):
+            await updating
+
+    assert len((await giving).rows) == 3
+    assert (await programs.get(connection, "SPRING")).shared
+    assert await audit(connection) == []
 
 
 async def test_a_clone_has_the_settings_and_nothing_else(connection: Connection, minters: Minters) -> None:

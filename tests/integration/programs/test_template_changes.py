@@ -1,5 +1,6 @@
 """A text enters a program once, whatever templates it had and whatever was imported."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from codewell.audit.promises import audit
 from codewell.codes.listing import page
 from codewell.codes.lookup import START, find
 from codewell.codes.program_codes import ProgramCodes
-from codewell.errors import ProgramRefused
+from codewell.errors import ProgramRefused, TemplateInvalid
+from codewell.imports.undo import undo
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.pool import range_allocation
@@ -17,6 +19,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.pool.program_rules import Source
 from codewell.programs import overview, programs
 from tests.support.factories import OFF, message, program
+from tests.support.import_runs import Files, lines
 from tests.support.stock import attach_all, codes, list_block
 
 GUESSES_PER_S = 10.0
@@ -166,6 +169,20 @@ async def test_numbers_that_were_left_out_are_not_there_when_an_import_is_undone
         await generate(connection, minters, spring.id, 50, None)
 
     assert await audit(connection) == []
+
+
+async def test_a_maximum_cannot_grow_by_numbers_that_were_left_out(
+    connection: Connection, minters: Minters, tmp_path: Path
+) -> None:
+    spring = await program(connection, minters, codes_max=99, pool_max=99, **template(HUNDRED))
+    brought = await Files(connection, minters, tmp_path).bring_in(lines([f"{n:02}" for n in range(50)]))
+    await top_up(connection, minters, spring.id)
+    left = 100 - (await numbers(connection, 1))[0]
+    await undo(connection, brought.id)
+
+    with pytest.raises(TemplateInvalid, match=f"has {left} unused texts? left for up to 51 more codes"):
+        await programs.update(connection, minters, "SPRING", {"codes_max": 100}, GUESSES_PER_S)
+    await programs.update(connection, minters, "SPRING", {"description": "All other changes are made"}, GUESSES_PER_S)
 
 
 async def test_one_block_of_a_usual_pool_stays_one_block(connection: Connection, minters: Minters) -> None:

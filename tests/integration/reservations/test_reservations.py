@@ -206,6 +206,24 @@ async def test_count_is_raised_and_lowered(connection: Connection, claims: Claim
     assert refused.value.reason == "reservation_ended"
 
 
+async def test_the_count_of_a_partial_reservation_is_lowered_while_there_are_no_more_codes(
+    connection: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, source={"kind": "import"}, codes_max=100, pool_max=10, **OFF)
+    await list_block(connection, spring.id, [f"C-{n}" for n in range(5)])
+    mine = await reserve(connection, minters, spring.id, 10, partial=True)
+
+    for count in (10, 8):
+        less = await reservations.change(connection, minters, spring.id, mine.id, ReservationChanges(count=count))
+        assert (less.count, less.reserved, less.shortfall, less.limit) == (count, 5, count - 5, "stock")
+    with pytest.raises(ReservationShort):
+        await reservations.change(connection, minters, spring.id, mine.id, ReservationChanges(count=9))
+    await list_block(connection, spring.id, ["D"])
+    tried = await reservations.change(connection, minters, spring.id, mine.id, ReservationChanges(count=8))
+    assert (tried.reserved, tried.shortfall) == (6, 2)
+    assert await audit(connection) == []
+
+
 @pytest.mark.parametrize(
     ("program_settings", "request_", "reason"),
     [

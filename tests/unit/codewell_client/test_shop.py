@@ -77,6 +77,26 @@ async def test_a_call_is_what_the_api_takes() -> None:
     assert record.activated_at.microsecond == 500_000
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        httpx.Response(200, html="<html>Please log in</html>"),
+        httpx.Response(200, json={"error": "Please log in"}),
+        httpx.Response(200, json=["Please log in"]),
+        httpx.Response(200, json={**CODE, "attached_at": "Please log in"}),
+        httpx.Response(204),
+    ],
+)
+async def test_a_proxys_page_in_place_of_a_code_is_a_problem(page: httpx.Response) -> None:
+    service = Service(page)
+    with pytest.raises(Problem, match="no response of Codewell") as raised:
+        await service.shop().activate("SPRING", "AB/1")
+
+    assert raised.value.status == page.status_code
+    assert page.text[:200] in raised.value.detail
+    assert len(service.requests) == 1
+
+
 async def test_a_code_with_a_slash_is_looked_up() -> None:
     service = Service(ok())
     await service.shop().look_up("SPRING", "AB/1?x=#%")

@@ -190,13 +190,18 @@ def test_a_profile_id_may_be_any_short_text(profile_id: str) -> None:
 
 
 def test_until_when_it_waits_is_read_where_the_issuer_wrote_it() -> None:
-    written = headers(codewell_give_up_at=b"2026-12-01T10:00:00.5+00:00")
+    until, since = b"2026-12-01T10:00:00.5+00:00", b"2026-12-01T09:59:59+00:00"
+    written = headers(codewell_give_up_at=until, codewell_waits_since=since)
     types = {"message-render": MESSAGE_RENDER, "message-render.retry": MESSAGE_RENDER}
     reader = Decoder(types, frozenset())
-    waits = reader.decode(record(message(), written, "message-render.retry")).request.give_up_at
-    assert waits == datetime(2026, 12, 1, 10, 0, 0, 500_000, tzinfo=UTC)
+    wait = reader.decode(record(message(), written, "message-render.retry")).request.wait
+    ends_at = datetime(2026, 12, 1, 10, 0, 0, 500_000, tzinfo=UTC)
+    assert wait == (ends_at, datetime(2026, 12, 1, 9, 59, 59, tzinfo=UTC))
     # A sender that writes it wishes in vain.
-    assert reader.decode(record(message(), written)).request.give_up_at is None
+    assert reader.decode(record(message(), written)).request.wait is None
+    # The release before wrote only when it ends.
+    written = headers(codewell_give_up_at=until)
+    assert reader.decode(record(message(), written, "message-render.retry")).request.wait == (ends_at, None)
     for nonsense in (b"", b"soon", b"\xff", b"2026-12-01T10:00:00"):
         spoiled = record(message(), headers(codewell_give_up_at=nonsense), "message-render.retry")
-        assert reader.decode(spoiled).request.give_up_at is None
+        assert reader.decode(spoiled).request.wait is None

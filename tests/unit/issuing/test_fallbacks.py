@@ -10,6 +10,7 @@ from codewell.issuing.decide import decide
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import LockedStock, Request
 from codewell.issuing.reply import answer_event
+from codewell.issuing.waits import Wait
 from codewell.pool.program_rules import ProgramRules
 from codewell.usage.usage_key import UsageKey
 from schemas.events import CodesAttached
@@ -145,19 +146,45 @@ def test_locked_codes_are_waited_for_before_a_fallback_is_asked() -> None:
 
 def test_a_remote_service_is_waited_for_no_longer_than_it_may() -> None:
     spring = SPRING._replace(**REMOTE, fallback=chain("FILE", after_s=2.5))
-    _, decision = rounds(message("SPRING"), spring, FILE, stocks={2: stock(1)})
-    assert (decision.ordered, decision.waits_max) == ([0], {0: timedelta(seconds=2.5)})
-    waited = message("SPRING", deadline=NOW + SECOND)._replace(give_up_at=NOW)
+    for wait in (None, Wait(NOW + SECOND, NOW - 2 * SECOND)):
+        _, decision = rounds(message("SPRING")._replace(wait=wait), spring, FILE, stocks={2: stock(1)})
+        assert decision.ordered == [0]
+    waited = message("SPRING")._replace(wait=Wait(NOW + SECOND, NOW - 2.5 * SECOND))
     _, decision = rounds(waited, spring, FILE, stocks={2: stock(1)})
     assert decision.rows[0].link == 1
     # A fallback that is remote has its own codes to give by then, or none.
     _, decision = rounds(waited, spring, FILE._replace(**REMOTE), stocks={})
     assert refusals(decision) == [("SPRING", "remote_failed")]
+    # Where the asked program has no service to wait for, its last fallback has all the time there is.
+    off = SPRING._replace(room=5, fallback=chain("FILE", after_s=2.5))
+    _, decision = rounds(waited, off, FILE._replace(**REMOTE), stocks={})
+    assert decision.ordered == [0]
+
+
+def test_each_program_of_a_request_is_waited_for_by_its_own_limit() -> None:
+    spring = SPRING._replace(**REMOTE, fallback=chain("FILE", after_s=1))
+    gift, later = rules("GIFT", id=4, **REMOTE), rules("LATER", id=5, **REMOTE, fallback=chain("FILE", after_s=3))
+    asked = message("SPRING", "GIFT", "LATER")._replace(wait=Wait(NOW + SECOND, NOW - 2 * SECOND))
+
+    def decided(request: Request, **given: int) -> Decision:
+        stocks = {2: stock(given.get("file", 0)), 4: stock(given.get("gift", 0)), 5: stock(given.get("later", 0))}
+        return rounds(request, spring, FILE, gift, later, stocks=stocks)[1]
+
+    assert decided(asked, file=2).ordered == [0]
+    assert decided(asked, file=2, gift=1).ordered == [0]
+    rows = decided(asked, file=1, gift=1, later=1).rows
+    assert [(row.program_id, row.link) for row in rows] == [(2, 1), (4, None), (5, None)]
+    asked = asked._replace(wait=Wait(NOW + SECOND, NOW - 3 * SECOND))
+    assert decided(asked, file=2).ordered == [0]
+    rows = decided(asked, file=2, gift=1).rows
+    assert [(row.program_id, row.link) for row in rows] == [(2, 1), (4, None), (2, 1)]
+    asked = asked._replace(wait=Wait(NOW, NOW - 4 * SECOND))
+    assert refusals(decided(asked, file=2)) == [("GIFT", "remote_failed")]
 
 
 def test_after_the_deadline_no_fallback_is_asked() -> None:
     spring = SPRING._replace(**REMOTE)
-    waited = message("SPRING", deadline=NOW)._replace(give_up_at=NOW)
+    waited = message("SPRING", deadline=NOW)._replace(wait=Wait(NOW))
     became, decision = rounds(waited, spring, FILE, stocks={2: stock(1)})
     assert became == []
     assert refusals(decision) == [("SPRING", "remote_failed")]

@@ -9,6 +9,7 @@ import pytest
 from codewell.issuing.decide import decide
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import LockedStock, Request
+from codewell.issuing.waits import Wait
 from codewell.pool.program_rules import Source
 from tests.support.factories import NOW, message, rules, step, stock
 
@@ -28,7 +29,7 @@ def reasons(decision: Decision) -> list[tuple[str, str]]:
 
 
 def waiting(until: datetime | None, **data: Any) -> Request:
-    return message("SPRING", **data)._replace(give_up_at=until)
+    return message("SPRING", **data)._replace(wait=None if until is None else Wait(until))
 
 
 @pytest.mark.parametrize(

@@ -139,10 +139,11 @@ class Sampler:
             came, self._came = self._came, asyncio.Event()
             came.set()
             await asyncio.sleep(max(0.0, began + INTERVAL_S - time.monotonic()))
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
-            self._asking = None
+            if not self._watchers and self._asking is not None:
+                self._asking.cancel()
+                # Takes its time, as it closes connections to Kafka: a page may open meanwhile.
+                await asyncio.gather(self._asking, return_exceptions=True)
+                self._asking = None
 
     async def _read(self) -> None:
         try:

@@ -117,12 +117,15 @@ async def _create(visit: Visit, draft: Draft) -> Response:
     wrong = await draft_desk.faults(visit.api, fields, STEPS, is_new=True)
     settings = {name: value for name, value in settings_of(fields).items() if value is not None}
     if not wrong:
-        # The same draft is the same request, so that a second click or a step back creates no second program.
+        # The same draft is the same request, so that a second click or a step back creates no second program. Once it
+        # is refused, it is another one: what was in the way may be gone.
         key = str(uuid5(draft.id, repr(sorted(fields.items()))))
         try:
             await visit.api.send("POST", "/programs", settings, key=key)
         except ApiRefusal as refusal:
             wrong = draft_desk.refused(refusal, fields)
+            draft = draft._replace(form=fields | {"refused": key})
+            await draft_desk.save(visit, draft)
     if wrong:
         return await _page(visit, draft, _first_step(wrong), wrong=wrong)
     await draft_desk.finish(visit, draft, settings["name"])

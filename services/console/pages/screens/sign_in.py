@@ -64,5 +64,5 @@ async def sign_out(visit: CurrentVisit) -> Response:
     """End the session."""
     response = visit.go(SIGN_IN)
     if visit.session_or_none is not None:
-        await visit.here.sign_ins.end(response, visit.session)
+        await visit.here.sign_ins.sign_out(response, visit.session)
     return response

@@ -87,11 +87,7 @@ async def revoke_token(visit: CurrentVisit, form: PostedForm, token_id: int) -> 
 @router.post("/sessions/{session_id}/end")
 async def end_session(visit: CurrentVisit, session_id: int) -> Response:
     """End a session: an own one, or, for administrators of all programs, any."""
-    async with visit.here.pool.acquire() as connection, connection.transaction():
-        name = await sessions.end_one(connection, session_id, _whose(visit))
-        if name is not None:
-            await audit_log.record(connection, visit.session.caller.actor, "session.end", session=name)
-    visit.here.sign_ins.forget(session_id)
+    await visit.here.sign_ins.end(session_id, visit.session.caller.actor, _whose(visit))
     return visit.go(f"{_PATH}?done=ended")
 
 

@@ -11,6 +11,7 @@ from starlette.types import Message
 from codewell.access import sessions, tokens
 from codewell.infra.kafka.config import KafkaConfig
 from codewell.infra.postgres.connection import Connection, Pool
+from schemas.usage import Lags
 from services.console.background.lag_reader import LagReader
 from services.console.pages.live import sampler as sampler_module
 from services.console.pages.live import stream as stream_module
@@ -121,6 +122,39 @@ async def test_one_sampler_asks_for_all_and_rests_when_no_page_is_open(
     before = reads
     await asyncio.sleep(0.5)
     assert reads == before
+
+
+class SlowToEnd:
+    """A reader of lags that is asked, and ends when it may."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def read(self) -> Lags:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+            await self.may_end.wait()
+        raise AssertionError
+
+
+async def test_a_page_that_opens_while_the_last_one_closes_gets_figures(
+    connections: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler_module, "INTERVAL_S", 0.02)
+    lag = SlowToEnd()
+    sampler = Sampler(connections, lag)  # type: ignore[arg-type]
+    with sampler.watch(Wanted(system=True), 1) as watcher:
+        await watcher.next()
+    await soon(lag.cancelled)
+    with sampler.watch(Wanted(), 1) as watcher:
+        came = asyncio.create_task(watcher.next())
+        await asyncio.sleep(0)
+        lag.may_end.set()
+        async with asyncio.timeout(5):
+            await came
 
 
 async def test_a_page_too_many_polls(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:

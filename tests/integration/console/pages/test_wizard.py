@@ -124,6 +124,20 @@ async def test_a_step_back_and_a_second_click_create_nothing_more(
     assert [(one["name"], one["codes_max"]) for one in listed] == [("SPRING", 1_000)]
 
 
+async def test_a_refusal_ends_with_its_reason(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    form = form_of((await client.get("/programs/new")).text, "/programs/new")
+    _, page = await sent(client, form, "next", **GENERAL)
+    _, page = await sent(client, form_of(page.text, "/programs/new"), "next", template="{safe 12}")
+    given = {"codes_max": "1,000", "fallback": "LATER"}
+    for _ in range(2):
+        answer, page = await sent(client, form_of(page.text, "/programs/new"), "create", **given)
+        assert answer.status_code == 422
+        assert "There is no program LATER" in page.text
+    assert (await (await consoles.client("admin")).post("/programs", json=settings("LATER"))).status_code == 201
+    answer, _ = await sent(client, form_of(page.text, "/programs/new"), "create")
+    assert answer.headers["location"].partition("?")[0] == "/programs/SPRING"
+
+
 async def test_a_draft_survives_leaving_and_is_the_persons_own(consoles: Consoles, client: httpx.AsyncClient) -> None:
     form = form_of((await client.get("/programs/new")).text, "/programs/new")
     answer, _ = await sent(client, form, "later", **GENERAL)
