@@ -29,8 +29,12 @@ _NO_LIMIT: Final = 2**64
 _POLL_S: Final = 0.1
 WAIT_S: Final = 60.0
 
-# After the snapshot, so that all that it sees is before this place.
-_POSITION: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+# Logged after the snapshot, so that all that it sees is before this place. The commit brings the log to disk up to it,
+# which on an idle database nothing else does for what was logged without one.
+_POSITION: Final = """
+    SELECT (pg_logical_emit_message(true, 'codewell', '') - '0/0')::bigint
+    FROM set_config('synchronous_commit', 'local', true)
+    """
 
 
 class Compared(NamedTuple):
@@ -118,7 +122,9 @@ class _Look:
         async with self.connection.transaction(isolation="repeatable_read", readonly=True):
             # The fold goes on meanwhile.
             await self.connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            position: int = await self.connection.fetchval(_POSITION)
+            # Takes the snapshot.
+            await self.connection.execute("SELECT 1")
+            position: int = await self.watching.fetchval(_POSITION)
             await self._wait_for(position)
             await self.stream.advance(position, self.on_read)
             return await compare(self.connection, self.store)

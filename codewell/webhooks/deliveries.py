@@ -15,18 +15,20 @@ from schemas.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, Web
 ATTEMPTS_SHOWN_MAX: Final = 50
 _ID_MAX: Final = 2**63 - 1
 
-_SELECT: Final = """
+_SELECT: Final = f"""
     SELECT d.id, d.event_id::text, v.type, p.name AS program, v.occurred_at, d.state, d.attempts,
            CASE WHEN d.state = 'waiting' THEN d.next_attempt_at END AS next_attempt_at, d.ended_at,
            t.status, t.error, v.data
     FROM webhook_delivery d JOIN webhook_event v ON v.id = d.event_id LEFT JOIN program p ON p.id = v.program_id
     LEFT JOIN LATERAL (SELECT status, error FROM webhook_attempt a WHERE a.delivery_id = d.id
                        ORDER BY a.number DESC LIMIT 1) t ON true
-    """
+    JOIN webhook_endpoint e ON e.id = d.endpoint_id
+    WHERE d.endpoint_id = $1 AND {SEES_PROGRAM}
+    """  # noqa: S608  constants
 _PAGE: Final = f"""{_SELECT}
-    WHERE d.endpoint_id = $1 AND d.id < $2 AND ($3::text IS NULL OR d.state = $3) ORDER BY d.id DESC LIMIT $4
+    AND d.id < $2 AND ($3::text IS NULL OR d.state = $3) ORDER BY d.id DESC LIMIT $4
     """
-_GET: Final = f"{_SELECT} WHERE d.endpoint_id = $1 AND d.id = $2"
+_GET: Final = f"{_SELECT} AND d.id = $2"
 _ATTEMPTS: Final = """
     SELECT number, ended_at, status, took_ms / 1000.0::float8 AS took_s, error, answer FROM webhook_attempt
     WHERE delivery_id = $1 ORDER BY number DESC LIMIT $2
@@ -39,7 +41,12 @@ _AGAIN: Final = """
             WHERE a.delivery_id = webhook_delivery.id AND a.number = webhook_delivery.attempts)
         THEN webhook_delivery.next_attempt_at ELSE statement_timestamp() END
     """
-_RESEND: Final = f"UPDATE webhook_delivery SET {_AGAIN} WHERE endpoint_id = $1 AND id = $2 RETURNING 1"  # noqa: S608  constants
+_RESEND: Final = f"""
+    UPDATE webhook_delivery SET {_AGAIN}
+    FROM webhook_endpoint e, webhook_event v LEFT JOIN program p ON p.id = v.program_id
+    WHERE endpoint_id = $1 AND webhook_delivery.id = $2 AND e.id = endpoint_id AND v.id = event_id AND {SEES_PROGRAM}
+    RETURNING 1
+    """  # noqa: S608  constants
 _REPLAY: Final = f"""
     WITH wanted AS (
         SELECT v.id FROM webhook_event v JOIN webhook_endpoint e ON e.id = $1
@@ -57,7 +64,7 @@ _REPLAY: Final = f"""
 async def page(
     connection: Connection, webhook_id: int, state: DeliveryState | None, limit: int, before: int | None = None
 ) -> list[WebhookDelivery]:
-    """Up to `limit` deliveries of an endpoint, newest first, with an id below `before`."""
+    """Up to `limit` deliveries that an endpoint may see, newest first, with an id below `before`."""
     rows = await connection.fetch(_PAGE, webhook_id, before or _ID_MAX, state, limit)
     return [WebhookDelivery(**{name: value for name, value in row.items() if name != "data"}) for row in rows]
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from codewell.infra.postgres.connection import Connection
+from codewell.webhooks.events import SEES_PROGRAM
 from schemas.webhooks import DeliveryState, EndpointKind
 
 # Delays before the second and each further attempt (s), as Standard Webhooks proposes: three days in all.
@@ -21,11 +22,17 @@ PER_ENDPOINT_MAX: Final = 4
 FAILURES_MAX: Final = 3
 REST_FIRST_S: Final = 5.0
 REST_MAX_S: Final = 300.0
+# Of one call, while all that is due is withdrawn.
+_ROUNDS_MAX: Final = 50
 
-_LEASE: Final = """
-    UPDATE webhook_delivery d SET attempts = d.attempts + 1,
-        next_attempt_at = statement_timestamp() + make_interval(secs => $1)
-    FROM webhook_event v LEFT JOIN program p ON p.id = v.program_id, webhook_endpoint e
+# A due delivery about a program that its endpoint may see no longer is withdrawn instead.
+_LEASE: Final = f"""
+    UPDATE webhook_delivery d SET attempts = d.attempts + s.sees::integer,
+        next_attempt_at = statement_timestamp() + make_interval(secs => $1),
+        state = CASE WHEN s.sees THEN 'waiting' ELSE 'failed' END,
+        ended_at = CASE WHEN NOT s.sees THEN statement_timestamp() END
+    FROM webhook_event v LEFT JOIN program p ON p.id = v.program_id, webhook_endpoint e,
+        LATERAL (SELECT {SEES_PROGRAM} IS TRUE AS sees) s
     WHERE v.id = d.event_id AND e.id = d.endpoint_id AND d.id = ANY (ARRAY(
         SELECT due.id FROM webhook_endpoint o
         LEFT JOIN unnest($2::bigint[], $3::bigint[]) AS b (endpoint_id, count) ON b.endpoint_id = o.id
@@ -37,12 +44,17 @@ _LEASE: Final = """
             FOR NO KEY UPDATE SKIP LOCKED) due
         WHERE o.active AND o.removed_at IS NULL AND (o.rest_until IS NULL OR o.rest_until <= statement_timestamp())
         ORDER BY coalesce(b.count, 0), due.next_attempt_at, due.id LIMIT $5))
-    RETURNING d.id, d.endpoint_id, e.kind, e.target, d.event_id, v.type, v.occurred_at, p.name, v.data, d.attempts,
-              d.attempts - d.attempts_before
-    """
+    RETURNING s.sees, d.id, d.endpoint_id, e.kind, e.target, d.event_id, v.type, v.occurred_at, p.name, v.data,
+              d.attempts
+    """  # noqa: S608  constants
+# Before any of its deliveries, as all do that change both. Until then it may be sent again.
+_LOCK_ENDPOINT: Final = "SELECT 1 FROM webhook_endpoint WHERE id = $1 FOR NO KEY UPDATE"
+# Returns how many attempts the present round has had.
 _NOTE_ATTEMPT: Final = """
-    INSERT INTO webhook_attempt (delivery_id, number, status, took_ms, error, answer) VALUES ($1, $2, $3, $4, $5, $6)
-    ON CONFLICT DO NOTHING
+    WITH noted AS (
+        INSERT INTO webhook_attempt (delivery_id, number, status, took_ms, error, answer)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING)
+    SELECT attempts - attempts_before FROM webhook_delivery WHERE id = $1
     """
 _SET_DELIVERED: Final = """
     WITH done AS (
@@ -80,7 +92,6 @@ class Delivery(NamedTuple):
     data: str
     attempt: int
     """From 1, all rounds."""
-    attempt_of_round: int
 
 
 class Outcome(NamedTuple):
@@ -103,22 +114,28 @@ async def lease(connection: Connection, lease_s: float, leased: Mapping[int, int
     `leased` is the number that this worker already holds, by endpoint: endpoints with fewer go first, and none has more
     than PER_ENDPOINT_MAX, or one while it fails, so that a slow or dead receiver does not delay the others.
     """
-    rows = await connection.fetch(_LEASE, lease_s, list(leased), list(leased.values()), PER_ENDPOINT_MAX, limit)
-    return [Delivery(*row) for row in rows]
+    arguments = lease_s, list(leased), list(leased.values()), PER_ENDPOINT_MAX, limit
+    for _ in range(_ROUNDS_MAX):
+        rows = await connection.fetch(_LEASE, *arguments)
+        found = [Delivery(*row) for sees, *row in rows if sees]
+        if found or not rows:
+            return found
+    return []
 
 
 async def record(connection: Connection, delivery: Delivery, outcome: Outcome, took_s: float) -> DeliveryState:
     """Record an attempt, and schedule the next one after a failure. Returns the delivery's state."""
     async with connection.transaction():
-        await connection.execute(
+        await connection.execute(_LOCK_ENDPOINT, delivery.endpoint_id)
+        of_round: int = await connection.fetchval(
             _NOTE_ATTEMPT, delivery.id, delivery.attempt, outcome.status, round(took_s * 1000), outcome.error,
             outcome.answer,
         )  # fmt: skip
         if outcome.error is None:
             await connection.execute(_SET_DELIVERED, delivery.id, delivery.endpoint_id)
             return "delivered"
-        ends = outcome.hopeless or outcome.gone or delivery.attempt_of_round >= ATTEMPTS_MAX
-        delay_s = 0.0 if ends else _delay_s(delivery.attempt_of_round, outcome.wait_s)
+        ends = outcome.hopeless or outcome.gone or of_round >= ATTEMPTS_MAX
+        delay_s = 0.0 if ends else _delay_s(of_round, outcome.wait_s)
         await connection.execute(_SET_FAILED, delivery.id, delivery.attempt, ends, delay_s)
         rest_s = min(outcome.wait_s, WAIT_MAX_S)
         await connection.execute(
@@ -128,6 +145,6 @@ async def record(connection: Connection, delivery: Delivery, outcome: Outcome, t
 
 
 def _delay_s(failed: int, wait_s: float) -> float:
-    """The delay (s) after this many failed attempts, at least as long as the receiver asks for."""
-    jittered_s = RETRY_DELAYS_S[failed - 1] * random.uniform(*_JITTER)  # noqa: S311  jitter, not security
+    """The delay (s) after this many failed attempts of a round, at least as long as the receiver asks for."""
+    jittered_s = (0.0, *RETRY_DELAYS_S)[failed] * random.uniform(*_JITTER)  # noqa: S311  jitter, not security
     return max(jittered_s, min(wait_s, WAIT_MAX_S))

@@ -19,7 +19,7 @@ from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.kafka.clients import started_producer, wait_until_up
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing.claim import Claims
-from codewell.lifecycle import stream_audit
+from codewell.lifecycle import slot, stream_audit
 from codewell.lifecycle.publisher import publisher
 from codewell.lifecycle.stream import Stream
 from codewell.lifecycle.stream_audit import StreamVerdict
@@ -146,6 +146,15 @@ async def test_a_code_that_was_given_again_and_is_gone_is_no_breach_of_a_later_e
         assert (await check(connections, kafka_bootstrap, prefix)).is_clean
     events = await stream_consumer.consume(kafka_bootstrap, prefix + TOPIC)
     assert [one.type for one in events].count("code-attached") == 1
+
+
+async def test_the_place_that_is_waited_for_is_on_disk_at_once(connection: Connection, bystander: Connection) -> None:
+    await connection.execute("SET synchronous_commit = off")
+    # Without a commit, as reading does that tidies up a page.
+    await bystander.execute("SELECT pg_logical_emit_message(false, 'test', '')")
+    before: int = await bystander.fetchval("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+    position = await connection.fetchval(stream_audit._POSITION)
+    assert before < position <= await slot.position(connection)
 
 
 async def cut_off(kafka: str, prefix: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from codewell.infra.postgres.connection import Connection
+from codewell.errors import ProgramRefused
+from codewell.infra.postgres.connection import Connection, Pool
 from codewell.keys.master_keys import MasterKeys
 from codewell.pool.minter_cache import Minters
 from codewell.webhooks import deliveries, endpoints, leases, secrets
@@ -19,6 +20,7 @@ from tests.integration.webhooks.conftest import DATA, KEYS, Sending, event, publ
 from tests.support.factories import program
 from tests.support.remote_server import Answering, Asked, RemoteServer, Reply, remote_server, reply
 from tests.support.running import until
+from tests.support.stock import until_waiting
 
 
 def answering(status: int = 200, **headers: str) -> Answering:
@@ -298,6 +300,65 @@ async def test_a_lease_that_ended_is_taken_over_and_its_holder_fails_nothing(con
     assert await leases.lease(connection, 60, {}, 10) == []
     await leases.record(connection, second, leases.Outcome(200, None), 1)
     assert await states(connection, webhook.id) == ["delivered"]
+
+
+async def test_what_is_sent_again_during_its_last_attempt_begins_anew_at_once(connection: Connection) -> None:
+    webhook, _ = await subscribe(connection, "https://example.com/hook")
+    await publish(connection, event())
+    for _ in range(leases.ATTEMPTS_MAX):
+        await connection.execute("UPDATE webhook_delivery SET next_attempt_at = now()")
+        await connection.execute("UPDATE webhook_endpoint SET rest_until = NULL")
+        [last] = await leases.lease(connection, 60, {}, 10)
+        if last.attempt < leases.ATTEMPTS_MAX:
+            await leases.record(connection, last, leases.Outcome(500, "no"), 1)
+    async with connection.transaction():
+        await deliveries.resend(connection, webhook.id, last.id)
+    assert await leases.record(connection, last, leases.Outcome(500, "no"), 1) == "waiting"
+    assert await states(connection, webhook.id) == ["waiting"]
+    await connection.execute("UPDATE webhook_endpoint SET rest_until = NULL")
+    [again] = await leases.lease(connection, 60, {}, 10)
+    assert again.attempt == leases.ATTEMPTS_MAX + 1
+
+
+async def test_an_attempt_is_recorded_after_what_was_sent_again_meanwhile(
+    connections: Pool, connection: Connection, bystander: Connection
+) -> None:
+    webhook, _ = await subscribe(connection, "https://example.com/hook")
+    await publish(connection, event())
+    [leased] = await leases.lease(connection, 60, {}, 10)
+    async with connections.acquire() as other:
+        async with bystander.transaction():
+            await endpoints.lock(bystander, webhook.id)
+            recording = asyncio.ensure_future(leases.record(other, leased, leases.Outcome(500, "no"), 1))
+            await until_waiting(connection)
+            # Neither waits for the other.
+            await deliveries.resend(bystander, webhook.id, leased.id)
+        assert await recording == "waiting"
+
+
+async def test_events_of_a_program_that_left_the_groups_are_neither_sent_nor_shown(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "PER_ENDPOINT_MAX", 2)
+    spring = await program(connection, Minters(None), "SPRING", groups=["a"])
+    other = await program(connection, Minters(None), "OTHER", groups=["a", "b"])
+    webhook, _ = await subscribe(connection, "https://example.com/hook", groups=["a"])
+    await publish(connection, *(event(spring.id) for _ in range(3)))
+    [stays] = await publish(connection, event(other.id))
+    shown = await deliveries.page(connection, webhook.id, None, 10)
+    assert len(shown) == 4
+    await connection.execute("UPDATE program SET groups = '{b}' WHERE id = $1", spring.id)
+    # Those before it are more than are leased at once.
+    [leased] = await leases.lease(connection, 60, {}, 10)
+    assert leased.event_id == stays
+    assert sorted(await states(connection, webhook.id)) == ["failed"] * 3 + ["waiting"]
+    assert [one.id for one in await deliveries.page(connection, webhook.id, None, 10)] == [leased.id]
+    gone = next(one.id for one in shown if one.id != leased.id)
+    with pytest.raises(ProgramRefused):
+        await deliveries.get(connection, webhook.id, gone)
+    with pytest.raises(ProgramRefused):
+        await deliveries.resend(connection, webhook.id, gone)
+    assert sorted(await states(connection, webhook.id)) == ["failed"] * 3 + ["waiting"]
 
 
 async def test_a_repeated_event_is_delivered_once_and_what_is_withdrawn_not_at_all(connection: Connection) -> None:
