@@ -84,12 +84,12 @@ GUARDS: Final = (
         (
             Edit(
                 "services/generator/webhook_sender.py",
-                "            outcome = await self._send(delivery, keys, message)\n"
+                "            outcome = await self._send(delivery, stored, message)\n"
                 "            reach(Failpoint.NOTIFIED)\n",
                 "            async with self._pool.acquire() as connection:\n"
                 "                await leases.record(connection, delivery, Outcome(200, None), 0.1)\n"
                 "            reach(Failpoint.NOTIFIED)\n"
-                "            outcome = await self._send(delivery, keys, message)\n",
+                "            outcome = await self._send(delivery, stored, message)\n",
             ),
         ),
         (),

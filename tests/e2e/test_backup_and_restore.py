@@ -82,7 +82,7 @@ async def test_a_restore_into_a_new_cluster_loses_no_answer_and_issues_on(tmp_pa
         assert "180 answers in Kafka: repaired 120 of 120 differences." in said
         assert (await site.run("migrate")).is_done().out == "The schema is up to date.\n"
         logins = users(await site.page("users"))
-        assert logins.keys() == {"issuer", "generator", "console"}
+        assert logins.keys() == {"issuer", "generator", "console", "lifecycle"}
         async with issuer(site, logins["issuer"]):
             more = await site.send("later", 150)
         assert len(more) == 150
