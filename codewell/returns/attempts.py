@@ -12,9 +12,10 @@ from typing import Final, TypeAlias, TypeVar
 import asyncpg
 
 from codewell.codes.locks import lock_codes
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.profiles.deciding_lock import wait_for_deciding
-from codewell.returns.queries import Raced, columns
+from codewell.returns.queries import Raced
 
 # Each attempt but the first follows a change of one of the codes by somebody else, so a third is rare.
 _ATTEMPTS_MAX: Final = 20
@@ -78,7 +79,7 @@ async def until_settled(connection: Connection, work: Callable[[EarlierAttempts]
     for _ in range(_ATTEMPTS_MAX):
         try:
             if to_let_go:
-                attempt.let_go.extend(await connection.fetch(_LET_GO, *columns(to_let_go, 4)))
+                attempt.let_go.extend(await connection.fetch(_LET_GO, *columns_of(to_let_go, 4)))
                 await wait_for_deciding(connection)
                 attempt.awaited.update(code[2:] for code in to_let_go)
                 to_let_go = []
@@ -99,4 +100,4 @@ async def keep_others(
     kept = [row for row in let_go if (row["block_id"], row["position"]) not in gone]
     if kept:
         await lock_codes(connection, [(row["block_id"], row["position"]) for row in kept])
-        await connection.execute(_KEEP, *columns((tuple(row.values()) for row in kept), 8))
+        await connection.execute(_KEEP, *columns_of((tuple(row.values()) for row in kept), 8))

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from codewell.codes.locks import lock_blocks
 from codewell.codes.state import USED_OR_HELD
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
-from codewell.returns.queries import Raced, columns
+from codewell.returns.queries import Raced
 
 _BLOCK: Final = """
     INSERT INTO block (program_id, kind, size, expires_at, fields, origin, created_at)
@@ -107,21 +108,21 @@ async def move(
     Locks the blocks of `voids` too, so that `void_pooled` finds them locked in one order with the others.
     """
     fresh = [code[:4] for code in codes if code[:2] not in known]
-    if _count(await connection.execute(_MARK_NEW, *columns(fresh, 4))) != len(fresh):
+    if _count(await connection.execute(_MARK_NEW, *columns_of(fresh, 4))) != len(fresh):
         raise Raced
     if len(fresh) < len(codes):
-        await connection.execute(_MARK_KNOWN, *columns((code[:4] for code in codes if code[:2] in known), 4))
+        await connection.execute(_MARK_KNOWN, *columns_of((code[:4] for code in codes if code[:2] in known), 4))
     counts = Counter(code.block_id for code in codes)
     await lock_blocks(connection, counts.keys() | {block_id for block_id, _ in voids})
     await connection.execute(_COUNT_MOVED, list(counts), list(counts.values()))
     await connection.execute(
-        _TEXTS, *columns(((code.moved_to, code.moved_position, code.program_id, code.text) for code in codes), 4)
+        _TEXTS, *columns_of(((code.moved_to, code.moved_position, code.program_id, code.text) for code in codes), 4)
     )
 
 
 async def delete(connection: Connection, places: Sequence[tuple[int, int]]) -> None:
     """Delete the attached codes at these places. Raises Raced."""
-    if _count(await connection.execute(_DELETE, *columns(places, 2))) != len(places):
+    if _count(await connection.execute(_DELETE, *columns_of(places, 2))) != len(places):
         raise Raced
     counts = Counter(block_id for block_id, _ in places)
     await lock_blocks(connection, counts)
@@ -131,7 +132,7 @@ async def delete(connection: Connection, places: Sequence[tuple[int, int]]) -> N
 async def void_pooled(connection: Connection, places: Sequence[tuple[int, int]]) -> None:
     """Delete codes of the pool, whose states are locked, so that no later request gets them. Raises Raced."""
     await lock_blocks(connection, {block_id for block_id, _ in places})
-    if await connection.fetchval(_VOID, *columns(places, 2)) != len(places):
+    if await connection.fetchval(_VOID, *columns_of(places, 2)) != len(places):
         raise Raced
 
 

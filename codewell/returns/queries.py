@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from codewell.codes.state import DELETED, HELD, USED_OR_HELD
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 
 _REQUESTS: Final = """
@@ -141,7 +142,7 @@ async def receipts(connection: Connection, ids: Sequence[UUID]) -> list[asyncpg.
 
 async def states(connection: Connection, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], asyncpg.Record]:
     """Lock and read the states of the codes at these places; those to which nothing happened are left out."""
-    rows = await connection.fetch(_STATES, *columns(places, 2))
+    rows = await connection.fetch(_STATES, *columns_of(places, 2))
     return {(row["block_id"], row["position"]): row for row in rows}
 
 
@@ -149,7 +150,7 @@ async def assigned(
     connection: Connection, codes: Iterable[tuple[int, str, int, int]]
 ) -> dict[tuple[int, int], asyncpg.Record]:
     """Which of these (program, profile, block, position) are everybody's, were given again, or would be."""
-    rows = await connection.fetch(_ASSIGNED, *columns(codes, 4))
+    rows = await connection.fetch(_ASSIGNED, *columns_of(codes, 4))
     return {(row["block_id"], row["position"]): row for row in rows}
 
 
@@ -164,14 +165,14 @@ async def store(connection: Connection, rows: Iterable[tuple[UUID, tuple[Any, ..
     ends = list(accumulate(map(len, alike.values())))
     parts = [(*facts, end - len(ids) + 1, end) for (facts, ids), end in zip(alike.items(), ends, strict=True)]
     try:
-        await connection.execute(_STORE, list(chain.from_iterable(alike.values())), *columns(parts, 10))
+        await connection.execute(_STORE, list(chain.from_iterable(alike.values())), *columns_of(parts, 10))
     except asyncpg.UniqueViolationError as error:
         raise Raced from error
 
 
 async def end(connection: Connection, rows: Iterable[tuple[UUID, int, str, str]]) -> None:
     """End quarantines, as (request, ordinal, outcome, reason)."""
-    await connection.execute(_END, *columns(rows, 4))
+    await connection.execute(_END, *columns_of(rows, 4))
 
 
 async def due(connection: Connection, limit: int) -> list[UUID]:
@@ -181,7 +182,7 @@ async def due(connection: Connection, limit: int) -> list[UUID]:
 
 async def count_returns(connection: Connection, counts: Mapping[tuple[int, datetime], int]) -> None:
     """Count codes that come back or wait for it, by program and time of attachment."""
-    await connection.execute(_COUNT_RETURNS, *columns(((*key, number) for key, number in counts.items()), 3))
+    await connection.execute(_COUNT_RETURNS, *columns_of(((*key, number) for key, number in counts.items()), 3))
 
 
 async def shares(connection: Connection, program_ids: Iterable[int]) -> Mapping[int, tuple[int, int]]:
@@ -203,11 +204,5 @@ async def hidden(connection: Connection, ids: Iterable[UUID], groups: Sequence[s
 
 async def now_at(connection: Connection, codes: Iterable[tuple[int, str]]) -> dict[tuple[int, str], asyncpg.Record]:
     """Where codes that came back are now, by (program, text), and the request and profile that have them there."""
-    rows = await connection.fetch(_NOW_AT, *columns(codes, 2))
+    rows = await connection.fetch(_NOW_AT, *columns_of(codes, 2))
     return {(row["program_id"], row["text"]): row for row in rows}
-
-
-def columns(rows: Iterable[Sequence[Any]], count: int) -> Sequence[Sequence[Any]]:
-    """The `count` columns of these rows, as parameters of a statement."""
-    found = list(map(list, zip(*rows, strict=True)))
-    return found or [[] for _ in range(count)]
