@@ -39,7 +39,10 @@ def child_commands(parent: int) -> dict[int, list[str]]:
     found = {}
     for pid, process in _processes().items():
         if process.parent == parent:
-            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0")
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
             if words:
                 found[pid] = words.split("\0")
     return found

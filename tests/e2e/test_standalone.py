@@ -52,15 +52,16 @@ def memory_bytes(pid: int) -> int:
     """What a process and all below it take, shared pages counted once."""
     total = 0
     for one in descendants(pid):
-        lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
     return total
 
 
 def workers(stack: Stack, service: str) -> list[int]:
     found = []
     for pid in descendants(stack.process.pid):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
             if words[1:4] == ["-m", "services.standalone.worker", service]:
                 found.append(pid)
