@@ -3,6 +3,7 @@
 import asyncio
 import email.utils
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from codewell_client.errors import Problem, ShopTimeout, problem_class
+from codewell_client.errors import InvalidRequest, Problem, ShopTimeout, problem_class
 from codewell_client.uuid7 import uuid7
 
 TIMEOUT_S: Final = 15.0
@@ -22,6 +23,7 @@ PAUSE_MAX_S: Final = 2.0
 # The service is restarting or busy, a proxy lost it, or a copy of the call is in progress.
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 _CONFLICT: Final = 409
+_HEADER: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,17 @@ class Shop:
     idempotency key, a new one unless you give yours, so that a repeated call has one effect. Give the order's id with
     the step (`order-7:activate`) to repeat a call after a crash of your own process.
 
-    Every method raises Problem or one of its classes, and ShopTimeout. `http` replaces the HTTP client, for proxies and
-    certificates; it is not closed then.
+    Every method raises Problem or one of its classes, and ShopTimeout; ValueError for a URL, a token or a key that HTTP
+    can't carry. `http` replaces the HTTP client, for proxies and certificates; it is not closed then.
     """
 
     def __init__(
         self, url: str, token: str, *, timeout_s: float = TIMEOUT_S, http: httpx.AsyncClient | None = None
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("url must begin with http:// or https://.")
         self._api = f"{url.rstrip('/')}/api/v1"
+        _check_header("The token", token)
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._timeout_s = timeout_s
         self._owns_http = http is None
@@ -155,20 +160,27 @@ class Shop:
     async def _call(
         self, method: str, path: str, body: Mapping[str, str] | None = None, key: str | None = None
     ) -> CodeRecord:
-        headers = self._headers | ({} if key is None else {"Idempotency-Key": key})
+        headers = self._headers
+        if key is not None:
+            _check_header("idempotency_key", key)
+            headers = headers | {"Idempotency-Key": key}
         ends = time.monotonic() + self._timeout_s
         pause_s = PAUSE_S
         while True:
-            failure: Problem | httpx.TransportError
+            failure: Problem | httpx.RequestError | TimeoutError
             try:
-                response = await self._http.request(method, self._api + path, json=body, headers=headers)
+                # The limits of an HTTP client are for each wait: of a response that comes in drops, for each drop.
+                async with asyncio.timeout(ends - time.monotonic()):
+                    response = await self._http.request(method, self._api + path, json=body, headers=headers)
                 if response.is_success:
                     return _record(response)
                 failure = _problem(response)
                 if not _may_repeat(failure):
                     raise failure
-            except httpx.TransportError as error:
+            except (httpx.RequestError, TimeoutError) as error:
                 failure = error
+            except httpx.InvalidURL as error:
+                raise InvalidRequest(414, "This is too long for a program, a code or a context.") from error
             asked_s = failure.retry_after_s if isinstance(failure, Problem) else None
             wait_s = random.uniform(pause_s / 2, pause_s) if asked_s is None else asked_s  # noqa: S311
             if time.monotonic() + wait_s > ends:
@@ -182,7 +194,13 @@ class Shop:
 
 
 def _part(text: str) -> str:
-    return quote(text, safe="")
+    # Dots alone would lead to another path.
+    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
+
+
+def _check_header(name: str, text: str) -> None:
+    if _HEADER.fullmatch(text) is None:
+        raise ValueError(f"{name} must be printable ASCII without spaces around it, as HTTP carries it in a header.")
 
 
 def _may_repeat(problem: Problem) -> bool:

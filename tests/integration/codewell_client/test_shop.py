@@ -60,10 +60,12 @@ async def test_a_key_makes_many_calls_one(consoles: Consoles) -> None:
 
 @pytest.mark.usefixtures("program")
 async def test_refusals_are_typed(consoles: Consoles) -> None:
-    redeemer = await shop(consoles, "redeem", misses_per_minute=2)
+    redeemer = await shop(consoles, "redeem", misses_per_minute=3)
     with pytest.raises(NotFound, match="no code") as caught:
         await redeemer.look_up("SPRING", "SPRING-AAAA!")
     assert caught.value.request_id
+    with pytest.raises(NotFound, match="no code"):
+        await redeemer.look_up("SPRING", "..")
     with pytest.raises(Forbidden):
         await redeemer.attach("SPRING", "p-1")
     with pytest.raises(Unauthorized):

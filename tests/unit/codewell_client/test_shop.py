@@ -1,6 +1,8 @@
 """The HTTP client repeats what may be repeated, with one key, and gives errors as types."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +35,7 @@ CODE: dict[str, object] = {
 class Service:
     """Gives these responses in turn, the last one for ever, and keeps the requests."""
 
-    def __init__(self, *responses: httpx.Response | type[httpx.TransportError]) -> None:
+    def __init__(self, *responses: httpx.Response | type[httpx.RequestError]) -> None:
         self._responses = list(responses)
         self.requests: list[httpx.Request] = []
 
@@ -105,6 +107,16 @@ async def test_a_code_with_a_slash_is_looked_up() -> None:
     assert "idempotency-key" not in service.requests[0].headers
 
 
+@pytest.mark.parametrize("code", [".", ".."])
+async def test_a_code_of_dots_is_looked_up(code: str) -> None:
+    service = Service(refused(404))
+    with pytest.raises(NotFound):
+        await service.shop().look_up("SPRING", code)
+
+    path = service.requests[0].url.raw_path.decode()
+    assert path == f"/api/v1/programs/SPRING/codes/{code.replace('.', '%2E')}"
+
+
 async def test_look_ups_and_reissues_say_their_context() -> None:
     service = Service(ok())
     await service.shop().look_up("SPRING", "A", context="c&1 ü")
@@ -121,6 +133,7 @@ async def test_look_ups_and_reissues_say_their_context() -> None:
         httpx.ConnectError,
         httpx.ReadTimeout,
         httpx.RemoteProtocolError,
+        httpx.DecodingError,
         refused(503, {"retry-after": "0"}),
         refused(429, {"retry-after": "0"}),
         refused(409, {"retry-after": "0"}),
@@ -130,7 +143,7 @@ async def test_look_ups_and_reissues_say_their_context() -> None:
     ids=str,
 )
 async def test_a_transient_failure_is_repeated_with_the_same_key(
-    failure: httpx.Response | type[httpx.TransportError],
+    failure: httpx.Response | type[httpx.RequestError],
 ) -> None:
     service = Service(failure, failure, ok())
     await service.shop().attach("SPRING", "p-1")
@@ -218,7 +231,7 @@ async def test_a_wait_beyond_the_time_limit_is_not_begun() -> None:
     ids=["no response", "busy"],
 )
 async def test_attempts_end_with_the_time_limit(
-    failure: httpx.Response | type[httpx.TransportError], check: Callable[[Exception], bool]
+    failure: httpx.Response | type[httpx.RequestError], check: Callable[[Exception], bool]
 ) -> None:
     service = Service(failure)
     with pytest.raises((ShopTimeout, Problem)) as caught:
@@ -241,3 +254,48 @@ async def test_a_client_that_was_given_stays_open() -> None:
         await opened.look_up("SPRING", "A")
     assert not http.is_closed
     await http.aclose()
+
+
+async def test_a_response_that_comes_in_drops_ends_with_the_time_limit() -> None:
+    is_closed = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+        is_closed.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    begun = time.monotonic()
+    async with server, Shop(f"http://127.0.0.1:{port}", "secret", timeout_s=0.3) as opened:
+        with pytest.raises(ShopTimeout, match=r"within 0\.3 s"):
+            await asyncio.wait_for(opened.activate("SPRING", "A"), 10)
+        assert time.monotonic() - begun < 3
+        await asyncio.wait_for(is_closed.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "key", "words"),
+    [
+        ("localhost:8080", "secret", "k", "http://"),
+        ("http://codewell", "secret\n", "k", "token"),
+        ("http://codewell", "", "k", "token"),
+        ("http://codewell", "secret", "Bestellung-ü", "idempotency_key"),
+        ("http://codewell", "secret", "order\n7", "idempotency_key"),
+    ],
+)
+async def test_what_no_request_can_carry_is_refused_at_once(url: str, token: str, key: str, words: str) -> None:
+    service = Service(ok())
+    http = httpx.AsyncClient(transport=httpx.MockTransport(service._respond))
+    with pytest.raises(ValueError, match=words):
+        await Shop(url, token, http=http).activate("SPRING", "A", idempotency_key=key)
+
+    assert not service.requests
+
+
+async def test_a_code_too_long_for_a_url_is_an_invalid_request() -> None:
+    with pytest.raises(InvalidRequest, match="too long"):
+        await Service(ok()).shop().look_up("SPRING", "A" * 70_000)
