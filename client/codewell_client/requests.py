@@ -13,7 +13,11 @@ from codewell_client.uuid7 import uuid7
 VALUE_BYTES_MAX: Final = 256 * 1024
 PROGRAMS_MAX: Final = 16
 _ID: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
-_SHORT_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+_NAME: Final = "[A-Za-z0-9_]{1,64}"
+_SHORT_NAME: Final = re.compile(_NAME)
+_PLACEHOLDER_START: Final = "{loyalty."
+_PLACEHOLDER: Final = re.compile(rf"\{{loyalty\.({_NAME})\.([a-z_]{{1,64}})\}}")
+_WORD: Final = "promocode"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,7 @@ class MessageRender:
     def __post_init__(self) -> None:
         _check_ids(profile_id=self.profile_id, campaign_id=self.campaign_id, message_id=self.message_id)
         _check_programs(self.programs)
-        if not self.programs and (self.template is None or "{loyalty." not in self.template):
-            raise ValueError("Name a program: in programs, or in the template as {loyalty.NAME.promocode}.")
+        _check_programs_in_all({*self.programs, *_programs_of(self.template or "")})
         _check_deadline(self.deadline)
 
     def data(self) -> dict[str, Any]:
@@ -131,6 +134,21 @@ def _check_programs(names: Sequence[str]) -> None:
             raise ValueError(f"{name!r} is no short name: it has 1 to 64 letters, digits and _.")
     if len(names) > PROGRAMS_MAX:
         raise ValueError(f"A request may name {PROGRAMS_MAX} programs, not {len(names)}.")
+
+
+def _programs_of(template: str) -> list[str]:
+    """The programs that the template names. Other words than promocode in its placeholders belong to other systems."""
+    found: list[tuple[str, str]] = _PLACEHOLDER.findall(template)
+    if len(found) != template.count(_PLACEHOLDER_START):
+        raise ValueError("template has a broken placeholder: write {loyalty.NAME.promocode} with a short name.")
+    return [name for name, word in found if word == _WORD]
+
+
+def _check_programs_in_all(names: set[str]) -> None:
+    if not names:
+        raise ValueError("Name a program: in programs, or in the template as {loyalty.NAME.promocode}.")
+    if len(names) > PROGRAMS_MAX:
+        raise ValueError(f"programs and template may name {PROGRAMS_MAX} programs together, not {len(names)}.")
 
 
 def _check_deadline(deadline: datetime | None) -> None:

@@ -184,9 +184,12 @@ async def test_a_loop_that_is_left_early_leaves_nothing(site: Site) -> None:
 async def test_answers_come_on_a_topic_of_the_senders_own(site: Site) -> None:
     await site.program("A", 10)
     topic = f"{site.prefix}answers-to-us"
+    # What the client would refuse stands for what a later Codewell refuses.
+    unread = message("p-1", "A")
+    object.__setattr__(unread, "template", "{loyalty.A.promocode} {loyalty.}")
     async with site.own_topic(topic, 3), site.issuer(reply_topics=topic), opened(site, reply_topic=topic) as sender:
         answer = await sender.ask(message("p-1", "A"))
-        broken = await sender.ask(message("p-1", template="{loyalty.A.promocode} {loyalty.}"))
+        broken = await sender.ask(unread)
         [record, _] = await site.came("answers-to-us", 2)
     assert isinstance(answer, Attached)
     assert json.loads(record.value)["request_id"] == str(answer.request_id)

@@ -28,11 +28,13 @@ def step(**given: object) -> ScenarioStep:
     [
         render(),
         render(programs=(), template="Hello! {loyalty.A.promocode} ü"),
+        render(template="{loyalty.A.promocode} {loyalty.B.other} {loyalty.A.promocode}"),
+        render(template="".join(f"{{loyalty.B{n}.promocode}}" for n in range(PROGRAMS_MAX - 1))),
         render(programs=("A", "B"), message_id="m-1", preview=True, deadline=DEADLINE),
         step(),
         step(preview=True, deadline=DEADLINE),
     ],
-    ids=["programs", "template", "all", "step", "whole step"],
+    ids=["programs", "template", "other placeholders", "sixteen programs", "all", "step", "whole step"],
 )
 def test_a_request_is_what_the_issuer_reads(request_: Request) -> None:
     event = events.DATA_OF_TYPE[request_.type].model_validate_json(encode(request_))
@@ -53,6 +55,10 @@ def test_a_request_is_what_the_issuer_reads(request_: Request) -> None:
         (lambda: render(programs=["A"] * (PROGRAMS_MAX + 1)), "16"),
         (lambda: render(programs=(), template="Hello!"), "loyalty.NAME.promocode"),
         (lambda: render(programs=()), "Name a program"),
+        (lambda: render(programs=(), template="{loyalty.A.other}"), "Name a program"),
+        (lambda: render(template="{loyalty.a-b.promocode}"), "broken placeholder"),
+        (lambda: render(template="{loyalty.A.promocode"), "broken placeholder"),
+        (lambda: render(template="".join(f"{{loyalty.B{n}.promocode}}" for n in range(PROGRAMS_MAX))), "together"),
         (lambda: render(deadline=datetime(2026, 12, 1)), "time zone"),  # noqa: DTZ001
         (lambda: step(program="a-b"), "short name"),
         (lambda: step(scenario_id=""), "scenario_id"),
