@@ -10,6 +10,7 @@ from uuid import UUID
 
 ATTACHED_TYPE: Final = "dev.codewell.codes-attached.v1"
 REFUSED_TYPE: Final = "dev.codewell.codes-refused.v1"
+UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class Reason(StrEnum):
@@ -108,7 +109,7 @@ Answer: TypeAlias = Attached | Refused
 
 
 def parse(event_type: str, event_id: str, time: str | None, value: bytes) -> Answer:
-    """An answer from its event. Raises ValueError or KeyError when it is none that this version reads."""
+    """An answer from its event. Raises one of UNREADABLE when it is none that this version reads."""
     data = json.loads(value)
     decided_at, preview = _moment(time), data.get("preview") or False
     if event_type == ATTACHED_TYPE:

@@ -147,7 +147,7 @@ class Replies:
             answer = answers.parse(
                 attributes["ce_type"], attributes["ce_id"], None if time is None else time.decode(), record.value
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except answers.UNREADABLE as error:
             place = f"{record.topic}, partition {record.partition}, offset {record.offset}"
             for future in waiting:
                 if not future.done():

@@ -1,12 +1,13 @@
-"""A record in a reply topic whose header names are not UTF-8: aiokafka raises on it, and the sender listens on."""
+"""Records in a reply topic that cannot be read: the sender listens on, and no other answer is lost with them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
-from codewell_client import replies
+from codewell_client import InvalidAnswer, Refused, replies
 from codewell_client.replies import Replies
 
 A, B = TopicPartition("replies", 0), TopicPartition("replies", 1)
@@ -72,3 +73,27 @@ async def test_it_is_stepped_over_and_no_other_is_lost(reading: list[tuple[int, 
         if len(reading) == len(wanted):
             break
     assert sorted(reading) == wanted
+
+
+@pytest.mark.parametrize(
+    "value", [b"[]", b"null", b'{"request_id": 1, "profile_id": "p", "refusals": []}', b"[" * 100_000], ids=range(4)
+)
+async def test_an_answer_of_another_shape_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
+    monkeypatch.setattr(replies, "AIOKafkaConsumer", lambda **_: Consumer())
+    opened = Replies(["replies"], None, {})
+    first, second = opened.expect(b"first"), opened.expect(b"second")
+    good = json.dumps({"request_id": None, "profile_id": "p", "refusals": []}).encode()
+
+    opened._hand_out_all({A: [answer(b"first", value), answer(b"second", good)]})
+
+    assert isinstance(first.exception(), InvalidAnswer)
+    assert isinstance(second.result(), Refused)
+
+
+def answer(correlation_id: bytes, value: bytes) -> ConsumerRecord:
+    headers = (
+        ("ce_id", b"e-1"),
+        ("ce_type", b"dev.codewell.codes-refused.v1"),
+        (replies.CORRELATION_ID, correlation_id),
+    )
+    return ConsumerRecord(A.topic, A.partition, 0, 0, 0, None, value, None, 0, len(value), headers)
