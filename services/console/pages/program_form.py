@@ -14,6 +14,7 @@ from schemas.moments import ZONE
 from schemas.program import FALLBACK_REASONS, Program, ProgramSettings
 from schemas.uses import uses_default
 from services.console.pages.forms import Form
+from services.console.pages.numbers import whole_number
 
 Fields = dict[str, str]
 
@@ -251,8 +252,8 @@ def _count(number: int | None) -> str:
 
 def _number(text: str) -> int | str | None:
     """A whole number, with or without separators; what is none stays a text, which is refused."""
-    plain = re.sub(r"[,\s_']", "", text)
-    return int(plain) if re.fullmatch(r"\d{1,30}", plain, re.ASCII) else (text or None)
+    found = whole_number(text)
+    return (text or None) if found is None else found
 
 
 def _duration(fields: Mapping[str, str], name: str) -> str | None:
