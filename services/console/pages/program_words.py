@@ -1,8 +1,9 @@
 """How pages say what a program is like: its state, its source and its remote service, as words with a tone."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
+from schemas.moments import ZONE
 from schemas.overview import Circuit, ProgramState
 from schemas.program import Program
 from services.console.pages.program_labels import label_of
@@ -31,9 +32,9 @@ def state_badge(program: Program, state: ProgramState, now: datetime) -> Badge:
         case "ended":
             return Badge(_("ended"), icon="clock")
         case "not started" if program.valid_from is not None:
-            return Badge(_starts(program.valid_from - now), "busy", "clock")
+            return Badge(_starts(program.valid_from, now), "busy", "clock")
         case _ if program.valid_until is not None and program.valid_until - now <= ENDS_SOON:
-            return Badge(_ends(program.valid_until - now), "warn", "clock")
+            return Badge(_ends(program.valid_until, now), "warn", "clock")
         case _:
             return Badge(_("active"), "good", "check")
 
@@ -116,13 +117,24 @@ def _on(is_on: bool) -> str:
     return _("on") if is_on else _("off")
 
 
-def _starts(left: timedelta) -> str:
+def _starts(at: datetime, now: datetime) -> str:
+    left = at - now
     if left.days:
         return ngettext("starts in %(num)d day", "starts in %(num)d days", left.days) % {"num": left.days}
-    return _("starts today") if left > _HOUR else _("starts within the hour")
+    if left <= _HOUR:
+        return _("starts within the hour")
+    return _("starts today") if _day(at) == _day(now) else _("starts tomorrow")
 
 
-def _ends(left: timedelta) -> str:
+def _ends(at: datetime, now: datetime) -> str:
+    left = at - now
     if left.days:
         return ngettext("ends in %(num)d day", "ends in %(num)d days", left.days) % {"num": left.days}
-    return _("ends today") if left > _HOUR else _("ends within the hour")
+    if left <= _HOUR:
+        return _("ends within the hour")
+    # An end at midnight is the end of the day before.
+    return _("ends today") if _day(at - timedelta.resolution) == _day(now) else _("ends tomorrow")
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(ZONE.get()).date()

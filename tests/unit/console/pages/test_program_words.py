@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from schemas.events import AnsweredReason
+from schemas.moments import ZONE, zone_named
 from schemas.program import Program
 from services.console.pages import refusal_words
 from services.console.pages.program_words import Badge, circuit_badge, duration, facts_of, state_badge
@@ -23,6 +24,8 @@ def program(**given: object) -> Program:
     [
         (timedelta(days=3, hours=5), "ends in 3 days"),
         (timedelta(days=1), "ends in 1 day"),
+        (timedelta(hours=13), "ends tomorrow"),
+        (timedelta(hours=12), "ends today"),
         (timedelta(hours=5), "ends today"),
         (timedelta(minutes=5), "ends within the hour"),
         (timedelta(days=15), "active"),
@@ -30,6 +33,28 @@ def program(**given: object) -> Program:
 )
 def test_an_active_program_says_when_it_ends(left: timedelta, words: str) -> None:
     assert state_badge(program(valid_until=NOW + left), "active", NOW).words == words
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(hours=23), "starts tomorrow"),
+        (timedelta(hours=12), "starts tomorrow"),
+        (timedelta(hours=11), "starts today"),
+        (timedelta(minutes=5), "starts within the hour"),
+    ],
+)
+def test_a_program_says_when_it_starts(left: timedelta, words: str) -> None:
+    assert state_badge(program(valid_from=NOW + left), "not started", NOW).words == words
+
+
+def test_days_are_those_of_the_consoles_time_zone() -> None:
+    before = ZONE.set(zone_named("Pacific/Auckland"))
+    try:
+        # There, it is 01:00 on 2 March.
+        assert state_badge(program(valid_from=NOW + timedelta(hours=13)), "not started", NOW).words == "starts today"
+    finally:
+        ZONE.reset(before)
 
 
 def test_other_states_have_their_words() -> None:
