@@ -179,11 +179,18 @@ def _givers(fields: Mapping[str, str]) -> list[str]:
 def _amounts(fields: Mapping[str, str]) -> list[str]:
     found = []
     if fields.get("codes_max"):
-        found.append(_("It may have %(most)s codes in all.") % {"most": fields["codes_max"]})
+        text = _("It may have one code in all.") if fields["codes_max"] == "1" else _(
+            "It may have %(most)s codes in all."
+        )  # fmt: skip
+        found.append(text % {"most": fields["codes_max"]})
     if fields.get("pool_max"):
-        found.append(_("Up to %(ready)s of them stand ready.") % {"ready": fields["pool_max"]})
+        text = _("At most one stands ready.") if fields["pool_max"] == "1" else _(
+            "Up to %(ready)s of them stand ready."
+        )  # fmt: skip
+        found.append(text % {"ready": fields["pool_max"]})
     if fields.get("ttl"):
-        span = f"{fields['ttl']} {fields.get('ttl_unit', 'days')}"
+        unit = fields.get("ttl_unit", "days")
+        span = f"{fields['ttl']} {unit.removesuffix('s') if fields['ttl'] == '1' else unit}"
         from_attachment = fields.get("ttl_from") == "attachment"
         text = _("A code lives %(span)s from when it is given.") if from_attachment else _(
             "A code lives %(span)s from when it is made."

@@ -10,7 +10,7 @@ from schemas.profile import Forgotten, Profile
 from services.console.pages.api_calls import ApiRefusal, part
 from services.console.pages.masking import Masking
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
-from services.console.pages.words import _
+from services.console.pages.words import _, ngettext
 
 router = APIRouter(include_in_schema=False)
 _PATH: Final = "/profiles"
@@ -45,7 +45,11 @@ async def forget(visit: CurrentVisit, form: PostedForm) -> Response:
         error = _("This is not the id of the profile.")
         return await _page(visit, profile_id, Masking(visit.session.caller), status=422, error=error)
     forgotten = Forgotten.model_validate_json(await visit.api.send("DELETE", f"/profiles/{part(profile_id)}"))
-    done = _("The profile is forgotten: its fields are deleted, and %(count)s answers name a random id instead.")
+    done = ngettext(
+        "The profile is forgotten: its fields are deleted, and %(count)s answer names a random id instead.",
+        "The profile is forgotten: its fields are deleted, and %(count)s answers name a random id instead.",
+        forgotten.answers,
+    )
     return visit.render("screens/profile_search.html", error="", done=done % {"count": f"{forgotten.answers:,}"})
 
 

@@ -41,6 +41,15 @@ async def test_codes_are_generated_and_the_first_ones_shown(consoles: Consoles) 
     assert "/programs/SPRING/codes?batch=1-0-50" in result.text
 
 
+async def test_counts_of_one_are_in_the_singular(consoles: Consoles) -> None:
+    browser = await made(consoles, codes_max=2, pool_max=1)
+    answer = await submit(browser, form(await browser.get(URL), URL), count="1")
+    assert "1 stands ready in the pool now." in words(await browser.get(answer.headers["location"]))
+    page = words(await browser.get(URL))
+    assert "1 is left to the maximum." in page
+    assert "1 codes" not in page
+
+
 async def test_the_texts_are_shown_on_demand_which_is_recorded(consoles: Consoles) -> None:
     browser = await made(consoles)
     answer = await submit(browser, form(await browser.get(URL), URL), count="3")
