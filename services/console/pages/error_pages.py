@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from codewell.errors import CodewellError
 from codewell.reasons import PROBLEMS
@@ -52,7 +54,19 @@ def _http(request: Request, error: HTTPException) -> Response:
         return error_page(request, error.status_code, error.detail)
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return error_page(request, 400, _("The form can't be read: open the page again, and send it anew."))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "GET":
+        return Visit(request).go(_page_above(request))
     return error_page(request, error.status_code, _("There is no such page."))
+
+
+def _page_above(request: Request) -> str:
+    """The page that has the form which goes to this path. A refused form leaves the browser at it, to ask for again."""
+    path = request.url.path
+    while path := path.rpartition("/")[0]:
+        asked: Scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+        if any(route.matches(asked)[0] is Match.FULL for route in request.app.routes):
+            return path
+    return "/"
 
 
 def _not_found(request: Request, _error: Exception) -> Response:

@@ -83,6 +83,15 @@ async def show_text(visit: CurrentVisit, name: str, place: str) -> Response:
     return await _page(visit, name, found, masking)
 
 
+@router.get(_PATH + "/step/{step}")
+async def leave_step(visit: CurrentVisit, name: str) -> Response:
+    """Where a browser that was left at a step leads: which code it was is in no URL."""
+    visit.require("read", "redeem", "support")
+    async with visit.here.pool.acquire() as connection:
+        await visible_program(connection, visit.session.caller, name)
+    return visit.go(_url(name))
+
+
 @router.post(_PATH + "/step/{step}")
 async def do_step(visit: CurrentVisit, name: str, step: str, form: PostedForm) -> Response:
     """Do something with the code, and show it as it is now."""

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.consoles import Consoles
+from tests.support.consoles import Consoles, settings
 from tests.support.pages import form, submit, words
 
 READ = ["Loyalty", "Profiles", "Try it", "Alerts", "Webhooks", "Audit log", "Tokens"]
@@ -71,3 +71,27 @@ async def test_a_person_who_may_only_write_is_told_so_and_creates_a_program(cons
     assert last == "/programs?did=created"
     assert "The program is made." in words(answer)
     assert (await browser.get("/programs/SPRING")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("left_at", "page"),
+    [
+        ("/programs/SPRING/codes/selected", "/programs/SPRING/codes"),
+        ("/programs/SPRING/change-all/void", "/programs/SPRING/change-all"),
+        ("/programs/SPRING/code/step/activate", "/programs/SPRING/code"),
+        ("/programs/SPRING/code/0:1:0/show", "/programs/SPRING/code/0:1:0"),
+        ("/programs/SPRING/remove", "/programs/SPRING"),
+        ("/profiles/show", "/profiles"),
+        ("/sessions/1/end", "/"),
+    ],
+)
+async def test_a_page_that_answered_a_form_can_be_asked_for_again(consoles: Consoles, left_at: str, page: str) -> None:
+    api = await consoles.client("admin")
+    assert (await api.post("/programs", json=settings())).status_code == 201
+    assert (await api.post("/programs/SPRING/codes:generate", json={"count": 1})).status_code == 201
+    browser = await consoles.browser("admin")
+    # The theme is chosen on it.
+    themed = await browser.post("/theme", data={"theme": "dark", "back": left_at})
+    again = await browser.get(themed.headers["location"])
+    assert (again.status_code, again.headers["location"]) == (303, page)
+    assert page == "/" or (await browser.get(page)).status_code == 200
