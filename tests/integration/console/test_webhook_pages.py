@@ -1,11 +1,16 @@
 """The screens of webhooks."""
 
+import html
+import re
 from datetime import UTC, datetime
 from uuid import uuid4
+
+import pytest
 
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.webhooks import WebhookEvent, enqueue, leases
+from services.console.pages.screens import webhooks
 from tests.support.consoles import Consoles
 from tests.support.pages import secret_on
 
@@ -80,3 +85,25 @@ async def test_what_is_wrong_stands_at_its_field_and_readers_change_nothing(cons
     assert "Create webhook" not in (await reader.get("/webhooks")).text
     assert (await reader.get("/webhooks/new")).status_code == 403
     assert (await reader.post("/webhooks/new", data=form)).status_code == 403
+
+
+async def test_further_deliveries_are_found_from_each_page_of_a_webhook_with_their_filter(
+    consoles: Consoles, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_ROWS", 1)
+    browser = await consoles.browser("admin", "read")
+    form = key(kind="webhook", target="https://shop.invalid/hooks", types=["alert-raised"], groups="", description="x")
+    await browser.post("/webhooks/new", data=form)
+    path = f"/webhooks/{await connection.fetchval('SELECT id FROM webhook_endpoint')}"
+    async with connection.transaction():
+        events = [
+            WebhookEvent(uuid7(), "dev.codewell.alert-raised.v1", datetime.now(UTC), None, "{}") for _ in range(2)
+        ]
+        await enqueue(connection, events)
+
+    # The page that says how the test went is at another address.
+    [following] = re.findall(r'href="([^"]+cursor=[^"]+)"', (await browser.post(f"{path}/test", data=key())).text)
+    assert following.startswith(path)
+    [following] = re.findall(r'href="([^"]+cursor=[^"]+)"', (await browser.get(f"{path}?state=waiting")).text)
+    second = (await browser.get(html.unescape(following))).text
+    assert f'href="{path}?state=waiting"' in second
