@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from codewell.plurals import counted
+from schemas.moments import ZONE
 from services.console.pages import static_files
 from services.console.pages.words import TRANSLATIONS
 
@@ -24,9 +25,14 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.install_gettext_translations(TRANSLATIONS, newstyle=True)  # type: ignore[attr-defined]
-    made.globals |= {"static": static_files.url_of}
+    made.globals |= {"static": static_files.url_of, "time_zone": time_zone}
     made.filters |= {"figure": figure, "counted": counted}
     return made
+
+
+def time_zone() -> str:
+    """The zone in which the console reads dates, such as `Europe/Berlin`."""
+    return str(ZONE.get())
 
 
 def figure(number: int) -> str:

@@ -115,8 +115,12 @@ async def test_pages_count_first_and_ask_for_the_name(consoles: Consoles, writer
     untyped = await browser.post(f"{base}/change-all/void", data={**form, "typed": "no"})
     assert (untyped.status_code, "type SPRING" in untyped.text) == (422, True)
     past = await browser.post(f"{base}/change-all/extend", data={**form, "expires_at": "2020-01-01"})
+    assert 'value="2020-01-01"' in past.text
     assert (past.status_code, "is past" in past.text) == (422, True)
     begun = await browser.post(f"{base}/change-all/void", data={**form, "key": str(uuid4()), "typed": "SPRING"})
+    busy = await browser.post(f"{base}/change-all/void", data={**form, "key": str(uuid4()), "typed": "SPRING"})
+    assert "Another change of many codes" in busy.text
+    assert ('id="typed-error"' in busy.text, 'id="expires_at-error"' in busy.text) == (True, False)
     page = begun.headers["location"]
     assert "You may leave this page" in (await browser.get(page)).text
     await carried_out(consoles)

@@ -60,6 +60,11 @@ async def test_a_webhook_is_made_its_secret_shown_once_and_its_deliveries_are_se
     assert "is sent again" in (await browser.get(done.headers["location"])).text
     refused = await browser.post(f"{path}/replay", data=key(since="yesterday"))
     assert (refused.status_code, "must be a date" in refused.text) == (422, True)
+    assert 'value="yesterday"' in refused.text
+    wrong = key(settings="on", description="<y>", types=["order-changed"], groups="no group!", target="")
+    refused = await browser.post(f"{path}/change", data=wrong)
+    assert refused.status_code == 422
+    assert all(f'value="{typed}"' in refused.text for typed in ("&lt;y&gt;", "no group!"))
     # Nothing of this machine is allowed, so that the test tells why.
     tested = await browser.post(f"{path}/test", data=key())
     assert "did not arrive" in tested.text

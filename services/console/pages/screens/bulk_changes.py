@@ -119,13 +119,15 @@ async def _begin(visit: Visit, name: str, form: forms.Form, what: Mapping[str, o
         if refusal.status not in {409, 422}:
             raise
         error = _("Give a later day.") if refusal.errors else refusal.detail
-        return await _choice(visit, name, given, {"expires_at": (_("New expiry"), error)})
+        place = ("typed", _("Short name")) if "void" in what else ("expires_at", _("New expiry"))
+        return await _choice(visit, name, given, {place[0]: (place[1], error)}, dict(form.items()))
     return visit.go(f"/programs/{part(name)}/changes/{BulkChange.model_validate_json(answer).id}")
 
 
 async def _choice(
-    visit: Visit, name: str, given: Mapping[str, str], errors: Mapping[str, tuple[str, str]] | None = None
-) -> Response:
+    visit: Visit, name: str, given: Mapping[str, str], errors: Mapping[str, tuple[str, str]] | None = None,
+    values: Mapping[str, str] | None = None,
+) -> Response:  # fmt: skip
     now = await _program(visit, name)
     counts, refused = None, ""
     try:
@@ -138,7 +140,8 @@ async def _choice(
         refused = _("A change finds pooled, attached and expired codes: choose one of these states, or All.")
     return visit.render(
         "screens/change_all.html", status=422 if errors or refused else 200, program=now.program, given=given,
-        counts=counts, refused=refused, errors=errors or {}, words=filter_words(given), key=forms.new_key(),
+        counts=counts, refused=refused, errors=errors or {}, values=values or {}, words=filter_words(given),
+        key=forms.new_key(),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ The page's URL has the code's place, never its text. A person who may redeem cod
 the page answers the form that looked the code up, and its forms carry the text.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,7 +107,8 @@ async def do_step(visit: CurrentVisit, name: str, step: str, form: PostedForm) -
         masking = _masking(visit, place)
         # The API's sentence may name the code.
         error = refusal.detail.replace(known.code.code, masking.code(known.code.code))
-        return await _page(visit, name, known, masking, status=refusal.status, error=error)
+        typed = dict(form.items())
+        return await _page(visit, name, known, masking, status=refusal.status, error=error, values=typed)
     if place:
         return visit.go(f"{_url(name)}/{place if new is None else new.place}?did={step}")
     text = known.code.code if new is None else new.code
@@ -176,7 +178,7 @@ async def _by_text(visit: Visit, name: str, code: str) -> Known:
 
 async def _page(
     visit: Visit, name: str, known: Known, masking: Masking, *, status: int = 200, did: str = "", error: str = "",
-    delete_error: str = "",
+    delete_error: str = "", values: Mapping[str, str] | None = None,
 ) -> Response:  # fmt: skip
     code = known.code
     fields = {"place": known.place} if known.place else {"code": code.code}
@@ -198,5 +200,5 @@ async def _page(
         uses=await _uses(visit, name, code), use_states=use_states(),
         events=[timeline_entry(event, masking, code_url) for event in known.history.events],
         is_complete=known.history.complete,
-        done=done(did, code), error=error, delete_error=delete_error,
+        done=done(did, code), error=error, delete_error=delete_error, values=values or {},
     )  # fmt: skip

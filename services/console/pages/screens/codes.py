@@ -77,7 +77,8 @@ async def extend(visit: CurrentVisit, form: PostedForm, name: str) -> Response:
     except ApiRefusal as refusal:
         if refusal.status != 422:
             raise
-        return await _change_page(visit, name, places, {"expires_at": (_("New expiry"), _("Give a later day."))})
+        errors = {"expires_at": (_("New expiry"), _("Give a later day."))}
+        return await _change_page(visit, name, places, errors, expires_at=until)
 
 
 @router.get("/changed")
@@ -158,15 +159,16 @@ def _places(form: Form) -> list[str]:
 
 
 async def _change_page(
-    visit: Visit, name: str, places: list[str], errors: Mapping[str, tuple[str, str]] | None = None
-) -> Response:
+    visit: Visit, name: str, places: list[str], errors: Mapping[str, tuple[str, str]] | None = None, *,
+    expires_at: str = "",
+) -> Response:  # fmt: skip
     now = await _program(visit, name)
     first: list[Code] = [
         await visit.api.get(f"/programs/{part(name)}/places/{part(place)}", Code) for place in places[:5]
     ]
     return visit.render(
         "screens/codes_selected.html", status=422 if errors else 200, program=now.program, places=places, first=first,
-        errors=errors or {}, masking=Masking(visit.session.caller), key=forms.new_key(),
+        errors=errors or {}, masking=Masking(visit.session.caller), key=forms.new_key(), expires_at=expires_at,
     )  # fmt: skip
 
 

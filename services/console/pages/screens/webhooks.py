@@ -99,7 +99,7 @@ async def change_webhook(visit: CurrentVisit, form: PostedForm, webhook_id: int)
     try:
         await visit.api.send("PATCH", f"{_PATH}/{webhook_id}", wanted)
     except ApiRefusal as refusal:
-        return await _shown(visit, webhook_id, error=refusal.detail, status=refusal.status)
+        return await _shown(visit, webhook_id, error=refusal.detail, status=refusal.status, form=form)
     return visit.go(f"{_PATH}/{webhook_id}?done=changed")
 
 
@@ -121,12 +121,12 @@ async def replay(visit: CurrentVisit, form: PostedForm, webhook_id: int) -> Resp
     try:
         since = parse_moment(form.text("since"), ZONE.get())
     except ValueError as error:
-        return await _shown(visit, webhook_id, error=f"{_('Since')}: {error}.", status=422)
+        return await _shown(visit, webhook_id, error=f"{_('Since')}: {error}.", status=422, form=form)
     wanted = {"since": since.isoformat(), "delivered": form.is_on("delivered")}
     try:
         answer = await visit.api.send("POST", f"{_PATH}/{webhook_id}:replay", wanted, key=form.key)
     except ApiRefusal as refusal:
-        return await _shown(visit, webhook_id, error=refusal.detail, status=refusal.status)
+        return await _shown(visit, webhook_id, error=refusal.detail, status=refusal.status, form=form)
     number = ReplayedWebhook.model_validate_json(answer).deliveries
     return visit.go(f"{_PATH}/{webhook_id}?done=replayed&number={number}")
 
@@ -158,15 +158,18 @@ async def resend(visit: CurrentVisit, form: PostedForm, webhook_id: int, deliver
 
 async def _shown(
     visit: Visit, webhook_id: int, state: str = "", cursor: str | None = None, *, status: int = 200, done: str = "",
-    error: str = "", typed_error: str = "", tested: WebhookTestResult | None = None,
+    error: str = "", typed_error: str = "", tested: WebhookTestResult | None = None, form: Form | None = None,
 ) -> Response:  # fmt: skip
+    """The webhook; with what was typed into a form that was refused."""
     webhook = await visit.api.get(f"{_PATH}/{webhook_id}", Webhook)
     wanted = state if state in get_args(DeliveryState) else None
     query = {"limit": _ROWS, "cursor": cursor, "state": wanted}
     listed = await visit.api.get(f"{_PATH}/{webhook_id}/deliveries", Page[WebhookDelivery], query)
     return visit.render(
         "screens/webhook.html", status=status, webhook=webhook, listed=listed, state=wanted or "", cursor=cursor,
-        done=done, error=error, typed_error=typed_error, tested=tested, types=_types(webhook.types),
+        done=done, error=error, typed_error=typed_error, tested=tested,
+        values={} if form is None else dict(form.items()),
+        types=_types(webhook.types if form is None or not form.is_on("settings") else form.texts("types")),
         may_change=visit.may("admin"),
     )  # fmt: skip
 

@@ -90,6 +90,21 @@ async def test_each_action_says_what_it_did(consoles: Consoles, code: str) -> No
         assert f"<strong>{words}</strong>" in deleted.text
 
 
+async def test_what_was_typed_stays_when_it_is_refused(consoles: Consoles, code: str) -> None:
+    del code
+    browser = await consoles.browser("admin")
+    late = await press(browser, "hold", hold_order="o-<1>", hold_profile="p-7", hold_minutes="1441")
+    assert late.status_code == 422
+    for typed in ("o-&lt;1&gt;", "p-7", "1441"):
+        assert f'value="{typed}"' in late.text
+    assert (await press(browser, "deactivate", deactivate_order="o-2")).text.count('value="o-2"') == 0
+    unread = await press(browser, "change", expires_at="soon")
+    assert (unread.status_code, 'value="soon"' in unread.text) == (422, True)
+    untold = await press(browser, "reissue", reason="x" * 501, expires="fresh")
+    assert (untold.status_code, "x" * 501 in untold.text) == (422, True)
+    assert '<option value="fresh" selected>' in untold.text
+
+
 async def test_orders_hold_use_and_give_back_a_code(consoles: Consoles, code: str) -> None:
     api, browser = await consoles.client("admin"), await consoles.browser("admin")
     await api.patch("/programs/SPRING", json={"uses": {"per_code": 3, "per_profile": 2}})

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from schemas.moments import ZONE, zone_named
 from tests.support.consoles import Consoles, create_console, settings
 from tests.support.pages import Form, form, submit, words
 
@@ -146,10 +147,27 @@ async def test_all_codes_from_here_on_are_extended(consoles: Consoles) -> None:
     refused = await submit(browser, form(page, f"{URL}/extend"), expires_at="yesterday")
     assert refused.status_code == 422
     assert 'id="expires_at-error"' in refused.text
+    assert 'value="yesterday"' in refused.text
     answer = await submit(browser, form(refused, f"{URL}/extend"), expires_at=LATER)
     done = await browser.get(answer.headers["location"])
     assert "120 codes are extended" in words(done)
     assert rows(await browser.get(URL, params={"expires_from": LATER})) == 50
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+async def test_forms_say_in_which_zone_a_day_is(consoles: Consoles, zone: str) -> None:
+    browser, _ = await made(consoles, 1)
+    before = ZONE.set(zone_named(zone))
+    try:
+        selected = await browser.post(f"{URL}/selected", data={"place": "0:1:0"})
+        others = [
+            await browser.get(f"/programs{page}")
+            for page in ("/SPRING/change-all", "/SPRING/code/0:1:0", "/SPRING/reservations", "/SPRING/edit", "/new")
+        ]
+    finally:
+        ZONE.reset(before)
+    for page in (selected, *others):
+        assert f"the time zone {zone}" in words(page), page.url
 
 
 async def test_nothing_selected_leads_back(consoles: Consoles) -> None:
