@@ -10,7 +10,7 @@ export function guardForms() {
     if (event.defaultPrevented || form.method !== "post") return;
     if (form.dataset.sent) return event.preventDefault();
     form.dataset.sent = "1";
-    changed.clear();
+    changed.delete(form);
   });
   // A page that comes back from the browser's cache may be sent again.
   window.addEventListener("pageshow", () => {
