@@ -1,10 +1,11 @@
 """What goes wrong while marketers work: sessions that end, colleagues, wrong files, a database that is away."""
 
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Dialog, Page, expect
 
 from codewell.access import tokens
 from tests.browser.conftest import House
@@ -14,6 +15,14 @@ from tests.support.serving import serving
 from tests.support.site import Site
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+
+_IMPORTED = """
+    INSERT INTO import (id, program_id, file_name, file_bytes, file_sha256, options, uploaded, state,
+                        started_at, ended_at)
+    SELECT $1, id, 'codes.csv', 1000, sha256('x'), '{}', false, 'done', now() - interval '3 hours', now()
+    FROM program WHERE name = 'PICTURE'
+    """
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +77,37 @@ async def test_a_file_that_is_no_table_is_refused_on_the_same_page(
     file = tmp_path / "<b>picture.csv"
     file.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 8)
     page = await visitor.open("/programs/PICTURE/import")
+    await house.site.database.execute(_IMPORTED, UUID(int=8))
+    await page.reload()
+    await page.get_by_text("3 hours ago").wait_for()
     await page.get_by_label("File of codes").set_input_files(file)
     await press(page, "Upload")
     await page.get_by_role("alert").wait_for()
+    await page.get_by_text("3 hours ago").wait_for()
     assert (await house.site.stock("PICTURE")).imported == 0
     await page.get_by_label("File of codes").wait_for()
+
+
+async def test_what_is_typed_is_not_lost_to_another_form_of_the_page_without_a_question(
+    house: House, visitor: Browser
+) -> None:
+    await house.site.program("TYPED")
+    page = await visitor.open("/programs/TYPED/generate")
+    asked: list[str] = []
+
+    async def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    await page.get_by_label("Profiles").fill("p-1")
+    await page.get_by_role("button", name="Account of").click()
+    await press(page, "Dark")
+    await expect(page.get_by_label("Profiles")).to_have_value("p-1")
+    assert asked == ["beforeunload"]
+    await press(page, "Generate")
+    await page.get_by_text("One code is made").wait_for()
+    assert asked == ["beforeunload"]
 
 
 async def test_a_program_that_is_removed_while_its_page_is_open_says_so(house: House, visitor: Browser) -> None:

@@ -42,6 +42,7 @@ function send(form, submitter) {
     const refused = request.response?.getElementById("content");
     if (!refused) return say(form.dataset.failed ?? request.statusText);
     document.getElementById("content").replaceWith(document.adoptNode(refused));
+    document.dispatchEvent(new Event("content-replaced"));
     document.getElementById("errors")?.focus();
   });
   request.addEventListener("error", () => {

@@ -18,5 +18,5 @@ const refresh = (root) => {
   drawCharts(root);
 };
 refresh(document);
-document.addEventListener("htmx:after:swap", () => refresh(document));
+for (const swapped of ["htmx:after:swap", "content-replaced"]) document.addEventListener(swapped, () => refresh(document));
 document.getElementById("errors")?.focus();
