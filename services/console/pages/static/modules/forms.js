@@ -1,6 +1,7 @@
 // Forms with `data-unsaved` warn before what was typed is lost; no form is sent twice; "/" goes to the jump box.
 export function guardForms() {
-  const changed = new Set();
+  // What was typed into a form that was refused is not saved either.
+  const changed = new Set(document.getElementById("errors") ? document.querySelectorAll("[data-unsaved]") : []);
   document.addEventListener("input", (event) => {
     const form = event.target.form;
     if (form?.matches("[data-unsaved]")) changed.add(form);
