@@ -37,7 +37,7 @@ async def test_the_file_has_what_was_chosen(consoles: Consoles) -> None:
     page = await browser.get(URL)
     said = words(page)
     assert re.search(r"All codes 5 rows, some 1 kB", said), said
-    assert "at most 1 rows" in said
+    assert "at most 1 row," in said
     chosen = form(page, FILE)
     everything = await submit(browser, chosen)
     assert everything.headers["content-type"].startswith("text/csv")
