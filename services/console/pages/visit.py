@@ -86,16 +86,25 @@ class Visit:
             raise HttpProblem("scope_missing", f"This page needs the scope {' or '.join(scopes)}.")
 
     def render(self, template: str, /, *, status: int = 200, **view: Any) -> Response:
-        """Answer with a template of `templates/`; it sees the view, and what `layout.html` needs."""
+        """Answer with a template of `templates/`; it sees the view, and what `layout.html` needs.
+
+        `back` in the view: the page's address, where it answers a form that was posted to another one.
+        """
         always = {
             "visit": self,
             "session": self._session,
             "path": self.request.url.path,
+            "back": self._address,
             "nonce": self.request.state.nonce,
             "theme": self.request.cookies.get("theme", "system"),
             "new_key": forms.new_key,
         }
         return _page(rendering.rendered(template, always | view).encode(), status, self._packs(template))
+
+    @property
+    def _address(self) -> str:
+        url = self.request.url
+        return f"{url.path}?{url.query}" if url.query else url.path
 
     def _packs(self, template: str) -> bool:
         return template not in _WITH_SECRETS and "gzip" in self.request.headers.get("accept-encoding", "")
@@ -106,9 +115,7 @@ class Visit:
 
     def sign_in_url(self, to: str | None = None) -> str:
         """The page to sign in, which leads to this path, or back to this page."""
-        target = to or (self.request.url.path if self.request.method == "GET" else "/programs")
-        if to is None and self.request.method == "GET" and self.request.url.query:
-            target += f"?{self.request.url.query}"
+        target = to or (self._address if self.request.method == "GET" else "/programs")
         return f"{SIGN_IN}?to={quote(target, safe='/')}"
 
 

@@ -146,6 +146,9 @@ def _review(visit: Visit, name: str, draft: Draft) -> Response:
 
 async def _page(visit: Visit, draft: Draft, wrong: dict[str, str] | None = None, **more: Any) -> Response:
     shown = await draft_desk.view(visit, draft, STEPS, wrong)
+    if visit.request.method == "POST":
+        # The draft is saved.
+        shown["back"] = f"/programs/{part(draft.program or '')}/edit?draft={draft.id}"
     return visit.render("screens/edit_program.html", status=422 if wrong else 200, **(shown | more))
 
 

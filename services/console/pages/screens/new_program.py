@@ -152,7 +152,13 @@ async def _tested(visit: Visit, draft: Draft) -> object:
 
 async def _page(visit: Visit, draft: Draft, step: str, wrong: dict[str, str] | None = None, **more: Any) -> Response:
     shown = await draft_desk.view(visit, draft, [step], wrong)
-    always: dict[str, Any] = {"step": step, "others": [], "cloned": None, "urls": [_url(draft, one) for one in STEPS]}
+    back = {"back": _url(draft, step)} if visit.request.method == "POST" else {}
+    always: dict[str, Any] = back | {
+        "step": step,
+        "others": [],
+        "cloned": None,
+        "urls": [_url(draft, one) for one in STEPS],
+    }
     return visit.render("screens/wizard.html", status=422 if wrong else 200, **(shown | always | more))
 
 

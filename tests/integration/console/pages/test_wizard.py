@@ -35,6 +35,27 @@ async def client(consoles: Consoles) -> httpx.AsyncClient:
     return await consoles.browser("admin")
 
 
+@pytest.mark.parametrize("button", ["look", "next"])
+async def test_a_theme_that_is_chosen_on_a_draft_leads_back_to_it(client: httpx.AsyncClient, button: str) -> None:
+    form = form_of((await client.get("/programs/new")).text, "/programs/new")
+    answer, _ = await sent(client, form, button, **GENERAL | {"name": "no name", "title": "Long thought about"})
+    [back] = re.findall(r'name="back" value="([^"]+)"', answer.text)
+    themed = await client.post("/theme", data={"theme": "dark", "back": html.unescape(back)})
+    assert 'value="Long thought about"' in (await client.get(themed.headers["location"])).text
+
+
+@pytest.mark.parametrize("button", ["look", "review"])
+async def test_a_theme_that_is_chosen_on_a_change_leads_back_to_it(
+    consoles: Consoles, client: httpx.AsyncClient, button: str
+) -> None:
+    assert (await (await consoles.client("admin")).post("/programs", json=settings())).status_code == 201
+    form = form_of((await client.get("/programs/SPRING/edit")).text, "/programs/SPRING/edit")
+    answer, _ = await sent(client, form, button, title="Long thought about", codes_max="many")
+    [back] = re.findall(r'name="back" value="([^"]+)"', answer.text)
+    themed = await client.post("/theme", data={"theme": "dark", "back": html.unescape(back)})
+    assert 'value="Long thought about"' in (await client.get(themed.headers["location"])).text
+
+
 async def test_a_program_is_created_in_three_steps(consoles: Consoles, client: httpx.AsyncClient) -> None:
     page = await client.get("/programs/new")
     assert page.status_code == 200
