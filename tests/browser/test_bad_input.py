@@ -105,17 +105,21 @@ async def test_what_is_typed_is_not_lost_to_another_form_of_the_page_without_a_q
     await press(page, "Dark")
     await expect(page.get_by_label("Profiles")).to_have_value("p-1")
     assert asked == ["beforeunload"]
+    # A person who stays may choose it again.
+    await press(page, "Dark")
+    await expect(page.get_by_label("Profiles")).to_have_value("p-1")
+    assert asked == ["beforeunload"] * 2
     await page.get_by_label("Number of codes").fill("0")
     await press(page, "Generate")
     await page.get_by_role("alert").wait_for()
     await page.get_by_role("button", name="Account of").click()
     await press(page, "Dark")
     await expect(page.get_by_label("Profiles")).to_have_value("p-1")
-    assert asked == ["beforeunload"] * 2
+    assert asked == ["beforeunload"] * 3
     await page.get_by_label("Number of codes").fill("1")
     await press(page, "Generate")
     await page.get_by_text("One code is made").wait_for()
-    assert asked == ["beforeunload"] * 2
+    assert asked == ["beforeunload"] * 3
 
 
 async def test_a_program_that_is_removed_while_its_page_is_open_says_so(house: House, visitor: Browser) -> None:

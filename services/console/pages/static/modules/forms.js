@@ -13,12 +13,16 @@ export function guardForms() {
     form.dataset.sent = "1";
     changed.delete(form);
   });
-  // A page that comes back from the browser's cache may be sent again.
-  window.addEventListener("pageshow", () => {
+  const release = () => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
-  });
+  };
+  // A page that comes back from the browser's cache may be sent again.
+  window.addEventListener("pageshow", release);
   window.addEventListener("beforeunload", (event) => {
-    if ([...changed].some((form) => form.isConnected)) event.preventDefault();
+    if (![...changed].some((form) => form.isConnected)) return;
+    event.preventDefault();
+    // Runs for a person who stays, and may send the form that would have led away another time.
+    setTimeout(release);
   });
 }
 
