@@ -47,6 +47,10 @@ async def test_samples_and_strength_follow_the_template(browser: Browser) -> Non
     await page.get_by_role("button", name=re.compile(r"\{safe 4\}")).click()
     await expect(template).to_have_value("SALE-{number 4}{safe 4}")
     await expect(page.locator("#preview li").first).to_have_text(re.compile(r"SALE-\d{4}\w{4}"))
+    await page.get_by_role("button", name="Insert a token").click()
+    await page.get_by_label("Own alphabet").fill("AB]")
+    await page.get_by_label("How many").press("Enter")
+    await expect(template).to_have_value("SALE-{number 4}{safe 4}{[AB\\]] 4}")
     await page.get_by_label("Files only").check()
     await expect(template).to_be_hidden()
 

@@ -15,6 +15,14 @@ form?.addEventListener("click", (event) => {
   button.closest("[popover]")?.hidePopover();
 });
 
+// Enter there means the token, and not the form's next step.
+form?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("[name^='own_']")) return;
+  event.preventDefault();
+  insert(ownToken());
+  event.target.closest("[popover]")?.hidePopover();
+});
+
 // A shared code usually has no limit of uses in all, any other is used once: so the limit that was not changed follows.
 form?.elements.shared?.addEventListener("change", ({ target }) => {
   const limit = form.elements.uses_per_code;
