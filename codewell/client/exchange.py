@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -20,6 +20,8 @@ from codewell.infra.uuid7 import uuid7
 from schemas import events, topics
 
 SOURCE = "/codewell/client"
+# Of each answer's data.
+_MEMBERS: Final = frozenset({"request_id", "profile_id", "outcome"})
 
 
 class OutgoingRequest(NamedTuple):
@@ -73,20 +75,33 @@ class Exchange:
         await asyncio.gather(*sent)
 
     async def answers(self, timeout_s: float) -> AsyncIterator[ReceivedAnswer]:
-        """Yield answers to all senders' requests as they arrive; ends after `timeout_s` (s) without one."""
+        """Yield answers to all senders' requests as they arrive; ends after `timeout_s` (s) without any record.
+
+        Skips records that are no answers.
+        """
         while fetched := await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=1_000):
             for records in fetched.values():
                 for record in records:
-                    if not isinstance(record, FaultyRecord):
-                        yield _parse_answer(record)
+                    if isinstance(record, FaultyRecord):
+                        continue
+                    try:
+                        answer = _parse_answer(record)
+                    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                        continue
+                    yield answer
 
 
 def _parse_answer(record: ConsumerRecord) -> ReceivedAnswer:
+    """The answer. Raises what the reading of anything else raises."""
     headers = dict(record.headers)
     value = json.loads(record.value)
     if headers["content-type"].startswith(b"application/cloudevents+json"):
-        return ReceivedAnswer(value["id"], value["type"], value["data"], record)
-    return ReceivedAnswer(headers["ce_id"].decode(), headers["ce_type"].decode(), value, record)
+        answer = ReceivedAnswer(value["id"], value["type"], value["data"], record)
+    else:
+        answer = ReceivedAnswer(headers["ce_id"].decode(), headers["ce_type"].decode(), value, record)
+    if answer.data.keys() >= _MEMBERS:
+        return answer
+    raise ValueError("The data is no answer's.")
 
 
 @asynccontextmanager

@@ -44,6 +44,19 @@ async def test_answers_of_both_topics_and_modes_are_read(site: Site) -> None:
     ]
 
 
+async def test_records_that_are_no_answers_are_skipped(site: Site) -> None:
+    request = message("p-1", "NOBODY")
+    async with open_exchange(site.bootstrap, site.prefix) as opened:
+        for value in (b"not json", b"[]", b'{"hello": "world"}', None):
+            await site.put("message-render.reply", value, [])
+            await site.put("message-render.reply", value, [("content-type", b"application/json"), ("ce_id", b"e-1")])
+        headers = [("content-type", b"application/cloudevents+json"), ("ce_type", b"x")]
+        await site.put("message-render.reply", b'{"id": "e-1"}', headers)
+        async with site.issuer():
+            await opened.publish([request])
+            assert (await collect(opened, 1)).keys() == {str(request.request_id)}
+
+
 async def test_answers_end_when_none_has_come_for_a_while(site: Site) -> None:
     async with open_exchange(site.bootstrap, site.prefix) as opened:
         await opened.publish([message("p", "A")])
