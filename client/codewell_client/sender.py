@@ -120,8 +120,10 @@ class Sender:
 
         `timeout_s` (s) is for each request. What `ask` would raise as a SenderError is yielded in place of the answer,
         so that one request without an answer does not end the others. At most `in_flight_max` requests wait for their
-        answers or for you; `requests` is read no further meanwhile.
+        answers or for you; `requests` is read no further meanwhile. Raises ValueError when none may.
         """
+        if in_flight_max < 1:
+            raise ValueError("in_flight_max must be at least 1.")
         batch = _Batch(self, timeout_s, in_flight_max)
         feeder = asyncio.create_task(batch.feed(requests))
         try:
