@@ -18,7 +18,7 @@ from services.console.pages.visit import CurrentVisit, PostedForm, Visit
 from services.console.pages.words import _
 
 router = APIRouter(prefix="/programs/{name}/reservations", include_in_schema=False)
-_SHOWN_MAX: Final = 100
+_ROWS: Final = 50
 _LABELS: Final = {
     "campaign_id": _("Campaign or scenario"),
     "count": _("Number of codes"),
@@ -35,9 +35,9 @@ _Errors = dict[str, tuple[str, str]]
 
 
 @router.get("")
-async def show_reservations(visit: CurrentVisit, name: str, did: str = "") -> Response:
-    """The reservations and the form."""
-    return await _page(visit, name, {}, {}, forms.new_key(), did=did)
+async def show_reservations(visit: CurrentVisit, name: str, did: str = "", cursor: str | None = None) -> Response:
+    """A page of the reservations, and the form."""
+    return await _page(visit, name, {}, {}, forms.new_key(), did=did, cursor=cursor)
 
 
 @router.post("")
@@ -99,15 +99,16 @@ def _errors(refusal: ApiRefusal) -> _Errors:
 
 async def _page(
     visit: Visit, name: str, values: Mapping[str, str], errors: _Errors, key: str, *,
-    availability: Availability | None = None, did: str = "",
+    availability: Availability | None = None, did: str = "", cursor: str | None = None,
 ) -> Response:  # fmt: skip
     now = await visit.api.get(f"/overview/{part(name)}", ProgramStock)
     path = f"/programs/{part(name)}/reservations"
-    found = await visit.api.get(path, ApiPage[Reservation], {"limit": _SHOWN_MAX, "ended": True})
+    found = await visit.api.get(path, ApiPage[Reservation], {"limit": _ROWS, "ended": True, "cursor": cursor})
     return visit.render(
         "screens/reservations.html", status=422 if errors else 200, now=now, program=now.program, values=values,
         errors=errors, key=key, availability=availability, did=did,
         limit=LIMITS.get(availability.limit or "", "") if availability else "",
         reservations=[(badge_of(one.state), one) for one in found.items], states=STATES,
+        next_cursor=found.next_cursor, cursor=cursor,
         may_write=visit.may("write") and now.state != "removed",
     )  # fmt: skip

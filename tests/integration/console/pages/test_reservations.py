@@ -1,10 +1,14 @@
 """The screen of a program's reservations."""
 
+import html
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
+from services.console.pages.screens import reservations
 from tests.support.consoles import Consoles, settings
 from tests.support.pages import form, submit, words
 
@@ -44,6 +48,21 @@ async def test_codes_are_checked_reserved_and_released(consoles: Consoles) -> No
     ended = words(await browser.get(released.headers["location"]))
     assert "back in the pool" in ended
     assert "No codes are set aside" in words(await browser.get("/programs/SPRING"))
+
+
+async def test_all_reservations_are_found_page_by_page(consoles: Consoles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservations, "_ROWS", 1)
+    browser = await made(consoles)
+    for campaign in ("first", "second"):
+        filled = form(await browser.get(URL), URL)
+        answer = await submit(browser, filled, campaign_id=campaign, count="5", until=UNTIL)
+        assert answer.status_code == 303
+    newest = await browser.get(URL)
+    assert ("campaign second" in words(newest), "campaign first" in words(newest)) == (True, False)
+    [following] = re.findall(r'href="([^"]+cursor=[^"]+)"', newest.text)
+    older = await browser.get(html.unescape(following))
+    assert "campaign first" in words(older)
+    assert f'href="{URL}"' in older.text
 
 
 async def test_what_is_short_or_wrong_stands_at_its_field(consoles: Consoles) -> None:
