@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from schemas.changes import ChangeFilter
 from services.console.pages.import_words import StateWords
+from services.console.pages.program_form import day_of
 from services.console.pages.words import _
 
 CHANGE_STATES: Final[dict[str, StateWords]] = {
@@ -37,10 +38,12 @@ def filter_words(given: ChangeFilter | Mapping[str, Any]) -> str:
         _("of one profile") if facts.get("profile_id") else "",
         _("of one import") if facts.get("import_id") else "",
         _("that expire from %(day)s") % {"day": _day(facts["expires_from"])} if facts.get("expires_from") else "",
-        _("that expire until %(day)s") % {"day": _day(facts["expires_until"])} if facts.get("expires_until") else "",
+        _("that expire until %(day)s") % {"day": _day(facts["expires_until"], at_end=True)}
+        if facts.get("expires_until")
+        else "",
     ]
     return " · ".join(word for word in words if word)
 
 
-def _day(moment: datetime | str) -> str:
-    return moment if isinstance(moment, str) else f"{moment:%Y-%m-%d %H:%M}"
+def _day(moment: datetime | str, *, at_end: bool = False) -> str:
+    return moment if isinstance(moment, str) else day_of(moment, at_end=at_end)

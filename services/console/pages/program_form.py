@@ -133,8 +133,8 @@ def fields_of(program: Program) -> Fields:
         "title": program.title,
         "description": program.description,
         "groups": ", ".join(program.groups),
-        "valid_from": _day(program.valid_from, at_end=False),
-        "valid_to": _day(program.valid_until, at_end=True),
+        "valid_from": day_of(program.valid_from, at_end=False),
+        "valid_to": day_of(program.valid_until, at_end=True),
         "source": source.kind,
         "codes_max": f"{program.codes_max:,}",
         "pool_max": f"{program.pool_max:,}",
@@ -272,7 +272,7 @@ def _amount(lifetime: timedelta | None) -> tuple[str, str]:
     return f"PT{lifetime.total_seconds()}S", "seconds"
 
 
-def _day(moment: datetime | None, *, at_end: bool) -> str:
+def day_of(moment: datetime | None, *, at_end: bool) -> str:
     """A moment as the date that means it, where there is one, else as a time."""
     if moment is None:
         return ""
