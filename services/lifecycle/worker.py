@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
 from typing import Final
 
 import asyncpg
@@ -92,7 +91,10 @@ class LifecycleWorker:
             postgres.connection(self._url, f"{_NAME}-reading") as reading,
             publisher(self._kafka_config, self._topic) as publishing,
         ):
-            stream = Stream(connection, reading, publishing, self._published)
+            # Postgres sorts a snapshot or decodes its log for longer than a loop may go without a heartbeat. Each wait
+            # from here on, also for Kafka, has a limit of its own.
+            self._health.set_idle(_LOOP)
+            stream = Stream(connection, reading, publishing, figures.count)
             reason = await stream.begin()
             if reason is not None:
                 log.warning("stream_epoch", epoch=stream.epoch, reason=reason)
@@ -100,7 +102,6 @@ class LifecycleWorker:
             figures.EPOCH.set(stream.epoch)
             shown_at = 0.0
             while not stop.is_set():
-                self._health.heartbeat(_LOOP)
                 changes = await stream.read()
                 for name in ("postgres", "kafka", "stream"):
                     self._health.set_ready(name)
@@ -111,10 +112,6 @@ class LifecycleWorker:
                 if time.monotonic() - shown_at > _STATUS_INTERVAL_S:
                     shown_at = time.monotonic()
                     figures.show(await slot.status(connection, stream.slot))
-
-    def _published(self, counts: Mapping[str, int], age_s: float) -> None:
-        self._health.heartbeat(_LOOP)
-        figures.count(counts, age_s)
 
 
 async def _wait(stop: asyncio.Event, timeout_s: float) -> None:
