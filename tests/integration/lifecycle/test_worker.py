@@ -6,7 +6,7 @@ import pytest
 
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
-from codewell.errors import SettingsInvalid
+from codewell.errors import SettingsInvalid, StackUnavailable
 from codewell.issuing.claim import Claims
 from codewell.lifecycle import progress, stream
 from codewell.profiles.forgetting import forget
@@ -60,6 +60,8 @@ async def test_a_lost_slot_begins_an_epoch_and_two_workers_are_one(site: Site, c
         await until_ready(site)
         await attach(claims_of, 5)
         await caught_up(site)
+        with pytest.raises(StackUnavailable, match="stop all codewell lifecycle first"):
+            await drop_slot(site.postgres_url)
     await site.database.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
                                 "WHERE database = current_database()")  # fmt: skip
     # Nothing in the log tells of these.
