@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codewell.audit.audit_log import Actor
-from codewell.codes import bulk, bulk_apply, lifecycle
+from codewell.codes import bulk, bulk_apply, lifecycle, possible_texts
 from codewell.codes.bulk import NewChange
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.program_codes import ProgramCodes
@@ -114,6 +114,20 @@ async def test_i11_codes_are_made_given_returned_changed_deleted_and_replaced(
         "program-changed", "codes-made", "code-attached", "code-returned", "code-changed", "code-deleted",
         "code-reissued", "codes-imported",
     }  # fmt: skip
+
+
+async def test_a_program_has_changed_where_its_settings_have(
+    connection: Connection, minters: Minters, log: StreamLog
+) -> None:
+    codes = await stocked(connection, minters, 5)
+    # A text from outside and a higher maximum mark the program for a moment.
+    await manual.attach_named(connection, minters, "SPRING", "NEW-TEXT", "p-1", uuid7())
+    assert kinds(await agree(log, connection)).count("program-changed") == 1
+    await programs.update(connection, minters, "SPRING", {"codes_max": 20_000}, 10)
+    assert kinds(await agree(log, connection)).count("program-changed") == 2
+    async with possible_texts.changing(connection, codes.program_id):
+        pass
+    assert kinds(await agree(log, connection)).count("program-changed") == 2
 
 
 async def test_i11_the_till(connection: Connection, claims: Claims, minters: Minters, log: StreamLog) -> None:
