@@ -298,3 +298,24 @@ async def test_the_next_programs_are_read_while_the_ones_before_are_computed(
     monkeypatch.setattr(reading, "read", noted)
     monkeypatch.setattr(reading, "forecasts_of", after_the_next)
     assert list(await forecasts(connection, ids)) == ids
+
+
+async def test_a_forecast_that_fails_leaves_the_connection_to_its_caller(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await program(connection, minters, f"P{n}")).id for n in range(2)]
+    read = reading.read
+
+    async def slowly(connection: Connection, some: Sequence[int]) -> ForecastInput:
+        await connection.execute("SELECT pg_sleep(0.2)")
+        return await read(connection, some)
+
+    def broken(_: ForecastInput) -> list[Forecast]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reading, "BATCH_MAX", 1)
+    monkeypatch.setattr(reading, "read", slowly)
+    monkeypatch.setattr(reading, "forecasts_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        await forecasts(connection, ids)
+    assert await connection.fetchval("SELECT 1") == 1
