@@ -1,6 +1,7 @@
 """Formats output: tables for people, JSON for programs."""
 
 import asyncio
+import errno
 import json
 import re
 import time
@@ -15,6 +16,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: 
 
 T = TypeVar("T")
 
+DISK_ERRORS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""Of a write: the disk of the output is full or broken."""
+_OUTPUT_ERRORS: Final = DISK_ERRORS | {errno.EPIPE}
 _PROGRESS_INTERVAL_S: Final = 5.0
 _SHOWN: Final = 2
 
@@ -24,9 +28,9 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
 
     Raises StackUnavailable without the database, and SettingsInvalid where its user lacks a right.
     """
-    from asyncpg import InsufficientPrivilegeError, PostgresError
+    from asyncpg import DataError, InsufficientPrivilegeError, PostgresError
 
-    from codewell.errors import SettingsInvalid, StackUnavailable
+    from codewell.errors import CodewellError, SettingsInvalid, StackUnavailable
     from codewell.infra.config.settings import StackSettings, read_settings
     from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, address_of, connection
     from codewell.infra.postgres.migrations import check_schema
@@ -44,6 +48,14 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
                     "schema."
                 ) from error
             except (*UNAVAILABLE_ERRORS, PostgresError) as error:
+                if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+                    # The work prints what it finds as it goes.
+                    raise
+                if type(error) is DataError:
+                    # asyncpg's own, before it asks the server: a number is too large, or a text is not UTF-8.
+                    raise CodewellError(
+                        f"An argument or option has a value that Postgres cannot store ({error}): correct it."
+                    ) from error
                 why = error.args[0] if error.args else type(error).__name__
                 raise StackUnavailable(
                     f"Postgres at {address_of(url)} failed ({why}): the last step was rolled back, try again."
