@@ -79,6 +79,13 @@ async def test_postgres_out_of_reach(stack: Caller) -> None:
         said.is_refused("Cannot reach Postgres", "CODEWELL_POSTGRES_URL")
 
 
+async def test_an_option_that_postgres_does_not_know(stack: Caller) -> None:
+    url = f"{stack.variables['CODEWELL_POSTGRES_URL']}?channel_binding=prefer"
+    for words in (("program", "list"), ("migrate",)):
+        said = await stack.run(*words, CODEWELL_POSTGRES_URL=url)
+        said.is_refused("CODEWELL_POSTGRES_URL has options that Postgres refuses", '"channel_binding"')
+
+
 async def test_kafka_out_of_reach(stack: Caller) -> None:
     bootstrap = f"127.0.0.1:{free_port()}"
     for words in (("topics",), ("send", "message-render", "p-1", "--program", "THERE")):
