@@ -101,6 +101,8 @@ def login(role: str, user: str | None, password_file: IO[str] | None, as_json: b
     from codewell.infra.postgres.connection import address_of
     from services.cli.output import with_database
 
+    if user == "":
+        raise click.BadParameter("must not be empty.", param_hint="--user")
     try:
         password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
     except UnicodeDecodeError as error:

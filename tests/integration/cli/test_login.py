@@ -46,6 +46,7 @@ async def test_a_service_gets_a_user_and_another_password(
         [given] = (await run("--json")).is_done().objects
         assert (given["user"], given["role"]) == (name, "codewell_issuer")
         assert await may(given["postgres_url"]) == (name, False)
+        (await run("--user", "")).is_wrong_usage("--user", "must not be empty")
         (tmp_path / "password").write_bytes(b"\xff" * 32)
         (await run("--password-file", "password")).is_wrong_usage("--password-file", "must be UTF-8 text")
         (tmp_path / "password").write_text("short")
