@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from ruamel.yaml import YAML
 
+from codewell.files.limits import FileLimits
 from codewell.infra.config import settings
 from codewell.infra.config.settings import StackSettings, WorkerSettings
 from schemas.topics import TOPICS
@@ -232,6 +233,15 @@ def test_alerts_and_metrics_are_of_one_job(rendered: dict[str, list[Resource]]) 
     read = {value for one in workers["matchExpressions"] for value in one["values"]}
     components = {labels["app.kubernetes.io/component"] for labels in pods}
     assert read == components - {"console", "migrate", "commands", "test"}
+
+
+def test_the_largest_uploads_fit_into_a_console(rendered: dict[str, list[Resource]]) -> None:
+    for name, largest in (("minimal", FileLimits().bytes_max), ("everything", 2_147_483_648)):
+        for process, one in of_kind(rendered[name], "Deployment").items():
+            volumes = one["spec"]["template"]["spec"]["volumes"]
+            [limit] = [volume["emptyDir"]["sizeLimit"] for volume in volumes if volume["name"] == "tmp"]
+            # Two of them, and a copy of each.
+            assert limit == (str(4 * largest + 256 * 1024**2) if process == "codewell-console" else "256Mi")
 
 
 def test_the_chart_is_of_the_version_of_the_distribution() -> None:

@@ -184,7 +184,13 @@ volumeMounts:
     defaultMode: 0440
     sources:
       {{- include "codewell.secretSources" . | nindent 6 }}
+{{- if eq .name "console" }}
+# Uploads: each is there twice, and a pod that exceeds the limit is evicted. There is room for two of the largest at once.
+{{- $file := int64 (default 1073741824 (get .root.Values.settings "CODEWELL_IMPORT_BYTES_MAX")) }}
+- {name: tmp, emptyDir: {sizeLimit: {{ add 268435456 (mul 4 $file) | quote }}}}
+{{- else }}
 - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
+{{- end }}
 - {name: home, emptyDir: {sizeLimit: 64Mi}}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
