@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from services.cli.extras import require
-from services.cli.output import json_option, print_json, say
+from services.cli.output import database_errors, json_option, print_json, say
 
 # Options of a URL that every user needs, others such as `sslcert` being the owner's own.
 _OPTIONS_OF_SERVER: Final = frozenset({"host", "port", "sslmode", "sslrootcert", "sslcrl", "target_session_attrs"})
@@ -42,11 +42,16 @@ def lifecycle(drop_slot: bool) -> None:
     It is on from the first run until --drop-slot: meanwhile Postgres keeps the log that no worker has read.
     """
     require("issuer")
+    from codewell.infra.config.settings import read_settings
     from services.lifecycle.main import drop, main
+    from services.lifecycle.settings import LifecycleSettings
 
     if not drop_slot:
         main()
-    elif drop():
+        return
+    with database_errors(read_settings(LifecycleSettings).postgres_url.get_secret_value()):
+        is_dropped = drop()
+    if is_dropped:
         say("The stream is off: its slot is dropped. The topic keeps what it has.")
     else:
         say("The stream is off.")
@@ -71,7 +76,8 @@ def migrate(as_json: bool) -> None:
         async with connection(url, "codewell-migrate") as opened, connection(url, "codewell-migrate-watch") as observer:
             return await apply(opened, observer), await newer_version(opened)
 
-    applied, newer = asyncio.run(work())
+    with database_errors(url, "what was applied before stays, so run codewell migrate again"):
+        applied, newer = asyncio.run(work())
     if as_json:
         print_json({"applied": applied, "newer": newer})
     elif newer is not None:

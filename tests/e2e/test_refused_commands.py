@@ -12,11 +12,14 @@ import pytest_asyncio
 from aiokafka.errors import KafkaTimeoutError
 
 from codewell.client.exchange import Exchange
+from codewell.infra.postgres import migration_locks as locks
+from codewell.infra.postgres.connection import connection as connected
 from services.cli.output import with_database
 from services.standalone.ports import free_port
 from tests.support import bad_input
 from tests.support.commands import CODEWELL, Caller, Said, codewell, environment, run_to_end
 from tests.support.fixtures import own_database, own_topics
+from tests.support.servers import as_role
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,6 +87,23 @@ async def test_an_option_that_postgres_does_not_know(stack: Caller) -> None:
     for words in (("program", "list"), ("migrate",)):
         said = await stack.run(*words, CODEWELL_POSTGRES_URL=url)
         said.is_refused("CODEWELL_POSTGRES_URL has options that Postgres refuses", '"channel_binding"')
+
+
+async def test_postgres_that_ends_a_migration(stack: Caller) -> None:
+    """As a restart of the server does: here while it waits for another migration."""
+    async with connected(stack.variables["CODEWELL_POSTGRES_URL"], "other") as other, locks.alone(other):
+        running = asyncio.create_task(stack.run("migrate"))
+        end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
+        while not await other.fetchval(f"{end} AND datname = current_database()", "codewell-migrate"):
+            assert not running.done()
+            await asyncio.sleep(0.05)
+        (await running).is_refused("failed", "run codewell migrate again")
+
+
+async def test_a_user_who_may_not_switch_the_stream_off(stack: Caller) -> None:
+    url = as_role(stack.variables["CODEWELL_POSTGRES_URL"], "console")
+    said = await stack.run("lifecycle", "--drop-slot", CODEWELL_POSTGRES_URL=url)
+    said.is_refused("lacks a right", "owner of the schema")
 
 
 async def test_kafka_out_of_reach(stack: Caller) -> None:
