@@ -108,7 +108,8 @@ async def test_a_batch_is_all_codes_that_were_generated_together(
 
 
 def test_what_is_no_id_of_a_batch_is_refused() -> None:
-    for text in ("", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "01-2-3", f"1-2-{10**30}", f"{2**31}-0-1", "1-2-\u0663"):
+    for text in ("", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "01-2-3", f"1-2-{10**30}", f"{2**31}-0-1", "1-2-\u0663",
+                 f"1-{10**19}-2"):  # fmt: skip
         assert Batch.parse(text) is None
 
 
