@@ -159,7 +159,7 @@ class Shop:
         ends = time.monotonic() + self._timeout_s
         pause_s = PAUSE_S
         while True:
-            failure: Problem | httpx.TransportError
+            failure: Problem | httpx.RequestError
             try:
                 response = await self._http.request(method, self._api + path, json=body, headers=headers)
                 if response.is_success:
@@ -167,7 +167,8 @@ class Shop:
                 failure = _problem(response)
                 if not _may_repeat(failure):
                     raise failure
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
+                # It may be a response that a proxy has garbled.
                 failure = error
             asked_s = failure.retry_after_s if isinstance(failure, Problem) else None
             wait_s = random.uniform(pause_s / 2, pause_s) if asked_s is None else asked_s  # noqa: S311
@@ -216,7 +217,7 @@ def _retry_after_s(text: str | None) -> float | None:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -33,7 +33,7 @@ CODE: dict[str, object] = {
 class Service:
     """Gives these responses in turn, the last one for ever, and keeps the requests."""
 
-    def __init__(self, *responses: httpx.Response | type[httpx.TransportError]) -> None:
+    def __init__(self, *responses: httpx.Response | type[httpx.RequestError]) -> None:
         self._responses = list(responses)
         self.requests: list[httpx.Request] = []
 
@@ -121,16 +121,18 @@ async def test_look_ups_and_reissues_say_their_context() -> None:
         httpx.ConnectError,
         httpx.ReadTimeout,
         httpx.RemoteProtocolError,
+        httpx.DecodingError,
         refused(503, {"retry-after": "0"}),
         refused(429, {"retry-after": "0"}),
         refused(409, {"retry-after": "0"}),
+        refused(503, {"retry-after": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"}),
         httpx.Response(502, text="<html>"),
         httpx.Response(504),
     ],
     ids=str,
 )
 async def test_a_transient_failure_is_repeated_with_the_same_key(
-    failure: httpx.Response | type[httpx.TransportError],
+    failure: httpx.Response | type[httpx.RequestError],
 ) -> None:
     service = Service(failure, failure, ok())
     await service.shop().attach("SPRING", "p-1")
@@ -218,7 +220,7 @@ async def test_a_wait_beyond_the_time_limit_is_not_begun() -> None:
     ids=["no response", "busy"],
 )
 async def test_attempts_end_with_the_time_limit(
-    failure: httpx.Response | type[httpx.TransportError], check: Callable[[Exception], bool]
+    failure: httpx.Response | type[httpx.RequestError], check: Callable[[Exception], bool]
 ) -> None:
     service = Service(failure)
     with pytest.raises((ShopTimeout, Problem)) as caught:
