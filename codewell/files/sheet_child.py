@@ -14,12 +14,13 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from itertools import count
 from json.encoder import encode_basestring
 from typing import Any, Final
 
 from codewell.files import sheet_xml
 from codewell.files.number_format import ShownCell, shown_number
-from codewell.files.sheet_xml import SheetRefused
+from codewell.files.sheet_xml import SheetRefused, SheetSize
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 CPU_S_MAX: Final = 60
@@ -59,20 +60,29 @@ def main(path: str, sheet: str, columns_max: str) -> None:
 
 def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> None:
     hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
-    name, has_numbers = _chosen(book, archive, wanted, columns_max)
+    name, has_noted = _chosen(book, archive, wanted, columns_max)
     found = book.get_sheet_by_name(name)
     if found.start and found.start[1] + found.width > columns_max:
         raise SheetRefused(f"The sheet has {found.start[1] + found.width:,} columns, more than {columns_max:,}.")
     _print({"sheet": name, "hidden": [one for one in hidden if one != name], "rows": found.total_height})
     # The library omits leading empty columns, but not leading empty rows.
     first = found.start[1] if found.start else 0
-    numbers = _number_rows(archive, name) if has_numbers else lambda _: {}
+    noted = _NotedRows(archive, name) if archive is not None and has_noted else None
+    rows = found.iter_rows()
     blank = 0
-    for place, row in enumerate(found.iter_rows()):
-        shown = numbers(place)
+    for place in count():
+        row = next(rows, None)
+        # The library ends a sheet before cells without a value.
+        if row is None and (noted is None or noted.are_over):
+            break
+        shown = {} if noted is None else noted.of_row(place)
         cells = [""] * first + [
-            cell if type(cell) is str else _cell(cell, shown.get(first + at)) for at, cell in enumerate(row)
+            cell if type(cell) is str else _cell(cell, shown.get(first + at)) for at, cell in enumerate(row or ())
         ]
+        for at, one in shown.items():
+            if one.kind in {"error", "formula"}:
+                cells += [""] * (at + 1 - len(cells))
+                cells[at] = one
         while cells and cells[-1] == "":
             cells.pop()
         if not cells:
@@ -93,12 +103,12 @@ def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max:
 
 
 def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> tuple[str, bool]:
-    """The sheet to read and whether it has numbers: the one that was asked for, or the only visible one with cells."""
+    """The sheet that was asked for, or the only visible one with cells, and whether it has noted cells."""
     sheets = [one for one in book.sheets_metadata if _is_table(one)]
     if wanted:
         for one in sheets:
             if one.name == wanted:
-                return wanted, _check_size(archive, wanted, columns_max)
+                return wanted, _check_size(archive, wanted, columns_max).has_noted
         raise SheetRefused(f"There is no sheet {_short(wanted)}: the workbook has {_listed(sheets)}.")
     seen = [one for one in sheets if _is_visible(one)]
     if not sheets:
@@ -106,13 +116,17 @@ def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max
     if not seen:
         raise _SheetUncertain(f"All sheets are hidden: name one of {_listed(sheets)} with the option sheet.")
     measured = {one.name: _check_size(archive, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
-    filled = seen if len(seen) == 1 else [one for one in seen if book.get_sheet_by_name(one.name).start is not None]
+    filled = seen if len(seen) == 1 else [
+        one for one in seen
+        if book.get_sheet_by_name(one.name).start is not None
+        or (one.name in measured and measured[one.name].has_formulas)
+    ]  # fmt: skip
     if len(filled) > 1:
         raise _SheetUncertain(
             f"Cannot tell which sheet holds the codes: name one of {_listed(filled)} with the option sheet."
         )
     name = str((filled or seen)[0].name)
-    return name, measured.get(name, True)
+    return name, name not in measured or measured[name].has_noted
 
 
 def _is_visible(sheet: Any) -> bool:
@@ -123,10 +137,10 @@ def _is_table(sheet: Any) -> bool:
     return str(sheet.typ).endswith(".WorkSheet")
 
 
-def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) -> bool:
-    """Whether a sheet has numbers, which is not known of an XLS. Refuses it by its size before its cells are made."""
+def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) -> SheetSize:
+    """The size of a sheet, which is not known of an XLS. Refuses it by its size before its cells are made."""
     if archive is None:
-        return True
+        return SheetSize()
     with archive.open(sheet_xml.sheet_part(archive, name)) as file:
         size = sheet_xml.measure(file, columns_max)
     if size.hidden_rows:
@@ -134,28 +148,30 @@ def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) ->
             f"The sheet {_short(name)} has hidden rows ({size.hidden_rows:,}; a filter hides rows too): show or "
             "delete them, so that it is certain which codes are meant."
         )
-    return size.has_numbers
+    return size
 
 
-def _number_rows(archive: zipfile.ZipFile | None, name: str) -> Any:
-    """A function that gives the number cells of a row, by column. Rows are asked for in order."""
-    if archive is None:
-        return lambda _: {}
-    part = sheet_xml.sheet_part(archive, name)
-    cells = sheet_xml.number_cells(archive.open(part), sheet_xml.number_formats(archive))
-    waiting: list[tuple[int, int, ShownCell]] = []
+class _NotedRows:
+    """The noted cells of a sheet, row by row."""
 
-    def row(place: int) -> dict[int, ShownCell]:
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        part = sheet_xml.sheet_part(archive, name)
+        self._cells = sheet_xml.noted_cells(archive.open(part), sheet_xml.number_formats(archive))
+        self._next = next(self._cells, None)
+
+    @property
+    def are_over(self) -> bool:
+        """Whether no row is left that has any."""
+        return self._next is None
+
+    def of_row(self, place: int) -> dict[int, ShownCell]:
+        """Those of a row, by column. Rows are asked for in order."""
         found: dict[int, ShownCell] = {}
-        while (cell := waiting.pop() if waiting else next(cells, None)) is not None:
-            if cell[0] > place:
-                waiting.append(cell)
-                break
-            if cell[0] == place:
-                found[cell[1]] = cell[2]
+        while self._next is not None and self._next[0] <= place:
+            if self._next[0] == place:
+                found[self._next[1]] = self._next[2]
+            self._next = next(self._cells, None)
         return found
-
-    return row
 
 
 def _cell(cell: object, number: ShownCell | None) -> str | Sequence[str]:

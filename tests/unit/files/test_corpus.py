@@ -166,10 +166,10 @@ CASES = [
     # Workbooks of three libraries and of LibreOffice.
     Case("openpyxl-number-cells.xlsx", codes=["AB-12", "00123", "456", "GS-0042", "123-456"],
          bad={5: "number_cell", 6: "number_cell", 7: "number_cell", 8: "boolean_cell", 9: "date_cell",
-              10: "number_cell", 12: "number_cell", 14: "number_cell", 15: "empty"}),
+              10: "number_cell", 12: "number_cell", 14: "number_cell", 15: "placeholder"}),
     Case("openpyxl-number-cells.xlsx", {"plain_numbers": True}, ["AB-12", "00123", "456", "789", "GS-0042", "123-456"],
          {6: "number_cell", 7: "number_cell", 8: "boolean_cell", 9: "date_cell", 10: "number_cell", 12: "number_cell",
-          14: "number_cell", 15: "empty"}),
+          14: "number_cell", 15: "placeholder"}),
     Case("openpyxl-hidden-sheet.xlsx", codes=["NEW-1"], reading={"sheet": "New", "hidden_sheets": ["Old"]}),
     Case("openpyxl-hidden-sheet.xlsx", {"sheet": "Old"}, ["OLD-1"], reading={"sheet": "Old", "hidden_sheets": []}),
     uncertain("openpyxl-two-sheets.xlsx", "name one of North, South with the option sheet"),
