@@ -36,8 +36,11 @@ class _SheetUncertain(SheetRefused):
     """The person has to decide."""
 
 
-def main(path: str, sheet: str, columns_max: str) -> None:
-    """Write the sheet of this name, or the only visible sheet with cells for an empty name."""
+def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None:
+    """Write the sheet of this name, or the only visible sheet with cells for an empty name.
+
+    With `takes_first` it is the first one where that is not certain.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
@@ -46,7 +49,7 @@ def main(path: str, sheet: str, columns_max: str) -> None:
     try:
         archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         with CalamineWorkbook.from_path(path) as book:
-            _write(book, archive, sheet, int(columns_max))
+            _write(book, archive, sheet, int(columns_max), takes_first=bool(takes_first))
         sys.stdout.flush()
     except _SheetUncertain as error:
         _refuse(str(error), EXIT_UNCERTAIN)
@@ -58,9 +61,11 @@ def main(path: str, sheet: str, columns_max: str) -> None:
         _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
-def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> None:
+def _write(
+    book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int, *, takes_first: bool
+) -> None:  # fmt: skip
     hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
-    name, has_noted = _chosen(book, archive, wanted, columns_max)
+    name, has_noted = _chosen(book, archive, wanted, columns_max, takes_first=takes_first)
     found = book.get_sheet_by_name(name)
     if found.start and found.start[1] + found.width > columns_max:
         raise SheetRefused(f"The sheet has {found.start[1] + found.width:,} columns, more than {columns_max:,}.")
@@ -102,7 +107,9 @@ def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max:
         sys.stdout.write(f"[{', '.join(texts)}]\n")
 
 
-def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> tuple[str, bool]:
+def _chosen(
+    book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int, *, takes_first: bool
+) -> tuple[str, bool]:
     """The sheet that was asked for, or the only visible one with cells, and whether it has noted cells."""
     sheets = [one for one in book.sheets_metadata if _is_table(one)]
     if wanted:
@@ -113,6 +120,8 @@ def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max
     seen = [one for one in sheets if _is_visible(one)]
     if not sheets:
         raise SheetRefused("The workbook has no sheets with cells: save its table as CSV or XLSX.")
+    if not seen and takes_first:
+        seen = sheets
     if not seen:
         raise _SheetUncertain(f"All sheets are hidden: name one of {_listed(sheets)} with the option sheet.")
     measured = {one.name: _check_size(archive, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
@@ -121,7 +130,7 @@ def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max
         if book.get_sheet_by_name(one.name).start is not None
         or (one.name in measured and measured[one.name].has_formulas)
     ]  # fmt: skip
-    if len(filled) > 1:
+    if len(filled) > 1 and not takes_first:
         raise _SheetUncertain(
             f"Cannot tell which sheet holds the codes: name one of {_listed(filled)} with the option sheet."
         )
