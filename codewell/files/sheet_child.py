@@ -12,15 +12,17 @@ import json
 import resource
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from itertools import count
 from json.encoder import encode_basestring
+from pathlib import Path
 from typing import Any, Final
 
-from codewell.files import sheet_xml
+from codewell.files import sheet_xml, xls_records
 from codewell.files.number_format import ShownCell, shown_number
 from codewell.files.sheet_xml import SheetRefused, SheetSize
+from codewell.files.xls_records import XlsNotes, XlsUnreadable
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 CPU_S_MAX: Final = 60
@@ -49,7 +51,7 @@ def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None
     try:
         archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         with CalamineWorkbook.from_path(path) as book:
-            _write(book, archive, sheet, int(columns_max), takes_first=bool(takes_first))
+            _write(book, _Package(path, archive, book), sheet, int(columns_max), takes_first=bool(takes_first))
         sys.stdout.flush()
     except _SheetUncertain as error:
         _refuse(str(error), EXIT_UNCERTAIN)
@@ -57,22 +59,22 @@ def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None
         _refuse(str(error))
     except PasswordError:
         _refuse("The workbook is protected by a password: save it without one.")
-    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError):
+    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError, XlsUnreadable):
         _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
 def _write(
-    book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int, *, takes_first: bool
+    book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool
 ) -> None:  # fmt: skip
     hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
-    name, has_noted = _chosen(book, archive, wanted, columns_max, takes_first=takes_first)
+    name, has_noted = _chosen(book, package, wanted, columns_max, takes_first=takes_first)
     found = book.get_sheet_by_name(name)
     if found.start and found.start[1] + found.width > columns_max:
         raise SheetRefused(f"The sheet has {found.start[1] + found.width:,} columns, more than {columns_max:,}.")
     _print({"sheet": name, "hidden": [one for one in hidden if one != name], "rows": found.total_height})
     # The library omits leading empty columns, but not leading empty rows.
     first = found.start[1] if found.start else 0
-    noted = _NotedRows(archive, name) if archive is not None and has_noted else None
+    noted = _NotedRows(package.noted_cells(name)) if has_noted else None
     rows = found.iter_rows()
     blank = 0
     for place in count():
@@ -107,15 +109,13 @@ def _write(
         sys.stdout.write(f"[{', '.join(texts)}]\n")
 
 
-def _chosen(
-    book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int, *, takes_first: bool
-) -> tuple[str, bool]:
+def _chosen(book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool) -> tuple[str, bool]:
     """The sheet that was asked for, or the only visible one with cells, and whether it has noted cells."""
     sheets = [one for one in book.sheets_metadata if _is_table(one)]
     if wanted:
         for one in sheets:
             if one.name == wanted:
-                return wanted, _check_size(archive, wanted, columns_max).has_noted
+                return wanted, _check_size(package, wanted, columns_max).has_noted
         raise SheetRefused(f"There is no sheet {_short(wanted)}: the workbook has {_listed(sheets)}.")
     seen = [one for one in sheets if _is_visible(one)]
     if not sheets:
@@ -124,7 +124,7 @@ def _chosen(
         seen = sheets
     if not seen:
         raise _SheetUncertain(f"All sheets are hidden: name one of {_listed(sheets)} with the option sheet.")
-    measured = {one.name: _check_size(archive, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
+    measured = {one.name: _check_size(package, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
     filled = seen if len(seen) == 1 else [
         one for one in seen
         if book.get_sheet_by_name(one.name).start is not None
@@ -146,12 +146,40 @@ def _is_table(sheet: Any) -> bool:
     return str(sheet.typ).endswith(".WorkSheet")
 
 
-def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) -> SheetSize:
-    """The size of a sheet, which is not known of an XLS. Refuses it by its size before its cells are made."""
-    if archive is None:
-        return SheetSize()
-    with archive.open(sheet_xml.sheet_part(archive, name)) as file:
-        size = sheet_xml.measure(file, columns_max)
+class _Package:
+    """What a workbook's file says beside the values of its sheets."""
+
+    def __init__(self, path: str, archive: zipfile.ZipFile | None, book: Any) -> None:
+        self._path = path
+        self._archive = archive
+        self._names = [one.name for one in book.sheets_metadata]
+        self._notes: dict[str, XlsNotes] = {}
+
+    def measure(self, name: str, columns_max: int) -> SheetSize:
+        """The size of a sheet; of an XLS only its hidden rows."""
+        if self._archive is None:
+            notes = self._notes_of(name)
+            return SheetSize(hidden_rows=notes.hidden_rows, has_noted=bool(notes.errors))
+        with self._archive.open(sheet_xml.sheet_part(self._archive, name)) as file:
+            return sheet_xml.measure(file, columns_max)
+
+    def noted_cells(self, name: str) -> Iterator[tuple[int, int, ShownCell]]:
+        """Cells whose values do not tell what they show: row and column, from 0, and what that is."""
+        if self._archive is None:
+            return iter(self._notes_of(name).errors)
+        part = sheet_xml.sheet_part(self._archive, name)
+        return sheet_xml.noted_cells(self._archive.open(part), sheet_xml.number_formats(self._archive))
+
+    def _notes_of(self, name: str) -> XlsNotes:
+        if name not in self._notes:
+            with Path(self._path).open("rb") as file:
+                self._notes[name] = xls_records.notes(file, self._names.index(name))
+        return self._notes[name]
+
+
+def _check_size(package: _Package, name: str, columns_max: int) -> SheetSize:
+    """The size of a sheet. Refuses it by its size before its cells are made, and for hidden rows."""
+    size = package.measure(name, columns_max)
     if size.hidden_rows:
         raise _SheetUncertain(
             f"The sheet {_short(name)} has hidden rows ({size.hidden_rows:,}; a filter hides rows too): show or "
@@ -163,9 +191,8 @@ def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) ->
 class _NotedRows:
     """The noted cells of a sheet, row by row."""
 
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        part = sheet_xml.sheet_part(archive, name)
-        self._cells = sheet_xml.noted_cells(archive.open(part), sheet_xml.number_formats(archive))
+    def __init__(self, cells: Iterator[tuple[int, int, ShownCell]]) -> None:
+        self._cells = cells
         self._next = next(self._cells, None)
 
     @property
