@@ -133,6 +133,14 @@ def test_the_head_and_the_column_of_codes(
     assert (columns.header is not None, columns.code) == (header, code)
 
 
+@pytest.mark.parametrize("row", [99, 100])
+def test_a_head_is_given_by_its_row_up_to_the_last_that_may_be_one(file: Path, row: int) -> None:
+    file.write_text("Title,\n" * (row - 1) + "Name,Code\n" + "".join(f"A,B-{n}\n" for n in range(300)))
+    columns, rows = read(file, header_row=row, delimiter=",")
+    assert (columns.header, columns.first, columns.code) == (row - 1, row, 1)
+    assert len(rows) == row + 300
+
+
 def test_workbooks(tmp_path: Path) -> None:
     with pytest.raises(FileRefused, match="Cannot tell which sheet holds the codes: name one of Codes, Other"):
         read(Path(__file__).with_name("codes.xls"))
