@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
+from schemas import patterns
 from schemas.event_parts import Event, ShortName
 from schemas.strict_model import StrictModel
 
@@ -55,7 +56,7 @@ class ClearAlerts(StrictModel):
     """Which open alerts of the program to clear: of this kind and with this key; left out: any."""
 
     kind: AlertKind | None = None
-    key: AlertKey | None = None
+    key: Annotated[AlertKey, Field(pattern=patterns.TEXT)] | None = None
 
 
 class ClearedAlerts(StrictModel):

@@ -114,7 +114,9 @@ class Reissue(StrictModel):
 
     code: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
     profile_id: Id | None = None
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=patterns.TEXT)
+    ]
     expires: Literal["same", "fresh"] = "same"
     context: CallContext | None = None
 

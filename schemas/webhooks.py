@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, Validatio
 
 from schemas import patterns
 from schemas.events import ShortName
+from schemas.moments import StartMoment
 from schemas.service_url import ServiceUrl
 from schemas.strict_model import StrictModel
 
@@ -181,7 +182,7 @@ class ReplayWebhook(StrictModel):
     `delivered` false: those only that it did not get, also events from while it was not active.
     """
 
-    since: datetime
+    since: StartMoment
     delivered: bool = False
 
 

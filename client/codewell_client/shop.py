@@ -178,6 +178,7 @@ class Shop:
                 if not _may_repeat(failure):
                     raise failure
             except (httpx.RequestError, TimeoutError) as error:
+                # It may be a response that a proxy has garbled.
                 failure = error
             except httpx.InvalidURL as error:
                 raise InvalidRequest(414, "This is too long for a program, a code or a context.") from error
@@ -234,7 +235,7 @@ def _retry_after_s(text: str | None) -> float | None:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

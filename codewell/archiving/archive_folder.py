@@ -56,15 +56,22 @@ class ArchiveFolder:
 
     def _store(self, name: str, lines: bytes) -> Path:
         day = self._path / f"{datetime.now(UTC):%Y-%m-%d}"
+        # A new folder is lost with the machine until the one that it is in is on the disk.
+        new_in = {folder.parent for folder in (day, *day.parents) if not folder.exists()}
         day.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = day / f"{name}-{uuid7().hex}.csv.gz"
         partial = path.with_suffix(".part")
-        with partial.open("xb") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-        for folder in (day, self._path):
+        try:
+            with partial.open("xb") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except OSError:
+            # The next look writes another one, also on a disk that is full.
+            partial.unlink(missing_ok=True)
+            raise
+        for folder in {day, self._path} | new_in:
             _sync_folder(folder)
         return path
 

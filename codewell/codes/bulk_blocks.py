@@ -16,11 +16,11 @@ _OF_CHANGE: Final = f"""
       AND ($5::uuid IS NULL OR import_id = $5)
     """.strip()
 _RANGES: Final = f"""
-    SELECT {_OF_CHANGE} AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
+    SELECT {_OF_CHANGE} AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3::bigint + 1)
     ORDER BY version, first LIMIT $6
     """
 _LISTS: Final = f"""
-    SELECT {_OF_CHANGE} AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1) ORDER BY id LIMIT $6
+    SELECT {_OF_CHANGE} AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3::bigint + 1) ORDER BY id LIMIT $6
     """
 
 # Nothing changes any more in a block whose answers have left.

@@ -39,7 +39,7 @@ _COLUMNS: Final = f"""
     """
 _RANGES: Final = f"""
     SELECT {_COLUMNS} FROM block
-    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
+    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3::bigint + 1)
       AND (version < $4 OR version = $4 AND first < $5) ORDER BY version, first LIMIT $6
     """  # noqa: S608  a constant
 _LISTS: Final = f"""
@@ -50,7 +50,7 @@ _LISTS: Final = f"""
     ) r (root) CROSS JOIN LATERAL (
         SELECT * FROM block WHERE id = root UNION ALL SELECT * FROM block WHERE split_from = root
     ) b
-    WHERE root > $2 OR coalesce(split_first, 0) + size > $3 + 1 ORDER BY root, root_position LIMIT $5
+    WHERE root > $2 OR coalesce(split_first, 0) + size > $3::bigint + 1 ORDER BY root, root_position LIMIT $5
     """  # noqa: S608  a constant
 
 # Holes. The line of an attached code comes from _GIVEN, that of a moved code from its new block (`elsewhere`).

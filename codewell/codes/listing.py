@@ -75,12 +75,12 @@ _MARKED_STATES: Final = frozenset({"activated", "held", "deleted"})
 
 _RANGES: Final = f"""
     SELECT {COLUMNS} FROM block b
-    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3 + 1)
+    WHERE program_id = $1 AND kind = 'range' AND (version > $2 OR version = $2 AND first + size > $3::bigint + 1)
       AND {{condition}} ORDER BY version, first LIMIT $4
     """  # noqa: S608  a constant
 _LISTS: Final = f"""
     SELECT {COLUMNS} FROM block b
-    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3 + 1)
+    WHERE program_id = $1 AND kind = 'list' AND (id > $2 OR id = $2 AND size > $3::bigint + 1)
       AND {{condition}} ORDER BY id LIMIT $4
     """  # noqa: S608  a constant
 _RANGES_NEWEST: Final = f"""

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from codewell.errors import FileRefused
+from codewell.errors import FileRefused, FileUncertain
 from codewell.files.encoding import detect_encoding
 from codewell.files.limits import MIB, FileLimits
 from codewell.files.lines import TextLines
@@ -29,7 +29,7 @@ class BeginningTooShort(Exception):
 
 
 def beginning_of(path: Path, scanned: Scan, limits: FileLimits) -> bytes:
-    """The beginning of a whole file. Raises FileRefused for a workbook that can't be read."""
+    """The beginning of a whole file: none of a workbook whose sheet is to be chosen. Raises FileRefused."""
     if scanned.kind == "text":
         with path.open("rb") as file:
             return file.read(BYTES_MAX)
@@ -43,6 +43,8 @@ def beginning_of(path: Path, scanned: Scan, limits: FileLimits) -> bytes:
             if size > BYTES_MAX:
                 break
             found.append(line)
+    except FileUncertain:
+        return b""
     finally:
         lines.close()
     return "".join(found).encode()

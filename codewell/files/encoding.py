@@ -12,6 +12,10 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+_MARKS: Final = {
+    "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE, "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+}  # fmt: skip
 # Cyrillic text has whole words above ASCII, Latin text single letters.
 _NON_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _NON_ASCII_RUNS: Final = re.compile(rb"[\x80-\xff]{3,}")
@@ -42,7 +46,10 @@ class FoundEncoding(NamedTuple):
 def detect_encoding(scan: Scan, given: str | None) -> FoundEncoding:
     """Return the file's encoding, or `given`. Raises FileRefused if `given` is unknown or the file is not text."""
     if given is not None:
-        return FoundEncoding(_checked_encoding(given), True)
+        name = _checked_encoding(given)
+        # A codec that names the order of bytes takes their mark for text.
+        has_mark = name in _MARKS and scan.sample.startswith(_MARKS[name])
+        return FoundEncoding(name[: -len("-le")] if has_mark else name, True)
     for mark, name in _BYTE_ORDER_MARKS:
         if scan.sample.startswith(mark):
             return FoundEncoding(name, True)

@@ -8,9 +8,10 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, NamedTuple
 
-CellKind = Literal["text", "number", "whole", "decimal", "formatted", "date", "boolean"]
+CellKind = Literal["text", "number", "whole", "decimal", "formatted", "date", "boolean", "error", "formula"]
 """`text` is certain. `number`: a whole number without a format; `whole`: one in a kind of file that tells no format;
-`decimal`: another number without a format; `formatted`: a number whose displayed form is not known."""
+`decimal`: another number without a format; `formatted`: a number whose displayed form is not known; `error`: such as
+`#N/A`; `formula`: one whose result the file lacks, as programs save them that do not calculate."""
 
 # A spreadsheet keeps no more digits of a number.
 DIGITS_MAX: Final = 15

@@ -12,14 +12,17 @@ import json
 import resource
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
+from itertools import count
 from json.encoder import encode_basestring
+from pathlib import Path
 from typing import Any, Final
 
-from codewell.files import sheet_xml
+from codewell.files import sheet_xml, xls_records
 from codewell.files.number_format import ShownCell, shown_number
-from codewell.files.sheet_xml import SheetRefused
+from codewell.files.sheet_xml import SheetRefused, SheetSize
+from codewell.files.xls_records import XlsNotes, XlsUnreadable
 
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 CPU_S_MAX: Final = 60
@@ -35,8 +38,11 @@ class _SheetUncertain(SheetRefused):
     """The person has to decide."""
 
 
-def main(path: str, sheet: str, columns_max: str) -> None:
-    """Write the sheet of this name, or the only visible sheet with cells for an empty name."""
+def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None:
+    """Write the sheet of this name, or the only visible sheet with cells for an empty name.
+
+    With `takes_first` it is the first one where that is not certain.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S_MAX, CPU_S_MAX))
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
@@ -45,7 +51,7 @@ def main(path: str, sheet: str, columns_max: str) -> None:
     try:
         archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         with CalamineWorkbook.from_path(path) as book:
-            _write(book, archive, sheet, int(columns_max))
+            _write(book, _Package(path, archive, book), sheet, int(columns_max), takes_first=bool(takes_first))
         sys.stdout.flush()
     except _SheetUncertain as error:
         _refuse(str(error), EXIT_UNCERTAIN)
@@ -53,26 +59,37 @@ def main(path: str, sheet: str, columns_max: str) -> None:
         _refuse(str(error))
     except PasswordError:
         _refuse("The workbook is protected by a password: save it without one.")
-    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError):
+    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError, XlsUnreadable):
         _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
-def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> None:
+def _write(
+    book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool
+) -> None:  # fmt: skip
     hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
-    name, has_numbers = _chosen(book, archive, wanted, columns_max)
+    name, has_noted = _chosen(book, package, wanted, columns_max, takes_first=takes_first)
     found = book.get_sheet_by_name(name)
     if found.start and found.start[1] + found.width > columns_max:
         raise SheetRefused(f"The sheet has {found.start[1] + found.width:,} columns, more than {columns_max:,}.")
     _print({"sheet": name, "hidden": [one for one in hidden if one != name], "rows": found.total_height})
     # The library omits leading empty columns, but not leading empty rows.
     first = found.start[1] if found.start else 0
-    numbers = _number_rows(archive, name) if has_numbers else lambda _: {}
+    noted = _NotedRows(package.noted_cells(name)) if has_noted else None
+    rows = found.iter_rows()
     blank = 0
-    for place, row in enumerate(found.iter_rows()):
-        shown = numbers(place)
+    for place in count():
+        row = next(rows, None)
+        # The library ends a sheet before cells without a value.
+        if row is None and (noted is None or noted.are_over):
+            break
+        shown = {} if noted is None else noted.of_row(place)
         cells = [""] * first + [
-            cell if type(cell) is str else _cell(cell, shown.get(first + at)) for at, cell in enumerate(row)
+            cell if type(cell) is str else _cell(cell, shown.get(first + at)) for at, cell in enumerate(row or ())
         ]
+        for at, one in shown.items():
+            if one.kind in {"error", "formula"}:
+                cells += [""] * (at + 1 - len(cells))
+                cells[at] = one
         while cells and cells[-1] == "":
             cells.pop()
         if not cells:
@@ -92,27 +109,33 @@ def _write(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max:
         sys.stdout.write(f"[{', '.join(texts)}]\n")
 
 
-def _chosen(book: Any, archive: zipfile.ZipFile | None, wanted: str, columns_max: int) -> tuple[str, bool]:
-    """The sheet to read and whether it has numbers: the one that was asked for, or the only visible one with cells."""
+def _chosen(book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool) -> tuple[str, bool]:
+    """The sheet that was asked for, or the only visible one with cells, and whether it has noted cells."""
     sheets = [one for one in book.sheets_metadata if _is_table(one)]
     if wanted:
         for one in sheets:
             if one.name == wanted:
-                return wanted, _check_size(archive, wanted, columns_max)
+                return wanted, _check_size(package, wanted, columns_max).has_noted
         raise SheetRefused(f"There is no sheet {_short(wanted)}: the workbook has {_listed(sheets)}.")
     seen = [one for one in sheets if _is_visible(one)]
     if not sheets:
         raise SheetRefused("The workbook has no sheets with cells: save its table as CSV or XLSX.")
+    if not seen and takes_first:
+        seen = sheets
     if not seen:
         raise _SheetUncertain(f"All sheets are hidden: name one of {_listed(sheets)} with the option sheet.")
-    measured = {one.name: _check_size(archive, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
-    filled = seen if len(seen) == 1 else [one for one in seen if book.get_sheet_by_name(one.name).start is not None]
-    if len(filled) > 1:
+    measured = {one.name: _check_size(package, one.name, columns_max) for one in seen[:_SHEETS_LOOKED_AT_MAX]}
+    filled = seen if len(seen) == 1 else [
+        one for one in seen
+        if book.get_sheet_by_name(one.name).start is not None
+        or (one.name in measured and measured[one.name].has_formulas)
+    ]  # fmt: skip
+    if len(filled) > 1 and not takes_first:
         raise _SheetUncertain(
             f"Cannot tell which sheet holds the codes: name one of {_listed(filled)} with the option sheet."
         )
     name = str((filled or seen)[0].name)
-    return name, measured.get(name, True)
+    return name, name not in measured or measured[name].has_noted
 
 
 def _is_visible(sheet: Any) -> bool:
@@ -123,39 +146,68 @@ def _is_table(sheet: Any) -> bool:
     return str(sheet.typ).endswith(".WorkSheet")
 
 
-def _check_size(archive: zipfile.ZipFile | None, name: str, columns_max: int) -> bool:
-    """Whether a sheet has numbers, which is not known of an XLS. Refuses it by its size before its cells are made."""
-    if archive is None:
-        return True
-    with archive.open(sheet_xml.sheet_part(archive, name)) as file:
-        size = sheet_xml.measure(file, columns_max)
+class _Package:
+    """What a workbook's file says beside the values of its sheets."""
+
+    def __init__(self, path: str, archive: zipfile.ZipFile | None, book: Any) -> None:
+        self._path = path
+        self._archive = archive
+        self._names = [one.name for one in book.sheets_metadata]
+        self._notes: dict[str, XlsNotes] = {}
+
+    def measure(self, name: str, columns_max: int) -> SheetSize:
+        """The size of a sheet; of an XLS only its hidden rows."""
+        if self._archive is None:
+            notes = self._notes_of(name)
+            return SheetSize(hidden_rows=notes.hidden_rows, has_noted=bool(notes.errors))
+        with self._archive.open(sheet_xml.sheet_part(self._archive, name)) as file:
+            return sheet_xml.measure(file, columns_max)
+
+    def noted_cells(self, name: str) -> Iterator[tuple[int, int, ShownCell]]:
+        """Cells whose values do not tell what they show: row and column, from 0, and what that is."""
+        if self._archive is None:
+            return iter(self._notes_of(name).errors)
+        part = sheet_xml.sheet_part(self._archive, name)
+        return sheet_xml.noted_cells(self._archive.open(part), sheet_xml.number_formats(self._archive))
+
+    def _notes_of(self, name: str) -> XlsNotes:
+        if name not in self._notes:
+            with Path(self._path).open("rb") as file:
+                self._notes[name] = xls_records.notes(file, self._names.index(name))
+        return self._notes[name]
+
+
+def _check_size(package: _Package, name: str, columns_max: int) -> SheetSize:
+    """The size of a sheet. Refuses it by its size before its cells are made, and for hidden rows."""
+    size = package.measure(name, columns_max)
     if size.hidden_rows:
         raise _SheetUncertain(
             f"The sheet {_short(name)} has hidden rows ({size.hidden_rows:,}; a filter hides rows too): show or "
             "delete them, so that it is certain which codes are meant."
         )
-    return size.has_numbers
+    return size
 
 
-def _number_rows(archive: zipfile.ZipFile | None, name: str) -> Any:
-    """A function that gives the number cells of a row, by column. Rows are asked for in order."""
-    if archive is None:
-        return lambda _: {}
-    part = sheet_xml.sheet_part(archive, name)
-    cells = sheet_xml.number_cells(archive.open(part), sheet_xml.number_formats(archive))
-    waiting: list[tuple[int, int, ShownCell]] = []
+class _NotedRows:
+    """The noted cells of a sheet, row by row."""
 
-    def row(place: int) -> dict[int, ShownCell]:
+    def __init__(self, cells: Iterator[tuple[int, int, ShownCell]]) -> None:
+        self._cells = cells
+        self._next = next(self._cells, None)
+
+    @property
+    def are_over(self) -> bool:
+        """Whether no row is left that has any."""
+        return self._next is None
+
+    def of_row(self, place: int) -> dict[int, ShownCell]:
+        """Those of a row, by column. Rows are asked for in order."""
         found: dict[int, ShownCell] = {}
-        while (cell := waiting.pop() if waiting else next(cells, None)) is not None:
-            if cell[0] > place:
-                waiting.append(cell)
-                break
-            if cell[0] == place:
-                found[cell[1]] = cell[2]
+        while self._next is not None and self._next[0] <= place:
+            if self._next[0] == place:
+                found[self._next[1]] = self._next[2]
+            self._next = next(self._cells, None)
         return found
-
-    return row
 
 
 def _cell(cell: object, number: ShownCell | None) -> str | Sequence[str]:

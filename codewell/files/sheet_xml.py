@@ -1,4 +1,5 @@
-"""What the values of an XLSX sheet do not tell: its size before any cell is made, hidden rows, and number formats.
+"""What the values of an XLSX sheet do not tell: its size before any cell is made, hidden rows, number formats, and
+which cells without a value are errors or formulas whose result the file lacks.
 
 Streams the parts of the package through expat, and rows of the usual form through regular expressions
 (`codewell.files.sheet_rows`); nothing is kept but the numbers of one piece. A document type, and with it every entity,
@@ -23,7 +24,7 @@ _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 # In rows of the usual form.
 _ROW: Final = re.compile(rb'<row r="([0-9]+)"')
 _CELL: Final = re.compile(rb'<c r="([A-Z]+)')
-_NUMBER: Final = re.compile(rb'<c r="([A-Z]+)([0-9]+)"(?: s="([0-9]+)")?(?: t="n")?><v>([^<]*)</v>')
+_NOTED: Final = re.compile(rb'<c r="([A-Z]+)([0-9]+)"(?: s="([0-9]+)")?(?: t="(n|e)")?><v>([^<]*)</v>')
 _DIMENSION: Final = re.compile(r"(?:[A-Z]{1,3}[0-9]{1,7}:)?([A-Z]{1,3})([0-9]{1,7})")
 # Formats that a workbook names by number alone, and that fix every digit. Others are not known here.
 _BUILT_IN: Final = {0: "General", 1: "0", 49: "@"}
@@ -31,6 +32,8 @@ _NO_HEIGHT: Final = re.compile(r"0+(?:\.0*)?")
 _NO_PART: Final = "The workbook cannot be read (a sheet has no content): save it again, or as CSV."
 _NOT_KNOWN: Final = "?"
 _FORMATS_MAX: Final = 70_000
+# Enough to find a formula or error by.
+_SHOWN_CHARS_MAX: Final = 200
 # The numbers of the columns seen so far; there are 18,278 at most.
 _LETTERS: Final[dict[str, int]] = {}
 _RELATIONSHIP_SHEET: Final = "/worksheet"
@@ -47,7 +50,9 @@ class SheetSize:
     rows: int = 0
     columns: int = 0
     hidden_rows: int = 0
-    has_numbers: bool = False
+    has_noted: bool = False
+    """Whether `noted_cells` may find any."""
+    has_formulas: bool = False
 
 
 def sheet_part(archive: zipfile.ZipFile, name: str) -> str:
@@ -99,8 +104,10 @@ class _Measure:
         if tag == "c":
             self._column = _column(given.get("r"), self._column)
             self._extend(size.rows, self._column)
-            if not size.has_numbers and given.get("t", "n") == "n":
-                size.has_numbers = True
+            if not size.has_noted and given.get("t", "n") in {"n", "e"}:
+                size.has_noted = True
+        elif tag == "f":
+            size.has_noted = size.has_formulas = True
         elif tag == "row":
             self._row, self._column = _row(given.get("r"), self._row), 0
             self._extend(self._row, size.columns)
@@ -119,7 +126,7 @@ class _Measure:
         self._row, self._column = rows[-1], 0
         columns = [_letters(one.decode()) for one in set(_CELL.findall(run))]
         self._extend(max(rows), max(columns, default=0))
-        self.size.has_numbers = self.size.has_numbers or _NUMBER.search(run) is not None
+        self.size.has_noted = self.size.has_noted or _NOTED.search(run) is not None
 
     def _extend(self, rows: int, columns: int) -> None:
         size = self.size
@@ -128,49 +135,74 @@ class _Measure:
             _check(size.rows, size.columns, self._columns_max)
 
 
-class _NumberCells:
-    """Collects the number cells of a sheet from its elements."""
+class _NotedCells:
+    """Collects the cells of a sheet whose values do not tell what they show, from its elements."""
 
     def __init__(self, formats: list[str]) -> None:
         self.found: deque[tuple[int, int, ShownCell]] = deque()
         self._formats = formats
         self._row = self._column = self._style = 0
-        self._is_number = self._is_value = False
-        self._text: list[str] = []
+        self._type = ""
+        # The texts of the cell's value and formula, where it has them, and the one that is read.
+        self._value: list[str] | None = None
+        self._formula: list[str] | None = None
+        self._text: list[str] | None = None
 
     def start(self, tag: str, given: dict[str, str]) -> None:
         if tag == "c":
             self._column = _column(given.get("r"), self._column)
-            self._is_number = given.get("t", "n") == "n"
+            self._type = given.get("t", "n")
             self._style = int(given["s"]) if given.get("s", "").isdecimal() else 0
+            self._value = self._formula = self._text = None
         elif tag == "v":
-            self._is_value = self._is_number
-            self._text.clear()
+            self._value = self._text = []
+        elif tag == "f":
+            self._formula = self._text = []
         elif tag == "row":
             self._row, self._column = _row(given.get("r"), self._row), 0
 
     def end(self, tag: str) -> None:
-        if self._is_value and tag.rpartition(":")[2] == "v":
-            self._is_value = False
-            self._add(self._row, self._column, self._style, "".join(self._text))
+        name = tag if len(tag) == 1 else tag.rpartition(":")[2]
+        if name in {"v", "f"}:
+            self._text = None
+        elif name == "c":
+            if self._formula is None and self._type not in {"n", "e"}:
+                return
+            value = "".join(self._value or ()).strip()
+            if value:
+                if self._type in {"n", "e"}:
+                    self._add(self._row, self._column, self._style, value, is_error=self._type == "e")
+            # The result may be an empty text.
+            elif self._formula is not None and (self._type != "str" or self._value is None):
+                shown = ShownCell("formula", f"={''.join(self._formula)}"[:_SHOWN_CHARS_MAX])
+                self.found.append((self._row - 1, self._column - 1, shown))
 
     def data(self, text: str) -> None:
-        if self._is_value:
+        if self._text is not None:
             self._text.append(text)
 
     def take(self, run: bytes) -> None:
-        for letters, row, style, text in _NUMBER.findall(run):
-            self._add(int(row), _letters(letters.decode()), int(style or 0), text.decode())
+        for letters, row, style, kind, text in _NOTED.findall(run):
+            self._add(int(row), _letters(letters.decode()), int(style or 0), text.decode(), is_error=kind == b"e")
         self._row, self._column = int(_ROW.findall(run)[-1]), 0
 
-    def _add(self, row: int, column: int, style: int, text: str) -> None:
-        number_format = self._formats[style] if style < len(self._formats) else _NOT_KNOWN
-        self.found.append((row - 1, column - 1, shown_number(text.strip(), number_format)))
+    def _add(self, row: int, column: int, style: int, text: str, *, is_error: bool) -> None:
+        text = text.strip()
+        if not text:
+            return
+        if is_error:
+            shown = ShownCell("error", text[:_SHOWN_CHARS_MAX])
+        else:
+            shown = shown_number(text, self._formats[style] if style < len(self._formats) else _NOT_KNOWN)
+        self.found.append((row - 1, column - 1, shown))
 
 
-def number_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int, ShownCell]]:
-    """Yield each number cell of a sheet as row and column (from 0) and displayed form, in the order of the file."""
-    cells = _NumberCells(formats)
+def noted_cells(file: IO[bytes], formats: list[str]) -> Iterator[tuple[int, int, ShownCell]]:
+    """Yield what each number, error and formula without a result shows, after its row and column (from 0).
+
+    In the order of the file.
+    """
+    cells = _NotedCells(formats)
     parser = _parser(cells.start)
     parser.EndElementHandler = cells.end
     parser.CharacterDataHandler = cells.data

@@ -1,5 +1,6 @@
 """Workbooks: checked before they are decompressed, then read by a child process with memory and time limits."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -67,8 +68,21 @@ def check_workbook(path: Path, limits: FileLimits) -> None:
         raise FileRefused(f"The file is {kind}: save the codes as CSV or XLSX.")
 
 
-def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[str, None, None]:
+def first_sheet(path: Path, limits: FileLimits) -> str:
+    """The name of the first sheet that may hold the codes. Raises FileRefused as `sheet_lines` does."""
+    lines = sheet_lines(path, None, limits, takes_first=True)
+    try:
+        return str(json.loads(next(lines))["sheet"])
+    finally:
+        lines.close()
+
+
+def sheet_lines(
+    path: Path, sheet: str | None, limits: FileLimits, *, takes_first: bool = False
+) -> Generator[str, None, None]:
     """Yield the child's lines for the named sheet, or for the only visible one with cells.
+
+    With `takes_first` they are those of the first one where that is not certain.
 
     Raises FileRefused if there is no such sheet, or the child can't read it within its limits. Closing the iterator
     ends the child.
@@ -77,7 +91,8 @@ def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[
     code = (
         f"import sys; sys.path.insert(0, {_ROOT!r}); from codewell.files.sheet_child import main; main(*sys.argv[1:])"
     )
-    words = [sys.executable, "-I", "-c", code, str(path.absolute()), sheet or "", str(limits.columns_max)]
+    given = [str(path.absolute()), sheet or "", str(limits.columns_max), "first" if takes_first else ""]
+    words = [sys.executable, "-I", "-c", code, *given]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:  # noqa: S603  our own program
         deadline = Timer(FIRST_ROW_TIMEOUT_S, child.kill)
         deadline.start()
@@ -88,15 +103,15 @@ def sheet_lines(path: Path, sheet: str | None, limits: FileLimits) -> Generator[
                     deadline.cancel()
                     yield line
             # Names of sheets are the file's; a terminal would interpret some characters.
-            given = "".join(one if one.isprintable() else "?" for one in err.read().decode("utf-8", "replace"))
+            said = "".join(one if one.isprintable() else "?" for one in err.read().decode("utf-8", "replace"))
             status = child.wait(_EXIT_TIMEOUT_S)
         finally:
             deadline.cancel()
             child.kill()
     if status == sheet_child.EXIT_UNCERTAIN:
-        raise FileUncertain(given)
+        raise FileUncertain(said)
     if status == sheet_child.EXIT_REFUSED:
-        raise FileRefused(given)
+        raise FileRefused(said)
     if status:
         raise FileRefused(
             f"The workbook takes more than {sheet_child.MEMORY_BYTES_MAX // 2**20} MiB or {FIRST_ROW_TIMEOUT_S:.0f} s "

@@ -112,7 +112,9 @@ def open_table(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
         source = _source(scan, lines, options, limits)
         rows = iter(source.rows)
         first: list[list[str]] = []
-        while len(first) < _FIRST_ROWS and source.rows.chars < _FIRST_CHARS and (row := next(rows, None)) is not None:
+        # As many below the head that was given, which may be the last one of them.
+        count = _FIRST_ROWS + (options.header_row or 0)
+        while len(first) < count and source.rows.chars < _FIRST_CHARS and (row := next(rows, None)) is not None:
             first.append(row)
         begin = int(source.found is not None and source.found.has_sep_line)
         if not any(any(map(str.strip, row)) for row in first[begin:]):

@@ -3,11 +3,15 @@
 import csv
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Final
 
 from codewell.errors import FileRefused
 from codewell.files.dialect import Dialect
 from codewell.files.limits import FileLimits
 from codewell.files.lines import ROW_CHARS_MAX, TextLines
+
+# The limit that the library begins with.
+_FIELD_CHARS_MIN: Final = 131_072
 
 AreUsual = Callable[[list[str]], bool]
 """Whether these cells, each of which is a row, are what most rows are."""
@@ -28,13 +32,17 @@ class TextRows:
 
     def __iter__(self) -> Iterator[list[str]]:
         """Yield each row once. Raises FileRefused."""
-        # This limit is global to the process, and the same for all files.
-        csv.field_size_limit(self._limits.cell_chars_max)
-        columns_max = self._limits.columns_max
+        columns_max, cell_chars_max = self._limits.columns_max, self._limits.cell_chars_max
+        # This limit is global to the process, whose exports may have longer cells.
+        csv.field_size_limit(max(cell_chars_max, _FIELD_CHARS_MIN))
+        begin = self.chars
         try:
             for row in csv.reader(self._limited_lines(), self._dialect):
                 self._count += 1
                 self._row_chars_end = self.chars + ROW_CHARS_MAX
+                if self.chars - begin > cell_chars_max and any(len(cell) > cell_chars_max for cell in row):
+                    raise self._too_long(self._count)
+                begin = self.chars
                 if len(row) > columns_max:
                     raise FileRefused(
                         f"Row {self._count:,} has {len(row):,} columns, more than {columns_max:,}: leave some out."
@@ -46,10 +54,13 @@ class TextRows:
                     f"Row {self._count + 1:,} has an unclosed quote, or text after a closing one: double quotes inside "
                     "of a cell, and put the whole cell in quotes."
                 ) from error
-            raise FileRefused(
-                f"Row {self._count + 1:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check "
-                "for an unclosed quote."
-            ) from error
+            raise self._too_long(self._count + 1) from error
+
+    def _too_long(self, row: int) -> FileRefused:
+        return FileRefused(
+            f"Row {row:,} has a cell of more than {self._limits.cell_chars_max:,} characters: check for an unclosed "
+            "quote."
+        )
 
     def whole(self, count: int, are_usual: AreUsual) -> list[str]:
         """The next rows, at most so many, each as its only cell, if they are usual; else none is taken."""

@@ -122,7 +122,7 @@ def supply_of(reading: ForecastInput) -> CodeSupply:
         np.array([one.mark for one in facts], float),
         np.array([np.inf if one.life is None else max(one.life / _HOUR, 1 / 60) for one in facts]),
         np.array([_rate(one) for one in facts], float),
-        np.array([0.0 if one.valid_from is None else max(0.0, _hours(one.valid_from, now)) for one in facts]),
+        np.array([_starts_h(one, now) for one in facts], float),
         _extra(reading, place),
     )  # fmt: skip
 
@@ -140,6 +140,11 @@ def _both(reading: ForecastInput, demand: Demand, supply: CodeSupply) -> tuple[S
 
 def _hours(moment: datetime, now: datetime) -> float:
     return (moment - now) / _HOUR
+
+
+def _starts_h(one: ProgramFacts, now: datetime) -> float:
+    """When the program begins to give codes (h)."""
+    return 0.0 if one.valid_from is None else max(0.0, _hours(one.valid_from, now))
 
 
 def _more(one: ProgramFacts) -> float:
@@ -160,7 +165,8 @@ def _extra(reading: ForecastInput, place: dict[int, int]) -> tuple[np.ndarray, F
     for one in reading.shortfalls:
         at_h = 0.0 if one.send_at is None else _hours(one.send_at, reading.now)
         if at_h > -_SENDING_H:
-            found.append((place[one.program_id], max(0.0, at_h), float(one.codes)))
+            row = place[one.program_id]
+            found.append((row, max(at_h, _starts_h(reading.facts[row], reading.now)), float(one.codes)))
     rows, at, codes = zip(*found, strict=True) if found else ((), (), ())
     return np.array(rows, np.int64), np.array(at, float), np.array(codes, float)
 

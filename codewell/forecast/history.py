@@ -35,6 +35,7 @@ _DONE: Final = """
     INSERT INTO demand_done (until) VALUES ($1) ON CONFLICT (one) DO UPDATE SET until = excluded.until
     """
 _DELETE: Final = "DELETE FROM demand_day WHERE day < $1"
+_DELETE_ALL: Final = "DELETE FROM demand_day"
 
 _NOW: Final = "SELECT statement_timestamp() AS now, (SELECT until FROM demand_done) AS until"
 # The days of a program as one text: of each its place, and its numbers in the format that arrays have on the wire.
@@ -68,6 +69,10 @@ async def keep(connection: Connection) -> bool:
                 return done
             now, until = await connection.fetchrow(_NOW)
             oldest, end = _day(now) - _KEPT_DAYS * _DAY, _hour(now - _REPORTS)
+            if until is not None and until > _hour(now):
+                # The clock was ahead: days of the future were added, and others deleted that are not too old.
+                await connection.execute(_DELETE_ALL)
+                until = None
             if until is not None and until >= end:
                 return done
             day = oldest if until is None else max(oldest, _day(until))
@@ -91,7 +96,7 @@ async def read(connection: Connection, program_ids: Sequence[int]) -> tuple[date
     # From the begin of a day to the end of the hour that has begun.
     length = int((hour - first_day) / _HOUR) + 1
     hours = np.zeros((len(program_ids), -(-length // 24) * 24))
-    until = first_day if until is None else max(until, first_day)
+    until = first_day if until is None else min(max(until, first_day), hour)
     await _read_days(connection, program_ids, place, first_day, until, hours)
     for row in await connection.fetch(_LATER, program_ids, until, first_day):
         at = int((row["hour"] - first_day) / _HOUR)

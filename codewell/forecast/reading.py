@@ -79,8 +79,13 @@ async def forecasts(connection: Connection, program_ids: Sequence[int]) -> dict[
         if reading is None:
             reading = await following
         else:
-            # The database reads a batch while the one before is computed.
-            reading, _ = await asyncio.gather(following, compute(reading))
+            # The database reads a batch while the one before is computed. Whatever fails, both end before it is raised:
+            # the caller needs the connection.
+            computing = asyncio.create_task(compute(reading))
+            try:
+                reading = await following
+            finally:
+                await computing
     if reading is not None:
         await compute(reading)
     return found

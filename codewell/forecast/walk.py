@@ -91,7 +91,7 @@ def runs_out(steps: Steps, supply: CodeSupply) -> RunsOut:
     """When the supply does not cover the demand any more, and why."""
     gone = _gone(steps, supply)
     total = supply.pooled + supply.more
-    hours, place = _reached(steps.ends, gone.position, total, np.zeros_like(total))
+    hours, place = _reached(steps.ends, gone.position, total, np.zeros_like(total), supply.starts_h)
     _with_extra_in_step(steps.ends, gone.position, supply, hours, place)
     rows = np.arange(len(total))
     lost = gone.position[rows, place] - gone.given[rows, place]
@@ -155,13 +155,19 @@ def _gone(steps: Steps, supply: CodeSupply) -> _Gone:
     return _Gone(expired, given, position)
 
 
-def _reached(ends: Floats, position: Floats, total: Floats, begin: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """When the position, which is `begin` now, reaches the total (h, inf for never), and in which step."""
+def _reached(
+    ends: Floats, position: Floats, total: Floats, begin: Floats, starts_h: Floats
+) -> tuple[Floats, NDArray[np.int64]]:
+    """When the position, which is `begin` now, reaches the total (h, inf for never), and in which step.
+
+    In the step in which the program begins, it does not move before that.
+    """
     is_reached = position >= total[:, None] - _EPSILON
     is_ever = is_reached.any(axis=1)
     place = np.where(is_ever, is_reached.argmax(axis=1), len(ends) - 1)
     before, start = _before(ends, position, place, begin)
     step = position[np.arange(len(total)), place] - before
+    start = np.where(total > 0, np.clip(starts_h, start, ends[place]), start)
     share = np.divide(total - before, step, out=np.zeros_like(step), where=step > 0)
     return np.where(is_ever, start + np.clip(share, 0.0, 1.0) * (ends[place] - start), np.inf), place
 
@@ -175,8 +181,10 @@ def _with_extra_in_step(
     for row in np.unique(rows[is_in]):
         before, [start] = _before(ends, position[row : row + 1], place[row : row + 1], np.zeros(1))
         mine = sorted(zip(at[is_in & (rows == row)], codes[is_in & (rows == row)], strict=True))
+        start = min(max(start, supply.starts_h[row]), ends[place[row]])
         steady = position[row, place[row]] - before[0] - sum(extra for _, extra in mine)
-        rate = max(steady, 0.0) / (ends[place[row]] - start)
+        length = ends[place[row]] - start
+        rate = max(steady, 0.0) / length if length > 0 else 0.0
         left = supply.pooled[row] + supply.more[row] - before[0]
         hours[row] = _used_up(left, rate, start, mine)
 
@@ -242,5 +250,6 @@ def _reached_by_deficit(steps: Steps, supply: CodeSupply) -> Floats:
     if not is_limited.any():
         return np.full(len(is_limited), np.inf)
     full = _full(supply)
-    hours, _ = _reached(steps.ends, _deficits(steps, supply), full, full - supply.pooled)
-    return np.where(is_limited, hours, np.inf)
+    hours, _ = _reached(steps.ends, _deficits(steps, supply), full, full - supply.pooled, supply.starts_h)
+    # An empty pool is no lack before the program begins.
+    return np.where(is_limited, np.maximum(hours, supply.starts_h), np.inf)

@@ -1,13 +1,14 @@
 """Shows the first rows of a file to somebody who is to say how it is read, also where detection is not certain."""
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Final
 
 from codewell.errors import FileRefused
 from codewell.files.limits import FileLimits
 from codewell.files.scan import Scan
+from codewell.files.sheets import first_sheet
 from codewell.files.table import Table, open_table
 from schemas.imports import DELIMITERS, FirstRows, ImportOptions
 
@@ -21,7 +22,7 @@ _CODE_PAGE: Final = "windows-1252"
 def first_rows(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> FirstRows:
     """The rows by these options, else with guesses for what is not certain. Raises FileRefused for no table."""
     refusal: FileRefused | None = None
-    for tried in (options, *_guesses(scan, options)):
+    for tried in chain((options,), _guesses(path, scan, options, limits)):
         try:
             with open_table(path, scan, tried, limits) as table:
                 return _shown(table)
@@ -31,17 +32,32 @@ def first_rows(path: Path, scan: Scan, options: ImportOptions, limits: FileLimit
     raise refusal
 
 
-def _guesses(scan: Scan, options: ImportOptions) -> Iterator[ImportOptions]:
+def _guesses(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Iterator[ImportOptions]:
     """Other options under which the file may be shown, the most likely ones first, without its columns."""
     is_text = scan.kind == "text"
-    encodings = (None, _CODE_PAGE) if is_text and options.encoding is None else (options.encoding,)
-    delimiters = (None, *DELIMITERS, "none") if is_text and options.delimiter is None else (options.delimiter,)
-    headers = (None, False) if options.header is None else (options.header,)
-    for encoding, delimiter, header in product(encodings, delimiters, headers):
-        yield ImportOptions(
-            column="1", encoding=encoding, delimiter=delimiter, header=header, sheet=options.sheet,
-            header_row=None if header is False else options.header_row,
-        )  # fmt: skip
+    # What was chosen may not fit the file.
+    encodings = dict.fromkeys((options.encoding, None, _CODE_PAGE)) if is_text else (options.encoding,)
+    delimiters = dict.fromkeys((options.delimiter, None, *DELIMITERS, "none")) if is_text else (options.delimiter,)
+    headers = dict.fromkeys((options.header, None, False))
+    for sheet in _sheets(path, scan, options, limits):
+        for encoding, delimiter, header in product(encodings, delimiters, headers):
+            yield ImportOptions(
+                column="1", encoding=encoding, delimiter=delimiter, header=header, sheet=sheet,
+                header_row=None if header is False else options.header_row,
+            )  # fmt: skip
+
+
+def _sheets(path: Path, scan: Scan, options: ImportOptions, limits: FileLimits) -> Iterator[str | None]:
+    if scan.kind == "text" or scan.is_beginning:
+        yield options.sheet
+        return
+    if options.sheet is not None:
+        yield options.sheet
+    try:
+        first = first_sheet(path, limits)
+    except FileRefused:
+        return
+    yield first
 
 
 def _shown(table: Table) -> FirstRows:

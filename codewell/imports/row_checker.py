@@ -31,6 +31,8 @@ _CELL_REASONS: Final[dict[str, tuple[Reason, str]]] = {
     "formatted": ("number_cell", f"a number, whose displayed form is not known: {_AS_TEXT_ADVICE} and write it again"),
     "date": ("date_cell", f"a date or time, not a text: {_AS_TEXT_ADVICE} and write it again"),
     "boolean": ("boolean_cell", f"a truth value, not a text: {_AS_TEXT_ADVICE} and write it again"),
+    "error": ("placeholder", "an error in place of a value: correct it"),
+    "formula": ("formula", "a formula whose result the file lacks: open the file in a spreadsheet and save it again"),
 }  # fmt: skip
 
 
@@ -147,6 +149,8 @@ class RowChecker:
         if self._columns.expiry is None:
             return None
         written = _cell(row, self._columns.expiry)
+        if isinstance(written, SheetCell) and written.kind in {"error", "formula"}:
+            return _Bad("bad_expiry", f"{written[:40]} is {_CELL_REASONS[written.kind][1]}")
         if isinstance(written, SheetCell) and written.kind != "date":
             return _Bad("bad_expiry", f"{written[:40]} is a number or truth value: format the cell as a date")
         try:

@@ -9,8 +9,8 @@ SQL_IS_VERSION_7: Final = "get_byte(uuid_send({}), 6) >> 4 = 7"
 
 
 def first_of(moment: datetime) -> UUID:
-    """The least id of version 7 in the millisecond of this time."""
-    return UUID(int=int(moment.timestamp() * 1_000) << 80 | 0x7 << 76 | 0b10 << 62)
+    """The least id of version 7 in the millisecond of this time, or of all for a time before 1970."""
+    return UUID(int=max(0, int(moment.timestamp() * 1_000)) << 80 | 0x7 << 76 | 0b10 << 62)
 
 
 def is_before(request_id: UUID, first: UUID) -> bool:

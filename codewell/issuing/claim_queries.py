@@ -33,8 +33,8 @@ _LOCK: Final = f"""
            b.id AS block_id, b.kind, b.version AS block_version, b.first, b.next, b.size,
            {POOLED} AS left, b.holes, b.expires_at, b.fields, b.row::text::bigint AS block_row,
            rules.*
-    FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY
-        AS w (name, blocks, known_row, known_block, known_pooled, place)
+    FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) WITH ORDINALITY
+        AS w (name, blocks, known_row, known_id, known_block, known_pooled, place)
     LEFT JOIN program p ON p.name = w.name
     LEFT JOIN LATERAL (
         SELECT coalesce(sum({POOLED}), 0)::bigint AS pooled FROM block
@@ -48,7 +48,8 @@ _LOCK: Final = f"""
     LEFT JOIN LATERAL (
         SELECT {RULES_WITH_POOLED} WHERE w.known_row IS DISTINCT FROM p.xmin::text::bigint
     ) rules ON true
-    WHERE w.place = 1 OR w.known_row IS DISTINCT FROM p.xmin::text::bigint
+    -- Blocks that one transaction made have the same version.
+    WHERE w.place = 1 OR w.known_row IS DISTINCT FROM p.xmin::text::bigint OR w.known_id IS DISTINCT FROM b.id
           OR w.known_block IS DISTINCT FROM b.row::text::bigint OR w.known_pooled IS DISTINCT FROM level.pooled
     """  # noqa: S608  constants
 
@@ -103,20 +104,22 @@ async def lock_blocks(connection: Connection, blocks_max: Mapping[str, int], kno
     versions: dict[str, int] = {}
     sent = known.of(connection.get_server_pid(), blocks_max)
     known_rows: list[int | None] = []
+    known_ids: list[int | None] = []
     known_blocks: list[int | None] = []
     known_levels: list[int | None] = []
     for name, limit in blocks_max.items():
-        row_known = block_known = level_known = None
+        row_known = id_known = block_known = level_known = None
         if name in sent:
             row_known, program, block = sent[name]
             if block is not None and limit == 1:
-                block_known, level_known = block.row, program.pooled
+                id_known, block_known, level_known = block.id, block.row, program.pooled
                 programs[name], blocks[name], versions[name] = program, [block], row_known
         known_rows.append(row_known)
+        known_ids.append(id_known)
         known_blocks.append(block_known)
         known_levels.append(level_known)
     rows = await connection.fetch(
-        _LOCK, list(blocks_max), list(blocks_max.values()), known_rows, known_blocks, known_levels
+        _LOCK, list(blocks_max), list(blocks_max.values()), known_rows, known_ids, known_blocks, known_levels
     )
     now, oldest, transaction = next(row[:3] for row in rows if row[0] is not None)
     # What is not as it was known.

@@ -15,6 +15,7 @@ _WAIT_S: Final = 0.05
 _XMAX: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 _XMIN: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _SNAPSHOT: Final = "SELECT pg_current_snapshot()::text"
+_MINUTES: Final = "SELECT (extract(epoch FROM now()) / 60)::integer"
 _END: Final = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 
 
@@ -28,6 +29,8 @@ class Situation(NamedTuple):
     """The end of the database's log."""
     published: StreamPlace | None
     """The last place in the topic."""
+    is_new_topic: bool
+    """The topic has never had a record."""
 
 
 def reason_for_epoch(now: Situation) -> Reason | None:
@@ -41,7 +44,8 @@ def reason_for_epoch(now: Situation) -> Reason | None:
         return "snapshot_interrupted"
     if now.slot is None or now.slot.is_lost:
         return "slot_lost"
-    return None
+    # The topic was made anew, perhaps in another cluster: it lacks the beginning of the epoch.
+    return "switched_on" if now.is_new_topic else None
 
 
 def _is_replaced(now: Situation, noted: StreamProgress, published: StreamPlace) -> bool:
@@ -66,6 +70,9 @@ async def begin(connection: Connection, name: str, now: Situation, reason: Reaso
     """Note that a new epoch begins, with a new slot, and return its number. Waits for open transactions."""
     known = (now.noted.epoch if now.noted else 0, now.published.epoch if now.published else 0)
     epoch = max(known) + 1
+    if now.published is None and not now.is_new_topic:
+        # Its retention has removed all, and readers may know a later epoch than the database: they take no lower one.
+        epoch = max(epoch, await connection.fetchval(_MINUTES))
     if now.slot is not None:
         await slot.drop(connection, name)
     await progress.begin(connection, epoch, reason, now.timeline)

@@ -104,11 +104,12 @@ class Fold:
 
     def at_till(self, place: FoldedPlace, data: Data) -> None:
         """The code is held, released, used, or a use of it was taken back."""
-        before = self._known(place, "attached", "activated")
+        # A deleted code has what an order held or used before, and that may still end.
+        ended = ("deleted_attached",) if self._type in _ENDS_AT_TILL else ()
+        before = self._known(place, "attached", "activated", *ended)
+        state = before.state if before.state in ended else _used(data, "attached")
         held_until = _moment(data["code_held_until"])
-        self._store.put(
-            place, PlaceState(_used(data, "attached"), before.expires_at, uses=data["uses"], held_until=held_until)
-        )
+        self._store.put(place, PlaceState(state, before.expires_at, uses=data["uses"], held_until=held_until))
 
     def changed_or_moved(self, place: FoldedPlace, data: Data) -> None:
         """The code has another expiry; a pooled one has another place then."""
@@ -164,6 +165,7 @@ class Fold:
 
 
 _POOLED: Final = PlaceState("pooled")
+_ENDS_AT_TILL: Final = frozenset({lifecycle.CODE_RELEASED, lifecycle.CODE_DEACTIVATED})
 _OF_RANGE: Final[dict[str, Callable[[Fold, CodeSpan, Data], None]]] = {
     lifecycle.CODES_MADE: Fold.made,
     lifecycle.CODES_IMPORTED: Fold.made,

@@ -29,13 +29,23 @@ class Placed(NamedTuple):
     at: int
 
 
-class Publisher:
-    """Publishes to one topic, whose partitions' last sequences it knows."""
+class TopicEnds(NamedTuple):
+    """How a topic ends: the sequence of the last record of each partition, empty where there is none."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, last: Mapping[int, str]) -> None:
+    last: Mapping[int, str]
+    is_new: bool
+    """No partition has ever had a record."""
+
+
+class Publisher:
+    """Publishes to one topic, of whose partitions it knows how they ended when it began."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, ends: TopicEnds) -> None:
         self._batches = RecordBatches(producer)
         self._topic = topic
-        self._last = last
+        self._last: Mapping[int, str] = ends.last
+        self.is_new_topic = ends.is_new
+        """Whether the topic has never had a record."""
 
     @property
     def last(self) -> StreamPlace | None:
@@ -82,20 +92,20 @@ async def publisher(kafka_config: KafkaConfig | str, topic: str) -> AsyncIterato
     """A publisher that knows what the topic has. Raises StackUnavailable and what aiokafka raises."""
     async with clients.started_producer(kafka_config) as producer:
         numbers = sorted(await producer.partitions_for(topic))
-        yield Publisher(producer, topic, await last_sequences(kafka_config, topic, numbers))
+        yield Publisher(producer, topic, await topic_ends(kafka_config, topic, numbers))
 
 
-async def last_sequences(kafka_config: KafkaConfig | str, topic: str, numbers: Sequence[int]) -> dict[int, str]:
-    """The sequence of the last record of each of these partitions; empty for one without a record."""
+async def topic_ends(kafka_config: KafkaConfig | str, topic: str, numbers: Sequence[int]) -> TopicEnds:
+    """How these partitions of a topic end."""
     reader = clients.reader(kafka_config, from_start=True)
     await reader.start()
     try:
-        return await _last_sequences(reader, topic, numbers)
+        return await _topic_ends(reader, topic, numbers)
     finally:
         await clients.stop(reader)
 
 
-async def _last_sequences(reader: AIOKafkaConsumer, topic: str, numbers: Sequence[int]) -> dict[int, str]:
+async def _topic_ends(reader: AIOKafkaConsumer, topic: str, numbers: Sequence[int]) -> TopicEnds:
     partitions = [TopicPartition(topic, number) for number in numbers]
     reader.assign(partitions)
     begins, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
@@ -113,4 +123,4 @@ async def _last_sequences(reader: AIOKafkaConsumer, topic: str, numbers: Sequenc
             found[partition.partition] = (headers.get(SEQUENCE_HEADER) or b"").decode()
             if some[-1].offset >= ends[partition] - 1:
                 left.discard(partition)
-    return found
+    return TopicEnds(found, not any(ends.values()))

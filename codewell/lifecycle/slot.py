@@ -94,15 +94,20 @@ async def status(connection: Connection, slot: str) -> SlotStatus | None:
 async def create(connection: Connection, slot: str) -> int:
     """Make the slot, and return the place in the log from which it gives commits. Raises SettingsInvalid.
 
-    Waits for open transactions. Call it outside of any transaction.
+    Waits for open transactions. Call it outside of any transaction, and close the connection after an error.
     """
     since_17 = connection.get_server_version().major * 10_000 >= _FAILOVER_SINCE
+    statement = _CREATE_FAILOVER if since_17 else _CREATE
+    # The wait for each transaction is one for a lock, too.
+    await connection.execute("SET lock_timeout = 0")
     try:
-        return int(await connection.fetchval(_CREATE_FAILOVER if since_17 else _CREATE, slot, timeout=CREATE_TIMEOUT_S))
+        made = int(await connection.fetchval(statement, slot, timeout=CREATE_TIMEOUT_S))
+        await connection.execute("RESET lock_timeout")
     except asyncpg.ConfigurationLimitExceededError as error:
         raise SettingsInvalid(
             "Postgres has no replication slot left: raise max_replication_slots and restart it, or drop an unused slot."
         ) from error
+    return made
 
 
 async def drop(connection: Connection, slot: str) -> bool:
@@ -116,7 +121,8 @@ async def peek(connection: Connection, slot: str, changes_max: int) -> AsyncIter
     Call it in a transaction. The slot stays where it is. Raises what asyncpg raises.
     """
     cursor = await connection.cursor(_PEEK, slot, changes_max, timeout=_PEEK_TIMEOUT_S)
-    while page := await cursor.fetch(_PAGE_ROWS):
+    # The limit of the cursor is not that of its pages, and the first one comes once all is decoded.
+    while page := await cursor.fetch(_PAGE_ROWS, timeout=_PEEK_TIMEOUT_S):
         yield [row[0] for row in page]
 
 

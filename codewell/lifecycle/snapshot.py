@@ -12,6 +12,8 @@ from schemas.events import PROGRAM_CHANGED
 
 _EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PAGE_ROWS: Final = 1_000
+# Until the first page, Postgres may read and sort all answers.
+_TIMEOUT_S: Final = 3_600
 
 _PROGRAMS: Final = "SELECT id, name FROM program ORDER BY id"
 _BLOCKS: Final = """
@@ -62,8 +64,8 @@ async def drafts(connection: Connection, facts: KnownFacts) -> AsyncIterator[lis
 
 
 async def _pages(connection: Connection, query: str) -> AsyncIterator[list[Any]]:
-    cursor = await connection.cursor(query, timeout=None)
-    while page := await cursor.fetch(_PAGE_ROWS):
+    cursor = await connection.cursor(query)
+    while page := await cursor.fetch(_PAGE_ROWS, timeout=_TIMEOUT_S):
         yield page
 
 

@@ -80,6 +80,7 @@ class Stream:
         situation = Situation(
             await progress.read(connection), await slot.status(connection, self.slot),
             await slot.timeline(connection), await slot.position(connection), self._publisher.last,
+            self._publisher.is_new_topic,
         )  # fmt: skip
         self._timeline = situation.timeline
         reason = epochs.reason_for_epoch(situation)

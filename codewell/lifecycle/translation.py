@@ -14,9 +14,9 @@ from schemas.events import PROGRAM_CHANGED
 _Row = dict[str, Any]
 _Key = tuple[int, int]
 
-# Columns of a program that count, and say nothing about its settings.
+# Columns of a program that count, or mark it while it changes, and say nothing about its settings.
 _COUNTERS: Final = frozenset(
-    {"made", "imported", "on_order", "reservations", "texts_folded", "version_folded", "version"}
+    {"made", "imported", "on_order", "reservations", "texts_folded", "version_folded", "version", "changing"}
 )
 
 

@@ -27,7 +27,8 @@ class Batch(NamedTuple):
         if len(parts) != len(cls._fields) or not all(part.isascii() and part.isdigit() for part in parts):
             return None
         batch = cls(*(int(part[:20]) for part in parts))
-        return batch if str(batch) == text and batch.version < 2**31 and batch.end < 2**63 else None
+        is_one = str(batch) == text and batch.version < 2**31 and batch.first <= batch.end < 2**63
+        return batch if is_one else None
 
 
 class NumberedBatch:

@@ -86,7 +86,7 @@ async def forget(connection: Connection, profile_id: str, actor: Actor | None = 
             break
     else:
         raise StackUnavailable("Codes of the profile are being reissued or restored: try again in a moment.")
-    await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
+    await _rename_copied_uses(connection, profile_id, random_id)
     await connection.execute(
         _RENAME_IN_RESPONSES, _json_member(profile_id), _json_member(random_id), timeout=_TIMEOUT_S
     )
@@ -108,6 +108,15 @@ async def _rename(
         if actor is not None:
             await audit_log.record(connection, actor, "profile.forget", answers=answers)
     return answers
+
+
+async def _rename_copied_uses(connection: Connection, profile_id: str, random_id: str) -> None:
+    """Replace the id in uses that were copied during the second step. The log has it once more then."""
+    async with connection.transaction():
+        renamed: str = await connection.execute(_RENAME_IN_USES, profile_id, random_id, timeout=_TIMEOUT_S)
+        if renamed != "UPDATE 0":
+            await connection.execute(_DELETE_KEY, profile_id)
+            await connection.execute(_DELETE_UNUSED_KEY, profile_id)
 
 
 def _json_member(profile_id: str) -> str:

@@ -5,7 +5,7 @@ that leave are deleted first, and what is being decided by then is awaited: the 
 there may have been deleted a moment ago, for a copy of the receipt. So all programs that reuse codes are awaited.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
@@ -79,7 +79,7 @@ async def until_settled(connection: Connection, work: Callable[[EarlierAttempts]
     for _ in range(_ATTEMPTS_MAX):
         try:
             if to_let_go:
-                attempt.let_go.extend(await connection.fetch(_LET_GO, *columns_of(to_let_go, 4)))
+                attempt.let_go.extend(await let_go(connection, to_let_go))
                 await wait_for_deciding(connection)
                 attempt.awaited.update(code[2:] for code in to_let_go)
                 to_let_go = []
@@ -90,6 +90,11 @@ async def until_settled(connection: Connection, work: Callable[[EarlierAttempts]
         except (Raced, asyncpg.DeadlockDetectedError):
             continue
     raise Raced
+
+
+async def let_go(connection: Connection, codes: Sequence[Given]) -> list[asyncpg.Record]:
+    """Delete the assignments of these codes, and return them."""
+    return list(await connection.fetch(_LET_GO, *columns_of(codes, 4)))
 
 
 async def keep_others(

@@ -10,12 +10,12 @@ import asyncpg
 
 from codewell.alerts.alerts import raise_alert
 from codewell.audit.audit_log import Actor
-from codewell.codes.locks import lock_codes
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.profiles.deciding_lock import hold_deciding_lock
 from codewell.returns import moves, queries
 from codewell.returns.attempts import EarlierAttempts, keep_others, until_settled
+from codewell.returns.conflicts import report_conflicts
 from codewell.returns.queries import Raced
 from codewell.returns.receipt_batch import Earlier, ReceiptBatch, log_outcomes, move_back
 from codewell.returns.rules import FAILED, FORGOTTEN, Before, Verdict, end_quarantine, judge
@@ -205,15 +205,18 @@ class Returns:
 
     async def _write(self, connection: Connection, batch: ReceiptBatch) -> None:
         if batch.conflicts:
-            await _report_conflicts(connection, batch)
+            await report_conflicts(connection, batch, come_back_now=False)
         if batch.returning:
             await move_back(connection, batch)
+        if batch.conflicts:
+            await report_conflicts(connection, batch, come_back_now=True)
         if batch.voids:
             await moves.void_pooled(connection, batch.voids)
-        if batch.ended:
-            await queries.end(connection, batch.ended)
         if batch.stored:
             await queries.store(connection, batch.stored)
+        if batch.ended:
+            # After the receipts are stored: another one of the batch may have begun the quarantine.
+            await queries.end(connection, batch.ended)
         if batch.counted:
             await self._count(connection, batch)
 
@@ -262,26 +265,6 @@ class Returns:
             await moves.delete(connection, [(row["block_id"], row["position"]) for row in deleted])
         await self._write(connection, batch)
         return outcomes
-
-
-async def _report_conflicts(connection: Connection, batch: ReceiptBatch) -> None:
-    """Raise an alert for each code that came back though its first profile has it.
-
-    One that is still in the pool is to be deleted, as a customer has seen it: notes it, with its state locked.
-    """
-    now_at = await queries.now_at(connection, {(row["program_id"], row["code"]) for row in batch.conflicts})
-    for row in batch.conflicts:
-        now = now_at.get((row["program_id"], row["code"]))
-        if now is None or now["deleted"] or now["profile_id"] == row["profile_id"]:
-            continue
-        other = now["request_id"]
-        if now["pooled"]:
-            batch.voids.append((now["block_id"], now["position"]))
-        details = {"request_id": str(row["request_id"]), "other_request_id": None if other is None else str(other)}
-        await raise_alert(connection, row["program_id"], "return-conflict", str(row["request_id"]), details)
-    batch.voids = sorted(set(batch.voids))
-    if batch.voids:
-        await lock_codes(connection, batch.voids)
 
 
 def _is_of_another(rows: Iterable[asyncpg.Record], receipt: Receipt) -> bool:

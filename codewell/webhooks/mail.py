@@ -87,4 +87,6 @@ def _failed(error: Exception) -> Outcome:
 
 
 def _words(text: str) -> str:
-    return " ".join(text.split())[:ANSWER_CHARACTERS_MAX]
+    # An answer that is not UTF-8 has surrogates, which cannot be stored, and neither can NUL.
+    plain = "".join(one if one.isprintable() else " " for one in text)
+    return " ".join(plain.split())[:ANSWER_CHARACTERS_MAX]

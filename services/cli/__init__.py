@@ -57,5 +57,6 @@ def codewell() -> None:
 def main() -> None:
     """Run the command that the arguments name."""
     # A command reports an error as one sentence; a service configures its own logging.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    for library in ("aiokafka", "asyncio"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
     codewell(prog_name="codewell")

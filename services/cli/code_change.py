@@ -1,6 +1,5 @@
 """The command that changes many codes at once."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -58,8 +57,7 @@ def change(
             (print_json if as_json else print_facts)(found.model_dump())
             return
         most = found.pooled + found.expired + found.attached
-        if sys.stdin.isatty() and not click.confirm(f"Delete up to {counted(most, 'code')} of {program}?", err=True):
-            raise click.Abort
+        click.confirm(f"Delete up to {counted(most, 'code')} of {program}?", abort=True, err=True)
     until = None if expires_at in {None, "never"} else read_expiry(expires_at or "")
     with _progress() as progress:
         done = _carried_out(program, wanted, until, void=void, stop=stop, undo=undo, progress=progress)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -86,8 +87,9 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
 def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool for another profile."""
     from codewell.codes import lifecycle
+    from codewell.returns.detaching import letting_go
 
-    show(done_once(program, text, "detach", lifecycle.detach), as_json)
+    show(done_once(program, text, "detach", lifecycle.detach, around=letting_go), as_json)
 
 
 @click.command()
@@ -146,8 +148,12 @@ def done_once(
     verb: str,
     step: Callable[["ProgramCodes", str], Awaitable[Any]],
     changed: Collection[str] = (),
+    around: Callable[..., AbstractAsyncContextManager[None]] | None = None,
 ) -> Any:
-    """Take a step of one code in a transaction, with its entry in the audit log. Returns the code's facts."""
+    """Take a step of one code in a transaction, with its entry in the audit log. Returns the code's facts.
+
+    `around` is what the transaction is in.
+    """
     from codewell.audit import audit_log
     from codewell.codes.lifecycle import change_details
     from codewell.codes.program_codes import ProgramCodes
@@ -156,8 +162,10 @@ def done_once(
 
     async def work(connection: Any, settings: Any) -> Any:
         found = await programs.get(connection, program)
-        async with connection.transaction():
-            done = await step(ProgramCodes(connection, Minters(*settings.master_keys), found.id), text)
+        minters = Minters(*settings.master_keys)
+        outer = nullcontext() if around is None else around(lambda: nullcontext(connection), minters, found.id, text)
+        async with outer, connection.transaction():
+            done = await step(ProgramCodes(connection, minters, found.id), text)
             details = change_details(changed, done) if changed else {}
             actor = audit_log.command_actor()
             await audit_log.record(connection, actor, f"code.{verb}", program, place=done.place, **details)

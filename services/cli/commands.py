@@ -9,7 +9,7 @@ import click
 
 from codewell.errors import CodewellError, ProgramRefused, TemplateInvalid
 from codewell.infra.config.unknown_variables import possible_settings, unknown_variables
-from services.cli.output import printable, say
+from services.cli.output import DISK_ERRORS, printable, say
 
 
 class ApartGroup(click.Group):
@@ -59,3 +59,11 @@ class Commands(ApartGroup):
 
                 sentences = in_options(sentences)
             raise click.ClickException("\n".join(map(printable, sentences.split("\n")))) from error
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            what = "the output" if error.filename is None else printable(str(error.filename))
+            raise click.ClickException(
+                f"Cannot write {what} ({error.strerror}): free disk space, or choose another place. What the command "
+                "has changed stays."
+            ) from error

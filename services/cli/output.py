@@ -1,10 +1,12 @@
 """Formats output: tables for people, JSON for programs."""
 
 import asyncio
+import errno
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -15,8 +17,41 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: 
 
 T = TypeVar("T")
 
+DISK_ERRORS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+"""Of a write: the disk of the output is full or broken."""
+_OUTPUT_ERRORS: Final = DISK_ERRORS | {errno.EPIPE}
 _PROGRESS_INTERVAL_S: Final = 5.0
 _SHOWN: Final = 2
+
+
+@contextmanager
+def database_errors(url: str, after: str = "the last step was rolled back, try again") -> Iterator[None]:
+    """Raise what asyncpg raises in the block as an error in a sentence; `after` says how things are then.
+
+    Raises StackUnavailable, and SettingsInvalid where the user of the database lacks a right.
+    """
+    from asyncpg import DataError, InsufficientPrivilegeError, PostgresError
+
+    from codewell.errors import CodewellError, SettingsInvalid, StackUnavailable
+    from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, address_of
+
+    try:
+        yield
+    except InsufficientPrivilegeError as error:
+        raise SettingsInvalid(
+            f"The user of CODEWELL_POSTGRES_URL lacks a right ({error}): run commands as the owner of the schema."
+        ) from error
+    except (*UNAVAILABLE_ERRORS, PostgresError) as error:
+        if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS:
+            # The work prints what it finds as it goes.
+            raise
+        if type(error) is DataError:
+            # asyncpg's own, before it asks the server: a number is too large, or a text is not UTF-8.
+            raise CodewellError(
+                f"An argument or option has a value that Postgres cannot store ({error}): correct it."
+            ) from error
+        why = error.args[0] if error.args else type(error).__name__
+        raise StackUnavailable(f"Postgres at {address_of(url)} failed ({why}): {after}.") from error
 
 
 def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
@@ -24,30 +59,17 @@ def with_database(work: Callable[[Any, Any], Awaitable[T]]) -> T:
 
     Raises StackUnavailable without the database, and SettingsInvalid where its user lacks a right.
     """
-    from asyncpg import InsufficientPrivilegeError, PostgresError
-
-    from codewell.errors import SettingsInvalid, StackUnavailable
     from codewell.infra.config.settings import StackSettings, read_settings
-    from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, address_of, connection
+    from codewell.infra.postgres.connection import connection
     from codewell.infra.postgres.migrations import check_schema
 
     async def connected() -> T:
         settings = read_settings(StackSettings)
         url = settings.postgres_url.get_secret_value()
         async with connection(url, "codewell-cli") as opened:
-            try:
+            with database_errors(url):
                 await check_schema(opened)
                 return await work(opened, settings)
-            except InsufficientPrivilegeError as error:
-                raise SettingsInvalid(
-                    f"The user of CODEWELL_POSTGRES_URL lacks a right ({error}): run commands as the owner of the "
-                    "schema."
-                ) from error
-            except (*UNAVAILABLE_ERRORS, PostgresError) as error:
-                why = error.args[0] if error.args else type(error).__name__
-                raise StackUnavailable(
-                    f"Postgres at {address_of(url)} failed ({why}): the last step was rolled back, try again."
-                ) from error
 
     return asyncio.run(connected())
 

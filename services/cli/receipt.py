@@ -38,7 +38,10 @@ def receipt(
             raise click.UsageError("A receipt needs --profile and --receipt.")
         given = [_checked({"request_id": request_id, "profile_id": profile_id, "receipt": kind}, "The receipt")]
     else:
-        given = list(_lines(file))
+        try:
+            given = list(_lines(file))
+        except UnicodeDecodeError as error:
+            raise click.BadParameter("must be UTF-8 text.", param_hint="--file") from error
     rows = with_database(lambda connection, settings: _settle(connection, settings.returns_share_max, given))
     if as_json:
         for row in rows:

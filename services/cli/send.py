@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from codewell.errors import CodewellError
+from codewell.errors import CodewellError, StackUnavailable
 from codewell.plurals import counted
 from codewell.validation import first_mistake
 from schemas.events import DATA_OF_TYPE
@@ -86,14 +86,27 @@ def scenario_step(
 
 
 def _profiles(given: tuple[str, ...], file: IO[str] | None) -> list[str]:
-    lines = [line.strip() for line in file or () if line.strip()]
+    try:
+        lines = [line.strip() for line in file or () if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("must be UTF-8 text.", param_hint="--file") from error
     if not given and not lines:
         raise click.UsageError("Missing profiles: give at least one PROFILE, or a file with --file.")
     return [*given, *lines]
 
 
 def _send(topic: str, profiles: list[str], data: dict[str, Any], timeout_s: float, as_json: bool) -> None:
-    unanswered, refused = asyncio.run(_exchange(topic, profiles, data, timeout_s, as_json))
+    from aiokafka.errors import KafkaError
+
+    from codewell.infra.kafka.clients import outage_reason
+
+    try:
+        unanswered, refused = asyncio.run(_exchange(topic, profiles, data, timeout_s, as_json))
+    except KafkaError as error:
+        raise StackUnavailable(
+            f"Kafka failed meanwhile ({outage_reason(error)}): the requests that it took are answered all the same, so "
+            "look which profiles have a code before you send again."
+        ) from error
     total = counted(len(profiles), "request")
     if unanswered:
         raise CodewellError(
@@ -113,7 +126,10 @@ async def _exchange(
 
     settings = read_settings(StackSettings)
     given = {key: value for key, value in data.items() if value not in (None, ())}
-    requests = [build_request(topic, {"profile_id": profile, **given}) for profile in profiles]
+    try:
+        requests = [build_request(topic, {"profile_id": profile, **given}) for profile in profiles]
+    except ValueError as error:
+        raise CodewellError("A profile id or an option is not a text in UTF-8. Nothing was sent.") from error
     _check(requests)
     missing = {str(request.request_id) for request in requests}
     rows = []

@@ -4,13 +4,16 @@ import asyncio
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import quote
+from typing import IO, Any, Final
+from urllib.parse import quote, urlencode
 
 import click
 
 from services.cli.extras import require
-from services.cli.output import json_option, print_json, say
+from services.cli.output import database_errors, json_option, print_json, say
+
+# Options of a URL that every user needs, others such as `sslcert` being the owner's own.
+_OPTIONS_OF_SERVER: Final = frozenset({"host", "port", "sslmode", "sslrootcert", "sslcrl", "target_session_attrs"})
 
 
 @click.command()
@@ -39,11 +42,16 @@ def lifecycle(drop_slot: bool) -> None:
     It is on from the first run until --drop-slot: meanwhile Postgres keeps the log that no worker has read.
     """
     require("issuer")
+    from codewell.infra.config.settings import read_settings
     from services.lifecycle.main import drop, main
+    from services.lifecycle.settings import LifecycleSettings
 
     if not drop_slot:
         main()
-    elif drop():
+        return
+    with database_errors(read_settings(LifecycleSettings).postgres_url.get_secret_value()):
+        is_dropped = drop()
+    if is_dropped:
         say("The stream is off: its slot is dropped. The topic keeps what it has.")
     else:
         say("The stream is off.")
@@ -68,7 +76,8 @@ def migrate(as_json: bool) -> None:
         async with connection(url, "codewell-migrate") as opened, connection(url, "codewell-migrate-watch") as observer:
             return await apply(opened, observer), await newer_version(opened)
 
-    applied, newer = asyncio.run(work())
+    with database_errors(url, "what was applied before stays, so run codewell migrate again"):
+        applied, newer = asyncio.run(work())
     if as_json:
         print_json({"applied": applied, "newer": newer})
     elif newer is not None:
@@ -93,21 +102,29 @@ def login(role: str, user: str | None, password_file: IO[str] | None, as_json: b
     The user has the rights of this role only. If it exists, its password is changed.
     """
     from codewell.audit.audit_log import command_actor, recorded
+    from codewell.infra.config.urls import postgres_options
     from codewell.infra.postgres import logins
     from codewell.infra.postgres.connection import address_of
     from services.cli.output import with_database
 
-    password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
+    if user == "":
+        raise click.BadParameter("must not be empty.", param_hint="--user")
+    try:
+        password = secrets.token_urlsafe(32) if password_file is None else password_file.read().strip()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("must be UTF-8 text.", param_hint="--password-file") from error
     name = user or role
 
     async def work(connection: Any, settings: Any) -> str:
         give = partial(logins.create_login, connection, role, name, password)
         await recorded(connection, command_actor(), give, "login.give", user=name, role=role)
-        return address_of(settings.postgres_url.get_secret_value())
+        url = settings.postgres_url.get_secret_value()
+        options = {key: value for key, value in postgres_options(url).items() if key in _OPTIONS_OF_SERVER}
+        return f"{address_of(url)}{'?' if options else ''}{urlencode(options, safe='/', quote_via=quote)}"
 
     where = with_database(work)
     shown = f":{password}" if password_file is None else ""
-    url = f"postgresql://{quote(name)}{shown}@{where}"
+    url = f"postgresql://{quote(name, safe='')}{shown}@{where}"
     if as_json:
         print_json({"user": name, "role": f"codewell_{role}", "postgres_url": url})
         return

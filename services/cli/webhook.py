@@ -125,10 +125,16 @@ def show(webhook_id: int, as_json: bool) -> None:
 @json_option
 def update(webhook_id: int, types: tuple[Any, ...], groups: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Change the webhook ID; what no option names stays."""
+    from pydantic import ValidationError
+
     from codewell.audit.audit_log import command_actor
+    from codewell.validation import words_of
     from codewell.webhooks import endpoints
 
-    wanted = WebhookChange.model_validate({**given, "types": types or None, "groups": groups or None})
+    try:
+        wanted = WebhookChange.model_validate({**given, "types": types or None, "groups": groups or None})
+    except ValidationError as error:
+        raise click.UsageError(f"An option is not valid: {words_of(error.errors()[0])}.") from error
     fields = sorted(wanted.model_dump(exclude_none=True))
     if not fields:
         raise click.UsageError("Name what to change: see --help.")

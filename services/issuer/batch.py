@@ -28,6 +28,7 @@ from codewell.issuing.model import Request
 from codewell.issuing.waits import Wait
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder
+from services.issuer.part_sizes import TOO_SLOW_ERRORS, PartSizes
 from services.issuer.received_request import PlainRequest, ReceivedRequest
 from services.issuer.traces import BatchTrace
 from services.issuer.unreadable_record import UnreadableRecord
@@ -105,6 +106,7 @@ class BatchProcessor:
         self._claims = claims
         self._health = health
         self._stop = stop
+        self._sizes = PartSizes()
 
     def decode(self, records: Sequence[ConsumerRecord]) -> DecodedBatch[ReceivedRequest]:
         """Decode records of one partition. Raises nothing and publishes nothing."""
@@ -128,15 +130,23 @@ class BatchProcessor:
 
     async def decide(self, batch: DecodedBatch[ReceivedRequest]) -> ClaimResult | None:
         """Decide the requests of a batch; retries while the database is unavailable. None when stopped meanwhile."""
-        requests = [received.request for received in batch.received]
+        left = [received.request for received in batch.received]
+        claimed: ClaimResult | None = None
         started = time.monotonic()
         async for _ in backoff_delays(self._stop):
-            self._health.heartbeat(self._name)
             try:
-                claimed = await self._decide_each(requests)
+                while left or claimed is None:
+                    self._health.heartbeat(self._name)
+                    part = left[: self._sizes.most]
+                    decided = await self._decide_each(part)
+                    claimed = decided if claimed is None else claimed.joined(decided)
+                    del left[: len(part)]
             except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
                 self._health.set_waiting(f"postgres ({self._name})", outage_reason(error))
+                if isinstance(error, TOO_SLOW_ERRORS):
+                    self._sizes.were_too_many(len(part))
             else:
+                self._sizes.batch_decided()
                 self._health.set_ready(f"postgres ({self._name})")
                 CLAIM_SECONDS.observe(time.monotonic() - started)
                 return claimed

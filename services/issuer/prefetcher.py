@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from codewell.infra.kafka.broker_watchdog import BrokerWatchdog
+from codewell.infra.kafka.header_memory import HeaderMemory
 from codewell.infra.kafka.positions import Positions
 
 POLL_TIMEOUT_S: Final = 0.5
@@ -119,6 +120,7 @@ class Prefetcher(Generic[B]):
         return self.generation, parts
 
     async def _fetch_loop(self, generation: int) -> None:
+        of_headers = HeaderMemory()
         while True:
             await self._has_room.wait()
             try:
@@ -138,6 +140,7 @@ class Prefetcher(Generic[B]):
                 return
             if parts:
                 size = sum(len(record.raw.value or b"") for records in fetched.values() for record in records)
+                size += of_headers.take()
                 await self._fetches.put(_Fetch(generation, parts, size, None))
                 self._add_buffered_bytes(size)
             # A fetch that is served from memory does not yield to the event loop by itself.

@@ -30,6 +30,7 @@ from services.issuer.batch import (
 from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.offsets import OffsetCommitter
 from services.issuer.output_topics import OutputTopics
+from services.issuer.part_sizes import TOO_SLOW_ERRORS, PartSizes
 from services.issuer.prefetcher import FetchedPartition, Prefetcher
 from services.issuer.rebalance import RebalanceListener
 from services.issuer.report_events import ReportDecoder, ReportedEvent
@@ -66,6 +67,7 @@ class ReportConsumer:
         self._retry_delay_s = handler.retry_delay_s if retries else 0.0
         self._kafka = kafka_dependency(self._name)
         REPORTS.labels(self._topic)
+        self._sizes = PartSizes()
         # Held while a batch is settled, so that a rebalance waits for its end.
         self._batch_lock = asyncio.Lock()
         # Publishes the previous batch while the next one is settled. A failed task stays, so that it is raised again.
@@ -198,13 +200,21 @@ class ReportConsumer:
 
     async def _settle(self, events: Sequence[ReportedEvent]) -> dict[int, Outcome | UnreadableRecord] | None:
         """Settle a batch; retries while the database is unavailable. None when stopped meanwhile."""
+        left = list(enumerate(events))
+        settled: dict[int, Outcome | UnreadableRecord] = {}
         async for _ in backoff_delays(self._stop):
-            self._health.heartbeat(self._name)
             try:
-                settled = await self._settle_each(list(enumerate(events)))
+                while left:
+                    self._health.heartbeat(self._name)
+                    part = left[: self._sizes.most]
+                    settled |= await self._settle_each(part)
+                    del left[: len(part)]
             except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
                 self._health.set_waiting(f"postgres ({self._name})", outage_reason(error))
+                if isinstance(error, TOO_SLOW_ERRORS):
+                    self._sizes.were_too_many(len(part))
             else:
+                self._sizes.batch_decided()
                 self._health.set_ready(f"postgres ({self._name})")
                 return settled
         return None

@@ -1,5 +1,6 @@
 """What a life-cycle worker measures, and reports of itself."""
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,11 +21,30 @@ for _type in (*DATA_OF_TYPE, PROGRAM_CHANGED):
     EVENTS.labels(_type)
 
 
-def count(counts: Mapping[str, int], age_s: float) -> None:
-    """Count published events, the last of which was committed `age_s` (s) before."""
+class StreamLag:
+    """How far the stream is behind, also while this worker fails to go on with it."""
+
+    def __init__(self) -> None:
+        self._done_at = time.monotonic()
+
+    def none(self) -> None:
+        """All is published, or another worker sees to it."""
+        self.published(0.0)
+
+    def published(self, age_s: float) -> None:
+        """The last event that was published was committed `age_s` (s) before."""
+        self._done_at = time.monotonic() - age_s
+        LAG.set(age_s)
+
+    def grow(self) -> None:
+        """Nothing more was published since."""
+        LAG.set(time.monotonic() - self._done_at)
+
+
+def count(counts: Mapping[str, int]) -> None:
+    """Count published events by type."""
     for event_type, number in counts.items():
         EVENTS.labels(event_type).inc(number)
-    LAG.set(age_s)
 
 
 def show(status: SlotStatus | None) -> None:

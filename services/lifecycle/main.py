@@ -21,6 +21,7 @@ from codewell.infra.telemetry import metrics
 from codewell.infra.telemetry.health import Health, serve_health
 from codewell.infra.telemetry.logs import configure
 from codewell.lifecycle import progress, slot
+from codewell.lifecycle.stream import WORK_LOCK
 from codewell.usage.reporter import reporting
 from codewell.usage.tally import UsageTally
 from services.lifecycle.figures import LifecycleFigures
@@ -81,16 +82,19 @@ def drop() -> bool:
 
 
 async def drop_slot(url: str) -> bool:
-    """As `drop`, for the database at this URL. Raises StackUnavailable while a worker reads the slot."""
+    """As `drop`, for the database at this URL. Raises StackUnavailable while a worker works, as it would begin anew."""
     async with postgres.connection(url, _NAME) as connection:
         await check_schema(connection)
         name = await slot.slot_name(connection)
         try:
             async with connection.transaction():
+                # The session of a worker that has just ended may be there for a moment.
+                await connection.execute("SET LOCAL lock_timeout = '2s'")
+                await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", *WORK_LOCK)
                 await progress.end(connection)
                 if await slot.status(connection, name) is not None:
                     await audit_log.record(connection, audit_log.command_actor(), "lifecycle.drop_slot")
                 # Last, as no rollback brings it back.
                 return await slot.drop(connection, name)
-        except asyncpg.ObjectInUseError as error:
+        except (asyncpg.LockNotAvailableError, asyncpg.ObjectInUseError) as error:
             raise StackUnavailable("A worker reads the slot: stop all codewell lifecycle first.") from error

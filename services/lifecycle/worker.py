@@ -43,21 +43,25 @@ class LifecycleWorker:
         self._kafka_config = settings.kafka_config
         self._topic = settings.topic_prefix + topics.CODE_LIFECYCLE
         self._health = health
+        self._lag = figures.StreamLag()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, and begin again after errors. Raises nothing."""
         while not stop.is_set():
             async for _ in backoff_delays(stop):
                 began = time.monotonic()
-                await self._attempt(stop)
+                if not await self._attempt(stop):
+                    self._lag.grow()
                 if stop.is_set() or time.monotonic() - began > _STABLE_AFTER_S:
                     break
 
-    async def _attempt(self, stop: asyncio.Event) -> None:
+    async def _attempt(self, stop: asyncio.Event) -> bool:
+        """Work until `stop` is set. False when that failed."""
         try:
             async with postgres.connection(self._url, _NAME) as connection:
                 if await self._has_lock(connection, stop):
                     await self._work(connection, stop)
+                return True
         except (KafkaError, TimeoutError) as error:
             self._health.set_waiting("kafka", clients.outage_reason(error))
         except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
@@ -70,16 +74,20 @@ class LifecycleWorker:
         finally:
             figures.WORKING.set(0)
             self._health.set_idle(_LOOP)
+        return False
 
     async def _has_lock(self, connection: Connection, stop: asyncio.Event) -> bool:
         """Wait for the lock, which the connection keeps; False when stopped meanwhile."""
-        is_spare = False
+        is_spare, began = False, time.monotonic()
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *WORK_LOCK):
             if not is_spare:
                 log.info("stream_spare")
                 is_spare = True
             for name in ("postgres", "kafka", "stream"):
                 self._health.set_ready(name)
+            # Workers that fail have the lock in turns.
+            if time.monotonic() - began > _STABLE_AFTER_S:
+                self._lag.none()
             await _wait(stop, LOCK_POLL_S)
             if stop.is_set():
                 return False
@@ -92,6 +100,9 @@ class LifecycleWorker:
             postgres.connection(self._url, f"{_NAME}-reading") as reading,
             publisher(self._kafka_config, self._topic) as publishing,
         ):
+            # Postgres sorts a snapshot or decodes its log for longer than a loop may go without a heartbeat. Each wait
+            # from here on, also for Kafka, has a limit of its own.
+            self._health.set_idle(_LOOP)
             stream = Stream(connection, reading, publishing, self._published)
             reason = await stream.begin()
             if reason is not None:
@@ -100,12 +111,11 @@ class LifecycleWorker:
             figures.EPOCH.set(stream.epoch)
             shown_at = 0.0
             while not stop.is_set():
-                self._health.heartbeat(_LOOP)
                 changes = await stream.read()
                 for name in ("postgres", "kafka", "stream"):
                     self._health.set_ready(name)
                 if changes == 0:
-                    figures.LAG.set(0)
+                    self._lag.none()
                 if changes < CHANGES_AT_ONCE:
                     await _wait(stop, POLL_S)
                 if time.monotonic() - shown_at > _STATUS_INTERVAL_S:
@@ -113,8 +123,8 @@ class LifecycleWorker:
                     figures.show(await slot.status(connection, stream.slot))
 
     def _published(self, counts: Mapping[str, int], age_s: float) -> None:
-        self._health.heartbeat(_LOOP)
-        figures.count(counts, age_s)
+        figures.count(counts)
+        self._lag.published(age_s)
 
 
 async def _wait(stop: asyncio.Event, timeout_s: float) -> None:

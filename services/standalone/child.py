@@ -147,11 +147,14 @@ class Child:
         return returncode
 
     def log_tail(self, lines_max: int = TAIL_LINES_MAX) -> list[str]:
-        """The last lines of this run's log."""
-        with self.log_path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._log_offset, size - TAIL_BYTES_MAX))
-            text = file.read().decode(errors="replace")
+        """The last lines of this run's log; none if its file was deleted."""
+        try:
+            with self.log_path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_offset, size - TAIL_BYTES_MAX))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return []
         return [line for line in text.splitlines() if line.strip()][-lines_max:]
 
     def last_words(self) -> str:

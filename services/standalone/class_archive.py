@@ -61,6 +61,6 @@ class ClassArchive:
 
 
 def user_cache() -> Path:
-    """The folder in which archives stay for all homes of the current user."""
+    """The folder in which archives stay for all homes of the current user. Absolute: Kafka runs in another folder."""
     found = os.environ.get("XDG_CACHE_HOME")
-    return (Path(found) if found else Path.home() / ".cache") / "codewell"
+    return (Path(found).absolute() if found else Path.home() / ".cache") / "codewell"

@@ -28,6 +28,7 @@ from codewell.infra.config.effective_settings import masked_url
 from codewell.infra.config.settings import home
 from codewell.infra.kafka.clients import started_producer
 from codewell.infra.postgres.connection import connection
+from codewell.infra.process.lifecycle import unless_stopped
 from codewell.infra.telemetry.logs import configure
 from codewell.minting.template import Template
 from codewell.pool.minter_cache import Minters
@@ -76,8 +77,9 @@ async def demonstrate(
                 return
             console.print(f"Postgres, Kafka, 1 generator, 2 issuers and the console are ready after "
                           f"{time.monotonic() - started:.1f} s.")  # fmt: skip
-            await _make_program(endpoints, console)
-            held = await _issue(endpoints, _requests(_CUSTOMERS, messages, steps), console)
+            held = await unless_stopped(stop, _play(endpoints, messages, steps, console))
+            if held is None:
+                return
             result(held)
             _show_endpoints(endpoints, where, console)
             if not leave:
@@ -85,6 +87,11 @@ async def demonstrate(
                 console.print(f"          CODEWELL_HOME={where} codewell console open makes another link")
                 console.print("\nCtrl-C stops everything.")
                 await stop.wait()
+
+
+async def _play(endpoints: Endpoints, messages: int, steps: int, console: Console) -> bool:
+    await _make_program(endpoints, console)
+    return await _issue(endpoints, _requests(_CUSTOMERS, messages, steps), console)
 
 
 async def _make_fresh(where: Path) -> None:
@@ -133,8 +140,11 @@ async def _issue(endpoints: Endpoints, requests: Sequence[OutgoingRequest], cons
     async with open_exchange(endpoints.kafka_bootstrap, "") as opened:
         started = time.monotonic()
         publishing = asyncio.create_task(opened.publish(requests))
-        answers, last = await _collect(opened, asked, console)
-        await publishing
+        try:
+            answers, last = await _collect(opened, asked, console)
+            await publishing
+        finally:
+            publishing.cancel()
         checks = check(asked, answers, TEMPLATE, await _stock(endpoints))
         _show(answers, checks, last - started, console)
         scenes = await play(endpoints, opened)

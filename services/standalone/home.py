@@ -123,7 +123,7 @@ def read_endpoints(path: Path) -> Endpoints | None:
     try:
         text = (path / "endpoints.json").read_text()
         lock_file = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise StackUnavailable(f"{error.filename} belongs to another user: run this command as that user.") from error

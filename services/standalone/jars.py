@@ -53,9 +53,9 @@ def pinned_jars(path: Path = _LIST) -> list[Jar]:
 
 
 def local_repository() -> Path:
-    """Maven's own repository, so that jars fetched by other tools are used."""
+    """Maven's own repository, so that jars fetched by other tools are used. Absolute: Kafka runs in another folder."""
     found = os.environ.get("M2_REPO")
-    return Path(found) if found else Path.home() / ".m2" / "repository"
+    return Path(found).absolute() if found else Path.home() / ".m2" / "repository"
 
 
 def class_path(repository: Path, jars: list[Jar], progress: Progress | None = None) -> list[Path]:

@@ -46,9 +46,10 @@ def java_major(java: Path) -> int:
 
 def _candidates(environment: Mapping[str, str]) -> Iterator[Path]:
     if home := environment.get("JAVA_HOME"):
-        yield Path(home) / "bin" / "java"
+        # Absolute, as Kafka runs in another folder.
+        yield Path(home).absolute() / "bin" / "java"
     if found := shutil.which("java", path=environment.get("PATH", "")):
-        yield Path(found)
+        yield Path(found).absolute()
     if wheel := _wheel_java():
         yield wheel
 

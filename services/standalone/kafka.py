@@ -51,6 +51,7 @@ class KafkaBroker:
         self._archive: ClassArchive | None = None
         self._child: Child | None = None
         self._port = 0
+        self._is_cancelled = False
 
     @property
     def bootstrap(self) -> str:
@@ -63,7 +64,12 @@ class KafkaBroker:
     async def start(self) -> str:
         """Start it and wait until it responds; returns the bootstrap address."""
         began = time.monotonic()
-        java = await asyncio.to_thread(self._prepare)
+        try:
+            java = await asyncio.to_thread(self._prepare)
+        except asyncio.CancelledError:
+            # The thread goes on, and the process would wait for it.
+            self._is_cancelled = True
+            raise
         await self._start_on_a_port(java)
         log.info("kafka ready", port=self._port, took_s=round(time.monotonic() - began, 3))
         return self.bootstrap
@@ -82,7 +88,7 @@ class KafkaBroker:
         """Resolve Java and the jars, write the configuration, and return the common start of all command lines."""
         settings = self._settings
         java = find_java()
-        jars = class_path(settings.maven_repository or local_repository(), pinned_jars(), self._progress)
+        jars = class_path(settings.maven_repository or local_repository(), pinned_jars(), self._on_jar)
         self._directory.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
@@ -91,6 +97,12 @@ class KafkaBroker:
         recording = self._temporary / "classes"
         self._archive = ClassArchive(settings.cache or user_cache(), recording, java, java_major(java), joined)
         return [str(java), *jvm_options(settings), *self._archive.use_options(), "-cp", joined]
+
+    def _on_jar(self, done: int, total: int) -> None:
+        if self._is_cancelled:
+            raise StackUnavailable("The start of Kafka was cancelled.")
+        if self._progress is not None:
+            self._progress(done, total)
 
     async def _start_on_a_port(self, java: list[str]) -> None:
         deadline = time.monotonic() + LEFT_TIMEOUT_S

@@ -16,6 +16,7 @@ from codewell.infra.kafka.topics import create_topics
 from codewell.infra.postgres import logins
 from codewell.infra.postgres.connection import Connection, connection
 from codewell.infra.postgres.migrations import migrate
+from codewell.infra.process.lifecycle import unless_stopped
 from schemas.topics import PARTITIONS_ON_ONE_MACHINE
 from services.issuer.settings import check_reply_topics
 from services.standalone.admin_token import admin_token_of
@@ -84,7 +85,11 @@ async def stack(options: StackOptions, stop: asyncio.Event) -> AsyncIterator[End
         ) as servers,
         StackWorkers.spawned(servers.home, workers) as running,
     ):
-        urls, admin_token = await _start_servers(servers, options, prefix, reply_topics)
+        made = await unless_stopped(stop, _start_servers(servers, options, prefix, reply_topics))
+        if made is None:
+            yield None
+            return
+        urls, admin_token = made
         url, bootstrap = servers.postgres.url, servers.kafka.bootstrap
         api_port = options.api_port or servers.home.ports.choose("api")
         settings = settings_of(workers, urls, bootstrap, api_port)

@@ -17,7 +17,7 @@ from codewell.errors import StackUnavailable
 from codewell.infra.process.lifecycle import backoff_delays
 from services.standalone.child import Child
 from services.standalone.home import Home
-from services.standalone.ports import free_ports
+from services.standalone.ports import LOOPBACK, free_ports
 
 log = structlog.get_logger()
 
@@ -27,6 +27,7 @@ READY_POLL_S: Final = 0.05
 STABLE_AFTER_S: Final = 60.0
 # With that of the servers below the 10 s within which Ctrl-C ends the stack.
 STOP_TIMEOUT_S: Final = 3.0
+_ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104  compared with, and not listened on
 _EXTERNAL_SERVER_SETTINGS: Final = ("CODEWELL_POSTGRES_", "CODEWELL_KAFKA_")
 
 
@@ -52,18 +53,27 @@ def settings_of(
     """The settings of each worker by its name; `urls` are the database URLs of the services."""
     # One more, as a free port may be the one that the API had before.
     ports = [port for port in free_ports(len(workers) + 1) if port != api_port]
+    api_host = _reached_at(os.environ.get("CODEWELL_API_HOST", ""))
     found = {}
     for worker, free in zip(workers, ports, strict=False):
-        port = api_port if worker.service == "console" else free
+        host, port = (api_host, api_port) if worker.service == "console" else (LOOPBACK, free)
         variables = {
             "CODEWELL_POSTGRES_URL": urls[worker.service],
             "CODEWELL_KAFKA_BOOTSTRAP": bootstrap,
             "CODEWELL_API_PORT": str(port),
+            "CODEWELL_HEALTH_HOST": LOOPBACK,
             "CODEWELL_HEALTH_PORT": str(port),
             "CODEWELL_STOP_TIMEOUT_S": str(STOP_TIMEOUT_S - 1),
         }
-        found[worker.name] = StackWorkerSettings(variables, f"http://127.0.0.1:{port}")
+        found[worker.name] = StackWorkerSettings(variables, f"http://{host}:{port}")
     return found
+
+
+def _reached_at(bound: str) -> str:
+    """The host by which a program on this machine reaches a server that listens on this address, for a URL."""
+    if bound in _ALL_ADDRESSES:
+        return LOOPBACK
+    return f"[{bound}]" if ":" in bound else bound
 
 
 class StackWorkers:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from ruamel.yaml import YAML
 
+from codewell.files.limits import FileLimits
 from codewell.infra.config import settings
 from codewell.infra.config.settings import StackSettings, WorkerSettings
 from schemas.topics import TOPICS
@@ -234,6 +235,15 @@ def test_alerts_and_metrics_are_of_one_job(rendered: dict[str, list[Resource]]) 
     assert read == components - {"console", "migrate", "commands", "test"}
 
 
+def test_the_largest_uploads_fit_into_a_console(rendered: dict[str, list[Resource]]) -> None:
+    for name, largest in (("minimal", FileLimits().bytes_max), ("everything", 2_147_483_648)):
+        for process, one in of_kind(rendered[name], "Deployment").items():
+            volumes = one["spec"]["template"]["spec"]["volumes"]
+            [limit] = [volume["emptyDir"]["sizeLimit"] for volume in volumes if volume["name"] == "tmp"]
+            # Two of them, and a copy of each.
+            assert limit == (str(4 * largest + 256 * 1024**2) if process == "codewell-console" else "256Mi")
+
+
 def test_the_chart_is_of_the_version_of_the_distribution() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     chart = YAML(typ="safe", pure=True).load(CHART / "Chart.yaml")
@@ -272,6 +282,11 @@ REFUSED = {
     "masterKey.secret=": "masterKey.secret is empty",
     "masterKey.secret=Not_a_name": "/masterKey/secret",
     "topics.mode=strimzi": "topics.strimzi.cluster is empty",
+    "topics.mode=strimzi,topics.strimzi.cluster=k,topics.strimzi.replicas=1": "minInsyncReplicas is above",
+    "kafka.securityProtocol=PLAINTEXT,allowInsecure=true,kafka.ca.secret=ca": "kafka.ca.secret is set, but",
+    "fullnameOverride=Codes": "cannot begin the name of a Service",
+    "fullnameOverride=codes.shop": "cannot begin the name of a Service",
+    "fullnameOverride=1st": "cannot begin the name of a Service",
     "ingress.enabled=true": "ingress.host is empty",
     "autoscaling.minReplicas=24,autoscaling.maxReplicas=2": "autoscaling.minReplicas is above",
 }
@@ -282,6 +297,33 @@ def test_values_that_are_wrong_are_refused_with_what_to_do(given: str) -> None:
     with pytest.raises(helm.ChartRefused) as refused:
         helm.render(SETS["minimal"], "--set", given)
     assert REFUSED[given].lower() in str(refused.value).replace(".", "/" if "/" in REFUSED[given] else ".").lower()
+
+
+# Texts that YAML would read as something else.
+UNQUOTED = (
+    "fullnameOverride=true,nameOverride=1e5,kafka.users.issuer.name=7,pod.priorityClassName=1,ingress.className=2,"
+    "ingress.tlsSecret=3,topics.strimzi.namespace=4,topics.strimzi.cluster=null,"
+    "postgres.owner.secret=10,postgres.users.secret=11,postgres.ca.secret=12,postgres.ca.key=13,"
+    "kafka.users.issuer.secret=14,kafka.ca.secret=15,kafka.ca.key=16,masterKey.secret=17,masterKey.key=2026,"
+    "masterKey.previousKey=2025,smtpPassword.secret=18,smtpPassword.key=19,oidcClientSecret.secret=20,"
+    "oidcClientSecret.key=0x15,replyTopics[0]=22"
+)
+
+
+def test_texts_that_look_like_numbers_stay_texts() -> None:
+    text = helm.run("template", "123", str(CHART), "--kube-version", helm.KUBERNETES, "--values",
+                    str(SETS["everything"]), "--set-string", UNQUOTED)  # fmt: skip
+    resources = [one for one in YAML(typ="safe", pure=True).load_all(text) if one]
+    assert len(resources) > len(TOPICS)
+    assert [
+        said for one in resources for said in kubernetes_schemas.complaints(one, kubernetes_schemas.VERSIONS[-1])
+    ] == []
+    topics = [one for one in resources if one["kind"] == "KafkaTopic"]
+    # Operators read names and labels, which their schemas do not have.
+    assert all(isinstance(one["metadata"]["name"], str) for one in resources)
+    assert {one["metadata"]["namespace"] for one in topics} == {"4"}
+    assert {one["metadata"]["labels"]["strimzi.io/cluster"] for one in topics} == {"null"}
+    assert "22" in {one["spec"]["topicName"] for one in topics}
 
 
 SECRETS_OF_MINIMAL = {

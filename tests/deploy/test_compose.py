@@ -182,7 +182,15 @@ def test_our_own_services_may_do_as_little_as_possible(name: str) -> None:
     assert "no-new-privileges:true" in run["security_opt"]
     assert run["mem_limit"]
     assert run["pids_limit"]
-    assert not {"privileged", "cap_add", "user", "volumes"} & set(run)
+    assert not {"privileged", "cap_add", "user"} & set(run)
+    assert "volumes" not in run or name == "console"
+
+
+def test_the_largest_upload_fits_into_a_console() -> None:
+    """Twice, and into no memory."""
+    run = service("console")
+    assert run["volumes"] == ["/tmp"]
+    assert [mount.split(":")[0] for mount in run["tmpfs"]] == ["/var/lib/codewell"]
 
 
 @pytest.mark.parametrize("name", KINDS)

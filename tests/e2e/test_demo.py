@@ -3,7 +3,8 @@
 import asyncio
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,9 +18,11 @@ from codewell.infra.uuid7 import uuid7
 from schemas.events import CODES_ATTACHED, CODES_REFUSED
 from schemas.program import Stock
 from services.cli import codewell
+from services.standalone import demo as demo_module
 from services.standalone.demo import TEMPLATE
 from services.standalone.demo_checks import DemoCheck, check
 from services.standalone.demo_scenes import SCENES
+from services.standalone.home import Endpoints
 from tests.support.commands import CODEWELL, environment
 from tests.support.processes import processes_in
 
@@ -112,3 +115,22 @@ def test_its_exit_status_says_whether_all_held(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr("services.standalone.demo.demonstrate", demonstrate)
     assert CliRunner().invoke(codewell, ["demo", "--exit"]).exit_code == status
+
+
+async def test_told_to_stop_while_it_waits_for_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stop, told = asyncio.Event(), list[bool]()
+
+    @asynccontextmanager
+    async def stack(*_: object) -> AsyncIterator[Endpoints]:
+        yield Endpoints(postgres_url="postgresql://", kafka_bootstrap="127.0.0.1:1", api_url="http://127.0.0.1:1")
+
+    async def wait(*_: object) -> bool:
+        stop.set()
+        await asyncio.sleep(TIMEOUT_S)
+        return True
+
+    monkeypatch.setenv("CODEWELL_HOME", str(tmp_path))
+    monkeypatch.setattr(demo_module, "stack", stack)
+    monkeypatch.setattr(demo_module, "_make_program", wait)
+    await asyncio.wait_for(demo_module.demonstrate(1, 0, False, stop, told.append), 5)
+    assert told == []

@@ -230,6 +230,19 @@ async def test_told_to_stop_while_it_starts(home: Path) -> None:
         assert "Traceback" not in stack.said
 
 
+async def test_told_to_stop_while_a_server_does_not_become_ready(home: Path, tmp_path: Path) -> None:
+    java = tmp_path / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text("#!/bin/sh\nexec sleep 60\n")
+    java.chmod(0o755)
+    (tmp_path / "java" / "release").write_text('JAVA_VERSION="21"\n')
+    async with starting_stack(home, JAVA_HOME=str(tmp_path / "java")) as stack:
+        await until((home / "kafka" / "data" / "meta.properties").exists, "Kafka on its way")
+        assert await stack.ended(signal.SIGTERM, STOP_TIMEOUT_S) == 0
+        await nothing_is_left(stack)
+        assert "Traceback" not in stack.said
+
+
 async def test_what_a_worker_refuses_is_said_at_once_in_its_own_words(home: Path) -> None:
     began = time.monotonic()
     words = ("standalone", "--home", str(home))

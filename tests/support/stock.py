@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from asyncpg.transaction import Transaction
@@ -11,6 +11,10 @@ from asyncpg.transaction import Transaction
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
+from codewell.pool.fill import generate
+from codewell.pool.minter_cache import Minters
+from schemas.program import Program
+from tests.support.factories import OFF, program
 from tests.support.running import until
 
 TIMEOUT_S: Final = 30.0
@@ -124,3 +128,12 @@ def reasons(rows: Sequence[AnswerRow]) -> str:
     [row] = rows
     assert row.refusals is not None
     return row.refusals
+
+
+async def after_billions(connection: Connection, minters: Minters, count: int, **changed: Any) -> Program:
+    """A program with codes whose numbers are no longer of 32 bits, as those of a program with billions before them."""
+    source = {"kind": "template", "template": "{safe 14}"}
+    made = await program(connection, minters, source=source, codes_max=2**40, pool_max=10, **{**OFF, **changed})
+    await connection.execute("UPDATE template_version SET next_number = $1 WHERE program_id = $2", 2**31 - 2, made.id)
+    await generate(connection, minters, made.id, count, None)
+    return made

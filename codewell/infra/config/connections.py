@@ -29,6 +29,7 @@ _HOST: Final = r"(\[[0-9a-fA-F:]+\]|[^\s,/@?#:\[\]]+)(:\d{1,5})?"
 _HOSTS: Final = rf"{_HOST}(,{_HOST})*"
 # No @ or # after the host: a password that is not percent-encoded would be parsed as the host, and be logged.
 _POSTGRES_URL: Final = re.compile(rf"postgres(ql)?://([^\s/@?#]*@)?({_HOSTS})?(/[^\s?@#]*)?(\?[^\s@#]*)?")
+_PORT_MAX: Final = 65_535
 _POSTGRES_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _OR_ALLOW_INSECURE: Final = "or set CODEWELL_ALLOW_INSECURE=true if the network is private"
 
@@ -49,7 +50,8 @@ def _is_postgres_url(given: str) -> bool:
     try:
         user, at, hosts = split_postgres_url(given).netloc.rpartition("@")
         for host in hosts.split(","):
-            urlsplit(f"//{user}{at}{host}")
+            # Reading a port that is too large raises an error.
+            _ = urlsplit(f"//{user}{at}{host}").port
     except ValueError:
         # The parser's error quotes the URL with its password.
         return False
@@ -140,6 +142,13 @@ class ConnectionSettings(BaseSettings):
                 _check_readable(options.get(name))
             except ValueError as error:
                 raise ValueError(f"its {name}: {error}") from error
+        return given
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _check_ports(cls, given: str) -> str:
+        if any(int(broker.rpartition(":")[2]) > _PORT_MAX for broker in given.split(",")):
+            raise ValueError(f"a port is at most {_PORT_MAX}")
         return given
 
     @model_validator(mode="after")

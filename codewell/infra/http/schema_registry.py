@@ -28,7 +28,11 @@ class SchemaRegistry:
 
     def __init__(self, url: str) -> None:
         """Raises RegistryRefused for a URL that is not of HTTP."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # Without the cause, whose text may hold the password.
+            parts = urlsplit("")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise RegistryRefused("The URL of the registry must be like https://registry.example.org:8081.")
         _, _, host = parts.netloc.rpartition("@")

@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     KafkaTimeoutError,
@@ -37,6 +38,7 @@ PARTITION_FETCH_BYTES_MAX: Final = 512 * 1024
 _FOLLOW_WAIT_MS: Final = 500
 _END_WAIT_MS: Final = 10
 _START_PAUSE_S: Final = 0.2
+_NO_RIGHTS: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 RACK_REPLICA_MS: Final = 15_000
@@ -110,6 +112,8 @@ async def admin(kafka_config: KafkaConfig | str) -> AsyncIterator[AIOKafkaAdminC
         async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
             await client.start()
         yield client
+    except _NO_RIGHTS as error:
+        raise StackUnavailable(f"Kafka refused the command ({outage_reason(error)}).") from error
     except (KafkaError, TimeoutError) as error:
         raise await connect_error(kafka_config) from error
     finally:
@@ -165,7 +169,7 @@ def outage_reason(error: BaseException) -> str:
     """The reason to report while Kafka is unavailable."""
     name, said = type(error).__name__, str(error)
     reason = said if name in said else f"{name}: {said}" if said else name
-    if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+    if isinstance(error, _NO_RIGHTS):
         return f"{reason}: give the principal the rights that codewell topics --acls prints"
     return reason
 

@@ -18,11 +18,15 @@ from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from msgspec import Struct
 
+from codewell.infra.kafka import header_memory
 from codewell.infra.kafka.batch_reader import ParsedRecord, RecordRun, parse_leniently, runs
+from codewell.infra.kafka.header_memory import HEADER_BYTES
 from codewell.infra.kafka.unpacking import BatchHeader, CorruptBatch
 
 # What one call of getmany may unpack, over all partitions. Uncompressed batches are limited by the fetch.
 UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
+# The headers of a record that has more count as unpacked.
+_HEADERS_FREE: Final = 64
 _LENGTH_END: Final = 12
 _LENGTH_START: Final = 8
 
@@ -142,6 +146,15 @@ class _Allowance:
 
 
 _allowance: Final[ContextVar[_Allowance]] = ContextVar("allowance")
+
+
+def _count_headers(number: int) -> None:
+    allowance = _allowance.get(None)
+    if allowance is not None:
+        allowance.left_bytes -= number * HEADER_BYTES
+    header_memory.add(number)
+
+
 FetchedRecords: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 
@@ -207,6 +220,8 @@ class PartitionRecords(fetcher.PartitionRecords):
                     # A response begins with the whole batch that holds the position.
                     if offset >= self.next_fetch_offset:
                         self.next_fetch_offset = offset + 1
+                        if len(record.headers) > _HEADERS_FREE:
+                            _count_headers(len(record.headers))
                         yield Record(tp, record)
                 return
         except (ValueError, CorruptRecordException):
@@ -215,6 +230,7 @@ class PartitionRecords(fetcher.PartitionRecords):
         for lenient in parse_leniently(header, run, parsed):
             if lenient.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = lenient.offset + 1
+                _count_headers(len(lenient.headers))
                 made = Record(self._tp, lenient)
                 yield made if lenient.fault is None else FaultyRecord(
                     made.topic, made.partition, made.offset, made.timestamp, made.timestamp_type, made.key, made.value,

@@ -153,6 +153,9 @@ async def connection(url: str, application_name: str) -> AsyncIterator[Connectio
         )
     except UNAVAILABLE_ERRORS as error:
         raise _connect_error(address_of(url), error) from error
+    except asyncpg.PostgresError as error:
+        # An option that asyncpg does not know is sent to the server as one of its settings.
+        raise NotTrusted(f"CODEWELL_POSTGRES_URL has options that Postgres refuses ({error}): correct them.") from error
     try:
         yield opened
     finally:

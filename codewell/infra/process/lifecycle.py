@@ -5,11 +5,13 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from codewell.errors import CodewellError
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -72,6 +74,23 @@ async def run_until_stopped(stop: asyncio.Event, work: Awaitable[None], grace_s:
         await asyncio.wait((task, stopped), timeout=CANCEL_TIMEOUT_S)
     if task.done() and not task.cancelled():
         task.result()
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None if `stop` is set before it ends, which cancels it and waits for its end.
+
+    Raises what `work` raises.
+    """
+    task = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        is_done = task.done()
+        for one in (task, stopped):
+            one.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+    return task.result() if is_done else None
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[None]], grace_s: float) -> None:

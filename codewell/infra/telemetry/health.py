@@ -155,13 +155,21 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    """Raises OSError. On all addresses of IPv6, it takes those of IPv4 too."""
+    if ":" not in host:
+        return socket.create_server((host, port))
+    takes_both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=takes_both)
+
+
 @asynccontextmanager
 async def serve_app(
     app: Application, host: str, port: int, connections_max: int = CONNECTIONS_MAX_DEFAULT
 ) -> AsyncIterator[int]:
     """Serve an application while the block runs, and yield its port. Raises StackUnavailable if the port is in use."""
     try:
-        listener = socket.create_server((host, port))
+        listener = _listener(host, port)
     except OSError as error:
         raise StackUnavailable(
             f"Cannot listen on port {port} of {host} ({error.strerror or error}): choose another port, or stop "

@@ -11,8 +11,8 @@
 
 {{/* What selects the pods of one service: dict "root" $ "name" "issuer". Never change it: selectors are immutable. */}}
 {{- define "codewell.selector" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
@@ -60,10 +60,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if ne $values.postgres.sslMode "verify-full" }}{{ fail "postgres.sslMode is not verify-full: a connection to another host needs verified TLS. Set it and postgres.ca.secret, or allowInsecure: true if the network is private." }}{{ end -}}
 {{- if not (has $values.kafka.securityProtocol (list "SSL" "SASL_SSL")) }}{{ fail "kafka.securityProtocol is neither SSL nor SASL_SSL: a connection to another host needs verified TLS. Set it and kafka.ca.secret, or allowInsecure: true if the network is private." }}{{ end -}}
 {{- end -}}
+{{- if and $values.kafka.ca.secret (not (has $values.kafka.securityProtocol (list "SSL" "SASL_SSL"))) }}{{ fail "kafka.ca.secret is set, but kafka.securityProtocol has no TLS: set SSL or SASL_SSL, or leave kafka.ca.secret empty." }}{{ end -}}
 {{- if and $values.kafka.clientCertificate (not (has $values.kafka.securityProtocol (list "SSL" "SASL_SSL"))) }}{{ fail "kafka.clientCertificate is true, but kafka.securityProtocol has no TLS: set SSL." }}{{ end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.host) }}{{ fail "ingress.host is empty: set it to the console's host name." }}{{ end -}}
 {{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) }}{{ fail "httpRoute.parentRefs is empty: name the Gateway." }}{{ end -}}
 {{- if and (eq $values.topics.mode "strimzi") (not $values.topics.strimzi.cluster) }}{{ fail "topics.strimzi.cluster is empty: set it to the name of the Kafka resource." }}{{ end -}}
+{{- if and (eq $values.topics.mode "strimzi") (gt (int $values.topics.strimzi.minInsyncReplicas) (int $values.topics.strimzi.replicas)) }}{{ fail "topics.strimzi.minInsyncReplicas is above topics.strimzi.replicas, so that nothing could be written: lower it." }}{{ end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "codewell.fullname" .)) }}{{ fail (printf "%s cannot begin the name of a Service, which has lower-case letters, digits and -, and begins with a letter: set fullnameOverride." (include "codewell.fullname" .)) }}{{ end -}}
 {{- include "codewell.checkSecrets" . -}}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) }}{{ fail "autoscaling.minReplicas is above autoscaling.maxReplicas." }}{{ end -}}
 {{- end -}}

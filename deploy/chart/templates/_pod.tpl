@@ -68,7 +68,7 @@ of the other connections that this setting would end are made by codewell.check.
 {{- if $isOwner }}
 - name: POSTGRES_OWNER
   valueFrom:
-    secretKeyRef: {name: {{ $values.postgres.owner.secret }}, key: username}
+    secretKeyRef: {name: {{ $values.postgres.owner.secret | quote }}, key: username}
 {{- end }}
 {{- with $values.kafka.rackLabel }}
 - name: CODEWELL_KAFKA_CLIENT_RACK
@@ -88,42 +88,42 @@ of the other connections that this setting would end are made by codewell.check.
 {{- $values := .root.Values -}}
 {{- $kafka := (include "codewell.kafkaUser" . | fromJson).secret -}}
 {{- if eq .name "owner" }}
-- secret: {name: {{ $values.postgres.owner.secret }}, items: [{key: password, path: postgres-password}]}
+- secret: {name: {{ $values.postgres.owner.secret | quote }}, items: [{key: password, path: postgres-password}]}
 {{- else }}
-- secret: {name: {{ $values.postgres.users.secret }}, items: [{key: {{ .name }}, path: postgres-password}]}
+- secret: {name: {{ $values.postgres.users.secret | quote }}, items: [{key: {{ .name }}, path: postgres-password}]}
 {{- end }}
 - secret:
-    name: {{ $values.masterKey.secret }}
+    name: {{ $values.masterKey.secret | quote }}
     items:
-      - {key: {{ $values.masterKey.key }}, path: master-key}
+      - {key: {{ $values.masterKey.key | quote }}, path: master-key}
       {{- with $values.masterKey.previousKey }}
-      - {key: {{ . }}, path: master-key-previous}
+      - {key: {{ . | quote }}, path: master-key-previous}
       {{- end }}
 {{- with $values.postgres.ca }}
 {{- if .secret }}
-- secret: {name: {{ .secret }}, items: [{key: {{ .key }}, path: postgres-ca.crt}]}
+- secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: postgres-ca.crt}]}
 {{- end }}
 {{- end }}
 {{- with $values.kafka.ca }}
 {{- if .secret }}
-- secret: {name: {{ .secret }}, items: [{key: {{ .key }}, path: kafka-ca.crt}]}
+- secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: kafka-ca.crt}]}
 {{- end }}
 {{- end }}
 {{- if include "codewell.withSasl" .root }}
-- secret: {name: {{ $kafka }}, items: [{key: password, path: kafka-password}]}
+- secret: {name: {{ $kafka | quote }}, items: [{key: password, path: kafka-password}]}
 {{- end }}
 {{- if $values.kafka.clientCertificate }}
-- secret: {name: {{ $kafka }}, items: [{key: user.crt, path: kafka-user.crt}, {key: user.key, path: kafka-user.key}]}
+- secret: {name: {{ $kafka | quote }}, items: [{key: user.crt, path: kafka-user.crt}, {key: user.key, path: kafka-user.key}]}
 {{- end }}
 {{- if and $values.smtpPassword.secret (has .name (list "generator" "console")) }}
-- secret: {name: {{ $values.smtpPassword.secret }}, items: [{key: {{ $values.smtpPassword.key }}, path: smtp-password}]}
+- secret: {name: {{ $values.smtpPassword.secret | quote }}, items: [{key: {{ $values.smtpPassword.key | quote }}, path: smtp-password}]}
 {{- end }}
 {{- if and $values.oidcClientSecret.secret (eq .name "console") }}
-- secret: {name: {{ $values.oidcClientSecret.secret }}, items: [{key: {{ $values.oidcClientSecret.key }}, path: oidc-client-secret}]}
+- secret: {name: {{ $values.oidcClientSecret.secret | quote }}, items: [{key: {{ $values.oidcClientSecret.key | quote }}, path: oidc-client-secret}]}
 {{- end }}
 {{- if and (eq .name "owner") .root.Values.migration.logins }}
 - secret:
-    name: {{ $values.postgres.users.secret }}
+    name: {{ $values.postgres.users.secret | quote }}
     items:
       {{- range include "codewell.services" .root | fromJsonArray }}
       - {key: {{ . }}, path: users/{{ . }}}
@@ -155,7 +155,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.pod.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -184,7 +184,13 @@ volumeMounts:
     defaultMode: 0440
     sources:
       {{- include "codewell.secretSources" . | nindent 6 }}
+{{- if eq .name "console" }}
+# Uploads: each is there twice, and a pod that exceeds the limit is evicted. There is room for two of the largest at once.
+{{- $file := int64 (default 1073741824 (get .root.Values.settings "CODEWELL_IMPORT_BYTES_MAX")) }}
+- {name: tmp, emptyDir: {sizeLimit: {{ add 268435456 (mul 4 $file) | quote }}}}
+{{- else }}
 - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
+{{- end }}
 - {name: home, emptyDir: {sizeLimit: 64Mi}}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}

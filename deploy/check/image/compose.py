@@ -19,7 +19,13 @@ _OPTIONS: Final = {
     "shm_size": "shm-size",
     "user": "user",
 }
-_LISTS: Final = {"tmpfs": "tmpfs", "cap_drop": "cap-drop", "cap_add": "cap-add", "security_opt": "security-opt"}
+_LISTS: Final = {
+    "tmpfs": "tmpfs",
+    "volumes": "volume",
+    "cap_drop": "cap-drop",
+    "cap_add": "cap-add",
+    "security_opt": "security-opt",
+}
 
 
 def services() -> dict[str, dict[str, Any]]:

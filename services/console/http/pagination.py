@@ -18,6 +18,7 @@ from services.console.http.problems import HttpProblem
 T = TypeVar("T")
 
 _PLACE_MAX: Final = 2**63 - 1
+_VERSION_MAX: Final = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum number of entries.")]
 Cursor = Annotated[
@@ -83,7 +84,9 @@ def place_of(cursor: str | None, first: CodePlace = START) -> CodePlace:
         listed, major, minor = map(int, text_of(cursor).split(":"))
     except ValueError as error:
         raise broken() from error
-    if listed not in {0, 1} or not (0 <= major <= _PLACE_MAX and 0 <= minor < _PLACE_MAX):
+    # Of a minted code the version comes first, which is of 32 bits.
+    major_max = _PLACE_MAX if listed else _VERSION_MAX
+    if listed not in {0, 1} or not (0 <= major <= major_max and 0 <= minor < _PLACE_MAX):
         raise broken()
     return CodePlace(listed, major, minor)
 
@@ -103,7 +106,7 @@ def search_place_of(cursor: str | None) -> SearchPlace:
         place = SearchPlace(int(version), int(candidate), bytes.fromhex(text).decode())
     except ValueError as error:
         raise broken() from error
-    if not (0 <= place.version < 2**31 and 0 <= place.candidate <= _PLACE_MAX) or "\0" in place.text:
+    if not (0 <= place.version <= _VERSION_MAX and 0 <= place.candidate <= _PLACE_MAX) or "\0" in place.text:
         raise broken()
     return place
 

@@ -1,5 +1,6 @@
 """Every error is a problem as in RFC 9457, and every endpoint documents its possible problems."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
@@ -24,6 +25,7 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 # The database is unavailable, or another transaction holds a needed lock; nothing was changed.
 AWAY: Final = (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS)
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _WAIT: Final = {
     "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer", "minimum": 1}}
@@ -93,7 +95,10 @@ def refusal(error: CodewellError) -> JSONResponse:
 
 
 def unavailable(error: Exception) -> JSONResponse:
-    """The problem while the database is unavailable or busy."""
+    """The problem while the database is unavailable or busy, or the console's disk is full."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        sentence = "The console has no disk space left for this file: try again later, or send a smaller one."
+        return problem("unavailable", sentence, _later(RETRY_AFTER_S))
     return problem(
         "database_unavailable",
         f"The database is unavailable or busy: try again in a moment ({type(error).__name__}).",

@@ -1,7 +1,8 @@
 """Endpoints for a code's life: attach, return, change, delete."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from http import HTTPStatus
 from typing import Annotated, Final
 from uuid import UUID, uuid5
@@ -20,6 +21,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.model import AnswerRow
 from codewell.reasons import ProblemReason
+from codewell.returns.detaching import letting_go
 from codewell.usage.usage_key import Outcome
 from schemas.api import Attach, AttachAnswer, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
@@ -34,6 +36,7 @@ from services.console.routes.codes import CodeText
 router = APIRouter(prefix="/programs/{name}", tags=["codes"])
 ConsoleContext = Annotated[Context, Depends(context)]
 Step = Callable[[ProgramCodes, str], Awaitable[CodeFacts]]
+Around = Callable[[Context, Idempotency, int, str], AbstractAsyncContextManager[None]]
 OneCode = Annotated[CodeOnly, Body(examples=[examples.CODE_ONLY])]
 
 # Namespace of request ids derived from idempotency keys. Random, and must never change.
@@ -116,7 +119,9 @@ async def detach_code(
     here: ConsoleContext, caller: Writer, idempotency: IdempotencyGuard, name: ShortName, wanted: OneCode
 ) -> Response:
     """Return an attached code to the pool for another profile."""
-    return await _apply_step(here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach", "returned")
+    return await _apply_step(
+        here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach", "returned", _letting_go
+    )
 
 
 @router.patch(
@@ -173,14 +178,29 @@ async def _apply_step(
     step: Step,
     verb: str | None = None,
     outcome: Outcome | None = None,
+    around: Around | None = None,
 ) -> Response:
-    """Apply a lifecycle step, once for a key. Record it in the audit log when it has a verb, and count its outcome."""
+    """Apply a lifecycle step, once for a key. Record it in the audit log when it has a verb, and count its outcome.
+
+    `around` is what the step's transaction is in.
+    """
     program = await here.authenticator.program(caller, name)
     async with here.failed_lookups.look_up(caller.id) as attempt:
-        response = await _step_once(here, caller, idempotency, program, code, step, verb, outcome)
+        async with nullcontext() if around is None else around(here, idempotency, program.id, code):
+            response = await _step_once(here, caller, idempotency, program, code, step, verb, outcome)
         if response.status_code == HTTPStatus.NOT_FOUND:
             attempt.fail()
     return response
+
+
+@asynccontextmanager
+async def _letting_go(here: Context, idempotency: Idempotency, program_id: int, code: str) -> AsyncIterator[None]:
+    """Its profile may be getting the code again. A repeated request does nothing to the profile that has it by now."""
+    if await idempotency.stored() is None:
+        async with letting_go(here.pool.acquire, here.minters, program_id, code):
+            yield
+    else:
+        yield
 
 
 async def _step_once(

@@ -17,6 +17,7 @@ from codewell.issuing import assigned
 from codewell.pool import fill
 from codewell.pool.batch import Batch
 from codewell.programs import overview, settings_rules
+from schemas import patterns
 from schemas.api import CallContext, Code, CountedCodes, Generate, Generated
 from schemas.events import Id, ShortName
 from schemas.moments import EndMoment, StartMoment
@@ -139,7 +140,12 @@ async def list_codes(
     order: Annotated[Literal["oldest", "newest"], Query(description="Which codes come first.")] = "oldest",
     prefix: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="Only codes that begin with this text, in any order."),
+        Query(
+            min_length=1,
+            max_length=200,
+            pattern=patterns.TEXT,
+            description="Only codes that begin with this text, in any order.",
+        ),
     ] = None,
 ) -> CountedCodes:
     """List the codes of a program. A page may be short or empty; the last one has no `next_cursor`.

@@ -327,6 +327,18 @@ async def test_requests_become_too_old_while_none_is_being_decided(
     assert (await horizon.move(connection, RETENTION_DAYS, REPLAY_DAYS - 10)).oldest > limits.oldest
 
 
+async def test_where_requests_may_come_again_for_ever_none_is_too_old(
+    connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The most that the setting takes, which is before the first time that an id can say.
+    monkeypatch.setattr("tests.support.old_answers.REPLAY_DAYS", 36_500)
+    await stocked(connection, minters, 10)
+    await given(claims, old(10))
+    await age(connection)
+    assert await archive(connection) == 0
+    assert len(await remaining(connection)) == 10
+
+
 async def test_answers_stay_while_a_change_of_many_codes_is_at_them(
     connection: Connection, bystander: Connection, claims: Claims, minters: Minters
 ) -> None:

@@ -34,6 +34,8 @@ async def test_a_code_is_reissued_and_many_are_changed_and_restored(
 
     [counts] = (await run("change", "SPRING", "--state", "pooled", "--dry-run", "--json")).is_done().objects
     assert counts == {"pooled": 8, "expired": 0, "attached": 0, "exact": True}
+    # A script has nobody who answers.
+    (await run("change", "SPRING", "--state", "pooled", "--void")).is_aborted("Delete up to")
     [done] = (await run("change", "SPRING", "--state", "pooled", "--void", "--yes", "--json")).is_done().objects
     assert (done["state"], done["changed"]) == ("done", 8)
     (await run("change", "SPRING", "--state", "pooled", "--void", "--yes")).is_refused("finds no code")

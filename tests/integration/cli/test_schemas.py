@@ -124,11 +124,12 @@ def test_what_the_registry_refuses_is_one_sentence(registry: Registry, refusal: 
     assert said.output.count("\n") == 1
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "registry:8081", "http://", ""])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "registry:8081", "http://", "", "http://u:secret@[::1"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     said = register("--registry", url)
     assert said.exit_code == 1
     assert "must be like" in said.output
+    assert "secret" not in said.output
 
 
 def test_a_registry_that_is_away_is_named() -> None:

@@ -40,6 +40,7 @@ async def test_a_webhook_from_its_creation_to_its_end(
     await publish(connection, event())
     [changed] = (await run("update", id_, "--group", "a", "--type", "alert-raised", "--json")).is_done().objects
     assert (changed["groups"], changed["types"]) == (["a"], ["alert-raised"])
+    (await run("update", id_, "--target", "")).is_wrong_usage("An option is not valid")
     assert (await run("deliveries", id_)).is_done().out.strip() == "No deliveries."
 
     of_all = str((await run("create", "https://b.invalid", "--json")).is_done().objects[0]["id"])

@@ -33,7 +33,7 @@ from schemas.changes import BulkChange, BulkCounts, ChangeFilter
 from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program
 from tests.support.import_runs import Files
-from tests.support.stock import list_block, until_waiting
+from tests.support.stock import after_billions, list_block, until_waiting
 
 PERSON = Actor("token", "marketing")
 LATER = datetime(2090, 1, 1, tzinfo=UTC)
@@ -499,3 +499,12 @@ async def test_a_forgotten_profile_is_in_no_filter(connection: Connection, claim
     assert change.changed == 1
     details = await connection.fetchval("SELECT details FROM audit_entry WHERE verb = 'change.begin'")
     assert "p-1" not in json.dumps(details)
+
+
+async def test_codes_after_billions_of_others_are_changed(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await after_billions(connection, minters, 7)
+    await given(claims, 3)
+    changed = await done(ProgramCodes(connection, minters, spring.id), EXTEND)
+    assert (changed.state, changed.changed) == ("done", 7)

@@ -31,7 +31,7 @@ from schemas.program import Program, State
 from schemas.reservations import ReservationRequest
 from tests.support.factories import OFF, message, program
 from tests.support.running import until
-from tests.support.stock import hold_code, list_block
+from tests.support.stock import after_billions, hold_code, list_block
 
 FIELDS = ({"name": "discount"}, {"name": "note"}, {"name": "secret", "save": False})
 ALL = ExportOptions()
@@ -395,3 +395,7 @@ async def test_one_that_takes_too_long_is_ended(
         return bool(await connection.fetchval(query) == 0)
 
     await until(ended, "end of the export's session")
+
+
+async def test_codes_after_billions_of_others_are_exported(connection: Connection, minters: Minters) -> None:
+    assert len(await exported(connection, minters, await after_billions(connection, minters, 7))) == 7

@@ -21,7 +21,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.redemption import till
 from schemas.program import State
 from tests.support.factories import OFF, message, program
-from tests.support.stock import hold_code, list_block
+from tests.support.stock import after_billions, hold_code, list_block
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -108,7 +108,8 @@ async def test_a_batch_is_all_codes_that_were_generated_together(
 
 
 def test_what_is_no_id_of_a_batch_is_refused() -> None:
-    for text in ("", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "01-2-3", f"1-2-{10**30}", f"{2**31}-0-1", "1-2-\u0663"):
+    for text in ("", "1", "1-2", "a-b-c", "1-2-3-4", "-1-2-3", "01-2-3", f"1-2-{10**30}", f"{2**31}-0-1", "1-2-\u0663",
+                 f"1-{10**19}-2"):  # fmt: skip
         assert Batch.parse(text) is None
 
 
@@ -120,3 +121,12 @@ async def test_a_code_keeps_the_time_it_was_made_at(connection: Connection, clai
     [row] = (await claims.attach([request])).rows[request.id]
     returned = await lifecycle.detach(ProgramCodes(connection, minters, spring.id), row.code or "")
     assert (returned.state, returned.created_at) == ("pooled", made_at)
+
+
+@pytest.mark.parametrize("state", [None, "pooled"])
+async def test_codes_after_billions_of_others_are_listed(
+    connection: Connection, minters: Minters, state: State | None
+) -> None:
+    spring = await after_billions(connection, minters, 7)
+    found = await all_of(connection, minters, spring.id, 2, state)
+    assert [one.place.minor - 2**31 for one in found] == [-2, -1, 0, 1, 2, 3, 4]

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from codewell.infra.postgres.connection import Connection, Pool
-from services.console.http import failed_lookup_limiter
+from services.console.http import failed_lookup_limiter, pagination
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
@@ -144,3 +144,17 @@ async def test_codes_generated_for_profiles_say_who_got_which(consoles: Consoles
     made = (await client.post(GENERATE, json={"profiles": ["p-2", "p-1", "p-3"]})).json()
     assert [one["profile_id"] for one in made["codes"]] == ["p-2", "p-1", "p-3"]
     assert made["next_cursor"] is None
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize(
+    ("place", "status"),
+    [("0:2147483648:0", 422), (f"0:{2**63 - 1}:0", 422), (f"0:1:{2**63 - 2}", 200), (f"1:{2**63 - 1}:{2**40}", 200)],
+)
+async def test_a_cursor_that_somebody_made_up_fails_nothing(
+    consoles: Consoles, place: str, status: int, order: str
+) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings())
+    answer = await client.get(CODES, params={"cursor": pagination.of_text(place), "order": order})
+    assert answer.status_code == status, answer.text

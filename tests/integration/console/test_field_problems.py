@@ -98,3 +98,15 @@ async def test_a_stored_refusal_names_its_field_again(client: httpx.AsyncClient)
     first, again = [await client.post("/programs", json=settings(), headers=key) for _ in range(2)]
     assert errors_of(first).keys() == {"#/name"}
     assert again.json() == first.json()
+
+
+async def test_what_postgres_cannot_hold_is_a_mistake_of_its_field(client: httpx.AsyncClient) -> None:
+    await client.post("/programs", json=settings())
+    reissue = {"profile_id": "p-1", "reason": "a\0b"}
+    for answer, field in (
+        (await client.post("/programs/SPRING/codes:reissue", json=reissue), "#/reason"),
+        (await client.post("/programs/SPRING/alerts:clear", json={"key": "a\0b"}), "#/key"),
+        (await client.get("/programs/SPRING/codes", params={"prefix": "a\0b"}), "prefix"),
+    ):
+        is_problem(answer, 422, "NUL", reason="field_invalid")
+        assert errors_of(answer).keys() == {field}

@@ -1,6 +1,7 @@
 """Files over HTTP: sent, brought in in the background, looked at, taken back."""
 
 import errno
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -215,6 +216,18 @@ async def test_a_file_that_the_database_refuses_holds_up_no_other(
     monkeypatch.setattr(ChunkWriter, "take", take)
     await consoles.api.state.context.importer.process_pending()
     assert [(await client.get(f"/imports/{one}")).json()["state"] for one in (first, second)] == ["running", "done"]
+
+
+async def test_an_upload_that_the_disk_has_no_room_for(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    refused = await client.post(PATH, files=sent("A\n"))
+    assert (refused.status_code, refused.json()["reason"]) == (503, "unavailable")
+    assert "disk space" in refused.json()["detail"]
 
 
 async def test_a_file_that_the_disk_has_no_room_for_holds_up_no_other(

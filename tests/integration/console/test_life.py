@@ -9,6 +9,7 @@ import pytest
 
 from codewell.audit.promises import audit
 from codewell.infra.postgres.connection import Connection
+from codewell.profiles.deciding_lock import hold_deciding_lock
 from tests.support.consoles import Consoles, create_console, is_problem, settings
 from tests.support.running import until
 
@@ -107,6 +108,34 @@ async def test_a_step_is_answered_once_for_a_key(consoles: Consoles, step: str) 
     assert first.status_code == 200
     assert (await post(client, step, "k", code=code)).json() == first.json()
     is_problem(await post(client, step, "other", code=code), 409, code)
+
+
+async def test_a_code_that_its_profile_may_be_getting_again_is_detached_after_that(
+    consoles: Consoles, connection: Connection, bystander: Connection
+) -> None:
+    client = await stocked(consoles, count=1, reuse="profile")
+    code = (await post(client, "attach", profile_id="p-1")).json()["code"]
+    is_problem(await post(client, "detach", code="nope"), 404, "no code nope")
+    async with bystander.transaction():
+        # As a request that is being decided.
+        await hold_deciding_lock(bystander)
+        detaching = asyncio.ensure_future(post(client, "detach", "k", code=code))
+
+        async def is_let_go() -> bool:
+            held: int = await connection.fetchval("SELECT count(*) FROM holding")
+            return held == 0
+
+        await until(is_let_go, "code that its profile does not get again")
+        assert (await client.get(f"/programs/SPRING/codes/{code}")).json()["state"] == "attached"
+    assert (await detaching).json()["state"] == "pooled"
+
+    # Once for a key: nothing happens to the profile that has it by now.
+    assert (await post(client, "attach", profile_id="p-2")).json()["code"] == code
+    assert (await post(client, "detach", "k", code=code)).json()["state"] == "pooled"
+    await post(client, "activate", code=code)
+    is_problem(await post(client, "detach", code=code), 409, "is activated")
+    assert (await post(client, "attach", profile_id="p-2")).json()["code"] == code
+    assert await audit(connection) == []
 
 
 async def test_one_of_a_hundred_activations_succeeds(consoles: Consoles) -> None:

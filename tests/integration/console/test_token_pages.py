@@ -129,3 +129,9 @@ async def test_sessions_are_ended_one_by_one_and_all_others_at_once(consoles: Co
     assert not await is_signed_in(stranger)
     verbs = [one.verb for one in await audit_log.page(connection, 20) if one.verb.startswith("session.end")]
     assert verbs == ["session.end", "session.end_others", "session.end"]
+
+
+async def test_a_session_beyond_all_numbers_is_no_page(consoles: Consoles) -> None:
+    browser = await consoles.browser("read")
+    answer = await browser.post(f"/sessions/{10**20}/end", data={"key": str(uuid4())})
+    assert answer.status_code == 404

@@ -158,3 +158,14 @@ async def test_deliveries_are_listed_shown_resent_and_replayed(
     is_problem(await admin.get(path), 404)
     assert await leases.lease(connection, 60, {}, 10) == []
     assert await connection.fetchval("SELECT count(*) FROM webhook_secret") == 0
+
+
+@pytest.mark.parametrize(
+    ("since", "status"),
+    [("0001-01-01T00:00:00+14:00", 422), ("9999-12-31T23:59:59-14:00", 422), (5, 422), ("2026-11-30", 200)],
+)
+async def test_a_replay_begins_at_a_moment_as_all_others_are_read(
+    admin: httpx.AsyncClient, since: object, status: int
+) -> None:
+    made = await make(admin)
+    assert (await admin.post(f"/webhooks/{made['id']}:replay", json={"since": since})).status_code == status

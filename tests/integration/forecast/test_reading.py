@@ -128,6 +128,29 @@ async def test_days_that_are_too_old_are_deleted(connection: Connection, minters
     assert await connection.fetchval("SELECT count(*) FROM demand_day") == 0
 
 
+@pytest.mark.parametrize("ahead", [DAY, timedelta(days=400)])
+async def test_a_clock_that_was_ahead_spoils_no_forecast(
+    connection: Connection, minters: Minters, ahead: timedelta
+) -> None:
+    spring = await program(connection, minters)
+    await give(connection, spring.id, 7)
+    _, before = await history.read(connection, [spring.id])
+    await connection.execute("INSERT INTO demand_done (until) VALUES (date_trunc('hour', now() + $1))", ahead)
+    await connection.execute(
+        "INSERT INTO demand_day SELECT $1, date_trunc('day', now() + $2), array_fill(9, ARRAY[24])", spring.id, ahead
+    )
+    _, meanwhile = await history.read(connection, [spring.id])
+    assert meanwhile.hours.shape == before.hours.shape
+    assert meanwhile.current == before.current
+
+    assert await history.keep(connection)
+
+    _, after = await history.read(connection, [spring.id])
+    assert (after.hours == before.hours).all()
+    assert await connection.fetchval("SELECT count(*) FROM demand_day WHERE day > now()") == 0
+    assert not await history.keep(connection)
+
+
 async def test_a_reservation_moves_the_forecast_when_it_is_made(connection: Connection, minters: Minters) -> None:
     spring = await program(connection, minters, pool_max=1_000, **LARGE)
     await give(connection, spring.id, 5_000)
@@ -275,3 +298,24 @@ async def test_the_next_programs_are_read_while_the_ones_before_are_computed(
     monkeypatch.setattr(reading, "read", noted)
     monkeypatch.setattr(reading, "forecasts_of", after_the_next)
     assert list(await forecasts(connection, ids)) == ids
+
+
+async def test_a_forecast_that_fails_leaves_the_connection_to_its_caller(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await program(connection, minters, f"P{n}")).id for n in range(2)]
+    read = reading.read
+
+    async def slowly(connection: Connection, some: Sequence[int]) -> ForecastInput:
+        await connection.execute("SELECT pg_sleep(0.2)")
+        return await read(connection, some)
+
+    def broken(_: ForecastInput) -> list[Forecast]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reading, "BATCH_MAX", 1)
+    monkeypatch.setattr(reading, "read", slowly)
+    monkeypatch.setattr(reading, "forecasts_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        await forecasts(connection, ids)
+    assert await connection.fetchval("SELECT 1") == 1

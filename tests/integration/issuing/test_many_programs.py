@@ -1,5 +1,6 @@
 """A claim for many programs stores what it answers, and goes by the rules that hold when it is made."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.usage.tally import UsageTally
 from tests.support.factories import OFF, message, plain, program
-from tests.support.stock import reasons
+from tests.support.stock import delete_codes, reasons
 
 PROGRAMS = [f"P{number}" for number in range(30)]
 EACH = 8
@@ -96,6 +97,27 @@ async def test_codes_that_another_worker_gave_are_not_given_again(
     assert await connection.fetchval("SELECT count(DISTINCT (block_id, position)) FROM answer") == 4 * len(PROGRAMS) * (
         EACH + 2
     )
+    assert await audit(connection) == []
+
+
+async def test_a_known_block_is_not_taken_for_another_of_the_same_fill(
+    connection: Connection, claims: Claims, minters: Minters, bystander: Connection
+) -> None:
+    ids = [(await program(connection, minters, name, **OFF)).id for name in ("SPRING", "SUMMER")]
+    for id_ in ids:
+        # Several blocks, which one transaction made: their rows have one version.
+        await generate(connection, minters, id_, 2_000, None)
+    await claims.attach([message("SPRING", "SUMMER", preview=True)])
+    first = await connection.fetchval("SELECT min(id) FROM block WHERE program_id = $1", ids[1])
+    wanted = plain(message("SPRING", "SUMMER"))
+
+    async with bystander.transaction():
+        await delete_codes(bystander, first, [0])
+        claimed = await asyncio.wait_for(claims.attach([wanted]), 10)
+
+    given = claimed.rows_of(wanted.id) or []
+    assert len(given) == 2
+    assert given[1].block_id != first
     assert await audit(connection) == []
 
 

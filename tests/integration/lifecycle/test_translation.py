@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codewell.audit.audit_log import Actor
-from codewell.codes import bulk, bulk_apply, lifecycle
+from codewell.codes import bulk, bulk_apply, lifecycle, possible_texts
 from codewell.codes.bulk import NewChange
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.program_codes import ProgramCodes
@@ -22,7 +22,8 @@ from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import programs
-from codewell.redemption import till
+from codewell.redemption import orders, till
+from codewell.redemption.orders import OrderEvent
 from codewell.reservations import reservations
 from codewell.returns.settle import Receipt, Returns
 from schemas.changes import ChangeFilter
@@ -115,6 +116,20 @@ async def test_i11_codes_are_made_given_returned_changed_deleted_and_replaced(
     }  # fmt: skip
 
 
+async def test_a_program_has_changed_where_its_settings_have(
+    connection: Connection, minters: Minters, log: StreamLog
+) -> None:
+    codes = await stocked(connection, minters, 5)
+    # A text from outside and a higher maximum mark the program for a moment.
+    await manual.attach_named(connection, minters, "SPRING", "NEW-TEXT", "p-1", uuid7())
+    assert kinds(await agree(log, connection)).count("program-changed") == 1
+    await programs.update(connection, minters, "SPRING", {"codes_max": 20_000}, 10)
+    assert kinds(await agree(log, connection)).count("program-changed") == 2
+    async with possible_texts.changing(connection, codes.program_id):
+        pass
+    assert kinds(await agree(log, connection)).count("program-changed") == 2
+
+
 async def test_i11_the_till(connection: Connection, claims: Claims, minters: Minters, log: StreamLog) -> None:
     codes = await stocked(connection, minters, 5, uses={"per_code": 2, "per_profile": None})
     [one, other, *_] = [row.code for row in await given(claims, 3)]
@@ -136,6 +151,25 @@ async def test_i11_the_till(connection: Connection, claims: Claims, minters: Min
         ("code-released", "o-2", 1), ("code-activated", "o-3", 2), ("code-deactivated", "o-1", 1),
         ("code-activated", None, 1), ("code-activated", None, 1), ("code-activated", None, 1),
     ]  # fmt: skip
+
+
+async def test_i11_what_orders_had_of_deleted_codes_ends(
+    connection: Connection, claims: Claims, minters: Minters, log: StreamLog, tmp_path: Path
+) -> None:
+    codes = await stocked(connection, minters, 5, uses={"per_code": 2, "per_profile": None})
+    [used, held, *_] = [row.code for row in await given(claims, 3)]
+    await till.activate(codes, used, order_id="o-1")
+    await till.hold(codes, held, "o-2", ttl=timedelta(milliseconds=1))
+    await connection.execute("SELECT pg_sleep(0.01)")
+    for code in (used, held):
+        await lifecycle.delete(codes, code)
+    for order_id in ("o-1", "o-2"):
+        await orders.settle(connection, minters, [OrderEvent(order_id, "cancelled", None)])
+
+    assert [kind for kind in kinds(await agree(log, connection)) if kind in {"code-deactivated", "code-released"}] == [
+        "code-deactivated", "code-released",
+    ]  # fmt: skip
+    assert await log.differences(connection, tmp_path) == []
 
 
 async def test_i11_blocks_are_changed_voided_and_restored_whole(

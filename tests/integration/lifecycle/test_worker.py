@@ -3,13 +3,16 @@
 import asyncio
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from codewell.audit import audit_log
 from codewell.audit.audit_log import Actor
-from codewell.errors import SettingsInvalid
+from codewell.errors import SettingsInvalid, StackUnavailable
+from codewell.infra.postgres.connection import Connection
 from codewell.issuing.claim import Claims
 from codewell.lifecycle import progress, stream
 from codewell.profiles.forgetting import forget
+from services.lifecycle import figures
 from services.lifecycle.main import drop_slot, run_lifecycle
 from services.lifecycle.settings import LifecycleSettings
 from tests.support.running import until
@@ -60,6 +63,8 @@ async def test_a_lost_slot_begins_an_epoch_and_two_workers_are_one(site: Site, c
         await until_ready(site)
         await attach(claims_of, 5)
         await caught_up(site)
+        with pytest.raises(StackUnavailable, match="stop all codewell lifecycle first"):
+            await drop_slot(site.postgres_url)
     await site.database.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
                                 "WHERE database = current_database()")  # fmt: skip
     # Nothing in the log tells of these.
@@ -87,3 +92,35 @@ async def test_a_lost_slot_begins_an_epoch_and_two_workers_are_one(site: Site, c
 async def test_a_user_without_the_attribute_is_told_what_to_do(site: Site) -> None:
     with pytest.raises(SettingsInvalid, match="ALTER ROLE codewell_lifecycle REPLICATION"):
         await run_lifecycle(LifecycleSettings(**site.settings("lifecycle")), asyncio.Event())
+
+
+async def test_its_lag_grows_while_kafka_is_away_and_a_spare_has_none(
+    site: Site, bystander: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.lifecycle.worker.LOCK_POLL_S", 0.02)
+    monkeypatch.setattr("services.lifecycle.worker._STABLE_AFTER_S", 0.2)
+    await site.program("SPRING", 60)
+    figures.LAG.set(0)
+
+    async def is_behind() -> bool:
+        return bool(figures.LAG._value.get() > 1)
+
+    async def is_even() -> bool:
+        return bool(figures.LAG._value.get() == 0)
+
+    with monkeypatch.context() as away:
+        away.setattr("services.lifecycle.worker.publisher", _Away)
+        async with worker(site):
+            await until(is_behind, "lag")
+            await bystander.execute("SELECT pg_advisory_lock($1, $2)", *stream.WORK_LOCK)
+            await until(is_even, "spare without a lag")
+            await bystander.execute("SELECT pg_advisory_unlock($1, $2)", *stream.WORK_LOCK)
+            await until(is_behind, "lag")
+    async with worker(site):
+        await until_ready(site)
+        await until(is_even, "all published")
+
+
+class _Away:
+    def __init__(self, *_: object) -> None:
+        raise KafkaConnectionError

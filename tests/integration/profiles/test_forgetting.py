@@ -329,6 +329,9 @@ async def test_a_use_that_is_copied_from_an_ended_one_while_its_profile_is_forgo
     for state in (OrderEvent("o-1", "paid", None), OrderEvent("o-1", "refunded", None)):
         await orders.settle(connection, minters, [state])
     await profiles.put(connection, {WHO: {}})
+    await connection.execute(
+        "INSERT INTO lifecycle_progress (epoch, reason, timeline, done) VALUES (1, 'switched_on', 1, '0/0')"
+    )
 
     async def is_renamed() -> bool:
         return not await connection.fetchval("SELECT count(*) FROM code_use WHERE profile_id = $1", WHO)
@@ -344,8 +347,11 @@ async def test_a_use_that_is_copied_from_an_ended_one_while_its_profile_is_forgo
             await bystander.execute("ROLLBACK")
             await until(is_renamed, "use with the random id")
             await till.write(codes, decided)
+            lsn: int = await connection.fetchval("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
         await forgetting_it
-    assert await places_of(connection, WHO) == []
+    # Which says that events from before get no key.
+    assert await places_of(connection, WHO) == ["lifecycle_profile"]
+    assert (await pseudonyms(connection, {WHO: lsn})).of(WHO, lsn) is None
     assert await connection.fetchval("SELECT count(*) FROM code_use WHERE profile_id LIKE 'forgotten-%'") == 2
     assert await audit(connection) == []
 

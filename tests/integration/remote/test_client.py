@@ -144,7 +144,8 @@ async def test_the_service_says_when_to_come_again(status: int) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     assert 90 < (await failed(saying({}, status, retry_after=later))).wait_s <= 100
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=100), usegmt=True)
-    for nonsense in (past, "soon", "-5", "1e9", ""):
+    never = "Mon, 01 Jan 2024 00:00:00 +99999999999999999999", f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT"
+    for nonsense in (past, "soon", "-5", "1e9", "", *never):
         assert (await failed(saying({}, status, retry_after=nonsense))).wait_s == 0
 
 

@@ -254,6 +254,33 @@ async def test_a_message_that_arrives_after_all(connection: Connection, claims: 
     assert await audit(connection) == []
 
 
+async def test_a_message_that_fails_and_arrives_in_one_batch(
+    connection: Connection, claims: Claims, minters: Minters
+) -> None:
+    spring = await stocked(connection, minters, 2)
+    gone, waiting = await sent(claims, 2)
+    reports: dict[Request, tuple[ReceiptKind, ...]] = {
+        gone: ("before_handoff", "delivered", "opened"),
+        waiting: ("permanent", "delivered", "opened"),
+    }
+
+    settled = await settle(connection, *(receipt(one, kind) for one, kinds in reports.items() for kind in kinds))
+
+    assert outcomes(settled) == [
+        ("returned", "before_handoff"), ("returned", "before"), ("returned", "before"),
+        ("quarantined", "after_handoff"), ("kept", "delivered"), ("kept", "opened"),
+    ]  # fmt: skip
+    # Its customer has seen the one that has just come back: nobody else gets it.
+    [found] = await alerts.page(connection, spring.id, 10)
+    assert (found.kind, found.key, found.count) == ("return-conflict", str(gone.id), 1)
+    assert found.details["other_request_id"] is None
+    await connection.execute(OVER)
+    assert await RETURNS.end_quarantines(connection, 100) == []
+    now = await stock(connection)
+    assert (now.pooled, now.attached, now.deleted) == (0, 1, 1)
+    assert await audit(connection) == []
+
+
 async def test_codes_that_came_back_are_found_where_a_reservation_has_moved_them(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:

@@ -87,6 +87,13 @@ async def test_says_its_last_words_of_this_run_only(log_path: Path) -> None:
     assert first.log_tail() == ["one", "two", "three"]
 
 
+async def test_a_log_that_was_deleted_has_no_last_words(log_path: Path) -> None:
+    child = await Child.start("words", ["/bin/echo", "word"], log_path=log_path)
+    await child.wait()
+    log_path.unlink()
+    assert child.last_words() == "it said nothing"
+
+
 async def test_a_program_that_is_not_there_is_in_the_log(log_path: Path) -> None:
     child = await Child.start("none", ["/no/such/program"], log_path=log_path)
 

@@ -45,6 +45,11 @@ async def test_no_home_has_no_endpoints(tmp_path: Path) -> None:
     assert read_endpoints(tmp_path / "none") is None
 
 
+def test_a_file_in_place_of_a_home_has_no_endpoints(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert read_endpoints(tmp_path / "file") is None
+
+
 async def test_a_second_stack_is_refused(tmp_path: Path) -> None:
     home = await Home.open(tmp_path)
     with pytest.raises(

@@ -1,11 +1,18 @@
+import asyncio
 import hashlib
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from codewell.errors import StackUnavailable
+from services.standalone import jars
+from services.standalone.home import Home
 from services.standalone.jars import Jar, class_path, pinned_jars
+from services.standalone.kafka import KafkaBroker
+from services.standalone.kafka_config import KafkaSettings
+from tests.support.processes import until
 
 
 def jar_of(content: bytes) -> Jar:
@@ -67,3 +74,25 @@ def test_a_repository_that_can_not_be_written_is_one_sentence(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(StackUnavailable, match=r"Cannot store Kafka's jars in .* set M2_REPO"):
         class_path(tmp_path / "file", [jar_of(b"content")])
+
+
+async def test_no_more_jars_are_fetched_for_a_start_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+
+    def fetch(_: Path, __: Path, jar: Jar) -> None:
+        time.sleep(0.05)
+        fetched.append(jar)
+
+    monkeypatch.setattr(jars, "_fetch_one", fetch)
+    home = await Home.open(tmp_path / "home", disk_free_bytes_min=0)
+    starting = asyncio.create_task(KafkaBroker(home, KafkaSettings(maven_repository=tmp_path / "repository")).start())
+    await until(lambda: bool(fetched), "first jar")
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    # The threads of the downloads end by themselves.
+    await asyncio.get_running_loop().shutdown_default_executor()
+    home.close()
+    assert len(fetched) < len(pinned_jars()) / 2

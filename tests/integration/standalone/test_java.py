@@ -4,6 +4,8 @@ import pytest
 
 from codewell.errors import StackUnavailable
 from services.standalone import java
+from services.standalone.class_archive import user_cache
+from services.standalone.jars import local_repository
 from services.standalone.java import find_java, java_major
 
 
@@ -35,6 +37,19 @@ def test_java_home_goes_first_then_the_path(tmp_path: Path) -> None:
 
     assert find_java({"JAVA_HOME": str(tmp_path / "home"), "PATH": path}) == at_home
     assert find_java({"PATH": path}) == on_path
+
+
+def test_a_place_below_the_working_directory_is_found_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka runs in a folder of the home."""
+    monkeypatch.chdir(tmp_path)
+    made = make_java(tmp_path / "jdk", "21.0.1")
+    assert find_java({"JAVA_HOME": "jdk"}) == made
+    assert find_java({"PATH": "jdk/bin"}) == made
+    monkeypatch.setenv("M2_REPO", "jars")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert (local_repository(), user_cache()) == (tmp_path / "jars", tmp_path / "cache" / "codewell")
 
 
 def test_the_wheel_is_there_for_a_machine_with_none_or_an_old_one(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ async def test_look_ups_and_reissues_say_their_context() -> None:
         refused(503, {"retry-after": "0"}),
         refused(429, {"retry-after": "0"}),
         refused(409, {"retry-after": "0"}),
+        refused(503, {"retry-after": "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"}),
         httpx.Response(502, text="<html>"),
         httpx.Response(504),
     ],

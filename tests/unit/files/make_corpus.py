@@ -141,6 +141,22 @@ def _xlwt() -> None:
     hidden.visibility = 1
     book.save(str(HERE / "xlwt.xls"))
 
+    book = library.Workbook()
+    sheet = book.add_sheet("Codes")
+    for place, row in enumerate((["Code", "Until"], ["XE-1", "2099-01-31"], ["XE-2"], [], ["XE-4"], [])):
+        for at, cell in enumerate(row):
+            sheet.write(place, at, cell)
+    for place, column in ((2, 1), (3, 0), (5, 0)):
+        sheet.row(place).set_cell_error(column, 0x2A)
+    book.save(str(HERE / "xlwt-errors.xls"))
+
+    book = library.Workbook()
+    sheet = book.add_sheet("Codes")
+    for place, text in enumerate(("Code", "XH-1", "XH-2", "XH-3")):
+        sheet.write(place, 0, text)
+    sheet.row(2).hidden = True
+    book.save(str(HERE / "xlwt-hidden-row.xls"))
+
 
 def _libreoffice() -> None:
     """The same small table in the formats that LibreOffice writes."""

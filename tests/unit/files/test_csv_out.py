@@ -2,10 +2,15 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
 from codewell.files.csv_writer import csv_line, csv_lines, escape_formula, rewrite_copy_output
+from codewell.files.limits import FileLimits
+from codewell.files.scan import scan
+from codewell.files.table import open_table
+from schemas.imports import ImportOptions
 
 RUN = ["=1+1", "+1", "-1", "@SUM(A1)", "\t1", "\rx", "\nx", " =1", "\u00a0=1", "\u3000+1",
        "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "=", "-"]  # fmt: skip
@@ -78,3 +83,12 @@ def test_what_other_spreadsheets_part_cells_at_is_quoted(cell: str, raw: bool) -
     expected = f'"{cell if raw else escape_formula(cell)}",b\r\n'
     assert csv_line([cell, "b"], raw) == expected
     assert csv_lines([cell], ["b"], raw) == rewrite_copy_output(f"{cell},b\n".encode(), raw) == expected.encode()
+
+
+def test_the_limit_of_a_cell_in_imports_is_none_of_exports(tmp_path: Path) -> None:
+    file, limits = tmp_path / "codes.csv", FileLimits(cell_chars_max=100)
+    file.write_text("Code\nAB-1\n")
+    with open_table(file, scan(file, limits), ImportOptions(), limits) as table:
+        assert list(table.rows) == [["Code"], ["AB-1"]]
+    line = f'AB-1,"{"x" * 1_999},"\r\n'.encode()
+    assert rewrite_copy_output(line.replace(b"\r", b"")) == line

@@ -20,11 +20,16 @@ CELLS = [
     '<c r="E{n}" t="str"><v>x</v></c>',
     '<c r="F{n}" s="9"/>',
     '<c r="G{n}" t="inlineStr"><is><t xml:space="preserve"> \u0416&amp;\u00e9 </t></is></c>',
+    '<c r="O{n}" s="1" t="e"><v>#N/A</v></c>',
+    '<c r="P{n}"><v> </v></c>',
     '<c s="1" r="H{n}"><v>{n}</v></c>',
     "<c r='I{n}' s='1'><v>{n}</v></c>",
     '<c s="1"><v>{n}</v></c>',
     '<x:c r="J{n}" s="1"><x:v>{n}</x:v></x:c>',
     '<c r="K{n}"><f>A1&lt;2</f><v>{n}</v></c>',
+    '<c r="Q{n}" t="e"><f>1/0</f><v>#DIV/0!</v></c>',
+    '<c r="R{n}" s="1"><f>A1&lt;2</f><v></v></c>',
+    '<c r="S{n}" t="str"><f>A1</f><v/></c>',
     '<c r="L1" s="1"><v>{n}</v></c>',
     '<c r="M{n}" s="1"><v>&#49;</v></c>',
     '<c r="N{n}" s="1"><v>{n}<?x?></v></c>',
@@ -52,7 +57,7 @@ def sheet(seed: int, unusual: float) -> bytes:
         return chosen.choice(forms if chosen.random() < unusual else forms[:usual])
 
     rows = "".join(
-        one(ROWS, 2).format(n=n, cells="".join(one(CELLS, 8).format(n=n) for _ in range(chosen.randrange(4))))
+        one(ROWS, 2).format(n=n, cells="".join(one(CELLS, 10).format(n=n) for _ in range(chosen.randrange(4))))
         for n in range(1, 40)
     )
     head = "<?xml version='1.0'?><worksheet xmlns:x='x' xmlns:x14ac='y'><dimension ref='A1:B2'/><sheetData>"
@@ -62,7 +67,7 @@ def sheet(seed: int, unusual: float) -> bytes:
 def read(content: bytes) -> object:
     return (
         sheet_xml.measure(BytesIO(content), 1_000),
-        list(sheet_xml.number_cells(BytesIO(content), FORMATS)),
+        list(sheet_xml.noted_cells(BytesIO(content), FORMATS)),
     )
 
 

@@ -67,6 +67,13 @@ def test_an_encoding_that_is_said_counts(file: Path) -> None:
         read(file, encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["utf-8", "utf-16-le", "utf-16-be", "UTF_16_LE", "utf-32-le", "utf-32-be"])
+def test_a_byte_order_mark_is_no_text_if_the_encoding_is_given(file: Path, name: str) -> None:
+    for mark in ("", "\ufeff"):
+        file.write_bytes(f"{mark}AB-1\nAB-2\n".encode(name))
+        assert read(file, encoding=name, header=False)[1] == [["AB-1"], ["AB-2"]]
+
+
 def test_a_byte_that_is_not_utf8_far_behind_is_found_before_anything_is_read(file: Path) -> None:
     file.write_bytes(b"code\n" + b"AB-12\n" * 100_000 + "Élodie à côté, déjà reçu\n".encode("cp1252"))
     with pytest.raises(FileRefused, match="which letters it has is not certain") as refused:
@@ -131,6 +138,14 @@ def test_the_head_and_the_column_of_codes(
         return
     columns, _ = read(file, **options)
     assert (columns.header is not None, columns.code) == (header, code)
+
+
+@pytest.mark.parametrize("row", [99, 100])
+def test_a_head_is_given_by_its_row_up_to_the_last_that_may_be_one(file: Path, row: int) -> None:
+    file.write_text("Title,\n" * (row - 1) + "Name,Code\n" + "".join(f"A,B-{n}\n" for n in range(300)))
+    columns, rows = read(file, header_row=row, delimiter=",")
+    assert (columns.header, columns.first, columns.code) == (row - 1, row, 1)
+    assert len(rows) == row + 300
 
 
 def test_workbooks(tmp_path: Path) -> None:

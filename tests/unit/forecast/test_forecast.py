@@ -132,6 +132,26 @@ def test_no_code_is_given_before_the_validity_period() -> None:
     assert found.assumes == ["usual_weeks", "not_started"]
 
 
+@pytest.mark.parametrize(("left_h", "pooled"), [(0.9, 20), (11 * 24 + 20.0, 300), (80 * 24 + 5.0, 300)])
+@pytest.mark.parametrize("send_at_h", [None, 0.0, 1e9])
+def test_no_code_is_given_before_it_in_the_step_in_which_it_begins(
+    left_h: float, pooled: int, send_at_h: float | None
+) -> None:
+    """Steps are an hour, a day and a week long. A reservation without a time, or with an earlier one, waits too."""
+    shortfalls = [] if send_at_h == 1e9 else [
+        Shortfall(1, None if send_at_h is None else NOW + timedelta(hours=send_at_h), pooled // 2)
+    ]  # fmt: skip
+    found = given(pooled, valid_from=NOW + timedelta(hours=left_h), shortfalls=shortfalls)
+    codes = pooled // 2 if shortfalls else pooled
+    assert hours(found) == pytest.approx(left_h + codes / RATE, abs=max(0.1, 0.05 * pooled / RATE))
+
+
+def test_a_remote_program_with_an_empty_pool_lacks_nothing_before_it_begins() -> None:
+    begin = NOW + timedelta(days=3)
+    remote = {"kind": "remote", "may_create": True, "room": 20_000, "mark": 5_000, "is_remote_down": True}
+    assert given(0, **remote, valid_from=begin).runs_out_at.p50 == begin
+
+
 def test_two_million_codes_announced_at_noon_move_the_forecast_at_noon() -> None:
     """Of 5 million codes; the campaign is sent in ten days and its reservation got no code yet."""
     rate = 3_000

@@ -1,11 +1,14 @@
-"""Readers with a rack, and producers that end before they have begun."""
+"""Readers with a rack, producers that end before they have begun, and rights that an admin client lacks."""
 
 import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import TopicAuthorizationFailedError
 
-from codewell.infra.kafka.clients import RACK_REPLICA_MS, consumer, reader, started_producer
+from codewell.errors import StackUnavailable
+from codewell.infra.kafka.clients import RACK_REPLICA_MS, admin, consumer, reader, started_producer
 from codewell.infra.kafka.config import KafkaConfig
 
 
@@ -44,3 +47,13 @@ async def test_a_producer_whose_start_is_cancelled_is_stopped(monkeypatch: pytes
         await using
     [client] = made
     assert client._closed
+
+
+async def test_a_right_that_is_missing_is_no_broker_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(_: AIOKafkaAdminClient) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "start", start)
+    with pytest.raises(StackUnavailable, match=r"Kafka refused the command .*codewell topics --acls"):
+        async with admin("broker:9092"):
+            raise TopicAuthorizationFailedError("message-render.dlq")

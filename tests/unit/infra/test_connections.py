@@ -161,3 +161,17 @@ def test_options_of_a_url(environment: pytest.MonkeyPatch, options: str, words: 
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(StackSettings)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        (URL, "postgresql://localhost:65536/db"),
+        (URL, "postgresql://u:p@localhost:5432,[::1]:99999/db"),
+        (BOOTSTRAP, "localhost:65536"),
+        (BOOTSTRAP, "localhost:9092, 127.0.0.1:99999"),
+    ],
+)
+def test_a_port_that_no_host_has(environment: pytest.MonkeyPatch, name: str, given: str) -> None:
+    environment.setenv(name, given)
+    refused(name)

@@ -1,6 +1,8 @@
 """Which loops count as stuck: those with work that don't come round, not those whose server is away. The probes."""
 
+import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -51,6 +53,14 @@ def test_a_server_that_is_away_makes_no_loop_stuck_that_comes_round(clock: Clock
         clock.now_s += STUCK_AFTER_S / 2
     assert health.waiting_for == {"postgres": "ConnectionRefusedError"}
     assert health.stuck == []
+
+
+@pytest.mark.parametrize(("host", "asked"), [("::1", "[::1]"), ("::", "[::1]"), ("::", "127.0.0.1")])
+async def test_an_address_of_ipv6(host: str, asked: str) -> None:
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    async with serve_app(Probes(Health()), host, 0) as port, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"http://{asked}:{port}/healthz")).status_code == 200
 
 
 async def test_the_probes_say_it_by_http(monkeypatch: pytest.MonkeyPatch) -> None:

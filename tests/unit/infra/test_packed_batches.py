@@ -3,13 +3,15 @@
 import hashlib
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
 
 from codewell.infra.kafka.batch_reader import RECORD_BYTES_MAX
-from codewell.infra.kafka.partition_records import FaultyRecord
+from codewell.infra.kafka.header_memory import HeaderMemory
+from codewell.infra.kafka.partition_records import FaultyRecord, limited
 from tests.support.packed_batches import CODECS, RawRecord, batch, batch_of, gzip_bomb, pack, record_bytes
 
 TP = TopicPartition("profile-changed", 0)
@@ -49,6 +51,40 @@ def test_a_header_name_that_is_not_utf8_marks_its_record_only(kind: str) -> None
     assert faults(came) == dict.fromkeys((0, 5, 9), "a header's name is not UTF-8")
     # Such a name can be written again.
     assert came[5].headers == (("n\\xff", b"x"),)
+
+
+class Assignment:
+    """One that has the partition, and follows its position."""
+
+    active = has_valid_position = True
+    paused = False
+    position = 0
+
+    def state_value(self, _: TopicPartition) -> "Assignment":
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+async def test_records_of_very_many_headers_come_in_several_calls() -> None:
+    # A header of two bytes has 64 in memory: so many take 8 MB, and a fetch may have some hundred thousands more.
+    many, few = ((b"", None),) * 131_072, ((b"name", b"v"),) * 60
+    records = [RawRecord(b"k%d" % n, b"{}", many if n in {1, 2} else few) for n in range(5)]
+    came_from = read(batch("none", records))
+    result = fetcher.FetchResult(TP, assignment=Assignment(), partition_records=came_from, backoff=0)
+    of_headers = HeaderMemory()
+    calls: list[tuple[list[int], int]] = []
+
+    async def fetched(*_: object) -> dict[TopicPartition, list[ConsumerRecord]]:
+        found = result.getall() if result.has_more() else []
+        return {TP: found} if found else {}
+
+    take: Any = limited(fetched)
+    while len(calls) < len(records) and (came := await take(None, [])):
+        calls.append(([one.offset for one in came[TP]], of_headers.take()))
+
+    assert calls == [([0, 1], 8 * 1024 * 1024), ([2], 8 * 1024 * 1024), ([3, 4], 0)]
 
 
 @PACKED

@@ -12,14 +12,16 @@ from codewell.lifecycle.till_events import till_events
 
 READY = StreamProgress(epoch=2, timeline=1, is_ready=True, snapshot=None, done=500)
 SLOT = SlotStatus(is_lost=False, done=500, behind_bytes=0, kept_bytes=0, safe_bytes=None)
-WELL = Situation(READY, SLOT, timeline=1, position=900, published=StreamPlace(2, 400, 0))
+WELL = Situation(READY, SLOT, timeline=1, position=900, published=StreamPlace(2, 400, 0), is_new_topic=False)
 
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
         ({}, None),
+        # Its retention has removed all, or it was made anew.
         ({"published": None}, None),
+        ({"published": None, "is_new_topic": True}, "switched_on"),
         ({"noted": None}, "switched_on"),
         ({"noted": READY._replace(is_ready=False)}, "snapshot_interrupted"),
         ({"slot": None}, "slot_lost"),

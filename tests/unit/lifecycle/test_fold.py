@@ -91,6 +91,25 @@ def test_the_life_of_codes(stream: Stream) -> None:
     assert changed.items() <= stream.states().items()
 
 
+def test_what_an_order_had_of_a_deleted_code_may_still_end(stream: Stream) -> None:
+    stream.range(types.CODES_MADE, 0, 3)
+    for number in range(3):
+        stream.attach(f"0:1:{number}")
+        stream.till(types.CODE_ACTIVATED, f"0:1:{number}", 1, held=SOON)
+        stream.code(types.CODE_DELETED, f"0:1:{number}")
+    stream.till(types.CODE_DEACTIVATED, "0:1:0", 0, held=SOON)
+    stream.till(types.CODE_RELEASED, "0:1:1", 1)
+    assert stream.says() == []
+    assert {one.state for one in stream.states().values()} == {"deleted_attached"}
+    stream.code(types.CODE_RESTORED, "0:1:0")
+    stream.code(types.CODE_RESTORED, "0:1:1")
+    stream.till(types.CODE_HELD, "0:1:2", 1, held=LATER)
+    assert stream.says() == ["the code 0:1:2 of program 7 was deleted_attached."]
+    states = stream.states()
+    assert states["0:1:0"] == PlaceState("attached", held_until=SOON_US)
+    assert states["0:1:1"] == PlaceState("attached", uses=1)
+
+
 def test_ranges_are_about_codes_of_the_pool(stream: Stream) -> None:
     stream.range(types.CODES_MADE, 0, 4)
     stream.attach("0:1:1")

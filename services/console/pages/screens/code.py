@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from schemas.api import Code, ReissuedCode
+from schemas.events import ShortName
 from schemas.history import CodeHistory
 from schemas.till import CodeUses
 from services.console.http.auth import visible_program
@@ -41,7 +42,7 @@ class Known:
 
 
 @router.get(_PATH)
-async def show_search(visit: CurrentVisit, name: str) -> Response:
+async def show_search(visit: CurrentVisit, name: ShortName) -> Response:
     """The form that looks a code up."""
     visit.require("read", "redeem", "support")
     async with visit.here.pool.acquire() as connection:

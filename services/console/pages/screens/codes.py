@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -179,6 +180,10 @@ async def _change(visit: Visit, name: str, verb: str, body: Mapping[str, object]
 
 async def _result(visit: Visit, key: str) -> Changed | None:
     """What this person did under the key of a form, as long as it is stored."""
+    try:
+        key = str(UUID(key))
+    except ValueError:
+        return None
     async with visit.here.pool.acquire() as connection, connection.transaction():
         stored = await stored_responses.get_response(connection, visit.session.caller.id, key)
     try:

@@ -1,9 +1,9 @@
 """Tokens of the API and sessions of the console: make, revoke, end."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
 from codewell.access import sessions
@@ -85,7 +85,7 @@ async def revoke_token(visit: CurrentVisit, form: PostedForm, token_id: int) -> 
 
 
 @router.post("/sessions/{session_id}/end")
-async def end_session(visit: CurrentVisit, session_id: int) -> Response:
+async def end_session(visit: CurrentVisit, session_id: Annotated[int, Path(le=2**63 - 1)]) -> Response:
     """End a session: an own one, or, for administrators of all programs, any."""
     await visit.here.sign_ins.end(session_id, visit.session.caller.actor, _whose(visit))
     return visit.go(f"{_PATH}?done=ended")

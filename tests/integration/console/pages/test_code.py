@@ -200,6 +200,14 @@ async def test_no_page_for_another_group_or_a_missing_place(consoles: Consoles, 
     assert (await press(await consoles.browser("admin"), "explode")).status_code == 404
 
 
+async def test_an_address_that_postgres_cannot_hold_is_no_page(consoles: Consoles, code: str) -> None:
+    browser = await consoles.browser("admin")
+    assert (await browser.get("/programs/SPRI%00NG/code")).status_code == 404
+    forgotten = await browser.get("/programs/SPRING/codes/changed", params={"result": "\0"})
+    assert (forgotten.status_code, forgotten.headers["location"]) == (303, "/programs/SPRING/codes")
+    assert code
+
+
 async def test_hostile_texts_stay_texts(consoles: Consoles) -> None:
     client = await consoles.client("admin")
     await client.post("/programs", json=settings())

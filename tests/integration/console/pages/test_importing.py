@@ -14,6 +14,7 @@ from tests.support.pages import Form, form, submit, words
 from tests.support.workbooks import workbook
 
 URL = "/programs/SPRING/import"
+CORPUS = Path(__file__).parents[3] / "unit" / "files" / "corpus"
 FILE = "Name;Code;Off\nAna;A-1;10\nBob;A-2;\nCid;A-1;5\n"
 
 
@@ -96,6 +97,37 @@ async def test_the_choice_of_columns_reads_the_beginning_alone(
     async with consoles.owners.acquire() as connection:
         await connection.execute("UPDATE upload SET beginning = NULL, scanned = NULL")
     assert words(await browser.get(small)) == told
+
+
+@pytest.mark.parametrize(
+    ("content", "option", "wrong", "shown", "refusal"),
+    [
+        ("Name;Code\n\u00c4na;A-1\n".encode("cp1252"), "encoding", "utf-8", "Read as: cp1252", "not valid utf-8"),
+        ("Name;Code\n\u00c4na;A-1\n".encode(), "encoding", "utf-16", "Read as: utf-8", "not valid utf-16"),
+        (b'"Name";"Code"\n"Ana";"A-1"\n', "delimiter", "comma", "Read as: semicolon", "unclosed quote"),
+        (b"A-1\n", "header", "yes", "No row names the columns", "no rows"),
+    ],
+)  # fmt: skip
+async def test_an_option_that_does_not_fit_leaves_the_choice_open(
+    browser: httpx.AsyncClient, content: bytes, option: str, wrong: str, shown: str, refusal: str
+) -> None:
+    page = await browser.get(await uploaded(browser, content), params={option: wrong})
+    assert refusal in words(page)
+    assert shown in words(page)
+    assert form(page, page.url.path).fields[option] == wrong
+
+
+async def test_the_sheet_of_a_workbook_with_several_is_chosen(consoles: Consoles, browser: httpx.AsyncClient) -> None:
+    page = await browser.get(await uploaded(browser, (CORPUS / "openpyxl-two-sheets.xlsx").read_bytes()))
+    assert "Cannot tell which sheet holds the codes: name one of North, South" in words(page)
+    assert "Read: North" in words(page)
+    wrong = await browser.get(page.url.path, params={"sheet": "West"})
+    assert "There is no sheet West" in words(wrong)
+    chosen = await browser.get(page.url.path, params={"sheet": "South"})
+    assert "SOUTH-1" in words(chosen)
+    answer = await submit(browser, _posted(form(chosen, chosen.url.path)))
+    await create_console(consoles.pool).state.context.importer.process_pending()
+    assert "1 codes stand in the program" in words(await browser.get(answer.headers["location"]))
 
 
 async def test_a_running_import_tells_its_share_of_the_file(
