@@ -330,15 +330,17 @@ WHERE t.taker <> r.source || ' ' || r.source_id;
 -- name: I9 a reserved block gave other codes than its reservation counts
 SELECT b.id AS block, b.reservation_id, b.reserved_used, coalesce(a.given, 0) AS given
 FROM block b LEFT JOIN (
-    SELECT g.block_id, count(*) AS given
+    -- A claim takes positions in their order, and a code that was attached by its text left a hole: before the codes
+    -- were reserved, or since, where a repair put back a lost answer from before.
+    SELECT g.block_id, count(*) FILTER (WHERE s.hole IS NOT true OR g.answered_at >= o.reserved_at) AS given,
+           count(*) FILTER (WHERE s.hole AND g.answered_at < o.reserved_at) AS before
     FROM (:attached) g JOIN block o ON o.id = g.block_id
     LEFT JOIN code_state s ON s.block_id = g.block_id AND s.position = g.position
-    -- A claim takes positions in their order, and a code that was attached by its text left a hole.
-    WHERE o.reservation_id IS NOT NULL
-      AND CASE WHEN s.hole THEN g.answered_at >= o.reserved_at ELSE g.position >= o.reserved_first END
+    WHERE o.reservation_id IS NOT NULL AND (s.hole OR g.position >= o.reserved_first)
     GROUP BY g.block_id
 ) a ON a.block_id = b.id
-WHERE b.reservation_id IS NOT NULL AND b.reserved_used <> coalesce(a.given, 0) AND b.archived_until IS NULL;
+WHERE b.reservation_id IS NOT NULL AND b.archived_until IS NULL
+  AND (b.reserved_used < coalesce(a.given, 0) OR b.reserved_used > coalesce(a.given + a.before, 0));
 
 -- name: I9 an open reservation has another number of codes than its blocks
 SELECT r.id AS reservation, r.program_id, r.granted, r.on_order, coalesce(b.size, 0) AS in_blocks

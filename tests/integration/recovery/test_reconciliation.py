@@ -195,6 +195,20 @@ async def test_codes_of_a_reservation_are_put_back(database_url: str) -> None:
         await world.is_sound()
 
 
+async def test_lost_codes_that_were_reserved_since_count_as_given_of_the_reservation(database_url: str) -> None:
+    async def lost(primary: World) -> None:
+        await primary.ask(*requests(0, 3))
+
+    async with failed_over(database_url, spring(10, codes_max=10, pool_max=10), lost) as world:
+        async with world.connections.acquire() as connection:
+            until = await connection.fetchval("SELECT now() + interval '1 h'")
+            wanted = ReservationRequest(campaign_id="spring", count=10, until=until)
+            await reservations.reserve(connection, Minters(None), 1, wanted)
+        assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 3}
+        assert await world.fetch("SELECT reserved_used FROM block") == 3
+        await world.is_sound()
+
+
 async def test_codes_that_were_made_after_what_the_database_knows_are_made_for_nobody_else(database_url: str) -> None:
     async def lost(primary: World) -> None:
         await primary.ask(*requests(0, 30))
