@@ -14,6 +14,8 @@
 \set attached 'SELECT * FROM answer WHERE block_id IS NOT NULL AND NOT again'
 -- That the place of answer `a` holds its code no more, as it went on in a block of its own.
 \set moved_on 'EXISTS (SELECT FROM code_state s WHERE s.block_id = a.block_id AND s.position = a.position AND s.returned_at IS NOT NULL)'
+-- That nobody has it there any more, as it also may be deleted.
+\set left 'EXISTS (SELECT FROM code_state s WHERE s.block_id = a.block_id AND s.position = a.position AND (s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL))'
 -- The settings of programs over time.
 \set settings '(SELECT *, lead(held_from, 1, ''infinity'') OVER (PARTITION BY program_id ORDER BY held_from, id) AS held_until FROM program_history)'
 -- Those that answer `a` may have been given by. Who makes codes has locked the program, so blocks need no allowance.
@@ -30,6 +32,25 @@ SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles
 FROM answer a JOIN program p ON p.id = a.program_id
 WHERE a.block_id IS NOT NULL AND NOT EXISTS (SELECT FROM :settings_of_answer AND h.shared) AND NOT :moved_on
 GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1;
+
+-- name: I1 a text is in two places of a program
+SELECT program_id, text, array_agg(block_id) AS blocks FROM code GROUP BY program_id, text HAVING count(*) > 1;
+
+-- name: I1 a code that a profile has is in another place of its program too
+SELECT a.program_id, a.code, a.block_id, a.position, c.block_id AS other, c.position AS other_position
+FROM (:attached) a JOIN code c ON c.program_id = a.program_id AND c.text = a.code
+     AND (c.block_id <> a.block_id OR c.position <> a.position)
+WHERE NOT :moved_on
+UNION ALL
+-- Those of two profiles are found above.
+SELECT program_id, code, min(block_id), min(position), max(block_id), max(position)
+FROM (:attached) a WHERE NOT :moved_on
+GROUP BY program_id, code HAVING count(DISTINCT (block_id, position)) > 1 AND count(DISTINCT profile_id) = 1;
+
+-- name: I1 a code was given after it had come back or was deleted
+SELECT a.request_id, a.block_id, a.position, a.again, a.answered_at, s.returned_at, s.deleted_at
+FROM answer a JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position
+WHERE least(s.returned_at, s.deleted_at) < a.answered_at - interval :'late';
 
 -- name: I1 a code was given again that was never given first
 SELECT a.request_id, a.block_id, a.position, a.code FROM answer a
@@ -63,6 +84,12 @@ HAVING count(DISTINCT profile_id) > 1 OR count(DISTINCT (refusals IS NULL)) > 1;
 SELECT a.request_id, a.program_id, a.answered_at
 FROM answer a JOIN retention r ON a.request_id < r.oldest AND a.answered_at > r.moved_at
 WHERE a.refusals IS NULL AND get_byte(uuid_send(a.request_id), 6) >> 4 = 7;
+
+-- name: I3 an answer is neither a refusal, nor a preview, nor a code of a block
+SELECT request_id, ordinal, program_id, block_id, position, code, preview FROM answer
+WHERE CASE WHEN refusals IS NOT NULL THEN num_nonnulls(code, block_id, position) > 0
+           WHEN preview THEN num_nonnulls(block_id, position) > 0 OR num_nulls(code, program_id) > 0
+           ELSE num_nulls(code, program_id, block_id, position) > 0 END;
 
 -- name: I3 a part of an answer is missing
 SELECT request_id, count(*) AS parts, max(ordinal) + 1 AS expected
@@ -100,6 +127,11 @@ WHERE b.returned <> coalesce(s.returned, 0) OR b.holes <> coalesce(s.holes, 0);
 -- name: I4 a program's returned codes are not as many as its blocks of returned codes hold
 SELECT program_id, sum(returned) AS returned, coalesce(sum(size) FILTER (WHERE origin = 'return'), 0) AS held
 FROM block GROUP BY program_id HAVING sum(returned) <> coalesce(sum(size) FILTER (WHERE origin = 'return'), 0);
+
+-- name: I4 a code that came back or was deleted would be given at its old place
+SELECT s.block_id, s.position, b.next, s.returned_at, s.deleted_at
+FROM code_state s JOIN block b ON b.id = s.block_id
+WHERE s.position >= b.next AND NOT s.hole AND (s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL);
 
 -- name: I4 a returned code is in no place of a block of its program
 SELECT s.block_id, s.position, s.moved_to, s.moved_position
@@ -143,7 +175,7 @@ SELECT h.program_id, h.profile_id, h.code FROM holding h
 WHERE (h.expires_at IS NULL OR h.expires_at > now()) AND NOT EXISTS (
     SELECT FROM answer a
     WHERE a.block_id = h.block_id AND a.position = h.position AND NOT a.again AND a.code = h.code
-      AND h.profile_id IN ('', a.profile_id) AND NOT :moved_on);
+      AND h.profile_id IN ('', a.profile_id) AND NOT :left);
 
 -- name: I1 a reissue is not from a deleted code to one code of the same profile
 SELECT r.program_id, r.old_block_id, r.old_position, r.new_block_id, r.new_position
@@ -151,8 +183,9 @@ FROM code_reissue r
 LEFT JOIN code_state s ON s.block_id = r.old_block_id AND s.position = r.old_position
 LEFT JOIN (:attached) o ON o.block_id = r.old_block_id AND o.position = r.old_position
 LEFT JOIN (:attached) n ON n.block_id = r.new_block_id AND n.position = r.new_position
-WHERE s.deleted_at IS NULL OR o.profile_id IS DISTINCT FROM n.profile_id OR o.program_id IS DISTINCT FROM n.program_id
-   OR n.program_id IS DISTINCT FROM r.program_id;
+-- A forgotten profile has two ids if its code was reissued meanwhile, until it is forgotten once more and then for ever.
+WHERE s.deleted_at IS NULL OR o.profile_id IS DISTINCT FROM n.profile_id AND o.profile_id NOT LIKE 'forgotten-%'
+   OR o.program_id IS DISTINCT FROM n.program_id OR n.program_id IS DISTINCT FROM r.program_id;
 
 -- name: I1 a code was reissued twice, or replaces two
 SELECT old_block_id AS block_id, old_position AS position, count(*) AS links
@@ -204,6 +237,15 @@ LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position
 WHERE a.block_id IS NOT NULL AND (
     b.id IS NULL OR a.position < 0 OR a.position >= b.size OR a.position >= b.next AND s.hole IS NOT true);
 
+-- name: I4 a code was given with another text than its place has
+SELECT a.request_id, a.block_id, a.position FROM answer a JOIN code c USING (block_id, position)
+WHERE c.text <> a.code
+UNION ALL
+SELECT a.request_id, s.moved_to, s.moved_position
+FROM code_state s JOIN (:attached) a ON a.block_id = s.block_id AND a.position = s.position
+JOIN code c ON c.block_id = s.moved_to AND c.position = s.moved_position
+WHERE c.text <> a.code;
+
 -- name: I4 a program's blocks hold another number of codes than it made and took in
 SELECT p.name AS program, p.made, p.imported, coalesce(b.held, 0) AS held
 FROM program p LEFT JOIN (
@@ -225,8 +267,8 @@ WHERE b.id IS NULL;
 -- name: I4 an import counts other codes than its blocks hold
 SELECT i.id, i.imported, i.taken_back, b.size, b.undone
 FROM import i LEFT JOIN (
-    SELECT import_id, sum(size) AS size, sum(undone) AS undone FROM block GROUP BY import_id
-) b ON b.import_id = i.id
+    SELECT import_id, program_id, sum(size) AS size, sum(undone) AS undone FROM block GROUP BY import_id, program_id
+) b ON b.import_id = i.id AND b.program_id = i.program_id
 WHERE i.imported <> coalesce(b.size, 0) OR i.taken_back <> coalesce(b.undone, 0);
 
 -- name: I4 a closed block that has not expired holds codes still
@@ -269,6 +311,13 @@ WHERE r.received <> coalesce(b.size, 0) OR r.received <> coalesce(b.texts, 0);
 SELECT request_id, code, expires_at, answered_at
 FROM answer WHERE block_id IS NOT NULL AND answered_at >= expires_at;
 
+-- name: I6 a profile would get a code again after its expiry
+SELECT h.program_id, h.profile_id, h.code, h.expires_at, e.expires_at AS code_expires_at
+FROM holding h JOIN (:attached) a ON a.block_id = h.block_id AND a.position = h.position
+LEFT JOIN code_state s ON s.block_id = h.block_id AND s.position = h.position
+CROSS JOIN LATERAL (SELECT CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END AS expires_at) e
+WHERE e.expires_at < coalesce(h.expires_at, 'infinity');
+
 -- name: I6 a pooled code was given with less life left than its program asks for
 SELECT a.request_id, p.name AS program, a.answered_at, e.expires_at
 FROM (:attached) a JOIN block b ON b.id = a.block_id JOIN program p ON p.id = a.program_id
@@ -282,6 +331,14 @@ CROSS JOIN LATERAL (SELECT CASE WHEN i.found THEN i.old_expires_at ELSE b.expire
 WHERE e.expires_at IS NOT NULL AND NOT EXISTS (
     SELECT FROM :settings_of_answer
     AND (h.min_life_at_attach IS NULL OR e.expires_at >= a.answered_at + h.min_life_at_attach));
+
+-- name: I6 a program has other settings than were noted of it last
+SELECT p.name AS program FROM program p
+LEFT JOIN (SELECT * FROM :settings h WHERE held_until = 'infinity') h ON h.program_id = p.id
+WHERE (h.active, h.removed, h.valid_from, h.valid_until, h.shared, h.campaign_can_create, h.scenario_can_create,
+       h.min_life_at_attach, h.fallback)
+    IS DISTINCT FROM (p.active, p.removed_at IS NOT NULL, p.valid_from, p.valid_until, p.shared, p.campaign_can_create,
+       p.scenario_can_create, p.min_life_at_attach, p.fallback);
 
 -- name: I6 a code was given outside the program's validity period, or while it was switched off or removed
 SELECT a.request_id, p.name AS program, a.answered_at
@@ -330,15 +387,24 @@ WHERE t.taker <> r.source || ' ' || r.source_id;
 -- name: I9 a reserved block gave other codes than its reservation counts
 SELECT b.id AS block, b.reservation_id, b.reserved_used, coalesce(a.given, 0) AS given
 FROM block b LEFT JOIN (
-    SELECT g.block_id, count(*) AS given
+    -- A claim takes positions in their order, and a code that was attached by its text left a hole: before the codes
+    -- were reserved, or since, where a repair put back a lost answer from before.
+    SELECT g.block_id, count(*) FILTER (WHERE s.hole IS NOT true OR g.answered_at >= o.reserved_at) AS given,
+           count(*) FILTER (WHERE s.hole AND g.answered_at < o.reserved_at) AS before
     FROM (:attached) g JOIN block o ON o.id = g.block_id
     LEFT JOIN code_state s ON s.block_id = g.block_id AND s.position = g.position
-    -- A claim takes positions in their order, and a code that was attached by its text left a hole.
-    WHERE o.reservation_id IS NOT NULL
-      AND CASE WHEN s.hole THEN g.answered_at >= o.reserved_at ELSE g.position >= o.reserved_first END
+    WHERE o.reservation_id IS NOT NULL AND (s.hole OR g.position >= o.reserved_first)
     GROUP BY g.block_id
 ) a ON a.block_id = b.id
-WHERE b.reservation_id IS NOT NULL AND b.reserved_used <> coalesce(a.given, 0) AND b.archived_until IS NULL;
+WHERE b.reservation_id IS NOT NULL AND b.archived_until IS NULL
+  AND (b.reserved_used < coalesce(a.given, 0) OR b.reserved_used > coalesce(a.given + a.before, 0));
+
+-- name: I9 a reservation gave more codes than it had, or its campaign or scenario has two
+SELECT reservation_id AS reservation, reserved_size AS size, reserved_used AS used
+FROM block WHERE reservation_id IS NOT NULL AND reserved_used > coalesce(reserved_size, 0)
+UNION ALL
+SELECT min(id), count(*), NULL FROM reservation WHERE ended_at IS NULL
+GROUP BY program_id, source, source_id HAVING count(*) > 1;
 
 -- name: I9 an open reservation has another number of codes than its blocks
 SELECT r.id AS reservation, r.program_id, r.granted, r.on_order, coalesce(b.size, 0) AS in_blocks
@@ -400,7 +466,14 @@ FROM code_use u LEFT JOIN answer a ON a.block_id = u.block_id AND a.position = u
      AND a.block_id IS NOT NULL AND a.program_id = u.program_id
 LEFT JOIN code_state s ON s.block_id = u.block_id AND s.position = u.position
 WHERE u.ended_at IS NULL AND (u.used_at IS NOT NULL OR u.held_until > now())
-  AND (a.request_id IS NULL OR s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL AND u.used_at IS NULL);
+  AND (a.request_id IS NULL OR s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL AND u.used_at IS NULL)
+UNION ALL
+-- Uses from before they were recorded.
+SELECT NULL, s.block_id, s.position, b.program_id
+FROM code_state s JOIN block b ON b.id = s.block_id
+WHERE s.activated_at IS NOT NULL
+  AND NOT EXISTS (SELECT FROM (:attached) a WHERE a.block_id = s.block_id AND a.position = s.position)
+  AND NOT EXISTS (SELECT FROM code_use u WHERE u.block_id = s.block_id AND u.position = s.position);
 
 -- name: I10 an order still holds a code that it was to use or to give back
 -- A code that it could not use is in its refusals. A hold that it took after its last event is its own.

@@ -99,7 +99,9 @@ class Fold:
         if data["again"]:
             self._known(place, "attached", "activated")
             return
-        self._known(place, "pooled")
+        # A repair after a fail-over gives a code its profile again that was deleted in the pool meanwhile. Its deletion
+        # follows.
+        self._known(place, "pooled", "deleted")
         self._store.put(place, PlaceState("attached", _moment(data["expires_at"])))
 
     def at_till(self, place: FoldedPlace, data: Data) -> None:

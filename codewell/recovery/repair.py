@@ -16,6 +16,7 @@ from codewell.codes import lifecycle, lookup, possible_texts
 from codewell.codes.locks import lock_blocks, lock_codes
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.assignments import assign
@@ -70,6 +71,25 @@ _ADVANCE_BLOCKS: Final = """
             WHERE b.id = ANY($1::bigint[]) AND s.hole AND s.position >= b.next) h
         WHERE position = nth GROUP BY block_id)
     UPDATE block SET next = next + count, holes = holes - count FROM stepped WHERE id = block_id
+    """
+# A deleted code that has a profile counts by its own state, and not as one that was deleted with its block's pool: an
+# undo of that would give it to others. The state is written anew after the answer, so that the stream of codes has the
+# deletion after the attachment.
+_FORGET_DELETED: Final = """
+    DELETE FROM code_state s USING block b WHERE b.id = s.block_id
+      AND (s.block_id, s.position) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))
+    RETURNING s.block_id, s.position, coalesce(s.deleted_at, b.voided_at), (s.deleted_at IS NULL)::integer
+    """
+_DELETE_AGAIN: Final = """
+    WITH given AS (
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[])
+            AS g (block_id, position, deleted_at, voided)
+    ), counted AS (
+        UPDATE block SET voided = block.voided - g.voided
+        FROM (SELECT block_id, sum(voided) AS voided FROM given GROUP BY block_id) g WHERE id = g.block_id
+    )
+    INSERT INTO code_state (block_id, position, deleted_at, hole)
+    SELECT block_id, position, deleted_at, true FROM given ORDER BY 1, 2
     """
 _ADD_CODES: Final = f"""
     WITH held AS (
@@ -136,16 +156,18 @@ class Repair:
             for program_id, mark in marks.items():
                 if not await possible_texts.may_take_in(connection, program_id, mark):
                     raise lifecycle.CodeMoved
-            places = sorted(expected.attached)
-            columns = [block for block, _ in places], [position for _, position in places]
+            columns = columns_of(sorted(expected.attached), 2)
+            places = sorted(expected.attached + expected.deleted)
             await lock_codes(connection, places)
-            await lock_blocks(connection, columns[0])
+            await lock_blocks(connection, [block_id for block_id, _ in places])
             plan = await self._plan(missing)
             if not plan.is_like(expected):
                 raise lifecycle.CodeMoved
             await connection.execute(_ATTACH_CODES, *columns)
             await connection.execute(_ADVANCE_BLOCKS, columns[0])
             await self._write(plan)
+            deleted = await connection.fetch(_FORGET_DELETED, *columns_of(plan.deleted, 2))
+            await connection.execute(_DELETE_AGAIN, *columns_of(deleted, 4))
         return plan.cases
 
     async def _write(self, plan: RepairPlan) -> None:

@@ -66,13 +66,17 @@ class RepairPlan:
         self.cases: list[RepairCase] = []
         self.rows: list[AnswerRow] = []
         self.attached: list[tuple[int, int]] = []
+        self.deleted: list[tuple[int, int]] = []
+        """Codes of the pool that were deleted meanwhile: their profiles have them, and they stay deleted."""
         self.taken_in: dict[int, list[str]] = {}
         self.assignments: dict[AssignmentKey, AnswerRow] = {}
         self.given: dict[tuple[int, str], str] = {}
 
     def is_like(self, other: "RepairPlan") -> bool:
         """Whether both plans lock the same rows."""
-        return self.attached == other.attached and self.taken_in.keys() == other.taken_in.keys()
+        return (self.attached, self.deleted, self.taken_in.keys()) == (
+            other.attached, other.deleted, other.taken_in.keys()
+        )  # fmt: skip
 
 
 def assess_code(
@@ -172,8 +176,8 @@ def _plan_row(
     plan.given[key] = answer.profile_id
     if finding.how == "take_in":
         plan.taken_in.setdefault(program.id, []).append(code.text)
-    elif finding.how == "attach" and at is not None:
-        plan.attached.append((at.block["id"], at.position))
+    elif at is not None:
+        (plan.attached if finding.how == "attach" else plan.deleted).append((at.block["id"], at.position))
     if finding.how != "deleted" and (program.shared or program.reuse == "profile"):
         plan.assignments.setdefault(
             AssignmentKey(program.id, EVERYBODY if program.shared else answer.profile_id, ""), row

@@ -103,6 +103,7 @@ def _fold(table: Codes, voided: dict[Any, Any], kind: str, data: dict[str, Any])
             old = table.pop(at)
             table[program, data["new_place"] or data["place"]] = old._replace(expires_at=data["expires_at"])
         case "code-deleted":
+            voided.pop(at, None)
             table[at] = table[at]._replace(state="deleted")
         case "code-restored":
             table[at] = table[at]._replace(state="attached")

@@ -70,6 +70,35 @@ _CHANGE = (
     f"VALUES ('{STRANGE}', 1, 'done', {{void}}, 9, {{changed}}, {{items}}, 'marketing')"
 )
 
+# The code of p-0 was deleted, or has come back to a block of its own.
+_DELETED = (
+    "INSERT INTO code_state (block_id, position, deleted_at) VALUES (1, 0, now())",
+    "UPDATE block SET attached = 2, deleted = 1 WHERE id = 1",
+)
+_RETURNED = (
+    _BACK.format(size=1),
+    ("INSERT INTO code_state (block_id, position, returned_at, moved_to) SELECT 1, 0, now(), max(id) FROM block"),
+    "UPDATE code SET text = (SELECT code FROM answer WHERE position = 0)",
+    "UPDATE block SET attached = 2, returned = 1 WHERE id = 1",
+)
+_AGAIN_LATER = _AGAIN.replace("profile_id, code)", "profile_id, code, answered_at)").replace(
+    "again, profile_id, code FROM", "true, profile_id, code, now() + {late} FROM"
+)
+_HOLDING = (
+    "INSERT INTO holding (program_id, profile_id, scope, block_id, position, code) "
+    "SELECT program_id, profile_id, '', block_id, position, code FROM answer WHERE position = 0"
+)
+# A program has the settings that its history has, as after each change.
+_AS_NOTED = (
+    "ALTER TABLE program DISABLE TRIGGER USER",
+    (
+        "UPDATE program p SET active = h.active, valid_from = h.valid_from, valid_until = h.valid_until, "
+        "scenario_can_create = h.scenario_can_create, fallback = h.fallback, min_life_at_attach = h.min_life_at_attach "
+        "FROM (SELECT DISTINCT ON (program_id) * FROM program_history ORDER BY program_id, held_from DESC, id DESC) h "
+        "WHERE h.program_id = p.id"
+    ),
+)
+
 _ALERT_EVENT = (
     "INSERT INTO alert_event (alert_id, program_id, type, level, count, details) "
     "VALUES ({alert}, 1, '{type}', 'critical', 1, '{{}}')"
@@ -135,6 +164,45 @@ BREAKS = (
         [{"program": "SPRING", "code": "SAME", "profiles": ["p-0", "p-1"]}],
     ),
     Break(
+        "a text is in two places of a program",
+        (
+            "ALTER TABLE code DROP CONSTRAINT code_once",
+            _BACK.format(size=2).replace("'return'", "'hand'"),
+            "UPDATE program SET imported = 2 WHERE id = 1",
+            "UPDATE code SET text = 'BACK'",
+        ),
+        [{"program_id": 1, "text": "BACK", "blocks": [3, 3]}],
+    ),
+    Break(
+        "a code that a profile has is in another place of its program too",
+        (
+            _BACK.format(size=2).replace("'return'", "'hand'"),
+            "UPDATE program SET imported = 2 WHERE id = 1",
+            "UPDATE code SET text = (SELECT code FROM answer WHERE answer.position = 0) WHERE position = 1",
+        ),
+        [{"program_id": 1, "block_id": 1, "position": 0, "other": 3, "other_position": 1}],
+    ),
+    Break(
+        "a code that a profile has is in another place of its program too",
+        ("UPDATE answer SET code = 'SAME', profile_id = 'p-0' WHERE profile_id <> 'p-2'",),
+        [{"program_id": 1, "code": "SAME", "block_id": 1, "position": 0, "other_position": 1}],
+    ),
+    Break(
+        "a code was given after it had come back or was deleted",
+        (*_DELETED, _AGAIN_LATER.format(late="interval '3 min'")),
+        [{"position": 0, "again": True, "returned_at": None}],
+    ),
+    Break(
+        "a code was given after it had come back or was deleted",
+        (*_DELETED, "UPDATE answer SET answered_at = now() + interval '3 min' WHERE position = 0"),
+        [{"position": 0, "again": False}],
+    ),
+    Break(
+        "a code was given after it had come back or was deleted",
+        (*_RETURNED, _AGAIN_LATER.format(late="interval '3 min'")),
+        [{"position": 0, "again": True, "deleted_at": None}],
+    ),
+    Break(
         "a code was given again that was never given first",
         (_AGAIN.replace("again, profile_id, code FROM", "true, profile_id, 'OTHER' FROM"),),
         [{"block_id": 1, "position": 0, "code": "OTHER"}],
@@ -186,6 +254,29 @@ BREAKS = (
         [{"program_id": 1}],
     ),
     Break(
+        "an answer is neither a refusal, nor a preview, nor a code of a block",
+        (
+            "ALTER TABLE answer DROP CONSTRAINT answer_check",
+            (
+                "INSERT INTO answer (request_id, ordinal, program_id, profile_id, code) "
+                "VALUES (gen_random_uuid(), 0, 1, 'p-0', 'A')"
+            ),
+            (
+                "INSERT INTO answer (request_id, ordinal, program_id, preview, profile_id) "
+                "VALUES (gen_random_uuid(), 0, 1, true, 'p-0')"
+            ),
+            (
+                "INSERT INTO answer (request_id, ordinal, profile_id, code, refusals) "
+                "VALUES (gen_random_uuid(), 0, 'p-0', 'A', '[]')"
+            ),
+        ),
+        [
+            {"code": "A", "preview": False, "program_id": 1},
+            {"code": None, "preview": True, "program_id": 1},
+            {"code": "A", "preview": False, "program_id": None},
+        ],
+    ),
+    Break(
         "a part of an answer is missing",
         (f"{_PART} ('{STRANGE}', 0, 1, true, 'p-0', 'A'), ('{STRANGE}', 2, 1, true, 'p-0', 'B')",),
         [{"request_id": STRANGE, "parts": 2, "expected": 3}],
@@ -213,8 +304,8 @@ BREAKS = (
     Break(
         "a block counts other returned codes or holes than there are",
         (
-            "UPDATE block SET holes = 1, deleted = 1 WHERE id = 2",
-            "INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",
+            "UPDATE block SET holes = 1, undone = 1 WHERE id = 2",
+            "UPDATE program SET made = made - 1 WHERE id = 1",
         ),
         [{"block": 2, "holes": 1, "marked_holes": 0}],
     ),
@@ -226,6 +317,15 @@ BREAKS = (
             "UPDATE program SET made = made - 1 WHERE id = 1",
         ),
         [{"program_id": 1, "returned": 1, "held": 0}],
+    ),
+    Break(
+        "a code that came back or was deleted would be given at its old place",
+        (
+            "UPDATE block SET holes = 1, deleted = 1 WHERE id = 2",
+            "INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 5, now())",
+            "INSERT INTO code_state (block_id, position, hole) VALUES (2, 6, true)",
+        ),
+        [{"block_id": 2, "position": 5, "next": 0}],
     ),
     Break(
         "a returned code is in no place of a block of its program",
@@ -255,6 +355,10 @@ BREAKS = (
                 "SELECT 1, n, now(), (SELECT max(id) FROM block), n FROM generate_series(0, 1) AS n"
             ),
             "UPDATE block SET attached = 1, returned = 2 WHERE id = 1",
+            (
+                "UPDATE code c SET text = a.code FROM code_state s JOIN answer a USING (block_id, position) "
+                "WHERE c.block_id = s.moved_to AND c.position = s.moved_position"
+            ),
         ),
         [{"block_id": 1, "position": 0}, {"block_id": 1, "position": 1}],
     ),
@@ -282,6 +386,11 @@ BREAKS = (
             ),
         ),
         [{"program_id": 1, "profile_id": "p-9"}],
+    ),
+    Break(
+        "a profile would get a code again that is not its own",
+        (*_DELETED, _HOLDING),
+        [{"program_id": 1, "profile_id": "p-0"}],
     ),
     Break(
         "a reissue is not from a deleted code to one code of the same profile",
@@ -314,7 +423,11 @@ BREAKS = (
     ),
     Break(
         "a block counts other deleted codes than there are",
-        ("INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",),
+        (
+            "INSERT INTO code_state (block_id, position, deleted_at) VALUES (2, 0, now())",
+            "UPDATE block SET next = 1, undone = 1 WHERE id = 2",
+            "UPDATE program SET made = made - 1 WHERE id = 1",
+        ),
         [{"block": 2, "deleted": 0, "marked": 1}],
     ),
     Break(
@@ -349,6 +462,24 @@ BREAKS = (
         [{"block_id": 1, "position": 1}],
     ),
     Break(
+        "a code was given with another text than its place has",
+        (
+            _BACK.format(size=1).replace("'return'", "'hand'"),
+            "UPDATE program SET imported = 1 WHERE id = 1",
+            "UPDATE block SET next = 1, attached = 1, open = false WHERE id = 3",
+            (
+                "INSERT INTO answer (request_id, ordinal, program_id, block_id, position, profile_id, code) "
+                f"VALUES ('{STRANGE}', 0, 1, 3, 0, 'p-5', 'OTHER')"
+            ),
+        ),
+        [{"request_id": STRANGE, "block_id": 3, "position": 0}],
+    ),
+    Break(
+        "a code was given with another text than its place has",
+        (*_RETURNED, "UPDATE code SET text = 'OTHER'"),
+        [{"block_id": 3, "position": 0}],
+    ),
+    Break(
         "a program's blocks hold another number of codes than it made and took in",
         ("UPDATE program SET imported = 7 WHERE name = 'SPRING'",),
         [{"program": "SPRING", "made": 60, "imported": 7, "held": 60}],
@@ -372,6 +503,17 @@ BREAKS = (
             ),
         ),
         [{"imported": 2, "taken_back": 0}],
+    ),
+    Break(
+        "an import counts other codes than its blocks hold",
+        (
+            (
+                "INSERT INTO import (id, program_id, file_name, file_bytes, file_sha256, options, uploaded, imported) "
+                f"SELECT '{STRANGE}', 2, 'f', 1, sha256(''), '{{}}', false, 20"
+            ),
+            f"UPDATE block SET origin = 'import', import_id = '{STRANGE}' WHERE id = 2",
+        ),
+        [{"id": STRANGE, "imported": 20, "size": None}],
     ),
     Break(
         "a closed block that has not expired holds codes still",
@@ -439,21 +581,47 @@ BREAKS = (
         [{}],
     ),
     Break(
+        "a profile would get a code again after its expiry",
+        ("UPDATE answer SET expires_at = now() + interval '1 day' WHERE position = 0", _HOLDING),
+        [{"program_id": 1, "profile_id": "p-0", "expires_at": None}],
+    ),
+    Break(
+        "a profile would get a code again after its expiry",
+        (
+            _HOLDING,
+            (
+                "INSERT INTO code_state (block_id, position, changed, expires_at) "
+                "VALUES (1, 0, true, now() + interval '1 day')"
+            ),
+        ),
+        [{"program_id": 1, "profile_id": "p-0", "expires_at": None}],
+    ),
+    Break(
         "a pooled code was given with less life left than its program asks for",
         (
             "UPDATE program_history SET min_life_at_attach = interval '2 days'",
             "UPDATE block SET expires_at = now() + interval '1 day'",
+            *_AS_NOTED,
         ),
         [{"program": "SPRING"}] * 3,
     ),
     Break(
+        "a program has other settings than were noted of it last",
+        (
+            "UPDATE program SET active = false WHERE name = 'OTHER'",
+            "ALTER TABLE program DISABLE TRIGGER USER",
+            "UPDATE program SET active = true, min_life_at_attach = interval '1 h'",
+        ),
+        [{"program": "OTHER"}, {"program": "SPRING"}],
+    ),
+    Break(
         GIVEN_OUTSIDE,
-        ("UPDATE program_history SET valid_until = (SELECT min(answered_at) FROM answer)",),
+        ("UPDATE program_history SET valid_until = (SELECT min(answered_at) FROM answer)", *_AS_NOTED),
         [{"program": "SPRING"}] * 3,
     ),
     Break(
         GIVEN_OUTSIDE,
-        ("UPDATE program_history SET valid_from = now()", "UPDATE block SET created_at = now()"),
+        ("UPDATE program_history SET valid_from = now()", "UPDATE block SET created_at = now()", *_AS_NOTED),
         [{"program": "SPRING"}] * 3,
     ),
     Break(
@@ -487,6 +655,7 @@ BREAKS = (
                 "WHERE program_id = 2"
             ),
             "UPDATE answer SET asked_program_id = 2, link = position + 1 WHERE profile_id <> 'p-2'",
+            *_AS_NOTED,
         ),
         [{"link": 1}, {"link": 2}],
     ),
@@ -505,7 +674,7 @@ BREAKS = (
     ),
     Break(
         MADE_OUTSIDE,
-        ("UPDATE program_history SET valid_from = (SELECT min(answered_at) FROM answer)",),
+        ("UPDATE program_history SET valid_from = (SELECT min(answered_at) FROM answer)", *_AS_NOTED),
         [{"program": "SPRING", "block": 1}, {"program": "SPRING", "block": 2}],
     ),
     Break(
@@ -537,6 +706,7 @@ BREAKS = (
         MADE_OUTSIDE,
         (
             "UPDATE program_history SET scenario_can_create = false",
+            *_AS_NOTED,
             "UPDATE block SET origin = 'request', source = 'campaign' WHERE id = 1",
             "UPDATE block SET origin = 'request', source = 'scenario' WHERE id = 2",
         ),
@@ -551,6 +721,26 @@ BREAKS = (
         "a reserved block gave other codes than its reservation counts",
         (*_RESERVED, "UPDATE block SET reserved_used = 1 WHERE id = 2"),
         [{"block": 2, "reserved_used": 1, "given": 0}],
+    ),
+    Break(
+        "a reservation gave more codes than it had, or its campaign or scenario has two",
+        (
+            "ALTER TABLE block DROP CONSTRAINT block_reserved_used",
+            "DROP INDEX reservation_once",
+            *_RESERVED,
+            "UPDATE block SET reserved_open = false, open = true, reservation_id = NULL WHERE id = 2",
+            (
+                "UPDATE block SET open = false, reservation_id = 1, reserved_at = now() - interval '1 h', "
+                "reserved_first = 1, reserved_size = 1, reserved_used = 2, reserved_takers = '{}' WHERE id = 1"
+            ),
+            "UPDATE reservation SET granted = 1",
+            (
+                "INSERT INTO reservation (program_id, source, source_id, count, granted, until, partial, overflow) "
+                "SELECT program_id, source, source_id, count, 0, until, partial, overflow FROM reservation"
+            ),
+            "UPDATE program SET reservations = 2 WHERE id = 1",
+        ),
+        [{"reservation": 1, "size": 1, "used": 2}, {"reservation": 1, "size": 2, "used": None}],
     ),
     Break(
         "an open reservation has another number of codes than its blocks",
@@ -622,6 +812,11 @@ BREAKS = (
             "INSERT INTO code_state (block_id, position, uses) VALUES (1, 7, 1)",
         ),
         [{"block_id": 1, "position": 7, "program_id": 1}],
+    ),
+    Break(
+        "a code is used or held that nobody has",
+        ("INSERT INTO code_state (block_id, position, activated_at) VALUES (2, 5, now()), (1, 0, now())",),
+        [{"id": None, "block_id": 2, "position": 5, "program_id": 1}],
     ),
     Break(
         "an order still holds a code that it was to use or to give back",

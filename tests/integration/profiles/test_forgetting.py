@@ -28,7 +28,7 @@ from codewell.issuing.reply import answer_event
 from codewell.lifecycle.pseudonyms import pseudonyms
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
-from codewell.profiles import deciding_lock, profiles
+from codewell.profiles import deciding_lock, forgetting, profiles
 from codewell.profiles.forgetting import forget
 from codewell.redemption import orders, till
 from codewell.redemption.model import TillRequest
@@ -372,6 +372,31 @@ async def test_a_code_that_is_reissued_while_its_profile_is_forgotten_does_not_k
     assert await places_of(connection, WHO) == ["lifecycle_profile"]
     assert (await pseudonyms(connection, {WHO: lsn})).of(WHO, lsn) is None
     assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 1
+    assert await audit(connection) == []
+
+
+async def test_a_reissue_meanwhile_breaks_no_promise_when_the_process_dies_before_the_second_round(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    codes, code = await attached(connection, claims, minters)
+    await generate(connection, minters, codes.program_id, 5, None)
+
+    async def reissue_meanwhile() -> None:
+        async with in_the_second_step(connections, connection, bystander):
+            wanted = ReissueWanted(code, None, "lost", "same")
+            await reissue.reissue(codes, wanted, uuid7(), Actor("token", "support"), is_last=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(forgetting, "_ROUNDS_MAX", 1)
+        with pytest.raises(StackUnavailable):
+            await reissue_meanwhile()
+    assert await audit(connection) == []
+
+    await forget(connection, WHO)
+
+    assert await places_of(connection, WHO) == []
+    assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer") == 2
     assert await audit(connection) == []
 
 

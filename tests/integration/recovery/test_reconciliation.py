@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,9 +13,12 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from codewell.audit.promises import audit
-from codewell.codes import lifecycle
+from codewell.codes import lifecycle, listing
+from codewell.codes.code_filter import CodeFilter
+from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection, Pool, pool
+from codewell.infra.uuid7 import uuid7
 from codewell.issuing import assigned
 from codewell.issuing.claim import Claims
 from codewell.issuing.model import AnswerRow, Request
@@ -25,13 +29,16 @@ from codewell.pool.minter_cache import Minters
 from codewell.profiles.forgetting import forget
 from codewell.programs import overview
 from codewell.recovery import published_answers, reconciliation
-from codewell.recovery.reconciliation import AnswerComparison, PublishedAnswer
+from codewell.recovery.reconciliation import AnswerComparison, MissingAnswer, PublishedAnswer, PublishedCode
 from codewell.recovery.repair import Repair
 from codewell.recovery.repair_plan import RepairCase
 from codewell.reservations import reservations
 from schemas.reservations import ReservationRequest
+from tests.integration.codes import test_bulk as of_many
 from tests.support.factories import OFF, message, program
 from tests.support.servers import with_database
+from tests.support.stream_fold import comparable, events_of, folded, truth
+from tests.support.stream_log import StreamLog
 
 Prepare = Callable[[Connection], Awaitable[object]]
 
@@ -185,6 +192,20 @@ async def test_codes_of_a_reservation_are_put_back(database_url: str) -> None:
         await world.ask(*[message("SPRING", profile_id=f"r-{n}", campaign_id="spring") for n in range(2)])
         assert await world.fetch("SELECT sum(reserved_used) FROM block") == 4
         assert {len(profiles) for profiles in holders(world.answers).values()} == {1}
+        await world.is_sound()
+
+
+async def test_lost_codes_that_were_reserved_since_count_as_given_of_the_reservation(database_url: str) -> None:
+    async def lost(primary: World) -> None:
+        await primary.ask(*requests(0, 3))
+
+    async with failed_over(database_url, spring(10, codes_max=10, pool_max=10), lost) as world:
+        async with world.connections.acquire() as connection:
+            until = await connection.fetchval("SELECT now() + interval '1 h'")
+            wanted = ReservationRequest(campaign_id="spring", count=10, until=until)
+            await reservations.reserve(connection, Minters(None), 1, wanted)
+        assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 3}
+        assert await world.fetch("SELECT reserved_used FROM block") == 3
         await world.is_sound()
 
 
@@ -365,6 +386,48 @@ async def test_a_code_that_is_deleted_or_over_by_now_is_put_back_too(database_ur
         async with world.connections.acquire() as connection:
             stock = await overview.stock(connection, "SPRING")
         assert (stock.attached, stock.deleted) == (1, 1)
+
+
+async def test_lost_codes_that_were_deleted_with_the_whole_pool_are_given_to_nobody_by_its_undo(
+    database_url: str,
+) -> None:
+    async def lost(primary: World) -> None:
+        await primary.ask(*requests(0, 3))
+
+    async with failed_over(database_url, spring(10), lost) as world:
+        async with world.connections.acquire() as connection:
+            codes = ProgramCodes(connection, Minters(None), 1)
+            await lifecycle.delete(codes, world.answers[0].codes[0].text)
+            change = await of_many.done(codes, of_many.VOID)
+            assert kinds(await world.reconcile(repair=True)) == {("lost_answer", True): 3}
+            await world.is_sound()
+            assert await of_many.stock(connection) == (0, 0, 10)
+            assert (await of_many.undone(codes, change)).restored == 7
+            await world.is_sound()
+            assert await of_many.stock(connection) == (7, 0, 3)
+        await world.ask(*requests(100, 8))
+        assert world.answers[-1].refusals is not None
+        assert {len(profiles) for profiles in holders(world.answers).values()} == {1}
+        await world.is_sound()
+
+
+async def test_i11_lost_codes_that_were_deleted_meanwhile(
+    connection: Connection, claims: Claims, minters: Minters, tmp_path: Path
+) -> None:
+    log = await StreamLog.begin(connection)
+    codes = await of_many.stocked(connection, minters, 10)
+    texts = [one.code for one in (await listing.page(codes, START, 10, CodeFilter())).codes]
+    await lifecycle.delete(codes, texts[0])
+    change = await of_many.done(codes, of_many.VOID)
+    now = datetime.now(UTC)
+    for n, text in enumerate(texts[:3]):
+        code = PublishedCode("SPRING", text, None, None)
+        answer = PublishedAnswer(uuid7(), f"p-{n}", f"reply:0:{n}", now, now, False, None, (code,))
+        await Repair(connection, minters).repair([MissingAnswer(answer, None, {})])
+    await of_many.undone(codes, change)
+
+    assert await log.differences(connection, tmp_path) == []
+    assert comparable(folded(await events_of(log, connection))) == comparable(await truth(connection))
 
 
 async def test_issuers_that_work_meanwhile_wait_or_are_waited_for(database_url: str) -> None:
