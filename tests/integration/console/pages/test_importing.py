@@ -127,7 +127,7 @@ async def test_the_sheet_of_a_workbook_with_several_is_chosen(consoles: Consoles
     assert "SOUTH-1" in words(chosen)
     answer = await submit(browser, _posted(form(chosen, chosen.url.path)))
     await create_console(consoles.pool).state.context.importer.process_pending()
-    assert "1 codes stand in the program" in words(await browser.get(answer.headers["location"]))
+    assert "1 code stands in the program" in words(await browser.get(answer.headers["location"]))
 
 
 async def test_a_running_import_tells_its_share_of_the_file(
