@@ -17,7 +17,7 @@ from datetime import date, datetime, time, timedelta
 from itertools import count
 from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from codewell.files import sheet_xml, xls_records
 from codewell.files.number_format import ShownCell, shown_number
@@ -59,7 +59,13 @@ def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None
         _refuse(str(error))
     except PasswordError:
         _refuse("The workbook is protected by a password: save it without one.")
-    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError, XlsUnreadable):
+    except XlsUnreadable:
+        _refuse(
+            "It cannot be told which rows of the workbook are hidden: save it as XLSX, so that it is certain which "
+            "codes are meant.",
+            EXIT_UNCERTAIN,
+        )
+    except (CalamineError, zipfile.BadZipFile, sheet_xml.XML_ERRORS, EOFError):
         _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
@@ -154,6 +160,7 @@ class _Package:
         self._archive = archive
         self._names = [one.name for one in book.sheets_metadata]
         self._notes: dict[str, XlsNotes] = {}
+        self._stream: IO[bytes] | None = None
 
     def measure(self, name: str, columns_max: int) -> SheetSize:
         """The size of a sheet; of an XLS only its hidden rows."""
@@ -172,8 +179,10 @@ class _Package:
 
     def _notes_of(self, name: str) -> XlsNotes:
         if name not in self._notes:
-            with Path(self._path).open("rb") as file:
-                self._notes[name] = xls_records.notes(file, self._names.index(name))
+            if self._stream is None:
+                with Path(self._path).open("rb") as file:
+                    self._stream = xls_records.workbook_stream(file)
+            self._notes[name] = xls_records.notes(self._stream, self._names.index(name))
         return self._notes[name]
 
 

@@ -1,25 +1,29 @@
 """What the values of an XLS sheet do not tell: whether it has hidden rows, and which cells without a value are errors.
 
-Reads the records of the sheet from the workbook's stream in the compound file, piece by piece.
+Reads the records of the sheet from the workbook's stream, which `olefile` finds in the compound file. Where a part of
+the file contradicts another one, `olefile` gives a shorter stream. Such a stream will do if it holds the record that
+ends the sheet.
 """
 
+import os
 import struct
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from io import BufferedReader, BytesIO, RawIOBase
+from collections.abc import Iterator
 from typing import IO, Final, NamedTuple
 
 from codewell.files.number_format import ShownCell
 
-# Numbers from here on are no sectors.
-_FREE: Final = 0xFFFFFFFA
-_HEADER_BYTES: Final = 512
+# The newer one first: a file may have both.
+_STREAMS: Final = ("workbook", "book")
 _ENTRY_BYTES: Final = 128
-_ENTRY_IS_STREAM: Final = 2
-# In an entry of the directory.
-_BEGIN_PLACE: Final = 116
-_BUFFER_BYTES: Final = 256 * 1024
-_STREAMS: Final = ("Workbook", "Book")
+_NAME_BYTES: Final = 64
+_SECTOR_BYTES_MAX: Final = 4096
+# The header says how many sectors the table of sectors has, and how many sectors list those that it does not list.
+_HEADER_BYTES: Final = 512
+_TABLE_SIZES: Final = "<I24xI"
+_TABLE_SIZES_PLACE: Final = 44
+_TABLE_SECTORS_OF_HEADER: Final = 109
+# By each of its sectors, or more.
+_TABLE_SECTOR_COVERS_BYTES: Final = 64 * 1024
 
 _BEGIN: Final = 0x0809
 _END: Final = 0x000A
@@ -37,7 +41,7 @@ _ERRORS: Final = {
 
 
 class XlsUnreadable(Exception):
-    """The records can't be found."""
+    """The records can't be found, so it is not known which rows are hidden."""
 
 
 class XlsNotes(NamedTuple):
@@ -48,13 +52,21 @@ class XlsNotes(NamedTuple):
     """Row and column, from 0, and what the cell shows; in order."""
 
 
-def notes(file: IO[bytes], place: int) -> XlsNotes:
+def workbook_stream(file: IO[bytes]) -> IO[bytes]:
+    """The stream of a compound file that has the workbook, in memory. Raises XlsUnreadable."""
+    try:
+        return _workbook_stream(file)
+    # What olefile raises for a broken file is more than its own errors, which are OSErrors.
+    except (OSError, struct.error, LookupError, StopIteration, ArithmeticError, ValueError, RecursionError) as error:
+        raise XlsUnreadable from error
+
+
+def notes(stream: IO[bytes], place: int) -> XlsNotes:
     """Read the records of the workbook's sheet at this place, from 0. Raises XlsUnreadable."""
     try:
-        stream = _workbook_stream(file)
         begins = [struct.unpack_from("<I", body)[0] for kind, body in _records(stream, 0) if kind == _SHEET]
         return _notes(_records(stream, begins[place]))
-    except (struct.error, LookupError, StopIteration, OverflowError, ValueError) as error:
+    except (struct.error, LookupError) as error:
         raise XlsUnreadable from error
 
 
@@ -79,11 +91,13 @@ def _notes(records: Iterator[tuple[int, bytes]]) -> XlsNotes:
 def _records(stream: IO[bytes], begin: int) -> Iterator[tuple[int, bytes]]:
     """The records of a part of the stream, without those of charts within it."""
     stream.seek(begin)
-    depth = 0
+    # A part may lack its first record: python-calamine reads it all the same.
+    depth, is_first = 1, True
     while True:
         kind, size = struct.unpack("<HH", stream.read(4))
         body = stream.read(size)
-        depth += (kind == _BEGIN) - (kind == _END)
+        depth += (kind == _BEGIN and not is_first) - (kind == _END)
+        is_first = False
         if depth < 1:
             return
         if depth == 1:
@@ -91,96 +105,44 @@ def _records(stream: IO[bytes], begin: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _workbook_stream(file: IO[bytes]) -> IO[bytes]:
-    """The stream of a compound file that has the workbook."""
-    header = file.read(_HEADER_BYTES)
-    size = 1 << struct.unpack_from("<H", header, 30)[0]
-    if size not in {512, 4096}:
+    from olefile import OleFileIO
+
+    bounded = _ReadOnce(file)
+    sectors, lists = struct.unpack_from(_TABLE_SIZES, bounded.read(_HEADER_BYTES), _TABLE_SIZES_PLACE)
+    # olefile copies the table for each of its sectors.
+    if lists and sectors > _TABLE_SECTORS_OF_HEADER + 2 * bounded.size // _TABLE_SECTOR_COVERS_BYTES:
         raise XlsUnreadable
-    directory, small_max, small_table = struct.unpack_from("<I4xII", header, 48)
-    table = array("I")
-
-    def sector(place: int) -> bytes:
-        file.seek((place + 1) * size)
-        return file.read(size)
-
-    def whole(first: int) -> bytes:
-        return b"".join(map(sector, _chain(table, first)))
-
-    for one in _table_sectors(header, sector):
-        table.frombytes(sector(one))
-    entries = whole(directory)
-    begin, length = next(filter(None, (_find(entries, name) for name in _STREAMS)))
-    if length >= small_max:
-        return BufferedReader(_Sectors(file, _chain(table, begin), size), _BUFFER_BYTES)
-    small = array("I", whole(small_table))
-    all_small = whole(struct.unpack_from("<I", entries, _BEGIN_PLACE)[0])
-    return BytesIO(b"".join(all_small[one * 64 : one * 64 + 64] for one in _chain(small, begin)))
-
-
-def _table_sectors(header: bytes, sector: Callable[[int], bytes]) -> Iterator[int]:
-    """The sectors of the table that says which sector follows another."""
-    yield from (one for one in struct.unpack_from("<109I", header, 76) if one < _FREE)
-    (following,) = struct.unpack_from("<I", header, 68)
-    seen: set[int] = set()
-    while following < _FREE:
-        if following in seen:
+    with OleFileIO(bounded) as container:
+        directory = container.directory_fp.getvalue()
+        names = [
+            directory[at : at + _NAME_BYTES].decode("utf-16-le", "replace").partition("\0")[0].lower()
+            for at in range(0, len(directory), _ENTRY_BYTES)
+        ]
+        name = next(one for one in _STREAMS if one in names)
+        # python-calamine takes the first of the directory, even one of an embedded or of a deleted workbook.
+        if names.index(name) != next(one.sid for one in container.root.kids if one.name.lower() == name):
             raise XlsUnreadable
-        seen.add(following)
-        *places, following = array("I", sector(following))
-        yield from (one for one in places if one < _FREE)
+        stream: IO[bytes] = container.openstream(name)
+        return stream
 
 
-def _chain(table: Sequence[int], first: int) -> list[int]:
-    places: list[int] = []
-    while first < _FREE:
-        places.append(first)
-        if len(places) > len(table):
-            raise XlsUnreadable
-        first = table[first]
-    return places
+class _ReadOnce:
+    """A file of which no more bytes are read than it has: chains of sectors that go in circles end in an error."""
 
+    closed = False
 
-def _find(entries: bytes, name: str) -> tuple[int, int] | None:
-    """The first sector and the length of the stream of this name."""
-    written = f"{name}\0".encode("utf-16-le")
-    for at in range(0, len(entries), _ENTRY_BYTES):
-        if entries[at : at + len(written)] == written and entries[at + 66] == _ENTRY_IS_STREAM:
-            begin, length = struct.unpack_from("<II", entries, at + _BEGIN_PLACE)
-            return begin, length
-    return None
-
-
-class _Sectors(RawIOBase):
-    """Sectors of a file, one after the other."""
-
-    def __init__(self, file: IO[bytes], places: Sequence[int], size: int) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         self._file = file
-        self._places = places
-        self._size = size
-        self._at = 0
+        self.seek = file.seek
+        self.tell = file.tell
+        # The header is read twice, and the last sector may be cut off.
+        self._left = self.size + 2 * _SECTOR_BYTES_MAX
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, counted from the begin."""
-        if whence:
-            raise ValueError(whence)
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        place, offset = divmod(self._at, self._size)
-        if place >= len(self._places):
-            return 0
-        self._file.seek((self._places[place] + 1) * self._size + offset)
-        found = self._file.read(min(len(buffer), self._size - offset))
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
+    def read(self, size: int) -> bytes:
+        """Read some bytes."""
+        self._left -= size
+        if self._left < 0:
+            raise XlsUnreadable
+        return self._file.read(size)
