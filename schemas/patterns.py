@@ -27,8 +27,8 @@ TOPIC_PREFIX: Final = r"^[A-Za-z0-9._-]{0,100}$"
 TIME_ZONE: Final = r"^[A-Za-z0-9_+/-]{1,60}$"
 IDEMPOTENCY_KEY: Final = r"^[!-~]+$"
 IF_MATCH: Final = r'^(\*|(W/)?"[!#-~]*"(\s*,\s*(W/)?"[!#-~]*")*)$'
-# A dead letter: the topic of its event, partition and offset.
-LETTER_PLACE: Final = r"^(message-render|scenario-step|delivery|orders):[0-9]{1,9}:[0-9]{1,18}$"
+# A dead letter: the topic of its event, partition and offset, as lists write it: letters are chosen by this text.
+LETTER_PLACE: Final = r"^(message-render|scenario-step|delivery|orders):(0|[1-9][0-9]{0,8}):(0|[1-9][0-9]{0,17})$"
 # A code within its program (`CodePlace`), that without the last number, and an HMAC of a profile's id.
 PLACE: Final = r"^[01]:[0-9]{1,19}:[0-9]{1,19}$"
 RUN: Final = r"^[01]:[0-9]{1,19}$"

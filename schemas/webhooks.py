@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field, JsonValue, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from schemas import patterns
+from schemas.email_address import EmailAddress
 from schemas.events import ShortName
 from schemas.moments import StartMoment
 from schemas.service_url import ServiceUrl
@@ -25,11 +26,10 @@ TEST_TYPE: Final = "dev.codewell.webhook-test.v1"
 ALERT_TYPES: Final[tuple[AlertEventType, ...]] = get_args(AlertEventType)
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
-_EmailAddress = Annotated[str, StringConstraints(pattern=patterns.EMAIL_ADDRESS, max_length=254)]
 _TARGETS: Final[dict[str, TypeAdapter[str]]] = {
     "webhook": TypeAdapter(ServiceUrl),
     "slack": TypeAdapter(ServiceUrl),
-    "email": TypeAdapter(_EmailAddress),
+    "email": TypeAdapter(EmailAddress),
 }
 Target = Annotated[
     str, Field(min_length=1, max_length=2_000, examples=["https://shop.example.com/hooks"])
@@ -44,10 +44,11 @@ def check_target(kind: EndpointKind, target: str) -> str:
     try:
         return _TARGETS[kind].validate_python(target)
     except ValidationError as error:
-        if kind == "email":
-            raise ValueError("must be one e-mail address, such as ops@example.com") from error
+        example = "one e-mail address, such as ops@example.com"
+        if kind != "email":
+            example = "a URL, such as https://shop.example.com/hooks"
         cause = error.errors()[0].get("ctx", {}).get("error")
-        raise ValueError(str(cause or "must be a URL, such as https://shop.example.com/hooks")) from error
+        raise ValueError(str(cause or f"must be {example}")) from error
 
 
 def check_types(kind: EndpointKind, types: tuple[EventType, ...]) -> None:

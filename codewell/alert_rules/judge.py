@@ -1,7 +1,8 @@
 """Judges the rules of one program by its figures. Pure.
 
 Each rule comes down to one number: how far its figure is from its threshold, above 1 on the good side. An alert is
-raised at 1 and cleared at CLEAR_AT, so that figures that go up and down a little don't raise it again and again.
+raised at 1 and cleared at CLEAR_AT, so that figures that go up and down a little don't raise it again and again. A
+figure that cannot get as far, or does not go up and down, is cleared earlier.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ class Figures(NamedTuple):
     shared: bool
     is_filled: bool
     """Whether codes are made or ordered by themselves."""
+    pool_max: int
+    """Up to how many, if so."""
     pooled: int
     expiring: int
     """Those of `pooled` that expire within the rule's time."""
@@ -99,8 +102,12 @@ def _runs_out(rule: AlertRule, figures: Figures) -> Judgement:
 def _pool(rule: AlertRule, figures: Figures) -> Judgement:
     if figures.shared:
         return GOOD
+    codes = _given(rule.codes)
+    # A full pool may never be far from the threshold, and one in use is seldom quite full.
+    if figures.is_filled and figures.pooled >= max(codes, (codes + figures.pool_max) / 2):
+        return GOOD
     # A pool with as many codes as the rule names is not below.
-    return Judgement((figures.pooled + 1) / _given(rule.codes), {"pooled": figures.pooled, "codes": rule.codes})
+    return Judgement((figures.pooled + 1) / codes, {"pooled": figures.pooled, "codes": codes})
 
 
 def _ends(rule: AlertRule, figures: Figures) -> Judgement:
@@ -108,7 +115,9 @@ def _ends(rule: AlertRule, figures: Figures) -> Judgement:
     # A program that is short by design needs no reminder of its end.
     if end is None or (begin is not None and end - begin < CLEAR_AT * _given(rule.within)):
         return GOOD
-    return Judgement((end - figures.now) / _given(rule.within), {"valid_until": end.isoformat()})
+    # Only a change of the end takes it further away, so that alert cannot come again and again.
+    distance = (end - figures.now) / _given(rule.within)
+    return Judgement(distance, {"valid_until": end.isoformat()}) if distance <= 1 else GOOD
 
 
 def _expiry(rule: AlertRule, figures: Figures) -> Judgement:

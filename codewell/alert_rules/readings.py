@@ -25,7 +25,8 @@ _GIVEN: Final = ("attached", "reused", *FALLBACK_OUTCOMES)
 _PROGRAMS: Final = f"""
     SELECT p.id, p.alerts, statement_timestamp() AS now,
            {SWITCHED_ON} AND (p.valid_until IS NULL OR p.valid_until > statement_timestamp()) AS is_on,
-           p.valid_from, p.valid_until, p.shared, {MAY_CREATE} AS is_filled, level.pooled, level.expiring,
+           p.valid_from, p.valid_until, p.shared, {MAY_CREATE} AS is_filled, p.pool_max, level.pooled,
+           level.expiring,
            CASE WHEN s.program_id IS NOT NULL THEN s.failures END AS failures, s.error, p.codes_max, p.reservations
     FROM program p LEFT JOIN remote_service s ON s.program_id = p.id
     CROSS JOIN LATERAL (
@@ -100,8 +101,8 @@ async def read(connection: Connection) -> list[ProgramReading]:
         async for row in connection.cursor(_PROGRAMS, _WITHIN_DEFAULT, prefetch=_PROGRAMS_AT_ONCE):
             figures = Figures(
                 row["now"], row["is_on"], row["valid_from"], row["valid_until"], row["shared"], row["is_filled"],
-                row["pooled"], row["expiring"], row["failures"], row["error"], requests.get(row["id"], none),
-                *returned.get(row["id"], (0, 0)),
+                row["pool_max"], row["pooled"], row["expiring"], row["failures"], row["error"],
+                requests.get(row["id"], none), *returned.get(row["id"], (0, 0)),
             )  # fmt: skip
             signal = (
                 _rough(row["pooled"]),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -48,6 +48,12 @@ _TAKE_IN: Final = f"""
     )
     INSERT INTO code (block_id, position, program_id, text) SELECT id, 0, $1, $4 FROM held RETURNING block_id
     """  # noqa: S608  a constant
+# What `_TAKE_OUT` and `_TAKE_IN` leave for ever: a claim takes no code from such a position.
+_WAS_NAMED: Final = """
+    SELECT b.origin = 'hand' OR EXISTS (
+        SELECT FROM code_state s WHERE s.block_id = b.id AND s.position = $2 AND s.hole)
+    FROM block b WHERE b.id = $1
+    """
 
 
 class Attacher(Protocol):
@@ -61,12 +67,16 @@ class Attacher(Protocol):
         """Decide each request, possibly in one batch with others."""
 
 
-async def attach(claims: Attacher, program: str, profile_id: str, request_id: UUID) -> AnswerRow:
+async def attach(
+    claims: Attacher, program: str, profile_id: str, request_id: UUID,
+    is_of_named: Callable[[AnswerRow], Awaitable[bool]] | None = None,
+) -> AnswerRow:  # fmt: skip
     """Attach the next code of the pool, or the profile's assigned code if the program reuses codes.
 
     Idempotent by request id. While the pool is empty and may be filled, waits for the generator, up to
     `claim.MANUAL_WAIT`; `claims` reports the pool as low. Raises ProgramRefused with the reason when no code may be
-    given, StackUnavailable while other requests lock all codes, and RequestTaken when another request has used this id.
+    given, StackUnavailable while other requests lock all codes, and RequestTaken when another request has used this id:
+    also one that named its code, if `is_of_named` (as `was_named`) is given.
     """
     request: Request | None = Request(request_id, ManualRequest(profile_id, program), (program,))
     rows = None
@@ -88,7 +98,22 @@ async def attach(claims: Attacher, program: str, profile_id: str, request_id: UU
         if [one["program"] for one in refusals] != [program]:
             raise RequestTaken
         raise ProgramRefused(" ".join(one["detail"] for one in refusals), reason=refusals[0]["reason"])
+    # What this very call claimed is seldom among these rows.
+    if is_of_named is not None and request_id in claimed.rows and await is_of_named(row):
+        raise RequestTaken
     return row
+
+
+async def was_named(connection: Connection, row: AnswerRow) -> bool:
+    """Whether this row is of a request that named its code (`attach_named`)."""
+    if row.again or row.block_id is None:
+        return False
+    return bool(await connection.fetchval(_WAS_NAMED, row.block_id, row.position))
+
+
+async def is_answered(connection: Connection, request_id: UUID) -> bool:
+    """Whether this request has an answer."""
+    return bool(await claim_queries.stored_answers(connection, [request_id]))
 
 
 async def attach_named(
@@ -110,7 +135,10 @@ async def attach_named(
         text = code if at is None else text
         stored = await claim_queries.stored_answers(connection, [request_id])
         if stored:
-            if [(row.program_id, row.code, row.profile_id) for row in stored] != [(program.id, text, profile_id)]:
+            asked = [(program.id, text, profile_id)]
+            if [(row.program_id, row.code, row.profile_id) for row in stored] != asked or not await was_named(
+                connection, stored[0]
+            ):
                 raise RequestTaken
             return stored[0]
         try:

@@ -8,6 +8,7 @@ from codewell.infra.config.connections import ReadablePath
 from codewell.infra.config.settings import StackSettings
 from codewell.infra.config.urls import is_local
 from schemas import patterns
+from schemas.email_address import EmailAddress
 
 
 class WebhookSettings(StackSettings):
@@ -25,9 +26,7 @@ class WebhookSettings(StackSettings):
     )
     smtp_username: str = Field("", description="User of the mail server; empty: no login.")
     smtp_password: SecretStr | None = Field(None, description="Password of the mail server.")
-    smtp_from: str | None = Field(
-        None, pattern=patterns.EMAIL_ADDRESS, description="Sender of e-mails; required by CODEWELL_SMTP_HOST."
-    )
+    smtp_from: EmailAddress | None = Field(None, description="Sender of e-mails; required by CODEWELL_SMTP_HOST.")
     smtp_ca_file: ReadablePath = Field(
         None, description="CA certificates of the mail server (PEM); unset: the system's."
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -65,7 +66,7 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
         else:
             async with pool(settings.postgres_url.get_secret_value(), "codewell-cli", 1) as opened:
                 claims = DemandingClaims(Claims(opened, minters), settings)
-                row = await manual.attach(claims, program, profile, known_as)
+                row = await manual.attach(claims, program, profile, known_as, partial(manual.was_named, connection))
             # The claim ran in a transaction of its own, and its answer is stored.
             await audit_log.record(
                 connection, audit_log.command_actor(), "code.attach", program, request_id=str(row.request_id)

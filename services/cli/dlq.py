@@ -9,7 +9,7 @@ import click
 
 from codewell.errors import CodewellError
 from services.cli.commands import ApartGroup
-from services.cli.dlq_filters import filters, place, wanted
+from services.cli.dlq_filters import filters, place, unknown_letter, wanted
 from services.cli.output import (
     json_option,
     print_facts,
@@ -100,7 +100,7 @@ def show(at: str, as_json: bool) -> None:
 
     one = with_database(work)
     if one is None:
-        raise CodewellError(f"There is no dead letter {at}: list the existing ones with codewell dlq list.")
+        raise CodewellError(unknown_letter(at))
     facts = _whole(one)
     if as_json:
         print_json(facts)

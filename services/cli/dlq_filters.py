@@ -27,6 +27,11 @@ def place(_context: click.Context, _option: click.Parameter, given: str | tuple[
     return given
 
 
+def unknown_letter(at: str) -> str:
+    """The sentence that there is no letter at this place."""
+    return f"There is no dead letter {at}: list the existing ones with codewell dlq list."
+
+
 def filters(command: _F) -> _F:
     """Options that select letters; `wanted` combines them into one filter."""
     for option in (

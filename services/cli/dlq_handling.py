@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from codewell.errors import CodewellError
 from codewell.plurals import counted
-from services.cli.dlq_filters import filters, wanted
+from services.cli.dlq_filters import filters, unknown_letter, wanted
 from services.cli.output import Progress, json_option, print_json, say, with_database
 
 if TYPE_CHECKING:
+    from codewell.recovery.dead_letters import DeadLetters
     from codewell.recovery.purging import PurgeResult
     from codewell.recovery.replaying import ReplayCounts
 
@@ -40,6 +42,7 @@ def replay(limit: int | None, again: bool, dry_run: bool, as_json: bool, **given
         if not dry_run:
             await audit_log.record(connection, audit_log.command_actor(), "dlq.replay", begun=True)
         async with exclusive_lock(connection), dead_letters.open_dead_letters(*where) as letters:
+            await _check_places(connection, letters, **given)
             how = ReplayOptions(again, dry_run, limit)
             counts = await publish(
                 connection, *where, letters, wanted(**given), how, lambda counts: progress.report(counts.replayed)
@@ -88,6 +91,7 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
             exclusive_lock(connection),
             dead_letters.open_dead_letters(kafka_config, settings.topic_prefix) as letters,
         ):
+            await _check_places(connection, letters, **given)
             purging = Purge(connection, letters, wanted(**given), unreplayed=unreplayed, limit=limit)
             tell = Progress("dead letters read").report
             found = await purging.count(tell)
@@ -105,6 +109,13 @@ def purge(limit: int | None, unreplayed: bool, dry_run: bool, yes: bool, as_json
     verb = "Purged" if is_done else "Would purge"
     say(f"{verb} {counted(purged.purged, 'dead letter')}, {purged.never_replayed:,} of them never replayed.")
     say(f"Kafka {'deleted' if is_done else 'would delete'} {purged.deleted:,} of them from the start of partitions.")
+
+
+async def _check_places(connection: Any, letters: "DeadLetters", *, at: tuple[str, ...], **_: Any) -> None:
+    """Raise CodewellError if one of the named letters does not exist."""
+    for one in at:
+        if await letters.find(connection, one) is None:
+            raise CodewellError(unknown_letter(one))
 
 
 def _is_sure(found: "PurgeResult") -> bool:

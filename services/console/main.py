@@ -18,6 +18,7 @@ from codewell.infra.postgres.connection import Connection, Pool
 from codewell.infra.postgres.migrations import check_schema
 from codewell.infra.postgres.watch import monitor
 from codewell.infra.process.lifecycle import CANCEL_TIMEOUT_S, run, run_until_stopped
+from codewell.infra.process.scratch import remove_left_folders
 from codewell.infra.telemetry import metrics
 from codewell.infra.telemetry.health import Health, Probes, serve_app
 from codewell.infra.telemetry.logs import configure
@@ -75,6 +76,9 @@ async def serve(settings: ConsoleSettings, stop: asyncio.Event) -> None:
         await run_until_stopped(stop, wait)
         if stop.is_set():
             return
+        left = await asyncio.to_thread(remove_left_folders)
+        if left:
+            log.info("left_folders_removed", count=left)
         front.app, pool = await parts.enter_async_context(_api(settings, stop, health, probes, master))
         log.info("api_served", host=settings.api_host, port=port)
         # Garbage collection over all objects of the start would delay concurrent requests.

@@ -84,8 +84,10 @@ class WebhookSender:
         try:
             async with self._pool.acquire() as connection:
                 await self._look_around(connection)
-                found = await leases.lease(connection, self._lease_s, Count(self._sending.values()), free)
-                stored = await secrets.active(connection, [one.endpoint_id for one in found])
+                # A lease counts as an attempt, so none is kept of what cannot be sent.
+                async with connection.transaction():
+                    found = await leases.lease(connection, self._lease_s, Count(self._sending.values()), free)
+                    stored = await secrets.active(connection, [one.endpoint_id for one in found])
             self._health.set_ready(_POSTGRES)
         except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
             self._health.set_waiting(_POSTGRES, outage_reason(error))

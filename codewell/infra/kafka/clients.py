@@ -14,6 +14,8 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
     TopicAuthorizationFailedError,
 )
 
@@ -39,6 +41,7 @@ _FOLLOW_WAIT_MS: Final = 500
 _END_WAIT_MS: Final = 10
 _START_PAUSE_S: Final = 0.2
 _NO_RIGHTS: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 CLOSE_TIMEOUT_S: Final = 3.0
 BATCH_BYTES_MAX: Final = 512 * 1024
 RACK_REPLICA_MS: Final = 15_000
@@ -169,8 +172,12 @@ def outage_reason(error: BaseException) -> str:
     """The reason to report while Kafka is unavailable."""
     name, said = type(error).__name__, str(error)
     reason = said if name in said else f"{name}: {said}" if said else name
-    if isinstance(error, _NO_RIGHTS):
+    # A refused topic says why by its cause.
+    causes = error, error.__cause__
+    if any(isinstance(one, _NO_RIGHTS) for one in causes):
         return f"{reason}: give the principal the rights that codewell topics --acls prints"
+    if any(isinstance(one, _TOO_LARGE) for one in causes):
+        return f"{reason}: set the topic's max.message.bytes to what codewell doctor says"
     return reason
 
 

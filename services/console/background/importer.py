@@ -2,8 +2,6 @@
 
 import asyncio
 from contextlib import nullcontext, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +13,7 @@ from codewell.files.limits import FileLimits
 from codewell.files.scan import scan
 from codewell.imports import run, staging, undo, uploads
 from codewell.infra.postgres.connection import Connection, Pool
+from codewell.infra.process.scratch import scratch_folder
 from codewell.pool.minter_cache import Minters
 from services.console.background.workbooks import WorkbookSlot
 
@@ -74,8 +73,8 @@ class Importer:
             await staging.delete_old(connection)
 
     async def _import_file(self, connection: Connection, import_id: UUID) -> None:
-        with TemporaryDirectory(prefix="codewell-import-") as directory:
-            path = Path(directory) / "file"
+        with scratch_folder() as folder:
+            path = folder / "file"
             await uploads.fetch(connection, import_id, path)
             try:
                 scanned = await asyncio.to_thread(scan, path, self.limits)

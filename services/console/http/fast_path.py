@@ -155,7 +155,7 @@ class FastPath:
                 return ok_response(code_of(program, found), 200)
         idempotency = Idempotency(here.pool, caller.id, key, fingerprint(scope["method"], scope["path"], body))
         if isinstance(wanted, Attach):
-            return ok_response(await attach(here, caller, program, wanted, idempotency), 200)
+            return await attach(here, caller, program, wanted, idempotency)
         return await take_step(here, caller, program, till_request(wanted), idempotency)
 
 

@@ -16,6 +16,7 @@ from codewell.codes import lifecycle
 from codewell.codes.lifecycle import CodeChange
 from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
+from codewell.errors import CodewellError, RequestTaken
 from codewell.infra.postgres.connection import Connection
 from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
@@ -27,7 +28,7 @@ from schemas.api import Attach, AttachAnswer, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
 from services.console.context import Context, context
 from services.console.http.auth import ProgramAccess, Writer, visible_program
-from services.console.http.idempotency import Idempotency, IdempotencyGuard
+from services.console.http.idempotency import Idempotency, IdempotencyGuard, ok_response
 from services.console.http.problems import MAKING, WITH_BODY, documented
 from services.console.routes import examples
 from services.console.routes.code_shape import code_of
@@ -50,6 +51,7 @@ _CLOSED: Final[tuple[ProblemReason, ...]] = ("program_ended", "program_inactive"
 
 @router.post(
     "/codes:attach",
+    response_model=AttachAnswer,
     responses=examples.answer(200, "The code, attached", examples.CODE)
     | documented(
         *MAKING,
@@ -76,21 +78,48 @@ async def attach_code(
     idempotency: IdempotencyGuard,
     name: ShortName,
     wanted: Annotated[Attach, Body(examples=[examples.ATTACH, examples.ATTACH_NAMED])],
-) -> AttachAnswer:
+) -> Response:
     """Attach the next code of the pool, or a given code, which is added to the program if it is new."""
     return await attach(here, caller, name, wanted, idempotency)
 
 
-async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> AttachAnswer:
+async def attach(here: Context, caller: Token, name: str, wanted: Attach, idempotency: Idempotency) -> Response:
     """Attach a code, once for a key. Raises CodewellError."""
     await here.authenticator.program(caller, name)
     # The answer is stored under this request id, so the same key finds it from any console.
     request_id = uuid7() if idempotency.key is None else uuid5(_KEYS, f"{caller.id}\n{idempotency.key[1]}")
-    if wanted.code is None:
-        row = await manual.attach(here.claims, name, wanted.profile_id, request_id)
-    else:
-        row = await _attach_named(here, caller, name, wanted.code, wanted.profile_id, request_id)
-    return _attached_code(here, name, row)
+    if wanted.code is not None:
+        return await _attach_once(here, caller, name, wanted.code, wanted.profile_id, request_id, idempotency)
+
+    async def is_of_named(row: AnswerRow) -> bool:
+        async with here.pool.acquire() as connection:
+            return await manual.was_named(connection, row)
+
+    asks = None if idempotency.key is None else is_of_named
+    return _attached_code(here, name, await manual.attach(here.claims, name, wanted.profile_id, request_id, asks))
+
+
+async def _attach_once(
+    here: Context, caller: Token, name: str, code: str, profile_id: str, request_id: UUID, idempotency: Idempotency
+) -> Response:
+    """Attach the code with this text, once for a key. A refusal is no answer, so it is stored as other endpoints'."""
+    known = await idempotency.stored()
+    if known is not None and not await _is_answered(here, request_id):
+        return known
+    try:
+        return _attached_code(here, name, await _attach_named(here, caller, name, code, profile_id, request_id))
+    except CodewellError as error:
+        if error.retriable or isinstance(error, RequestTaken) or idempotency.key is None:
+            raise
+        if not await _is_answered(here, request_id):
+            return await idempotency.refuse(error)
+    # A copy of this request attached the code meanwhile.
+    return _attached_code(here, name, await _attach_named(here, caller, name, code, profile_id, request_id))
+
+
+async def _is_answered(here: Context, request_id: UUID) -> bool:
+    async with here.pool.acquire() as connection:
+        return await manual.is_answered(connection, request_id)
 
 
 async def _attach_named(
@@ -226,9 +255,9 @@ async def _step_once(
     return await idempotency.answer(work, count, 200)
 
 
-def _attached_code(here: Context, program: str, row: AnswerRow) -> AttachAnswer:
+def _attached_code(here: Context, program: str, row: AnswerRow) -> Response:
     """The code as it was when attached: a repeated request gets the same answer."""
-    return AttachAnswer(
+    answer = AttachAnswer(
         code=row.code or "",
         program=program,
         state="attached",
@@ -243,3 +272,4 @@ def _attached_code(here: Context, program: str, row: AnswerRow) -> AttachAnswer:
         held_until=None,
         **({} if row.link is None else {"from": here.claims.names[row.program_id or 0], "fallback": row.link}),
     )
+    return ok_response(answer, 200)

@@ -2,8 +2,6 @@
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -18,6 +16,7 @@ from codewell.audit import audit_log
 from codewell.imports import imports, undo, uploads
 from codewell.imports.preview import check, rules_of
 from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.scratch import scratch_folder
 from codewell.infra.uuid7 import uuid7
 from codewell.programs import programs
 from codewell.reasons import ProblemReason
@@ -116,8 +115,8 @@ async def import_file(
     read. The same file with the same columns resumes an interrupted import.
     """
     program = await open_program(here, caller, name, options)
-    with TemporaryDirectory(prefix="codewell-upload-") as directory:
-        path = Path(directory) / "file"
+    with scratch_folder() as folder:
+        path = folder / "file"
         scanned = await store_upload(here, file, path)
         reading = await read(here, scanned, lambda: reading_of(here, path, scanned, options))
 
@@ -151,8 +150,8 @@ async def preview_import(
     """
     program = await open_program(here, caller, name, options)
     rules = rules_of(program, datetime.now(UTC))
-    with TemporaryDirectory(prefix="codewell-upload-") as directory:
-        path = Path(directory) / "file"
+    with scratch_folder() as folder:
+        path = folder / "file"
         scanned = await store_upload(here, file, path)
         checked = await read(here, scanned, lambda: check(path, scanned, options, rules, here.importer.limits))
     return await preview_with_known(here, caller, name, checked)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from codewell.imports import imports, staging
 from codewell.imports.first_rows import first_rows
 from codewell.imports.preview import CheckedRows, check, rules_of
 from codewell.infra.postgres.connection import Connection
+from codewell.infra.process.scratch import scratch_folder
 from codewell.infra.uuid7 import uuid7
 from schemas.events import ShortName
 from schemas.imports import FirstRows, Import, ImportOptions, Upload, UploadPreview
@@ -45,8 +45,8 @@ ConsoleContext = Annotated[Context, Depends(context)]
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="codewell-upload-") as directory:
-        yield Path(directory) / "file"
+    with scratch_folder() as folder:
+        yield folder / "file"
 
 
 @router.post("", status_code=201, form_limits=FORM_LIMITS)

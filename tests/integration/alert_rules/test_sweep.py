@@ -66,6 +66,28 @@ async def test_what_a_person_clears_stays_cleared_until_its_cause_is_gone(
     assert await sweep.look(connection) == Swept(1, 0)
 
 
+async def test_a_full_pool_and_a_later_end_are_good_however_near_their_thresholds(
+    connection: Connection, minters: Minters
+) -> None:
+    end = datetime.now(UTC) + timedelta(days=2)
+    rules = [{"kind": "pool_below", "codes": 80}, {"kind": "ends_within", "within": "P3D"}]
+    spring = (await program(connection, minters, pool_max=100, valid_until=end, alerts=rules)).id
+    sweep = Sweep()
+    assert await sweep.look(connection) == Swept(2, 0)
+    await fill.top_up(connection, minters, spring)
+    assert await sweep.look(connection) == Swept(0, 1)
+    await connection.execute("UPDATE block SET open = false")
+    assert await sweep.look(connection) == Swept(1, 0)
+
+    await alerts.clear_alerts(connection, spring, "ana")
+    await connection.execute("UPDATE block SET open = true")
+    await change(connection, valid_until=end + timedelta(days=2))
+    assert await sweep.look(connection) == Swept(0, 0)
+    await connection.execute("UPDATE block SET open = false")
+    await change(connection, valid_until=end)
+    assert await sweep.look(connection) == Swept(2, 0)
+
+
 async def test_each_rule_finds_its_figures_in_the_database(connection: Connection, minters: Minters) -> None:
     now = datetime.now(UTC)
     spring = (

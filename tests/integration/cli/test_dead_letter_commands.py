@@ -61,6 +61,13 @@ async def test_an_event_is_answered_once_its_cause_is_gone(site: Site, tmp_path:
             assert "value (1 bytes)\n00000000  ff " in shown
             (await caller.run("dlq", "show", "message-render:0:999")).is_refused("message-render:0:999", "dlq list")
             (await caller.spawn("dlq", "show", "0:999")).is_wrong_usage("message-render:0:17")
+            for step in ("replay", "purge"):
+                for named in (["--at", "message-render:0:999"], ["--at", str(first["at"]), "--at", "orders:99:0"]):
+                    said = await caller.run("dlq", step, *named, "--reason", "not_json", "--dry-run")
+                    said.is_refused(named[-1], "dlq list")
+                (await caller.run("dlq", step, "--at", "message-render:00:7")).is_wrong_usage("message-render:00:7")
+            said = await caller.run("dlq", "replay", "--at", str(first["at"]), "--dry-run")
+            assert said.out == "Would replay 1 event.\n", said
             table = (await caller.run("dlq", "list", "--reason", "not_json", "--topic", "message-render")).is_done().out
             assert len(table.splitlines()) == 2
             assert (await caller.run("dlq", "list", "--since", "2999-01-01T00:00:00Z")).out == "No dead letters.\n"

@@ -1,7 +1,9 @@
 """The console over HTTP: what it shows, its problems, and how it bears a database that goes away."""
 
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 from codewell.access import tokens
 from codewell.infra.postgres import watch
+from codewell.infra.process.scratch import scratch_folder
 from tests.support.database_proxy import door
 from tests.support.running import until
 from tests.support.sender_records import messages
@@ -48,6 +51,18 @@ async def test_stock_is_what_the_database_says(site: Site) -> None:
         "codes_max": 100,
         "pool_max": 50,
     }
+
+
+async def test_a_console_that_starts_removes_the_files_of_killed_ones(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder() as live:
+        left = live.with_name(f"{live.name}-left")
+        left.mkdir()
+        (left / "file").write_bytes(b"codes")
+        async with console(site):
+            assert list(tmp_path.iterdir()) == [live]
 
 
 async def test_health_readiness_and_metrics(site: Site) -> None:

@@ -100,6 +100,62 @@ async def test_an_attachment_is_made_once_for_a_key(consoles: Consoles, connecti
     assert await audit(connection) == []
 
 
+async def test_a_key_belongs_to_an_attachment_of_a_named_code_or_of_the_next(
+    consoles: Consoles, connection: Connection
+) -> None:
+    client = await stocked(consoles)
+    pooled = (await client.get("/programs/SPRING/codes")).json()["items"][-1]["code"]
+    following = (await post(client, "attach", "next", profile_id="p-1")).json()["code"]
+    for code in (following, "NEW-1"):
+        is_problem(await post(client, "attach", "next", profile_id="p-1", code=code), 422, "another request")
+    for key, code in (("new", "NEW-2"), ("pooled", pooled)):
+        first = await post(client, "attach", key, profile_id="p-1", code=code)
+        is_problem(await post(client, "attach", key, profile_id="p-1"), 422, "another request")
+        await post(client, "detach", code=code)
+        is_problem(await post(client, "attach", key, profile_id="p-1"), 422, "another request")
+        assert (await post(client, "attach", key, profile_id="p-1", code=code)).content == first.content
+    assert (await post(client, "attach", "next", profile_id="p-1")).json()["code"] == following
+    assert await audit(connection) == []
+
+
+async def test_a_key_belongs_to_a_named_code_also_where_each_profile_has_one_code(consoles: Consoles) -> None:
+    client = await stocked(consoles, reuse="profile")
+    named = await post(client, "attach", "named", profile_id="p-1", code="NEW-1")
+    assert (await post(client, "attach", "next", profile_id="p-1")).json()["code"] == "NEW-1"
+    is_problem(await post(client, "attach", "named", profile_id="p-1"), 422, "another request")
+    is_problem(await post(client, "attach", "next", profile_id="p-1", code="NEW-1"), 422, "another request")
+    assert (await post(client, "attach", "named", profile_id="p-1", code="NEW-1")).content == named.content
+    assert (await post(client, "attach", "next", profile_id="p-1")).json()["code"] == "NEW-1"
+
+
+async def test_a_refusal_of_a_named_code_is_stored_under_its_key(consoles: Consoles, connection: Connection) -> None:
+    client = await stocked(consoles)
+    first = await post(client, "attach", profile_id="p-1", code="NEW-1")
+    refused = await post(client, "attach", "k", profile_id="p-2", code="NEW-1")
+    is_problem(refused, 409, "NEW-1 is attached")
+    await post(client, "detach", code="NEW-1")
+    assert (await post(client, "attach", "k", profile_id="p-2", code="NEW-1")).json() == refused.json()
+    is_problem(await post(client, "attach", "k", profile_id="p-2", code="NEW-2"), 422, "another request")
+    assert (await post(client, "attach", "other", profile_id="p-2", code="NEW-1")).json()["code"] == "NEW-1"
+    assert first.status_code == 200
+    assert await connection.fetchval("SELECT count(*) FROM answer") == 2
+
+
+async def test_copies_of_a_named_attachment_have_one_answer(consoles: Consoles, connection: Connection) -> None:
+    client = await stocked(consoles)
+    secret = client.headers["authorization"].removeprefix("Bearer ")
+    clients = [client, await consoles.with_secret(secret, create_console(consoles.pool))]
+    await post(client, "attach", profile_id="p-0", code="NEW-0")
+    for n in range(10):
+        code = f"NEW-{n + 1}"
+        copies = (post(clients[m % 2], "attach", f"k-{n}", profile_id="p-1", code=code) for m in range(20))
+        answers = await asyncio.gather(*copies)
+        assert {one.status_code for one in answers} == {200}, [one.text for one in answers]
+        assert len({one.content for one in answers}) == 1
+    assert await connection.fetchval("SELECT count(*) FROM idempotency") == 0
+    assert await audit(connection) == []
+
+
 @pytest.mark.parametrize("step", ["activate", "detach"])
 async def test_a_step_is_answered_once_for_a_key(consoles: Consoles, step: str) -> None:
     client = await stocked(consoles)

@@ -107,6 +107,7 @@ async def test_each_group_sees_and_makes_its_own_alone(consoles: Consoles, admin
         ({"target": "ftp://example.com/"}, "must be a URL"),
         ({"kind": "email", "target": "https://example.com/"}, "one e-mail address"),
         ({"kind": "email", "target": "a@example.com> NOTIFY=NEVER <b@example.com"}, "one e-mail address"),
+        ({"kind": "email", "target": "=?utf-8?b?Ym9zcw==?=@example.com"}, "without encoded words"),
         ({"kind": "slack", "target": "https://hooks.slack.invalid/x", "types": ["code-attached"]}, "takes only"),
         ({"target": "https://example.com/", "types": []}, "types"),
     ],

@@ -5,6 +5,7 @@ import time
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from structlog.testing import capture_logs
 
 from codewell.client.exchange import OutgoingRequest
 from codewell.infra.kafka.topics import create_topics
@@ -108,8 +109,7 @@ async def test_a_topic_that_takes_no_such_answer_holds_nothing_up(site: Site) ->
     name = f"{site.prefix}small"
     usual = messages(20, "A")
     async with site.own_topic(name, 2):
-        small = ConfigResource(ConfigResourceType.TOPIC, name, configs={"max.message.bytes": "200"})
-        await site.admin.alter_configs([small])
+        await set_max_bytes(site, name, 200)
         refused = to(name, message("p-1", "A"))
         async with site.issuer(reply_topics=name):
             began = time.monotonic()
@@ -119,6 +119,35 @@ async def test_a_topic_that_takes_no_such_answer_holds_nothing_up(site: Site) ->
             await until_committed(site)
             [letter] = {one.value: one for one in await site.all_of("message-render.dlq")}.values()
             assert dict(letter.headers)["codewell_reason"] == b"reply_topic_refused"
+
+
+async def test_an_own_topic_that_takes_no_answers_is_waited_for_and_says_what_to_do(
+    site: Site,
+) -> None:
+    """Its answers are no dead letters: those of all requests would be."""
+    await site.program("A", 100)
+    name = f"{site.prefix}message-render.reply"
+    usual = messages(20, "A")
+    await set_max_bytes(site, name, 200)
+    with capture_logs() as logs:
+        async with site.issuer():
+            await site.publish(usual, 0)
+
+            async def waits() -> bool:
+                said = [str(entry.get("why")) for entry in logs if entry["event"] == "waiting"]
+                return any(name in one and "max.message.bytes to what codewell doctor says" in one for one in said)
+
+            await until(waits, "issuer that says why it waits")
+            await set_max_bytes(site, name, 1_048_576)
+            answered(usual, await site.came("message-render.reply", len(usual)))
+            await until_committed(site)
+    assert await site.all_of("message-render.dlq") == []
+    assert (await site.stock("A")).attached == len(usual)
+
+
+async def set_max_bytes(site: Site, topic: str, size: int) -> None:
+    small = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(size)})
+    await site.admin.alter_configs([small])
 
 
 async def test_a_topic_that_is_made_again_with_fewer_partitions(site: Site) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
@@ -36,6 +38,27 @@ async def ended(connection: Connection, webhook_id: int, count: int = 1) -> None
         return len(found) >= count and "waiting" not in found
 
     await until(all_ended, "end of the deliveries")
+
+
+async def test_an_attempt_that_was_never_made_is_not_counted(
+    connection: Connection, sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = secrets.active, []
+
+    async def failing(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) <= leases.ATTEMPTS_MAX:
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        return await real(*given)
+
+    monkeypatch.setattr(secrets, "active", failing)
+    async with remote_server(answering()) as server:
+        mine, _ = await subscribe(connection, server.url)
+        await publish(connection, event())
+        async with sending(timeout_s=0.1):
+            await ended(connection, mine.id)
+    [row] = await deliveries.page(connection, mine.id, None, 10)
+    assert (row.state, row.attempts, len(server.asked)) == ("delivered", 1, 1)
 
 
 async def test_each_subscriber_gets_what_the_reference_library_verifies(

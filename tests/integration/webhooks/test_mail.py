@@ -199,6 +199,9 @@ def test_a_mail_server_on_another_host_needs_tls_and_a_sender(monkeypatch: pytes
     monkeypatch.setenv("CODEWELL_SMTP_HOST", "mail.example.org")
     with pytest.raises(SettingsInvalid, match="CODEWELL_SMTP_FROM is not set"):
         read_settings(WebhookSettings)
+    monkeypatch.setenv("CODEWELL_SMTP_FROM", "=?utf-8?b?Ym9zcw==?=@example.org")
+    with pytest.raises(SettingsInvalid, match=r"CODEWELL_SMTP_FROM.*without encoded words"):
+        read_settings(WebhookSettings)
     monkeypatch.setenv("CODEWELL_SMTP_FROM", "codewell@example.org")
     assert read_settings(WebhookSettings).smtp_tls == "starttls"
     monkeypatch.setenv("CODEWELL_SMTP_TLS", "none")

@@ -17,8 +17,8 @@ FAILURES_MAX = 5
 def figures(**changed: Any) -> Figures:
     """A program in which all is well."""
     fine = Figures(
-        NOW, is_on=True, valid_from=None, valid_until=None, shared=False, is_filled=False, pooled=10_000, expiring=0,
-        failures=0, error=None, requests=Requests(0, {}), forecast=runs_out(None),
+        NOW, is_on=True, valid_from=None, valid_until=None, shared=False, is_filled=False, pool_max=100_000,
+        pooled=10_000, expiring=0, failures=0, error=None, requests=Requests(0, {}), forecast=runs_out(None),
     )  # fmt: skip
     return fine._replace(**changed)
 
@@ -52,10 +52,19 @@ CASES: list[tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], li
     ),
     ({"kind": "pool_below", "codes": 1}, [{"pooled": 0}], [], [{"pooled": 1}]),
     (
+        # Of a pool that is filled up to less than 1.5 times the threshold, what is half-way between them clears it.
+        {"kind": "pool_below", "codes": 80},
+        [{"pooled": 79, "is_filled": True, "pool_max": 100}, {"pooled": 79, "is_filled": True, "pool_max": 79}],
+        [{"pooled": 80, "is_filled": True, "pool_max": 100}, {"pooled": 89, "is_filled": True, "pool_max": 100},
+         {"pooled": 100, "is_filled": False, "pool_max": 100}, {"pooled": 118, "is_filled": True, "pool_max": 1_000}],
+        [{"pooled": 90, "is_filled": True, "pool_max": 100}, {"pooled": 80, "is_filled": True, "pool_max": 80},
+         {"pooled": 119, "is_filled": True, "pool_max": 1_000}],
+    ),
+    (
         {"kind": "ends_within", "within": "P2D"},
         [{"valid_until": NOW + DAY}, {"valid_until": NOW + DAY, "valid_from": NOW - 3 * DAY}],
-        [{"valid_until": NOW + 2.5 * DAY}],
-        [{"valid_until": NOW + 3 * DAY}, {}, {"valid_until": NOW + DAY, "valid_from": NOW - DAY},
+        [],
+        [{"valid_until": NOW + 2.1 * DAY}, {}, {"valid_until": NOW + DAY, "valid_from": NOW - DAY},
          {"valid_until": NOW - DAY, "is_on": False}],
     ),
     (
