@@ -462,6 +462,67 @@ async def test_a_change_beside_claims_and_steps_deadlocks_with_none(
     assert await audit(connection) == []
 
 
+@pytest.mark.parametrize("change", [EXTEND, VOID])
+async def test_codes_that_are_given_while_a_chunk_waits_for_their_block_are_changed(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters,
+    change: NewChange,
+) -> None:  # fmt: skip
+    codes = await stocked(connection, minters, 10, 5, 5)
+    await given(claims, 3)
+    change_id = await begin(codes, change)
+    async with connections.acquire() as own:
+        # As a claim that is being decided.
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
+        changing = asyncio.ensure_future(finish(own, change_id))
+        await until_waiting(connection)
+        await bystander.execute("""
+            WITH taken AS (
+                UPDATE block SET next = next + 2, attached = attached + 2
+                WHERE size = 10 OR first = (SELECT max(first) FROM block) RETURNING id, next
+            )
+            INSERT INTO answer (request_id, ordinal, program_id, block_id, position, profile_id, code, answered_at)
+            SELECT gen_random_uuid(), 0, $1, t.id, t.next - n, 'p-9', 'C-' || t.id || n, now()
+            FROM taken t, generate_series(1, 2) n
+            """, codes.program_id)  # fmt: skip
+        await bystander.execute("COMMIT")
+        done = await changing
+
+    assert (done.changed, done.done) == (20, 20)
+    if change.void:
+        assert await stock(connection) == (0, 0, 20)
+    else:
+        assert {expires_at for _, expires_at in (await everything(codes)).values()} == {LATER}
+    assert (await undone(codes, done)).restored == 20
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("state", ["pooled", None])
+async def test_codes_that_a_split_moves_while_a_chunk_waits_for_their_block_are_changed(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, state: Any
+) -> None:
+    codes = await stocked(connection, minters, 10, 5)
+    change_id = await begin(codes, VOID, ChangeFilter(state=state))
+    async with connections.acquire() as own:
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
+        changing = asyncio.ensure_future(finish(own, change_id))
+        await until_waiting(connection)
+        await bystander.execute(
+            """
+            WITH cut AS (UPDATE block SET size = size - 2 RETURNING *)
+            INSERT INTO block (program_id, kind, version, first, size, expires_at, origin, created_at)
+            SELECT program_id, kind, version, first + size, 2, expires_at, origin, created_at FROM cut
+            """
+        )
+        await bystander.execute("COMMIT")
+        done = await changing
+
+    assert (done.changed, await stock(connection)) == (15, (0, 0, 15))
+    assert (await undone(codes, done)).restored == 15
+    assert await audit(connection) == []
+
+
 async def test_a_shared_code_is_found_by_each_profile_that_got_it(
     connection: Connection, claims: Claims, minters: Minters
 ) -> None:
