@@ -17,8 +17,10 @@ from codewell.issuing.decision import Decision
 from codewell.issuing.model import AssignmentKey, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import wait_for_deciding
 from codewell.profiles.forgetting import forget
 from codewell.redemption import till
+from codewell.returns import attempts
 from codewell.returns.attempts import keep_others
 from codewell.returns.settle import Settled
 from schemas.changes import ChangeFilter
@@ -99,6 +101,41 @@ async def test_i1_a_code_that_is_being_given_again_does_not_come_back(
     assert row.code not in await codes_of_others(others, 3)
     # The profile keeps it for its next requests too.
     assert (await claims.attach(later[1:])).rows[later[1].id][0].code == row.code
+    assert await audit(connection) == []
+
+
+async def test_a_code_whose_quarantine_another_worker_ends_stays_its_profiles(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    spring = await program(connection, minters, reuse="profile", returns="reuse", **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+    first, again, later = (message("SPRING", profile_id="p-1") for _ in range(3))
+    code = (await claims.attach([first])).rows[first.id][0].code
+    await settle(connection, receipt(first, "permanent"))
+    await connection.execute(OVER)
+    of_others: list[str] = []
+
+    async def wait_longer(own: Connection) -> None:
+        await wait_for_deciding(own)
+        monkeypatch.setattr(attempts, "wait_for_deciding", wait_for_deciding)
+        async with connections.acquire() as other:
+            of_others.extend(outcome for _, outcome in await RETURNS.end_quarantines(other, 10))
+
+    async with connections.acquire() as own:
+        async with being_decided(claims, again, connection, bystander) as deciding:
+            monkeypatch.setattr(attempts, "wait_for_deciding", wait_longer)
+            ending = asyncio.ensure_future(RETURNS.end_quarantines(own, 10))
+
+            async def is_let_go() -> bool:
+                held: int = await connection.fetchval("SELECT count(*) FROM holding")
+                return held == 0
+
+            await until(is_let_go, "code that its profile would not get again")
+        assert (await deciding).rows[again.id][0].code == code
+        assert (await ending, of_others) == ([], ["kept"])
+
+    assert (await claims.attach([later])).rows[later.id][0].code == code
     assert await audit(connection) == []
 
 
