@@ -377,6 +377,31 @@ async def test_a_list_block_that_reservations_have_split_since_is_restored_whole
     assert await audit(connection) == []
 
 
+async def test_what_a_split_makes_while_an_undo_waits_is_reserved_or_restored(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes = await stocked(connection, minters, 2, 10, codes_max=12, pool_max=12)
+    change = await done(codes, EXTEND)
+    await given(claims, 2)
+    await bulk.undo(connection, change.id, PERSON)
+    async with connections.acquire() as own, connections.acquire() as other:
+        await bystander.execute("BEGIN; SELECT FROM block WHERE size = 2 FOR NO KEY UPDATE")
+        undoing = asyncio.ensure_future(finish(own, change.id))
+        await until_waiting(connection)
+        await reserved_and_released(codes, 5)
+        await given(claims, 5)
+        async with other.transaction():
+            wanted = ReservationRequest(campaign_id="spring", count=5, until=datetime.now(UTC) + timedelta(days=1))
+            await reservations.reserve(other, minters, codes.program_id, wanted)
+            await bystander.execute("COMMIT")
+            await until_waiting(connection)
+        await undoing
+
+    blocks = await connection.fetch("SELECT open, reserved_open, expires_at FROM block ORDER BY id")
+    assert [tuple(row) for row in blocks] == [(False, False, None), (False, False, None), (False, True, LATER)]
+    assert await audit(connection) == []
+
+
 async def reserved_and_released(codes: ProgramCodes, count: int) -> None:
     wanted = ReservationRequest(campaign_id="spring", count=count, until=datetime.now(UTC) + timedelta(days=1))
     made = await reservations.reserve(codes.connection, codes.minters, codes.program_id, wanted)
