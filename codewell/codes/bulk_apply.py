@@ -23,7 +23,7 @@ from codewell.codes.bulk_attached import (
     find_of_profile,
     look_again,
 )
-from codewell.codes.bulk_blocks import change_pooled, following, keep_blocks, lock_blocks
+from codewell.codes.bulk_blocks import change_pooled, following, is_for, keep_blocks, lock_blocks
 from codewell.codes.bulk_undo import undo_chunk
 from codewell.codes.locks import lock_codes
 from codewell.codes.lookup import CodePlace, place_in
@@ -114,6 +114,34 @@ async def _plan(connection: Connection, change: asyncpg.Record) -> _Plan:
     return _Plan(blocks[: here + 1], found, found[-1].place, False)
 
 
+async def _as_locked(
+    connection: Connection, change: asyncpg.Record, plan: _Plan, locked: Sequence[asyncpg.Record]
+) -> _Plan:
+    """The plan up to the first code of its blocks that it would miss, as they changed before they were locked.
+
+    That is one that a request got since the look, and has what its block had before the change; or one that a split
+    moved to another block. The next chunk begins with it. To lock it now, after its block, could deadlock.
+    """
+    now = {block["id"]: block for block in locked}
+    changed = [(block, now[block["id"]]) for block in plan.blocks if block["id"] in now]
+    ends = [
+        place_in(was, block["size"] - 1) for was, block in changed
+        if was["kind"] == "range" and block["size"] < was["size"]
+    ]  # fmt: skip
+    given = [was for was, block in changed if block["taken"] > was["taken"] and is_for(change, block)]
+    if given and change["code_state"] is None:
+        after = CodePlace(change["listed"], change["major"], change["minor"])
+        known = {one.key for one in plan.found}
+        found = await find_attached(connection, change, given, after, len(known) + 1)
+        ends += [one.place._replace(minor=one.place.minor - 1) for one in found if one.key not in known]
+    end = min(ends, default=plan.after)
+    if end >= plan.after:
+        return plan
+    following_one = end._replace(minor=end.minor + 1)
+    blocks = [block for block in plan.blocks if place_in(block, 0) <= following_one]
+    return _Plan(blocks, [one for one in plan.found if one.place <= end], end, False)
+
+
 async def _apply(connection: Connection, change: asyncpg.Record, plan: _Plan) -> int:
     """Change what the plan says, and return how many codes."""
     wanted = sorted(one.key for one in plan.found if one.outcome is None)
@@ -122,6 +150,9 @@ async def _apply(connection: Connection, change: asyncpg.Record, plan: _Plan) ->
         await keep_blocks(connection, (key[0] for key in wanted))
     of_pool = set() if change["code_state"] == "attached" else {block["id"] for block in plan.blocks}
     locked = await lock_blocks(connection, of_pool | ({key[0] for key in wanted} if change["void"] else set()))
+    plan = await _as_locked(connection, change, plan, locked)
+    of_pool &= {block["id"] for block in plan.blocks}
+    wanted = sorted(one.key for one in plan.found if one.outcome is None)
     items = change["items"]
     pooled = await change_pooled(connection, change, [one for one in locked if one["id"] in of_pool], items)
     items += pooled.items

@@ -11,7 +11,7 @@ from codewell.pool.block_rules import POOLED, UNEXPIRED
 
 # Blocks of a change with codes to look at, after a place; those that were made later than the change began are none.
 _OF_CHANGE: Final = f"""
-    b.id, b.kind, b.version, b.first, b.size FROM block b
+    b.id, b.kind, b.version, b.first, b.size, next + holes AS taken FROM block b
     WHERE program_id = $1 AND (b.attached > 0 OR {POOLED} > 0) AND created_at <= $4
       AND ($5::uuid IS NULL OR import_id = $5)
     """.strip()
@@ -26,7 +26,7 @@ _LISTS: Final = f"""
 # Nothing changes any more in a block whose answers have left.
 _LOCK: Final = f"""
     SELECT id, size, CASE WHEN archived_until IS NULL THEN {POOLED} ELSE 0 END AS pooled, expires_at,
-           NOT {UNEXPIRED} AS over, reservation_id IS NOT NULL AS reserved
+           NOT {UNEXPIRED} AS over, reservation_id IS NOT NULL AS reserved, next + holes AS taken
     FROM block WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
     """  # noqa: S608  constants
 # A block whose codes had expired may have been closed for that.
@@ -91,7 +91,7 @@ async def change_pooled(
     wanted = [block for block in locked if block["pooled"] > 0 and _passes(change, block)]
     # A reservation has promised them until a time.
     kept = [block for block in wanted if block["reserved"]]
-    done = [block for block in wanted if block not in kept and (change["void"] or _differs(change, block))]
+    done = [block for block in wanted if is_for(change, block)]
     ids = [block["id"] for block in done]
     if ids and change["void"]:
         await connection.execute(_VOID, ids)
@@ -100,6 +100,11 @@ async def change_pooled(
     outcomes = ["changed"] * len(done) + ["reserved"] * len(kept)
     await _list(connection, change, [*done, *kept], outcomes, number)
     return PooledChanged(_codes(wanted), _codes(done), _codes(kept), len(outcomes))
+
+
+def is_for(change: asyncpg.Record, block: asyncpg.Record) -> bool:
+    """Whether the change is for the pooled codes of this locked block, if it has any."""
+    return not block["reserved"] and _passes(change, block) and (change["void"] or _differs(change, block))
 
 
 async def _list(

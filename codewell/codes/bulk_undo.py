@@ -1,5 +1,6 @@
 """One chunk of the undo of a change of many codes: it restores what is still as the change left it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -128,10 +129,7 @@ async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[in
     if change["void"]:
         await connection.execute(_LOCK_IMPORTS, change["id"], *span)
     await lock_codes(connection, [(row["block_id"], row["position"]) for row in rows if row["position"] is not None])
-    blocks = {row["id"] for row in await connection.fetch(_SPANS, change["id"], *span)}
-    if change["void"]:
-        blocks |= {row["block_id"] for row in rows}
-    await lock_blocks(connection, blocks)
+    await _lock_blocks(connection, change, rows, span)
     items = 0
     if change["void"]:
         done = await connection.fetch(_UNVOID_BLOCKS, change["id"], *span)
@@ -144,3 +142,16 @@ async def undo_chunk(connection: Connection, change: asyncpg.Record) -> tuple[in
     is_last = len(rows) < ITEMS_MAX
     await connection.execute(_ADVANCE, change["id"], span[1], restored, items, is_last)
     return restored, not is_last
+
+
+async def _lock_blocks(
+    connection: Connection, change: asyncpg.Record, rows: Sequence[asyncpg.Record], span: tuple[int, int]
+) -> None:
+    """Lock the blocks that these rows of the list are about, and what was split off them until they were locked."""
+    locked: set[int] = set()
+    blocks = {row["block_id"] for row in rows} if change["void"] else set()
+    # Those that are split off have later ids, so all are locked in the order of their ids.
+    while more := blocks | ({row["id"] for row in await connection.fetch(_SPANS, change["id"], *span)} - locked):
+        await lock_blocks(connection, more)
+        locked |= more
+        blocks = set()

@@ -13,7 +13,7 @@ from codewell.codes import lookup, typed
 from codewell.codes.lookup import CodeFacts, LocatedCode
 from codewell.codes.program_codes import ProgramCodes
 from codewell.codes.state import code_state_reason
-from codewell.errors import CodeUnknown, ProgramRefused
+from codewell.errors import CodeUnknown, ProgramRefused, StackUnavailable
 from codewell.infra.postgres.connection import Connection
 
 _LOCK_STATE: Final = """
@@ -77,10 +77,12 @@ class CodeMoved(Exception):
     """The code has moved to another block since it was located. Try again."""
 
 
-async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
+async def detach(codes: ProgramCodes, code: str, *, let_go: bool = False) -> CodeFacts:
     """Return an attached code to the pool in a block of its own. The profile loses it; any later request may get it.
 
-    Raises CodeUnknown, and ProgramRefused when the code is pooled, held, used, expired, deleted or shared.
+    With `let_go` its assignment has gone before, so that no request gives the profile the code again; raises
+    StackUnavailable if it has one all the same. Raises CodeUnknown, and ProgramRefused when the code is pooled, held,
+    used, expired, deleted or shared.
     """
     async with locked_code(codes, code) as locked:
         if locked.facts.state == "attached" and locked.facts.uses:
@@ -96,7 +98,9 @@ async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
         # The expiry of an attached code may count from its attachment. In the pool the block's holds, unless changed.
         own = await _is_changed(codes.connection, locked.at)
         expires_at = locked.facts.expires_at if own else locked.at.block["expires_at"]
-        await _move_out(codes, locked, expires_at, locked.facts.fields)
+        was_assigned = await _move_out(codes, locked, expires_at, locked.facts.fields)
+        if was_assigned and let_go:
+            raise StackUnavailable(f"A request may be giving {code} to its profile again: try again in a moment.")
     return await _found(codes, locked.facts.code)
 
 
@@ -205,15 +209,16 @@ async def _lock(codes: ProgramCodes, given: str) -> LockedCode:
     return LockedCode(now, facts, name)
 
 
-async def _move_out(codes: ProgramCodes, locked: LockedCode, expires_at: datetime | None, fields: str | None) -> None:
-    """Move the code to a block of its own, as a pooled code."""
+async def _move_out(codes: ProgramCodes, locked: LockedCode, expires_at: datetime | None, fields: str | None) -> bool:
+    """Move the code to a block of its own, as a pooled code. Returns whether a profile would have got it again."""
     at = locked.at
     own = await codes.connection.fetchval(_OWN_BLOCK, codes.program_id, expires_at, fields, at.block["created_at"])
     moved = "returned_at = statement_timestamp(), moved_to = $4, hole = hole OR $3"
     await _mark(codes.connection, at, moved, not locked.is_attached, own)
     await codes.connection.execute(_MOVE_COUNT, at.block["id"], int(locked.is_attached), 0)
-    await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
+    deleted = await codes.connection.execute(_DELETE_ASSIGNMENT, *_assignment_key(codes.program_id, locked))
     await codes.connection.execute(_MOVE_TEXT, own, codes.program_id, locked.facts.code)
+    return bool(deleted != "DELETE 0")
 
 
 async def _mark(connection: Connection, at: LocatedCode, what: str, *values: object) -> None:

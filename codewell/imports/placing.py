@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from codewell.codes.locks import lock_blocks
 from codewell.imports.candidates import NO_ATTRIBUTES, BlockAttributes, Candidate, UsualCandidates, texts_of
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import copy_codes
@@ -28,9 +29,11 @@ _NEW_BLOCKS: Final = f"INSERT INTO block ({_COLUMNS}) SELECT {_VALUES}"
 _DRAWN_BLOCKS: Final = f"INSERT INTO block (id, {_COLUMNS}) OVERRIDING SYSTEM VALUE SELECT b.id, {_VALUES}"
 
 # A block that claims have emptied meanwhile is closed, and stays closed; a reservation may have taken codes out of it.
+# The codes that come after a change of many codes have no part in it: not in the block's new expiry, nor in its undo.
 _GROW: Final = """
     UPDATE block SET size = g.size + g.more FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS g (id, size, more)
-    WHERE block.id = g.id AND block.size = g.size AND open
+    WHERE block.id = g.id AND block.size = g.size AND open AND NOT EXISTS (
+        SELECT FROM bulk_change_item i WHERE i.block_id = block.id AND i.position IS NULL)
     """
 
 
@@ -108,7 +111,11 @@ async def copy_texts(connection: Connection, program_id: int, runs: Sequence[Blo
 async def grow_blocks(connection: Connection, runs: Sequence[BlockRun]) -> None:
     """Let blocks that are not new have the texts that were stored after their last. Raises BlockChanged."""
     more = [(*run.at, len(run.candidates)) for run in runs if run.at is not None and run.at.position]
-    if more and await connection.execute(_GROW, *map(list, zip(*more, strict=True))) != f"UPDATE {len(more)}":
+    if not more:
+        return
+    # The next statement sees what a change that held them has done.
+    await lock_blocks(connection, (id_ for id_, _, _ in more))
+    if await connection.execute(_GROW, *map(list, zip(*more, strict=True))) != f"UPDATE {len(more)}":
         raise BlockChanged
 
 

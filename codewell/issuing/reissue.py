@@ -72,7 +72,7 @@ class Reissued(NamedTuple):
 
 
 class NoCodeYet(StackUnavailable):
-    """The pool is empty or locked, and may have a code in a moment. Nothing was done."""
+    """The pool is empty or locked, and may have a code in a moment, or the old code has just left. Nothing was done."""
 
 
 async def until_there_is_a_code(attempt: Callable[[bool], Awaitable[T]], demand: Callable[[], Awaitable[None]]) -> T:
@@ -99,8 +99,9 @@ async def reissue(
     """Delete the attached or expired code and attach the next one of the pool to its profile, or do nothing.
 
     All in one transaction. `request_id` is that of the new code's answer. Moves the profile's assignment, if any,
-    to the new code, and writes an audit entry. Raises NoCodeYet unless it `is_last`; CodeUnknown; ProgramRefused when
-    the code is pooled, activated, deleted or shared, was reissued too often, or the program has no code to give.
+    to the new code, and writes an audit entry. Raises NoCodeYet, hardly ever if it `is_last`; CodeUnknown;
+    ProgramRefused when the code is pooled, activated, deleted or shared, was reissued too often, or the program has no
+    code to give.
     """
     async with codes.connection.transaction():
         await hold_deciding_lock(codes.connection)
@@ -112,6 +113,9 @@ async def _reissue(
 ) -> Reissued:
     code = await _code_of(codes, wanted.profile_id) if wanted.code is None else wanted.code
     async with lifecycle.locked_code(codes, code) as old:
+        if wanted.code is None and old.facts.profile_id != wanted.profile_id:
+            # It came back, and may be another profile's by now.
+            raise NoCodeYet("The profile has just lost its code: try again in a moment.")
         await lifecycle.refuse_shared(codes, old)
         number, reissues_max = await _check(codes, old, wanted)
         row = await _attach_next(codes, old, wanted, request_id, is_last=is_last)

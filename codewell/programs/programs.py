@@ -82,8 +82,8 @@ async def update(
     template is guessable or too small for the codes that may still be made, and ProgramRefused for a program that does
     not exist or is removed, a change of the name or of the kind of source, a maximum below the number of codes that
     the program has had, a shared code that would no longer be shared, fallbacks that it may not have, or another
-    revision. Raises StackUnavailable if requests are decided without a pause while the code would no longer be shared.
-    Call it outside of a transaction.
+    revision. Raises StackUnavailable if requests are decided without a pause while the code would no longer be shared,
+    or codes would no longer be given again. Call it outside of a transaction.
     """
     if changes.keys().isdisjoint({"source", "codes_max", "match"}):
         return await _update(connection, minters, name, changes, guesses_per_s, None, actor, revisions)
@@ -159,8 +159,8 @@ async def _change(
             await used_up.apply_limit(connection, present.id, present.uses)
         if actor is not None:
             await audit_log.record(connection, actor, "program.update", name, changed=sorted(changes))
-        if present.shared and not settings.shared:
-            # Claims that read the program before may be giving the shared code.
+        if (present.shared and not settings.shared) or (present.reuse != "request" and settings.reuse == "request"):
+            # Claims that read the program before may be giving the shared code, or codes again.
             await hold_exclusively(connection)
             check_change(present, settings, await _lock_program(connection, name))
     return present, settings

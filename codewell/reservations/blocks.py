@@ -14,11 +14,11 @@ from codewell.pool.block_rules import POOLED, TAKEN_BACK, UNEXPIRED
 _ROUNDS_MAX: Final = 5
 
 # Blocks of the pool with at least $2 codes together that live until $3, the first to expire first. They are locked by
-# id, as `codewell.codes.locks` does, so that nothing deadlocks.
+# id, as `codewell.codes.locks` does, so that nothing deadlocks. Their expiry may have changed until then.
 _PICK: Final = f"""
     WITH picked AS MATERIALIZED (
         SELECT id, kind, size, next, {POOLED} AS pooled, expires_at FROM block
-        WHERE open AND id IN (
+        WHERE open AND (expires_at IS NULL OR expires_at > $3) AND id IN (
             SELECT id FROM (
                 SELECT id, sum({POOLED}) OVER (ORDER BY expires_at, id) - {POOLED} AS before FROM block
                 WHERE program_id = $1 AND open AND (expires_at IS NULL OR expires_at > $3) AND NOT {TAKEN_BACK}

@@ -1,7 +1,8 @@
 """A code that a person takes from its profile, while requests may give the profile the same code again.
 
 As with receipts (`attempts`): a request may have read the assignment, and not have stored yet that it gives the code
-again. So the assignment goes first, and what is being decided by then is awaited; then the code goes back to the pool.
+again. So the assignment goes first, and what is being decided by then is awaited; then the code goes back to the pool,
+unless it has got an assignment meanwhile.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -11,21 +12,27 @@ from typing import Final
 import asyncpg
 
 from codewell.codes import lifecycle
+from codewell.codes.lookup import CodeFacts
 from codewell.codes.program_codes import ProgramCodes
 from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
-from codewell.profiles.deciding_lock import wait_for_deciding
+from codewell.profiles.deciding_lock import hold_deciding_lock, wait_for_deciding
 from codewell.returns.attempts import keep_others, let_go
 
-_REUSES: Final = "SELECT reuse <> 'request' AND NOT shared FROM program WHERE id = $1"
+# Assignments stay where the program reuses codes no longer. A request may have read one before, or reuse codes later.
+_REUSES: Final = """
+    SELECT NOT shared AND (reuse <> 'request' OR EXISTS (
+        SELECT FROM holding h WHERE h.program_id = program.id AND h.profile_id <> ''))
+    FROM program WHERE id = $1
+    """
 
 
 @asynccontextmanager
 async def letting_go(
     connections: Callable[[], AbstractAsyncContextManager[Connection]], minters: Minters, program_id: int, code: str
 ) -> AsyncIterator[None]:
-    """Run the with-block, which detaches the code, once no request that is being decided gives it to its profile again.
+    """Run the with-block, which calls `detach`, once no request that is being decided gives the profile the code again.
 
     `connections` opens one, outside of a transaction. A code that stays, as it may not be detached, keeps its
     assignment. Raises nothing against the code: what detaches it does.
@@ -37,7 +44,14 @@ async def letting_go(
     finally:
         if gone:
             async with connections() as connection, connection.transaction():
+                # It copies ids of profiles.
+                await hold_deciding_lock(connection)
                 await keep_others(connection, gone, ())
+
+
+async def detach(codes: ProgramCodes, code: str) -> CodeFacts:
+    """As `lifecycle.detach`, within `letting_go`."""
+    return await lifecycle.detach(codes, code, let_go=True)
 
 
 async def _let_go(codes: ProgramCodes, code: str) -> list[asyncpg.Record]:

@@ -235,6 +235,8 @@ class Returns:
         await hold_deciding_lock(connection)
         due = list(set(await queries.due(connection, limit)))
         if not due:
+            # Another worker has ended them, or is about to: it does not know which assignments they had.
+            await keep_others(connection, attempt.let_go, ())
             return []
         batch = ReceiptBatch(await queries.requests(connection, due), await queries.receipts(connection, due))
         await batch.read_programs(connection)

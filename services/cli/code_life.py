@@ -87,10 +87,9 @@ def attach(program: str, profile: str, text: str | None, request_id: UUID | None
 @json_option
 def detach(program: str, text: str, as_json: bool) -> None:
     """Return CODE of PROGRAM to the pool for another profile."""
-    from codewell.codes import lifecycle
-    from codewell.returns.detaching import letting_go
+    from codewell.returns import detaching
 
-    show(done_once(program, text, "detach", lifecycle.detach, around=letting_go), as_json)
+    show(done_once(program, text, "detach", detaching.detach, around=detaching.letting_go), as_json)
 
 
 @click.command()

@@ -22,7 +22,7 @@ from codewell.infra.uuid7 import uuid7
 from codewell.issuing import manual
 from codewell.issuing.model import AnswerRow
 from codewell.reasons import ProblemReason
-from codewell.returns.detaching import letting_go
+from codewell.returns import detaching
 from codewell.usage.usage_key import Outcome
 from schemas.api import Attach, AttachAnswer, Code, CodeChanges, CodeOnly
 from schemas.events import ShortName
@@ -149,7 +149,7 @@ async def detach_code(
 ) -> Response:
     """Return an attached code to the pool for another profile."""
     return await _apply_step(
-        here, caller, idempotency, name, wanted.code, lifecycle.detach, "code.detach", "returned", _letting_go
+        here, caller, idempotency, name, wanted.code, detaching.detach, "code.detach", "returned", _letting_go
     )
 
 
@@ -226,7 +226,7 @@ async def _apply_step(
 async def _letting_go(here: Context, idempotency: Idempotency, program_id: int, code: str) -> AsyncIterator[None]:
     """Its profile may be getting the code again. A repeated request does nothing to the profile that has it by now."""
     if await idempotency.stored() is None:
-        async with letting_go(here.pool.acquire, here.minters, program_id, code):
+        async with detaching.letting_go(here.pool.acquire, here.minters, program_id, code):
             yield
     else:
         yield

@@ -377,6 +377,31 @@ async def test_a_list_block_that_reservations_have_split_since_is_restored_whole
     assert await audit(connection) == []
 
 
+async def test_what_a_split_makes_while_an_undo_waits_is_reserved_or_restored(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters
+) -> None:
+    codes = await stocked(connection, minters, 2, 10, codes_max=12, pool_max=12)
+    change = await done(codes, EXTEND)
+    await given(claims, 2)
+    await bulk.undo(connection, change.id, PERSON)
+    async with connections.acquire() as own, connections.acquire() as other:
+        await bystander.execute("BEGIN; SELECT FROM block WHERE size = 2 FOR NO KEY UPDATE")
+        undoing = asyncio.ensure_future(finish(own, change.id))
+        await until_waiting(connection)
+        await reserved_and_released(codes, 5)
+        await given(claims, 5)
+        async with other.transaction():
+            wanted = ReservationRequest(campaign_id="spring", count=5, until=datetime.now(UTC) + timedelta(days=1))
+            await reservations.reserve(other, minters, codes.program_id, wanted)
+            await bystander.execute("COMMIT")
+            await until_waiting(connection)
+        await undoing
+
+    blocks = await connection.fetch("SELECT open, reserved_open, expires_at FROM block ORDER BY id")
+    assert [tuple(row) for row in blocks] == [(False, False, None), (False, False, None), (False, True, LATER)]
+    assert await audit(connection) == []
+
+
 async def reserved_and_released(codes: ProgramCodes, count: int) -> None:
     wanted = ReservationRequest(campaign_id="spring", count=count, until=datetime.now(UTC) + timedelta(days=1))
     made = await reservations.reserve(codes.connection, codes.minters, codes.program_id, wanted)
@@ -459,6 +484,67 @@ async def test_a_change_beside_claims_and_steps_deadlocks_with_none(
 
     change = await bulk.get(connection, change_id)
     assert change.state == "done"
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("change", [EXTEND, VOID])
+async def test_codes_that_are_given_while_a_chunk_waits_for_their_block_are_changed(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters,
+    change: NewChange,
+) -> None:  # fmt: skip
+    codes = await stocked(connection, minters, 10, 5, 5)
+    await given(claims, 3)
+    change_id = await begin(codes, change)
+    async with connections.acquire() as own:
+        # As a claim that is being decided.
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
+        changing = asyncio.ensure_future(finish(own, change_id))
+        await until_waiting(connection)
+        await bystander.execute("""
+            WITH taken AS (
+                UPDATE block SET next = next + 2, attached = attached + 2
+                WHERE size = 10 OR first = (SELECT max(first) FROM block) RETURNING id, next
+            )
+            INSERT INTO answer (request_id, ordinal, program_id, block_id, position, profile_id, code, answered_at)
+            SELECT gen_random_uuid(), 0, $1, t.id, t.next - n, 'p-9', 'C-' || t.id || n, now()
+            FROM taken t, generate_series(1, 2) n
+            """, codes.program_id)  # fmt: skip
+        await bystander.execute("COMMIT")
+        done = await changing
+
+    assert (done.changed, done.done) == (20, 20)
+    if change.void:
+        assert await stock(connection) == (0, 0, 20)
+    else:
+        assert {expires_at for _, expires_at in (await everything(codes)).values()} == {LATER}
+    assert (await undone(codes, done)).restored == 20
+    assert await audit(connection) == []
+
+
+@pytest.mark.parametrize("state", ["pooled", None])
+async def test_codes_that_a_split_moves_while_a_chunk_waits_for_their_block_are_changed(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters, state: Any
+) -> None:
+    codes = await stocked(connection, minters, 10, 5)
+    change_id = await begin(codes, VOID, ChangeFilter(state=state))
+    async with connections.acquire() as own:
+        await bystander.execute("BEGIN")
+        await bystander.execute("SELECT FROM block FOR NO KEY UPDATE")
+        changing = asyncio.ensure_future(finish(own, change_id))
+        await until_waiting(connection)
+        await bystander.execute(
+            """
+            WITH cut AS (UPDATE block SET size = size - 2 RETURNING *)
+            INSERT INTO block (program_id, kind, version, first, size, expires_at, origin, created_at)
+            SELECT program_id, kind, version, first + size, 2, expires_at, origin, created_at FROM cut
+            """
+        )
+        await bystander.execute("COMMIT")
+        done = await changing
+
+    assert (done.changed, await stock(connection)) == (15, (0, 0, 15))
+    assert (await undone(codes, done)).restored == 15
     assert await audit(connection) == []
 
 

@@ -128,6 +128,30 @@ async def test_a_profile_stands_for_its_one_living_code(
     assert [await state(codes, code) for code in (first, new, third)] == ["activated", "attached", "attached"]
 
 
+async def test_a_code_that_another_profile_has_got_meanwhile_stays_that_ones(
+    connection: Connection, bystander: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = await stocked(connection, minters, 1)
+    code = await given(claims)
+    code_of = reissue._code_of
+
+    async def slowly(own: ProgramCodes, profile_id: str | None) -> str:
+        found = await code_of(own, profile_id)
+        monkeypatch.setattr(reissue, "_code_of", code_of)
+        await lifecycle.detach(ProgramCodes(bystander, minters, codes.program_id), found)
+        assert await given(claims, "p-2") == code
+        await generate(bystander, minters, codes.program_id, 1, None)
+        return found
+
+    monkeypatch.setattr(reissue, "_code_of", slowly)
+    with pytest.raises(NoCodeYet):
+        await done(codes, None, "p-1", is_last=False)
+    await refused(codes, "profile_has_no_code", None, "p-1")
+
+    assert await state(codes, code) == "attached"
+    assert await audit(connection) == []
+
+
 async def test_what_can_not_be_reissued(connection: Connection, claims: Claims, minters: Minters) -> None:
     codes = await stocked(connection, minters)
     code = await given(claims)

@@ -361,3 +361,23 @@ async def test_expired_reserved_codes_are_not_left_and_do_not_come_back(
     await reservations.release(connection, spring.id, mine.id)
     assert await connection.fetchval("SELECT count(*) FROM block WHERE open") == 1
     assert await audit(connection) == []
+
+
+async def test_codes_whose_expiry_changes_meanwhile_are_not_reserved(
+    connections: Pool, connection: Connection, bystander: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, codes_max=10, pool_max=10, **OFF)
+    await fill.generate(connection, minters, spring.id, 6, None)
+    await fill.generate(connection, minters, spring.id, 4, None)
+    until = datetime.now(UTC) + timedelta(days=5)
+    sent = wanted(10, until=until, send_at=until - timedelta(hours=1), partial=True)
+    await bystander.execute("BEGIN; UPDATE block SET expires_at = now() + interval '1 day' WHERE size = 6")
+    async with connections.acquire() as own:
+        reserving = asyncio.ensure_future(reservations.reserve(own, minters, spring.id, sent))
+        await until_waiting(connection)
+        await bystander.execute("COMMIT")
+        made = await reserving
+
+    assert (made.reserved, made.left, made.shortfall) == (4, 4, 6)
+    assert await connection.fetch("SELECT size FROM block WHERE reservation_id IS NOT NULL") == [(4,)]
+    assert await audit(connection) == []

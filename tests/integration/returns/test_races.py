@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from codewell.audit.promises import audit
-from codewell.codes import bulk_apply, lifecycle
+from codewell.codes import bulk_apply
 from codewell.codes.program_codes import ProgramCodes
 from codewell.infra.postgres.connection import Connection, Pool
 from codewell.issuing import claim_queries
@@ -17,10 +17,11 @@ from codewell.issuing.decision import Decision
 from codewell.issuing.model import AssignmentKey, Request
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
+from codewell.profiles.deciding_lock import wait_for_deciding
 from codewell.profiles.forgetting import forget
 from codewell.redemption import till
+from codewell.returns import attempts
 from codewell.returns.attempts import keep_others
-from codewell.returns.detaching import letting_go
 from codewell.returns.settle import Settled
 from schemas.changes import ChangeFilter
 from schemas.reports import ReceiptKind
@@ -103,53 +104,39 @@ async def test_i1_a_code_that_is_being_given_again_does_not_come_back(
     assert await audit(connection) == []
 
 
-async def test_i1_a_code_that_is_being_given_again_is_detached_after_that(
-    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, others: Claims, minters: Minters
-) -> None:
-    spring = await program(connection, minters, reuse="profile", **OFF)
-    await generate(connection, minters, spring.id, 1, None)
-    first, again, later, other = (message("SPRING", profile_id=f"p-{of}") for of in (1, 1, 1, 2))
-    code = (await claims.attach([first])).rows[first.id][0].code or ""
+async def test_a_code_whose_quarantine_another_worker_ends_stays_its_profiles(
+    connections: Pool, connection: Connection, bystander: Connection, claims: Claims, minters: Minters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    spring = await program(connection, minters, reuse="profile", returns="reuse", **OFF)
+    await generate(connection, minters, spring.id, 3, None)
+    first, again, later = (message("SPRING", profile_id="p-1") for _ in range(3))
+    code = (await claims.attach([first])).rows[first.id][0].code
+    await settle(connection, receipt(first, "permanent"))
+    await connection.execute(OVER)
+    of_others: list[str] = []
 
-    async def detached() -> None:
-        async with letting_go(connections.acquire, minters, spring.id, code), connections.acquire() as own:
-            await lifecycle.detach(ProgramCodes(own, minters, spring.id), code)
+    async def wait_longer(own: Connection) -> None:
+        await wait_for_deciding(own)
+        monkeypatch.setattr(attempts, "wait_for_deciding", wait_for_deciding)
+        async with connections.acquire() as other:
+            of_others.extend(outcome for _, outcome in await RETURNS.end_quarantines(other, 10))
 
-    async with being_decided(claims, again, connection, bystander) as deciding:
-        detaching = asyncio.ensure_future(detached())
-        await until_awaited(connection, detaching)
-        # Nobody may have the code while a request may give it to its profile again.
-        assert (await others.attach([other])).rows[other.id][0].code is None
-    assert (await deciding).rows[again.id][0].code == code
-    await detaching
-    assert (await others.attach([later])).rows[later.id][0][5:9] == (False, False, "p-1", code)
-    assert await audit(connection) == []
+    async with connections.acquire() as own:
+        async with being_decided(claims, again, connection, bystander) as deciding:
+            monkeypatch.setattr(attempts, "wait_for_deciding", wait_longer)
+            ending = asyncio.ensure_future(RETURNS.end_quarantines(own, 10))
 
+            async def is_let_go() -> bool:
+                held: int = await connection.fetchval("SELECT count(*) FROM holding")
+                return held == 0
 
-async def test_a_code_that_may_not_be_detached_stays_its_profiles(
-    connections: Pool, connection: Connection, claims: Claims, minters: Minters
-) -> None:
-    spring = await program(connection, minters, reuse="profile", **OFF)
-    await generate(connection, minters, spring.id, 2, None)
-    first, later = message("SPRING", profile_id="p-1"), message("SPRING", profile_id="p-1")
-    code = (await claims.attach([first])).rows[first.id][0].code or ""
-
-    async with letting_go(connections.acquire, minters, spring.id, code):
-        assert await connection.fetchval("SELECT count(*) FROM holding") == 0
-        await till.activate(ProgramCodes(connection, minters, spring.id), code)
+            await until(is_let_go, "code that its profile would not get again")
+        assert (await deciding).rows[again.id][0].code == code
+        assert (await ending, of_others) == ([], ["kept"])
 
     assert (await claims.attach([later])).rows[later.id][0].code == code
     assert await audit(connection) == []
-
-
-async def until_awaited(connection: Connection, work: "asyncio.Future[None]") -> None:
-    async def waits() -> bool:
-        looks: int = await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%FROM pg_locks%' AND pid <> pg_backend_pid()"
-        )
-        return looks > 0 or work.done()
-
-    await until(waits, "worker that waits for what is being decided")
 
 
 async def test_a_code_that_stays_is_not_kept_for_a_profile_that_was_forgotten_meanwhile(
