@@ -19,13 +19,7 @@ _OPTIONS: Final = {
     "shm_size": "shm-size",
     "user": "user",
 }
-_LISTS: Final = {
-    "tmpfs": "tmpfs",
-    "volumes": "volume",
-    "cap_drop": "cap-drop",
-    "cap_add": "cap-add",
-    "security_opt": "security-opt",
-}
+_LISTS: Final = {"tmpfs": "tmpfs", "cap_drop": "cap-drop", "cap_add": "cap-add", "security_opt": "security-opt"}
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -48,6 +42,8 @@ def options(service: Mapping[str, Any]) -> Iterator[str]:
     for name, option in _LISTS.items():
         for value in service.get(name, ()):
             yield f"--{option}={value}"
+    # Those with a name are the caller's to make.
+    yield from (f"--volume={place}" for place in service.get("volumes", ()) if ":" not in place)
     log = service["logging"]
     yield f"--log-driver={log['driver']}"
     for name, value in log.get("options", {}).items():
