@@ -1,7 +1,11 @@
 """Command groups: `codewell` itself, and groups that import a command once it is asked for."""
 
+import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -63,7 +67,15 @@ class Commands(ApartGroup):
             if error.errno not in DISK_ERRORS:
                 raise
             what = "the output" if error.filename is None else printable(str(error.filename))
+            if error.filename is None:
+                _drop_output()
             raise click.ClickException(
                 f"Cannot write {what} ({error.strerror}): free disk space, or choose another place. What the command "
                 "has changed stays."
             ) from error
+
+
+def _drop_output() -> None:
+    """Send to nowhere what standard output has not written: its end would fail once more, with a status of its own."""
+    with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -132,5 +132,7 @@ async def test_told_to_stop_while_it_waits_for_answers(monkeypatch: pytest.Monke
     monkeypatch.setenv("CODEWELL_HOME", str(tmp_path))
     monkeypatch.setattr(demo_module, "stack", stack)
     monkeypatch.setattr(demo_module, "_make_program", wait)
+    # It is of the whole process.
+    monkeypatch.setattr(demo_module, "configure", lambda *_: None)
     await asyncio.wait_for(demo_module.demonstrate(1, 0, False, stop, told.append), 5)
     assert told == []

@@ -149,8 +149,10 @@ async def test_a_number_that_is_too_large(stack: Caller) -> None:
 
 async def test_a_full_disk_under_the_output(stack: Caller) -> None:
     words = ("/bin/sh", "-c", 'exec "$@" > /dev/full', "sh", *CODEWELL, "program", "list")
-    said = await run_to_end(*words, env=environment(**stack.variables), cwd=stack.folder)
-    said.is_refused("Cannot write the output (No space left on device)")
+    for unbuffered in ("", "1"):
+        env = environment(**stack.variables, PYTHONUNBUFFERED=unbuffered)
+        said = await run_to_end(*words, env=env, cwd=stack.folder)
+        said.is_refused("Cannot write the output (No space left on device)")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
