@@ -69,9 +69,7 @@ def main(path: str, sheet: str, columns_max: str, takes_first: str = "") -> None
         _refuse("The workbook cannot be read: save it again, or as CSV.")
 
 
-def _write(
-    book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool
-) -> None:  # fmt: skip
+def _write(book: Any, package: "_Package", wanted: str, columns_max: int, *, takes_first: bool) -> None:
     hidden = [one.name for one in book.sheets_metadata if not _is_visible(one)]
     name, has_noted = _chosen(book, package, wanted, columns_max, takes_first=takes_first)
     found = book.get_sheet_by_name(name)

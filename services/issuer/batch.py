@@ -6,6 +6,7 @@ import time
 import traceback
 from collections import Counter as CountOf
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -17,8 +18,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
 
 from codewell.errors import StackUnavailable
-from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Pool, outage_reason
-from codewell.infra.process.lifecycle import backoff_delays
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, Pool
 from codewell.infra.telemetry.health import Health
 from codewell.infra.telemetry.metrics import BatchHistogram
 from codewell.issuing.answer_runs import AnyRun, RefusedRun
@@ -28,7 +28,7 @@ from codewell.issuing.model import Request
 from codewell.issuing.waits import Wait
 from services.issuer.batch_publisher import ANSWERS, REFUSALS, BatchPublisher
 from services.issuer.decode import Decoder
-from services.issuer.part_sizes import TOO_SLOW_ERRORS, PartSizes
+from services.issuer.part_sizes import PartSizes
 from services.issuer.received_request import PlainRequest, ReceivedRequest
 from services.issuer.traces import BatchTrace
 from services.issuer.unreadable_record import UnreadableRecord
@@ -130,27 +130,13 @@ class BatchProcessor:
 
     async def decide(self, batch: DecodedBatch[ReceivedRequest]) -> ClaimResult | None:
         """Decide the requests of a batch; retries while the database is unavailable. None when stopped meanwhile."""
-        left = [received.request for received in batch.received]
-        claimed: ClaimResult | None = None
+        requests = [received.request for received in batch.received]
         started = time.monotonic()
-        async for _ in backoff_delays(self._stop):
-            try:
-                while left or claimed is None:
-                    self._health.heartbeat(self._name)
-                    part = left[: self._sizes.most]
-                    decided = await self._decide_each(part)
-                    claimed = decided if claimed is None else claimed.joined(decided)
-                    del left[: len(part)]
-            except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
-                self._health.set_waiting(f"postgres ({self._name})", outage_reason(error))
-                if isinstance(error, TOO_SLOW_ERRORS):
-                    self._sizes.were_too_many(len(part))
-            else:
-                self._sizes.batch_decided()
-                self._health.set_ready(f"postgres ({self._name})")
-                CLAIM_SECONDS.observe(time.monotonic() - started)
-                return claimed
-        return None
+        parts = await self._sizes.decide(requests, self._decide_each, self._name, self._health, self._stop)
+        if parts is None:
+            return None
+        CLAIM_SECONDS.observe(time.monotonic() - started)
+        return reduce(ClaimResult.joined, parts or [ClaimResult({}, {}, [], {}, {})])
 
     async def answer(
         self,

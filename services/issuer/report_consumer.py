@@ -7,6 +7,8 @@ rebalances and lost connections, and commits no offset past a record without an 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Final
 
 import asyncpg
@@ -15,7 +17,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from codewell.infra.kafka import clients, lag
-from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Pool, outage_reason
+from codewell.infra.postgres.connection import Pool
 from codewell.infra.process.failpoints import Failpoint, reach
 from codewell.infra.process.lifecycle import backoff_delays
 from codewell.infra.telemetry.health import Health
@@ -30,7 +32,7 @@ from services.issuer.batch import (
 from services.issuer.batch_publisher import BatchPublisher
 from services.issuer.offsets import OffsetCommitter
 from services.issuer.output_topics import OutputTopics
-from services.issuer.part_sizes import TOO_SLOW_ERRORS, PartSizes
+from services.issuer.part_sizes import PartSizes
 from services.issuer.prefetcher import FetchedPartition, Prefetcher
 from services.issuer.rebalance import RebalanceListener
 from services.issuer.report_events import ReportDecoder, ReportedEvent
@@ -200,24 +202,10 @@ class ReportConsumer:
 
     async def _settle(self, events: Sequence[ReportedEvent]) -> dict[int, Outcome | UnreadableRecord] | None:
         """Settle a batch; retries while the database is unavailable. None when stopped meanwhile."""
-        left = list(enumerate(events))
-        settled: dict[int, Outcome | UnreadableRecord] = {}
-        async for _ in backoff_delays(self._stop):
-            try:
-                while left:
-                    self._health.heartbeat(self._name)
-                    part = left[: self._sizes.most]
-                    settled |= await self._settle_each(part)
-                    del left[: len(part)]
-            except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
-                self._health.set_waiting(f"postgres ({self._name})", outage_reason(error))
-                if isinstance(error, TOO_SLOW_ERRORS):
-                    self._sizes.were_too_many(len(part))
-            else:
-                self._sizes.batch_decided()
-                self._health.set_ready(f"postgres ({self._name})")
-                return settled
-        return None
+        parts = await self._sizes.decide(
+            list(enumerate(events)), self._settle_each, self._name, self._health, self._stop
+        )
+        return None if parts is None else reduce(or_, parts, {})
 
     async def _settle_each(self, events: Sequence[tuple[int, ReportedEvent]]) -> dict[int, Outcome | UnreadableRecord]:
         """Settle the batch in one transaction. Where one report makes it fail, isolate it by bisection."""

@@ -39,14 +39,19 @@ async def first_of(site: Site, topic: str, number: int) -> ConsumerRecord:
         await consumer.stop()
 
 
-async def test_an_epoch_after_the_retention_of_all_records_is_above_those_before(site: Site, claims_of: Claims) -> None:
-    """Readers take no event that is not above the last one that they have seen."""
-    topic = site.prefix + topics.CODE_LIFECYCLE
+async def published(site: Site, claims_of: Claims) -> str:
+    """The stream's topic, to which a worker has published what a program and its requests did."""
     await site.program("SPRING", 60)
     async with worker(site):
         await until_ready(site)
         await attach(claims_of, 5)
         await caught_up(site)
+    return site.prefix + topics.CODE_LIFECYCLE
+
+
+async def test_an_epoch_after_the_retention_of_all_records_is_above_those_before(site: Site, claims_of: Claims) -> None:
+    """Readers take no event that is not above the last one that they have seen."""
+    topic = await published(site, claims_of)
     seen = [sequences(some)[-1] for some in await records(site)]
     assert await drop_slot(site.postgres_url)
     async with admin_of(site) as admin:
@@ -60,12 +65,7 @@ async def test_an_epoch_after_the_retention_of_all_records_is_above_those_before
 
 
 async def test_a_topic_that_was_made_anew_begins_with_an_epoch(site: Site, claims_of: Claims) -> None:
-    topic = site.prefix + topics.CODE_LIFECYCLE
-    await site.program("SPRING", 60)
-    async with worker(site):
-        await until_ready(site)
-        await attach(claims_of, 5)
-        await caught_up(site)
+    topic = await published(site, claims_of)
     async with admin_of(site) as admin:
         await admin.delete_topics([topic])
 
