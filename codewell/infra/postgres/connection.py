@@ -91,11 +91,27 @@ class Pool(asyncpg.Pool):
             raise TimeoutError("no connection could be had in time") from error
         try:
             yield opened
-        except (TimeoutError, asyncpg.ReadOnlySQLTransactionError):
-            await self.expire_connections()
+        except BaseException as error:
+            if isinstance(error, (TimeoutError, asyncpg.ReadOnlySQLTransactionError)):
+                await self.expire_connections()
+            await asyncio.shield(self._end_statement_and_release(opened))
             raise
+        await self.release(opened)
+
+    async def _end_statement_and_release(self, broken_off: Connection) -> None:
+        """End the transaction that asyncpg leaves open when a statement breaks off after it was prepared.
+
+        asyncpg does not know of it and would not roll it back. The connection's next user would see an old now(), or
+        could not begin a transaction with an isolation level.
+        """
+        try:
+            # As any query that is sent as text does.
+            await broken_off.execute("SELECT")
+        except (asyncpg.PostgresError, *UNAVAILABLE_ERRORS):
+            # In a transaction that failed, which the release rolls back; or lost, or used by another task.
+            pass
         finally:
-            await self.release(opened)
+            await self.release(broken_off)
 
 
 async def _skip_reset(_: Connection) -> None:
