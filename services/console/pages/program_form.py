@@ -68,7 +68,10 @@ def taken_over(known: Mapping[str, str], form: Form, steps: Iterable[str]) -> Fi
             if name in _CHECKS:
                 fields[name] = "on" if form.is_on(name) else ""
             elif form.is_on(name):
-                fields[name] = ", ".join(form.texts(name)) if name == "groups" else form.text(name)
+                text = ", ".join(form.texts(name)) if name == "groups" else form.text(name)
+                # Spaces around a text are not a person's change.
+                if name not in known or text != known[name].strip():
+                    fields[name] = text
         if step == "settings":
             fields = {name: value for name, value in fields.items() if not _ROW.fullmatch(name)}
             fields |= {name: value for name, value in form.items() if _ROW.fullmatch(name)}

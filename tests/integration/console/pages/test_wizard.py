@@ -348,6 +348,16 @@ async def test_pages_keep_every_setting(consoles: Consoles, client: httpx.AsyncC
     assert {k: v for k, v in cloned.items() if k not in own} == {k: v for k, v in made.items() if k not in own}
 
 
+async def test_a_form_that_is_sent_as_it_came_changes_nothing(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    lines = settings(title=" Spring ", description="First line\nsecond line ")
+    assert (await (await consoles.client("admin")).post("/programs", json=lines)).status_code == 201
+    form = form_of((await client.get("/programs/SPRING/edit")).text, "/programs/SPRING/edit")
+    filled = form.filled(go="review").items()
+    as_browsers_send = {name: [value.replace("\n", "\r\n") for value in values] for name, values in filled}
+    answer = await client.post(form.action, data=as_browsers_send)
+    assert "Nothing is changed" in (await client.get(answer.headers["location"])).text
+
+
 async def test_uses_are_asked_told_and_changed(consoles: Consoles, client: httpx.AsyncClient) -> None:
     api = await consoles.client("admin")
     await api.post("/programs", json=settings())
