@@ -18,6 +18,8 @@ export function guardForms() {
   };
   // A page that comes back from the browser's cache may be sent again.
   window.addEventListener("pageshow", release);
+  // So may a form whose sending was stopped, by Escape for example: its key keeps that from doing a thing twice.
+  globalThis.navigation?.addEventListener("navigateerror", release);
   window.addEventListener("beforeunload", (event) => {
     if (![...changed].some((form) => form.isConnected)) return;
     event.preventDefault();
