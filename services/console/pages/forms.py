@@ -18,10 +18,12 @@ class Form:
 
     def __init__(self, data: FormData) -> None:
         # Browsers send the end of a line as CR LF, also of a text that they were given with LF alone.
-        self._data = FormData([
-            (name, given.replace("\r\n", "\n") if isinstance(given, str) else given)
-            for name, given in data.multi_items()
-        ])
+        self._data = FormData(
+            [
+                (name, given.replace("\r\n", "\n") if isinstance(given, str) else given)
+                for name, given in data.multi_items()
+            ]
+        )
 
     def text(self, name: str) -> str:
         """The field's text; "" when it is not there."""
