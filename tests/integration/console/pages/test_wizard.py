@@ -107,7 +107,7 @@ async def test_faults_stand_at_their_fields_and_above(client: httpx.AsyncClient)
     answer, page = await sent(client, form_of(page.text, "/programs/new"), "create", codes_max="many", ttl="x")
     assert answer.status_code == 422
     assert re.search(r'id="codes_max-error".*?Must be a whole number', page.text, re.DOTALL)
-    assert 'id="ttl-error"' in page.text
+    assert re.search(r'id="ttl-error".*?Give a whole number', page.text, re.DOTALL)
     answer, page = await sent(client, form_of(page.text, "/programs/new"), "create", codes_max="10", ttl="")
     assert answer.status_code == 422
     assert re.search(r'id="allow_guessable-error".*?can be guessed', page.text, re.DOTALL)
@@ -442,6 +442,27 @@ async def test_a_refused_change_stands_at_its_field(consoles: Consoles, client: 
     assert answer.status_code == 422
     assert re.search(r'id="codes_max-error".*?has had 20 codes', page.text, re.DOTALL)
     is_problem(await api.patch("/programs/SPRING", json={"codes_max": 10, "pool_max": 10}), 409)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"codes_max": "500", "pool_max": "501"},
+         "“Pool size” must not be more than “The maximum number of promo codes”."),
+        ({"valid_from": "2099-01-01", "valid_to": "2098-01-01"}, "“Valid from” must be before “Valid until”."),
+        ({"ttl": "1,5"}, "Give a whole number, such as 30."),
+        ({"ttl": "0"}, "Must be more than 0 seconds."),
+    ],
+)  # fmt: skip
+async def test_faults_name_settings_as_the_form_does(
+    consoles: Consoles, client: httpx.AsyncClient, given: dict[str, str], told: str
+) -> None:
+    await (await consoles.client("admin")).post("/programs", json=settings())
+    _, page = await sent(
+        client, form_of((await client.get("/programs/SPRING/edit")).text, "/programs/SPRING/edit"), **given
+    )
+    assert page.status_code == 422
+    assert told in page.text
 
 
 async def test_a_remote_service_is_tried_before_there_is_a_program(consoles: Consoles) -> None:
