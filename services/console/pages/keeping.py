@@ -31,7 +31,8 @@ async def go_and_sign_in(visit: Visit) -> Response:
 async def _keep(visit: Visit) -> str | None:
     request = visit.request
     is_form = request.headers.get("content-type", "").startswith(_FORM) and is_own_path(visit.address)
-    if visit.is_partial or not is_form:
+    is_by_script = visit.is_partial or request.headers.get("sec-fetch-mode", "navigate") != "navigate"
+    if is_by_script or not is_form:
         # What scripts post is no form of a person, and what comes with files is too large.
         return None
     try:

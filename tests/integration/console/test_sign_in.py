@@ -191,7 +191,9 @@ async def test_a_form_waits_for_half_an_hour(pages: Consoles, connection: Connec
     assert "more" not in (await browser.get("/sign-in/continue")).text
 
 
-async def test_nothing_is_kept_of_strangers_nor_of_other_sites(pages: Consoles, connection: Connection) -> None:
+async def test_nothing_is_kept_of_strangers_nor_of_scripts_and_other_sites(
+    pages: Consoles, connection: Connection
+) -> None:
     stranger = await pages.anonymous_browser()
     await stranger.post("/taking", data=FORM)
     stranger.cookies.set("codewell", "of-nobody")
@@ -200,6 +202,7 @@ async def test_nothing_is_kept_of_strangers_nor_of_other_sites(pages: Consoles, 
     browser, _ = await signed_in(pages)
     await age(connection, "last_seen_at", 481)
     await browser.post("/taking", data=FORM, headers={"Sec-Fetch-Site": "cross-site"})
+    await browser.post("/taking", data=FORM, headers={"Sec-Fetch-Mode": "cors"})
     await browser.post("/taking", files={"file": ("a.csv", b"x")})
     await browser.post("/taking", data={"title": "x" * 300_000})
     assert await connection.fetchval("SELECT count(*) FROM kept_form") == 0
