@@ -120,7 +120,11 @@ class FieldMistake(NamedTuple):
 
 def field_mistakes(errors: Iterable[Mapping[str, Any]]) -> Iterator[FieldMistake]:
     """All invalid fields in the entries of `ValidationError.errors()`; an empty path is the whole value."""
+    errors = list(errors)
     for one in errors:
+        # Entries that are invalid are not counted, so a list may be called too short for them.
+        if one["type"] == "too_short" and any(_is_inside(other["loc"], one["loc"]) for other in errors):
+            continue
         path = path_of(one["loc"])
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, Contradictions):
@@ -129,6 +133,10 @@ def field_mistakes(errors: Iterable[Mapping[str, Any]]) -> Iterator[FieldMistake
             yield FieldMistake(path, f"its name {words_of(one)}")
         else:
             yield FieldMistake(path, words_of(one))
+
+
+def _is_inside(loc: Sequence[str | int], whole: Sequence[str | int]) -> bool:
+    return len(loc) > len(whole) and loc[: len(whole)] == whole
 
 
 def place_of(loc: Sequence[str | int]) -> str:

@@ -10,7 +10,7 @@ from schemas.email_address import EmailAddress
 from schemas.events import ShortName
 from schemas.moments import StartMoment
 from schemas.service_url import ServiceUrl
-from schemas.strict_model import StrictModel
+from schemas.strict_model import Contradictions, StrictModel
 
 EndpointKind = Literal["webhook", "slack", "email"]
 AlertEventType = Literal["alert-raised", "alert-cleared"]
@@ -72,8 +72,14 @@ class NewWebhook(StrictModel):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> "NewWebhook":
-        check_target(self.kind, self.target)
-        check_types(self.kind, self.types)
+        found = []
+        for field, check in (("target", check_target), ("types", check_types)):
+            try:
+                check(self.kind, getattr(self, field))
+            except ValueError as error:
+                found.append((field, str(error)))
+        if found:
+            raise Contradictions(found)
         return self
 
 

@@ -44,7 +44,7 @@ class Sender(NamedTuple):
 
 
 class KeptForm(NamedTuple):
-    """The path that a form was posted to, and its fields in their order."""
+    """The path that a form was posted to, with its query, and its fields in their order."""
 
     path: str
     fields: list[tuple[str, str]]

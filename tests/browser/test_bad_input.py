@@ -1,11 +1,12 @@
 """What goes wrong while marketers work: sessions that end, colleagues, wrong files, a database that is away."""
 
+import asyncio
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
-from playwright.async_api import Dialog, Page, expect
+from playwright.async_api import Dialog, Page, Route, expect
 
 from codewell.access import tokens
 from tests.browser.conftest import House
@@ -120,6 +121,23 @@ async def test_what_is_typed_is_not_lost_to_another_form_of_the_page_without_a_q
     await press(page, "Generate")
     await page.get_by_text("One code is made").wait_for()
     assert asked == ["beforeunload"] * 3
+
+
+async def test_a_form_whose_sending_was_stopped_can_be_sent_again(house: House, visitor: Browser) -> None:
+    await house.site.program("STOPPED")
+    page = await visitor.open("/programs/STOPPED/edit")
+    posted = asyncio.Semaphore(0)
+
+    async def never(_route: Route) -> None:
+        posted.release()
+
+    await page.route(lambda url: url.endswith("/STOPPED/edit"), never)
+    for _ in range(2):
+        # A page that is being left answers no more questions, so it presses the button by itself.
+        await page.evaluate("setTimeout(() => document.querySelector('form[data-draft] .primary').click(), 50)")
+        await asyncio.wait_for(posted.acquire(), 10)
+        stopping = await page.context.new_cdp_session(page)
+        await stopping.send("Page.stopLoading")
 
 
 async def test_a_program_that_is_removed_while_its_page_is_open_says_so(house: House, visitor: Browser) -> None:

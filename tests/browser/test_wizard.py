@@ -1,5 +1,6 @@
 """Creating and changing a program in a browser: by the keyboard alone, with hints while one types."""
 
+import asyncio
 import re
 
 import pytest
@@ -76,6 +77,10 @@ async def test_a_session_that_ends_in_the_middle_loses_nothing(
     await expect(page.locator("#saved")).to_have_text("The draft is saved.")
     await browser.site.database.execute("UPDATE session SET ends_at = now()")
     await page.get_by_label("Template name").fill("Spring sale of all")
+    await expect(page.locator("#saved")).to_contain_text("not saved")
+    page.once("dialog", lambda dialog: asyncio.ensure_future(dialog.dismiss()))
+    async with page.expect_event("dialog"):
+        await page.evaluate("setTimeout(() => location.assign('/programs'), 50)")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_label("API token").fill(token)
     await page.get_by_role("button", name="Sign in", exact=True).click()

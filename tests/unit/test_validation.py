@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 
 from codewell.imports.settings import ImportSettings
 from codewell.infra.config.settings import WorkerSettings
-from codewell.validation import mistake, words_of
+from codewell.validation import field_mistakes, mistake, words_of
 from schemas import api, events, imports, patterns, profile, program, remote, remote_tests, templates
 from services.console.settings import ConsoleSettings
 from services.generator.settings import GeneratorSettings
@@ -186,6 +186,18 @@ def _patterns(schema: object) -> Iterator[str]:
 )  # fmt: skip
 def test_the_place_and_what_to_do(model: type[BaseModel], value: object, said: str) -> None:
     assert said in [mistake(one, "The body") for one in mistakes(model, value)]
+
+
+@pytest.mark.parametrize(
+    ("profiles", "paths"),
+    [(["x" * 300], [("profiles", "0")]), ([], [("profiles",)]), (["a", "\x07"], [("profiles", "1")])],
+)
+def test_a_list_is_not_called_too_short_for_its_invalid_entries(
+    profiles: list[str], paths: list[tuple[str, ...]]
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        api.Generate.model_validate({"profiles": profiles})
+    assert [one.path for one in field_mistakes(refused.value.errors())] == paths
 
 
 def test_the_models_are_there() -> None:

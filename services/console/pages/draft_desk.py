@@ -18,8 +18,8 @@ from services.console.pages import program_form
 from services.console.pages.api_calls import Api, ApiRefusal, part
 from services.console.pages.draft_words import reason_in_words, summary
 from services.console.pages.forms import Form
-from services.console.pages.program_form import Fields, mistakes, sentence, settings_of
-from services.console.pages.program_labels import label_of, labels
+from services.console.pages.program_form import Fields, mistakes, settings_of
+from services.console.pages.program_labels import label_of, labels, sentence
 from services.console.pages.uses_words import refunds
 from services.console.pages.visit import Visit
 from services.console.pages.words import _

@@ -14,8 +14,8 @@ from schemas.program import (
     TemplateSource,
 )
 from schemas.uses import Uses
-from services.console.pages.program_form import FIELD_OF, rows_of
-from services.console.pages.program_labels import label_of
+from services.console.pages.program_form import rows_of
+from services.console.pages.program_labels import FIELD_OF, label_of
 from services.console.pages.uses_words import refund_in_words, uses_in_sentences, uses_in_words
 from services.console.pages.words import _
 

@@ -33,6 +33,11 @@ _ASSUMES: Final[dict[Assumption, str]] = {
 }
 
 
+def cause_in_words(cause: str) -> str:
+    """Why it runs out, and what to do."""
+    return {str(one): words for one, words in _CAUSES.items()}.get(cause, cause)
+
+
 @dataclass(frozen=True)
 class RunsOutWords:
     """A forecast in words. `soon`: when it runs out at high demand, if that is sooner."""

@@ -17,7 +17,13 @@ class Form:
     """The fields of a posted form, as texts without spaces around them."""
 
     def __init__(self, data: FormData) -> None:
-        self._data = data
+        # Browsers send the end of a line as CR LF, also of a text that they were given with LF alone.
+        self._data = FormData(
+            [
+                (name, given.replace("\r\n", "\n") if isinstance(given, str) else given)
+                for name, given in data.multi_items()
+            ]
+        )
 
     def text(self, name: str) -> str:
         """The field's text; "" when it is not there."""

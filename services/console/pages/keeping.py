@@ -30,8 +30,9 @@ async def go_and_sign_in(visit: Visit) -> Response:
 
 async def _keep(visit: Visit) -> str | None:
     request = visit.request
-    is_form = request.headers.get("content-type", "").startswith(_FORM) and is_own_path(request.url.path)
-    if visit.is_partial or not is_form:
+    is_form = request.headers.get("content-type", "").startswith(_FORM) and is_own_path(visit.address)
+    is_by_script = visit.is_partial or request.headers.get("sec-fetch-mode", "navigate") != "navigate"
+    if is_by_script or not is_form:
         # What scripts post is no form of a person, and what comes with files is too large.
         return None
     try:
@@ -40,7 +41,7 @@ async def _keep(visit: Visit) -> str | None:
             return None
         form = await forms.read_form(request)
         async with visit.here.pool.acquire() as connection:
-            return await kept_forms.keep(connection, sender, request.url.path, form.items())
+            return await kept_forms.keep(connection, sender, visit.address, form.items())
     except (HTTPException, *AWAY):
         # The sign-in is needed anyway, and will say what is wrong.
         return None

@@ -15,6 +15,8 @@ from schemas.program import FALLBACK_REASONS, Program, ProgramSettings
 from schemas.uses import uses_default
 from services.console.pages.forms import Form
 from services.console.pages.numbers import whole_number
+from services.console.pages.program_labels import FIELD_OF, sentence
+from services.console.pages.words import _
 
 Fields = dict[str, str]
 
@@ -30,11 +32,6 @@ OF_STEP: Final[Mapping[str, tuple[str, ...]]] = {
         "match", "reissues_max", "retention", "retention_unit", "uses_per_code", "uses_per_profile", "holder_only",
         "refund", "alerts", "allow_guessable", "active",
     ),
-}  # fmt: skip
-# The first field of a setting, where it has another name.
-FIELD_OF: Final = {
-    "valid_until": "valid_to", "min_life_at_attach": "min_life", "fallback_after": "fallback_wait",
-    "fallback_on": f"fallback_{FALLBACK_REASONS[0]}", "uses": "uses_per_code",
 }  # fmt: skip
 UNITS: Final = {"days": timedelta(days=1), "hours": timedelta(hours=1), "minutes": timedelta(minutes=1),
                 "seconds": timedelta(seconds=1)}  # fmt: skip
@@ -68,7 +65,10 @@ def taken_over(known: Mapping[str, str], form: Form, steps: Iterable[str]) -> Fi
             if name in _CHECKS:
                 fields[name] = "on" if form.is_on(name) else ""
             elif form.is_on(name):
-                fields[name] = ", ".join(form.texts(name)) if name == "groups" else form.text(name)
+                text = ", ".join(form.texts(name)) if name == "groups" else form.text(name)
+                # Spaces around a text are not a person's change.
+                if name not in known or text != known[name].strip():
+                    fields[name] = text
         if step == "settings":
             fields = {name: value for name, value in fields.items() if not _ROW.fullmatch(name)}
             fields |= {name: value for name, value in form.items() if _ROW.fullmatch(name)}
@@ -177,7 +177,7 @@ def mistakes(fields: Mapping[str, str], steps: Sequence[str] = STEPS) -> dict[st
         ProgramSettings.model_validate({name: value for name, value in settings.items() if value is not None})
     except ValidationError as error:
         found = {field_of("/".join(one.path), fields): one.words for one in field_mistakes(error.errors())}
-        return {name: sentence(words) for name, words in found.items() if step_of(name) in steps}
+        return {name: _asked(name, words, fields) for name, words in found.items() if step_of(name) in steps}
     return {}
 
 
@@ -201,9 +201,10 @@ def step_of(field: str) -> str:
     return next((step for step, names in OF_STEP.items() if field in names), "settings")
 
 
-def sentence(words: str) -> str:
-    """Words that follow a field's name, as a sentence of their own."""
-    return words if words.endswith(".") else f"{words[:1].upper()}{words[1:]}."
+def _asked(name: str, words: str, fields: Mapping[str, str]) -> str:
+    """What is wrong with a field, in terms of what it asks for: an amount, and its unit beside it."""
+    is_amount = f"{name}_unit" in OF_STEP["settings"] and isinstance(_number(fields.get(name, "")), str)
+    return _("Give a whole number, such as 30.") if is_amount else sentence(words)
 
 
 def _numbers(fields: Mapping[str, str]) -> list[int]:

@@ -1,7 +1,18 @@
 """The labels of the form of a program."""
 
+import re
+from typing import Final
+
 from schemas.program import FALLBACK_REASONS
 from services.console.pages.words import _
+
+# The first field of a setting, where it has another name.
+FIELD_OF: Final = {
+    "valid_until": "valid_to", "min_life_at_attach": "min_life", "fallback_after": "fallback_wait",
+    "fallback_on": f"fallback_{FALLBACK_REASONS[0]}", "uses": "uses_per_code",
+}  # fmt: skip
+# In the sentences of the API.
+_SETTING: Final = re.compile(r"\b(?:[a-z]+(?:_[a-z]+)+|ttl)\b")
 
 
 def labels() -> dict[str, str]:
@@ -49,3 +60,14 @@ def labels() -> dict[str, str]:
 def label_of(field: str) -> str:
     """The label of a field, also of a row of custom fields."""
     return labels().get("fields" if field.startswith("field_") else field, "")
+
+
+def sentence(words: str) -> str:
+    """Words that follow a field's name, as a sentence of their own. Settings in them stand by their labels."""
+    words = _SETTING.sub(lambda found: _label(found[0]), words)
+    return words if words.endswith(".") else f"{words[:1].upper()}{words[1:]}."
+
+
+def _label(setting: str) -> str:
+    label = label_of(FIELD_OF.get(setting, setting))
+    return f"“{label}”" if label else setting

@@ -94,7 +94,7 @@ class Visit:
             "visit": self,
             "session": self._session,
             "path": self.request.url.path,
-            "back": self._address,
+            "back": self.address,
             "nonce": self.request.state.nonce,
             "theme": self.request.cookies.get("theme", "system"),
             "new_key": forms.new_key,
@@ -102,7 +102,8 @@ class Visit:
         return _page(rendering.rendered(template, always | view).encode(), status, self._packs(template))
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
+        """The path of the request, with its query."""
         url = self.request.url
         return f"{url.path}?{url.query}" if url.query else url.path
 
@@ -115,7 +116,7 @@ class Visit:
 
     def sign_in_url(self, to: str | None = None) -> str:
         """The page to sign in, which leads to this path, or back to this page."""
-        target = to or (self._address if self.request.method == "GET" else "/programs")
+        target = to or (self.address if self.request.method == "GET" else "/programs")
         return f"{SIGN_IN}?to={quote(target, safe='/')}"
 
 

@@ -124,7 +124,7 @@ async def test_the_page_alerts_shows_those_of_all_visible_programs_and_clears_on
     seen = await browser.get("/alerts")
     shown = words(seen)
     assert "r-2" in shown
-    assert "other o-2" in shown
+    assert "other: o-2" in shown
     assert "OTHER" not in shown
     assert 'href="/programs/SPRING#settings"' in seen.text
     newest, *_ = [one for one in Reader(seen.text).forms if one.action == "/alerts/clear"]
@@ -151,8 +151,29 @@ async def test_the_pages_show_open_alerts_and_clear_one(
     assert "1 alert" in (await browser.get("/programs")).text
     shown = (await browser.get("/programs/SPRING")).text
     assert "Codes no longer come back" in shown
-    assert "returned <bdi>7</bdi>" in shown
+    assert "returned 7" in shown
     done = await browser.post("/programs/SPRING/clear-alert", data={"kind": "returns-stopped", "key": ""})
     assert done.status_code == 303
     assert not await is_open(connection, spring, "returns-stopped")
     assert "Codes no longer come back" not in (await browser.get("/programs/SPRING")).text
+
+
+async def test_the_pages_say_the_figures_of_alerts_in_words(
+    consoles: Consoles, connection: Connection, minters: Minters
+) -> None:
+    spring = (await program(connection, minters)).id
+    at = "2026-12-01T04:14:19.408054+00:00"
+    figures = {"runs_out_at": at, "cause": "stock", "pooled": 75_000}
+    await raise_alert(connection, spring, "runs-out-within", details=figures)
+    await raise_alert(
+        connection, spring, "refusals", details={"refused": 1_200, "requests": 4_000, "pool_empty": 1_200}
+    )
+    browser = await consoles.browser("read")
+    for path in ("/alerts", "/programs/SPRING"):
+        seen = await browser.get(path)
+        shown = words(seen)
+        assert f'<time datetime="{at}"' in seen.text
+        assert "cause: No more codes are made by themselves: generate or import some before." in shown
+        assert "in the pool 75,000" in shown
+        assert "refused 1,200 · requests 4,000 · The pool was empty 1,200" in shown
+        assert "runs_out_at" not in shown

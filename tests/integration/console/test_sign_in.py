@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from html import unescape
+from html import escape, unescape
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -140,7 +140,12 @@ def fields_of(page: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "column", "minutes"), [("/taking", "last_seen_at", 481), ("/taking/recent", "authenticated_at", 16)]
+    ("path", "column", "minutes"),
+    [
+        ("/taking", "last_seen_at", 481),
+        ("/taking?state=attached&profile_id=a%26b", "last_seen_at", 481),
+        ("/taking/recent", "authenticated_at", 16),
+    ],
 )
 async def test_a_form_is_not_lost_by_a_sign_in(
     pages: Consoles, connection: Connection, path: str, column: str, minutes: int
@@ -156,9 +161,9 @@ async def test_a_form_is_not_lost_by_a_sign_in(
     assert b"more" not in sealed
     back = await browser.post("/sign-in", data={"token": secret, "to": "/sign-in/continue"})
     page = (await browser.get(back.headers["location"])).text
-    assert f'action="{path}"' in page
+    assert f'action="{escape(path)}"' in page
     fields = fields_of(page.partition("<main")[2])
-    assert fields == FORM
+    assert fields == FORM | {"lines": "one\ntwo"}
     assert (await browser.post(path, data=fields)).status_code == 303
     assert dict(SENT[0])["key"] == FORM["key"]
 
@@ -186,7 +191,9 @@ async def test_a_form_waits_for_half_an_hour(pages: Consoles, connection: Connec
     assert "more" not in (await browser.get("/sign-in/continue")).text
 
 
-async def test_nothing_is_kept_of_strangers_nor_of_other_sites(pages: Consoles, connection: Connection) -> None:
+async def test_nothing_is_kept_of_strangers_nor_of_scripts_and_other_sites(
+    pages: Consoles, connection: Connection
+) -> None:
     stranger = await pages.anonymous_browser()
     await stranger.post("/taking", data=FORM)
     stranger.cookies.set("codewell", "of-nobody")
@@ -195,6 +202,7 @@ async def test_nothing_is_kept_of_strangers_nor_of_other_sites(pages: Consoles, 
     browser, _ = await signed_in(pages)
     await age(connection, "last_seen_at", 481)
     await browser.post("/taking", data=FORM, headers={"Sec-Fetch-Site": "cross-site"})
+    await browser.post("/taking", data=FORM, headers={"Sec-Fetch-Mode": "cors"})
     await browser.post("/taking", files={"file": ("a.csv", b"x")})
     await browser.post("/taking", data={"title": "x" * 300_000})
     assert await connection.fetchval("SELECT count(*) FROM kept_form") == 0

@@ -84,7 +84,8 @@ async def test_what_is_wrong_stands_at_its_field_and_readers_change_nothing(cons
     form = key(kind="slack", target="nowhere", types=["code-attached"], groups="a", description="kept")
     refused = await browser.post("/webhooks/new", data=form)
     assert refused.status_code == 422
-    assert "must be a URL" in refused.text
+    assert "Must be a URL" in refused.text
+    assert 'id="target-error"' in refused.text
     assert 'value="kept"' in refused.text
     reader = await consoles.browser("read")
     assert "Create webhook" not in (await reader.get("/webhooks")).text

@@ -48,7 +48,7 @@ async def show_alerts(
         error = refusal.detail
     return visit.render(
         "screens/alerts.html", status=422 if error else 200, filters=filters, error=error, did=did,
-        rows=[(alert_words.title_of(one), alert_words.text_of(one), one) for one in found.items],
+        rows=[alert_words.shown(one) for one in found.items],
         levels=alert_words.levels(), kinds=[("", _("All kinds")), *alert_words.titles()], may_write=visit.may("write"),
         next_url=filters.url(found.next_cursor) if found.next_cursor else "",
         first_url=filters.url() if cursor else "",

@@ -20,6 +20,8 @@ from services.console.pages.api_calls import ApiRefusal, part
 from services.console.pages.code_words import done, timeline_entry, use_states
 from services.console.pages.forms import Form
 from services.console.pages.masking import Masking
+from services.console.pages.numbers import whole_number
+from services.console.pages.program_labels import sentence
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
 from services.console.pages.words import _
 
@@ -108,8 +110,11 @@ async def do_step(visit: CurrentVisit, name: str, step: str, form: PostedForm) -
         masking = _masking(visit, place)
         # The API's sentence may name the code.
         error = refusal.detail.replace(known.code.code, masking.code(known.code.code))
-        typed = dict(form.items())
-        return await _page(visit, name, known, masking, status=refusal.status, error=error, values=typed)
+        typed, errors = dict(form.items()), _errors(step, refusal)
+        return await _page(
+            visit, name, known, masking, status=refusal.status, error="" if errors else error, values=typed,
+            errors=errors,
+        )  # fmt: skip
     if place:
         return visit.go(f"{_url(name)}/{place if new is None else new.place}?did={step}")
     text = known.code.code if new is None else new.code
@@ -146,9 +151,31 @@ def _till_body(code: str, step: str, form: Form) -> dict[str, str]:
     names = {"order": "order_id", "profile": "profile_id"}
     given = {name: form.text(f"{step}_{field}") for field, name in names.items()}
     if step == "hold":
-        minutes = form.text("hold_minutes") or "30"
-        given["ttl"] = f"PT{minutes}M" if minutes.isdecimal() else minutes
+        minutes = whole_number(form.text("hold_minutes") or "30")
+        given["ttl"] = form.text("hold_minutes") if minutes is None else f"PT{minutes}M"
     return {"code": code} | {name: text for name, text in given.items() if text}
+
+
+def _errors(step: str, refusal: ApiRefusal) -> dict[str, tuple[str, str]]:
+    """The label and the sentence of each field that was refused; none where the code is what is in the way."""
+    labels = {
+        "activate_order": _("Order that uses it"), "activate_profile": _("Customer who uses it"),
+        "hold_order": _("Order that holds it"), "hold_profile": _("Customer of that order"),
+        "hold_minutes": _("For how long"), "deactivate_order": _("Order whose use is taken back"),
+        "profile_id": _("Profile"), "expires_at": _("New expiry"), "reason": _("Reason"),
+        "expires": _("The new code expires"),
+    }  # fmt: skip
+    places = {"order_id": f"{step}_order", "ttl": "hold_minutes"}
+    if f"{step}_profile" in labels:
+        places["profile_id"] = f"{step}_profile"
+    found = {}
+    for pointer, words in refusal.errors.items():
+        field = places.get(pointer, pointer)
+        if field not in labels:
+            return {}
+        told = _("Give a whole number of minutes, at most 1,440.") if pointer == "ttl" else sentence(words)
+        found[field] = (labels[field], told)
+    return found
 
 
 async def _uses(visit: Visit, name: str, code: Code) -> CodeUses | None:
@@ -180,6 +207,7 @@ async def _by_text(visit: Visit, name: str, code: str) -> Known:
 async def _page(
     visit: Visit, name: str, known: Known, masking: Masking, *, status: int = 200, did: str = "", error: str = "",
     delete_error: str = "", values: Mapping[str, str] | None = None,
+    errors: Mapping[str, tuple[str, str]] | None = None,
 ) -> Response:  # fmt: skip
     code = known.code
     fields = {"place": known.place} if known.place else {"code": code.code}
@@ -201,5 +229,5 @@ async def _page(
         uses=await _uses(visit, name, code), use_states=use_states(),
         events=[timeline_entry(event, masking, code_url) for event in known.history.events],
         is_complete=known.history.complete,
-        done=done(did, code), error=error, delete_error=delete_error, values=values or {},
+        done=done(did, code), error=error, delete_error=delete_error, values=values or {}, errors=errors or {},
     )  # fmt: skip

@@ -18,7 +18,7 @@ from services.console.pages import forms
 from services.console.pages.api_calls import ApiRefusal, part
 from services.console.pages.forms import Form
 from services.console.pages.masking import Masking
-from services.console.pages.visit import CurrentVisit, PostedForm, Visit
+from services.console.pages.visit import CurrentVisit, PostedForm, Visit, is_own_path
 from services.console.pages.words import _
 from services.console.routes.selections import SELECTED_MAX, Changed
 
@@ -53,8 +53,8 @@ async def choose_change(visit: CurrentVisit, form: PostedForm, name: str) -> Res
     await _program(visit, name)
     places = await _selected(visit, name, form)
     if not places:
-        return visit.go(_url(f"/programs/{part(name)}/codes", _filters(form)))
-    return await _change_page(visit, name, places)
+        return visit.go(_with(_list_url(name, form), "did", "nothing"))
+    return await _change_page(visit, name, places, form)
 
 
 @router.post("/delete")
@@ -64,7 +64,7 @@ async def delete(visit: CurrentVisit, form: PostedForm, name: str) -> Response:
     places = _places(form)
     if form.text("typed") != name:
         error = _("This is not the short name: type %(name)s.") % {"name": name}
-        return await _change_page(visit, name, places, {"typed": (_("Short name"), error)})
+        return await _change_page(visit, name, places, form, {"typed": (_("Short name"), error)})
     return await _change(visit, name, "delete", {"places": places}, form)
 
 
@@ -79,11 +79,11 @@ async def extend(visit: CurrentVisit, form: PostedForm, name: str) -> Response:
         if refusal.status != 422:
             raise
         errors = {"expires_at": (_("New expiry"), _("Give a later day."))}
-        return await _change_page(visit, name, places, errors, expires_at=until)
+        return await _change_page(visit, name, places, form, errors, expires_at=until)
 
 
 @router.get("/changed")
-async def show_changed(visit: CurrentVisit, name: str, result: str = "") -> Response:
+async def show_changed(visit: CurrentVisit, name: str, result: str = "", listed: str = "") -> Response:
     """What became of the selected codes, by the form's key `result`; the list of codes once it is forgotten."""
     visit.require("write")
     now = await _program(visit, name)
@@ -91,8 +91,9 @@ async def show_changed(visit: CurrentVisit, name: str, result: str = "") -> Resp
     if changed is None or changed.program != name:
         return visit.go(f"/programs/{part(name)}/codes")
     return visit.render(
-        "screens/codes_changed.html", program=now.program, changed=changed, masking=Masking(visit.session.caller)
-    )
+        "screens/codes_changed.html", program=now.program, changed=changed, masking=Masking(visit.session.caller),
+        listed=_own_list_url(name, listed),
+    )  # fmt: skip
 
 
 async def _page(visit: Visit, request: Request, name: str, masking: Masking) -> Response:
@@ -120,7 +121,8 @@ async def _page(visit: Visit, request: Request, name: str, masking: Masking) -> 
         "screens/codes.html", status=422 if errors else 200, now=now, program=now.program, masking=masking,
         codes=codes.items, total=codes.total, given=given, chosen=chosen, columns=_column_words(), errors=errors,
         imports=imports.items, base=base, selected_max=SELECTED_MAX, cursor=cursor, kept=kept,
-        here=_url(base, [*kept, *([("cursor", cursor)] if cursor else [])]), first_url=_url(base, kept),
+        here=_url(base, [*kept, *([("cursor", cursor)] if cursor else [])]), did=request.query_params.get("did", ""),
+        first_url=_url(base, kept),
         change_url=_url(f"/programs/{part(name)}/change-all", [one for one in given.items() if one[0] != "order"]),
         next_url=_url(base, [*kept, ("cursor", codes.next_cursor)]) if codes.next_cursor else "",
     )  # fmt: skip
@@ -130,8 +132,18 @@ def _url(base: str, query: list[tuple[str, str]]) -> str:
     return f"{base}?{urlencode(query)}" if query else base
 
 
-def _filters(form: Form) -> list[tuple[str, str]]:
-    return [(one, form.text(one)) for one in FILTERS if form.text(one)]
+def _with(url: str, name: str, value: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({name: value})}"
+
+
+def _list_url(name: str, form: Form) -> str:
+    """The page of the list on which the codes of a form were selected."""
+    return _own_list_url(name, form.text("listed"))
+
+
+def _own_list_url(name: str, given: str) -> str:
+    base = f"/programs/{part(name)}/codes"
+    return given if given.startswith(f"{base}?") and is_own_path(given) else base
 
 
 async def _codes(visit: Visit, name: str, query: Mapping[str, Any], limit: int) -> CountedCodes:
@@ -160,7 +172,7 @@ def _places(form: Form) -> list[str]:
 
 
 async def _change_page(
-    visit: Visit, name: str, places: list[str], errors: Mapping[str, tuple[str, str]] | None = None, *,
+    visit: Visit, name: str, places: list[str], form: Form, errors: Mapping[str, tuple[str, str]] | None = None, *,
     expires_at: str = "",
 ) -> Response:  # fmt: skip
     now = await _program(visit, name)
@@ -170,12 +182,14 @@ async def _change_page(
     return visit.render(
         "screens/codes_selected.html", status=422 if errors else 200, program=now.program, places=places, first=first,
         errors=errors or {}, masking=Masking(visit.session.caller), key=forms.new_key(), expires_at=expires_at,
+        listed=_list_url(name, form),
     )  # fmt: skip
 
 
 async def _change(visit: Visit, name: str, verb: str, body: Mapping[str, object], form: Form) -> Response:
     await visit.api.send("POST", f"/programs/{part(name)}/selections:{verb}", body, key=form.key)
-    return visit.go(f"/programs/{part(name)}/codes/changed?result={form.key}")
+    changed = f"/programs/{part(name)}/codes/changed?result={form.key}"
+    return visit.go(_with(changed, "listed", _list_url(name, form)))
 
 
 async def _result(visit: Visit, key: str) -> Changed | None:

@@ -46,8 +46,8 @@ async def generate(visit: CurrentVisit, form: PostedForm, name: str) -> Response
     """Make the codes, once for the form's key."""
     visit.require("write")
     key, values = form.key, dict(form.items())
-    count, errors = _count(form)
     profiles = _profiles(form)
+    count, errors = _count(form, len(profiles))
     if not errors:
         fields = {
             field.removeprefix(_FIELD): text.strip()
@@ -115,7 +115,7 @@ async def _program(visit: Visit, name: str) -> ProgramStock:
     return await visit.api.get(f"/overview/{part(name)}", ProgramStock)
 
 
-def _count(form: Form) -> tuple[int | None, _Errors]:
+def _count(form: Form, profiles: int) -> tuple[int | None, _Errors]:
     """The number of codes, which lines of profiles say too."""
     text = form.text("count")
     if not text and form.text("profiles"):
@@ -123,6 +123,9 @@ def _count(form: Form) -> tuple[int | None, _Errors]:
     count = whole_number(text)
     if count is None or count < 1:
         return None, {"count": (_("Number of codes"), _("Give a whole number from 1, such as 10,000."))}
+    if profiles not in {0, count}:
+        words = _("This is not the number of profiles, %(profiles)s: leave it out, or correct the list.")
+        return None, {"count": (_("Number of codes"), words % {"profiles": f"{profiles:,}"})}
     return count, {}
 
 

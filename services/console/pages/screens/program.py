@@ -117,7 +117,7 @@ async def _page(
         usage_today=usage_today,
         state=state_badge(shown.program, shown.state, datetime.now(UTC)), circuit=circuit_badge(shown.circuit),
         source=source_words(shown.program), facts=facts_of(shown.program), did=did, remove_error=remove_error,
-        alerts=[(alert_words.title_of(one), alert_words.text_of(one), one) for one in alerts.items],
+        alerts=[alert_words.shown(one) for one in alerts.items],
         reservations=[(badge_of(one.state), one) for one in reserved.items],
         changes=changes, fallbacks=fallbacks,
         figures=figures_of(usage, levels.levels, levels.expected, shown.pooled - shown.reserved, datetime.now(UTC)),

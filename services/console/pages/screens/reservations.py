@@ -1,5 +1,6 @@
 """Reservations of a program: the list, the form with the figures of its dry run, and the release."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -31,6 +32,8 @@ _PLACES: Final[dict[ProblemReason, str]] = {
     "reservation_too_long": "until",
     "reservation_exists": "campaign_id",
 }
+# In the sentences of the API.
+_TIMES: Final = re.compile(r"\b(?:until|send_at)\b")
 _Errors = dict[str, tuple[str, str]]
 
 
@@ -86,15 +89,20 @@ def _body(values: Mapping[str, str], count: int) -> dict[str, object]:
 
 def _errors(refusal: ApiRefusal) -> _Errors:
     """Each sentence of a refusal at its field."""
-    found: _Errors = {}
-    for pointer, words in refusal.errors.items():
-        name = {"scenario_id": "campaign_id", "at": "send_at"}.get(pointer, pointer)
-        found[name] = (
-            _LABELS.get(name, ""),
-            refusal.detail if pointer == "until" else f"{_LABELS.get(name, name)} {words}.",
-        )
     place = next((place for reason, place in _PLACES.items() if reason == refusal.reason), "")
-    return found or {place: (_LABELS.get(place, ""), refusal.detail)}
+    if place or not refusal.errors:
+        place = next(map(_field, refusal.errors), place)
+        is_of_times = refusal.reason == "reservation_too_long"
+        words = _TIMES.sub(lambda found: f"“{_LABELS[found[0]]}”", refusal.detail) if is_of_times else refusal.detail
+        return {place: (_LABELS.get(place, ""), words)}
+    return {
+        name: (_LABELS.get(name, ""), f"{_LABELS.get(name, name)} {words}.")
+        for name, words in ((_field(pointer), words) for pointer, words in refusal.errors.items())
+    }
+
+
+def _field(pointer: str) -> str:
+    return {"scenario_id": "campaign_id", "at": "send_at"}.get(pointer, pointer)
 
 
 async def _page(

@@ -14,6 +14,7 @@ from schemas.token import ApiToken, CreatedToken
 from services.console.pages import scope_words
 from services.console.pages.api_calls import ApiRefusal
 from services.console.pages.forms import Form
+from services.console.pages.program_labels import sentence
 from services.console.pages.recent_sign_in import RECENT_SIGN_IN, require_recent_sign_in
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
 from services.console.pages.words import _
@@ -113,8 +114,8 @@ async def _sessions(visit: Visit) -> list[SessionEntry]:
 
 def _refused(visit: Visit, form: Form, refusal: ApiRefusal) -> Response:
     """The form again, with the refusal at its fields."""
-    errors = {pointer.partition("/")[0]: sentence for pointer, sentence in refusal.errors.items()}
-    known = {name: sentence for name, sentence in errors.items() if name in _FIELDS}
+    errors = {pointer.partition("/")[0]: sentence(words) for pointer, words in refusal.errors.items()}
+    known = {name: told for name, told in errors.items() if name in _FIELDS}
     if refusal.reason == "token_taken":
         known = {"name": refusal.detail}
     if not known:

@@ -21,6 +21,7 @@ from schemas.webhooks import (
 )
 from services.console.pages.api_calls import ApiRefusal
 from services.console.pages.forms import Form
+from services.console.pages.program_labels import sentence
 from services.console.pages.recent_sign_in import RECENT_SIGN_IN
 from services.console.pages.visit import CurrentVisit, PostedForm, Visit
 from services.console.pages.words import _, ngettext
@@ -193,5 +194,5 @@ def _names(form: Form) -> list[str]:
 
 def _errors(refusal: ApiRefusal) -> dict[str, str]:
     """The sentences of a refusal by field; of the whole form under the empty name."""
-    errors = {pointer.partition("/")[0]: sentence for pointer, sentence in refusal.errors.items()}
-    return {name: sentence for name, sentence in errors.items() if name in _FIELDS} or {"": refusal.detail}
+    errors = {pointer.partition("/")[0]: sentence(words) for pointer, words in refusal.errors.items()}
+    return {name: told for name, told in errors.items() if name in _FIELDS} or {"": refusal.detail}

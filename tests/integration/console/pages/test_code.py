@@ -90,6 +90,34 @@ async def test_each_action_says_what_it_did(consoles: Consoles, code: str) -> No
         assert f"<strong>{words}</strong>" in deleted.text
 
 
+@pytest.mark.parametrize(
+    ("step", "given", "at", "told"),
+    [
+        ("hold", {"hold_order": "o-1", "hold_minutes": "soon"}, "hold_minutes", "Give a whole number of minutes"),
+        ("hold", {"hold_order": "o-1", "hold_minutes": "1,441"}, "hold_minutes", "at most 1,440."),
+        ("hold", {"hold_order": ""}, "hold_order", "Give a value, it is required."),
+        ("change", {"expires_at": ""}, "expires_at", "Must be a date such as 2027-01-31"),
+        ("reissue", {"reason": "", "expires": "same"}, "reason", "Must have at least 1 character."),
+        ("activate", {"activate_profile": "p" * 257}, "activate_profile", "Must have 1 to 256 characters"),
+    ],
+)
+async def test_a_refusal_stands_at_its_field(
+    consoles: Consoles, code: str, step: str, given: dict[str, str], at: str, told: str
+) -> None:
+    del code
+    refused = await press(await consoles.browser("admin"), step, **given)
+    assert refused.status_code == 422
+    assert told in refused.text.partition(f'id="{at}-error"')[2]
+    assert f'href="#{at}"' in refused.text
+    assert "body." not in refused.text
+
+
+async def test_minutes_may_be_written_as_the_page_writes_them(consoles: Consoles, code: str) -> None:
+    del code
+    held = await press(await consoles.browser("admin"), "hold", hold_order="o-1", hold_minutes="1,440")
+    assert held.status_code == 200
+
+
 async def test_what_was_typed_stays_when_it_is_refused(consoles: Consoles, code: str) -> None:
     del code
     browser = await consoles.browser("admin")

@@ -1,6 +1,8 @@
 """The screen that browses codes, and changes many at once."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from html import escape, unescape
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +24,10 @@ async def made(consoles: Consoles, count: int = 60, **changed: Any) -> tuple[htt
     if count:
         assert (await api.post("/programs/SPRING/codes:generate", json={"count": count})).status_code == 201
     return await consoles.browser("read", "write"), api
+
+
+def places_of(answer: httpx.Response) -> list[str]:
+    return re.findall(r'name="place" value="([^"]+)"', answer.text)
 
 
 def rows(answer: httpx.Response) -> int:
@@ -170,10 +176,28 @@ async def test_forms_say_in_which_zone_a_day_is(consoles: Consoles, zone: str) -
         assert f"the time zone {zone}" in words(page), page.url
 
 
-async def test_nothing_selected_leads_back(consoles: Consoles) -> None:
-    browser, _ = await made(consoles, 1)
-    answer = await browser.post(f"{URL}/selected", data={"state": "pooled"})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"{URL}?state=pooled")
+async def test_a_selection_leads_back_to_its_page_of_the_list(consoles: Consoles) -> None:
+    browser, _ = await made(consoles, 120)
+    first = await browser.get(URL, params={"state": "pooled", "columns": "expires"})
+    [following] = {unescape(one) for one in first.text.split('"') if "cursor=" in one}
+    second = await browser.get(following)
+    selection = form(second, f"{URL}/selected")
+    answer = await submit(browser, selection, place=None)
+    assert answer.status_code == 303
+    told = await browser.get(answer.headers["location"])
+    assert "No code is selected" in words(told)
+    assert places_of(told) == places_of(second)
+    asked = await submit(browser, selection, place=places_of(second)[:2])
+    assert f'href="{escape(following)}"' in asked.text
+    done = await submit(browser, form(asked, f"{URL}/extend"), place=places_of(second)[:2], expires_at=LATER)
+    assert f'href="{escape(following)}"' in (await browser.get(done.headers["location"])).text
+
+
+@pytest.mark.parametrize("listed", ["", "https://elsewhere.example/?", "/programs/OTHER/codes?", f"//{URL}?", URL])
+async def test_nothing_else_is_taken_for_a_page_of_the_list(consoles: Consoles, listed: str) -> None:
+    browser, _ = await made(consoles, 0)
+    answer = await browser.post(f"{URL}/selected", data={"listed": listed})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{URL}?did=nothing")
 
 
 async def test_another_groups_program_is_not_there_and_a_reader_changes_nothing(consoles: Consoles) -> None:

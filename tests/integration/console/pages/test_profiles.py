@@ -9,6 +9,7 @@ import pytest
 from codewell.audit import audit_log
 from codewell.infra.postgres.connection import Connection
 from tests.support.consoles import Consoles, is_problem, settings
+from tests.support.pages import words
 
 PROFILE = "ann@example.com"
 
@@ -103,4 +104,7 @@ async def test_try_it(consoles: Consoles, codes: dict[str, str]) -> None:
     assert refused.status_code == 200
     assert "NONE" in refused.text
     assert "<h2>Preview</h2>" in refused.text
-    assert (await browser.post("/try", data={**form, "template": "no variable"})).status_code == 422
+    for template in ("no variable", "", " ".join(f"{{loyalty.P{n}.promocode}}" for n in range(17))):
+        refused = await browser.post("/try", data={**form, "template": template})
+        assert refused.status_code == 422
+        assert "for at least one program and at most 16." in words(refused)

@@ -72,15 +72,19 @@ async def test_what_is_short_or_wrong_stands_at_its_field(consoles: Consoles) ->
     for given, sentence in (
         ({"count": "none"}, "Give a whole number"),
         ({"count": "1,200"}, "SPRING can set aside 1,000 of 1,200 codes; 200 are missing"),
-        ({"until": "2001-01-01"}, "until must be in the future"),
-        ({"until": ""}, "Until"),
-        ({"campaign_id": ""}, "Campaign or scenario"),
+        ({"until": "2001-01-01"}, "“Until” must be in the future: give a later time."),
+        ({"until": ""}, "Until must be a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z."),
+        ({"campaign_id": "", "until": ""}, "Campaign or scenario must have 1 to 256 characters"),
+        ({"send_at": "2096-01-01T10:00"}, "“Sent at” must be before “Until”: the codes go back to the pool then."),
     ):
         page = await submit(browser, filled, **{**FILLED, **given})
         assert page.status_code == 422
         assert sentence in words(page)
+        assert "body." not in words(page)
         filled = form(page, URL)
-    some = await submit(browser, filled, **{**FILLED, "count": "1,200", "partial": "on", "for": "scenario"})
+    some = await submit(
+        browser, filled, **{**FILLED, "count": "1,200", "partial": "on", "for": "scenario", "send_at": ""}
+    )
     listed = words(await browser.get(some.headers["location"]))
     assert "scenario spring-2027" in listed
     assert "200 are missing" in listed

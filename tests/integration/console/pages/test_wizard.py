@@ -107,7 +107,7 @@ async def test_faults_stand_at_their_fields_and_above(client: httpx.AsyncClient)
     answer, page = await sent(client, form_of(page.text, "/programs/new"), "create", codes_max="many", ttl="x")
     assert answer.status_code == 422
     assert re.search(r'id="codes_max-error".*?Must be a whole number', page.text, re.DOTALL)
-    assert 'id="ttl-error"' in page.text
+    assert re.search(r'id="ttl-error".*?Give a whole number', page.text, re.DOTALL)
     answer, page = await sent(client, form_of(page.text, "/programs/new"), "create", codes_max="10", ttl="")
     assert answer.status_code == 422
     assert re.search(r'id="allow_guessable-error".*?can be guessed', page.text, re.DOTALL)
@@ -348,6 +348,16 @@ async def test_pages_keep_every_setting(consoles: Consoles, client: httpx.AsyncC
     assert {k: v for k, v in cloned.items() if k not in own} == {k: v for k, v in made.items() if k not in own}
 
 
+async def test_a_form_that_is_sent_as_it_came_changes_nothing(consoles: Consoles, client: httpx.AsyncClient) -> None:
+    lines = settings(title=" Spring ", description="First line\nsecond line ")
+    assert (await (await consoles.client("admin")).post("/programs", json=lines)).status_code == 201
+    form = form_of((await client.get("/programs/SPRING/edit")).text, "/programs/SPRING/edit")
+    filled = form.filled(go="review").items()
+    as_browsers_send = {name: [value.replace("\n", "\r\n") for value in values] for name, values in filled}
+    answer = await client.post(form.action, data=as_browsers_send)
+    assert "Nothing is changed" in (await client.get(answer.headers["location"])).text
+
+
 async def test_uses_are_asked_told_and_changed(consoles: Consoles, client: httpx.AsyncClient) -> None:
     api = await consoles.client("admin")
     await api.post("/programs", json=settings())
@@ -432,6 +442,27 @@ async def test_a_refused_change_stands_at_its_field(consoles: Consoles, client: 
     assert answer.status_code == 422
     assert re.search(r'id="codes_max-error".*?has had 20 codes', page.text, re.DOTALL)
     is_problem(await api.patch("/programs/SPRING", json={"codes_max": 10, "pool_max": 10}), 409)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"codes_max": "500", "pool_max": "501"},
+         "“Pool size” must not be more than “The maximum number of promo codes”."),
+        ({"valid_from": "2099-01-01", "valid_to": "2098-01-01"}, "“Valid from” must be before “Valid until”."),
+        ({"ttl": "1,5"}, "Give a whole number, such as 30."),
+        ({"ttl": "0"}, "Must be more than 0 seconds."),
+    ],
+)  # fmt: skip
+async def test_faults_name_settings_as_the_form_does(
+    consoles: Consoles, client: httpx.AsyncClient, given: dict[str, str], told: str
+) -> None:
+    await (await consoles.client("admin")).post("/programs", json=settings())
+    _, page = await sent(
+        client, form_of((await client.get("/programs/SPRING/edit")).text, "/programs/SPRING/edit"), **given
+    )
+    assert page.status_code == 422
+    assert told in page.text
 
 
 async def test_a_remote_service_is_tried_before_there_is_a_program(consoles: Consoles) -> None:

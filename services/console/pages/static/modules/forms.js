@@ -18,8 +18,11 @@ export function guardForms() {
   };
   // A page that comes back from the browser's cache may be sent again.
   window.addEventListener("pageshow", release);
+  // So may a form whose sending was stopped, by Escape for example: its key keeps that from doing a thing twice.
+  globalThis.navigation?.addEventListener("navigateerror", release);
   window.addEventListener("beforeunload", (event) => {
-    if (![...changed].some((form) => form.isConnected)) return;
+    const isLost = document.querySelector("form[data-lost]:not([data-sent])");
+    if (!isLost && ![...changed].some((form) => form.isConnected)) return;
     event.preventDefault();
     // Runs for a person who stays, and may send the form that would have led away another time.
     setTimeout(release);

@@ -7,6 +7,16 @@ document.addEventListener("htmx:config:request", (event) => {
   if (form?.contains(event.target)) delete event.detail.ctx.request.headers["HX-Request"];
 });
 
+// What could not be saved says so, and is not left without a question: the session may have ended, or the connection.
+document.addEventListener("htmx:finally:request", ({ target, detail: { ctx } }) => {
+  if (!form?.contains(target) || String(ctx.status).includes("AbortError")) return;
+  const answer = ctx.response?.raw;
+  if (answer?.ok && !answer.redirected) return delete form.dataset.lost;
+  form.dataset.lost = "";
+  const saved = document.getElementById("saved");
+  saved.textContent = saved.dataset.failed;
+});
+
 form?.addEventListener("click", (event) => {
   const button = event.target.closest("button[name='insert']");
   if (!button) return;
