@@ -30,17 +30,29 @@ _LET_GO: Final = """
 # Another worker may have settled the same receipt meanwhile, the profile may have been forgotten, the code changed.
 _KEEP: Final = """
     INSERT INTO holding (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
-    SELECT w.program_id, w.profile_id, w.scope, w.block_id, w.position, w.code,
-           CASE WHEN s.changed THEN s.expires_at ELSE w.expires_at END,
-           CASE WHEN s.changed THEN s.fields ELSE w.fields END
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-                           $7::timestamptz[], $8::jsonb[])
-        AS w (program_id, profile_id, scope, block_id, position, code, expires_at, fields)
+    SELECT w.program_id, w.profile_id, w.scope, w.block_id, w.position, a.code,
+           CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END,
+           CASE WHEN s.changed THEN s.fields ELSE a.fields END
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+        AS w (program_id, profile_id, scope, block_id, position)
     JOIN code_state s ON s.block_id = w.block_id AND s.position = w.position
     JOIN answer a ON a.block_id = w.block_id AND a.position = w.position AND a.block_id IS NOT NULL AND NOT a.again
         AND a.profile_id = w.profile_id
     WHERE s.returned_at IS NULL AND s.deleted_at IS NULL
     ORDER BY w.program_id, w.profile_id, w.scope ON CONFLICT (program_id, profile_id, scope) DO NOTHING
+    """
+# The places themselves, or those of the codes that replaced them, in the same order.
+_NEWEST: Final = """
+    WITH RECURSIVE chain (ordinal, block_id, position) AS (
+        SELECT ordinal, block_id, position
+        FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS w (block_id, position, ordinal)
+        UNION ALL
+        SELECT c.ordinal, r.new_block_id, r.new_position
+        FROM chain c JOIN code_reissue r ON r.old_block_id = c.block_id AND r.old_position = c.position
+    )
+    SELECT block_id, position FROM chain c WHERE NOT EXISTS (
+        SELECT FROM code_reissue r WHERE r.old_block_id = c.block_id AND r.old_position = c.position)
+    ORDER BY ordinal
     """
 
 _T = TypeVar("_T")
@@ -100,9 +112,32 @@ async def let_go(connection: Connection, codes: Sequence[Given]) -> list[asyncpg
 async def keep_others(
     connection: Connection, let_go: Iterable[asyncpg.Record], leaving: Iterable[asyncpg.Record]
 ) -> None:
-    """Store again the assignments of codes that stay, as they were given again meanwhile."""
+    """Store again the assignments of codes that stay, as they were given again meanwhile.
+
+    One whose code was reissued meanwhile found no assignment to move, so the new code gets it.
+    """
     gone = {(row["block_id"], row["position"]) for row in leaving}
     kept = [row for row in let_go if (row["block_id"], row["position"]) not in gone]
-    if kept:
-        await lock_codes(connection, [(row["block_id"], row["position"]) for row in kept])
-        await connection.execute(_KEEP, *columns_of((tuple(row.values()) for row in kept), 8))
+    places = await _lock_newest(connection, [(row["block_id"], row["position"]) for row in kept])
+    stored = [
+        (row["program_id"], row["profile_id"], row["scope"], *place)
+        for row, place in zip(kept, places, strict=True)
+        if place not in gone
+    ]
+    if stored:
+        await connection.execute(_KEEP, *columns_of(stored, 5))
+
+
+async def _lock_newest(connection: Connection, places: list[Place]) -> list[Place]:
+    """Lock these codes, or those that replaced them, and return the places of what was locked."""
+    locked: list[Place] = []
+    while places != locked:
+        # Most were replaced before they are locked, so that all are locked in order.
+        locked = await _newest(connection, places)
+        await lock_codes(connection, set(locked))
+        places = await _newest(connection, locked)
+    return locked
+
+
+async def _newest(connection: Connection, places: list[Place]) -> list[Place]:
+    return [tuple(row) for row in await connection.fetch(_NEWEST, *columns_of(places, 2))]

@@ -103,6 +103,8 @@ GRANT SELECT, INSERT (block_id, position, returned_at, moved_to, moved_position,
       UPDATE (returned_at, moved_to, moved_position, deleted_at) ON code_state TO codewell_issuer, codewell_generator;
 GRANT UPDATE (moved_position) ON code_state TO codewell_console;
 GRANT SELECT, INSERT, DELETE ON holding TO codewell_issuer, codewell_generator;
+-- A code that stays may have been reissued meanwhile.
+GRANT SELECT (old_block_id, old_position, new_block_id, new_position) ON code_reissue TO codewell_issuer;
 GRANT SELECT ON answer TO codewell_generator;
 
 -- Generators make and order codes, split and retire blocks, and keep or forget profiles as their events say.

@@ -9,12 +9,15 @@ import pytest
 from codewell.audit.promises import audit
 from codewell.codes import bulk_apply
 from codewell.codes.program_codes import ProgramCodes
+from codewell.errors import ProgramRefused
 from codewell.infra.postgres.connection import Connection, Pool
-from codewell.issuing import claim_queries
+from codewell.infra.uuid7 import uuid7
+from codewell.issuing import claim_queries, reissue
 from codewell.issuing.claim import Claims
 from codewell.issuing.claim_result import ClaimResult
 from codewell.issuing.decision import Decision
 from codewell.issuing.model import AssignmentKey, Request
+from codewell.issuing.reissue import ReissueWanted
 from codewell.pool.fill import generate
 from codewell.pool.minter_cache import Minters
 from codewell.profiles.deciding_lock import wait_for_deciding
@@ -22,10 +25,12 @@ from codewell.profiles.forgetting import forget
 from codewell.redemption import till
 from codewell.returns import attempts
 from codewell.returns.attempts import keep_others
+from codewell.returns.detaching import detach, letting_go
 from codewell.returns.settle import Settled
 from schemas.changes import ChangeFilter
 from schemas.reports import ReceiptKind
 from tests.integration.codes.test_bulk import EXTEND, VOID, begin, done
+from tests.integration.issuing.test_reissue import SUPPORT
 from tests.integration.returns.test_settle import OVER, RETURNS, receipt, settle
 from tests.support import old_answers
 from tests.support.factories import OFF, message, program
@@ -175,6 +180,42 @@ async def test_i6_a_code_that_stays_keeps_the_expiry_that_it_got_meanwhile(
         assert reason(await settling) == "assigned"
 
     assert await connection.fetchval("SELECT expires_at FROM holding") == EXTEND.expires_at
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_a_code_that_is_reissued_while_its_assignment_is_let_go_leaves_it_to_the_new_one(
+    connections: Pool, connection: Connection, claims: Claims, minters: Minters, monkeypatch: pytest.MonkeyPatch,
+    by_hand: bool,
+) -> None:  # fmt: skip
+    spring = await program(connection, minters, reuse="profile", reissues_max=2, **OFF)
+    await generate(connection, minters, spring.id, 5, None)
+    first, later = message("SPRING", profile_id="p-1"), message("SPRING", profile_id="p-1")
+    code = (await claims.attach([first])).rows[first.id][0].code or ""
+    codes = ProgramCodes(connection, minters, spring.id)
+    new: list[str] = []
+
+    async def reissued() -> None:
+        for _ in range(2):
+            wanted = ReissueWanted(None, "p-1", "lost", "same")
+            new.append((await reissue.reissue(codes, wanted, uuid7(), SUPPORT, is_last=True)).code.code)
+
+    async def wait_longer(own: Connection) -> None:
+        await wait_for_deciding(own)
+        await reissued()
+
+    if by_hand:
+        async with letting_go(connections.acquire, minters, spring.id, code):
+            await reissued()
+            with pytest.raises(ProgramRefused):
+                await detach(codes, code)
+    else:
+        monkeypatch.setattr(attempts, "wait_for_deciding", wait_longer)
+        async with connections.acquire() as own:
+            await settle(own, receipt(first, "before_handoff"))
+
+    assert len(new) == 2
+    assert (await claims.attach([later])).rows[later.id][0].code == new[-1]
+    assert await audit(connection) == []
 
 
 async def test_a_late_report_on_a_code_that_was_deleted_in_the_pool_is_settled(

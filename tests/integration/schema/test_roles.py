@@ -63,6 +63,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "code_state": (
             "S", "I block_id position", "U activated_at undone_activations hole uses held_until", *_MOVED_STATE,
         ),
+        "code_reissue": ("S old_block_id old_position new_block_id new_position",),
         "send_receipt": _RECEIPTS,
         "return_minute": _COUNTS,
         "reservation": ("S",),
