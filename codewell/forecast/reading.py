@@ -105,7 +105,7 @@ async def possible_forecasts(connection: Connection, program_ids: Sequence[int])
     except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS):
         raise
     except Exception:
-        if len(program_ids) < 2:  # noqa: PLR2004
+        if len(program_ids) < 2:
             log.exception("forecast_failed", program_ids=list(program_ids))
             return {}
     middle = len(program_ids) // 2
