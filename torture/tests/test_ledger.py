@@ -11,7 +11,7 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from torture.checker import look_at_producers
-from torture.ledger import POISON_ID, Ledger, Rule
+from torture.ledger import Ledger, Rule
 
 _REQUESTS: Final = "message-render"
 _ANSWERS: Final = "message-render.reply"
@@ -64,10 +64,10 @@ def checks(ledger: Ledger) -> list[tuple[str, str]]:
 
 _IN_ORDER: Final = (
     request(0), request(1, "p-2", "OTHER", "ALL"), request(2, "p-3", "ALL"), request(3, "p-1", "OTHER"),
-    request(4, "p-1"), record(_REQUESTS, "", "bad", 5, **{POISON_ID: "x"}),
+    request(4, "p-1"), record(_REQUESTS, "", "bad", 5, poison_id="x"),
     answer(0), answer(0), answer(1, "p-2", OTHER="X", ALL="S"), answer(2, "p-3", ALL="S"), refusal(3, "OTHER"),
     answer(4, ONE="CD"),
-    record("message-render.dlq", "", "bad", **{POISON_ID: "x", "codewell_reason": "invalid"}),
+    record("message-render.dlq", "", "bad", poison_id="x", codewell_reason="invalid"),
 )  # fmt: skip
 _STORED: Final = (
     ("r-0", "ONE", "AB", "p-1"), ("r-1", "OTHER", "X", "p-2"), ("r-1", "ALL", "S", "p-2"), ("r-2", "ALL", "S", "p-3"),
@@ -103,10 +103,10 @@ def test_a_log_in_order_has_no_violations() -> None:
         ([request(0), refusal(0, "NOPE")], "I3", "refused without a cause"),
         ([record("message-render.dlq", "p-1", {}, ce_id="r-0")], "I3", "a good request is a dead letter"),
         (
-            [_IN_ORDER[5], record("message-render.dlq", "", "worse", **{POISON_ID: "x", "codewell_reason": "bad"})],
+            [_IN_ORDER[5], record("message-render.dlq", "", "worse", poison_id="x", codewell_reason="bad")],
             "I3", "a dead letter is not what came",
         ),
-        ([_IN_ORDER[5], record("message-render.dlq", "", "bad", **{POISON_ID: "x"})], "I3",
+        ([_IN_ORDER[5], record("message-render.dlq", "", "bad", poison_id="x")], "I3",
          "a dead letter has no reason"),
         ([request(0), answer(0, ONE="abc")], "I4", "a code does not fit its template"),
         (
