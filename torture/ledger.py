@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRecord
@@ -61,6 +62,8 @@ class Ledger:
         self.buried: set[bytes] = set()
         self._prefix = prefix
         self._rules = rules
+        self._given: dict[str, list[tuple[str, str]]] = {}
+        """The codes of each answer, with the programs that gave them."""
         self._taken_by: dict[tuple[str, str], tuple[str, str]] = {}
         self._held: dict[tuple[str, str], str] = {}
         self._order: dict[tuple[str, int], list[bytes]] = defaultdict(list)
@@ -108,12 +111,26 @@ class Ledger:
                 self.violate("I3, I7", "offset past unfinished work", f"{topic}/{partition}: {offset} is past {name}")
         self._finished[key] = max(self._finished[key], min(offset, len(records)))
 
-    def was_given(self, program: str | None, code: str | None, profile_id: str) -> bool:
-        """Whether an answer had this code for this profile. Refusals have no code; the load requests no previews."""
-        if program is None or code is None:
-            return True
-        taken_by = self._taken_by.get((program, code))
-        return taken_by is not None and (taken_by[0] == profile_id or self._rules[program].shared)
+    def compare(self, stored: Iterable[tuple[str, str | None, str | None, str]]) -> None:
+        """Judge all stored answers: the request id, the program, the code and the profile of each part.
+
+        A refusal has no code. The load requests no previews, which are not stored.
+        """
+        codes: dict[str, list[tuple[str, str]]] = {}
+        for request_id, program, code, profile_id in stored:
+            parts = codes.setdefault(request_id, [])
+            if program is not None and code is not None:
+                parts.append((program, code))
+            asked = self.asked.get(request_id)
+            if asked is not None and asked.profile_id != profile_id:
+                self.violate("I1", "a stored code is of another profile than the one in the answer", request_id)
+        for request_id in codes.keys() & self.answered.keys():
+            if sorted(codes[request_id]) != sorted(self._given.get(request_id, ())):
+                self.violate("I1", "stored codes are not those in the answer", request_id)
+        if unanswered := codes.keys() - self.answered.keys():
+            self.violate("I3", "stored and never answered", f"{len(unanswered)}, as {min(unanswered)}")
+        if unknown := self.answered.keys() - codes.keys():
+            self.violate("I1", "answered and not stored", f"{len(unknown)}, as {min(unknown)}")
 
     def reserved_code(self, request_id: str, campaign: str) -> None:
         """Judge a request that was given a code of this campaign's reservation."""
@@ -223,6 +240,7 @@ class Ledger:
         rule = self._rules[program]
         if rule.pattern is not None and not rule.pattern.fullmatch(code):
             self.violate("I4", "a code does not fit its template", f"{program}: {request_id}")
+        self._given.setdefault(request_id, []).append((program, code))
         taken_by = self._taken_by.setdefault((program, code), (profile_id, request_id))
         if rule.shared:
             if self._held.setdefault((program, ""), code) != code:

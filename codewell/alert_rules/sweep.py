@@ -10,7 +10,7 @@ from codewell.alert_rules.judge import GOOD, judge
 from codewell.alert_rules.readings import ProgramReading
 from codewell.alerts import alerts
 from codewell.alerts.kinds import RULED
-from codewell.forecast import forecasts
+from codewell.forecast import possible_forecasts
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.orders import FAILURES_MAX
 from schemas.alert_rules import RuleKind
@@ -37,7 +37,6 @@ class _Changes:
         self.raised: list[tuple[int, AlertKind, dict[str, Any]]] = []
         self.cleared: list[int] = []
         self.over: list[int] = []
-        self.refreshed: list[tuple[int, str]] = []
 
 
 class Sweep:
@@ -45,6 +44,8 @@ class Sweep:
 
     def __init__(self) -> None:
         self._signals: dict[int, tuple[object, ...]] = {}
+        self._refreshed: dict[int, str] = {}
+        """The newest details of open alerts (JSON), by id, until they are written once in a round."""
         self._looks = 0
 
     async def look(self, connection: Connection) -> Swept:
@@ -52,7 +53,7 @@ class Sweep:
         known = await readings.states(connection)
         programs = await readings.read(connection)
         due = self._due(programs)
-        foreseen = await forecasts(connection, due)
+        foreseen = await possible_forecasts(connection, due)
         changes = _Changes()
         alerted = {program_id for program_id, _ in known}
         for one in programs:
@@ -69,7 +70,7 @@ class Sweep:
                 elif judgement.is_good:
                     (changes.cleared if state.is_open else changes.over).append(state.id)
                 elif state.is_open and judgement.distance is not None:
-                    changes.refreshed.append((state.id, json.dumps(judgement.figures)))
+                    self._refreshed[state.id] = json.dumps(judgement.figures)
         # Of programs that are removed.
         for state in known.values():
             (changes.cleared if state.is_open else changes.over).append(state.id)
@@ -80,7 +81,11 @@ class Sweep:
         cleared = await alerts.clear_by_themselves(connection, changes.cleared[:CHANGES_MAX])
         await alerts.set_over(connection, changes.over[:CHANGES_MAX])
         if self._looks % LOOKS_A_ROUND == 0:
-            await alerts.refresh(connection, changes.refreshed[:CHANGES_MAX])
+            # Forecasts of a round are spread over its looks.
+            found = list(self._refreshed.items())
+            for first in range(0, len(found), CHANGES_MAX):
+                await alerts.refresh(connection, found[first : first + CHANGES_MAX])
+            self._refreshed.clear()
         cleared += await alerts.clear_unused_fallbacks(connection)
         cleared += await alerts.clear_used_orders(connection)
         self._looks += 1

@@ -28,10 +28,12 @@ SELECT block_id, position, array_agg(profile_id) AS profiles
 FROM (:attached) a GROUP BY block_id, position HAVING count(*) > 1;
 
 -- name: I1 a code of a program was given to two profiles
+-- A code that came back may go to another profile, and had one at its old place.
 SELECT p.name AS program, a.code, array_agg(DISTINCT a.profile_id) AS profiles
 FROM answer a JOIN program p ON p.id = a.program_id
-WHERE a.block_id IS NOT NULL AND NOT EXISTS (SELECT FROM :settings_of_answer AND h.shared) AND NOT :moved_on
-GROUP BY p.name, a.code HAVING count(DISTINCT a.profile_id) > 1;
+LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position AND s.returned_at IS NOT NULL
+WHERE a.block_id IS NOT NULL AND NOT EXISTS (SELECT FROM :settings_of_answer AND h.shared)
+GROUP BY p.name, a.code, s.block_id, s.position HAVING count(DISTINCT a.profile_id) > 1;
 
 -- name: I1 a text is in two places of a program
 SELECT program_id, text, array_agg(block_id) AS blocks FROM code GROUP BY program_id, text HAVING count(*) > 1;
@@ -51,6 +53,11 @@ GROUP BY program_id, code HAVING count(DISTINCT (block_id, position)) > 1 AND co
 SELECT a.request_id, a.block_id, a.position, a.again, a.answered_at, s.returned_at, s.deleted_at
 FROM answer a JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position
 WHERE least(s.returned_at, s.deleted_at) < a.answered_at - interval :'late';
+
+-- name: I1 a code was given on before it had come back
+SELECT a.request_id, s.block_id, s.position, s.moved_to, s.moved_position, a.answered_at, s.returned_at
+FROM code_state s JOIN (:attached) a ON a.block_id = s.moved_to AND a.position = s.moved_position
+WHERE a.answered_at < s.returned_at - interval :'late';
 
 -- name: I1 a code was given again that was never given first
 SELECT a.request_id, a.block_id, a.position, a.code FROM answer a
@@ -134,10 +141,19 @@ FROM code_state s JOIN block b ON b.id = s.block_id
 WHERE s.position >= b.next AND NOT s.hole AND (s.returned_at IS NOT NULL OR s.deleted_at IS NOT NULL);
 
 -- name: I4 a returned code is in no place of a block of its program
+-- Before places of returned codes were stored, there were none.
 SELECT s.block_id, s.position, s.moved_to, s.moved_position
 FROM code_state s JOIN block o ON o.id = s.block_id
+CROSS JOIN (SELECT applied_at + interval :'late' AS since FROM migration WHERE number = 22) m
 LEFT JOIN block b ON b.id = s.moved_to AND b.program_id = o.program_id AND s.moved_position < b.size
-WHERE s.moved_to IS NOT NULL AND (b.id IS NULL OR s.returned_at IS NULL);
+WHERE s.moved_to IS NOT NULL AND (b.id IS NULL OR s.returned_at IS NULL)
+   OR s.moved_to IS NULL AND s.returned_at > m.since;
+
+-- name: I4 a code came back that nobody had
+SELECT s.block_id, s.position, s.returned_at
+FROM code_state s LEFT JOIN (:attached) a ON a.block_id = s.block_id AND a.position = s.position
+-- A code of the pool that was changed left a hole.
+WHERE s.returned_at IS NOT NULL AND NOT s.hole AND a.request_id IS NULL;
 
 -- name: I4 a state is of no place of a block
 SELECT s.block_id, s.position FROM code_state s LEFT JOIN block b ON b.id = s.block_id
@@ -162,6 +178,19 @@ FROM send_receipt r LEFT JOIN answer a ON a.request_id = r.request_id AND a.ordi
 LEFT JOIN code_state s ON s.block_id = a.block_id AND s.position = a.position
 WHERE 'returned' IN (r.outcome, r.ended) AND s.returned_at IS NULL
    OR 'voided' IN (r.outcome, r.ended) AND s.deleted_at IS NULL;
+
+-- name: I4 a receipt is of no answer, or of a code of another program
+-- One of an unknown request has no program.
+SELECT r.request_id, r.ordinal, r.number, r.program_id, a.program_id AS answered
+FROM send_receipt r LEFT JOIN answer a ON a.request_id = r.request_id AND a.ordinal = r.ordinal
+WHERE r.program_id IS NOT NULL AND a.program_id IS DISTINCT FROM r.program_id;
+
+-- name: I4 a code waits in quarantine a day after its end, although its program's returns are not stopped
+SELECT r.request_id, r.ordinal, r.program_id, r.due_at FROM send_receipt r
+WHERE r.outcome = 'quarantined' AND r.ended IS NULL AND r.due_at < now() - interval '1 day'
+  AND NOT EXISTS (
+    SELECT FROM alert a WHERE a.program_id = r.program_id AND a.kind = 'returns-stopped'
+      AND (a.cleared_at IS NULL OR a.cleared_at > now() - interval '1 day'));
 
 -- name: I2 a receipt was answered twice, or a code came back twice
 SELECT request_id, ordinal, array_agg(kind ORDER BY number) AS kinds
@@ -318,7 +347,7 @@ LEFT JOIN code_state s ON s.block_id = h.block_id AND s.position = h.position
 CROSS JOIN LATERAL (SELECT CASE WHEN s.changed THEN s.expires_at ELSE a.expires_at END AS expires_at) e
 WHERE e.expires_at < coalesce(h.expires_at, 'infinity');
 
--- name: I6 a pooled code was given with less life left than its program asks for
+-- name: I6 a pooled code was given after its block's end, or with less life left than its program asks for
 SELECT a.request_id, p.name AS program, a.answered_at, e.expires_at
 FROM (:attached) a JOIN block b ON b.id = a.block_id JOIN program p ON p.id = a.program_id
 -- Changes of many codes change a block's expiry: the first one after the answer says what it was.
@@ -328,7 +357,7 @@ LEFT JOIN LATERAL (
     ORDER BY i.at LIMIT 1
 ) i ON true
 CROSS JOIN LATERAL (SELECT CASE WHEN i.found THEN i.old_expires_at ELSE b.expires_at END AS expires_at) e
-WHERE e.expires_at IS NOT NULL AND NOT EXISTS (
+WHERE e.expires_at <= a.answered_at OR e.expires_at IS NOT NULL AND NOT EXISTS (
     SELECT FROM :settings_of_answer
     AND (h.min_life_at_attach IS NULL OR e.expires_at >= a.answered_at + h.min_life_at_attach));
 

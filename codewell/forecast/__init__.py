@@ -1,5 +1,5 @@
 """When programs run out of codes, and why."""
 
-from codewell.forecast.reading import forecasts
+from codewell.forecast.reading import forecasts, possible_forecasts
 
-__all__ = ["forecasts"]
+__all__ = ["forecasts", "possible_forecasts"]

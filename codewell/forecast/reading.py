@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
 from codewell.forecast import history
 from codewell.forecast.forecast import ForecastInput, PooledCodes, ProgramFacts, Shortfall, forecasts_of, levels_of
-from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.connection import CONTENTION_ERRORS, UNAVAILABLE_ERRORS, Connection
 from codewell.pool.block_rules import GIVES, POOLED
 from codewell.pool.orders import FAILURES_MAX
 from codewell.pool.program_conditions import MAY_CREATE, ON_ORDER, ROOM, SWITCHED_ON
 from schemas.forecast import Forecast
 from schemas.overview import ExpectedLevel
+
+log = structlog.get_logger()
 
 # Programs computed at once: their arrays take some 5 MB. A batch costs Postgres some milliseconds beside its rows.
 BATCH_MAX: Final = 200
@@ -89,6 +93,24 @@ async def forecasts(connection: Connection, program_ids: Sequence[int]) -> dict[
     if reading is not None:
         await compute(reading)
     return found
+
+
+async def possible_forecasts(connection: Connection, program_ids: Sequence[int]) -> dict[int, Forecast]:
+    """As `forecasts`, without programs whose own forecast fails: each of them is found by halves, and logged.
+
+    Raises what asyncpg raises while the database is unavailable or busy.
+    """
+    try:
+        return await forecasts(connection, program_ids)
+    except (*UNAVAILABLE_ERRORS, *CONTENTION_ERRORS):
+        raise
+    except Exception:
+        if len(program_ids) < 2:
+            log.exception("forecast_failed", program_ids=list(program_ids))
+            return {}
+    middle = len(program_ids) // 2
+    found = await possible_forecasts(connection, program_ids[:middle])
+    return found | await possible_forecasts(connection, program_ids[middle:])
 
 
 async def levels_expected(connection: Connection, program_id: int) -> list[ExpectedLevel]:

@@ -21,6 +21,7 @@ _DELETE: Final = """
     """
 _MINUTES: Final = _DELETE.format(table="usage_minute", column="minute")
 _HOURS: Final = _DELETE.format(table="usage_hour", column="hour")
+_RETURNS: Final = _DELETE.format(table="return_minute", column="minute")
 _WORKERS: Final = """
     DELETE FROM worker WHERE seen_at < now() - CASE state
         WHEN 'stopped' THEN make_interval(mins => $1) ELSE make_interval(hours => $2) END
@@ -33,7 +34,7 @@ async def delete_old(connection: Connection) -> int:
     Another call deletes more, where so much is old. Raises what asyncpg raises.
     """
     deleted = _count(await connection.execute(_WORKERS, STOPPED_KEPT_MINUTES, LOST_KEPT_HOURS))
-    for statement, days in ((_MINUTES, MINUTES_KEPT_DAYS), (_HOURS, HOURS_KEPT_DAYS)):
+    for statement, days in ((_MINUTES, MINUTES_KEPT_DAYS), (_HOURS, HOURS_KEPT_DAYS), (_RETURNS, MINUTES_KEPT_DAYS)):
         for _ in range(_ROUNDS_MAX):
             gone = _count(await connection.execute(statement, days, ROWS_MAX))
             deleted += gone

@@ -208,7 +208,7 @@ GRANT SELECT (id, report), INSERT, UPDATE (report, seen_at, state, waiting_for, 
 GRANT SELECT, INSERT, UPDATE (number) ON usage_minute, usage_hour
     TO codewell_issuer, codewell_generator, codewell_console;
 GRANT SELECT (seen_at, state), DELETE ON worker TO codewell_generator;
-GRANT DELETE ON usage_minute, usage_hour TO codewell_generator;
+GRANT DELETE ON usage_minute, usage_hour, return_minute TO codewell_generator;
 GRANT EXECUTE ON FUNCTION delete_ended_sessions(integer) TO codewell_generator;
 GRANT SELECT, INSERT, DELETE ON pool_level TO codewell_generator;
 GRANT SELECT ON pool_level TO codewell_console;

@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from prometheus_client import Gauge
 
-from codewell.forecast import forecasts, history
+from codewell.forecast import history, possible_forecasts
 from codewell.infra.postgres.connection import UNAVAILABLE_ERRORS, Connection, Pool
 from codewell.infra.telemetry.health import Health
 from codewell.pool.program_conditions import GIVES_CODES_NOW
@@ -69,7 +69,7 @@ class Forecaster:
 async def _seconds_left(
     connection: Connection, ids: Sequence[int], names: dict[int, str]
 ) -> list[tuple[float, str]]:  # fmt: skip
-    found = await forecasts(connection, ids)
+    found = await possible_forecasts(connection, ids)
     now = await connection.fetchval("SELECT statement_timestamp()")
     return [
         (max(0.0, (one.runs_out_at.p50 - now).total_seconds()), names[id_])

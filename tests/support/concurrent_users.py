@@ -42,6 +42,19 @@ from tests.support.import_runs import no_progress, read_file
 NAMES: Final = ("SPRING", "DISTANT")
 _PROFILES: Final = [f"p-{number}" for number in range(80)]
 _LEASE_S: Final = 60.0
+# As a change of many codes does it: what the block's expiry was is noted while the block is locked.
+_EXPIRE: Final = """
+    WITH chosen AS (
+        SELECT id, program_id, expires_at FROM block WHERE open AND program_id = $1 ORDER BY random() LIMIT 1 FOR UPDATE
+    ), change AS (
+        INSERT INTO bulk_change (id, program_id, state, void, total, items, actor)
+        SELECT gen_random_uuid(), program_id, 'done', false, 0, 1, 'ana' FROM chosen RETURNING id
+    ), noted AS (
+        INSERT INTO bulk_change_item (change_id, number, block_id, outcome, codes, old_expires_at)
+        SELECT change.id, 0, chosen.id, 'changed', 0, chosen.expires_at FROM chosen, change
+    )
+    UPDATE block SET expires_at = now() - interval '10 s' FROM chosen WHERE block.id = chosen.id
+    """
 
 
 class Everybody:
@@ -209,11 +222,7 @@ class Everybody:
     async def _expire(self) -> None:
         """Let some codes in the pool expire, before any snapshot that sees it was begun."""
         async with self._connections.acquire() as connection:
-            await connection.execute(
-                "UPDATE block SET expires_at = now() - interval '10 s' WHERE id = ("
-                "SELECT id FROM block WHERE open AND program_id = $1 ORDER BY random() LIMIT 1)",
-                self._ids[self._program()],
-            )
+            await connection.execute(_EXPIRE, self._ids[self._program()])
 
     async def _export(self) -> None:
         """An export and the counts of one snapshot must agree."""

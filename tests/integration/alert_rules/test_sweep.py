@@ -10,11 +10,14 @@ from codewell.alert_rules import readings
 from codewell.alert_rules.sweep import LOOKS_A_ROUND, Sweep, Swept
 from codewell.alerts import alerts
 from codewell.alerts.fallback_use import note_fallbacks
+from codewell.forecast import forecast, reading
+from codewell.forecast.forecast import ForecastInput
 from codewell.infra.postgres.connection import Connection
 from codewell.pool import fill
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
 from codewell.usage.tally import UsageRow
+from schemas.forecast import Forecast
 from tests.support.factories import OFF, program
 
 IMPORT: dict[str, Any] = {"source": {"kind": "import"}, **OFF}
@@ -145,6 +148,51 @@ async def test_a_program_that_runs_out_is_found_by_its_forecast(connection: Conn
     await change(connection, active=False)
     await sweep.look(connection)
     assert await open_kinds(connection, spring) == []
+
+
+async def test_a_forecast_that_fails_stops_no_other_forecast_and_no_other_rule(
+    connection: Connection, minters: Minters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = {"alerts": [{"kind": "runs_out_within"}], "valid_until": datetime.now(UTC) + timedelta(days=30), **OFF}
+    first, broken, last = [(await program(connection, minters, name, **dry)).id for name in ("FIRST", "BROKEN", "LAST")]
+    other = (await program(connection, minters, "OTHER", alerts=[{"kind": "pool_below", "codes": 20}], **OFF)).id
+    await connection.execute(
+        "INSERT INTO usage_hour SELECT id, date_trunc('hour', now()) - interval '2 h', 'campaign', 'attached', 90 "
+        "FROM program"
+    )
+
+    def forecasts_of(reading: ForecastInput) -> list[Forecast]:
+        if broken in {one.id for one in reading.facts}:
+            raise FloatingPointError
+        return forecast.forecasts_of(reading)
+
+    monkeypatch.setattr(reading, "forecasts_of", forecasts_of)
+    await Sweep().look(connection)
+
+    assert [await open_kinds(connection, one) for one in (first, broken, last, other)] == [
+        ["runs-out-within"], [], ["runs-out-within"], ["pool-below"],
+    ]  # fmt: skip
+
+
+async def test_an_open_alert_says_what_its_newest_forecast_says(connection: Connection, minters: Minters) -> None:
+    """Each program has its turn in another look of a round."""
+    ids = [(await program(connection, minters, name, **OFF)).id for name in ("FIRST", "SECOND", "THIRD")]
+    await connection.execute(
+        "INSERT INTO usage_hour SELECT id, date_trunc('hour', now()) - interval '2 h', 'campaign', 'attached', 90 "
+        "FROM program"
+    )
+    for id_ in ids:
+        await fill.generate(connection, minters, id_, 30, None)
+    sweep = Sweep()
+    assert await sweep.look(connection) == Swept(3, 0)
+    # So few that no forecast is made for it alone.
+    await connection.execute("UPDATE block SET next = next + 1, undone = undone + 1")
+
+    for _ in range(2 * LOOKS_A_ROUND):
+        await sweep.look(connection)
+
+    found = [(await alerts.page(connection, id_, 2))[0].details["pooled"] for id_ in ids]
+    assert found == [29, 29, 29]
 
 
 async def test_a_fallback_raises_an_alert_where_that_is_a_rule_and_it_ends_with_its_use(

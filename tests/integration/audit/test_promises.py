@@ -164,6 +164,12 @@ BREAKS = (
         [{"program": "SPRING", "code": "SAME", "profiles": ["p-0", "p-1"]}],
     ),
     Break(
+        "a code of a program was given to two profiles",
+        # Before it came back.
+        (*_RETURNED, _AGAIN_LATER.format(late="interval '0'").replace("true, profile_id", "true, 'p-9'")),
+        [{"program": "SPRING", "profiles": ["p-0", "p-9"]}],
+    ),
+    Break(
         "a text is in two places of a program",
         (
             "ALTER TABLE code DROP CONSTRAINT code_once",
@@ -201,6 +207,19 @@ BREAKS = (
         "a code was given after it had come back or was deleted",
         (*_RETURNED, _AGAIN_LATER.format(late="interval '3 min'")),
         [{"position": 0, "again": True, "deleted_at": None}],
+    ),
+    Break(
+        "a code was given on before it had come back",
+        (
+            *_RETURNED,
+            "UPDATE code_state SET returned_at = now() + interval '3 min'",
+            "UPDATE block SET next = 1, attached = 1, open = false WHERE id = 3",
+            (
+                "INSERT INTO answer (request_id, ordinal, program_id, block_id, position, profile_id, code) "
+                f"SELECT '{STRANGE}', 0, 1, 3, 0, 'p-5', code FROM answer WHERE position = 0"
+            ),
+        ),
+        [{"request_id": STRANGE, "block_id": 1, "position": 0, "moved_to": 3}],
     ),
     Break(
         "a code was given again that was never given first",
@@ -312,8 +331,8 @@ BREAKS = (
     Break(
         "a program's returned codes are not as many as its blocks of returned codes hold",
         (
-            "UPDATE block SET next = 1, returned = 1 WHERE id = 2",
-            "INSERT INTO code_state (block_id, position, returned_at) VALUES (2, 0, now())",
+            "UPDATE block SET attached = 2, returned = 1 WHERE id = 1",
+            "INSERT INTO code_state (block_id, position, returned_at) VALUES (1, 0, now())",
             "UPDATE program SET made = made - 1 WHERE id = 1",
         ),
         [{"program_id": 1, "returned": 1, "held": 0}],
@@ -331,6 +350,22 @@ BREAKS = (
         "a returned code is in no place of a block of its program",
         ("INSERT INTO code_state (block_id, position, moved_to) VALUES (1, 0, 2)",),
         [{"block_id": 1, "position": 0, "moved_to": 2}],
+    ),
+    Break(
+        "a returned code is in no place of a block of its program",
+        (
+            *_RETURNED,
+            "UPDATE code_state SET moved_to = NULL",
+            "UPDATE migration SET applied_at = now() - interval '1 h' WHERE number = 22",
+            # Where it is not: its text is another one's.
+            "UPDATE code SET text = 'OTHER'",
+        ),
+        [{"block_id": 1, "position": 0, "moved_to": None}],
+    ),
+    Break(
+        "a code came back that nobody had",
+        (*_RETURNED, "DELETE FROM answer WHERE position = 0"),
+        [{"block_id": 1, "position": 0}],
     ),
     Break(
         "a state is of no place of a block",
@@ -373,8 +408,35 @@ BREAKS = (
         [{"ordinal": 0, "outcome": "returned", "ended": None}],
     ),
     Break(
+        "a receipt is of no answer, or of a code of another program",
+        (
+            f"{_RECEIPT} VALUES ('{STRANGE}', 0, 0, 'opened', 1, 'kept', 'opened', now())",
+            f"{_RECEIPT} VALUES ('{STRANGE}', 1, 0, 'opened', NULL, 'kept', 'unknown_request', now())",
+            (
+                f"{_RECEIPT} SELECT request_id, 0, 0, 'opened', position + 1, 'kept', 'opened', now() "
+                "FROM answer WHERE position <> 2"
+            ),
+        ),
+        [{"program_id": 1, "answered": None}, {"program_id": 2, "answered": 1}],
+    ),
+    Break(
+        "a code waits in quarantine a day after its end, although its program's returns are not stopped",
+        (
+            (
+                f"{_RECEIPT[:-1]}, due_at) SELECT request_id, 0, 0, 'permanent', 1, 'quarantined', 'after_handoff', "
+                "now(), now() - interval '23 h' - position * interval '45 min' FROM answer"
+            ),
+        ),
+        [{"ordinal": 0, "program_id": 1}],
+    ),
+    Break(
         "a receipt was answered twice, or a code came back twice",
-        (f"{_RECEIPT} SELECT '{STRANGE}', 0, n, 'opened', 1, 'kept', 'opened', now() FROM generate_series(0, 1) AS n",),
+        (
+            (
+                f"{_RECEIPT} SELECT request_id, 0, n, 'opened', 1, 'kept', 'opened', now() "
+                "FROM answer, generate_series(0, 1) AS n WHERE position = 0"
+            ),
+        ),
         [{"ordinal": 0, "kinds": ["opened", "opened"]}],
     ),
     Break(
@@ -597,13 +659,18 @@ BREAKS = (
         [{"program_id": 1, "profile_id": "p-0", "expires_at": None}],
     ),
     Break(
-        "a pooled code was given with less life left than its program asks for",
+        "a pooled code was given after its block's end, or with less life left than its program asks for",
         (
             "UPDATE program_history SET min_life_at_attach = interval '2 days'",
             "UPDATE block SET expires_at = now() + interval '1 day'",
             *_AS_NOTED,
         ),
         [{"program": "SPRING"}] * 3,
+    ),
+    Break(
+        "a pooled code was given after its block's end, or with less life left than its program asks for",
+        ("UPDATE block SET expires_at = answered_at FROM answer WHERE answer.position = 1 AND id = 1",),
+        [{"program": "SPRING"}] * 2,
     ),
     Break(
         "a program has other settings than were noted of it last",
@@ -927,6 +994,18 @@ async def test_what_is_broken_is_found(stocked: Connection, broken: Break) -> No
 
 def test_every_rule_is_broken_above() -> None:
     assert [rule.says for rule in rules()] == list(dict.fromkeys(one.says for one in BREAKS))
+
+
+async def test_a_quarantine_may_end_late_while_returns_are_stopped_and_a_day_later(stocked: Connection) -> None:
+    await stocked.execute(
+        f"{_RECEIPT[:-1]}, due_at) SELECT request_id, 0, 0, 'permanent', 1, 'quarantined', 'after_handoff', now(), "
+        "now() - interval '9 days' FROM answer"
+    )
+    await stocked.execute("INSERT INTO alert (program_id, kind) VALUES (1, 'returns-stopped')")
+    assert await audit(stocked) == []
+
+    await stocked.execute("UPDATE alert SET cleared_at = now() - interval '23 h', cleared_by = 'ana'")
+    assert await audit(stocked) == []
 
 
 async def test_more_rows_than_are_shown_are_counted(stocked: Connection) -> None:

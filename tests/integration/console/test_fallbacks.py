@@ -98,10 +98,11 @@ async def test_the_pages_ask_for_fallbacks_and_show_them(consoles: Consoles, con
     assert form.fields["fallback"] == ["FIXED"]
     assert ("fallback_pool_empty" in form.fields, "fallback_remote_failed" in form.fields) == (True, False)
     spring = (await client.get("/programs/SPRING")).json()
-    await connection.execute(
-        "INSERT INTO usage_minute VALUES ($1, date_trunc('minute', now()), 'campaign', 'fallback_first', 7)",
-        spring["id"],
-    )
+    for unit in ("minute", "hour"):
+        await connection.execute(
+            f"INSERT INTO usage_{unit} VALUES ($1, date_trunc('{unit}', now()), 'campaign', 'fallback_first', 7)",
+            spring["id"],
+        )
     page = await browser.get("/programs/SPRING")
     assert re.search(r'<a href="/programs/FIXED"><code>FIXED</code></a>.*?gave 7 codes today', page.text, re.DOTALL)
     usage = (await client.get("/programs/SPRING/usage")).json()["total"]

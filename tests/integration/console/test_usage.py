@@ -14,6 +14,7 @@ from codewell.usage.tally import UsageTally
 from schemas.moments import ZONE
 from services.console.figures import ConsoleFigures
 from tests.support.consoles import Consoles, is_problem, settings
+from tests.support.pages import words
 
 _GIVEN = """
     INSERT INTO usage_{unit} (program_id, {unit}, source, outcome, number)
@@ -147,6 +148,27 @@ async def test_today_begins_at_midnight_where_the_viewer_is(
     finally:
         ZONE.reset(set_zone)
     assert spring["attached_today"] == 11
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+async def test_the_page_of_a_program_counts_from_midnight_too(
+    consoles: Consoles, connection: Connection, zone: str
+) -> None:
+    client = await consoles.client("admin")
+    await client.post("/programs", json=settings("OTHER"))
+    await client.post("/programs", json=settings(fallback=[{"program": "OTHER"}]))
+    midnight = datetime.now(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    for outcome in ("returned", "fallback_first"):
+        await given(connection, "SPRING", midnight - timedelta(minutes=1), "campaign", outcome, 100)
+        await given(connection, "SPRING", midnight, "campaign", outcome, 7)
+    browser = await consoles.browser("read")
+    set_zone = ZONE.set(ZoneInfo(zone))
+    try:
+        page = await browser.get("/programs/SPRING")
+    finally:
+        ZONE.reset(set_zone)
+    assert "Came back 7 " in words(page)
+    assert "gave 7 codes today" in words(page)
 
 
 async def test_another_groups_programs_are_in_no_usage(consoles: Consoles) -> None:

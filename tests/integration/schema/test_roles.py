@@ -95,7 +95,7 @@ MAY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "answer": ("S", "U profile_id", "D"),
         "holding": ("S", "I", "D"),
         "send_receipt": (*_RECEIPTS, "D"),
-        "return_minute": _COUNTS,
+        "return_minute": (*_COUNTS, "D"),
         "bulk_change": ("S profile_id", "U profile_id"),
         "code_use": ("S", "U profile_id", "D"),
         "shop_order": ("S order_id refusals",),

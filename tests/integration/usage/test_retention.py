@@ -1,7 +1,9 @@
 """How long figures and rows of workers are kept."""
 
 from codewell.infra.postgres.connection import Connection, pool
+from codewell.pool.minter_cache import Minters
 from codewell.usage import retention
+from tests.support.factories import program
 from tests.support.servers import as_role
 
 _FIGURES = """
@@ -19,11 +21,17 @@ async def test_minutes_are_kept_35_days_and_hours_longer(connection: Connection,
     for unit, days in (("minute", (0, 34, 36)), ("hour", (0, 36, 799, 801))):
         for age in days:
             await connection.execute(_FIGURES.format(unit=unit), age, 3)
+    await connection.execute(
+        "INSERT INTO return_minute SELECT $1, date_trunc('minute', now()) - make_interval(days => age), 1 "
+        "FROM unnest('{0,34,36}'::integer[]) AS age",
+        (await program(connection, Minters(None))).id,
+    )
     async with pool(as_role(database_url, "generator"), "codewell-test", 1) as own, own.acquire() as generator:
-        assert await retention.delete_old(generator) == 6
+        assert await retention.delete_old(generator) == 7
 
     assert await connection.fetchval("SELECT count(*) FROM usage_minute") == 6
     assert await connection.fetchval("SELECT count(*) FROM usage_hour") == 9
+    assert await connection.fetchval("SELECT count(*) FROM return_minute") == 2
 
 
 async def test_one_call_deletes_a_bounded_number(connection: Connection) -> None:

@@ -7,14 +7,13 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from codewell.usage.today import today
+from codewell.usage.today import today, whole_step
 from schemas.alerts import Alert
 from schemas.api import Page as ApiPage
 from schemas.api import RemoteSecrets, RemoteService
 from schemas.audit_log import LogEntry
 from schemas.forecast import Forecast
 from schemas.overview import ProgramStock, StockLevels
-from schemas.program import Program
 from schemas.reservations import Reservation
 from schemas.usage import ProgramUsage
 from services.console.pages import alert_words
@@ -104,14 +103,18 @@ async def _page(
     if shown.circuit is not None:
         service = await visit.api.get(f"/programs/{part(name)}/remote", RemoteService)
     changes = await _changes(visit, name)
-    fallbacks = await _fallbacks(visit, shown.program)
     alerts = await visit.api.get(f"/programs/{part(name)}/alerts", ApiPage[Alert], {"limit": _ALERTS})
     reserved = await visit.api.get(
         f"/programs/{part(name)}/reservations", ApiPage[Reservation], {"limit": _RESERVATIONS}
     )
     is_removed = shown.state == "removed"
-    day = {"step": "hour", "from": today().isoformat()}
+    begin = today()
+    day = {"step": whole_step(begin), "from": begin.isoformat()}
     usage_today = (await visit.api.get(f"/programs/{part(name)}/usage", ProgramUsage, day)).total
+    # How many codes each gave in the program's place.
+    fallbacks = [
+        (link.program, number) for link, number in zip(shown.program.fallback, usage_today.fallbacks, strict=False)
+    ]
     return visit.render(
         "screens/program.html", status=status, shown=shown, program=shown.program, service=service,
         usage_today=usage_today,
@@ -128,15 +131,6 @@ async def _page(
 
 async def _runs_out(visit: Visit, name: str) -> RunsOutWords:
     return words_of_forecast(await visit.api.get(f"/programs/{part(name)}/forecast", Forecast))
-
-
-async def _fallbacks(visit: Visit, program: Program) -> list[tuple[str, int]]:
-    """The fallbacks in their order, and how many codes each gave today in the program's place."""
-    if not program.fallback:
-        return []
-    since = {"step": "minute", "from": today().isoformat()}
-    usage = await visit.api.get(f"/programs/{part(program.name)}/usage", ProgramUsage, since)
-    return [(link.program, number) for link, number in zip(program.fallback, usage.total.fallbacks, strict=False)]
 
 
 async def _changes(visit: Visit, name: str) -> list[tuple[str, LogEntry]]:
