@@ -184,7 +184,7 @@ PROBLEMS: Final[dict[ProblemReason, ProblemKind]] = {
     "pool_empty": ProblemKind(409, "The pool is empty",
         "SPRING has no code left and people may not create any. Generate or import codes first."),
     "profile_has_code": ProblemKind(409, "The profile has a code of the program already",
-        "p-1001 already has a code of SPRING, which reuses codes: return or delete that one first."),
+        "The profile already has a code of SPRING, which reuses codes: return or delete that one first."),
     "profile_has_codes": ProblemKind(409, "The profile has several codes of the program",
         "The profile has several codes of SPRING: name the code to reissue."),
     "profile_has_no_code": ProblemKind(409, "The profile has no code of the program",

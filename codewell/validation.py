@@ -6,7 +6,7 @@ pattern are in `schemas.patterns`; those of a ValueError that one of our validat
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codewell.plurals import counted
@@ -167,8 +167,6 @@ def _bound(value: object) -> str:
             return str(value).lower()
         case int() | float():
             return f"{value:,}"
-        case datetime():
-            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
         case timedelta():
             return f"{value.days:,} days"
         case _:

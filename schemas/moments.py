@@ -53,10 +53,11 @@ def parse_moment(text: str, zone: tzinfo, *, at_end: bool = False) -> datetime:
         raise ValueError(f"must be {_FORM}") from error
     if written is not None and written.tzinfo is None and shown.replace(tzinfo=None, fold=0) != written:
         raise ValueError(f"must be a time that exists in {zone}, whose clocks skip this one: give another one")
-    return _in_range(moment)
+    return in_range(moment)
 
 
-def _in_range(moment: datetime) -> datetime:
+def in_range(moment: datetime) -> datetime:
+    """The moment. Raises ValueError if it is before EARLIEST or after LATEST."""
     if not EARLIEST <= moment <= LATEST:
         raise ValueError(f"must be between the years {EARLIEST.year} and {LATEST.year}")
     return moment
@@ -104,7 +105,7 @@ def _read(given: object, *, at_end: bool) -> object:
     if isinstance(given, str):
         return parse_moment(given, ZONE.get(), at_end=at_end)
     if isinstance(given, datetime) and given.tzinfo is not None:
-        return _in_range(given)
+        return in_range(given)
     raise ValueError(f"must be {_FORM}")
 
 

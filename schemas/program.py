@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -20,7 +21,7 @@ from schemas.alert_rules import DEFAULT_RULES, AlertRules, contradictions_of
 from schemas.amounts import TTL_MAX, Count, Lifetime, refuse_numbers
 from schemas.events import FALLBACKS_MAX, ShortName
 from schemas.matching import Match
-from schemas.moments import EARLIEST, LATEST, EndMoment, StartMoment
+from schemas.moments import EndMoment, StartMoment, in_range
 from schemas.service_url import ServiceUrl
 from schemas.strict_model import Contradictions
 from schemas.uses import HolderOnly, Refund, RefundSetting, Uses, UsesSetting, with_default_uses
@@ -34,7 +35,7 @@ REQUEST_MAX_LIMIT: Final = 100_000
 Moment = Annotated[
     AwareDatetime,
     refuse_numbers("2027-01-31T12:00:00Z"),
-    Field(ge=EARLIEST, le=LATEST),
+    AfterValidator(in_range),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 FIELDS_MAX: Final = 64

@@ -50,8 +50,8 @@ class ArchiveFolder:
             return self._store(name, lines)
         except OSError as error:
             raise FolderUnavailable(
-                f"Cannot write to {self._path} ({error.strerror}): make it writable, or set CODEWELL_ARCHIVE_DIR to "
-                "another folder."
+                f"Cannot write to {self._path} ({error.strerror}): make it writable, with enough free space, or set "
+                "CODEWELL_ARCHIVE_DIR to another folder."
             ) from error
 
     def _store(self, name: str, lines: bytes) -> Path:
@@ -67,12 +67,13 @@ class ArchiveFolder:
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(path)
+            for folder in {day, self._path} | new_in:
+                _sync_folder(folder)
         except OSError:
-            # The next look writes another one, also on a disk that is full.
-            partial.unlink(missing_ok=True)
+            # The rows stay and the next look writes another one, also on a disk that is full.
+            for unneeded in (partial, path):
+                unneeded.unlink(missing_ok=True)
             raise
-        for folder in {day, self._path} | new_in:
-            _sync_folder(folder)
         return path
 
 

@@ -251,8 +251,8 @@ async def _write(
         decision = await attach_codes(connection, program, now, [(request.id, request.event, code)])
     except AssignmentTaken as error:
         raise ProgramRefused(
-            f"{request.event.profile_id} already has a code of {program.name}, which reuses codes: "
-            "return or delete that one first.",
+            # Without the profile's id: a refusal may be stored, and is not changed when the profile is forgotten.
+            f"The profile already has a code of {program.name}, which reuses codes: return or delete that one first.",
             reason="profile_has_code",
         ) from error
     [row] = decision.rows

@@ -5,12 +5,13 @@ stored in temporary tables, so that memory does not grow with their number, and 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from codewell.infra.id_times import is_before
+from codewell.infra.postgres.columns import columns_of
 from codewell.infra.postgres.connection import Connection
 from codewell.issuing import claim_queries
 from codewell.issuing.model import AnswerRow
@@ -43,6 +44,11 @@ _TABLES: Final = """
         code       text NOT NULL,
         profile_id text NOT NULL
     );
+    CREATE TEMP TABLE strange_forgotten (
+        profile_id text NOT NULL,
+        random_id  text NOT NULL,
+        PRIMARY KEY (profile_id, random_id)
+    );
     """
 _OLDEST: Final = "SELECT oldest FROM retention"
 _STORE: Final = """
@@ -50,6 +56,9 @@ _STORE: Final = """
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::boolean[],
                          $7::text[], $8::text[])
     ON CONFLICT DO NOTHING
+    """
+_STORE_FORGOTTEN: Final = """
+    INSERT INTO strange_forgotten SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING
     """
 _STORE_CODES: Final = """
     INSERT INTO strange_code
@@ -63,7 +72,8 @@ _INDEX_CODES: Final = """
 _NEXT: Final = """
     SELECT s.*, (
         SELECT o.place FROM strange o WHERE o.request_id = s.request_id AND (o.written_at, o.n) < (s.written_at, s.n)
-        ORDER BY o.written_at, o.n LIMIT 1) AS other
+        ORDER BY o.written_at, o.n LIMIT 1) AS other,
+        ARRAY(SELECT f.random_id FROM strange_forgotten f WHERE f.profile_id = s.profile_id) AS random_ids
     FROM strange s WHERE (s.written_at, s.n) > ($1, $2) ORDER BY s.written_at, s.n LIMIT $3
     """
 _FIRST_HOLDERS: Final = """
@@ -115,6 +125,8 @@ class MissingAnswer(NamedTuple):
     """Place of an earlier, different answer to the same request."""
     first_holders: Mapping[tuple[str, str], str]
     """For each of its codes, by program and text: the profile of the first missing answer that gives the code."""
+    random_ids: Collection[str] = ()
+    """Ids that replaced its profile's in other answers, as the profile was forgotten."""
 
 
 class AnswerComparison:
@@ -141,9 +153,18 @@ class AnswerComparison:
         stored = await stored_by_request(self._connection, [answer.request_id for answer in answers])
         named = [id_ for rows in stored.values() for row in rows for id_ in (row.program_id, row.asked_program_id)]
         await self._learn({id_ for id_ in named if id_ is not None})
-        missing = [one for one in answers if not is_same(one, stored.get(one.request_id, []), self._names)]
+        missing: list[PublishedAnswer] = []
+        forgotten: dict[tuple[str, str], None] = {}
+        for one in answers:
+            rows = stored.get(one.request_id, [])
+            if not is_same(one, rows, self._names):
+                missing.append(one)
+            elif rows[0].profile_id != one.profile_id:
+                forgotten[one.profile_id, rows[0].profile_id] = None
+        if forgotten:
+            await self._connection.execute(_STORE_FORGOTTEN, *columns_of(list(forgotten), 2))
         if missing:
-            rows = [
+            strange = [
                 (
                     one.request_id,
                     one.profile_id,
@@ -156,7 +177,7 @@ class AnswerComparison:
                 )
                 for one in missing
             ]
-            await self._connection.execute(_STORE, *map(list, zip(*rows, strict=True)))
+            await self._connection.execute(_STORE, *columns_of(strange, 8))
 
     async def in_order(self) -> AsyncIterator[list[MissingAnswer]]:
         """Yield the stored answers, some hundreds at a time, once all answers are compared."""
@@ -173,7 +194,9 @@ class AnswerComparison:
                 _FIRST_HOLDERS, [row["n"] for row in rows]
             ):
                 holders.setdefault(n, {})[program, code] = profile_id
-            yield [MissingAnswer(_answer(row), row["other"], holders.get(row["n"], {})) for row in rows]
+            yield [
+                MissingAnswer(_answer(row), row["other"], holders.get(row["n"], {}), row["random_ids"]) for row in rows
+            ]
             last = rows[-1]["written_at"], rows[-1]["n"]
 
     async def _learn(self, program_ids: set[int]) -> None:

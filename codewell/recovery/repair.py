@@ -235,7 +235,7 @@ class Repair:
             )
             first = None if is_everybodys else one.first_holders.get((code.program, code.text))
             assessed = assess_code(code, program, found.get((program.id, code.text)), one.answer.profile_id, first,
-                                   is_everybodys=is_everybodys)  # fmt: skip
+                                   is_everybodys=is_everybodys, random_ids=one.random_ids)  # fmt: skip
             return assessed if asked is None else assessed._replace(asked_id=asked.id)
 
         return [[finding(one, code) for code in one.answer.codes] for one in missing]

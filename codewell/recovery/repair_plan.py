@@ -4,7 +4,7 @@ If an answer can't be restored as a whole, its free codes are still reserved for
 gets them. Their request ids are derived from the answer's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID, uuid5
@@ -57,6 +57,8 @@ class AssessedCode(NamedTuple):
     why: str = ""
     asked_id: int | None = None
     """The program that was asked, where the code is from its fallback."""
+    random_id: str | None = None
+    """The id that the profile has in the database, where it was forgotten since it got the code."""
 
 
 class RepairPlan:
@@ -87,8 +89,9 @@ def assess_code(
     first_holder: str | None,
     *,
     is_everybodys: bool,
+    random_ids: Collection[str],
 ) -> AssessedCode:
-    """Assess one code that an answer gave to this profile."""
+    """Assess one code that an answer gave to this profile, which has `random_ids` since it was forgotten."""
     if found is None:
         if program.codes_from == "remote" and program.on_order > 0:
             why = f"{program.name} has codes on order: run the generator until it has none, then run this again."
@@ -97,8 +100,9 @@ def assess_code(
         return AssessedCode(code, program, None, "other" if is_others else "take_in", _GIVEN_BEFORE)
     at, facts = found
     if facts.profile_id is not None:
-        is_own = is_everybodys or facts.profile_id == profile_id
-        return AssessedCode(code, program, at, "again" if is_own else "other", _HELD_BY_OTHER)
+        random_id = facts.profile_id if facts.profile_id in random_ids else None
+        is_own = is_everybodys or random_id is not None or facts.profile_id == profile_id
+        return AssessedCode(code, program, at, "again" if is_own else "other", _HELD_BY_OTHER, random_id=random_id)
     if first_holder not in {None, profile_id}:
         return AssessedCode(code, program, at, "other", _GIVEN_BEFORE)
     if facts.state != "deleted" and at.position < at.block["next"]:
@@ -115,6 +119,10 @@ def plan_answer(
         if is_first:
             _restore_unchanged(plan, answer, findings, now)
         return
+    # An answer with a code of before the profile was forgotten is itself of before that.
+    random_id = next((finding.random_id for finding in findings if finding.random_id is not None), None)
+    if random_id is not None:
+        answer = answer._replace(profile_id=random_id)
     findings = [_after_earlier_answers(plan, finding, answer.profile_id) for finding in findings]
     is_whole = is_first and all(finding.how not in {"other", "no"} for finding in findings)
     for ordinal, finding in enumerate(findings):

@@ -33,9 +33,17 @@ _HAS_WORK: Final = """
     SELECT EXISTS (SELECT FROM reservation WHERE ended_at IS NULL)
         OR EXISTS (SELECT FROM reservation_event WHERE published_at IS NULL)
     """
+# Nothing of those that were released since they were read: that is their last event. A release in progress is waited
+# for. What is noted already locks nothing.
 _NOTE: Final = """
     INSERT INTO reservation_event (reservation_id, revision, state, count, reserved, used)
-    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+    SELECT n.* FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS n (reservation_id, revision, state, count, reserved, used)
+    JOIN reservation r ON r.id = n.reservation_id
+    WHERE r.ended_at IS NULL AND NOT EXISTS (
+        SELECT FROM reservation_event e
+        WHERE e.reservation_id = n.reservation_id AND e.revision = n.revision AND e.state = n.state)
+    ORDER BY r.id FOR SHARE OF r
     ON CONFLICT ON CONSTRAINT reservation_event_once DO NOTHING
     """
 _UNPUBLISHED: Final = """

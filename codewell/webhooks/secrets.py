@@ -20,7 +20,7 @@ _END: Final = (
     "UPDATE webhook_secret SET ends_at = statement_timestamp() + $2 WHERE endpoint_id = $1 AND ends_at IS NULL"
 )
 _DELETE: Final = "DELETE FROM webhook_secret WHERE endpoint_id = $1"
-# Keys are wrapped in units of this many bytes (RFC 3394).
+# Keys are wrapped in units of this many bytes, at least two of them (RFC 3394).
 _UNIT_BYTES: Final = 8
 
 
@@ -66,7 +66,8 @@ async def set_url(connection: Connection, keys: MasterKeys, endpoint_id: int, ur
     """Replace the URL of an endpoint whose URL is a secret."""
     await delete(connection, endpoint_id)
     raw = url.encode()
-    await connection.execute(_ADD, endpoint_id, *keys.wrap(raw + b" " * (-len(raw) % _UNIT_BYTES)))
+    units = max(2, -(-len(raw) // _UNIT_BYTES))
+    await connection.execute(_ADD, endpoint_id, *keys.wrap(raw.ljust(units * _UNIT_BYTES)))
 
 
 def url_of(secret: bytes) -> str:

@@ -183,7 +183,7 @@ async def test_a_profile_that_gets_its_code_again(connection: Connection, claims
     request = message("SPRING", profile_id="p-1")
     assert codes((await claims.attach([request])).rows, [request]) == ["MINE"]
     assert (await manual.attach(claims, "SPRING", "p-1", uuid7())).code == row.code
-    with pytest.raises(ProgramRefused, match="p-1 already has a code of SPRING"):
+    with pytest.raises(ProgramRefused, match="The profile already has a code of SPRING"):
         await named(connection, minters, "ANOTHER")
     assert await audit(connection) == []
 

@@ -16,7 +16,7 @@ from codewell.codes import listing
 from codewell.codes.code_filter import CodeFilter
 from codewell.codes.lookup import START
 from codewell.codes.program_codes import ProgramCodes
-from codewell.errors import StackUnavailable
+from codewell.errors import ProgramRefused, StackUnavailable
 from codewell.imports.candidates import NO_ATTRIBUTES, Candidate, Chunk
 from codewell.imports.chunk_writer import ChunkWriter
 from codewell.infra.postgres.connection import Connection, Pool
@@ -34,6 +34,7 @@ from codewell.redemption import orders, till
 from codewell.redemption.model import TillRequest
 from codewell.redemption.orders import OrderEvent
 from schemas.changes import ChangeFilter
+from services.console.http.problems import refusal
 from tests.integration.codes.test_bulk import VOID, begin, done, undone
 from tests.support.factories import OFF, message, program, step
 from tests.support.import_runs import Files
@@ -137,6 +138,18 @@ async def test_no_table_holds_the_id_and_the_codes_stay_used(
     assert await connection.fetchval("SELECT count(DISTINCT profile_id) FROM answer WHERE profile_id LIKE 'forg%'") == 2
     assert await forget(connection, WHO) == 0
     assert await audit(connection) == []
+
+
+async def test_a_refusal_that_is_kept_does_not_name_it(connection: Connection, minters: Minters) -> None:
+    await program(connection, minters, **OFF, reuse="profile")
+    await manual.attach_named(connection, minters, "SPRING", "FIRST", WHO, uuid7())
+    with pytest.raises(ProgramRefused) as refused:
+        await manual.attach_named(connection, minters, "SPRING", "SECOND", WHO, uuid7())
+    token, _ = await tokens.create(connection, "t", ["write"], [])
+    response = StoredResponse(bytes(32), 409, "application/problem+json", bytes(refusal(refused.value).body))
+    await stored_responses.store_response(connection, token.id, "k", response)
+    await forget(connection, WHO)
+    assert await places_of(connection, WHO) == []
 
 
 async def test_an_answer_that_is_kept_while_it_is_forgotten_does_not_name_it(

@@ -70,7 +70,7 @@ class World:
     async def reconcile(self, *, repair: bool) -> list[RepairCase]:
         """Compare in small batches, so that cases lie in different ones."""
         async with self.connections.acquire() as connection:
-            await connection.execute("DROP TABLE IF EXISTS strange, strange_code")
+            await connection.execute("DROP TABLE IF EXISTS strange, strange_code, strange_forgotten")
             strangers = AnswerComparison(connection)
             await strangers.open()
             for start in range(0, len(self.answers), 7):
@@ -487,3 +487,26 @@ async def test_a_lost_code_of_a_fallback_is_put_back_as_one(database_url: str) -
         ] == [answer_event(request, rows, world.claims.names) for request, rows in zip(asked, told, strict=True)]
         assert await world.reconcile(repair=True) == []
         await world.is_sound()
+
+
+async def test_what_a_profile_got_again_before_it_was_forgotten_is_no_clash(database_url: str) -> None:
+    known: list[PublishedAnswer] = []
+    first, again, other = (message("SPRING", profile_id=one) for one in ("p-1", "p-1", "p-2"))
+
+    async def ask_first(connection: Connection) -> None:
+        await spring(3, reuse="profile")(connection)
+        async with pool(database_url, "codewell-test", 2) as primary:
+            await World(primary, known).ask(first)
+
+    async with failed_over(database_url, ask_first, lambda was: was.ask(again)) as now:
+        now.answers[:0] = known
+        async with now.connections.acquire() as connection:
+            await forget(connection, "p-1")
+        assert kinds(await now.reconcile(repair=True)) == {("lost_answer", True): 1}
+        assert await now.reconcile(repair=True) == []
+        rows = [row for [row] in await now.ask(again, first)]
+        assert rows[0].code == rows[1].code
+        assert rows[0].profile_id == rows[1].profile_id != "p-1"
+        [[row]] = await now.ask(other)
+        assert row.code != rows[0].code
+        await now.is_sound()

@@ -346,6 +346,27 @@ async def test_each_state_is_noted_once_until_the_count_changes(
     assert [one.state for one in await states.unpublished(connection)] == ["released"]
 
 
+async def test_nothing_is_noted_of_a_reservation_that_was_released_meanwhile(
+    connections: Pool, connection: Connection, minters: Minters
+) -> None:
+    spring = await program(connection, minters, **OFF)
+    mine = await reserve(connection, minters, spring.id, 10)
+    async with connections.acquire() as other:
+        release = other.transaction()
+        await release.start()
+        await reservations.release(other, spring.id, mine.id)
+        async with connections.acquire() as keeper:
+            noting = asyncio.ensure_future(states.note_changes(keeper))
+            await asyncio.wait(
+                [noting, watching := asyncio.ensure_future(until_waiting(connection))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            watching.cancel()
+            await release.commit()
+            await noting
+    assert [one.state for one in await states.unpublished(connection)] == ["released"]
+
+
 async def test_expired_reserved_codes_are_not_left_and_do_not_come_back(
     connection: Connection, minters: Minters
 ) -> None:

@@ -412,3 +412,9 @@ async def test_slack_gets_text_at_a_url_that_nobody_is_shown(connection: Connect
     assert asked.data == {"text": "*Alert: &lt;!channel&gt; &amp; more*\nAdd codes.\npooled: 0"}
     stored = await connection.fetchval("SELECT secret FROM webhook_secret WHERE endpoint_id = $1", webhook.id)
     assert b"hidden" not in stored
+
+
+async def test_the_shortest_url_of_slack_is_stored_too(connection: Connection) -> None:
+    webhook, _ = await subscribe(connection, "http://a", kind="slack")
+    [stored] = (await secrets.active(connection, [webhook.id]))[webhook.id]
+    assert secrets.url_of(KEYS.unwrap(stored)) == "http://a"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,27 @@ def test_a_disk_that_is_full_keeps_no_part_of_a_file(tmp_path: Path, monkeypatch
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", full)
         for _ in range(3):
-            with pytest.raises(FolderUnavailable, match="No space left on device"):
+            with pytest.raises(FolderUnavailable, match=r"No space left on device.*free space"):
                 ArchiveFolder(tmp_path).store("block-1-0-9", b"lines")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     path = ArchiveFolder(tmp_path).store("block-1-0-9", b"lines")
     assert path.read_bytes() == b"lines"
+
+
+def test_a_file_whose_folder_cannot_be_synced_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on file systems that sync no folders: its rows stay, and each look would add one more file."""
+    sync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with pytest.raises(FolderUnavailable, match="Invalid argument"):
+        ArchiveFolder(tmp_path).store("block-1-0-9", b"lines")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_new_folders_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
