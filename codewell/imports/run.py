@@ -25,6 +25,7 @@ from codewell.imports.chunk_writer import ChunkWriter, CopiedChunk, ImportEnded
 from codewell.imports.chunks import chunks
 from codewell.imports.preview import rules_of
 from codewell.imports.undo import refuse
+from codewell.infra.postgres.advisory_lock import held
 from codewell.infra.postgres.connection import Connection
 from codewell.pool.minter_cache import Minters
 from codewell.programs import programs
@@ -229,14 +230,13 @@ async def import_lock(connection: Connection, import_id: UUID, *, wait: bool = T
 
     Raises ProgramRefused if another process holds the lock for longer than the lock timeout.
     """
-    try:
-        has = await connection.fetchval(_LOCK if wait else _TRY_LOCK, str(import_id)) is not False
-    except asyncpg.LockNotAvailableError as error:
-        raise ProgramRefused(
-            f"Another process is working on import {import_id}: wait until it ends.", reason="import_busy"
-        ) from error
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            has = await stack.enter_async_context(
+                held(connection, _LOCK if wait else _TRY_LOCK, _UNLOCK, str(import_id))
+            )
+        except asyncpg.LockNotAvailableError as error:
+            raise ProgramRefused(
+                f"Another process is working on import {import_id}: wait until it ends.", reason="import_busy"
+            ) from error
         yield has
-    finally:
-        if has and not connection.is_closed():
-            await connection.execute(_UNLOCK, str(import_id))

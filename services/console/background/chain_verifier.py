@@ -42,13 +42,14 @@ class ChainVerifier:
         Raises what asyncpg raises.
         """
         now_s = time.monotonic()
-        if self._task is None or (self._task.done() and now_s - self._began_s >= INTERVAL_S):
+        task = self._task
+        if task is None or (task.done() and (task.exception() or now_s - self._began_s >= INTERVAL_S)):
             self._began_s = now_s
-            self._task = asyncio.create_task(self._verify())
-        done, _ = await asyncio.wait((self._task,), timeout=WAIT_S)
-        if done and (error := self._task.exception()) is not None:
-            self._task = None
-            raise error
+            task = self._task = asyncio.create_task(self._verify())
+        # Others wait for the same task, and may start the next one meanwhile.
+        await asyncio.wait((task,), timeout=WAIT_S)
+        if task.done():
+            task.result()
         return self._state
 
     async def _verify(self) -> None:

@@ -1,12 +1,14 @@
 """The audit log over HTTP: who did what, by program for tokens with groups, and how far its chain is verified."""
 
+import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
 from codewell.audit import audit_log
-from codewell.infra.postgres.connection import Connection
+from codewell.infra.postgres.connection import Connection, Pool
 from services.console.background import chain_verifier
 from tests.integration.audit.test_audit_log import tamper
 from tests.support.consoles import Consoles, is_problem, settings
@@ -100,6 +102,17 @@ async def test_a_changed_entry_ends_what_is_verified(consoles: Consoles, connect
     found = (await (await consoles.client("read")).get("/audit-log/verification")).json()
     assert (found["state"], found["verified_up_to"]) == ("broken", 2)
     assert "Entry 3" in found["fault"]
+
+
+async def test_all_that_wait_for_a_verification_see_its_error_and_the_next_one_works(
+    connections: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier = chain_verifier.ChainVerifier(connections)
+    with monkeypatch.context() as patched:
+        patched.setattr(audit_log, "verify_step", AsyncMock(side_effect=ConnectionResetError))
+        found = await asyncio.gather(*(verifier.state() for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [ConnectionResetError] * 3
+    assert (await verifier.state()).ended_at is not None
 
 
 async def test_a_token_that_may_not_read_sees_no_log(consoles: Consoles) -> None:
