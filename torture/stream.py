@@ -25,9 +25,8 @@ async def found(site: Site, say: Callable[[str], object]) -> list[Violation]:
         if not verdict.is_clean:
             shown = (verdict.headless, verdict.breaches[:_SHOWN_MAX], verdict.compared.differences[:_SHOWN_MAX])
             wrong.append(Violation("I11", "folding the stream does not give the tables", repr(shown)))
-        read = stream_consumer.judge(await stream_consumer.consume(site.bootstrap, _TOPIC))
-        epochs = sum(event.type == "codes-epoch-started" for event in read.events.get(0, ()))
-        say(f"the stream: {verdict.events:,} events, {read.copies:,} copies, {epochs} epochs; "
+        read = await stream_consumer.judge(stream_consumer.consume(site.bootstrap, _TOPIC))
+        say(f"the stream: {verdict.events:,} events, {read.copies:,} copies, {read.epochs} epochs; "
             f"{verdict.compared.codes:,} codes compared")  # fmt: skip
         says = [*read.wrong, *await stream_consumer.gaps(one, read)]
         wrong += [Violation("I11", "the stream is not in order, or has gaps", one_says) for one_says in says]

@@ -79,7 +79,7 @@ async def live(connection: Connection, minters: Minters, claims: Claims, name: s
 
 async def copied(kafka: str, prefix: str, other: str, left_out: str) -> None:
     """Copy the topic without the first event of a type."""
-    events = await stream_consumer.consume(kafka, prefix + TOPIC)
+    events = [one async for one in stream_consumer.consume(kafka, prefix + TOPIC)]
     missing = next(one for one in events if one.type == left_out)
     async with started_producer(kafka) as producer:
         for one in events:
@@ -114,11 +114,11 @@ async def test_it_agrees_with_the_stream_and_finds_what_is_missing_or_cut_off(
         )
         assert refused.status == 1
         assert refused.objects[0]["clean"] is False
-        lossy = stream_consumer.judge(await stream_consumer.consume(kafka_bootstrap, other + TOPIC))
+        lossy = await stream_consumer.judge(stream_consumer.consume(kafka_bootstrap, other + TOPIC))
         assert lossy.wrong == []
         assert len(await stream_consumer.gaps(connection, lossy)) == 2
 
-        whole = stream_consumer.judge(await stream_consumer.consume(kafka_bootstrap, prefix + TOPIC))
+        whole = await stream_consumer.judge(stream_consumer.consume(kafka_bootstrap, prefix + TOPIC))
         assert whole.wrong == []
         assert await stream_consumer.gaps(connection, whole) == []
         for _ in range(2):
@@ -144,8 +144,8 @@ async def test_a_code_that_was_given_again_and_is_gone_is_no_breach_of_a_later_e
     await then(ProgramCodes(connection, minters, made.id), code)
     async with stream(connections, kafka_bootstrap, prefix):
         assert (await check(connections, kafka_bootstrap, prefix)).is_clean
-    events = await stream_consumer.consume(kafka_bootstrap, prefix + TOPIC)
-    assert [one.type for one in events].count("code-attached") == 1
+    events = stream_consumer.consume(kafka_bootstrap, prefix + TOPIC)
+    assert [one.type async for one in events].count("code-attached") == 1
 
 
 async def test_the_place_that_is_waited_for_is_on_disk_at_once(connection: Connection, bystander: Connection) -> None:
