@@ -64,7 +64,10 @@ async def failover(site: Site, moment: Moment) -> None:
 
 
 async def disk_fails(site: Site, moment: Moment) -> None:
-    """Writes to the Postgres log are slow, or fail once: then Postgres restarts by itself."""
+    """Writes to the Postgres log are slow, or fail once in each process: then Postgres restarts by itself.
+
+    It ends where its recovery meets such a failure too, and its supervisor restarts it.
+    """
     strace = _strace()
     assert strace is not None
     async with site.postgres_in_hand:
@@ -84,6 +87,7 @@ async def disk_fails(site: Site, moment: Moment) -> None:
             with suppress(ProcessLookupError):
                 tracing.send_signal(signal.SIGINT)
             await tracing.wait()
+        await _restart_if_ended(site)
 
 
 @contextmanager
@@ -110,10 +114,14 @@ async def disk_full(site: Site, moment: Moment) -> None:
     async with site.postgres_in_hand:
         with full_disk(site.pair.data.parent):
             await asyncio.sleep(moment.lasts_s)
-        child = site.pair.primary.child
-        if child is not None and child.returncode is not None:
-            await site.pair.primary.start()
-            site.follow()
+        await _restart_if_ended(site)
+
+
+async def _restart_if_ended(site: Site) -> None:
+    child = site.pair.primary.child
+    if child is not None and child.returncode is not None:
+        await site.pair.primary.start()
+        site.follow()
 
 
 def _strace() -> Path | None:

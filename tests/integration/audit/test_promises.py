@@ -35,6 +35,8 @@ _BACK = (
     "INSERT INTO code (block_id, position, program_id, text) SELECT id, n, 1, 'BACK' || n FROM b, "
     "generate_series(0, {size} - 1) AS n"
 )
+# When places of returned codes began to be stored.
+_PLACES_SINCE = "UPDATE migration SET applied_at = {} WHERE number = 22"
 _RECEIPT = "INSERT INTO send_receipt (request_id, ordinal, number, kind, program_id, outcome, reason, decided_at)"
 
 _ORDER = (
@@ -331,6 +333,7 @@ BREAKS = (
     Break(
         "a program's returned codes are not as many as its blocks of returned codes hold",
         (
+            _PLACES_SINCE.format("now()"),
             "UPDATE block SET attached = 2, returned = 1 WHERE id = 1",
             "INSERT INTO code_state (block_id, position, returned_at) VALUES (1, 0, now())",
             "UPDATE program SET made = made - 1 WHERE id = 1",
@@ -356,7 +359,7 @@ BREAKS = (
         (
             *_RETURNED,
             "UPDATE code_state SET moved_to = NULL",
-            "UPDATE migration SET applied_at = now() - interval '1 h' WHERE number = 22",
+            _PLACES_SINCE.format("now() - interval '1 h'"),
             # Where it is not: its text is another one's.
             "UPDATE code SET text = 'OTHER'",
         ),
@@ -375,6 +378,7 @@ BREAKS = (
     Break(
         "a code came back whose holder had used it, or whose order held it",
         (
+            _PLACES_SINCE.format("now()"),
             _BACK.format(size=1),
             "INSERT INTO code_state (block_id, position, returned_at, activated_at) VALUES (1, 0, now(), now())",
             "UPDATE block SET attached = 2, returned = 1 WHERE id = 1",
